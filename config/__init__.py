@@ -1,0 +1,1 @@
+"""Names, settings and parameters of the platform."""

@@ -1,0 +1,80 @@
+"""Names that more than one part of the platform must agree on, and the environment DAGs read.
+
+Standard library only: Airflow's image holds this module and none of our other packages.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+CONTRACT_DEFAULT: Final = "creditcard"
+
+# --- Kafka topics: every topic carries the same prefix -----------------------------------------
+TOPIC_TRANSACTIONS: Final = "fraud-detection-transactions"  # what is to be scored
+TOPIC_LABELS: Final = "fraud-detection-labels"  # truth, as it becomes known
+TOPIC_ALERTS: Final = "fraud-detection-alerts"  # blocked and reviewed transactions
+TOPIC_DLQ: Final = "fraud-detection-dlq"  # records that could not be processed
+TOPICS: Final = (TOPIC_TRANSACTIONS, TOPIC_LABELS, TOPIC_ALERTS, TOPIC_DLQ)
+
+# --- Kafka headers ------------------------------------------------------------------------------
+HEADER_SCHEMA: Final = "schema"  # "<contract>/<version>"
+HEADER_TRACEPARENT: Final = "traceparent"  # W3C trace context
+HEADER_REASON: Final = "reason"  # on the dead-letter topic: why
+HEADER_ORIGIN: Final = "origin"  # on the dead-letter topic: "<topic>/<partition>/<offset>"
+
+# --- MLflow -------------------------------------------------------------------------------------
+ALIAS_CHAMPION: Final = "champion"  # decides
+ALIAS_CHALLENGER: Final = "challenger"  # registered, passed its gate, not yet deciding
+ALIAS_SHADOW: Final = "shadow"  # scores in parallel, never decides
+ALIAS_PREVIOUS: Final = "previous"  # what the champion replaced: the target of a rollback
+REGISTERED_MODEL_PREFIX: Final = "fraud-"  # registered model: "fraud-<contract>"
+
+# --- Postgres roles: one log-in per service -----------------------------------------------------
+ROLE_OWNER: Final = "fraud_user"  # owns the schema and runs the migrations
+ROLE_READONLY: Final = "fraud_readonly"  # may read everything that is no credential
+SERVICE_ROLES: Final = {
+    "producer": "fraud_producer",
+    "streaming": "fraud_streaming",
+    "api": "fraud_api",
+    "trainer": "fraud_trainer",
+    "readonly": ROLE_READONLY,
+}
+DATABASE_MLFLOW: Final = "mlflow"  # MLflow's own database, and the role that owns it
+
+# --- Object store -------------------------------------------------------------------------------
+BUCKET_RUNS: Final = "fraud-runs"  # hand-over between the steps of one run: runs/<dag>/<run_id>/
+BUCKET_MLFLOW: Final = "fraud-mlflow"  # model artefacts, written and read by the MLflow server
+BUCKET_BROKER: Final = "fraud-broker"  # the embedded broker's log
+
+# --- API scopes ---------------------------------------------------------------------------------
+SCOPES: Final = ("predict", "read", "label", "train", "deploy", "admin")
+
+# --- Exit codes of a job ------------------------------------------------------------------------
+EXIT_DONE: Final = 0
+EXIT_FAILED: Final = 1
+EXIT_CONFIGURATION: Final = 2  # the sentence on stderr names the variable and the fix
+EXIT_NOTHING_TO_DO: Final = 99  # Airflow marks the task as skipped
+
+# --- What a DAG may need to know; hosts default to Compose's service names -----------------------
+_DEFAULTS: Final = {
+    "APP_ENV": "development",
+    "FRAUD_CONTRACT": CONTRACT_DEFAULT,
+    "DB_HOST": "postgres",
+    "DB_PORT": "5432",
+    "DB_NAME": "fraud_detection",
+    "DB_USER": ROLE_OWNER,
+    "KAFKA_BOOTSTRAP_SERVERS": "kafka:9092",
+    "KAFKA_TOPIC": TOPIC_TRANSACTIONS,
+    "MLFLOW_TRACKING_URI": "http://mlflow:5000",
+    "API_URL": "http://api:8000",
+    "DATA_DRIFT_THRESHOLD": "0.3",
+    "CONCEPT_DRIFT_THRESHOLD": "0.05",
+    "MIN_RECALL_THRESHOLD": "0.80",
+    "MIN_PRECISION_THRESHOLD": "0.75",
+    "ALERT_EMAIL_RECIPIENTS": "",
+}
+
+ENV_VARS: Final[dict[str, str]] = {
+    name: os.environ.get(name) or default for name, default in _DEFAULTS.items()
+}

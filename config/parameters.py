@@ -1,0 +1,155 @@
+"""The typed content of `config.yaml`: models, thresholds, gates. No secrets, no hosts."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fraud_core.gate import GatePolicy
+
+# Variables that lie over a parameter, by the path of the parameter.
+ENVIRONMENT_OVERRIDES = {
+    "DATA_DRIFT_THRESHOLD": ("thresholds", "data_drift"),
+    "CONCEPT_DRIFT_THRESHOLD": ("thresholds", "concept_drift"),
+    "MIN_RECALL_THRESHOLD": ("thresholds", "min_recall"),
+    "MIN_PRECISION_THRESHOLD": ("thresholds", "min_precision"),
+}
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Thresholds(_Section):
+    """When drift and performance raise an alert."""
+
+    data_drift: float = Field(gt=0)  # PSI of any feature
+    concept_drift: float = Field(gt=0, lt=1)  # relative drop of a performance metric
+    min_recall: float = Field(ge=0, le=1)
+    min_precision: float = Field(ge=0, le=1)
+
+
+class LabelSource(_Section):
+    """How far a source is trusted: the higher precedence wins; a label counts once it is mature."""
+
+    precedence: int
+    maturity: timedelta
+
+
+class Labels(_Section):
+    implied_after: timedelta  # nobody reported it for so long: legitimate
+    sources: dict[Literal["analyst", "random_audit", "chargeback", "simulator"], LabelSource]
+
+
+class Simulator(_Section):
+    seed: int
+    fraud_rate: float = Field(gt=0, lt=1)
+    overlap: float = Field(ge=0, lt=0.5)  # share of frauds that look legitimate in every respect
+    label_delay: timedelta  # median time until the truth is reported
+    history_per_day: int = Field(gt=0)
+
+
+class Training(_Section):
+    test_share: float = Field(gt=0, lt=0.5)
+    validation_share: float = Field(gt=0, lt=0.5)
+    min_test_frauds: int = Field(ge=1)
+    threads: int = Field(ge=1)
+    seed: int
+    rounds: int = Field(ge=1)
+    early_stopping: int = Field(ge=1)
+    block_precision: float = Field(gt=0, le=1)  # precision on validation from which a score blocks
+    xgboost: dict[str, float | int | str]
+
+
+class Serving(_Section):
+    token_minutes: int = Field(ge=1, le=24 * 60)
+    alias_poll_seconds: float = Field(gt=0, le=5)
+    max_body_bytes: int = Field(ge=1024)
+    max_batch: int = Field(ge=1)
+    client_scopes: dict[str, list[str]]
+    default_scopes: list[str]
+
+
+class Streaming(_Section):
+    batch_size: int = Field(ge=1, le=10_000)
+    drain_seconds: float = Field(gt=0)
+    max_record_bytes: int = Field(ge=1024)
+    dead_letter_payload_bytes: int = Field(ge=0)
+
+
+class Parameters(_Section):
+    """Everything in `config.yaml`."""
+
+    gate: str
+    gates: dict[str, GatePolicy]
+    thresholds: Thresholds
+    labels: Labels
+    simulator: Simulator
+    training: Training
+    serving: Serving
+    streaming: Streaming
+
+    @property
+    def gate_in_force(self) -> GatePolicy:
+        return self.gates[self.gate]
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping.
+
+    Raises:
+        ValueError: the file is missing, is not YAML, or is no mapping; one sentence.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror}.") from None
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: is not YAML: {' '.join(str(error).split())}.") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: must hold a mapping of names to values.")
+    return content
+
+
+def load_parameters(directory: Path, app_env: str) -> Parameters:
+    """Read `config.yaml`, lay `config.<app_env>.yaml` and the environment's overrides over it.
+
+    Raises:
+        ValueError: one sentence naming the file, the key and what is wrong with it.
+    """
+    base = directory / "config.yaml"
+    values = read_yaml(base)
+    overlay = directory / f"config.{app_env}.yaml"
+    if overlay.is_file():
+        values = _overlaid(values, read_yaml(overlay))
+    for variable, (section, key) in ENVIRONMENT_OVERRIDES.items():
+        if text := os.environ.get(variable):
+            values = _overlaid(values, {section: {key: text}})
+    try:
+        parameters = Parameters.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        location = ".".join(str(part) for part in first["loc"])
+        names = {".".join(path): name for name, path in ENVIRONMENT_OVERRIDES.items()}
+        variable = names.get(location, "")
+        origin = variable if os.environ.get(variable) else f"{base.name}: {location}"
+        raise ValueError(f"{origin}: {first['msg'].rstrip('.')}.") from None
+    if parameters.gate not in parameters.gates:
+        raise ValueError(
+            f"{base.name}: gate: there is no policy {parameters.gate!r}; "
+            f"known: {', '.join(parameters.gates)}."
+        )
+    return parameters
+
+
+def _overlaid(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        merged[key] = _overlaid(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged

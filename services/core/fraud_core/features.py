@@ -1,0 +1,31 @@
+"""From a batch to what the model sees."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fraud_core.batch import Batch
+from fraud_core.contract import Contract, Feature
+
+
+def feature_matrix(contract: Contract, batch: Batch) -> NDArray[np.float32]:
+    """The features of `contract.features`, in their order.
+
+    Returns:
+        float32 of shape [n, number of features], C-contiguous. A missing optional number stays NaN, which
+        the models treat as missing; a missing category equals none of its values.
+    """
+    matrix = np.empty((len(batch), len(contract.features)), dtype=np.float32)
+    for position, feature in enumerate(contract.features):
+        matrix[:, position] = _values(feature, batch)
+    return matrix
+
+
+def _values(feature: Feature, batch: Batch) -> NDArray[np.float64]:
+    column = batch.columns[feature.of]
+    if feature.op == "equals":
+        return np.asarray(column == feature.value, dtype=np.float64)
+    if feature.op == "modulo":
+        return np.asarray(np.mod(column, feature.by), dtype=np.float64)
+    return np.asarray(column, dtype=np.float64)

@@ -1,0 +1,131 @@
+"""Whether a model is good enough: a named policy, and its verdict on measured figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from math import isnan
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class RecallAtPrecision(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    precision: float = Field(gt=0, le=1)
+    recall: float = Field(gt=0, le=1)
+
+    @property
+    def metric(self) -> str:
+        return f"recall_at_precision_{self.precision:g}"
+
+
+class GatePolicy(BaseModel):
+    """Bounds a model must keep on the held-out part; only those that are set are checked."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    min_recall: float | None = Field(default=None, gt=0, le=1)
+    max_fpr: float | None = Field(default=None, ge=0, lt=1)
+    min_f1: float | None = Field(default=None, gt=0, le=1)
+    min_average_precision: float | None = Field(default=None, gt=0, le=1)
+    min_recall_at_precision: RecallAtPrecision | None = None
+
+    @model_validator(mode="after")
+    def _checks_something(self) -> GatePolicy:
+        if not list(self.bounds()):
+            raise ValueError("a gate policy must set at least one bound")
+        return self
+
+    def bounds(self) -> Iterator[tuple[str, Literal["min", "max"], float]]:
+        """Each check: the metric's name, which side is bounded, and the bound."""
+        if self.min_recall is not None:
+            yield "recall", "min", self.min_recall
+        if self.max_fpr is not None:
+            yield "fpr", "max", self.max_fpr
+        if self.min_f1 is not None:
+            yield "f1", "min", self.min_f1
+        if self.min_average_precision is not None:
+            yield "average_precision", "min", self.min_average_precision
+        if self.min_recall_at_precision is not None:
+            yield self.min_recall_at_precision.metric, "min", self.min_recall_at_precision.recall
+
+
+@dataclass(frozen=True, slots=True)
+class GateCheck:
+    """One figure against its bound; `margin` is negative by as much as the bound is missed."""
+
+    metric: str
+    side: Literal["min", "max"]
+    bound: float
+    value: float | None
+    passed: bool
+    margin: float | None
+
+    def __str__(self) -> str:
+        relation = "at least" if self.side == "min" else "at most"
+        if self.value is None or self.margin is None:
+            return f"{self.metric} is undefined, must be {relation} {self.bound:g}"
+        missed = "" if self.passed else f", missed by {-self.margin:.4f}"
+        return f"{self.metric} {self.value:.4f}, must be {relation} {self.bound:g}{missed}"
+
+
+@dataclass(frozen=True, slots=True)
+class GateOutcome:
+    """The verdict of a policy: passed only if every check passed and there were frauds enough."""
+
+    policy: str
+    passed: bool
+    checks: tuple[GateCheck, ...]
+    frauds: int
+    frauds_needed: int
+
+    @property
+    def sufficient(self) -> bool:
+        return self.frauds >= self.frauds_needed
+
+    def sentence(self) -> str:
+        """What failed and by how much, or that all passed."""
+        if not self.sufficient:
+            missing = self.frauds_needed - self.frauds
+            return (
+                f"Gate {self.policy}: insufficient: the held-out part has {self.frauds} frauds, "
+                f"{missing} fewer than the {self.frauds_needed} needed."
+            )
+        if self.passed:
+            return f"Gate {self.policy} passed: {'; '.join(map(str, self.checks))}."
+        failed = "; ".join(str(check) for check in self.checks if not check.passed)
+        return f"Gate {self.policy} failed: {failed}."
+
+    def to_mapping(self) -> dict[str, Any]:
+        return {
+            **asdict(self),
+            "checks": [asdict(check) for check in self.checks],
+            "sufficient": self.sufficient,
+        }
+
+
+def evaluate(
+    name: str, policy: GatePolicy, metrics: Mapping[str, float | None], *, frauds: int, frauds_needed: int
+) -> GateOutcome:
+    """Hold measured figures against a policy. A figure that is missing or undefined fails its check.
+
+    Args:
+        name: the policy's name in the configuration.
+        metrics: figures on the held-out part, by the names `policy.bounds()` gives.
+        frauds: frauds in the held-out part.
+        frauds_needed: fewer than these decide nothing.
+    """
+    checks = tuple(
+        _check(metric, side, bound, metrics.get(metric)) for metric, side, bound in policy.bounds()
+    )
+    passed = frauds >= frauds_needed and all(check.passed for check in checks)
+    return GateOutcome(name, passed, checks, frauds, frauds_needed)
+
+
+def _check(metric: str, side: Literal["min", "max"], bound: float, value: float | None) -> GateCheck:
+    if value is None or isnan(value):
+        return GateCheck(metric, side, bound, None, False, None)
+    margin = value - bound if side == "min" else bound - value
+    return GateCheck(metric, side, bound, value, margin >= 0, margin)

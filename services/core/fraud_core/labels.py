@@ -1,0 +1,66 @@
+"""Labels as they arrive on their topic."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from fraud_core.identifiers import label_id
+from fraud_core.record_model import Reason, parse_event_time, reason_of
+
+Source = Literal["analyst", "random_audit", "chargeback", "simulator"]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelEvent:
+    """One report of the truth about a transaction (`label` 1 is fraud); a source may report again."""
+
+    label_id: str
+    transaction_id: str
+    label: int
+    source: Source
+    reported_at: datetime
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+
+    label_id: Annotated[UUID, Field(strict=False)] | None = None
+    transaction_id: str = Field(pattern=r"^[!-~]{1,50}$")
+    label: Literal[0, 1]
+    source: Source
+    reported_at: (
+        Annotated[datetime, BeforeValidator(lambda value: value and parse_event_time(value))] | None
+    ) = None
+
+
+def parse_label(payload: bytes | None, arrival: datetime) -> LabelEvent | tuple[Reason, str]:
+    """A label message, or the reason and a sentence why it is none.
+
+    Without `reported_at` the label counts as reported when it arrived; without `label_id` the id follows
+    from the content, so that the same report sent twice is one label.
+    """
+    if not payload:
+        return Reason.EMPTY, "The record is empty."
+    try:
+        content: Any = json.loads(payload)
+    except (ValueError, RecursionError):
+        return Reason.NOT_JSON, "The record is not JSON."
+    if not isinstance(content, dict):
+        return Reason.NOT_OBJECT, "The record is no JSON object."
+    if type(content.get("label")) is bool:
+        return Reason.WRONG_TYPE, "label: must be 0 or 1."
+    try:
+        message = _Message.model_validate(content)
+    except ValidationError as error:
+        return reason_of(error)
+    reported_at = message.reported_at or arrival
+    identifier = message.label_id or label_id(
+        message.transaction_id, message.label, message.source, reported_at.isoformat()
+    )
+    return LabelEvent(str(identifier), message.transaction_id, message.label, message.source, reported_at)

@@ -1,0 +1,93 @@
+"""What a model version is: its contract, thresholds, calibration, figures, and the digests of its files."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+from typing import Literal
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from fraud_core.contract import Contract
+
+FILE_NAME = "manifest.json"
+
+
+class Calibration(BaseModel):
+    """Platt's sigmoid over the model's margin (Platt 1999): 1 / (1 + exp(-(slope * margin + intercept)))."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    method: Literal["sigmoid"] = "sigmoid"
+    slope: float = Field(gt=0)
+    intercept: float
+
+    def scores(self, margins: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Calibrated probabilities of fraud, shape [n] → [n], computed in float64."""
+        logits = self.slope * margins.astype(np.float64) + self.intercept
+        with np.errstate(over="ignore"):
+            return np.asarray(1.0 / (1.0 + np.exp(-logits)), dtype=np.float64)
+
+
+class Manifest(BaseModel):
+    """The content of `manifest.json`, written beside the model's files."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal[1] = 1
+    contract: str
+    contract_version: int
+    features: tuple[str, ...]
+    threshold: float = Field(ge=0, le=1)
+    block_threshold: float = Field(ge=0)
+    threshold_rule: str
+    calibration: Calibration
+    metrics: dict[str, float | None]
+    data_from: datetime
+    data_to: datetime
+    created_at: datetime
+    code_version: str
+    engines: dict[Literal["xgboost", "onnx"], str]
+    digests: dict[str, str]
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Manifest:
+        if self.block_threshold < self.threshold:
+            raise ValueError("block_threshold lies below threshold")
+        if set(self.engines) != {"xgboost", "onnx"} or set(self.engines.values()) != set(self.digests):
+            raise ValueError("every engine needs a file and every file a digest")
+        if any("/" in name or name.startswith(".") for name in self.digests):
+            raise ValueError("a file of the model lies beside its manifest")
+        return self
+
+    @property
+    def schema_id(self) -> str:
+        return f"{self.contract}/{self.contract_version}"
+
+    def to_json(self) -> bytes:
+        """Canonical JSON: sorted keys, no spaces; the same manifest gives the same bytes."""
+        return orjson.dumps(self.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
+
+    @classmethod
+    def from_json(cls, content: bytes) -> Manifest:
+        """Read a manifest.
+
+        Raises:
+            ValueError: it is not JSON, or holds other than a manifest does.
+        """
+        return cls.model_validate_json(content, strict=False)
+
+    def digest(self) -> str:
+        """SHA-256 of the canonical JSON, in hex: covers the files too, whose digests it holds."""
+        return hashlib.sha256(self.to_json()).hexdigest()
+
+    def mismatch(self, contract: Contract) -> str | None:
+        """Why the model does not fit the contract, in one sentence, or None where it does."""
+        if self.schema_id != contract.schema_id:
+            return f"The model was trained for {self.schema_id}, the installation's contract is {contract.schema_id}."
+        if self.features != contract.feature_names:
+            return "The model was trained on other features than the contract has."
+        return None
