@@ -26,6 +26,6 @@ def _values(feature: Feature, batch: Batch) -> NDArray[np.float64]:
     column = batch.columns[feature.of]
     if feature.op == "equals":
         return np.asarray(column == feature.value, dtype=np.float64)
-    if feature.op == "modulo":
+    if feature.by is not None:
         return np.asarray(np.mod(column, feature.by), dtype=np.float64)
     return np.asarray(column, dtype=np.float64)

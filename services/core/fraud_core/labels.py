@@ -27,6 +27,10 @@ class LabelEvent:
     reported_at: datetime
 
 
+def _moment(value: Any) -> datetime | None:
+    return None if value is None else parse_event_time(value)
+
+
 class _Message(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 
@@ -34,9 +38,7 @@ class _Message(BaseModel):
     transaction_id: str = Field(pattern=r"^[!-~]{1,50}$")
     label: Literal[0, 1]
     source: Source
-    reported_at: (
-        Annotated[datetime, BeforeValidator(lambda value: value and parse_event_time(value))] | None
-    ) = None
+    reported_at: Annotated[datetime | None, BeforeValidator(_moment)] = None
 
 
 def parse_label(payload: bytes | None, arrival: datetime) -> LabelEvent | tuple[Reason, str]:

@@ -87,7 +87,10 @@ class Manifest(BaseModel):
     def mismatch(self, contract: Contract) -> str | None:
         """Why the model does not fit the contract, in one sentence, or None where it does."""
         if self.schema_id != contract.schema_id:
-            return f"The model was trained for {self.schema_id}, the installation's contract is {contract.schema_id}."
+            return (
+                f"The model was trained for {self.schema_id}, "
+                f"the installation's contract is {contract.schema_id}."
+            )
         if self.features != contract.feature_names:
             return "The model was trained on other features than the contract has."
         return None

@@ -91,9 +91,7 @@ def record_model(contract: Contract) -> type[BaseModel]:
 def _identifier() -> Any:
     def check(value: str) -> str:
         if ID_PATTERN.fullmatch(value) is None:
-            raise PydanticCustomError(
-                Reason.BAD_ID, "must be 1 to 50 printable ASCII characters without spaces"
-            )
+            raise PydanticCustomError(Reason.BAD_ID, "must be 1 to 50 printable ASCII characters, no space")
         return value
 
     schema = {"type": "string", "minLength": 1, "maxLength": 50, "pattern": "^[!-~]{1,50}$"}
@@ -107,7 +105,7 @@ def _moment() -> Any:
         try:
             return parse_event_time(value)
         except ValueError as error:
-            raise PydanticCustomError(Reason.BAD_TIME, str(error)) from None  # type: ignore[arg-type]
+            raise PydanticCustomError(Reason.BAD_TIME, str(error)) from None
 
     return Annotated[
         datetime, BeforeValidator(check), WithJsonSchema({"type": "string", "format": "date-time"})
@@ -128,7 +126,7 @@ def _annotation(field: ContractField) -> Any:
     if field.max is not None:
         bounds |= {"le": field.max}
     if field.type == "integer":
-        return Annotated[int, Field(**{name: int(bound) for name, bound in bounds.items()})]
+        return Annotated[int, Field(**bounds)]
     return Annotated[float, Field(allow_inf_nan=False, **bounds), AfterValidator(_rounder(field))]
 
 

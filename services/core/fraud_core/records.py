@@ -51,7 +51,7 @@ class Parsed:
     rejected: list[Rejected]
 
 
-class _Duplicate(ValueError):
+class _DuplicateKey(ValueError):
     pass
 
 
@@ -123,7 +123,7 @@ class RecordParser:
             )
         try:
             content = json.loads(payload, object_pairs_hook=_without_duplicates)
-        except _Duplicate as error:
+        except _DuplicateKey as error:
             return Rejected(index, Reason.DUPLICATE_KEY, str(error)[:MAX_DETAIL])
         except (ValueError, RecursionError):
             return Rejected(index, Reason.NOT_JSON, "The record is not JSON.")
@@ -279,5 +279,5 @@ def _plain_text(field: ContractField, value: Any) -> bool:
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) != len(pairs):
-        raise _Duplicate("A name is given twice in the record.")
+        raise _DuplicateKey("A name is given twice in the record.")
     return content
