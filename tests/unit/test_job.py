@@ -1,0 +1,51 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAD = """
+from config.settings import ConfigurationError
+from fraud_adapters.job import JobFailed, NothingToDo, run
+"""
+
+
+def run_job(body: str, tmp_path: Path) -> tuple[int, str, dict[str, object] | None]:
+    """Run a job whose main is `body`; exit code, last line of stderr, result."""
+    code = f"{HEAD}def main(arguments):\n    {body}\nrun('tester', main)"
+    result = tmp_path / "result.json"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"RESULT_PATH": str(result), "PYTHONPATH": ":".join(sys.path)},
+    )
+    lines = done.stderr.strip().splitlines()
+    return (
+        done.returncode,
+        lines[-1] if lines else "",
+        json.loads(result.read_text()) if result.exists() else None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "sentence"),
+    [
+        ("return {'rows': 3}", 0, ""),
+        ("raise NothingToDo('Another run is at work.')", 99, "nothing_to_do: Another run is at work."),
+        ("raise ConfigurationError('DB_PORT: is wrong.')", 2, "configuration: DB_PORT: is wrong."),
+        ("raise JobFailed('The API is down.', {'stored': 2})", 1, "failed: The API is down."),
+        ("return 1 / 0", 1, "unexpected: ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_job_ends_with_a_code_a_sentence_and_a_result(
+    body: str, code: int, sentence: str, tmp_path: Path
+) -> None:
+    returned, last, result = run_job(body, tmp_path)
+    assert (returned, last) == (code, sentence)
+    if code == 0:
+        assert result == {"rows": 3}
+    if code == 1 and "API" in body:
+        assert result == {"stored": 2, "status": "failed", "error": "The API is down."}

@@ -1,0 +1,103 @@
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from fraud_core.labels import LabelEvent, parse_label
+from fraud_core.manifest import Calibration, Manifest
+from fraud_core.record_model import Reason
+
+ARRIVAL = datetime(2026, 3, 1, tzinfo=UTC)
+MESSAGE = {"transaction_id": "t1", "label": 1, "source": "chargeback", "reported_at": "2026-02-01T00:00:00Z"}
+
+
+def label(**values: Any) -> LabelEvent | tuple[Reason, str]:
+    return parse_label(json.dumps({**MESSAGE, **values}).encode(), ARRIVAL)
+
+
+def test_the_same_report_twice_is_one_label() -> None:
+    first, second = label(), label()
+    assert isinstance(first, LabelEvent)
+    assert first == second
+    assert first.reported_at == datetime(2026, 2, 1, tzinfo=UTC)
+    other = label(label=0)
+    assert isinstance(other, LabelEvent)
+    assert other.label_id != first.label_id
+
+
+def test_arrival_stands_in_for_a_missing_report_time() -> None:
+    content = {name: value for name, value in MESSAGE.items() if name != "reported_at"}
+    event = parse_label(json.dumps(content).encode(), ARRIVAL)
+    assert isinstance(event, LabelEvent)
+    assert event.reported_at == ARRIVAL
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        (None, Reason.EMPTY),
+        (b"{", Reason.NOT_JSON),
+        (b"[" * 50_000, Reason.NOT_JSON),
+        (b"[]", Reason.NOT_OBJECT),
+        (json.dumps({**MESSAGE, "label": 2}).encode(), Reason.OUT_OF_RANGE),
+        (json.dumps({**MESSAGE, "label": True}).encode(), Reason.WRONG_TYPE),
+        (json.dumps({**MESSAGE, "source": "implied"}).encode(), Reason.OUT_OF_RANGE),
+        (json.dumps({**MESSAGE, "transaction_id": "a b"}).encode(), Reason.WRONG_TYPE),
+        (json.dumps({**MESSAGE, "label_id": "7"}).encode(), Reason.WRONG_TYPE),
+        (json.dumps({**MESSAGE, "reported_at": "yesterday"}).encode(), Reason.WRONG_TYPE),
+        (json.dumps({**MESSAGE, "more": 1}).encode(), Reason.UNKNOWN_FIELD),
+        (json.dumps({"label": 1}).encode(), Reason.MISSING_FIELD),
+    ],
+)
+def test_what_is_no_label_is_refused_with_a_reason(payload: bytes | None, reason: Reason) -> None:
+    outcome = parse_label(payload, ARRIVAL)
+    assert isinstance(outcome, tuple)
+    assert outcome[0] == reason
+
+
+def manifest(**values: Any) -> Manifest:
+    content: dict[str, Any] = {
+        "contract": "creditcard",
+        "contract_version": 1,
+        "features": ("amount",),
+        "threshold": 0.5,
+        "block_threshold": 0.9,
+        "threshold_rule": "best F1",
+        "calibration": Calibration(slope=1, intercept=0),
+        "metrics": {"recall": 0.97},
+        "data_from": ARRIVAL,
+        "data_to": ARRIVAL,
+        "created_at": ARRIVAL,
+        "code_version": "unknown",
+        "engines": {"xgboost": "model.ubj", "onnx": "model.onnx"},
+        "digests": {"model.ubj": "0" * 64, "model.onnx": "1" * 64},
+    }
+    return Manifest(**{**content, **values})
+
+
+def test_a_manifest_survives_its_file_and_its_digest_covers_everything() -> None:
+    one = manifest()
+    again = Manifest.from_json(one.to_json())
+    assert again == one
+    assert again.digest() == one.digest()
+    assert manifest(threshold=0.51).digest() != one.digest()
+    assert manifest(digests={"model.ubj": "2" * 64, "model.onnx": "1" * 64}).digest() != one.digest()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"block_threshold": 0.4},
+        {"digests": {"model.ubj": "0" * 64}},
+        {
+            "engines": {"xgboost": "../model.ubj", "onnx": "model.onnx"},
+            "digests": {"../model.ubj": "0", "model.onnx": "1"},
+        },
+        {"calibration": {"method": "sigmoid", "slope": -1, "intercept": 0}},
+    ],
+)
+def test_an_incoherent_manifest_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        manifest(**wrong)
