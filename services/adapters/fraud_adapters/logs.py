@@ -14,7 +14,7 @@ from config.settings import ConfigurationError, LogSettings
 
 # Keys whose values never reach a log, whoever puts them there.
 _SECRET_KEYS = ("password", "secret", "token", "authorization", "database_url")
-_NOISY = ("kafka", "urllib3", "botocore", "boto3", "httpx", "httpcore", "alembic.runtime.migration")
+_NOISY = ("kafka", "urllib3", "botocore", "boto3", "httpx", "httpcore", "alembic")
 
 
 def configure(settings: LogSettings, service: str) -> None:

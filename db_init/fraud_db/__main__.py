@@ -1,0 +1,54 @@
+"""`python -m fraud_db bootstrap | upgrade | verify`: databases and roles, migrations, and their check."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from config import settings
+from fraud_adapters import job
+from fraud_adapters.postgres import DatabaseUnavailable
+from fraud_db.bootstrap import BootstrapError, Passwords, bootstrap
+from fraud_db.environment import BootstrapSettings
+from fraud_db.upgrade import MigrationError, upgrade
+from fraud_db.verify import verify
+
+
+def _bootstrap() -> job.Result:
+    values = settings.load(BootstrapSettings)
+    passwords = Passwords(
+        owner=values.db_password.get_secret_value(),
+        mlflow=values.mlflow_db_password.get_secret_value(),
+        services={name: secret.get_secret_value() for name, secret in values.service_passwords.items()},
+    )
+    bootstrap(values.postgres_admin_url.get_secret_value(), passwords, values.db_name, values.db_user)
+    return {"status": "done", "database": values.db_name, "owner": values.db_user}
+
+
+def _upgrade() -> job.Result:
+    labels = settings.parameters(settings.load(settings.PlatformSettings)).labels
+    revision = upgrade(settings.load(settings.DatabaseSettings).url, labels)
+    return {"status": "done", "revision": revision}
+
+
+def _verify() -> job.Result:
+    problems = verify(settings.load(settings.DatabaseSettings).url)
+    if problems:
+        raise job.JobFailed(f"The database is not as it should be: {problems[0]}.", {"problems": problems})
+    return {"status": "done", "problems": []}
+
+
+_VERBS = {"bootstrap": _bootstrap, "upgrade": _upgrade, "verify": _verify}
+
+
+def main(arguments: Sequence[str]) -> job.Result:
+    parser = argparse.ArgumentParser(prog="python -m fraud_db", description=__doc__)
+    parser.add_argument("verb", choices=_VERBS)
+    try:
+        return _VERBS[parser.parse_args(arguments).verb]()
+    except (BootstrapError, MigrationError, DatabaseUnavailable) as error:
+        raise job.JobFailed(str(error)) from None
+
+
+if __name__ == "__main__":
+    job.run("fraud_db", main)

@@ -1,0 +1,46 @@
+"""Connections to Postgres."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import psycopg2
+from psycopg2.extensions import connection as Connection  # noqa: N812
+
+CONNECT_TIMEOUT_SECONDS: Final = 10
+
+
+class DatabaseUnavailable(Exception):
+    """Postgres cannot be reached or refuses the log-in; one sentence, without the password."""
+
+
+def connect(url: str, application_name: str) -> Connection:
+    """Open a connection whose time zone is UTC.
+
+    Args:
+        url: libpq URL, with its password.
+        application_name: what the server's activity view shows.
+
+    Raises:
+        DatabaseUnavailable: nobody answers, the log-in is refused, or the URL is none.
+    """
+    try:
+        return psycopg2.connect(
+            url,
+            application_name=application_name,
+            connect_timeout=CONNECT_TIMEOUT_SECONDS,
+            client_encoding="UTF8",
+            options="-c timezone=UTC -c datestyle=ISO",
+        )
+    except psycopg2.OperationalError as error:
+        raise DatabaseUnavailable(f"Postgres is not available: {_one_line(error)}.") from None
+    except psycopg2.ProgrammingError:
+        # libpq's own message quotes the URL, and with it the password.
+        raise DatabaseUnavailable(
+            "The database URL cannot be read: it must look like "
+            "postgresql://user:password@host:5432/database, special characters percent-encoded."
+        ) from None
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")
