@@ -83,8 +83,9 @@ CREATE TRIGGER transactions_being_stored BEFORE INSERT ON transactions
 
 -- Sets transactions.class to what labels_as_of says now. Whoever inserts transactions or labels calls it
 -- for their ids in the same transaction. Silence never overrules a class that came with the transaction.
-CREATE FUNCTION apply_labels(ids text[]) RETURNS integer
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+-- Planned at each call: a plan kept from when the tables were small would compare every row with every id.
+CREATE FUNCTION apply_labels(ids text[]) RETURNS integer LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp SET plan_cache_mode = force_custom_plan AS $$
 DECLARE
     changed integer := 0;
     round_changed integer;

@@ -1,0 +1,67 @@
+"""Where the fields of a contract are kept in the table `transactions`.
+
+A number goes to the column of its name (`time`, `v1` … `v28`, `amount`), or to `time` or `amount` by its
+role, if every value fits there exactly; the card's and the merchant's name go to `card_id` and `merchant_id`,
+the label to `class`. All other fields are keys of `attributes`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from fraud_core.contract import Contract, ContractField
+
+# Precision and scale of the numeric columns.
+NUMERIC_COLUMNS: Final = {
+    "time": (10, 2),
+    **{f"v{number}": (10, 6) for number in range(1, 29)},
+    "amount": (15, 2),
+}
+_BY_ROLE: Final = {"clock": "time", "amount": "amount", "card": "card_id", "merchant": "merchant_id"}
+_NAME_LENGTH: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Of one contract: fields with a column of their own, by field name, and fields kept in `attributes`."""
+
+    columns: dict[str, str]
+    attributes: tuple[ContractField, ...]
+
+    def expressions(self, contract: Contract) -> dict[str, str]:
+        """SQL that reads each input field back, by field name: float8 for numeric fields, text for others."""
+        return {field.name: self._expression(field) for field in contract.inputs}
+
+    def _expression(self, field: ContractField) -> str:
+        if field.name in self.columns:
+            column = self.columns[field.name]
+            return f"{column}::float8" if field.numeric else column
+        # A field's name is made of letters, digits and underscores: it needs no escaping.
+        value = f"(attributes ->> '{field.name}')"
+        if field.type == "boolean":
+            return f"{value}::boolean::integer::float8"
+        return f"{value}::float8" if field.numeric else value
+
+
+def placement(contract: Contract) -> Placement:
+    """Where each field of `contract` but the label is kept."""
+    names = {field.name for field in contract.inputs}
+    columns: dict[str, str] = {}
+    for field in contract.inputs:
+        column = field.name if field.name in NUMERIC_COLUMNS else _BY_ROLE.get(field.role or "")
+        taken = column != field.name and column in names
+        if column is not None and not taken and _fits(field, column):
+            columns[field.name] = column
+    return Placement(columns, tuple(field for field in contract.inputs if field.name not in columns))
+
+
+def _fits(field: ContractField, column: str) -> bool:
+    if column not in NUMERIC_COLUMNS:
+        return not field.numeric and max([field.max_length, *map(len, field.values)]) <= _NAME_LENGTH
+    precision, scale = NUMERIC_COLUMNS[column]
+    return (
+        field.type in ("decimal", "integer")
+        and field.scale <= scale
+        and field.precision - field.scale <= precision - scale
+    )
