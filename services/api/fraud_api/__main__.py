@@ -1,0 +1,79 @@
+"""`python -m fraud_api serve | rotate-keys | seed-clients`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from datetime import timedelta
+
+from config.settings import (
+    ApiServerSettings,
+    ConfigurationError,
+    DatabaseSettings,
+    PlatformSettings,
+    load,
+    parameters,
+)
+from fraud_adapters.job import JobFailed, Result, run
+from fraud_adapters.postgres import DatabaseUnavailable
+from fraud_api import keys
+from fraud_api.credentials import KeyEncryptionError, KeyVault
+from fraud_api.identities import SeedClients
+from fraud_api.session import Session
+
+
+def main(arguments: Sequence[str]) -> Result:
+    parser = argparse.ArgumentParser(prog="fraud_api", description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    verbs.add_parser("serve", help="answer requests until stopped")
+    verbs.add_parser("rotate-keys", help="sign with a new key; the old one verifies until its tokens expire")
+    verbs.add_parser("seed-clients", help="make the clients of API_KEYS, or give them their secret")
+    verb = parser.parse_args(arguments).verb
+    if verb == "serve":
+        # Loads the model libraries, which the other verbs do without.
+        from fraud_api.server import serve  # noqa: PLC0415
+
+        return serve()
+    try:
+        return rotate_keys() if verb == "rotate-keys" else seed_clients()
+    except DatabaseUnavailable as error:
+        raise JobFailed(str(error)) from None
+    except KeyEncryptionError as error:
+        raise ConfigurationError(f"API_KEY_ENCRYPTION_SECRET: {error}") from None
+
+
+def rotate_keys() -> Result:
+    """A new signing key; running servers take it up within seconds."""
+    vault = KeyVault(load(ApiServerSettings).api_key_encryption_secret.get_secret_value())
+    lifetime = timedelta(minutes=parameters(load(PlatformSettings)).serving.token_minutes)
+    session = _session()
+
+    def work(cursor: object) -> str:
+        keys.load(cursor, vault)  # the secret must be the one the present keys were stored with
+        return keys.rotate(cursor, vault, lifetime)
+
+    return {"status": "done", "kid": session.run(work)}
+
+
+def seed_clients() -> Result:
+    """The clients of API_KEYS exist, with these secrets and the scopes of config.yaml."""
+    secrets = load(ApiServerSettings).client_secrets
+    if not secrets:
+        raise ConfigurationError("API_KEYS is not set: write API_KEYS=client_id:secret,other:secret.")
+    serving = parameters(load(PlatformSettings)).serving
+    clear = {name: secret.get_secret_value() for name, secret in secrets.items()}
+    seeded = _session().run(SeedClients(clear, serving.client_scopes, serving.default_scopes).apply)
+    return {
+        "status": "done",
+        "created": seeded.created,
+        "rotated": seeded.rotated,
+        "unchanged": seeded.unchanged,
+    }
+
+
+def _session() -> Session:
+    return Session(load(DatabaseSettings).url, "fraud_api command")
+
+
+if __name__ == "__main__":
+    run("api", main)

@@ -1,0 +1,90 @@
+"""What Prometheus reads, on a port of its own."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 10.0)
+_SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+
+
+class Metrics:
+    """The metrics of one application."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self.requests = Counter(
+            "fraud_api_requests_total",
+            "Requests answered.",
+            ("method", "route", "status"),
+            registry=self.registry,
+        )
+        self.latency = Histogram(
+            "fraud_api_request_seconds",
+            "From the request's first byte to the answer's last.",
+            ("route",),
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.scored = Counter(
+            "fraud_api_scored_total", "Transactions scored.", ("route", "decision"), registry=self.registry
+        )
+        self.replayed = Counter(
+            "fraud_api_replayed_total", "Transactions that were already decided.", registry=self.registry
+        )
+        self.model = Gauge(
+            "fraud_api_model_info",
+            "The champion that is served.",
+            ("version", "digest", "gate"),
+            registry=self.registry,
+        )
+        self.model_refused = Counter(
+            "fraud_api_model_refused_total",
+            "Model versions not taken over.",
+            ("reason",),
+            registry=self.registry,
+        )
+        self.writer_rows = Histogram(
+            "fraud_api_writer_rows",
+            "Transactions stored in one database transaction.",
+            buckets=_SIZES,
+            registry=self.registry,
+        )
+        self.writer_waiting = Gauge(
+            "fraud_api_writer_waiting", "Requests waiting to be stored.", registry=self.registry
+        )
+
+
+class MeasureRequests:
+    """ASGI middleware: counts answers by route and status, and their time."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        status = 500
+        started = perf_counter()
+
+        async def observed(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, observed)
+        finally:
+            # A path that matches no route may be anything: as a label it would fill the memory.
+            route = getattr(scope.get("route"), "path", "unmatched")
+            method = scope["method"] if scope.get("route") else "any"
+            self._metrics.requests.labels(method, route, status).inc()
+            self._metrics.latency.labels(route).observe(perf_counter() - started)

@@ -1,0 +1,211 @@
+"""The model that is served: follows the registry's alias, and takes over only what may decide."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Any, Final, Protocol
+from uuid import uuid4
+
+import numpy as np
+
+from config.constants import ALIAS_CHAMPION
+from fraud_adapters.logs import get_logger
+from fraud_adapters.postgres import DatabaseUnavailable
+from fraud_adapters.registry import RegistryUnavailable
+from fraud_adapters.scoring import Model, ModelRefused
+from fraud_api.metrics import Metrics
+from fraud_api.session import Cursor, Session
+from fraud_core.contract import Contract
+
+KEEP_VERSIONS: Final = 3  # directories in the cache, so that a rollback needs no download
+RETRY_SECONDS: Final = 30.0  # until a refused version is looked at again, unless its record changed
+_REMEMBERED: Final = "champion"  # file naming the version served last, for a start without registry
+
+
+class ModelSource(Protocol):
+    """Where versions come from; the model registry. Both raise `RegistryUnavailable`."""
+
+    def version_of_alias(self, name: str, alias: str) -> str | None: ...
+
+    def download(self, name: str, version: str, destination: Path) -> Path: ...
+
+
+@dataclass(frozen=True, slots=True)
+class VersionRecord:
+    """What `model_versions` says of a version: what its files must be, and how its gate ended."""
+
+    digest: str
+    contract: str
+    gate_policy: str
+    gate_passed: bool
+    gate_outcome: Any
+    metrics: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A model that serves, with its version and record."""
+
+    version: str
+    model: Model
+    record: VersionRecord
+
+
+class Refused(Exception):
+    """A version that may not serve: a code for the metric, and a sentence."""
+
+    def __init__(self, reason: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.reason = reason
+
+
+class ModelHolder:
+    """Holds the champion. `current` is swapped in one assignment: a request uses one model to its end."""
+
+    def __init__(
+        self, contract: Contract, source: ModelSource, session: Session, cache: Path, metrics: Metrics
+    ) -> None:
+        self.current: Serving | None = None
+        self.problem: str | None = "not loaded yet"
+        self._contract = contract
+        self._source = source
+        self._session = session
+        self._cache = cache / contract.registered_model
+        self._metrics = metrics
+        self._refused: tuple[str, VersionRecord | None, float] | None = None
+
+    def poll(self) -> None:
+        """Look where the alias points and take that version over if it may serve; else keep what serves."""
+        try:
+            version = self._wanted()
+            if version is None:
+                self._note("no_champion", f"{self._contract.registered_model} has no {ALIAS_CHAMPION}.")
+            elif self.current is None or self.current.version != version:
+                self._take(version)
+            else:
+                self.problem = None
+        except Refused as error:
+            self._note(error.reason, str(error))
+        except (RegistryUnavailable, DatabaseUnavailable, OSError) as error:
+            self._note("unavailable", str(error))
+
+    def _wanted(self) -> str | None:
+        try:
+            return self._source.version_of_alias(self._contract.registered_model, ALIAS_CHAMPION)
+        except RegistryUnavailable:
+            # Without registry the version that served last may serve again, if its files are here.
+            remembered = self._cache / _REMEMBERED
+            if self.current is not None or not remembered.is_file():
+                raise
+            return remembered.read_text(encoding="ascii").strip()
+
+    def _take(self, version: str) -> None:
+        record = self._session.run(
+            lambda cursor: read_record(cursor, self._contract.registered_model, version)
+        )
+        if self._refused_lately(version, record):
+            return
+        try:
+            if record is None:
+                raise Refused("not_recorded", f"Version {version} is not in model_versions.")
+            if not record.gate_passed:
+                raise Refused("gate", f"Version {version} did not pass the gate {record.gate_policy}.")
+            serving = Serving(version, self._loaded(version, record), record)
+        except Refused:
+            self._refused = (version, record, monotonic())
+            raise
+        self._serve(serving)
+
+    def _refused_lately(self, version: str, record: VersionRecord | None) -> bool:
+        if self._refused is None:
+            return False
+        *known, since = self._refused
+        return known == [version, record] and monotonic() - since < RETRY_SECONDS
+
+    def _serve(self, serving: Serving) -> None:
+        previous, self.current, self.problem, self._refused = self.current, serving, None, None
+        record = serving.record
+        self._metrics.model.clear()
+        self._metrics.model.labels(serving.version, record.digest, record.gate_policy).set(1)
+        (self._cache / _REMEMBERED).write_text(serving.version, encoding="ascii")
+        self._forget_old()
+        get_logger(__name__).info(
+            "model_served",
+            version=serving.version,
+            digest=record.digest,
+            before=previous.version if previous else None,
+        )
+
+    def _loaded(self, version: str, record: VersionRecord) -> Model:
+        """The version's files, from the cache or the registry, checked and tried out once."""
+        directory = self._cache / f"{version}-{record.digest[:16]}"
+        if directory.is_dir():
+            try:
+                return self._checked(directory, record)
+            except Refused:
+                shutil.rmtree(directory)
+        partial = self._cache / f".{uuid4().hex}"
+        partial.mkdir(parents=True)
+        try:
+            files = self._source.download(self._contract.registered_model, version, partial)
+            model = self._checked(files, record)
+            files.rename(directory)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        return model
+
+    def _checked(self, directory: Path, record: VersionRecord) -> Model:
+        try:
+            model = Model.load(directory, record.digest, self._contract)
+        except ModelRefused as error:
+            raise Refused("artefact", str(error)) from None
+        # The first call of an engine takes far longer than the others: not in a request.
+        probe = np.zeros((1, len(self._contract.features)), dtype=np.float32)
+        model.score_single(probe)
+        model.score_batch(probe)
+        return model
+
+    def _forget_old(self) -> None:
+        versions = [path for path in self._cache.iterdir() if path.is_dir() and not path.name.startswith(".")]
+        versions.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+        for old in versions[KEEP_VERSIONS:]:
+            shutil.rmtree(old, ignore_errors=True)
+
+    def _note(self, reason: str, sentence: str) -> None:
+        if sentence == self.problem:
+            return
+        self.problem = sentence
+        self._metrics.model_refused.labels(reason).inc()
+        serving = self.current.version if self.current else None
+        get_logger(__name__).error("model_not_taken", reason=reason, detail=sentence, serving=serving)
+
+
+def read_record(cursor: Cursor, name: str, version: str) -> VersionRecord | None:
+    cursor.execute(
+        "SELECT digest, contract, gate_policy, gate_passed, gate_outcome, metrics FROM model_versions"
+        " WHERE name = %s AND version = %s",
+        (name, version),
+    )
+    row = cursor.fetchone()
+    return VersionRecord(*row) if row else None
+
+
+def describe(name: str, serving: Serving) -> Mapping[str, Any]:
+    """The served model, as `GET /models` shows it."""
+    manifest, record = serving.model.manifest, serving.record
+    return {
+        "name": name,
+        "alias": ALIAS_CHAMPION,
+        "version": serving.version,
+        "digest": record.digest,
+        "contract": record.contract,
+        "threshold": manifest.threshold,
+        "block_threshold": manifest.block_threshold,
+        "gate": {"policy": record.gate_policy, "passed": record.gate_passed, "outcome": record.gate_outcome},
+        "metrics": record.metrics,
+        "engines": {"single": serving.model.engine_single, "batch": serving.model.engine_batch},
+    }

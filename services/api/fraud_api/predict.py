@@ -1,0 +1,192 @@
+"""`POST /predict` and `POST /predict/batch`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from time import perf_counter
+from typing import Final, TypeVar
+
+import numpy as np
+from fastapi import Request
+from fastapi.responses import Response
+
+from fraud_adapters.columnar import MEDIA_TYPE as ARROW
+from fraud_adapters.columnar import answer_to_ipc
+from fraud_adapters.postgres import DatabaseUnavailable
+from fraud_api.auth import Gatekeeper
+from fraud_api.metrics import Metrics
+from fraud_api.model_holder import ModelHolder, Serving
+from fraud_api.problems import Problem, json_response, unavailable
+from fraud_api.requests import RequestParser, is_list, refuse_repeated_ids, traceparent_of
+from fraud_api.scoring import Scored, arrow_answer, json_answers, score_batch, score_single
+from fraud_api.writer import Outcome, PredictionWriter, WriterBusy
+from fraud_core.batch import Batch
+from fraud_core.contract import Contract
+
+# Large bodies are parsed and scored beside the event loop, so that it stays responsive; more threads than
+# cores would only make each of them slower.
+BATCHES_AT_ONCE: Final = 2
+JSON: Final = "application/json"
+T = TypeVar("T")
+SINGLE: Final = "/predict"
+BATCH: Final = "/predict/batch"
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """When a request came and with which trace."""
+
+    at: datetime
+    started: float
+    traceparent: str | None
+
+
+class Predictor:
+    """Scores transactions with the model that serves, and stores what it decided."""
+
+    def __init__(
+        self,
+        *,
+        contract: Contract,
+        gatekeeper: Gatekeeper,
+        holder: ModelHolder,
+        parser: RequestParser,
+        writer: PredictionWriter,
+        metrics: Metrics,
+    ) -> None:
+        self._contract = contract
+        self._gatekeeper = gatekeeper
+        self._holder = holder
+        self._parser = parser
+        self._writer = writer
+        self._metrics = metrics
+        self._slots = asyncio.Semaphore(BATCHES_AT_ONCE)
+
+    async def predict(self, request: Request) -> Response:
+        """One record, or a list of them as `{"new_data": […]}`; stored before it is answered."""
+        received = _received(request)
+        await self._gatekeeper.admit(request, "predict")
+        if _media_type(request) != JSON:
+            raise Problem(415, f"The body must be {JSON}.")
+        body = await request.body()
+        if is_list(body):
+            return await self._predict_list(body, received)
+        batch = self._parser.single(body, received.at)
+        scored = _stamped(score_single(self._contract, self._serving(), batch), received)
+        outcome = await self._stored(scored, SINGLE)
+        return json_response(json_answers(scored, outcome)[0])
+
+    async def predict_batch(self, request: Request) -> Response:
+        """Many records, as JSON or as an Arrow stream; stored only when asked for."""
+        received = _received(request)
+        await self._gatekeeper.admit(request, "predict")
+        kind = _media_type(request)
+        store = _flag(request, "store")
+        body = await request.body()
+        if kind == ARROW:
+            return await self._predict_columns(body, store, received)
+        if kind != JSON:
+            raise Problem(415, f"The body must be {JSON} or {ARROW}.")
+        serving = self._serving()
+
+        def work() -> tuple[Scored, bool]:
+            wanted = self._parser.batch(body, received.at)
+            return self._score(serving, wanted.batch, received), wanted.store
+
+        scored, asked = await self._beside_the_loop(work)
+        if store or asked:
+            return json_response({"predictions": json_answers(scored, await self._stored(scored, BATCH))})
+        self._count(BATCH, scored.predictions.decisions)
+        return json_response({"predictions": json_answers(scored, None)})
+
+    async def _predict_columns(self, body: bytes, store: bool, received: Received) -> Response:
+        if store:
+            # One answer names one model; stored decisions may be another model's.
+            raise Problem(422, "A columnar body is scored, not stored: send JSON with store.")
+        serving = self._serving()
+
+        def work() -> tuple[Scored, bytes]:
+            scored = self._score(serving, self._parser.columnar(body), received)
+            return scored, answer_to_ipc(arrow_answer(scored))
+
+        scored, answer = await self._beside_the_loop(work)
+        self._count(BATCH, scored.predictions.decisions)
+        return Response(answer, media_type=ARROW)
+
+    async def _predict_list(self, body: bytes, received: Received) -> Response:
+        serving = self._serving()
+        scored = await self._beside_the_loop(
+            lambda: self._score(serving, self._parser.listed(body, received.at), received)
+        )
+        outcome = await self._stored(scored, SINGLE)
+        return json_response({"predictions": json_answers(scored, outcome)})
+
+    def _serving(self) -> Serving:
+        serving = self._holder.current
+        if serving is None:
+            raise unavailable("There is no model that may serve.")
+        return serving
+
+    def _score(self, serving: Serving, batch: Batch, received: Received) -> Scored:
+        return _stamped(score_batch(self._contract, serving, batch), received)
+
+    async def _beside_the_loop(self, work: Callable[[], T]) -> T:
+        async with self._slots:
+            return await asyncio.to_thread(work)
+
+    async def _stored(self, scored: Scored, route: str) -> Outcome:
+        """Store, and answer 409 where an id is known with other fields."""
+        refuse_repeated_ids(scored.batch.ids)
+        try:
+            outcome = await self._writer.store(scored.batch, scored.predictions)
+        except DatabaseUnavailable:
+            raise unavailable(
+                "The decision cannot be stored at the moment: the database does not answer."
+            ) from None
+        except WriterBusy:
+            raise unavailable("More transactions are waiting to be stored than can be.") from None
+        if outcome.conflicts:
+            raise Problem(
+                409,
+                "A transaction_id is known with other fields; the request's other transactions are stored.",
+                conflicts=sorted(outcome.conflicts),
+            )
+        self._count(route, scored.predictions.decisions)
+        if outcome.replayed:
+            self._metrics.replayed.inc(len(outcome.replayed))
+        return outcome
+
+    def _count(self, route: str, decisions: Sequence[str]) -> None:
+        for decision, rows in Counter(decisions).items():
+            self._metrics.scored.labels(route, decision).inc(rows)
+
+
+def _received(request: Request) -> Received:
+    return Received(datetime.now(UTC), perf_counter(), traceparent_of(request.headers.get("traceparent")))
+
+
+def _stamped(scored: Scored, received: Received) -> Scored:
+    """With the time from the request's arrival to its score, in milliseconds, and its trace."""
+    rows = len(scored.batch)
+    elapsed = (perf_counter() - received.started) * 1000
+    stamped = replace(
+        scored.predictions,
+        latency_ms=np.full(rows, elapsed, dtype=np.float32),
+        traceparents=[received.traceparent] * rows,
+    )
+    return replace(scored, predictions=stamped)
+
+
+def _media_type(request: Request) -> str:
+    return request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
+
+
+def _flag(request: Request, name: str) -> bool:
+    value = request.query_params.get(name, "false")
+    if value not in {"true", "false"}:
+        raise Problem(422, f"{name} must be true or false.")
+    return value == "true"

@@ -1,0 +1,172 @@
+"""Bodies of requests to transactions. What is wrong with them becomes a problem document."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import orjson
+
+from fraud_adapters.columnar import ColumnarError, batch_from_ipc
+from fraud_api.problems import Problem
+from fraud_core.batch import Batch
+from fraud_core.contract import Contract
+from fraud_core.record_model import Reason
+from fraud_core.records import Parsed, RecordParser
+
+LIST_KEY: Final = "new_data"
+BATCH_KEY: Final = "transactions"
+STORE_KEY: Final = "store"
+MAX_ERRORS: Final = 20  # shown of a request with more
+_TRACEPARENT: Final = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+
+Encoder = Callable[[Any], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRequest:
+    batch: Batch
+    store: bool
+
+
+class RequestParser:
+    """Reads the bodies of `/predict` and `/predict/batch` for one contract."""
+
+    def __init__(self, contract: Contract, parser: RecordParser, max_rows: int) -> None:
+        self._contract = contract
+        self._parser = parser
+        self._max_rows = max_rows
+
+    def single(self, body: bytes, arrival: datetime) -> Batch:
+        """A body that is one record.
+
+        Raises:
+            Problem: 400 when it is not JSON, 422 when it is no transaction of the contract.
+        """
+        parsed = self._parser.parse([body], [arrival])
+        if parsed.rejected:
+            rejected = parsed.rejected[0]
+            if rejected.reason in {Reason.NOT_JSON, Reason.EMPTY}:
+                raise Problem(400, "The body is not JSON.")
+            if rejected.reason == Reason.TOO_LARGE:
+                raise Problem(413, rejected.detail)
+            raise _invalid(parsed)
+        return parsed.batch
+
+    def listed(self, body: bytes, arrival: datetime) -> Batch:
+        """A body `{"new_data": [record, …]}`. Raises as `single`, and 413 for too many records."""
+        document, encode = _document(body, LIST_KEY)
+        if set(document) != {LIST_KEY}:
+            raise Problem(422, f"The body must hold {LIST_KEY} alone.")
+        return self._records(document, LIST_KEY, encode, arrival)
+
+    def batch(self, body: bytes, arrival: datetime) -> BatchRequest:
+        """A body `{"transactions": [record, …], "store": false}`. Raises as `listed`."""
+        document, encode = _document(body, BATCH_KEY)
+        if not {BATCH_KEY} <= set(document) <= {BATCH_KEY, STORE_KEY}:
+            raise Problem(422, f"The body must hold {BATCH_KEY}, and may hold {STORE_KEY}, nothing else.")
+        store = document.get(STORE_KEY, False)
+        if type(store) is not bool:
+            raise Problem(422, f"{STORE_KEY} must be true or false.")
+        return BatchRequest(self._records(document, BATCH_KEY, encode, arrival), store)
+
+    def columnar(self, body: bytes) -> Batch:
+        """An Arrow IPC stream. Raises Problem: 400 when it is none, 413 or 422 for what it holds."""
+        try:
+            batch = batch_from_ipc(self._contract, body, self._max_rows)
+        except ColumnarError as error:
+            status = {"not_arrow": 400, "truncated": 400, "too_large": 413}.get(error.reason, 422)
+            raise Problem(status, str(error), reason=error.reason) from None
+        if not len(batch):
+            raise Problem(422, "The batch holds no transaction.")
+        return batch
+
+    def _records(self, document: dict[str, Any], name: str, encode: Encoder, arrival: datetime) -> Batch:
+        records = document[name]
+        if not isinstance(records, list) or not records:
+            raise Problem(422, f"{name} must be a list of at least one record.")
+        if len(records) > self._max_rows:
+            raise Problem(413, f"{name} holds more than {self._max_rows} records.")
+        parsed = self._parser.parse([encode(one) for one in records], [arrival] * len(records))
+        if parsed.rejected:
+            raise _invalid(parsed)
+        return parsed.batch
+
+
+def is_list(body: bytes) -> bool:
+    """Whether a body of `/predict` may be the form with `new_data`."""
+    return b'"new_data"' in body
+
+
+def refuse_repeated_ids(ids: Sequence[str]) -> None:
+    """Raises Problem: 422, an id comes twice in what is to be stored."""
+    if len(set(ids)) != len(ids):
+        raise Problem(422, "A transaction_id comes twice in the request.")
+
+
+def traceparent_of(header: str | None) -> str | None:
+    """The W3C trace context of a request; one that is malformed is ignored, as the standard says."""
+    return header if header is not None and _TRACEPARENT.fullmatch(header) else None
+
+
+def _invalid(parsed: Parsed) -> Problem:
+    errors = [
+        {"index": one.index, "reason": str(one.reason), "detail": one.detail}
+        for one in parsed.rejected[:MAX_ERRORS]
+    ]
+    count = len(parsed.rejected)
+    detail = parsed.rejected[0].detail if count == 1 else f"{count} records are not valid."
+    return Problem(422, detail, errors=errors)
+
+
+class _RepeatedKey(ValueError):
+    pass
+
+
+def _document(body: bytes, key: str) -> tuple[dict[str, Any], Encoder]:
+    """The body's JSON object, decoded fast where that is proven to lose nothing, exactly otherwise; and what
+    writes its parts as JSON again."""
+    try:
+        document = orjson.loads(body)
+        if type(document) is dict and _nothing_lost(body, document, key):
+            return document, orjson.dumps
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        document = json.loads(body, object_pairs_hook=_without_repeats)
+    except _RepeatedKey:
+        raise Problem(422, "A name is given twice in one object.", reason=str(Reason.DUPLICATE_KEY)) from None
+    except (ValueError, RecursionError):
+        raise Problem(400, "The body is not JSON.") from None
+    if type(document) is not dict:
+        raise Problem(422, "The body must be a JSON object.")
+    # orjson would write NaN as null, which an optional field takes.
+    return document, _exact
+
+
+def _nothing_lost(body: bytes, document: dict[str, Any], key: str) -> bool:
+    """Whether every quote of the body delimits a key or text of the document: then no key came twice."""
+    records = document.get(key)
+    if type(records) is not list:
+        return False
+    texts = len(document)
+    for record in records:
+        if type(record) is not dict:
+            return False
+        texts += len(record) + sum(type(value) is str for value in record.values())
+    return body.count(b'"') == 2 * texts
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) != len(pairs):
+        raise _RepeatedKey
+    return content
+
+
+def _exact(value: Any) -> bytes:
+    return json.dumps(value).encode()

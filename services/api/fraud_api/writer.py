@@ -1,0 +1,233 @@
+"""Stores what `/predict` decided, before it is answered.
+
+One thread writes whatever is waiting in one database transaction, so the more requests wait, the fewer
+commits each of them costs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from threading import Condition, Thread
+from time import monotonic
+from typing import Final
+
+import numpy as np
+import psycopg2
+
+from fraud_adapters.logs import get_logger
+from fraud_adapters.postgres import DatabaseUnavailable
+from fraud_adapters.scored import Predictions, store_scored
+from fraud_api.metrics import Metrics
+from fraud_api.session import Cursor, Session
+from fraud_core.batch import Batch
+from fraud_core.contract import Contract
+
+SOURCE: Final = "api"
+MAX_ROWS: Final = 512  # of one database transaction, unless a single request brings more
+MAX_WAITING: Final = 4_000  # requests; past it new ones are refused at once
+MAX_WAIT_SECONDS: Final = 10.0
+STOP_SECONDS: Final = 15.0
+
+
+class WriterBusy(Exception):
+    """More is waiting to be stored than can be stored in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A decision as it is stored; the deciding one of its transaction."""
+
+    score: float
+    predicted: bool
+    decision: str
+    model_version: str
+    engine: str
+    latency_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one request's rows: those decided before, by id, and ids known with other fields."""
+
+    replayed: dict[str, Decided]
+    conflicts: frozenset[str]
+
+
+@dataclass(slots=True)
+class _Item:
+    batch: Batch
+    predictions: Predictions
+    done: asyncio.Future[Outcome]
+    loop: asyncio.AbstractEventLoop
+    since: float = field(default_factory=monotonic)
+
+
+class PredictionWriter:
+    """Groups requests into database transactions on a thread and a connection of its own."""
+
+    def __init__(self, session: Session, contract: Contract, metrics: Metrics) -> None:
+        self._session = session
+        self._contract = contract
+        self._metrics = metrics
+        self._waiting: deque[_Item] = deque()
+        self._wake = Condition()
+        self._stopping = False
+        self._thread = Thread(target=self._loop, name="prediction-writer", daemon=True)
+        metrics.writer_waiting.set_function(lambda: len(self._waiting))
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Store what is waiting, then end."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        self._thread.join(STOP_SECONDS)
+
+    async def store(self, batch: Batch, predictions: Predictions) -> Outcome:
+        """Store rows with distinct ids durably.
+
+        Raises:
+            DatabaseUnavailable: they may or may not be stored; sending them again is safe.
+            WriterBusy: nothing was stored, too much is waiting.
+        """
+        loop = asyncio.get_running_loop()
+        item = _Item(batch, predictions, loop.create_future(), loop)
+        with self._wake:
+            if self._stopping or len(self._waiting) >= MAX_WAITING:
+                raise WriterBusy
+            self._waiting.append(item)
+            self._wake.notify()
+        return await item.done
+
+    def _loop(self) -> None:
+        while items := self._next_group():
+            try:
+                self._store(items)
+            except Exception as error:
+                get_logger(__name__).exception("store_failed", rows=sum(len(item.batch) for item in items))
+                _settle([(item, error) for item in items])
+
+    def _next_group(self) -> list[_Item]:
+        """What may share a database transaction: one model, no id twice. Empty when stopping."""
+        with self._wake:
+            while not self._waiting and not self._stopping:
+                self._wake.wait()
+            group: list[_Item] = []
+            later: list[_Item] = []
+            ids: set[str] = set()
+            rows = 0
+            while self._waiting and (not group or rows < MAX_ROWS):
+                item = self._waiting.popleft()
+                if group and not (_compatible(group[0], item) and ids.isdisjoint(item.batch.ids)):
+                    later.append(item)
+                    continue
+                group.append(item)
+                ids.update(item.batch.ids)
+                rows += len(item.batch)
+            self._waiting.extendleft(reversed(later))
+            return group
+
+    def _store(self, items: list[_Item]) -> None:
+        fresh = [item for item in items if monotonic() - item.since < MAX_WAIT_SECONDS]
+        stale = [item for item in items if monotonic() - item.since >= MAX_WAIT_SECONDS]
+        _settle([(item, WriterBusy()) for item in stale])
+        if not fresh:
+            return
+        try:
+            outcomes = self._store_together(fresh)
+        except DatabaseUnavailable as error:
+            _settle([(item, error) for item in fresh])
+        except psycopg2.Error:
+            if len(fresh) == 1:
+                raise
+            # One row the database refuses must not fail its neighbours.
+            for item in fresh:
+                self._store_alone(item)
+        else:
+            _settle(list(zip(fresh, outcomes, strict=True)))
+
+    def _store_alone(self, item: _Item) -> None:
+        try:
+            outcome: Outcome | Exception = self._store_together([item])[0]
+        except Exception as error:
+            get_logger(__name__).exception("store_failed", rows=len(item.batch))
+            outcome = error
+        _settle([(item, outcome)])
+
+    def _store_together(self, items: Sequence[_Item]) -> list[Outcome]:
+        batch = items[0].batch if len(items) == 1 else Batch.concat([item.batch for item in items])
+        predictions = _joined([item.predictions for item in items])
+
+        def work(cursor: Cursor) -> tuple[dict[str, Decided], frozenset[str]]:
+            stored = store_scored(cursor, self._contract, batch, predictions, SOURCE)
+            return read_decided(cursor, stored.replayed), frozenset(stored.conflicts)
+
+        replayed, conflicts = self._session.run(work)
+        self._metrics.writer_rows.observe(len(batch))
+        return [_part(item.batch.ids, replayed, conflicts) for item in items]
+
+
+def _joined(parts: Sequence[Predictions]) -> Predictions:
+    if len(parts) == 1:
+        return parts[0]
+    return replace(
+        parts[0],
+        scores=np.concatenate([part.scores for part in parts]),
+        predicted=np.concatenate([part.predicted for part in parts]),
+        decisions=[decision for part in parts for decision in part.decisions],
+        feature_vectors=np.concatenate([part.feature_vectors for part in parts]),
+        latency_ms=np.concatenate([part.latency_ms for part in parts]),
+        traceparents=[traceparent for part in parts for traceparent in part.traceparents],
+    )
+
+
+def read_decided(cursor: Cursor, ids: Sequence[str]) -> dict[str, Decided]:
+    """The deciding predictions of transactions, by id."""
+    if not ids:
+        return {}
+    cursor.execute(
+        "SELECT transaction_id, score, is_fraud_predicted, decision, model_version, engine, latency_ms"
+        " FROM predictions WHERE deciding AND transaction_id = ANY(%s)",
+        (list(ids),),
+    )
+    return {
+        row[0]: Decided(row[1], row[2], row[3], row[4], row[5], float(row[6] or 0.0))
+        for row in cursor.fetchall()
+    }
+
+
+def _part(ids: Sequence[str], replayed: dict[str, Decided], conflicts: frozenset[str]) -> Outcome:
+    if not replayed and not conflicts:
+        return Outcome({}, frozenset())
+    return Outcome({key: replayed[key] for key in ids if key in replayed}, conflicts.intersection(ids))
+
+
+def _compatible(one: _Item, other: _Item) -> bool:
+    mine, its = one.predictions, other.predictions
+    same_model = (mine.model_version, mine.engine) == (its.model_version, its.engine)
+    return same_model and one.batch.columns.keys() == other.batch.columns.keys()
+
+
+def _settle(results: Sequence[tuple[_Item, Outcome | Exception]]) -> None:
+    """Wake the waiting requests, once per event loop."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Item, Outcome | Exception]]] = {}
+    for item, result in results:
+        by_loop.setdefault(item.loop, []).append((item, result))
+    for loop, mine in by_loop.items():
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(_resolve, mine)
+
+
+def _resolve(results: Sequence[tuple[_Item, Outcome | Exception]]) -> None:
+    for item, result in results:
+        if item.done.done():
+            continue
+        if isinstance(result, Exception):
+            item.done.set_exception(result)
+        else:
+            item.done.set_result(result)
