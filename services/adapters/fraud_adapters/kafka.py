@@ -1,0 +1,25 @@
+"""Kafka: topics, publishing, reading. The only module of ours that names a Kafka client."""
+
+from fraud_adapters.kafka_errors import (
+    BrokerUnavailable,
+    KafkaFailure,
+    PublishError,
+    ReadError,
+    TopicMissing,
+)
+from fraud_adapters.kafka_publisher import Publisher
+from fraud_adapters.kafka_reader import PartitionReader, Record
+from fraud_adapters.kafka_topics import ensure_topics, topic_ids
+
+__all__ = [
+    "BrokerUnavailable",
+    "KafkaFailure",
+    "PartitionReader",
+    "PublishError",
+    "Publisher",
+    "ReadError",
+    "Record",
+    "TopicMissing",
+    "ensure_topics",
+    "topic_ids",
+]

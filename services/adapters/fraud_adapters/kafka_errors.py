@@ -1,0 +1,63 @@
+"""What can go wrong with Kafka, each with one sentence a person can act on."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Iterable, Sequence
+
+CONNECT_TIMEOUT_S = 5.0
+BOOTSTRAP_TIMEOUT_MS = 10_000
+
+
+class KafkaFailure(Exception):
+    """Base of everything these adapters raise."""
+
+
+class BrokerUnavailable(KafkaFailure):
+    """No broker answered."""
+
+
+class TopicMissing(KafkaFailure):
+    """A topic that is needed does not exist."""
+
+
+class PublishError(KafkaFailure):
+    """A record was not acknowledged; the topic and the cause are named."""
+
+
+class ReadError(KafkaFailure):
+    """A partition cannot be read on: the stored offset is not in the log, or a record is corrupt."""
+
+
+def servers(bootstrap: str | Sequence[str]) -> list[str]:
+    """`host:port,host:port` or a sequence of `host:port` as a list."""
+    return bootstrap.split(",") if isinstance(bootstrap, str) else list(bootstrap)
+
+
+def require_broker(bootstrap: Sequence[str]) -> None:
+    """Refuse early when nothing listens.
+
+    kafka-python would retry in a thread that outlives the failed constructor, and log every attempt.
+
+    Raises:
+        BrokerUnavailable: none of the addresses accepts a connection.
+    """
+    causes = []
+    for address in bootstrap:
+        host, _, port = address.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S).close()
+            return
+        except OSError as error:
+            causes.append(f"{address}: {error.strerror or error}")
+    raise BrokerUnavailable(f"Kafka cannot be reached ({'; '.join(causes)}): check KAFKA_BOOTSTRAP_SERVERS.")
+
+
+def quiet_library() -> None:
+    """kafka-python logs every connection and rebalance at INFO."""
+    logging.getLogger("kafka").setLevel(logging.WARNING)
+
+
+def missing(names: Iterable[str]) -> TopicMissing:
+    return TopicMissing(f"Kafka has no topic {', '.join(sorted(names))}: create it before it is used.")
