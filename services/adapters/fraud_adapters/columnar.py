@@ -1,0 +1,172 @@
+"""Batches and their scores as Arrow IPC streams: the columnar body of `POST /predict/batch`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from fraud_adapters.arrow_stream import (
+    ColumnarError,
+    flat,
+    numpy,
+    read_stream,
+    refuse_nulls,
+    refuse_where,
+    strings,
+    write_stream,
+)
+from fraud_adapters.columnar_answer import Answer, answer_from_ipc, answer_to_ipc
+from fraud_core.batch import Batch
+from fraud_core.contract import Contract, ContractField
+from fraud_core.record_model import ID_PATTERN, Reason
+from fraud_core.records import quantised_in_range
+
+__all__ = [
+    "MEDIA_TYPE",
+    "Answer",
+    "ColumnarError",
+    "answer_from_ipc",
+    "answer_to_ipc",
+    "batch_from_ipc",
+    "batch_to_ipc",
+]
+
+MEDIA_TYPE = "application/vnd.apache.arrow.stream"
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+# What a datetime can hold: the years 1 to 9999.
+_EARLIEST_US = (datetime(1, 1, 1, tzinfo=UTC) - _EPOCH) // _MICROSECOND
+_LATEST_US = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
+_ID = "transaction_id"
+_TIME = "event_time"
+_TIME_TYPE = pa.timestamp("us", tz="UTC")
+
+
+def batch_to_ipc(contract: Contract, batch: Batch) -> bytes:
+    """One stream of one record batch; missing optional values are nulls, wholly missing ones no column."""
+    micros = np.array([(moment - _EPOCH) // _MICROSECOND for moment in batch.event_times], dtype=np.int64)
+    arrays = [strings(batch.ids), flat(_TIME_TYPE, micros)]
+    names = [_ID, _TIME]
+    for field in contract.fields:
+        if field.name not in batch.columns:
+            continue
+        array = _to_arrow(field, batch.columns[field.name])
+        if field.required or array.null_count < len(array):
+            arrays.append(array)
+            names.append(field.name)
+    return write_stream(pa.RecordBatch.from_arrays(arrays, names=names))
+
+
+def batch_from_ipc(contract: Contract, body: bytes, max_rows: int) -> Batch:
+    """Read, validate and quantise a batch of at most `max_rows` transactions.
+
+    Raises:
+        ColumnarError: the body is truncated, has missing, unknown or wrongly typed columns, too many
+            rows, or a value the contract does not allow; the first offending row is named.
+    """
+    table = read_stream(body, max_rows, _request_types(contract), _required_columns(contract))
+    present = [field for field in contract.fields if field.name in table.schema.names]
+    columns = _number_columns([field for field in present if field.numeric], table)
+    for field in contract.fields:
+        if field in present and not field.numeric:
+            columns[field.name] = _texts(field, table.column(field.name))
+        elif field not in present and field.role != "label":
+            columns[field.name] = _absent(field, table.num_rows)
+    return Batch(ids=_ids(table.column(_ID)), event_times=_times(table.column(_TIME)), columns=columns)
+
+
+def _request_types(contract: Contract) -> dict[str, Any]:
+    fields = {field.name: pa.float64() if field.numeric else pa.string() for field in contract.fields}
+    return {_ID: pa.string(), _TIME: _TIME_TYPE, **fields}
+
+
+def _required_columns(contract: Contract) -> set[str]:
+    return {_ID, _TIME, *(field.name for field in contract.fields if field.required)}
+
+
+def _to_arrow(field: ContractField, values: NDArray[Any]) -> Any:
+    if field.numeric and field.required:
+        return flat(pa.float64(), np.ascontiguousarray(values, dtype=np.float64))
+    if field.numeric:  # a missing value is NaN in memory and null on the wire
+        return pa.array(values, pa.float64(), mask=np.isnan(values))
+    return strings(values) if field.required else pa.array(values, pa.string())
+
+
+def _absent(field: ContractField, rows: int) -> NDArray[Any]:
+    return np.full(rows, np.nan) if field.numeric else np.full(rows, None, dtype=object)
+
+
+def _ids(column: Any) -> list[str]:
+    refuse_nulls(_ID, column)
+    fits = pc.match_substring_regex(column, f"^{ID_PATTERN.pattern}$")
+    refuse_where(~_flags(fits), _ID, Reason.BAD_ID, "is not 1 to 50 printable ASCII characters")
+    ids: list[str] = column.to_pylist()
+    return ids
+
+
+def _times(column: Any) -> list[datetime]:
+    refuse_nulls(_TIME, column)
+    micros = numpy(column.cast(pa.int64()))
+    refuse_where((micros < _EARLIEST_US) | (micros > _LATEST_US), _TIME, Reason.BAD_TIME, "is no time")
+    return [_EPOCH + timedelta(microseconds=value) for value in micros.tolist()]
+
+
+def _number_columns(fields: Sequence[ContractField], table: Any) -> dict[str, NDArray[Any]]:
+    """All numeric columns by name, quantised together as one matrix [rows, fields]."""
+    matrix = np.empty((len(fields), table.num_rows)).T  # a column of it is contiguous
+    for values, field in zip(matrix.T, fields, strict=True):
+        values[:] = _numbers(field, table.column(field.name))
+    quantised, bad = quantised_in_range(fields, matrix)
+    if bad:
+        row = bad[0]
+        names = ", ".join(
+            field.name
+            for position, field in enumerate(fields)
+            if quantised_in_range([field], matrix[[row], position : position + 1])[1]
+        )
+        raise ColumnarError(Reason.OUT_OF_RANGE, f"{names} is out of range in row {row}.")
+    return {field.name: values for field, values in zip(fields, quantised.T, strict=True)}
+
+
+def _numbers(field: ContractField, column: Any) -> NDArray[np.float64]:
+    if field.required:
+        refuse_nulls(field.name, column)
+    values: NDArray[np.float64] = numpy(column)
+    wrong = ~np.isfinite(values)
+    if column.null_count:
+        wrong &= _flags(column.is_valid())
+    refuse_where(wrong, field.name, Reason.NOT_FINITE, "is NaN or infinite")
+    if field.type == "integer":
+        fraction = (values != np.trunc(values)) & ~np.isnan(values)
+        refuse_where(fraction, field.name, Reason.WRONG_TYPE, "is no whole number")
+    if field.type == "boolean":
+        other = ~(np.isin(values, (0.0, 1.0)) | np.isnan(values))
+        refuse_where(other, field.name, Reason.WRONG_TYPE, "is neither 0 nor 1")
+    return values
+
+
+def _texts(field: ContractField, column: Any) -> NDArray[np.object_]:
+    if field.required:
+        refuse_nulls(field.name, column)
+    texts = np.empty(len(column), dtype=object)
+    texts[:] = column.to_pylist()
+    present = [text for text in texts if text is not None]
+    if field.type == "category" and not set(present) <= set(field.values):
+        raise ColumnarError(Reason.OUT_OF_RANGE, f"{field.name} is none of the contract's values.")
+    if not all(0 < len(text) <= field.max_length and text.isprintable() for text in present):
+        raise ColumnarError(
+            Reason.BAD_TEXT, f"{field.name} is not 1 to {field.max_length} printable characters."
+        )
+    return texts
+
+
+def _flags(column: Any) -> NDArray[np.bool_]:
+    flags: NDArray[np.bool_] = numpy(column.cast(pa.int8())).astype(np.bool_)
+    return flags
