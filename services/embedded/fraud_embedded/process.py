@@ -1,0 +1,127 @@
+"""What a server needs to run, and running one in the foreground of a test or a tool."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+# What a child may see of our own environment: no proxy, no credentials, no Python settings.
+_PASSED_ON: Final = ("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
+_FIXED: Final = {
+    "NO_PROXY": "127.0.0.1,localhost",
+    "no_proxy": "127.0.0.1,localhost",
+    "TZ": "UTC",
+    "LANG": "C.UTF-8",
+    "LC_ALL": "C.UTF-8",
+    "PYTHONUTF8": "1",
+    "PYTHONUNBUFFERED": "1",
+    # Numeric libraries start a thread per core each; here six servers share the machine.
+    "OMP_NUM_THREADS": "2",
+    "OPENBLAS_NUM_THREADS": "1",
+}
+
+Probe = Callable[[], bool]
+
+
+class StartFailed(Exception):
+    """A server did not become ready; the message names it and ends with the end of its log."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSpec:
+    """One server: how to start it, as whom, and how to tell that it is ready."""
+
+    name: str
+    argv: tuple[str, ...]
+    cwd: Path
+    ready: Probe
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    user: str | None = None
+    stop_signal: signal.Signals = signal.SIGTERM
+    stop_seconds: float = 10
+
+    def environment(self) -> dict[str, str]:
+        """The whole environment of the process."""
+        return base_environment(self.user) | dict(self.env)
+
+
+def base_environment(user: str | None = None) -> dict[str, str]:
+    """What every child gets, whatever our own environment holds."""
+    env = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    if user is not None:
+        env |= {"HOME": pwd.getpwnam(user).pw_dir, "USER": user, "LOGNAME": user}
+    return env | _FIXED
+
+
+def wait_ready(
+    spec: ProcessSpec, alive: Callable[[], bool], log: Path, timeout_s: float, interval_s: float = 0.1
+) -> None:
+    """Return as soon as the server answers.
+
+    Raises:
+        StartFailed: it ended, or `timeout_s` is over.
+    """
+    deadline = time.monotonic() + timeout_s
+    while not spec.ready():
+        if not alive():
+            raise StartFailed(f"{spec.name} ended while starting.\n{tail(log)}")
+        if time.monotonic() > deadline:
+            raise StartFailed(f"{spec.name} was not ready after {timeout_s:.0f} s.\n{tail(log)}")
+        time.sleep(interval_s)
+
+
+def tail(log: Path, lines: int = 25) -> str:
+    """The last lines of a log, each shortened to what a terminal can show."""
+    try:
+        text = log.read_text("utf-8", errors="replace")
+    except OSError:
+        return f"(there is no log {log})"
+    last = [line[:400] for line in text.splitlines()[-lines:]]
+    return "\n".join([f"--- end of {log}", *last]) if last else f"({log} is empty)"
+
+
+class Running:
+    """A server started as our own child, in its own process group."""
+
+    def __init__(self, spec: ProcessSpec, log: Path) -> None:
+        self.spec = spec
+        self._log = log
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                spec.argv,
+                cwd=spec.cwd,
+                env=spec.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                user=spec.user,
+                group=pwd.getpwnam(spec.user).pw_gid if spec.user else None,
+                extra_groups=() if spec.user else None,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def wait_ready(self, timeout_s: float = 60) -> None:
+        """See `wait_ready`."""
+        wait_ready(self.spec, lambda: self._process.poll() is None, self._log, timeout_s)
+
+    def stop(self, patience_s: float | None = None) -> None:
+        """Ask the server to end, then end what is left of its group; safe to repeat."""
+        if self._process.poll() is None:
+            self._process.send_signal(self.spec.stop_signal)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(self.spec.stop_seconds if patience_s is None else patience_s)
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
