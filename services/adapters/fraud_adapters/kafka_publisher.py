@@ -41,6 +41,7 @@ class Publisher:
         require_broker(addresses)
         self._timeout_s = timeout_s
         self._waiting = 0
+        self._topics: set[str] = set()
         self._failure: tuple[str, BaseException] | None = None
         delivery_ms = int(timeout_s * 1000)
         try:
@@ -75,6 +76,7 @@ class Publisher:
             raise _not_published(topic, error) from error
         future.add_errback(self._failed, topic)
         self._waiting += 1
+        self._topics.add(topic)
 
     def flush(self) -> None:
         """Wait until every record sent so far is acknowledged.
@@ -82,12 +84,14 @@ class Publisher:
         Raises:
             PublishError: one was not, or not in time; which others arrived is unknown: send all again.
         """
+        # A second more than a record may take, so that the record's own failure comes first.
         try:
-            self._producer.flush(timeout=self._timeout_s)
+            self._producer.flush(timeout=self._timeout_s + 1)
         except KafkaError as error:
-            topic, cause = self._failure or ("(several)", error)
+            topic, cause = self._failure or (" or ".join(sorted(self._topics)), error)
             raise _not_published(topic, cause) from error
         self._waiting = 0
+        self._topics.clear()
         if self._failure is not None:
             topic, cause = self._failure
             self._failure = None
