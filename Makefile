@@ -1,0 +1,7 @@
+# Every target is a command of ./fraud, which works without make.
+.DEFAULT_GOAL := help
+TARGETS := demo demo-status demo-logs demo-down demo-clean rotate-keys test test-browser lint typecheck lock help
+
+.PHONY: $(TARGETS)
+$(TARGETS):
+	@./fraud $@ $(ARGS)

@@ -1,0 +1,49 @@
+"""Write the hashed locks of `groups.toml`: universal, with one set of versions, without addresses.
+
+Run it by `./fraud lock`; it needs uv. Every lock is compiled under one shared constraint file, so that two
+images never run two versions of the same library.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+CONSTRAINTS = HERE / "constraints.txt"
+LOCAL = ("fraud-core", "fraud-config", "fraud-adapters", "fraud-db")
+# Not constraints of one package but of the whole: see docs/dependencies.md.
+PINS = HERE / "pins.txt"
+
+
+def main() -> int:
+    """Compile the constraints of all groups together, then each group under them."""
+    uv = sys.argv[1] if len(sys.argv) > 1 else "uv"
+    groups = tomllib.loads((HERE / "groups.toml").read_text(encoding="utf-8"))
+    everything = sorted({package for group in groups.values() for package in group["packages"]})
+    all_extras = sorted({extra for group in groups.values() for extra in group.get("groups", [])})
+    _compile(uv, everything, all_extras, CONSTRAINTS, ["--constraint", str(PINS)])
+    for name, group in groups.items():
+        print(f"requirements/{name}.txt", flush=True)
+        options = ["--generate-hashes", "--constraint", str(CONSTRAINTS)]
+        _compile(uv, group["packages"], group.get("groups", []), HERE / f"{name}.txt", options)
+    return 0
+
+
+def _compile(uv: str, packages: list[str], groups: list[str], target: Path, options: list[str]) -> None:
+    sources = [str(ROOT / package / "pyproject.toml") for package in packages]
+    command = [uv, "pip", "compile", *sources, "--output-file", str(target), "--quiet", "--upgrade"]
+    command += ["--universal", "--python-version", "3.11", "--only-binary", ":all:", "--no-annotate"]
+    command += ["--no-emit-index-url", "--no-emit-find-links", "--custom-compile-command", "./fraud lock"]
+    for local in LOCAL:
+        command += ["--no-emit-package", local]
+    for group in groups:
+        command += ["--group", f"{ROOT / 'pyproject.toml'}:{group}"]
+    subprocess.run([*command, *options], check=True, cwd=ROOT)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,120 @@
+"""The commands of `./fraud`. Standard library only: it makes the environment the others run in."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from bootstrap import ROOT, Environment, Refused, environment, preflight
+
+TESTED = ["config", "services", "db_init", "tests", "requirements"]
+TYPED = ["config", "db_init/fraud_db", "tests", "requirements/lock.py"]
+TYPED += [
+    f"services/{name}/fraud_{name}" for name in ("core", "adapters", "producer", "streaming", "trainer")
+]
+TYPED += [f"services/{name}/fraud_{name}" for name in ("api", "embedded")]
+
+# name → (lock, what it does)
+HELP = {
+    "demo": "start the whole platform here, train a model, score live transactions; --json, --help",
+    "demo-status": "what runs, where, and since when",
+    "demo-logs": "the end of the logs; name a service to follow it",
+    "demo-down": "stop the platform; its data stays",
+    "demo-clean": "stop the platform and remove its data",
+    "exec": "run a command with the running platform's addresses and credentials: exec [--role NAME] -- CMD",
+    "rotate-keys": "sign tokens with a new key; the old one stays valid until its tokens expire",
+    "test": "unit and integration tests, against the real embedded servers",
+    "test-browser": "the pages, in Chromium",
+    "lint": "ruff",
+    "typecheck": "mypy --strict",
+    "lock": "write requirements/*.txt anew (needs uv)",
+    "help": "this list",
+}
+EMBEDDED = {
+    "demo": "demo",
+    "demo-status": "status",
+    "demo-logs": "logs",
+    "demo-down": "down",
+    "demo-clean": "clean",
+}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command; the exit code is the command's."""
+    command, rest = (arguments[0], list(arguments[1:])) if arguments else ("help", [])
+    if command in {"help", "-h", "--help"}:
+        _help()
+        return 0
+    if command not in HELP:
+        _say(f"There is no command {command!r}; ./fraud help lists them.")
+        return 2
+    try:
+        return _dispatch(command, rest)
+    except Refused as reason:
+        _say(str(reason))
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _dispatch(command: str, rest: list[str]) -> int:
+    if command == "lock":
+        return _lock()
+    if command == "test":
+        return _python(
+            environment("test", _say), ["-m", "pytest", *(rest or ["tests/unit", "tests/integration"])]
+        )
+    if command == "test-browser":
+        return _python(environment("browser", _say), ["-m", "pytest", *(rest or ["tests/browser"])])
+    if command == "lint":
+        tools = environment("test", _say)
+        checked = _python(tools, ["-m", "ruff", "check", *TESTED])
+        return _python(tools, ["-m", "ruff", "format", "--check", *TESTED]) or checked
+    if command == "typecheck":
+        return _python(environment("test", _say), ["-m", "mypy", *TYPED])
+    if command == "demo":
+        preflight(installed=True)
+    here = environment("demo", _say)
+    if command == "rotate-keys":
+        rest = ["--role", "api", "--", "python", "-m", "fraud_api", "rotate-keys"]
+    _replace(here, ["-m", "fraud_embedded", EMBEDDED.get(command, "exec"), *rest])
+    return 0
+
+
+def _python(here: Environment, arguments: list[str]) -> int:
+    done = subprocess.run(
+        [str(here.python), *arguments], cwd=ROOT, env={**os.environ, **here.variables}, check=False
+    )
+    return done.returncode
+
+
+def _replace(here: Environment, arguments: list[str]) -> None:
+    """Become the command, so that signals and exit code are its own."""
+    sys.stdout.flush()
+    os.execve(here.python, [str(here.python), *arguments], {**os.environ, **here.variables})
+
+
+def _lock() -> int:
+    uv = shutil.which("uv")
+    if uv is None:
+        raise Refused("Locks are made by uv, and there is none: pip install uv.")
+    return subprocess.run(
+        [sys.executable, str(ROOT / "requirements" / "lock.py"), uv], check=False
+    ).returncode
+
+
+def _help() -> None:
+    print("usage: ./fraud COMMAND [options]      (make COMMAND does the same)\n")
+    for name, text in HELP.items():
+        print(f"  {name:<14}{text}")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
