@@ -131,7 +131,7 @@ def _write_if_other(path: Path, text: str) -> None:
 
 
 def _install(lock: Path, say: Callable[[str], None]) -> tuple[Path, Path]:
-    """Install the lock by the first of uv, venv and pip that is there; the Python to use, and where it went."""
+    """Install the lock by the first of uv, venv and pip that is there: the Python, and the folder."""
     python = VENV / "bin" / "python"
     hashed = ["--require-hashes", "--only-binary", ":all:", "-r", str(lock)]
     quiet = ["--quiet", "--disable-pip-version-check"]
