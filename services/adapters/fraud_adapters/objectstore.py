@@ -1,0 +1,130 @@
+"""Objects in an S3-compatible store: what the steps of one run hand over to each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from config.settings import ObjectStoreSettings
+
+_ABSENT: Final = frozenset({"404", "NoSuchKey", "NoSuchBucket", "NotFound"})
+_THERE: Final = frozenset({"BucketAlreadyOwnedByYou", "BucketAlreadyExists"})
+
+
+class ObjectStoreUnavailable(Exception):
+    """The store does not answer, or refuses; one sentence names its address."""
+
+
+class ObjectMissing(Exception):
+    """There is no such object; the message names bucket and key."""
+
+
+class ObjectStore:
+    """One bucket of the store. Keys are paths without a leading slash."""
+
+    def __init__(self, settings: ObjectStoreSettings, bucket: str) -> None:
+        self._endpoint = settings.endpoint_url
+        self.bucket = bucket
+        self._s3: Any = boto3.client(
+            "s3",
+            endpoint_url=settings.endpoint_url,
+            aws_access_key_id=settings.aws_access_key_id,
+            aws_secret_access_key=settings.aws_secret_access_key.get_secret_value(),
+            region_name=settings.aws_region,
+            config=Config(
+                connect_timeout=3,
+                read_timeout=30,
+                retries={"max_attempts": 3, "mode": "standard"},
+                s3={"addressing_style": "path"},
+                # Not every S3-compatible store knows the checksums newer clients add by themselves.
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+            ),
+        )
+
+    def ensure_bucket(self) -> None:
+        """Make the bucket where it does not exist.
+
+        Raises:
+            ObjectStoreUnavailable: the store does not answer, or does not allow it.
+        """
+        try:
+            with self._told("(bucket)"):
+                self._s3.head_bucket(Bucket=self.bucket)
+        except ObjectMissing:
+            with self._told("(bucket)"):
+                self._s3.create_bucket(Bucket=self.bucket)
+
+    def put_bytes(self, key: str, content: bytes) -> None:
+        """Store an object, over an earlier one.
+
+        Raises:
+            ObjectMissing: the bucket does not exist.
+            ObjectStoreUnavailable: the store does not answer, or refuses.
+        """
+        with self._told(key):
+            self._s3.put_object(Bucket=self.bucket, Key=key, Body=content)
+
+    def get_bytes(self, key: str) -> bytes:
+        """Read an object whole.
+
+        Raises:
+            ObjectMissing: there is none.
+            ObjectStoreUnavailable: the store does not answer, or refuses.
+        """
+        with self._told(key):
+            content: bytes = self._s3.get_object(Bucket=self.bucket, Key=key)["Body"].read()
+            return content
+
+    def put_file(self, key: str, path: Path) -> None:
+        """Store a file, in parts where it is large. Raises as `put_bytes`."""
+        with self._told(key):
+            self._s3.upload_file(str(path), self.bucket, key)
+
+    def get_file(self, key: str, path: Path) -> None:
+        """Read an object into a file. Raises as `get_bytes`."""
+        with self._told(key):
+            self._s3.download_file(self.bucket, key, str(path))
+
+    def exists(self, key: str) -> bool:
+        """Whether there is such an object.
+
+        Raises:
+            ObjectStoreUnavailable: the store does not answer, or refuses.
+        """
+        try:
+            with self._told(key):
+                self._s3.head_object(Bucket=self.bucket, Key=key)
+        except ObjectMissing:
+            return False
+        return True
+
+    def list(self, prefix: str = "") -> list[str]:
+        """All keys under a prefix, in the store's order (by bytes). Raises as `put_bytes`."""
+        with self._told(prefix):
+            pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+            return [entry["Key"] for page in pages for entry in page.get("Contents", ())]
+
+    @contextmanager
+    def _told(self, key: str) -> Iterator[None]:
+        """Turn the client's errors into sentences."""
+        try:
+            yield
+        except ClientError as error:
+            code = str(error.response.get("Error", {}).get("Code", ""))
+            if code in _ABSENT:
+                raise ObjectMissing(f"There is no object {self.bucket}/{key}.") from None
+            if code not in _THERE:
+                raise ObjectStoreUnavailable(
+                    f"The object store at {self._endpoint} refused {self.bucket}/{key} ({code})."
+                ) from None
+        except (BotoCoreError, boto3.exceptions.Boto3Error) as error:
+            raise ObjectStoreUnavailable(
+                f"The object store at {self._endpoint} does not answer ({type(error).__name__})."
+            ) from None

@@ -1,0 +1,1 @@
+"""The trainer: from labelled transactions to a gated, registered model version."""

@@ -1,0 +1,63 @@
+"""What every step works with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Literal, Protocol
+
+from psycopg2.extensions import connection as Connection  # noqa: N812
+
+from config.parameters import Training
+from fraud_core.contract import Contract
+from fraud_core.gate import GatePolicy
+from fraud_trainer.run_store import RunStore
+
+
+class Tracking(Protocol):
+    """MLflow, as far as the trainer writes to it; see `fraud_adapters.registry_writer`."""
+
+    def start_run(self, experiment: str, name: str, tags: Mapping[str, str]) -> str: ...
+
+    def log(
+        self,
+        run_id: str,
+        *,
+        parameters: Mapping[str, object] | None = None,
+        metrics: Mapping[str, float | None] | None = None,
+        tags: Mapping[str, object] | None = None,
+    ) -> None: ...
+
+    def log_files(self, run_id: str, directory: Path, path: str | None = None) -> None: ...
+
+    def finish(self, run_id: str, status: Literal["FINISHED", "FAILED"]) -> None: ...
+
+    def register(self, name: str, run_id: str, tags: Mapping[str, str]) -> str: ...
+
+    def set_alias(self, name: str, alias: str, version: str) -> None: ...
+
+
+class Reading(Protocol):
+    """The registry as services read it; see `fraud_adapters.registry`."""
+
+    def version_of_alias(self, name: str, alias: str) -> str | None: ...
+
+    def download(self, name: str, version: str, destination: Path) -> Path: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """One training run's contract, parameters and connections. Connections are opened where needed."""
+
+    contract: Contract
+    training: Training
+    gate: str
+    policy: GatePolicy
+    run: RunStore
+    database: Callable[[], Connection]
+    tracking: Callable[[], Tracking]
+    registry: Callable[[], Reading]
+    now: datetime
+    code_version: str

@@ -1,0 +1,71 @@
+"""Platt's sigmoid: from a margin to a probability of fraud.
+
+Platt, J. (1999), Probabilistic outputs for support vector machines; Newton's method with the stable
+log-likelihood of Lin, Lin and Weng (2007).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fraud_core.manifest import Calibration
+
+_STEPS = 100
+_TOLERANCE = 1e-10
+_RIDGE = 1e-12
+
+
+class CalibrationError(ValueError):
+    """The margins do not rank frauds above others; one sentence."""
+
+
+def fit_sigmoid(margins: NDArray[np.float32], labels: NDArray[np.int8]) -> Calibration:
+    """Maximum likelihood with Platt's targets, which keep it finite where the classes are separable.
+
+    Args:
+        margins: of the model, shape [n].
+        labels: 1 is fraud, shape [n]; both classes occur.
+
+    Raises:
+        CalibrationError: the slope would not be positive.
+    """
+    values, truth = margins.astype(np.float64), labels.astype(bool)
+    frauds, others = int(truth.sum()), int((~truth).sum())
+    targets = np.where(truth, (frauds + 1) / (frauds + 2), 1 / (others + 2))
+    weights = np.array([0.0, np.log((frauds + 1) / (others + 1))])
+    design = np.column_stack([values, np.ones_like(values)])
+    loss = _loss(design @ weights, targets)
+    for _ in range(_STEPS):
+        probabilities = 0.5 * (1 + np.tanh(0.5 * (design @ weights)))
+        gradient = design.T @ (probabilities - targets)
+        curvature = design.T @ (design * (probabilities * (1 - probabilities))[:, None])
+        step = np.linalg.solve(curvature + _RIDGE * np.eye(2), gradient)
+        weights, loss, moved = _descend(design, targets, weights, step, loss)
+        if not moved or np.max(np.abs(gradient)) < _TOLERANCE * len(values):
+            break
+    if weights[0] <= 0:
+        raise CalibrationError("The model does not rank frauds above other transactions on later data.")
+    return Calibration(slope=float(weights[0]), intercept=float(weights[1]))
+
+
+def _descend(
+    design: NDArray[np.float64],
+    targets: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    step: NDArray[np.float64],
+    loss: float,
+) -> tuple[NDArray[np.float64], float, bool]:
+    """Newton's step, halved until it lowers the loss; False where none does."""
+    scale = 1.0
+    while scale > 1e-8:
+        candidate = weights - scale * step
+        reached = _loss(design @ candidate, targets)
+        if reached < loss:
+            return candidate, reached, True
+        scale /= 2
+    return weights, loss, False
+
+
+def _loss(logits: NDArray[np.float64], targets: NDArray[np.float64]) -> float:
+    return float(np.sum(np.logaddexp(0, logits) - targets * logits))

@@ -1,0 +1,65 @@
+"""Growing the trees."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import xgboost
+from numpy.typing import NDArray
+
+from fraud_adapters.onnx_export import cut_to_best
+
+# Fixed by what the model is for; everything else comes from the configuration.
+_FIXED = {"objective": "binary:logistic", "booster": "gbtree", "eval_metric": "logloss", "verbosity": 0}
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """Rows to learn from: features float32 [n, k], labels [n], 1 is fraud."""
+
+    features: NDArray[np.float32]
+    labels: NDArray[np.int8]
+
+
+@dataclass(frozen=True, slots=True)
+class Grown:
+    booster: xgboost.Booster
+    rounds: int
+    stopping_loss: float
+
+
+def grow(
+    train: Examples,
+    stopping: Examples,
+    parameters: Mapping[str, float | int | str],
+    *,
+    rounds: int,
+    patience: int,
+    threads: int,
+    seed: int,
+) -> Grown:
+    """Add trees until the log loss on `stopping` has not fallen for `patience` rounds; keep the best ones."""
+    settings = {**parameters, **_FIXED, "nthread": threads, "seed": seed}
+    # Bins come from the training rows alone.
+    learn = xgboost.QuantileDMatrix(
+        train.features, train.labels, nthread=threads, max_bin=int(parameters.get("max_bin", 256))
+    )
+    watch = xgboost.DMatrix(stopping.features, stopping.labels, nthread=threads)
+    booster = xgboost.train(
+        settings,
+        learn,
+        rounds,
+        evals=[(watch, "stopping")],
+        early_stopping_rounds=patience,
+        verbose_eval=False,
+    )
+    best = cut_to_best(booster)
+    return Grown(best, best.num_boosted_rounds(), float(booster.best_score))
+
+
+def margins(booster: xgboost.Booster, features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Raw margins, float32 [n], as a service computes them."""
+    result = booster.inplace_predict(features, predict_type="margin", validate_features=False)
+    return np.asarray(result, dtype=np.float32)

@@ -1,0 +1,161 @@
+"""The trainer's verbs: parse, build, call."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from time import monotonic
+from typing import Any, Final
+
+import psycopg2
+
+from config import constants, settings
+from fraud_adapters.job import JobFailed, Result
+from fraud_adapters.logs import get_logger
+from fraud_adapters.objectstore import ObjectMissing, ObjectStore, ObjectStoreUnavailable
+from fraud_adapters.onnx_export import ExportError
+from fraud_adapters.postgres import DatabaseUnavailable, connect
+from fraud_adapters.registry import Registry, RegistryUnavailable
+from fraud_adapters.registry_writer import RegistryWriter
+from fraud_adapters.scoring import ModelRefused
+from fraud_trainer.bench import Bench
+from fraud_trainer.calibration import CalibrationError
+from fraud_trainer.registering import register
+from fraud_trainer.run_store import RunStore
+from fraud_trainer.splitting import SplitError
+from fraud_trainer.steps import features, load, train
+from fraud_trainer.validating import validate
+
+Step = Callable[[Bench], dict[str, Any]]
+
+DEFAULT_DAG: Final = "01_training_pipeline"
+STEPS: Final[dict[str, Step]] = {"load": load, "features": features, "train": train, "validate": validate}
+# What a person can act on; everything else is a fault of ours and keeps its traceback.
+_TOLD: Final = (
+    CalibrationError,
+    DatabaseUnavailable,
+    ExportError,
+    ModelRefused,
+    ObjectMissing,
+    ObjectStoreUnavailable,
+    RegistryUnavailable,
+    SplitError,
+)
+
+
+def main(arguments: Sequence[str]) -> Result:
+    """Run the verb that `arguments` name; its result.
+
+    Raises:
+        JobFailed: it cannot be done, or the gate was not passed.
+        ConfigurationError: a variable is missing or wrong.
+    """
+    now = datetime.now(UTC)
+    options = _parser(now).parse_args(arguments)
+    try:
+        return execute(options.verb, build_bench(options), promote=options.promote)
+    except _TOLD as error:
+        raise JobFailed(str(error)) from error
+    except psycopg2.Error as error:
+        raise JobFailed(f"Postgres: {' '.join(str(error).split())}") from error
+
+
+def execute(verb: str, bench: Bench, *, promote: bool) -> Result:
+    """One step, or with `run` all of them; then the result holds each step's under its name."""
+    steps = {**STEPS, "register": lambda bench: register(bench, promote=promote)}
+    wanted = list(steps) if verb == "run" else [verb]
+    results: dict[str, Any] = {}
+    seconds: dict[str, float] = {}
+    for name in wanted:
+        started = monotonic()
+        try:
+            results[name] = steps[name](bench)
+        except JobFailed as error:
+            raise JobFailed(str(error), _result(bench, {**results, name: error.result}, seconds)) from None
+        seconds[name] = round(monotonic() - started, 2)
+        get_logger(__name__).info("step_done", step=name, seconds=seconds[name], run=bench.run.prefix)
+    return _result(bench, results, seconds)
+
+
+def _result(bench: Bench, results: dict[str, Any], seconds: dict[str, float]) -> dict[str, Any]:
+    return {
+        "status": "done",
+        "dag": bench.run.dag,
+        "run_id": bench.run.run_id,
+        "prefix": bench.run.prefix,
+        "seconds": seconds,
+        **results,
+    }
+
+
+def build_bench(options: argparse.Namespace) -> Bench:
+    """Settings and adapters for a run; nothing is connected yet but the object store's bucket is made."""
+    platform = settings.load(settings.PlatformSettings)
+    parameters = settings.parameters(platform)
+    database = settings.load(settings.DatabaseSettings)
+    mlflow = settings.load(settings.MlflowSettings)
+    store = ObjectStore(settings.load(settings.ObjectStoreSettings), constants.BUCKET_RUNS)
+    store.ensure_bucket()
+    return Bench(
+        contract=settings.contract(platform),
+        training=parameters.training,
+        gate=parameters.gate,
+        policy=parameters.gate_in_force,
+        run=RunStore(store, options.dag, options.run_id),
+        database=lambda: connect(database.url, "fraud_trainer"),
+        tracking=cache(lambda: RegistryWriter(mlflow.tracking_uri)),
+        registry=cache(lambda: Registry(mlflow.tracking_uri)),
+        now=options.as_of,
+        code_version=code_version(),
+    )
+
+
+def code_version() -> str:
+    """`CODE_VERSION` as the build set it, else the checkout's commit, else `unknown`."""
+    if version := os.environ.get("CODE_VERSION", "").strip():
+        return version
+    try:
+        answer = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return answer.stdout.strip() or "unknown"
+
+
+def _parser(now: datetime) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m fraud_trainer",
+        description="Train a model on transactions with mature labels, gate it, and register it in MLflow.",
+    )
+    parser.add_argument("verb", choices=[*STEPS, "register", "run"], help="one step, or all of them (run)")
+    parser.add_argument("--dag", default=DEFAULT_DAG, help=f"whose run it is (default {DEFAULT_DAG})")
+    parser.add_argument(
+        "--run-id",
+        default=f"manual__{now:%Y%m%dT%H%M%S.%fZ}",
+        help="the run whose steps belong together (default: a new one, which only suits `load` and `run`)",
+    )
+    parser.add_argument(
+        "--as-of", type=_moment, default=now, help="labels as known then, RFC 3339 with zone (default: now)"
+    )
+    parser.add_argument(
+        "--promote", action="store_true", help="make the model champion even where there is one already"
+    )
+    return parser
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise argparse.ArgumentTypeError(f"{text} has no time zone")
+    return moment.astimezone(UTC)

@@ -1,0 +1,128 @@
+"""Labelled transactions from Postgres: only what `labels_as_of` calls mature."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+from psycopg2 import sql
+from psycopg2.extensions import connection as Connection  # noqa: N812
+from pyarrow import csv
+
+from fraud_adapters.placement import placement
+from fraud_core.batch import Batch
+from fraud_core.contract import Contract
+
+ID: Final = "transaction_id"
+TIME: Final = "event_time"
+# No field of a contract starts with an underscore.
+LABEL: Final = "_label"
+SOURCE: Final = "_source"
+_MOMENT: Final = pa.timestamp("us", tz="UTC")
+
+
+def read_examples(connection: Connection, contract: Contract, as_of: datetime) -> pa.Table:
+    """All transactions of the contract whose label was mature at `as_of`, ordered by event time.
+
+    Returns:
+        Columns transaction_id, event_time, _label (int8), _source (the transaction's), and each input
+        field of the contract: float64 for numeric fields, text for others.
+    """
+    fields = [
+        sql.SQL("{} AS {}").format(sql.SQL(expression), sql.Identifier(name))
+        for name, expression in placement(contract).expressions(contract).items()
+    ]
+    query = sql.SQL(
+        "COPY (SELECT x.transaction_id,"
+        " (extract(epoch FROM x.event_time) * 1000000)::bigint AS event_time,"
+        " l.label AS {label}, x.source AS {source}, {fields}"
+        " FROM transactions x"
+        " JOIN (SELECT transaction_id AS labelled, label FROM labels_as_of({as_of}) WHERE mature) l"
+        " ON l.labelled = x.transaction_id"
+        " WHERE x.contract = {contract} AND x.event_time <= {as_of}"
+        " ORDER BY x.event_time, x.transaction_id) TO STDOUT (FORMAT csv, HEADER)"
+    ).format(
+        label=sql.Identifier(LABEL),
+        source=sql.Identifier(SOURCE),
+        fields=sql.SQL(", ").join(fields),
+        as_of=sql.Literal(as_of),
+        contract=sql.Literal(contract.schema_id),
+    )
+    text = io.BytesIO()
+    with connection, connection.cursor() as cursor:
+        cursor.copy_expert(query.as_string(cursor), text)
+    return _parsed(contract, text.getbuffer())
+
+
+def left_out(connection: Connection, contract: Contract, as_of: datetime) -> dict[str, int]:
+    """Why transactions of the contract are not examples: blocked without an explicit label, or too young."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FILTER (WHERE blocked), count(*) FILTER (WHERE NOT blocked) FROM ("
+            " SELECT EXISTS (SELECT FROM predictions p WHERE p.transaction_id = x.transaction_id"
+            "                AND p.deciding AND p.decision = 'block') AS blocked"
+            " FROM transactions x"
+            " LEFT JOIN (SELECT transaction_id AS labelled FROM labels_as_of(%(as_of)s) WHERE mature) l"
+            " ON l.labelled = x.transaction_id"
+            " WHERE x.contract = %(contract)s AND x.event_time <= %(as_of)s AND l.labelled IS NULL) rest",
+            {"as_of": as_of, "contract": contract.schema_id},
+        )
+        row = cursor.fetchone()
+    blocked, young = row or (0, 0)
+    return {"left_out_blocked": blocked, "left_out_unknown": young}
+
+
+@dataclass(frozen=True, slots=True)
+class Optimum:
+    """The best any model can do on simulated data, as the simulator computed it."""
+
+    population: str
+    figures: Mapping[str, float]
+
+
+def read_optimum(connection: Connection) -> Optimum | None:
+    """Of the population simulated last, or None where nothing was simulated."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute("SELECT population, optimum FROM simulations ORDER BY created_at DESC LIMIT 1")
+        row = cursor.fetchone()
+    if row is None:
+        return None
+    numbers = {
+        name: float(value)
+        for name, value in row[1].items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+    return Optimum(row[0], numbers)
+
+
+def to_batch(contract: Contract, table: pa.Table) -> Batch:
+    """The examples as the core knows transactions."""
+    columns: dict[str, Any] = {}
+    for field in contract.inputs:
+        column = table.column(field.name)
+        if field.numeric:
+            columns[field.name] = column.to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
+        else:
+            columns[field.name] = np.array(column.to_pylist(), dtype=object)
+    return Batch(table.column(ID).to_pylist(), table.column(TIME).to_pylist(), columns)
+
+
+def _parsed(contract: Contract, text: memoryview) -> pa.Table:
+    types: dict[str, pa.DataType] = {ID: pa.string(), TIME: pa.int64(), LABEL: pa.int8(), SOURCE: pa.string()}
+    types |= {field.name: pa.float64() if field.numeric else pa.string() for field in contract.inputs}
+    # Postgres writes null as nothing and an empty text as "".
+    options = csv.ConvertOptions(
+        column_types=types, null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False
+    )
+    table = csv.read_csv(
+        pa.BufferReader(pa.py_buffer(text)),
+        parse_options=csv.ParseOptions(newlines_in_values=True),
+        convert_options=options,
+    )
+    position = table.schema.get_field_index(TIME)
+    return table.set_column(position, TIME, table.column(TIME).cast(_MOMENT))

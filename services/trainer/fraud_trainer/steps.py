@@ -1,0 +1,189 @@
+"""The steps up to a calibrated model: load, features, train."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from fraud_adapters.job import JobFailed
+from fraud_adapters.onnx_export import to_onnx
+from fraud_core.features import feature_matrix
+from fraud_trainer import loading
+from fraud_trainer.bench import Bench
+from fraud_trainer.calibration import fit_sigmoid
+from fraud_trainer.fitting import Examples, Grown, grow, margins
+from fraud_trainer.splitting import Split, split_in_time
+from fraud_trainer.thresholds import choose_thresholds
+
+EXAMPLES: Final = "examples.parquet"
+FEATURES: Final = "features.parquet"
+FILES: Final = {"xgboost": "model.ubj", "onnx": "model.onnx"}
+SIMULATED: Final = "simulator"  # transactions.source of what the simulator made
+
+_TIME: Final = "_time"
+_LABEL: Final = "_label"
+
+
+def load(bench: Bench) -> dict[str, Any]:
+    """Transactions with a mature label, from Postgres to the run's folder."""
+    with closing(bench.database()) as connection:
+        table = loading.read_examples(connection, bench.contract, bench.now)
+        rest = loading.left_out(connection, bench.contract, bench.now)
+        sources = sorted(pc.unique(table.column(loading.SOURCE)).to_pylist())
+        simulated = bool(sources) and all(source.startswith(SIMULATED) for source in sources)
+        optimum = loading.read_optimum(connection) if simulated else None
+    if not table.num_rows:
+        raise JobFailed(f"There is no transaction of {bench.contract.schema_id} with a mature label.")
+    times = table.column(loading.TIME)
+    outcome = {
+        "digest": bench.run.put_table(EXAMPLES, table),
+        "rows": table.num_rows,
+        "frauds": int(pc.sum(table.column(loading.LABEL)).as_py()),
+        "as_of": bench.now.isoformat(),
+        "data_from": times[0].as_py().isoformat(),
+        "data_to": times[-1].as_py().isoformat(),
+        "sources": sources,
+        "optimum": dict(optimum.figures) if optimum else None,
+        "population": optimum.population if optimum else None,
+        **rest,
+    }
+    bench.run.finish_step("load", outcome)
+    return outcome
+
+
+def features(bench: Bench) -> dict[str, Any]:
+    """From transactions to what the model sees, in the same order."""
+    table = bench.run.get_table(EXAMPLES, bench.run.step("load")["digest"])
+    matrix = feature_matrix(bench.contract, loading.to_batch(bench.contract, table))
+    columns = {name: matrix[:, position] for position, name in enumerate(bench.contract.feature_names)}
+    made = pa.table(
+        {_TIME: table.column(loading.TIME).cast(pa.int64()), _LABEL: table.column(loading.LABEL), **columns}
+    )
+    outcome = {
+        "digest": bench.run.put_table(FEATURES, made),
+        "rows": made.num_rows,
+        "features": list(bench.contract.feature_names),
+        "missing": int(np.isnan(matrix).sum()),
+    }
+    bench.run.finish_step("features", outcome)
+    return outcome
+
+
+def read_features(bench: Bench) -> tuple[NDArray[np.int64], Examples]:
+    """Event times in microseconds [n], ascending, and the examples in the same order.
+
+    Raises:
+        JobFailed: the features are another contract's.
+    """
+    step = bench.run.step("features")
+    if step["features"] != list(bench.contract.feature_names):
+        raise JobFailed(f"The run's features are not those of {bench.contract.schema_id}: load again.")
+    table = bench.run.get_table(FEATURES, step["digest"])
+    matrix = np.empty((table.num_rows, len(bench.contract.feature_names)), dtype=np.float32)
+    for position, name in enumerate(bench.contract.feature_names):
+        matrix[:, position] = table.column(name).to_numpy()
+    return table.column(_TIME).to_numpy(), Examples(matrix, table.column(_LABEL).to_numpy())
+
+
+def train(bench: Bench) -> dict[str, Any]:
+    """Split in time, grow the trees, calibrate, choose the thresholds; the test part is not looked at."""
+    moments, data = read_features(bench)
+    split = split_in_time(
+        moments,
+        data.labels,
+        validation_share=bench.training.validation_share,
+        test_share=bench.training.test_share,
+    )
+    parts = {name: Examples(data.features[part], data.labels[part]) for name, part in split.parts()}
+    grown = _grow(bench, parts)
+    held = parts["calibration"]
+    found = margins(grown.booster, held.features)
+    calibration = fit_sigmoid(found, held.labels)
+    chosen = choose_thresholds(
+        held.labels, calibration.scores(found), bench.policy, bench.training.block_precision
+    )
+    outcome = {
+        "digests": _store_model(bench, grown),
+        "split": _describe(split, data.labels),
+        "rounds": grown.rounds,
+        "stopping_loss": grown.stopping_loss,
+        "calibration": calibration.model_dump(),
+        "threshold": chosen.threshold,
+        "block_threshold": chosen.block_threshold,
+        "threshold_rule": chosen.rule,
+    }
+    outcome["mlflow_run_id"] = _track(bench, outcome)
+    bench.run.finish_step("train", outcome)
+    return outcome
+
+
+def _grow(bench: Bench, parts: dict[str, Examples]) -> Grown:
+    return grow(
+        parts["train"],
+        parts["stopping"],
+        bench.training.xgboost,
+        rounds=bench.training.rounds,
+        patience=bench.training.early_stopping,
+        threads=bench.training.threads,
+        seed=bench.training.seed,
+    )
+
+
+def _store_model(bench: Bench, grown: Grown) -> dict[str, str]:
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / FILES["xgboost"]
+        grown.booster.save_model(path)
+        content = path.read_bytes()
+    return {
+        FILES["xgboost"]: bench.run.put(FILES["xgboost"], content),
+        FILES["onnx"]: bench.run.put(FILES["onnx"], to_onnx(grown.booster)),
+    }
+
+
+def _describe(split: Split, labels: NDArray[np.int8]) -> dict[str, dict[str, int]]:
+    return {
+        name: {"from": part.start, "to": part.stop, "frauds": int(labels[part].sum())}
+        for name, part in split.parts()
+    }
+
+
+def _track(bench: Bench, outcome: dict[str, Any]) -> str:
+    """Open the run in MLflow; its id."""
+    loaded, tracking = bench.run.step("load"), bench.tracking()
+    run_id = tracking.start_run(
+        bench.contract.registered_model,
+        f"{bench.run.dag}/{bench.run.run_id}",
+        {
+            "contract": bench.contract.schema_id,
+            "code_version": bench.code_version,
+            "data_source": ",".join(loaded["sources"]),
+        },
+    )
+    tracking.log(
+        run_id,
+        parameters={
+            **{f"xgboost.{name}": value for name, value in bench.training.xgboost.items()},
+            **bench.training.model_dump(exclude={"xgboost"}),
+            "gate": bench.gate,
+            "data_from": loaded["data_from"],
+            "data_to": loaded["data_to"],
+            "examples_digest": loaded["digest"],
+            **{f"rows.{name}": part["to"] - part["from"] for name, part in outcome["split"].items()},
+            **{f"frauds.{name}": part["frauds"] for name, part in outcome["split"].items()},
+            "threshold_rule": outcome["threshold_rule"],
+        },
+        metrics={
+            "rounds_kept": outcome["rounds"],
+            "stopping_log_loss": outcome["stopping_loss"],
+            "threshold": outcome["threshold"],
+            "block_threshold": outcome["block_threshold"],
+        },
+    )
+    return run_id
