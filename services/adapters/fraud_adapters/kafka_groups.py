@@ -1,0 +1,30 @@
+"""Positions shown to Kafka's own lag tools. Ours live in the database; nothing is ever read from these."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from kafka import TopicPartition
+from kafka.structs import OffsetAndMetadata
+
+from fraud_adapters.kafka_errors import KafkaFailure
+from fraud_adapters.kafka_topics import _admin
+
+
+def commit_group_offsets(
+    bootstrap: str | Sequence[str], group: str, topic: str, offsets: Mapping[int, int]
+) -> None:
+    """Commit offsets for a group that has no members.
+
+    Raises:
+        KafkaFailure: the broker refused, or none answered.
+    """
+    values = {
+        TopicPartition(topic, partition): OffsetAndMetadata(offset, "", -1)
+        for partition, offset in offsets.items()
+    }
+    with _admin(bootstrap) as admin:
+        answers = admin.alter_group_offsets(group, values)
+    refused = {at.partition: error.__name__ for at, error in answers.items() if error.errno}
+    if refused:
+        raise KafkaFailure(f"Kafka refused the group {group}'s position in {topic}: {refused}.")

@@ -1,0 +1,1 @@
+"""The stream consumer: records become stored decisions and labels, none lost, none doubled."""

@@ -1,0 +1,68 @@
+"""`python -m fraud_streaming run` and `topics`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from config.settings import (
+    ApiClientSettings,
+    DatabaseSettings,
+    KafkaSettings,
+    PlatformSettings,
+    contract,
+    load,
+    parameters,
+)
+from fraud_adapters import job
+from fraud_streaming.job import SERVICE, Site, run
+from fraud_streaming.pump import BAD_SHARE, Limits
+from fraud_streaming.topics import describe
+
+
+def main(arguments: Sequence[str]) -> dict[str, Any]:
+    options = _parser().parse_args(arguments)
+    if options.verb == "topics":
+        return describe(load(DatabaseSettings), load(KafkaSettings), options.peek)
+    platform = load(PlatformSettings)
+    streaming = parameters(platform).streaming
+    site = Site(
+        contract(platform), load(DatabaseSettings), load(KafkaSettings), load(ApiClientSettings), streaming
+    )
+    limits = Limits(
+        chunk_records=options.batch_size or streaming.batch_size,
+        seconds=options.max_seconds or streaming.drain_seconds,
+        records=options.max_records,
+        bad_share=options.max_bad_share,
+    )
+    return run(site, limits)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m fraud_streaming", description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    runner = verbs.add_parser("run", help="score and store what is on the topics, then stop")
+    runner.add_argument("--batch-size", type=_positive, help="transactions scored and stored at once")
+    runner.add_argument("--max-seconds", type=float, help="stop reading a topic after so many seconds")
+    runner.add_argument("--max-records", type=_positive, help="stop reading a topic after so many records")
+    runner.add_argument(
+        "--max-bad-share",
+        type=float,
+        default=BAD_SHARE,
+        help="stop where a larger share of a batch cannot be processed (default %(default)s)",
+    )
+    topics = verbs.add_parser("topics", help="positions, ends and lag of the topics")
+    topics.add_argument("--peek", type=int, default=0, metavar="N", help="show the latest N records of each")
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= 1_000_000_000:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+if __name__ == "__main__":
+    job.run(SERVICE, main)

@@ -1,0 +1,62 @@
+"""Claiming a topic's partitions: the lock, the position, and the proof that it is still the same topic."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fraud_adapters.kafka import PartitionReader
+from fraud_adapters.offsets import StoredOffset, lock_partition, read_offset
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection as Connection  # noqa: N812
+
+
+class TopicChanged(Exception):
+    """The topic is another one than the stored position belongs to; the sentence says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Partitions this run may read, locked until the connection closes.
+
+    `positions` holds the stored position per partition, None where there is none yet.
+    """
+
+    topic: str
+    topic_id: str
+    positions: dict[int, int | None]
+
+
+def claim(conn: Connection, topic: str, topic_id: str, partitions: Sequence[int]) -> Claim | None:
+    """Lock what is free of the partitions; None if all are held by another consumer.
+
+    Raises:
+        TopicChanged: a stored position belongs to another topic of this name.
+    """
+    mine = [partition for partition in partitions if lock_partition(conn, topic, partition)]
+    with conn, conn.cursor() as cur:
+        stored = {partition: read_offset(cur, topic, partition) for partition in mine}
+    for position in stored.values():
+        if position is not None and position.topic_id != topic_id:
+            raise _changed(topic, topic_id, position)
+    positions = {partition: at.next_offset if at else None for partition, at in stored.items()}
+    return Claim(topic, topic_id, positions) if mine else None
+
+
+def start_reading(reader: PartitionReader, claimed: Claim) -> None:
+    """Assign the partitions, each at its position or else at the oldest record there is."""
+    known = {partition: at for partition, at in claimed.positions.items() if at is not None}
+    earliest = reader.earliest_offsets() if len(known) < len(claimed.positions) else {}
+    reader.assign(
+        {partition: known.get(partition, earliest.get(partition, 0)) for partition in claimed.positions}
+    )
+
+
+def _changed(topic: str, topic_id: str, stored: StoredOffset) -> TopicChanged:
+    return TopicChanged(
+        f"The topic {topic} was deleted and made again (its id is {topic_id}, the stored position belongs to "
+        f"{stored.topic_id}); nothing was read: to read the new topic from its start, delete the rows of this "
+        "topic from the table stream_offsets as the database's owner."
+    )

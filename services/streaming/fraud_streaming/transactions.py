@@ -1,0 +1,147 @@
+"""Transactions: parsed, scored by whoever decides, stored with their predictions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Final, Protocol
+
+from config.constants import HEADER_SCHEMA, HEADER_TRACEPARENT
+from fraud_adapters.kafka import Record
+from fraud_adapters.ledger import DeadLetter
+from fraud_adapters.scored import Predictions, Stored, store_scored
+from fraud_core.batch import Batch
+from fraud_core.contract import Contract
+from fraud_core.record_model import Reason
+from fraud_core.records import RecordParser
+from fraud_streaming.savepoint import together_or_apart
+from fraud_streaming.work import Outcome, StreamReason, arrival, dead_letter
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import cursor as Cursor  # noqa: N812
+
+SOURCE: Final = "stream"  # what `transactions.source` says of these
+_TRACEPARENT: Final = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+class Scorer(Protocol):
+    """Whoever decides: the API's client."""
+
+    def score(
+        self, contract: Contract, batch: Batch, traceparents: Sequence[str | None] | None = None
+    ) -> Predictions:
+        """Predictions for each row, in order."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Transactions:
+    """A chunk: the records that are transactions, row by row with the batch, and what was said of them."""
+
+    records: list[Record]
+    batch: Batch
+    predictions: Predictions | None = None
+
+
+class TransactionWork:
+    """See `Work`.
+
+    Args:
+        payload_bytes: how much of a rejected record is kept.
+        clock: now, for records without a timestamp.
+    """
+
+    def __init__(
+        self,
+        contract: Contract,
+        parser: RecordParser,
+        scorer: Scorer,
+        *,
+        payload_bytes: int,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._contract = contract
+        self._parser = parser
+        self._scorer = scorer
+        self._payload_bytes = payload_bytes
+        self._clock = clock
+        self._schema = contract.schema_id.encode()
+
+    def prepare(self, records: Sequence[Record]) -> tuple[Transactions, list[DeadLetter]]:
+        ours = [record for record in records if self._is_ours(record)]
+        letters = [self._of_another_contract(record) for record in records if not self._is_ours(record)]
+        now = self._clock()
+        parsed = self._parser.parse(
+            [record.value for record in ours], [arrival(record, now) for record in ours]
+        )
+        letters += [self._letter(ours[bad.index], bad.reason, bad.detail) for bad in parsed.rejected]
+        return Transactions([ours[index] for index in parsed.kept], parsed.batch), letters
+
+    def decide(self, prepared: Transactions) -> Transactions:
+        if not prepared.records:
+            return prepared
+        traces = [_traceparent(record) for record in prepared.records]
+        return replace(prepared, predictions=self._scorer.score(self._contract, prepared.batch, traces))
+
+    def store(self, cur: Cursor, prepared: Transactions) -> Outcome:
+        outcome = Outcome()
+        said = prepared.predictions
+        if said is None:
+            return outcome
+
+        def store(rows: Sequence[int]) -> Stored:
+            if len(rows) == len(prepared.batch):
+                return store_scored(cur, self._contract, prepared.batch, said, SOURCE)
+            return store_scored(cur, self._contract, prepared.batch.take(rows), _take(said, rows), SOURCE)
+
+        groups, refused = together_or_apart(cur, range(len(prepared.batch)), store)
+        for rows, stored in groups:
+            outcome.stored += len(stored.new_rows)
+            outcome.replayed += len(stored.replayed_rows)
+            outcome.letters += [
+                self._letter(
+                    prepared.records[rows[position]],
+                    Reason.ID_CONFLICT,
+                    "transaction_id: is known with other fields.",
+                )
+                for position in stored.conflict_rows
+            ]
+        outcome.letters += [
+            self._letter(prepared.records[row], StreamReason.DATABASE_REFUSED, detail)
+            for row, detail in refused
+        ]
+        return outcome
+
+    def _is_ours(self, record: Record) -> bool:
+        return record.headers.get(HEADER_SCHEMA, self._schema) == self._schema
+
+    def _of_another_contract(self, record: Record) -> DeadLetter:
+        named = record.headers[HEADER_SCHEMA][:60].decode("ascii", "backslashreplace")
+        return self._letter(
+            record,
+            Reason.SCHEMA_MISMATCH,
+            f"The header names the contract {named}; {self._contract.schema_id} is in force.",
+        )
+
+    def _letter(self, record: Record, reason: str, detail: str) -> DeadLetter:
+        return dead_letter(record, reason, detail, self._payload_bytes)
+
+
+def _traceparent(record: Record) -> str | None:
+    value = record.headers.get(HEADER_TRACEPARENT)
+    return value.decode() if value is not None and _TRACEPARENT.fullmatch(value) else None
+
+
+def _take(predictions: Predictions, rows: Sequence[int]) -> Predictions:
+    index = list(rows)
+    return replace(
+        predictions,
+        scores=predictions.scores[index],
+        predicted=predictions.predicted[index],
+        decisions=[predictions.decisions[row] for row in index],
+        feature_vectors=predictions.feature_vectors[index],
+        latency_ms=predictions.latency_ms[index],
+        traceparents=[predictions.traceparents[row] for row in index],
+    )

@@ -1,0 +1,76 @@
+"""What is done with records, apart from how they are read and committed.
+
+The pump (`pump.py`) owns the loop, the threads, the retry and the commit; a `Work` says what a chunk of
+records becomes. A record that cannot be processed is a value, a `DeadLetter`, never an exception.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+
+from fraud_adapters.kafka import Record
+from fraud_adapters.ledger import DeadLetter
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import cursor as Cursor  # noqa: N812
+
+PreparedT = TypeVar("PreparedT")
+
+MAX_KEY_BYTES: Final = 1024
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class StreamReason(StrEnum):
+    """Why a record that could be parsed was not stored."""
+
+    DATABASE_REFUSED = "database_refused"  # a constraint or type of the database does not take it
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a chunk once it is in the database's transaction."""
+
+    stored: int = 0
+    replayed: int = 0
+    letters: list[DeadLetter] = field(default_factory=list)
+
+
+class Work(Protocol[PreparedT]):
+    """What one topic's records become. Each step may run in a thread of its own, in the topic's order."""
+
+    def prepare(self, records: Sequence[Record]) -> tuple[PreparedT, list[DeadLetter]]:
+        """Parse; no input or output. What cannot be parsed is a dead letter."""
+        ...
+
+    def decide(self, prepared: PreparedT) -> PreparedT:
+        """Ask whoever decides. Raises what makes the run stop; the chunk is read again next time."""
+        ...
+
+    def store(self, cur: Cursor, prepared: PreparedT) -> Outcome:
+        """Write into the transaction of `cur`; repeating it must change nothing."""
+        ...
+
+
+def arrival(record: Record, now: datetime) -> datetime:
+    """When the record came: its timestamp, or `now` where the broker has none."""
+    if record.timestamp_ms < 0:
+        return now
+    return _EPOCH + timedelta(milliseconds=record.timestamp_ms)
+
+
+def dead_letter(record: Record, reason: str, detail: str, payload_bytes: int) -> DeadLetter:
+    """A record that cannot be processed; its payload is kept up to `payload_bytes`."""
+    return DeadLetter(
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        key=record.key[:MAX_KEY_BYTES] if record.key is not None else None,
+        payload=record.value[:payload_bytes],
+        payload_bytes=len(record.value),
+        reason=reason,
+        detail=detail,
+    )
