@@ -1,0 +1,47 @@
+"""`.env.example` describes what the settings read, no more and no less."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from config import constants, settings
+from config.parameters import ENVIRONMENT_OVERRIDES
+
+ROOT = Path(__file__).resolve().parents[2]
+TEXT = (ROOT / ".env.example").read_text(encoding="utf-8")
+DESCRIBED = set(re.findall(r"^(?:# )?([A-Z][A-Z0-9_]+)=", TEXT, re.MULTILINE))
+CLASSES = [one for one in settings.Settings.__subclasses__() if one.__module__ == "config.settings"]
+# Read where the database is made and the embedded platform is started, not through a settings class.
+STARTERS = {
+    "POSTGRES_PASSWORD",
+    "MLFLOW_DB_PASSWORD",
+    "PORT_OFFSET",
+    *(f"DB_PASSWORD_{service.upper()}" for service in constants.SERVICE_ROLES),
+}
+
+
+def read_by_settings() -> set[str]:
+    fields = {name.upper() for one in CLASSES for name in one.model_fields}
+    return fields | set(ENVIRONMENT_OVERRIDES) | set(constants.ENV_VARS) | STARTERS
+
+
+def test_every_variable_that_is_read_is_described() -> None:
+    assert read_by_settings() - DESCRIBED == set()
+
+
+def test_every_variable_that_is_described_is_read() -> None:
+    assert DESCRIBED - read_by_settings() == set()
+
+
+def test_it_works_as_it_stands_for_development_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in re.findall(r"^([A-Z][A-Z0-9_]+)=(.*)$", TEXT, re.MULTILINE):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("API_CLIENT_ID", "streaming")
+    monkeypatch.setenv("API_CLIENT_SECRET", "change-me-streaming")
+    for one in CLASSES:
+        settings.load(one)
+    monkeypatch.setenv("APP_ENV", "production")
+    for one in (settings.DatabaseSettings, settings.ApiServerSettings, settings.ObjectStoreSettings):
+        with pytest.raises(settings.ConfigurationError, match="development default"):
+            settings.load(one)
