@@ -41,7 +41,9 @@ def bootstrap(
     passwords: Passwords,
     database: str = "fraud_detection",
     owner: str = constants.ROLE_OWNER,
-    mlflow_database: str = constants.DATABASE_MLFLOW,
+    *,
+    service_roles: Mapping[str, str] = constants.SERVICE_ROLES,
+    mlflow: str = constants.DATABASE_MLFLOW,
 ) -> None:
     """Create the platform's and MLflow's database, their owners, and one log-in role for each service.
 
@@ -50,13 +52,15 @@ def bootstrap(
     Args:
         admin_url: libpq URL of a superuser.
         passwords: one for every role; none may be empty.
+        service_roles: role names by service; the migrations grant rights to the default ones.
+        mlflow: MLflow's database, and the role that owns it.
 
     Raises:
         BootstrapError: a password is missing, or `owner` is the superuser itself.
         DatabaseUnavailable: the server cannot be reached.
     """
-    roles = {owner: passwords.owner, constants.DATABASE_MLFLOW: passwords.mlflow}
-    for service, role in constants.SERVICE_ROLES.items():
+    roles = {owner: passwords.owner, mlflow: passwords.mlflow}
+    for service, role in service_roles.items():
         roles[role] = passwords.services.get(service, "")
     if missing := [role for role, password in roles.items() if not password]:
         raise BootstrapError(f"No password is given for {', '.join(missing)}.")
@@ -66,9 +70,9 @@ def bootstrap(
         _lock(connection)
         for role, password in roles.items():
             _ensure_role(connection, role, password)
-        _execute(connection, "ALTER ROLE {} SET default_transaction_read_only = on", constants.ROLE_READONLY)
-        _ensure_database(connection, database, owner, constants.SERVICE_ROLES.values())
-        _ensure_database(connection, mlflow_database, constants.DATABASE_MLFLOW, ())
+        _execute(connection, "ALTER ROLE {} SET default_transaction_read_only = on", service_roles["readonly"])
+        _ensure_database(connection, database, owner, service_roles.values())
+        _ensure_database(connection, mlflow, mlflow, ())
     finally:
         connection.close()
 

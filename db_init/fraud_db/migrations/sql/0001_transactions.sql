@@ -48,7 +48,9 @@ CREATE TABLE predictions (
     latency_ms real,
     traceparent varchar(60),
     CONSTRAINT predictions_fraud_score CHECK (fraud_score >= 0 AND fraud_score <= 1),
-    CONSTRAINT predictions_feature_vector CHECK ('NaN' <> ALL (feature_vector))
+    -- NaN stands for an optional field that was missing.
+    CONSTRAINT predictions_feature_vector
+        CHECK ('Infinity' <> ALL (feature_vector) AND '-Infinity' <> ALL (feature_vector))
 );
 -- Exactly one prediction decides: the first.
 CREATE UNIQUE INDEX predictions_deciding ON predictions (transaction_id) WHERE deciding;

@@ -1,0 +1,163 @@
+"""The label ledger and the dead letters: both append-only, both safe to repeat."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC
+from typing import TYPE_CHECKING, Any
+
+from psycopg2.extras import execute_values
+
+from fraud_core.labels import LabelEvent
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import cursor as Cursor  # noqa: N812
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLabels:
+    """What became of each event, by its position.
+
+    Replayed: the same label id with the same content was there, or came earlier in the batch. Conflict:
+    the id was there with other content; nothing was stored.
+    """
+
+    new_rows: list[int]
+    replayed_rows: list[int]
+    conflict_rows: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A record that could not be processed; `payload` is its beginning, `payload_bytes` its full size."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    payload: bytes | None
+    payload_bytes: int
+    reason: str
+    detail: str | None = None
+
+
+def store_labels(cur: Cursor, events: Sequence[LabelEvent], actor: str | None = None) -> StoredLabels:
+    """Append labels, set `transactions.class` from them, and record the batch in the audit chain.
+
+    In the cursor's transaction; the caller commits after each batch: until then others wait to write the
+    audit chain, and to store transactions if a label came before its transaction.
+
+    Args:
+        actor: who says so, for the audit chain; by default the role that is logged in.
+
+    Raises:
+        psycopg2.Error: a source is unknown to the database; then nothing of the batch is stored.
+    """
+    first: dict[str, LabelEvent] = {}
+    for event in events:
+        first.setdefault(event.label_id, event)
+    inserted = _insert_labels(cur, list(first.values()))
+    known = {key: _content(first[key]) for key in inserted} | _stored(cur, first.keys() - inserted)
+    new, replayed, conflicts = [], [], []
+    for position, event in enumerate(events):
+        if event.label_id in inserted:
+            inserted.remove(event.label_id)
+            new.append(position)
+        elif known[event.label_id] == _content(event):
+            replayed.append(position)
+        else:
+            conflicts.append(position)
+    if new:
+        fresh = [events[position] for position in new]
+        cur.execute("SELECT apply_labels(%s)", (sorted({event.transaction_id for event in fresh}),))
+        _record(cur, fresh, actor)
+    return StoredLabels(new, replayed, conflicts)
+
+
+def store_dead_letters(cur: Cursor, letters: Sequence[DeadLetter]) -> int:
+    """Append dead letters, one for each topic, partition and offset; gives how many were new.
+
+    The text of `detail` may hold anything: what Postgres cannot store is replaced.
+    """
+    rows = [
+        (
+            *(letter.topic, letter.partition, letter.offset, letter.key, letter.payload),
+            *(letter.payload_bytes, letter.reason, _storable(letter.detail)),
+        )
+        for letter in letters
+    ]
+    if not rows:
+        return 0
+    return len(execute_values(cur, _INSERT_DEAD_LETTERS, rows, page_size=len(rows), fetch=True))
+
+
+# A source the configuration does not know has no maturity: the null is refused, and with it the batch.
+_INSERT_LABELS = """
+    INSERT INTO labels (label_id, transaction_id, label, source, reported_at, matures_at)
+    SELECT e.label_id::uuid, e.transaction_id, e.label::smallint, e.source, e.reported_at::timestamptz,
+           e.reported_at::timestamptz + s.maturity
+    FROM (VALUES %s) AS e (label_id, transaction_id, label, source, reported_at)
+    LEFT JOIN label_sources s ON s.source = e.source
+    ON CONFLICT (label_id) DO NOTHING RETURNING label_id::text
+"""
+_INSERT_DEAD_LETTERS = """
+    INSERT INTO dead_letters (topic, partition, record_offset, record_key, payload,
+                              payload_bytes, reason, detail)
+    VALUES %s ON CONFLICT (topic, partition, record_offset) DO NOTHING RETURNING id
+"""
+
+
+def _insert_labels(cur: Cursor, events: Sequence[LabelEvent]) -> set[str]:
+    rows = [
+        (event.label_id, event.transaction_id, event.label, event.source, event.reported_at)
+        for event in events
+    ]
+    if not rows:
+        return set()
+    return {row[0] for row in execute_values(cur, _INSERT_LABELS, rows, page_size=len(rows), fetch=True)}
+
+
+def _stored(cur: Cursor, label_ids: set[str]) -> dict[str, tuple[Any, ...]]:
+    if not label_ids:
+        return {}
+    cur.execute(
+        "SELECT label_id::text, transaction_id, label, source, reported_at FROM labels"
+        " WHERE label_id = ANY (%s::uuid[])",
+        (list(label_ids),),
+    )
+    return {row[0]: row[1:] for row in cur.fetchall()}
+
+
+def _content(event: LabelEvent) -> tuple[Any, ...]:
+    return (event.transaction_id, event.label, event.source, event.reported_at)
+
+
+def _record(cur: Cursor, events: Sequence[LabelEvent], actor: str | None) -> None:
+    """One entry a batch: how many labels, of which sources, and a digest over all they say."""
+    lines = sorted(
+        "\t".join((*map(str, (e.label_id, e.transaction_id, e.label, e.source)), _utc(e))) for e in events
+    )
+    details = {
+        "count": len(events),
+        "frauds": sum(event.label for event in events),
+        "sources": dict(Counter(event.source for event in events)),
+        "sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
+    }
+    cur.execute(
+        "SELECT audit_append(coalesce(%s, session_user), 'labels.stored', 'labels', %s)",
+        (actor, json.dumps(details)),
+    )
+
+
+def _utc(event: LabelEvent) -> str:
+    return event.reported_at.astimezone(UTC).isoformat()
+
+
+def _storable(text: str | None) -> str | None:
+    if text is None:
+        return None
+    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")

@@ -1,0 +1,196 @@
+"""Bootstrap and migrations in a real Postgres."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import timedelta
+from urllib.parse import quote, urlsplit
+
+import pytest
+from psycopg2 import sql
+
+from config import constants
+from fraud_adapters.postgres import DatabaseUnavailable, connect
+from fraud_db.bootstrap import BootstrapError, Passwords, bootstrap
+from fraud_db.upgrade import MigrationError, head, upgrade
+from fraud_db.verify import verify
+from tests.integration.store_rows import LABELS, Database, run
+
+Names = dict[str, str]
+
+
+@pytest.fixture
+def names(postgres_admin_url: str) -> Iterator[Names]:
+    """Names of an installation of its own on the shared server; nothing of it exists yet."""
+    tag = uuid.uuid4().hex[:8]
+    made = {kind: f"{kind}_{tag}" for kind in ("database", "owner", "mlflow", *constants.SERVICE_ROLES)}
+    yield made
+    with closing(connect(postgres_admin_url, "test")) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            for name in (made["database"], made["mlflow"]):
+                drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
+                cursor.execute(drop.format(sql.Identifier(name)))
+            for name in made.values():
+                cursor.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(name)))
+
+
+def passwords(mark: str) -> Passwords:
+    # Characters that break careless quoting in SQL, URLs and format strings.
+    secret = mark + "'\"\\ %s{}@/:é"
+    return Passwords(secret + "o", secret + "m", {name: secret + name for name in constants.SERVICE_ROLES})
+
+
+def install(admin_url: str, names: Names, secrets: Passwords) -> None:
+    services = {service: names[service] for service in constants.SERVICE_ROLES}
+    bootstrap(
+        admin_url, secrets, names["database"], names["owner"], service_roles=services, mlflow=names["mlflow"]
+    )
+
+
+def url_of(admin_url: str, database: str, role: str, password: str) -> str:
+    parts = urlsplit(admin_url)
+    return f"postgresql://{role}:{quote(password, safe='')}@{parts.hostname}:{parts.port}/{database}"
+
+
+def test_bootstrap_again_rotates_the_passwords(postgres_admin_url: str, names: Names) -> None:
+    install(postgres_admin_url, names, passwords("first"))
+    install(postgres_admin_url, names, passwords("second"))
+    old, new = passwords("first"), passwords("second")
+    for service in constants.SERVICE_ROLES:
+        place = (postgres_admin_url, names["database"], names[service])
+        run(url_of(*place, new.services[service]), "SELECT 1")
+        with pytest.raises(DatabaseUnavailable, match="authentication failed"):
+            connect(url_of(*place, old.services[service]), "test")
+    run(url_of(postgres_admin_url, names["mlflow"], names["mlflow"], new.mlflow), "CREATE TABLE t ()")
+
+
+@pytest.mark.usefixtures("database")  # the roles the migrations grant rights to exist
+def test_two_bootstraps_and_two_migrations_at_once(postgres_admin_url: str, names: Names) -> None:
+    secrets = passwords("same")
+    url = url_of(postgres_admin_url, names["database"], names["owner"], secrets.owner)
+    with ThreadPoolExecutor(2) as pool:
+        made = [pool.submit(install, postgres_admin_url, names, secrets) for _ in range(2)]
+        for job in made:
+            job.result(timeout=60)
+        migrated = [pool.submit(upgrade, url, LABELS) for _ in range(2)]
+        assert [job.result(timeout=60) for job in migrated] == [head(), head()]
+    assert verify(url) == []
+
+
+def test_no_password_reaches_the_server_or_a_repr(postgres_admin_url: str, names: Names) -> None:
+    install(postgres_admin_url, names, passwords("hidden"))
+    stored = "SELECT rolpassword FROM pg_authid WHERE rolname = %s"
+    assert run(postgres_admin_url, stored, names["owner"])[0][0].startswith("SCRAM-SHA-256$")
+    assert "hidden" not in repr(passwords("hidden"))
+
+
+def test_mlflow_and_the_platform_stay_out_of_each_others_database(
+    postgres_admin_url: str, names: Names
+) -> None:
+    secrets = passwords("apart")
+    install(postgres_admin_url, names, secrets)
+    for database, role, password in (
+        ("database", "mlflow", secrets.mlflow),
+        ("mlflow", "owner", secrets.owner),
+        ("mlflow", "api", secrets.services["api"]),
+    ):
+        with pytest.raises(DatabaseUnavailable, match="permission denied for database"):
+            connect(url_of(postgres_admin_url, names[database], names[role], password), "test")
+
+
+def test_bootstrap_refuses_what_cannot_work(
+    postgres_admin_url: str, names: Names, database: Database
+) -> None:
+    missing = Passwords("o", "m", {name: "x" for name in constants.SERVICE_ROLES if name != "api"})
+    with pytest.raises(BootstrapError, match="No password is given for api_"):
+        install(postgres_admin_url, names, missing)
+    superuser = urlsplit(postgres_admin_url).username or ""
+    with pytest.raises(BootstrapError, match="choose another DB_USER"):
+        install(postgres_admin_url, names | {"owner": superuser}, passwords("x"))
+    with pytest.raises(BootstrapError, match="must be a superuser"):
+        install(database.url("owner"), names, passwords("x"))
+
+
+def test_a_refused_connection_is_one_sentence_without_the_password(database: Database) -> None:
+    parts = urlsplit(database.url("api"))
+    place = f"{parts.hostname}:{parts.port}{parts.path}"
+    for url, sentence in (
+        (f"postgresql://{parts.username}:N0tThis@{place}", "authentication failed"),
+        (f"postgresql://{parts.username}:N0tThis%zz@{place}", "percent-encoded"),
+        ("postgresql://someone:N0tThis@127.0.0.1:1/x", "not available"),
+    ):
+        with pytest.raises(DatabaseUnavailable, match=sentence) as caught:
+            connect(url, "test")
+        assert "N0tThis" not in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_tables_and_migrations_are_equal(database: Database) -> None:
+    assert verify(database.url("owner")) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ALTER TABLE transactions ADD COLUMN extra integer",
+        "ALTER TABLE transactions ALTER COLUMN v1 TYPE numeric(12, 6)",
+        "ALTER TABLE predictions ALTER COLUMN role SET DEFAULT 'other'",
+        "ALTER TABLE predictions ALTER COLUMN engine DROP NOT NULL",
+        "DROP INDEX predictions_deciding",
+        "DROP TABLE alerts",
+        "UPDATE alembic_version SET version_num = '0001'",
+    ],
+)
+def test_verify_sees_a_difference(database: Database, change: str) -> None:
+    run(database.url("owner"), change)
+    assert verify(database.url("owner"))
+
+
+def test_migrating_again_with_data_present_changes_nothing(database: Database) -> None:
+    url = database.url("owner")
+    upgrade(url, LABELS)
+    run(
+        url,
+        "INSERT INTO transactions (transaction_id, event_time, contract, source)"
+        " VALUES ('kept', now(), 'creditcard/1', 'test')",
+    )
+    before = run(url, "SELECT count(*) FROM audit_log")
+    assert upgrade(url, LABELS) == head()
+    assert run(url, "SELECT transaction_id FROM transactions") == [("kept",)]
+    assert run(url, "SELECT count(*) FROM audit_log") == before
+
+
+def test_label_sources_follow_the_configuration(database: Database) -> None:
+    url = database.url("owner")
+    upgrade(url, LABELS.model_copy(update={"implied_after": timedelta(minutes=17)}))
+    rows = run(url, "SELECT source, precedence, maturity FROM label_sources")
+    sources = {name: (precedence, maturity) for name, precedence, maturity in rows}
+    assert sources["implied"][1] == timedelta(minutes=17)
+    assert sources["implied"][0] < min(sources[name][0] for name in LABELS.sources)
+    assert sources["chargeback"] == (30, timedelta(days=7))
+    last = run(url, "SELECT action FROM audit_log ORDER BY entry_id DESC LIMIT 1")
+    assert last == [("label_sources.changed",)]
+
+
+def test_migrating_without_a_role_says_what_to_do(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(constants.SERVICE_ROLES, "later", "fraud_later")
+    with pytest.raises(MigrationError, match=r"fraud_later.*bootstrap"):
+        upgrade(database.url("owner"), LABELS)
+
+
+@pytest.mark.parametrize("role", ["owner", "readonly"])
+def test_documented_queries_run_as_they_stand(database: Database, role: str) -> None:
+    for query in (
+        "SELECT COUNT(*) as total, MAX(ingestion_timestamp) as last_insert FROM transactions;",
+        "SELECT COUNT(*) as total_predictions, SUM(CASE WHEN is_fraud_predicted THEN 1 ELSE 0 END)"
+        " as frauds_detected FROM predictions;",
+        "SELECT * FROM drift_metrics ORDER BY detected_at DESC LIMIT 10;",
+        "SELECT * FROM retraining_triggers ORDER BY triggered_at DESC LIMIT 5;",
+    ):
+        run(database.url(role), query)

@@ -1,0 +1,202 @@
+"""What each role may not do, and values nobody may store."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from psycopg2 import errors
+
+from config import constants
+from fraud_adapters.tables import metadata
+from tests.integration.store_rows import Database, new_id, run
+
+SECRETS = {"clients", "signing_keys", "revoked_tokens"}
+TABLES = sorted(metadata.tables)
+# What each service may write; reading is checked below, everything not listed must be refused.
+MAY_INSERT = {
+    "producer": {"transactions", "labels", "simulated_labels", "simulations"},
+    "streaming": {"transactions", "predictions", "labels", "stream_offsets", "dead_letters"},
+    "api": {"transactions", "predictions", "shadow_predictions", *SECRETS},
+    "trainer": {"model_versions"},
+    "readonly": set[str](),
+}
+MAY_UPDATE = {
+    "producer": {"simulated_labels", "simulations"},
+    "streaming": {"stream_offsets"},
+    "api": {"clients", "signing_keys"},
+    "trainer": set[str](),
+    "readonly": set[str](),
+}
+MAY_DELETE = {"api": {"revoked_tokens"}}
+MAY_READ = {
+    "producer": {"transactions", "labels", "label_sources", "simulated_labels", "simulations"},
+    "streaming": MAY_INSERT["streaming"] | {"label_sources"},
+    "api": MAY_INSERT["api"] | {"model_versions"},
+    "trainer": {"transactions", "predictions", "labels", "label_sources", "simulations", "model_versions"},
+    "readonly": set(TABLES) - SECRETS - {"audit_head"},
+}
+MAY_CALL = {
+    "labels_as_of(timestamptz)": {"trainer", "readonly"},
+    "apply_labels(text[])": {"producer", "streaming", "api"},
+    "audit_append(text, text, text, jsonb)": {"producer", "streaming", "api", "trainer"},
+    "audit_verify()": {"readonly"},
+    "audit_hash(audit_log)": set[str](),
+}
+
+
+def insert_transaction(url: str, identifier: str, **columns: Any) -> None:
+    values = {"event_time": "2026-01-01Z", "contract": "creditcard/1", "source": "test"} | columns
+    names = ", ".join(("transaction_id", *values))
+    marks = ", ".join(["%s"] * (len(values) + 1))
+    run(url, f"INSERT INTO transactions ({names}) VALUES ({marks})", identifier, *values.values())
+
+
+def test_every_service_has_the_rights_it_needs_and_no_other(database: Database) -> None:
+    allowed: dict[str, dict[str, set[str]]] = {
+        "SELECT": MAY_READ,
+        "INSERT": MAY_INSERT,
+        "UPDATE": MAY_UPDATE,
+        "DELETE": MAY_DELETE,
+        "TRUNCATE": {},
+        "REFERENCES": {},
+        "TRIGGER": {},
+    }
+    for service in constants.SERVICE_ROLES:
+        url = database.url(service)
+        for right, by_service in allowed.items():
+            # Any column counts: a right on one column is a right.
+            kind = "table" if right in {"DELETE", "TRUNCATE", "TRIGGER"} else "any_column"
+            ask = f"SELECT t FROM unnest(%s) AS t WHERE has_{kind}_privilege(t, '{right}')"
+            found = {row[0] for row in run(url, ask, TABLES)}
+            assert found == by_service.get(service, set()), (service, right)
+        for function, services in MAY_CALL.items():
+            answer = run(url, "SELECT has_function_privilege(%s, 'EXECUTE')", function)
+            assert answer == [(service in services,)], (service, function)
+
+
+FORBIDDEN = (
+    "UPDATE transactions SET class = 1",
+    "DELETE FROM transactions",
+    "UPDATE predictions SET decision = 'approve'",
+    "UPDATE labels SET label = 0",
+    "DELETE FROM labels",
+    "TRUNCATE labels",
+    "UPDATE label_sources SET precedence = 99",
+    "INSERT INTO audit_log SELECT * FROM audit_log",
+    "UPDATE audit_head SET entry_id = 0",
+    "UPDATE alembic_version SET version_num = '0000'",
+    "CREATE TABLE mine (x integer)",
+    "CREATE FUNCTION f() RETURNS integer LANGUAGE sql AS 'SELECT 1'",
+    "DROP TABLE transactions",
+    "ALTER TABLE labels DISABLE TRIGGER ALL",
+    "COPY transactions TO PROGRAM 'true'",
+    "CREATE ROLE another",
+)
+
+
+def test_no_service_may(database: Database) -> None:
+    become_the_owner = f"SET ROLE {urlsplit(database.url('owner')).username}"
+    for service in constants.SERVICE_ROLES:
+        for statement in (*FORBIDDEN, become_the_owner):
+            with pytest.raises((errors.InsufficientPrivilege, errors.ReadOnlySqlTransaction)):
+                run(database.url(service), statement)
+                pytest.fail(f"{service} may {statement}")
+
+
+def test_readonly_stays_read_only_when_it_asks_otherwise(database: Database) -> None:
+    with pytest.raises(errors.InsufficientPrivilege):
+        run(database.url("readonly"), "SET TRANSACTION READ WRITE; DELETE FROM transactions")
+    with pytest.raises(errors.InsufficientPrivilege):
+        run(database.url("readonly"), "SELECT secret_hash FROM clients")
+
+
+def test_a_temporary_object_cannot_capture_a_function_of_the_owner(database: Database) -> None:
+    owner, url = database.url("owner"), database.url("streaming")
+    insert_transaction(owner, "real")
+    trap = (
+        "CREATE FUNCTION pg_temp.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS 'SELECT now()';"
+        "CREATE TEMPORARY TABLE transactions (transaction_id text, class integer);"
+        "SELECT apply_labels(ARRAY['real'])"
+    )
+    # Old and never reported: legitimate by silence, in the table meant.
+    assert run(url, trap) == [(1,)]
+    assert run(url, "SELECT class FROM transactions") == [(0,)]
+
+
+def test_not_even_the_owner_changes_the_ledgers(database: Database) -> None:
+    for table in ("labels", "audit_log"):
+        column = metadata.tables[table].primary_key.columns.keys()[0]
+        for change in (
+            f"UPDATE {table} SET {column} = {column}",
+            f"DELETE FROM {table}",
+            f"TRUNCATE {table}",
+        ):
+            with pytest.raises(errors.InsufficientPrivilege, match="append-only"):
+                run(database.url("owner"), change)
+                pytest.fail(change)
+
+
+def test_a_transaction_refuses_what_is_no_value(database: Database) -> None:
+    numbers = [
+        (column, value)
+        for column in ("time", "v1", "v28", "amount")
+        for value in ("NaN", "Infinity", "-Infinity")
+    ]
+    others: list[tuple[str, Any]] = [
+        ("class", 2),
+        ("event_time", "infinity"),
+        ("event_time", None),
+        ("amount", "1e13"),
+        ("card_id", "x" * 65),
+        ("contract", None),
+    ]
+    for column, value in numbers + others:
+        with pytest.raises((errors.IntegrityError, errors.DataError)):
+            insert_transaction(database.url("streaming"), "bad", **{column: value})
+            pytest.fail(f"{column} took {value}")
+    assert run(database.url("streaming"), "SELECT FROM transactions") == []
+
+
+def test_a_prediction_refuses_what_is_no_value(database: Database) -> None:
+    url = database.url("api")
+    insert_transaction(url, "good")
+    values = {
+        "transaction_id": "good",
+        "fraud_score": "0.5",
+        "is_fraud_predicted": "true",
+        "model_version": "1",
+        "score": "0.5",
+        "decision": "review",
+        "deciding": "true",
+        "feature_vector": "{1,2}",
+        "engine": "xgboost-3.2.0",
+    }
+    insert = f"INSERT INTO predictions ({', '.join(values)}) VALUES ({', '.join(['%s'] * len(values))})"
+    for column, value in (
+        ("score", "NaN"),
+        ("score", "1.0000001"),
+        ("score", "-0.1"),
+        ("fraud_score", "NaN"),
+        ("decision", "maybe"),
+        ("feature_vector", "{1,-Infinity}"),
+        ("transaction_id", "unknown"),
+    ):
+        with pytest.raises((errors.IntegrityError, errors.DataError)):
+            run(url, insert, *(values | {"deciding": "false", column: value}).values())
+            pytest.fail(f"{column} took {value}")
+    run(url, insert, *values.values())
+    with pytest.raises(errors.UniqueViolation):
+        run(url, insert, *values.values())
+
+
+def test_a_label_needs_a_known_source_and_is_never_implied(database: Database) -> None:
+    insert = (
+        "INSERT INTO labels (label_id, transaction_id, label, source, reported_at, matures_at)"
+        " VALUES (%s, 't', 1, %s, now(), now())"
+    )
+    run(database.url("streaming"), insert, new_id(), "analyst")
+    for source, error in (("hearsay", errors.ForeignKeyViolation), ("implied", errors.CheckViolation)):
+        with pytest.raises(error):
+            run(database.url("streaming"), insert, new_id(), source)

@@ -1,0 +1,272 @@
+"""Transactions and predictions are stored exactly, once, whoever sends them how often."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from datetime import timedelta
+from threading import Barrier, Thread
+from typing import Any
+
+import numpy as np
+import pytest
+from psycopg2 import errors
+from psycopg2.extensions import connection as Connection  # noqa: N812
+
+from fraud_adapters.placement import placement
+from fraud_adapters.postgres import connect
+from fraud_adapters.scored import Stored, store_scored, store_transactions
+from fraud_core.batch import Batch
+from fraud_core.contract import Contract
+from fraud_core.features import feature_matrix
+from tests.integration.store_rows import CREDITCARD, START, WIRE, Database, batch, predictions, run
+
+
+@pytest.fixture
+def streaming(database: Database) -> Iterator[Connection]:
+    with closing(connect(database.url("streaming"), "test")) as connection:
+        yield connection
+
+
+def store(connection: Connection, rows: Batch, contract: Contract = CREDITCARD, **changes: Any) -> Stored:
+    said = replace(predictions(contract, rows), **changes)
+    with connection, connection.cursor() as cursor:
+        return store_scored(cursor, contract, rows, said, "test")
+
+
+def counts(database: Database) -> tuple[int, int]:
+    query = "SELECT (SELECT count(*) FROM transactions), (SELECT count(*) FROM predictions)"
+    transactions, decided = run(database.url("readonly"), query)[0]
+    return transactions, decided
+
+
+def changed(rows: Batch, position: int, name: str = "amount") -> Batch:
+    columns = {key: column.copy() for key, column in rows.columns.items()}
+    columns[name][position] += 1
+    return Batch(rows.ids, rows.event_times, columns)
+
+
+def test_what_is_stored_is_what_was_scored(database: Database, streaming: Connection) -> None:
+    rows = batch(50)
+    said = predictions(CREDITCARD, rows)
+    result = store(streaming, rows)
+    assert (result.new, result.replayed, result.conflicts) == (rows.ids, [], [])
+    names = [field.name for field in CREDITCARD.inputs]
+    stored = run(
+        database.url("readonly"),
+        f"SELECT transaction_id, event_time, {', '.join(f'{name}::float8' for name in names)},"
+        " source, contract, attributes FROM transactions ORDER BY event_time",
+    )
+    assert [row[0] for row in stored] == rows.ids
+    assert [row[1] for row in stored] == rows.event_times
+    assert np.array_equal(
+        np.array([row[2:-3] for row in stored], dtype=np.float64),
+        np.column_stack([rows.columns[name] for name in names]),
+    )
+    assert {row[-3:] for row in stored} == {("test", "creditcard/1", None)}
+    decided = run(
+        database.url("readonly"),
+        "SELECT score, fraud_score::float8, is_fraud_predicted, decision, feature_vector, model_version,"
+        " engine, role, deciding, policy_version, latency_ms, rules_fired FROM predictions"
+        " ORDER BY prediction_id",
+    )
+    assert np.array_equal([row[0] for row in decided], said.scores)
+    assert np.allclose([row[1] for row in decided], said.scores, atol=5.1e-5, rtol=0)
+    assert [row[2] for row in decided] == said.predicted.tolist()
+    vectors = np.array([row[4] for row in decided], dtype=np.float64).astype(np.float32)
+    assert vectors.tobytes() == feature_matrix(CREDITCARD, rows).tobytes()
+    rest = {(row[3], *row[5:11], tuple(row[11])) for row in decided}
+    assert rest == {("approve", "7", "xgboost-3.2.0", "champion", True, "0", 1.5, ())}
+
+
+def test_repeating_changes_nothing_and_the_first_decision_stays(
+    database: Database, streaming: Connection
+) -> None:
+    rows = batch(20)
+    store(streaming, rows)
+    later = Batch(rows.ids, [moment + timedelta(hours=1) for moment in rows.event_times], rows.columns)
+    again = store(streaming, later, decisions=["block"] * 20, model_version="8")
+    assert (again.new, again.replayed, again.conflicts) == ([], rows.ids, [])
+    assert counts(database) == (20, 20)
+    assert run(database.url("readonly"), "SELECT DISTINCT decision, model_version FROM predictions") == [
+        ("approve", "7")
+    ]
+
+
+def test_the_same_id_with_other_fields_is_a_conflict_and_stores_nothing(
+    database: Database, streaming: Connection
+) -> None:
+    rows = batch(3)
+    store(streaming, rows.take([0, 1]))
+    result = store(streaming, changed(rows, 1))
+    assert (result.new_rows, result.replayed_rows, result.conflict_rows) == ([2], [0], [1])
+    assert counts(database) == (3, 3)
+    stored = run(
+        database.url("readonly"), "SELECT amount::float8 FROM transactions WHERE transaction_id = 'tx-1'"
+    )
+    assert stored == [(rows.columns["amount"][1],)]
+
+
+def test_an_id_twice_in_a_batch(database: Database, streaming: Connection) -> None:
+    rows = batch(2)
+    other = changed(rows, 0, "v7")
+    result = store(streaming, Batch.concat([rows, other, rows]))
+    assert (result.new_rows, result.replayed_rows, result.conflict_rows) == ([0, 1], [3, 4, 5], [2])
+    assert counts(database) == (2, 2)
+    # The stored one is replayed, wherever it stands beside one that differs.
+    mixed = store(streaming, Batch.concat([other.take([0]), rows.take([0])]))
+    assert (mixed.replayed_rows, mixed.conflict_rows) == ([1], [0])
+
+
+def test_history_gets_its_prediction_later(database: Database, streaming: Connection) -> None:
+    rows = batch(5)
+    with streaming, streaming.cursor() as cursor:
+        assert store_transactions(cursor, CREDITCARD, rows, "backfill").new == rows.ids
+        assert store_transactions(cursor, CREDITCARD, rows, "backfill").replayed == rows.ids
+    assert counts(database) == (5, 0)
+    assert store(streaming, rows).replayed == rows.ids
+    assert counts(database) == (5, 5)
+
+
+def test_predictions_that_do_not_decide_are_stored_once_a_run(
+    database: Database, streaming: Connection
+) -> None:
+    rows = batch(4)
+    store(streaming, rows)
+    for run_id in ("one", "one", "two"):
+        store(streaming, rows, deciding=False, role="batch", run_id=run_id)
+    assert counts(database) == (4, 12)
+    with pytest.raises(ValueError, match="run_id"):
+        store(streaming, rows, deciding=False, role="batch")
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_two_connections_racing_for_the_same_ids(database: Database, same: bool) -> None:
+    rows = batch(300)
+    theirs = rows if same else changed(rows, 150)
+    results: dict[str, Stored] = {}
+    start = Barrier(2)
+
+    def work(role: str, mine: Batch) -> None:
+        with closing(connect(database.url(role), "test")) as connection:
+            start.wait(10)
+            results[role] = store(connection, mine)
+
+    threads = [Thread(target=work, args=pair) for pair in (("streaming", rows), ("api", theirs))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert counts(database) == (300, 300)
+    assert sorted(results["streaming"].new + results["api"].new) == sorted(rows.ids)
+    conflicts = results["streaming"].conflicts + results["api"].conflicts
+    assert conflicts == ([] if same else ["tx-150"])
+
+
+def test_the_second_waits_for_the_first_and_takes_over_when_it_rolls_back(database: Database) -> None:
+    rows = batch(5)
+    with (
+        closing(connect(database.url("streaming"), "one")) as one,
+        closing(connect(database.url("api"), "two")) as two,
+    ):
+        store_scored(one.cursor(), CREDITCARD, rows, predictions(CREDITCARD, rows), "test")
+        results: list[Stored] = []
+        waiting = Thread(target=lambda: results.append(store(two, rows)))
+        waiting.start()
+        waiting.join(0.3)
+        assert waiting.is_alive()
+        one.rollback()
+        waiting.join(20)
+    assert results[0].new == rows.ids
+    assert counts(database) == (5, 5)
+
+
+def test_several_batches_in_one_transaction_and_a_rollback_between(
+    database: Database, streaming: Connection
+) -> None:
+    first, second = batch(10, prefix="a"), batch(10, seed=2, prefix="b")
+    with streaming.cursor() as cursor:
+        store_scored(cursor, CREDITCARD, first, predictions(CREDITCARD, first), "test")
+        streaming.rollback()
+        for rows in (first, second):
+            store_scored(cursor, CREDITCARD, rows, predictions(CREDITCARD, rows), "test")
+        streaming.commit()
+        assert (
+            store_scored(cursor, CREDITCARD, first.take([]), predictions(CREDITCARD, first.take([])), "t").new
+            == []
+        )
+        streaming.autocommit = True
+        with pytest.raises(ValueError, match="autocommit"):
+            store_scored(cursor, CREDITCARD, first, predictions(CREDITCARD, first), "test")
+    assert counts(database) == (20, 20)
+
+
+def test_nan_is_refused_with_the_whole_batch(database: Database, streaming: Connection) -> None:
+    for where in ("amount", "v3", "score", "infinite feature"):
+        rows = batch(3)
+        said = predictions(CREDITCARD, rows)
+        if where in rows.columns:
+            rows.columns[where][1] = np.nan
+        elif where == "score":
+            said.scores[1] = np.nan
+        else:
+            said.feature_vectors[1, 4] = np.inf
+        with pytest.raises((errors.CheckViolation, errors.DataError)), streaming:
+            store_scored(streaming.cursor(), CREDITCARD, rows, said, "test")
+            pytest.fail(where)
+    assert counts(database) == (0, 0)
+
+
+def wire_rows() -> Batch:
+    texts: list[str] = ['quo"te, and {brace}', "ünïcode ✓", "\\N", "line\nbreak"]
+    return Batch(
+        [f"w{number}" for number in range(4)],
+        [START] * 4,
+        {
+            "sent_amount": np.array([0.001, 123456789.123, 5.0, 0.3]),
+            "hour": np.array([0.0, 23.0, 7.0, 12.0]),
+            "channel": np.array(["web", "phone", "branch", "web"], dtype=object),
+            "urgent": np.array([1.0, 0.0, 0.0, 1.0]),
+            "fee": np.array([np.nan, 1.25, 0.0, np.nan]),
+            "payer": np.array(texts, dtype=object),
+            "payee": np.array(["shop", "", "shop", "x" * 40], dtype=object),
+        },
+    )
+
+
+def test_a_contract_of_ones_own_goes_to_attributes_and_reads_back(
+    database: Database, streaming: Connection
+) -> None:
+    rows = wire_rows()
+    assert store(streaming, rows, WIRE).new == rows.ids
+    assert store(streaming, rows, WIRE).replayed == rows.ids
+    assert store(streaming, changed(rows, 2, "hour"), WIRE).conflict_rows == [2]
+    assert store(streaming, rows.take([0]), WIRE.model_copy(update={"version": 4})).conflicts == ["w0"]
+    expressions = placement(WIRE).expressions(WIRE)
+    stored = run(
+        database.url("readonly"),
+        f"SELECT {', '.join(expressions.values())} FROM transactions ORDER BY transaction_id",
+    )
+    for name, column in zip(expressions, zip(*stored, strict=True), strict=True):
+        want = rows.columns[name].tolist()
+        if name == "fee":
+            want = [None, 1.25, 0.0, None]
+        assert list(column) == want, name
+    documents = run(database.url("readonly"), "SELECT attributes, card_id FROM transactions ORDER BY 2")
+    assert {json.dumps(sorted(document)) for document, _ in documents} == {
+        '["channel", "hour", "sent_amount", "urgent"]',
+        '["channel", "fee", "hour", "sent_amount", "urgent"]',
+    }
+
+
+def test_a_label_in_the_record_becomes_the_class_and_is_no_field(
+    database: Database, streaming: Connection
+) -> None:
+    rows = batch(3)
+    with_class = Batch(rows.ids, rows.event_times, rows.columns | {"class": np.array([1.0, 0.0, np.nan])})
+    store(streaming, with_class, decisions=["block"] * 3)
+    stored = run(database.url("readonly"), "SELECT class FROM transactions ORDER BY transaction_id")
+    assert stored == [(1,), (0,), (None,)]
+    assert store(streaming, rows).replayed == rows.ids
