@@ -7,7 +7,7 @@ import os
 import subprocess
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str]) -> Result:
 
 def execute(verb: str, bench: Bench, *, promote: bool) -> Result:
     """One step, or with `run` all of them; then the result holds each step's under its name."""
-    steps = {**STEPS, "register": lambda bench: register(bench, promote=promote)}
+    steps: dict[str, Step] = {**STEPS, "register": partial(register, promote=promote)}
     wanted = list(steps) if verb == "run" else [verb]
     results: dict[str, Any] = {}
     seconds: dict[str, float] = {}

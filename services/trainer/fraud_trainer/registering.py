@@ -36,7 +36,7 @@ def register(bench: Bench, *, promote: bool) -> dict[str, Any]:
     manifest = Manifest.from_json(bench.run.get(manifests.FILE_NAME, validated["digest"]))
     version = _store(bench, manifest, run_id, validated)
     with closing(bench.database()) as connection:
-        _record(connection, bench, version, run_id, manifest, validated)
+        _record(connection, bench, version, manifest, validated)
         result: dict[str, Any] = {
             "name": bench.contract.registered_model,
             "version": version,
@@ -80,7 +80,6 @@ def _record(
     connection: Connection,
     bench: Bench,
     version: str,
-    run_id: str,
     manifest: Manifest,
     validated: dict[str, Any],
 ) -> None:
@@ -88,7 +87,7 @@ def _record(
     row = {
         "name": bench.contract.registered_model,
         "version": version,
-        "mlflow_run_id": run_id,
+        "mlflow_run_id": bench.run.step("train")["mlflow_run_id"],
         "contract": bench.contract.schema_id,
         "digest": validated["digest"],
         "gate_policy": validated["gate"]["policy"],
