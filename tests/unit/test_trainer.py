@@ -1,0 +1,384 @@
+"""Training without servers: what is fitted on what, and what a gate's verdict leads to."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from config import constants
+from config.parameters import Training
+from fraud_adapters.job import JobFailed
+from fraud_adapters.objectstore import ObjectMissing
+from fraud_core.contract import Contract
+from fraud_core.gate import GatePolicy
+from fraud_core.metrics import confusion
+from fraud_trainer import steps
+from fraud_trainer.bench import Bench
+from fraud_trainer.calibration import CalibrationError, fit_sigmoid
+from fraud_trainer.job import code_version, execute
+from fraud_trainer.registering import register
+from fraud_trainer.run_store import RunStore
+from fraud_trainer.splitting import SplitError, split_in_time
+from fraud_trainer.thresholds import NEVER, choose_thresholds
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+POLICY = GatePolicy(min_recall=0.95, max_fpr=0.02, min_f1=0.85)
+NAMES = ("a", "b", "c")
+CONTRACT = Contract.from_mapping(
+    {
+        "name": "tiny",
+        "version": 1,
+        "fields": [{"name": name, "type": "decimal", "precision": 9, "scale": 6} for name in NAMES],
+        "features": [{"name": name, "op": "field", "of": name} for name in NAMES],
+    }
+)
+TRAINING = Training(
+    test_share=0.25,
+    validation_share=0.3,
+    min_test_frauds=50,
+    threads=1,
+    seed=3,
+    rounds=60,
+    early_stopping=5,
+    block_precision=0.95,
+    xgboost={"max_depth": 3, "learning_rate": 0.3},
+)
+
+
+@dataclass
+class Memory:
+    """A bucket."""
+
+    objects: dict[str, bytes] = field(default_factory=dict)
+
+    def put_bytes(self, key: str, content: bytes) -> None:
+        self.objects[key] = content
+
+    def get_bytes(self, key: str) -> bytes:
+        if key not in self.objects:
+            raise ObjectMissing(key)
+        return self.objects[key]
+
+
+@dataclass
+class Mlflow:
+    """Both sides of the registry, as far as the steps use it."""
+
+    aliases: dict[str, str] = field(default_factory=dict)
+    files: dict[str, bytes] = field(default_factory=dict)
+    versions: list[Mapping[str, str]] = field(default_factory=list)
+    metrics: dict[str, float | None] = field(default_factory=dict)
+    tags: dict[str, object] = field(default_factory=dict)
+    status: str = "RUNNING"
+
+    def start_run(self, experiment: str, name: str, tags: Mapping[str, str]) -> str:
+        self.tags |= {**tags, "experiment": experiment, "name": name}
+        return "run-1"
+
+    def log(
+        self,
+        run_id: str,
+        *,
+        parameters: Mapping[str, object] | None = None,
+        metrics: Mapping[str, float | None] | None = None,
+        tags: Mapping[str, object] | None = None,
+    ) -> None:
+        self.metrics |= metrics or {}
+        self.tags |= tags or {}
+
+    def log_files(self, run_id: str, directory: Path, path: str | None = None) -> None:
+        self.files |= {f"{path}/{file.name}": file.read_bytes() for file in directory.iterdir()}
+
+    def finish(self, run_id: str, status: Literal["FINISHED", "FAILED"]) -> None:
+        self.status = status
+
+    def register(self, name: str, run_id: str, tags: Mapping[str, str]) -> str:
+        self.versions.append(tags)
+        return str(len(self.versions))
+
+    def set_alias(self, name: str, alias: str, version: str) -> None:
+        self.aliases[alias] = version
+
+    def version_of_alias(self, name: str, alias: str) -> str | None:
+        return self.aliases.get(alias)
+
+    def download(self, name: str, version: str, destination: Path) -> Path:
+        for path, content in self.files.items():
+            if path.startswith("model/"):
+                (destination / path.removeprefix("model/")).write_bytes(content)
+        return destination
+
+
+class Ledger:
+    """A database connection that remembers what it was told."""
+
+    def __init__(self, said: list[tuple[str, Any]]) -> None:
+        self.said = said
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, *_error: object) -> None: ...
+
+    def cursor(self) -> AbstractContextManager[Any]:
+        return self
+
+    def execute(self, statement: str, values: Any) -> None:
+        self.said.append((statement, values))
+
+    def close(self) -> None: ...
+
+
+@dataclass
+class World:
+    bench: Bench
+    mlflow: Mlflow
+    store: Memory
+    said: list[tuple[str, Any]]
+
+
+@pytest.fixture
+def world() -> World:
+    mlflow, store, said = Mlflow(), Memory(), list[tuple[str, Any]]()
+    bench = Bench(
+        contract=CONTRACT,
+        training=TRAINING,
+        gate="strict",
+        policy=POLICY,
+        run=RunStore(store, "dag", "manual__2026-03-01T00:00:00+00:00"),
+        database=lambda: Ledger(said),
+        tracking=lambda: mlflow,
+        registry=lambda: mlflow,
+        now=NOW,
+        code_version="abc",
+    )
+    return World(bench, mlflow, store, said)
+
+
+def _examples(bench: Bench, *, difficulty: float, rows: int = 4000, seed: int = 1) -> None:
+    """What `load` would have left: frauds lie `1 / difficulty` away from the others."""
+    source = np.random.default_rng(seed)
+    labels = (source.random(rows) < 0.15).astype(np.int8)
+    values = source.normal(size=(rows, 3)) + np.outer(labels, [1, 1, 0]) / difficulty
+    moments = [NOW - timedelta(minutes=rows - row) for row in range(rows)]
+    table = pa.table(
+        {
+            "transaction_id": [f"t{row}" for row in range(rows)],
+            "event_time": pa.array(moments, pa.timestamp("us", tz="UTC")),
+            "_label": labels,
+            "_source": ["simulator"] * rows,
+            **{name: np.round(values[:, position], 6) for position, name in enumerate(NAMES)},
+        }
+    )
+    bench.run.finish_step(
+        "load",
+        {
+            "digest": bench.run.put_table(steps.EXAMPLES, table),
+            "sources": ["simulator"],
+            "data_from": moments[0].isoformat(),
+            "data_to": moments[-1].isoformat(),
+            "optimum": {"recall": 0.98},
+            "population": "p1",
+        },
+    )
+
+
+def _run(bench: Bench, *, promote: bool = False) -> dict[str, Any]:
+    steps.features(bench)
+    for verb in ("train", "validate"):
+        execute(verb, bench, promote=False)
+    return register(bench, promote=promote)
+
+
+def test_the_split_is_in_time_and_disjoint() -> None:
+    moments = np.sort(np.random.default_rng(1).integers(0, 500, 2000))
+    labels = (np.arange(2000) % 10 == 0).astype(np.int8)
+    split = split_in_time(moments, labels, validation_share=0.3, test_share=0.2)
+    parts = [part for _, part in split.parts()]
+    assert parts[0].start == 0
+    assert parts[-1].stop == 2000
+    for earlier, later in itertools.pairwise(parts):
+        assert earlier.stop == later.start
+        assert moments[earlier].max() < moments[later].min()
+    assert split.test == pytest.approx(1600, abs=10)
+    assert split.calibration - split.stopping == pytest.approx(200, abs=10)
+
+
+def test_data_that_cannot_be_split_is_refused_with_a_sentence() -> None:
+    early = np.zeros(100, np.int8)
+    early[:20] = 1
+    with pytest.raises(SplitError, match="part stopping has 10, 0 of them frauds"):
+        split_in_time(np.arange(100), early, validation_share=0.3, test_share=0.2)
+    with pytest.raises(SplitError):
+        split_in_time(np.zeros(100, np.int64), early, validation_share=0.3, test_share=0.2)
+    with pytest.raises(ValueError, match="not ordered"):
+        split_in_time(np.arange(100)[::-1], early, validation_share=0.3, test_share=0.2)
+
+
+def test_the_sigmoid_is_the_maximum_likelihood_fit() -> None:
+    source = np.random.default_rng(2)
+    margins = source.normal(-3, 3, 20_000).astype(np.float32)
+    labels = (source.random(20_000) < 1 / (1 + np.exp(-(0.7 * margins + 0.4)))).astype(np.int8)
+    found = fit_sigmoid(margins, labels)
+    other = LogisticRegression(C=np.inf, tol=1e-10).fit(margins[:, None], labels)
+    # Platt's targets differ from 0 and 1 by one example in each class.
+    assert found.slope == pytest.approx(other.coef_[0, 0], rel=2e-3)
+    assert found.intercept == pytest.approx(other.intercept_[0], abs=2e-3)
+
+
+def test_the_sigmoid_stays_finite_on_separable_data_and_refuses_a_reversed_model() -> None:
+    labels = np.repeat([0, 1], 50).astype(np.int8)
+    margins = np.where(labels == 1, 4, -4).astype(np.float32)
+    assert 0 < fit_sigmoid(margins, labels).slope < 10
+    with pytest.raises(CalibrationError, match="does not rank frauds above"):
+        fit_sigmoid(-margins, labels)
+
+
+def _scores(shift: float, frauds: int = 1000, others: int = 19_000) -> tuple[np.ndarray, np.ndarray]:
+    source = np.random.default_rng(4)
+    labels = np.concatenate([np.ones(frauds, np.int8), np.zeros(others, np.int8)])
+    logits = np.concatenate([source.normal(shift, 1, frauds), source.normal(-shift, 1, others)])
+    return labels, 1 / (1 + np.exp(-logits))
+
+
+def test_thresholds_keep_the_gate_with_room_to_spare() -> None:
+    labels, scores = _scores(2.3)
+    chosen = choose_thresholds(labels, scores, POLICY, 0.98)
+    found = confusion(labels, scores >= chosen.threshold)
+    assert found.recall is not None and found.recall > 0.96
+    assert found.fpr is not None and found.fpr < 0.02
+    assert "95 % intervals keep recall >= 0.95 and FPR <= 0.02" in chosen.rule
+    blocked = confusion(labels, scores >= chosen.block_threshold)
+    assert blocked.precision is not None and blocked.precision >= 0.98
+    assert chosen.block_threshold >= chosen.threshold
+    assert chosen.threshold not in scores
+
+
+def test_an_unreachable_gate_leaves_the_best_recall_at_the_bound_of_the_fpr() -> None:
+    labels, scores = _scores(1.0)
+    chosen = choose_thresholds(labels, scores, POLICY, 0.98)
+    found = confusion(labels, scores >= chosen.threshold)
+    assert found.fpr is not None and 0.0195 < found.fpr <= 0.02
+    assert "since no point keeps" in chosen.rule
+
+
+def test_without_bounds_on_recall_the_best_f1_counts_and_unreachable_precision_blocks_nothing() -> None:
+    labels, scores = _scores(0.3)
+    chosen = choose_thresholds(labels, scores, GatePolicy(min_average_precision=0.5), 1.0)
+    points = np.unique(scores)
+    best = max(confusion(labels, scores >= point).f1 or 0 for point in points[:: len(points) // 300])
+    assert (confusion(labels, scores >= chosen.threshold).f1 or 0) >= best
+    assert chosen.rule.startswith("best F1;")
+    worst_first = choose_thresholds(
+        np.array([1, 0, 1, 0], np.int8), np.array([0.1, 0.9, 0.3, 0.8]), POLICY, 1.0
+    )
+    assert worst_first.block_threshold == NEVER
+    assert "nothing is blocked" in worst_first.rule
+
+
+def test_a_good_model_becomes_champion_and_the_next_one_challenger(world: World) -> None:
+    _examples(world.bench, difficulty=0.2)
+    result = _run(world.bench)
+    assert result["aliases"] == world.mlflow.aliases == {constants.ALIAS_CHAMPION: "1"}
+    statements = [statement for statement, _ in world.said]
+    assert "INSERT INTO model_versions" in statements[0]
+    assert "audit_append" in statements[1]
+    assert world.mlflow.status == "FINISHED"
+    assert world.mlflow.tags["optimum_population"] == "p1"
+    assert world.mlflow.metrics["optimum_recall"] == 0.98
+    assert world.mlflow.metrics["recall_low"] < world.mlflow.metrics["recall"]  # type: ignore[operator]
+    assert {"plots/precision_recall.png", "plots/confusion_matrix.png"} <= set(world.mlflow.files)
+
+    assert _run(world.bench)["aliases"] == {constants.ALIAS_CHALLENGER: "2"}
+    assert world.mlflow.aliases == {constants.ALIAS_CHAMPION: "1", constants.ALIAS_CHALLENGER: "2"}
+    promoted = _run(world.bench, promote=True)["aliases"]
+    assert promoted == {constants.ALIAS_PREVIOUS: "1", constants.ALIAS_CHAMPION: "3"}
+
+
+def test_a_model_that_fails_its_gate_is_registered_but_never_aliased(world: World) -> None:
+    _examples(world.bench, difficulty=1.0)
+    with pytest.raises(
+        JobFailed, match=r"Gate strict failed: recall 0\.\d+, must be at least 0.95, missed by"
+    ) as e:
+        _run(world.bench, promote=True)
+    assert e.value.result["gate_passed"] is False
+    assert world.mlflow.aliases == {}
+    assert world.mlflow.versions[0]["gate_passed"] == "false"
+    ((statement, row),) = world.said
+    assert "INSERT INTO model_versions" in statement
+    assert row["gate_passed"] is False
+
+
+def test_too_few_frauds_to_judge_are_insufficient_however_good_the_model(world: World) -> None:
+    _examples(world.bench, difficulty=0.2)
+    bench = replace(world.bench, training=TRAINING.model_copy(update={"min_test_frauds": 1000}))
+    with pytest.raises(
+        JobFailed, match=r"insufficient: the held-out part has \d+ frauds, \d+ fewer than the 1000"
+    ):
+        _run(bench)
+    assert world.mlflow.aliases == {}
+
+
+def test_the_held_out_part_decides_nothing_that_is_fitted(world: World) -> None:
+    _examples(world.bench, difficulty=0.5)
+    steps.features(world.bench)
+    first = steps.train(world.bench)
+    table = world.bench.run.get_table(steps.FEATURES, world.bench.run.step("features")["digest"])
+    start = first["split"]["test"]["from"]
+    reversed_test = table.column("_label").to_numpy().copy()
+    reversed_test[start:] = 1 - reversed_test[start:]
+    changed = table.set_column(1, "_label", pa.array(reversed_test))
+    outcome = {
+        **world.bench.run.step("features"),
+        "digest": world.bench.run.put_table(steps.FEATURES, changed),
+    }
+    world.bench.run.finish_step("features", outcome)
+    again = steps.train(world.bench)
+    fitted = ("digests", "threshold", "block_threshold", "calibration", "rounds")
+    assert {name: again[name] for name in fitted} == {name: first[name] for name in fitted}
+
+
+def test_the_thresholds_come_from_the_calibration_part_alone(world: World) -> None:
+    _examples(world.bench, difficulty=0.5)
+    steps.features(world.bench)
+    result = steps.train(world.bench)
+    names = list(result["split"])
+    assert names == ["train", "stopping", "calibration", "test"]
+    bounds = [(part["from"], part["to"]) for part in result["split"].values()]
+    assert all(earlier[1] == later[0] for earlier, later in itertools.pairwise(bounds))
+    assert result["threshold_rule"].endswith("on the calibration part of the validation rows")
+
+
+def test_a_step_without_the_one_before_it_says_so(world: World) -> None:
+    with pytest.raises(JobFailed, match=r"features\.json is missing: run the step before it first"):
+        steps.train(world.bench)
+
+
+def test_a_file_changed_between_two_steps_is_refused(world: World) -> None:
+    _examples(world.bench, difficulty=0.5)
+    world.store.objects[f"{world.bench.run.prefix}/{steps.EXAMPLES}"] += b"x"
+    with pytest.raises(JobFailed, match="was changed after it was written"):
+        steps.features(world.bench)
+
+
+def test_airflows_run_ids_make_one_folder() -> None:
+    run = RunStore(Memory(), "01_training_pipeline", "scheduled__2026-03-01T02:00:00+00:00/../x")
+    assert run.prefix == "runs/01_training_pipeline/scheduled__2026-03-01T02:00:00+00:00_.._x"
+
+
+def test_the_code_version_is_the_builds_or_the_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CODE_VERSION", "v1.2")
+    assert code_version() == "v1.2"
+    monkeypatch.delenv("CODE_VERSION")
+    monkeypatch.setenv("PATH", "")
+    assert code_version() == "unknown"
