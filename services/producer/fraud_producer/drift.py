@@ -1,0 +1,89 @@
+"""Drift, by option: the sampler's and the density's parameters change together, so the optimum follows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+
+from fraud_producer.population import FEATURES, Component, Population, new_pattern
+
+SHIFTED_FEATURES: Final = 6
+
+
+def amount_scale(base: Population, strength: float) -> Population:
+    """Every amount is multiplied by 1 + strength."""
+    if strength <= -1:
+        raise ValueError("amount-scale must be above -1 (amounts are multiplied by 1 + strength)")
+    step = np.zeros(FEATURES + 1)
+    step[FEATURES] = math.log1p(strength)
+    return _moved(base, step)
+
+
+def feature_shift(base: Population, strength: float) -> Population:
+    """Six of v1 … v28 move by `strength` standard deviations, in both classes."""
+    rng = np.random.default_rng([base.seed, 0x736866])
+    chosen = rng.choice(FEATURES, SHIFTED_FEATURES, replace=False)
+    step = np.zeros(FEATURES + 1)
+    step[chosen] = strength * np.array(base.legitimate.scale)[chosen] * rng.choice([-1, 1], SHIFTED_FEATURES)
+    return _moved(base, step)
+
+
+def fraud_pattern(base: Population, strength: float) -> Population:
+    """A pattern unseen before makes up `strength` of the frauds, the others the rest."""
+    if not 0 <= strength < 1:
+        raise ValueError("new-pattern must be at least 0 and below 1 (the share of frauds that are new)")
+    if strength == 0:
+        return base
+    shares = tuple(round(share * (1 - strength), 9) for share in base.shares)
+    added = new_pattern(base.seed, base.legitimate.hours)
+    return replace(base, patterns=(*base.patterns, added), shares=(*shares, round(1 - sum(shares), 9)))
+
+
+def fraud_rate(base: Population, strength: float) -> Population:
+    """The share of frauds is multiplied by 1 + strength."""
+    rate = base.fraud_rate * (1 + strength)
+    if not 0 < rate < 1:
+        raise ValueError(f"fraud-rate={strength:g} makes the share of frauds {rate:g}, which is none")
+    return replace(base, fraud_rate=rate)
+
+
+KINDS: Final[dict[str, Callable[[Population, float], Population]]] = {
+    "amount-scale": amount_scale,
+    "feature-shift": feature_shift,
+    "new-pattern": fraud_pattern,
+    "fraud-rate": fraud_rate,
+}
+
+
+def drifted(base: Population, options: Sequence[str]) -> Population:
+    """Apply options such as `amount-scale=1.0`, one after the other.
+
+    Raises:
+        ValueError: an option is unknown, no number, or out of its range; one sentence.
+    """
+    for option in options:
+        kind, _, text = option.partition("=")
+        if kind not in KINDS:
+            raise ValueError(f"there is no drift {kind!r}; known: {', '.join(KINDS)}")
+        try:
+            strength = float(text)
+        except ValueError:
+            raise ValueError(f"drift {kind} needs a strength, such as {kind}=1.0") from None
+        if not math.isfinite(strength):
+            raise ValueError(f"drift {kind} needs a finite strength")
+        base = KINDS[kind](base, strength)
+    return base
+
+
+def _moved(base: Population, step: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Population:
+    def move(component: Component) -> Component:
+        mean = tuple(round(old + by, 9) for old, by in zip(component.mean, step.tolist(), strict=True))
+        return replace(component, mean=mean)
+
+    return replace(
+        base, legitimate=move(base.legitimate), patterns=tuple(move(pattern) for pattern in base.patterns)
+    )
