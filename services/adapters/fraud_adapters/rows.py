@@ -65,7 +65,7 @@ def vector_text(vectors: NDArray[np.float32]) -> pa.Array:
     """`real[]` literals of vectors [n, k], each number as the shortest text that names the float32."""
     rows, width = vectors.shape
     numbers = pc.cast(pa.array(np.ascontiguousarray(vectors, dtype=np.float32).reshape(-1)), pa.string())
-    lists = pa.ListArray.from_arrays(np.arange(0, (rows + 1) * width, max(width, 1), dtype=np.int32), numbers)
+    lists = pa.ListArray.from_arrays(np.arange(rows + 1, dtype=np.int32) * width, numbers)
     return pc.binary_join_element_wise("{", pc.binary_join(lists, ","), "}", "")
 
 

@@ -1,0 +1,83 @@
+"""What the database's definitions must agree on without a database."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from alembic.script import ScriptDirectory
+
+import fraud_db
+from config import constants
+from config.settings import ConfigurationError, load
+from fraud_adapters.placement import NUMERIC_COLUMNS
+from fraud_adapters.tables import metadata, transactions
+from fraud_db.environment import BootstrapSettings
+from fraud_db.upgrade import alembic_config
+
+SQL = Path(fraud_db.__file__).parent / "migrations" / "sql"
+ENVIRONMENT = {
+    "POSTGRES_ADMIN_URL": "postgresql://postgres:x@localhost/postgres",
+    "DB_PASSWORD": "owner",
+    "MLFLOW_DB_PASSWORD": "mlflow",
+    **{f"DB_PASSWORD_{service.upper()}": service for service in constants.SERVICE_ROLES},
+}
+
+
+def test_migrations_form_one_line_and_each_has_its_sql() -> None:
+    script = ScriptDirectory.from_config(alembic_config())
+    revisions = list(script.walk_revisions())
+    assert len(script.get_heads()) == 1
+    assert sorted(revision.revision for revision in revisions) == [
+        path.name[:4] for path in sorted(SQL.glob("*.sql"))
+    ]
+
+
+def test_rights_are_granted_to_the_service_roles() -> None:
+    named = set(re.findall(r"\bfraud_[a-z]+\b", (SQL / "0005_grants.sql").read_text()))
+    assert named - {"fraud_db"} == set(constants.SERVICE_ROLES.values())
+
+
+def test_no_function_with_the_owners_rights_trusts_the_callers_search_path() -> None:
+    for path in SQL.glob("*.sql"):
+        for head in re.findall(r"CREATE FUNCTION.*?AS \$\$", path.read_text(), re.DOTALL):
+            if "SECURITY DEFINER" in head:
+                assert "SET search_path = pg_catalog, public, pg_temp" in " ".join(head.split()), head
+
+
+def test_numeric_columns_are_the_tables() -> None:
+    for column, (precision, scale) in NUMERIC_COLUMNS.items():
+        kind = transactions.c[column].type
+        assert (kind.precision, kind.scale) == (precision, scale)  # type: ignore[attr-defined]
+
+
+def test_the_specified_columns_are_there() -> None:
+    wanted = {
+        "transactions": "transaction_id time v1 v28 amount class source ingestion_timestamp",
+        "predictions": "transaction_id fraud_score is_fraud_predicted model_version prediction_time",
+        "drift_metrics": "detected_at",
+        "retraining_triggers": "triggered_at",
+        "model_versions": "version",
+        "airflow_task_metrics": "dag_id",
+    }
+    for table, columns in wanted.items():
+        assert set(columns.split()) <= set(metadata.tables[table].columns.keys())
+
+
+def test_every_role_has_a_password_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    passwords = load(BootstrapSettings).service_passwords
+    assert {name: secret.get_secret_value() for name, secret in passwords.items()} == {
+        service: service for service in constants.SERVICE_ROLES
+    }
+
+
+@pytest.mark.parametrize("missing", sorted(ENVIRONMENT))
+def test_a_missing_variable_is_named(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv(missing)
+    with pytest.raises(ConfigurationError, match=f"^{missing} is not set"):
+        load(BootstrapSettings)
