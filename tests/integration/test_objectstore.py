@@ -1,0 +1,74 @@
+"""The object store's adapter against a real store."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+
+import pytest
+
+from config import constants
+from config.settings import ObjectStoreSettings
+from fraud_adapters.objectstore import ObjectMissing, ObjectStore, ObjectStoreUnavailable
+
+
+@pytest.fixture
+def store(object_store: ObjectStoreSettings) -> ObjectStore:
+    made = ObjectStore(object_store, constants.BUCKET_RUNS)
+    made.ensure_bucket()
+    return made
+
+
+def test_bytes_come_back_and_the_last_write_counts(store: ObjectStore) -> None:
+    key = f"runs/test/{uuid.uuid4()}/a b+:é.json"
+    assert not store.exists(key)
+    store.put_bytes(key, b"first")
+    store.put_bytes(key, b"second\x00")
+    assert store.exists(key)
+    assert store.get_bytes(key) == b"second\x00"
+
+
+def test_files_come_back(store: ObjectStore, tmp_path: Path) -> None:
+    content = bytes(range(256)) * 40_000  # more than one part of an upload
+    (tmp_path / "there").write_bytes(content)
+    key = f"runs/test/{uuid.uuid4()}/file"
+    store.put_file(key, tmp_path / "there")
+    store.get_file(key, tmp_path / "back")
+    assert (tmp_path / "back").read_bytes() == content
+
+
+def test_keys_are_listed_under_their_prefix(store: ObjectStore) -> None:
+    prefix = f"runs/test/{uuid.uuid4()}"
+    for name in ("b", "a", "c/d"):
+        store.put_bytes(f"{prefix}/{name}", b"")
+    assert store.list(f"{prefix}/") == [f"{prefix}/{name}" for name in ("a", "b", "c/d")]
+    assert store.list(f"{prefix}/none") == []
+
+
+def test_what_is_not_there_is_missing(
+    store: ObjectStore, object_store: ObjectStoreSettings, tmp_path: Path
+) -> None:
+    with pytest.raises(ObjectMissing, match="There is no object fraud-runs/nothing"):
+        store.get_bytes("nothing")
+    with pytest.raises(ObjectMissing):
+        store.get_file("nothing", tmp_path / "x")
+    with pytest.raises(ObjectMissing):
+        ObjectStore(object_store, "no-such-bucket").get_bytes("nothing")
+
+
+def test_a_bucket_is_made_once(object_store: ObjectStoreSettings) -> None:
+    made = ObjectStore(object_store, f"made-{uuid.uuid4().hex[:12]}")
+    made.ensure_bucket()
+    made.put_bytes("key", b"x")
+    made.ensure_bucket()
+    assert made.get_bytes("key") == b"x"
+
+
+def test_wrong_keys_are_refused_and_silence_is_told(object_store: ObjectStoreSettings) -> None:
+    values = object_store.model_dump()
+    stranger = ObjectStoreSettings.model_validate({**values, "aws_secret_access_key": "wrong"})
+    with pytest.raises(ObjectStoreUnavailable, match="refused"):
+        ObjectStore(stranger, constants.BUCKET_RUNS).get_bytes("x")
+    nobody = ObjectStoreSettings.model_validate({**values, "s3_endpoint_url": "http://127.0.0.1:9"})
+    with pytest.raises(ObjectStoreUnavailable, match="does not answer"):
+        ObjectStore(nobody, constants.BUCKET_RUNS).get_bytes("x")
