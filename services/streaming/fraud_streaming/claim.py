@@ -57,6 +57,6 @@ def start_reading(reader: PartitionReader, claimed: Claim) -> None:
 def _changed(topic: str, topic_id: str, stored: StoredOffset) -> TopicChanged:
     return TopicChanged(
         f"The topic {topic} was deleted and made again (its id is {topic_id}, the stored position belongs to "
-        f"{stored.topic_id}); nothing was read: to read the new topic from its start, delete the rows of this "
-        "topic from the table stream_offsets as the database's owner."
+        f"{stored.topic_id}); nothing was read: to read it from its start, delete its rows from the table "
+        "stream_offsets as the database's owner."
     )

@@ -184,7 +184,7 @@ class Pump(Generic[PreparedT]):
         raise PoisonFlood(
             f"{len(bad)} of {total} records of {first.topic} from offset {first.offset} of partition "
             f"{first.partition} cannot be processed, {count} of them with {reason} ({example}); they were "
-            "not moved: correct the sender or the contract, or run with --max-bad-share 1 to dead-letter them."
+            "not moved: correct the sender or the contract, or run with --max-bad-share 1."
         )
 
     def _lag(self) -> int | None:

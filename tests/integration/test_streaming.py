@@ -1,0 +1,355 @@
+"""The bounded consumer against real servers: nothing lost, nothing doubled, bad records set aside."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from config.settings import KafkaSettings
+from fraud_adapters.job import JobFailed, NothingToDo
+from fraud_adapters.kafka import ensure_topics
+from fraud_adapters.offsets import lock_partition
+from fraud_adapters.postgres import connect
+from tests.integration.api_server import ApiServer, cloned
+from tests.integration.store_rows import Database
+from tests.integration.streaming_site import StreamingSite, creditcard_records, served
+
+IDS = [f"tx-{number}" for number in range(250)]
+
+
+@pytest.fixture(scope="module")
+def api(
+    template: Any, postgres_admin_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ApiServer]:
+    directory = tmp_path_factory.mktemp("streaming-api")
+    with (
+        cloned(template, postgres_admin_url, "streaming_api") as database,
+        served(database, directory) as server,
+    ):
+        yield server
+
+
+@pytest.fixture
+def site(database: Database, topics: KafkaSettings, api: ApiServer) -> StreamingSite:
+    return StreamingSite(database, topics, api.url)
+
+
+def test_transactions_are_scored_and_stored(site: StreamingSite) -> None:
+    site.send(creditcard_records(IDS))
+    result = site.consume()
+    assert (result["consumed"], result["stored"], result["replayed"], result["lag"]) == (250, 250, 0, 0)
+    assert result["batches"] == 3
+    assert 0 < result["latency_ms"]["p50"] <= result["latency_ms"]["p99"]
+    assert site.ids() == set(IDS)
+    stored = site.rows(
+        "SELECT t.source, t.contract, t.event_time, p.model_version, p.role, p.deciding, p.engine, p.score,"
+        " p.fraud_score, p.is_fraud_predicted, cardinality(p.feature_vector), p.latency_ms > 0"
+        " FROM transactions t JOIN predictions p USING (transaction_id) WHERE transaction_id = 'tx-7'"
+    )
+    source, contract, moment, version, role, deciding, engine, score, rounded, fraud, width, timed = stored[0]
+    assert (source, contract, version, role, deciding) == ("stream", "creditcard/1", "7", "champion", True)
+    assert moment == datetime(2026, 3, 1, 12, 0, 7, 250000, tzinfo=UTC)
+    assert engine.startswith("xgboost-")
+    assert (round(score, 4), fraud, width, timed) == (float(rounded), score >= 0.5, 30, True)
+
+
+def test_a_second_run_finds_nothing_and_a_replay_doubles_nothing(site: StreamingSite) -> None:
+    site.send(creditcard_records(IDS[:120]))
+    assert site.consume()["stored"] == 120
+    assert site.consume()["consumed"] == 0
+    site.send(creditcard_records(IDS[:120]))  # a producer that sends all again
+    result = site.consume()
+    assert (result["consumed"], result["stored"], result["replayed"]) == (120, 0, 120)
+    assert (site.count("transactions"), site.count("predictions")) == (120, 120)
+    assert site.count("dead_letters") == 0
+
+
+def test_what_a_run_may_read_is_bounded(site: StreamingSite) -> None:
+    site.send(creditcard_records(IDS))
+    result = site.consume(records=130, chunk_records=50)
+    assert (result["consumed"], result["batches"], result["lag"]) == (130, 3, 120)
+    assert site.consume()["consumed"] == 120
+    assert site.ids() == set(IDS)
+
+
+def test_two_partitions_are_both_read(site: StreamingSite) -> None:
+    topic = site.kafka.topic.replace("test-", "two-")
+    site.kafka = KafkaSettings(kafka_bootstrap_servers=site.kafka.kafka_bootstrap_servers, kafka_topic=topic)
+    ensure_topics(site.kafka.bootstrap_servers, [topic], partitions=2)
+    ensure_topics(site.kafka.bootstrap_servers, [site.kafka.labels_topic])
+    from fraud_adapters.kafka import Publisher  # noqa: PLC0415
+
+    with Publisher(site.kafka.bootstrap_servers) as publisher:
+        for number, record in enumerate(creditcard_records(IDS)):
+            publisher.send(topic, str(number).encode(), json.dumps(record).encode())
+    assert site.consume()["stored"] == 250
+    assert sum(row[0] for row in site.rows("SELECT next_offset FROM stream_offsets")) == 250
+    assert site.count("stream_offsets") == 2
+
+
+HOSTILE: dict[str, tuple[Any, str]] = {
+    "NaN": ({"amount": float("nan")}, "not_finite"),
+    "Infinity": ({"v1": float("inf")}, "not_finite"),
+    "beyond a double": (b'"v1": 1e400', "not_finite"),
+    "text for a number": ({"amount": "12"}, "wrong_type"),
+    "true for a number": ({"amount": True}, "wrong_type"),
+    "null for a number": ({"amount": None}, "wrong_type"),
+    "list for a number": ({"amount": [1]}, "wrong_type"),
+    "missing field": ({"v3": ...}, "missing_field"),
+    "missing id": ({"transaction_id": ...}, "missing_field"),
+    "unknown field": ({"v29": 1.0}, "unknown_field"),
+    "negative amount": ({"amount": -1.0}, "out_of_range"),
+    "amount too large": ({"amount": 1e13}, "out_of_range"),
+    "400 digits": (b'"v1": ' + b"9" * 400, "wrong_type"),
+    "id with NUL": ({"transaction_id": "a\0b"}, "bad_id"),
+    "id too long": ({"transaction_id": "x" * 51}, "bad_id"),
+    "empty id": ({"transaction_id": ""}, "bad_id"),
+    "id with a lone surrogate": ({"transaction_id": "a\ud800"}, "bad_id"),
+    "naive time": ({"event_time": "2026-03-01T12:00:00"}, "bad_time"),
+    "no time": ({"event_time": "yesterday"}, "bad_time"),
+    "duplicate key": (b'"v1": 1.0, "v1": 2.0', "duplicate_key"),
+    "empty": (b"", "empty"),
+    "not JSON": (b"{", "not_json"),
+    "invalid UTF-8": (b"\xff\xfe\x00", "not_json"),
+    "nested 100,000 times": (b"[" * 50_000, "not_json"),
+    "a list": (b"[1, 2]", "not_object"),
+    "10 MB": (b'{"v1": "' + b"x" * 10_000_000 + b'"}', "too_large"),
+}
+
+
+def hostile_payload(number: int, change: dict[str, Any] | bytes) -> bytes:
+    """A record that is valid but for one thing; bytes are a member put into it, or the whole payload."""
+    record = creditcard_records([f"bad-{number}"])[0]
+    if isinstance(change, dict):
+        kept = {name: value for name, value in (record | change).items() if value is not ...}
+        return json.dumps(kept).encode()
+    if not change.startswith(b'"'):
+        return change
+    del record["v1"]
+    return json.dumps(record).encode()[:-1] + b", " + change + b"}"
+
+
+def test_every_hostile_record_is_set_aside_and_its_neighbours_are_stored(site: StreamingSite) -> None:
+    good = creditcard_records([f"good-{number}" for number in range(2 * len(HOSTILE))])
+    sent: list[Any] = []
+    for number, (change, _) in enumerate(HOSTILE.values()):
+        sent += [good[2 * number], hostile_payload(number, change), good[2 * number + 1]]
+    site.send_as_a_stranger(sent)
+    result = site.consume()
+    assert (result["consumed"], result["stored"]) == (3 * len(HOSTILE), 2 * len(HOSTILE))
+    assert site.ids() == {record["transaction_id"] for record in good}
+    letters = site.rows(
+        "SELECT record_offset, reason, detail, payload_bytes, length(payload), topic, record_key"
+        " FROM dead_letters ORDER BY 1"
+    )
+    found = {name: reason for name, (_, reason, *_) in zip(HOSTILE, letters, strict=True)}
+    assert found == {name: reason for name, (_, reason) in HOSTILE.items()}
+    assert [row[0] for row in letters] == [3 * number + 1 for number in range(len(HOSTILE))]
+    assert sum(result["dead_lettered"].values()) == len(HOSTILE)
+    for _, _, detail, size, kept, topic, key in letters:
+        assert detail
+        assert (kept, topic, bytes(key)) == (min(size, 16384), site.kafka.topic, b"key")
+    published = site.dead_letter_topic()
+    assert [record.headers["reason"].decode() for record in published] == [row[1] for row in letters]
+    assert [record.headers["origin"].decode() for record in published] == [
+        f"{site.kafka.topic}/0/{row[0]}" for row in letters
+    ]
+    assert max(len(record.value) for record in published) == 16384
+
+
+def test_records_of_another_contract_are_set_aside(site: StreamingSite) -> None:
+    site.send(creditcard_records(["ours"]))
+    site.send(creditcard_records(["theirs"]), headers={"schema": b"creditcard/2"})
+    site.send(creditcard_records(["unnamed"]), headers={})  # a plain producer names none
+    assert site.consume()["dead_lettered"] == {"schema_mismatch": 1}
+    assert site.ids() == {"ours", "unnamed"}
+
+
+def test_an_id_known_with_other_fields_is_a_conflict(site: StreamingSite) -> None:
+    first, second = creditcard_records(["same", "other"])
+    site.send([first, second, first | {"amount": 1.25}, first])
+    result = site.consume()
+    assert (result["stored"], result["replayed"]) == (2, 1)
+    assert result["dead_lettered"] == {"id_conflict": 1}
+    assert site.rows("SELECT record_offset, reason FROM dead_letters") == [(2, "id_conflict")]
+    assert [record.headers["reason"] for record in site.dead_letter_topic()] == [b"id_conflict"]
+    amount = site.rows("SELECT amount FROM transactions WHERE transaction_id = 'same'")[0][0]
+    assert float(amount) == first["amount"]
+
+
+def test_a_row_the_database_refuses_does_not_take_its_neighbours_along(site: StreamingSite) -> None:
+    site.rows("ALTER TABLE transactions ADD CONSTRAINT unlucky CHECK (amount <> 13.13)")
+    records = creditcard_records(IDS[:30])
+    records[11]["amount"] = 13.13
+    site.send(records)
+    result = site.consume()
+    assert (result["stored"], result["dead_lettered"]) == (29, {"database_refused": 1})
+    assert site.ids() == set(IDS[:30]) - {"tx-11"}
+    assert "unlucky" in site.rows("SELECT detail FROM dead_letters")[0][0]
+
+
+def test_a_flood_of_bad_records_stops_the_run(site: StreamingSite) -> None:
+    site.send([*creditcard_records(IDS[:10]), *([b"{}"] * 30)])
+    with pytest.raises(JobFailed, match="30 of 40 records .* missing_field .*--max-bad-share 1"):
+        site.consume()
+    assert (site.count("transactions"), site.count("dead_letters"), site.count("stream_offsets")) == (0, 0, 0)
+    assert site.consume(bad_share=1.0)["dead_lettered"] == {"missing_field": 30}
+    assert site.ids() == set(IDS[:10])
+
+
+def test_the_records_time_and_trace_are_kept(site: StreamingSite) -> None:
+    record = creditcard_records(["timed"])[0]
+    del record["event_time"]
+    trace = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    before = datetime.now(UTC)
+    site.send([record], headers={"traceparent": trace})
+    site.send(creditcard_records(["other"]), headers={"traceparent": b"nonsense\0"})
+    site.consume()
+    rows = dict(site.rows("SELECT transaction_id, traceparent FROM predictions"))
+    assert rows == {"timed": trace.decode(), "other": None}
+    moment = site.rows("SELECT event_time FROM transactions WHERE transaction_id = 'timed'")[0][0]
+    assert abs((moment - before).total_seconds()) < 30
+
+
+def label(transaction: str, value: int = 1, **more: Any) -> dict[str, Any]:
+    return {"transaction_id": transaction, "label": value, "source": "analyst", **more}
+
+
+def test_labels_are_drained_and_may_come_before_their_transaction(site: StreamingSite) -> None:
+    site.send_labels([label("early"), b"not json", label("early", 7), label("early", source="gossip")])
+    result = site.consume()["labels"]
+    assert (result["consumed"], result["stored"], result["lag"]) == (4, 1, 0)
+    assert result["dead_lettered"] == {"not_json": 1, "wrong_type": 1, "out_of_range": 1} or (
+        sum(result["dead_lettered"].values()) == 3
+    )
+    site.send(creditcard_records(["early", "late"]))
+    site.send_labels([label("late", 0), label("early")])
+    site.consume()
+    assert dict(site.rows("SELECT transaction_id, class FROM transactions")) == {"early": 1, "late": 0}
+    letters = site.rows("SELECT topic, record_offset FROM dead_letters ORDER BY 2")
+    assert letters == [(site.kafka.labels_topic, offset) for offset in (1, 2, 3)]
+    assert len(site.dead_letter_topic()) == 3
+
+
+def test_a_label_id_known_with_other_content_is_a_conflict(site: StreamingSite) -> None:
+    identifier = "0190b2d4-0000-7000-8000-000000000001"
+    moment = "2026-03-02T00:00:00Z"
+    site.send_labels(
+        [label("a", 1, label_id=identifier, reported_at=moment)] * 2
+        + [label("a", 0, label_id=identifier, reported_at=moment)]
+    )
+    result = site.consume()["labels"]
+    assert (result["stored"], result["replayed"]) == (1, 1)
+    assert result["dead_lettered"] == {"label_conflict": 1}
+
+
+def test_a_partition_at_work_elsewhere_is_left_alone(site: StreamingSite) -> None:
+    site.send(creditcard_records(IDS[:3]))
+    with closing(connect(site.database.url("streaming"), "other")) as other:
+        assert lock_partition(other, site.kafka.topic, 0)
+        with pytest.raises(NothingToDo, match="Another consumer"):
+            site.consume()
+        assert site.count("transactions") == 0
+    assert site.consume()["stored"] == 3
+
+
+def test_a_topic_made_again_stops_the_run(site: StreamingSite) -> None:
+    site.send(creditcard_records(IDS[:5]))
+    site.consume()
+    admin = AdminClient({"bootstrap.servers": site.kafka.kafka_bootstrap_servers})
+    admin.delete_topics([site.kafka.topic])[site.kafka.topic].result(timeout=10)
+    ensure_topics(site.kafka.bootstrap_servers, [site.kafka.topic])
+    site.send(creditcard_records(IDS[5:10]))
+    with pytest.raises(JobFailed, match="made again .* stream_offsets"):
+        site.consume()
+    assert site.count("transactions") == 5
+
+
+def test_without_the_api_nothing_moves(site: StreamingSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fraud_adapters.api_client.RETRY_DELAYS", (0.01,))
+    site.send(creditcard_records(IDS[:5]))
+    url, site.api_url = site.api_url, "http://127.0.0.1:9"
+    with pytest.raises(JobFailed, match=r"The API at http://127\.0\.0\.1:9 does not answer"):
+        site.consume()
+    assert (site.count("transactions"), site.count("stream_offsets")) == (0, 0)
+    site.api_url = url
+    assert site.consume()["stored"] == 5
+
+
+def test_an_api_that_goes_away_meanwhile_loses_nothing(
+    database: Database,
+    topics: KafkaSettings,
+    template: Any,
+    postgres_admin_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The API ends after a first run; the second one fails, the third stores the rest."""
+    monkeypatch.setattr("fraud_adapters.api_client.RETRY_DELAYS", (0.01,))
+    with (
+        cloned(template, postgres_admin_url, "streaming_api_gone") as own,
+        served(own, tmp_path) as server,
+    ):
+        site = StreamingSite(database, topics, server.url)
+        site.send(creditcard_records(IDS[:40]))
+        assert site.consume(records=20)["stored"] == 20
+        server.stop()
+        with pytest.raises(JobFailed, match="does not answer"):
+            site.consume()
+        assert site.count("transactions") == 20
+        server.start()
+        assert site.consume()["stored"] == 20
+    assert site.ids() == set(IDS[:40])
+
+
+def test_a_database_that_refuses_is_named(site: StreamingSite) -> None:
+    site.send(creditcard_records(IDS[:5]))
+    site.rows("REVOKE INSERT ON predictions FROM PUBLIC, " + role(site))
+    done = site.command("run")
+    assert done.returncode == 1
+    assert "predictions" in done.stderr
+    assert site.count("transactions") == 0
+
+
+def role(site: StreamingSite) -> str:
+    with closing(connect(site.database.url("streaming"), "test")) as connection:
+        user: str = connection.info.user
+        return user
+
+
+def test_the_command_gives_one_json_document(site: StreamingSite) -> None:
+    site.send(creditcard_records(IDS[:30]))
+    done = site.command("run", "--batch-size", "10", "--max-records", "20")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert (result["status"], result["consumed"], result["batches"], result["lag"]) == ("done", 20, 2, 10)
+    topics = json.loads(site.command("topics", "--peek", "2").stdout)["topics"]
+    shown = {topic["topic"]: topic for topic in topics}
+    first = shown[site.kafka.topic]["partitions"][0]
+    assert (first["position"], first["end"], first["lag"], first["same_topic"]) == (20, 30, 10, True)
+    assert [record["offset"] for record in shown[site.kafka.topic]["records"]] == [28, 29]
+    assert json.loads(shown[site.kafka.topic]["records"][1]["value"])["transaction_id"] == "tx-29"
+    with closing(connect(site.database.url("streaming"), "other")) as other:
+        assert lock_partition(other, site.kafka.topic, 0)
+        assert site.command("run").returncode == 99
+
+
+def test_kafkas_own_tools_see_the_position(site: StreamingSite) -> None:
+    site.send(creditcard_records(IDS[:30]))
+    site.consume()
+    consumer = Consumer(
+        {"bootstrap.servers": site.kafka.kafka_bootstrap_servers, "group.id": "fraud-streaming"}
+    )
+    try:
+        committed = consumer.committed([TopicPartition(site.kafka.topic, 0)], timeout=10)
+    finally:
+        consumer.close()
+    assert committed[0].offset == 30
