@@ -70,7 +70,9 @@ def bootstrap(
         _lock(connection)
         for role, password in roles.items():
             _ensure_role(connection, role, password)
-        _execute(connection, "ALTER ROLE {} SET default_transaction_read_only = on", service_roles["readonly"])
+        _execute(
+            connection, "ALTER ROLE {} SET default_transaction_read_only = on", service_roles["readonly"]
+        )
         _ensure_database(connection, database, owner, service_roles.values())
         _ensure_database(connection, mlflow, mlflow, ())
     finally:
