@@ -1,0 +1,309 @@
+"""Which model the API serves: it follows the alias, refuses what may not decide, outlives its registry."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg2
+import pytest
+
+from config.constants import ALIAS_CHAMPION
+from fraud_adapters.registry import ARTEFACT_PATH
+from fraud_adapters.registry_writer import RegistryWriter
+from tests.integration.api_server import (
+    NOWHERE,
+    ROOT,
+    ApiServer,
+    cache_model,
+    cloned,
+    creditcard,
+    make_model,
+    problem,
+    record_version,
+    wait_until,
+)
+from tests.integration.store_rows import CREDITCARD, WIRE, run
+
+FOLLOW_SECONDS = 5.0
+
+
+class Publisher:
+    """Registers small model versions, as the trainer does, and points the alias at them."""
+
+    def __init__(self, mlflow_uri: str, owner_url: str, folder: Path) -> None:
+        self._writer = RegistryWriter(mlflow_uri)
+        self._owner_url = owner_url
+        self._folder = folder
+        self._seed = 0
+
+    def version(self, *, digest: str | None = None, passed: bool = True, recorded: bool = True) -> str:
+        self._seed += 1
+        files = self._folder / str(self._seed)
+        manifest = make_model(files, CREDITCARD, self._seed)
+        run_id = self._writer.start_run("api-tests", f"model {self._seed}", {})
+        self._writer.log_files(run_id, files, ARTEFACT_PATH)
+        self._writer.finish(run_id, "FINISHED")
+        version = self._writer.register(CREDITCARD.registered_model, run_id, {})
+        if recorded:
+            record_version(self._owner_url, CREDITCARD, version, digest or manifest.digest(), passed=passed)
+        return version
+
+    def promote(self, version: str) -> None:
+        self._writer.set_alias(CREDITCARD.registered_model, ALIAS_CHAMPION, version)
+
+
+class Hammer:
+    """Clients that never stop asking; whatever is no 200 is kept."""
+
+    def __init__(self, server: ApiServer, clients: int = 6) -> None:
+        self._url = server.url
+        self._headers = {"Authorization": f"Bearer {server.token()}"}
+        self._done = threading.Event()
+        self.failures: list[str] = []
+        self.seen: list[tuple[float, str]] = []
+        self._threads = [threading.Thread(target=self._ask, args=(number,)) for number in range(clients)]
+
+    def __enter__(self) -> Hammer:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._done.set()
+        for thread in self._threads:
+            thread.join()
+
+    def first(self, version: str, since: float) -> float:
+        """Seconds from a moment to the first answer of a version."""
+        return min(at for at, seen in list(self.seen) if seen == version) - since
+
+    def _ask(self, number: int) -> None:
+        with httpx.Client(headers=self._headers, trust_env=False, timeout=20) as client:
+            while not self._done.is_set():
+                try:
+                    if number % 2:
+                        answer = client.post(f"{self._url}/predict", json=creditcard())
+                        document = answer.json()
+                    else:
+                        answer = client.post(
+                            f"{self._url}/predict/batch", json={"transactions": [creditcard()] * 5}
+                        )
+                        document = answer.json()["predictions"][0]
+                    self.seen.append((time.monotonic(), document["model_version"]))
+                except Exception as error:
+                    self.failures.append(f"{type(error).__name__}: {error}")
+                time.sleep(0.005)
+
+
+@pytest.fixture(scope="module")
+def module_database(template: Any, postgres_admin_url: str) -> Iterator[Any]:
+    with cloned(template, postgres_admin_url, "api_models") as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def publisher(mlflow_uri: str, module_database: Any, tmp_path_factory: pytest.TempPathFactory) -> Publisher:
+    return Publisher(mlflow_uri, module_database.url("owner"), tmp_path_factory.mktemp("versions"))
+
+
+@pytest.fixture(scope="module")
+def server(
+    mlflow_uri: str, module_database: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ApiServer]:
+    folder = tmp_path_factory.mktemp("api-models")
+    extra = {"MLFLOW_TRACKING_URI": mlflow_uri}
+    server = ApiServer(module_database.url("api"), folder / "models", folder / "api.log", extra=extra)
+    server.start(ready=False)
+    yield server
+    server.stop()
+
+
+def served(server: ApiServer) -> str | None:
+    part = server.get("/health/ready").json()["parts"]["model"]
+    version: str | None = part.get("version")
+    return version
+
+
+def test_the_alias_is_followed(server: ApiServer, publisher: Publisher) -> None:
+    """One story on one server: a model appears, is replaced under load, and bad ones are refused."""
+    wait_until(lambda: server.get("/.well-known/jwks.json").status_code == 200, server)
+    with server.client() as client:
+        detail = problem(client.post("/predict", json=creditcard()), 503)["detail"]
+        assert "model" in detail
+        problem(client.post("/predict/batch", json={"transactions": [creditcard()]}), 503)
+    parts = problem(server.get("/health/ready"), 503)["parts"]
+    assert (parts["model"]["state"], parts["keys"]["state"]) == ("missing", "ok")
+    assert server.get("/health/live").status_code == 200
+
+    first, second = publisher.version(), publisher.version()
+    publisher.promote(first)
+    wait_until(lambda: served(server) == first, server, FOLLOW_SECONDS + 2)
+
+    with Hammer(server) as hammer:
+        wait_until(lambda: len(hammer.seen) > 50, server)
+        promoted = time.monotonic()
+        publisher.promote(second)
+        wait_until(lambda: any(version == second for _, version in list(hammer.seen)), server, 10)
+        assert hammer.first(second, promoted) < FOLLOW_SECONDS
+        rolled_back = time.monotonic()
+        publisher.promote(first)
+        wait_until(
+            lambda: any(at > rolled_back + 0.5 and version == first for at, version in list(hammer.seen)),
+            server,
+            10,
+        )
+        wait_until(lambda: served(server) == first, server, 10)
+        assert time.monotonic() - rolled_back < FOLLOW_SECONDS
+        refused = _bad_versions_are_refused(server, publisher, first)
+    assert hammer.failures == []
+    assert {version for _, version in hammer.seen} == {first, second}
+    assert server.metric("fraud_api_model_refused_total") >= refused
+    assert server.metric('fraud_api_model_info{digest="') == 1
+
+
+def _bad_versions_are_refused(server: ApiServer, publisher: Publisher, serving: str) -> int:
+    bad = {
+        "digest": publisher.version(digest="0" * 64),
+        "gate": publisher.version(passed=False),
+        "model_versions": publisher.version(recorded=False),
+    }
+    for word, version in bad.items():
+        publisher.promote(version)
+        wait_until(
+            lambda word=word: word in server.get("/health/ready").json()["parts"]["model"].get("detail", ""),
+            server,
+            10,
+        )
+        assert served(server) == serving
+    publisher.promote(serving)
+    wait_until(lambda: "detail" not in server.get("/health/ready").json()["parts"]["model"], server, 10)
+    return len(bad)
+
+
+def test_without_registry_the_cached_model_serves(server: ApiServer, publisher: Publisher) -> None:
+    version = publisher.version()
+    publisher.promote(version)
+    wait_until(lambda: served(server) == version, server, 10)
+    server.stop()
+    try:
+        server.extra["MLFLOW_TRACKING_URI"] = f"http://{NOWHERE}"
+        server.start()
+        assert served(server) == version
+        with server.client() as client:
+            assert client.post("/predict", json=creditcard()).json()["model_version"] == version
+        server.stop()
+        # A file in the cache that was touched is worth nothing.
+        (file,) = (server.cache / CREDITCARD.registered_model).glob(f"{version}-*/model.ubj")
+        file.write_bytes(file.read_bytes() + b" ")
+        server.start(ready=False)
+        time.sleep(1)
+        assert problem(server.get("/health/ready"), 503)["parts"]["model"]["state"] == "missing"
+    finally:
+        server.stop()
+
+
+def test_a_lost_database_is_503_and_comes_back(
+    template: Any, postgres_admin_url: str, tmp_path: Path
+) -> None:
+    with cloned(template, postgres_admin_url, "api_lost") as database:
+        manifest = cache_model(tmp_path / "models", CREDITCARD, "4")
+        record_version(database.url("owner"), CREDITCARD, "4", manifest.digest())
+        server = ApiServer(database.url("api"), tmp_path / "models", tmp_path / "api.log")
+        server.start()
+        try:
+            with server.client() as client:
+                record = creditcard("before-and-after", seed=1)
+                assert client.post("/predict", json=record).status_code == 200
+                _connections(postgres_admin_url, database.name, allowed=False)
+                problem(client.post("/predict", json=creditcard()), 503)
+                # Scoring needs no database, and the model and the keys stay.
+                assert client.post("/predict/batch", json={"transactions": [record]}).status_code == 200
+                form = {"grant_type": "client_credentials", "client_id": "admin", "client_secret": "x"}
+                problem(httpx.post(f"{server.url}/auth/token", data=form, trust_env=False), 503)
+                assert server.get("/health/ready").status_code == 200
+                parts = problem(server.get("/health/ready?deep=1"), 503)["parts"]
+                assert {name: part["state"] for name, part in parts.items()} == {
+                    "model": "ok",
+                    "keys": "ok",
+                    "database": "unreachable",
+                    "broker": "unreachable",
+                    "topic": "unknown",
+                }
+                _connections(postgres_admin_url, database.name, allowed=True)
+                assert client.post("/predict", json=record).json()["replayed"]
+        finally:
+            server.stop()
+
+
+def _connections(admin_url: str, database: str, *, allowed: bool) -> None:
+    with closing(psycopg2.connect(admin_url)) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(f"ALTER DATABASE {database} ALLOW_CONNECTIONS {str(allowed).lower()}")
+            if not allowed:
+                cursor.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (database,)
+                )
+
+
+def test_without_database_the_server_lives_and_waits(tmp_path: Path) -> None:
+    server = ApiServer(f"postgresql://nobody:x@{NOWHERE}/none", tmp_path / "models", tmp_path / "api.log")
+    server.start(ready=False)
+    try:
+        parts = problem(server.get("/health/ready"), 503)["parts"]
+        assert {part["state"] for part in parts.values()} == {"missing"}
+        problem(server.get("/.well-known/jwks.json"), 503)
+        headers = {"Authorization": "Bearer abc"}
+        problem(httpx.post(f"{server.url}/predict", json=creditcard(), headers=headers, trust_env=False), 503)
+    finally:
+        server.stop()
+
+
+def test_a_contract_of_ones_own_goes_the_whole_way(
+    template: Any, postgres_admin_url: str, tmp_path: Path
+) -> None:
+    record = {
+        "transaction_id": "wire-1",
+        "sent_amount": 12.3456,
+        "hour": 13,
+        "channel": "web",
+        "urgent": True,
+        "payer": "Ana",
+        "payee": "Émile",
+    }
+    with cloned(template, postgres_admin_url, "api_wire") as database:
+        manifest = cache_model(tmp_path / "models", WIRE, "1")
+        record_version(database.url("owner"), WIRE, "1", manifest.digest())
+        folder = {"FRAUD_CONTRACTS_DIR": str(ROOT / "tests" / "contracts"), "APP_ENV": "production"}
+        server = ApiServer(database.url("api"), tmp_path / "models", tmp_path / "api.log", "wire", folder)
+        server.start()
+        try:
+            with server.client() as client:
+                answer = client.post("/predict", json=record).json()
+                assert (answer["transaction_id"], answer["replayed"]) == ("wire-1", False)
+                assert client.post("/predict", json=record | {"fee": None}).json()["replayed"]
+                problem(client.post("/predict", json=record | {"fee": 2.5}), 409)
+                problem(client.post("/predict", json=record | {"channel": "post"}), 422)
+                problem(client.post("/predict", json=record | {"urgent": 1}), 422)
+                problem(client.post("/predict", json=record | {"payee": "a\0"}), 422)
+                listed = client.post("/predict", json={"new_data": [record | {"transaction_id": "wire-2"}]})
+                assert listed.status_code == 200
+            # Swagger is not shown in production.
+            for path in ("/docs", "/openapi.json", "/docs/swagger-ui.css"):
+                problem(server.get(path), 404)
+        finally:
+            server.stop()
+        stored = run(
+            database.url("owner"),
+            "SELECT contract, attributes, card_id, merchant_id FROM transactions ORDER BY transaction_id",
+        )
+    assert [row[0] for row in stored] == ["wire/3", "wire/3"]
+    assert json.dumps(stored[0][1]).count("13") == 1
+    assert stored[0][2:] == ("Ana", "Émile")
