@@ -1,0 +1,198 @@
+"""Reads transactions from a CSV or Parquet file, in pieces, checked by the contract's own model."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+from pyarrow import parquet
+from pydantic import ValidationError
+
+from fraud_core.batch import Batch
+from fraud_core.contract import Contract, ContractField
+from fraud_core.identifiers import transaction_id
+from fraud_core.record_model import reason_of, record_model
+from fraud_core.records import batch_from_records
+
+CHUNK_ROWS: Final = 1_000
+_TRUTHS: Final = {"true": True, "1": True, "false": False, "0": False}
+_ANY_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class BadFile(Exception):
+    """The file cannot be replayed; one sentence naming the file, the column and the row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Which column of a file holds which field, and what is left over."""
+
+    columns: dict[str, str]  # field name → column name
+    ignored: list[str]
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.columns.values())
+
+
+def layout(contract: Contract, columns: Sequence[str], name: str) -> Layout:
+    """Match columns with fields, whatever their case (`Time`, `V1`, `Amount`, `Class`).
+
+    Raises:
+        BadFile: a required field has no column, or two.
+    """
+    fields = {field.name for field in contract.fields}
+    matched: dict[str, str] = {}
+    ignored = []
+    for column in columns:
+        field = column.strip().lower()
+        if field not in fields:
+            ignored.append(column)
+        elif field in matched:
+            raise BadFile(f"{name}: the columns {matched[field]} and {column} both hold {field}.")
+        else:
+            matched[field] = column
+    if missing := [field.name for field in contract.inputs if field.required and field.name not in matched]:
+        raise BadFile(
+            f"{name}: there is no column {', '.join(missing)}, which contract {contract.schema_id} needs."
+        )
+    return Layout(matched, ignored)
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionFile:
+    """A file of transactions: `batches` reads it once, from the beginning."""
+
+    path: Path
+    contract: Contract
+    layout: Layout
+    digest: str
+
+    @classmethod
+    def open(cls, path: Path, contract: Contract) -> TransactionFile:
+        """Look at the columns and take the digest.
+
+        Raises:
+            BadFile: it is missing, neither CSV nor Parquet, or lacks a column.
+        """
+        if path.suffix.lower() not in {".csv", ".parquet"}:
+            raise BadFile(f"{path}: a file to replay ends in .csv or .parquet.")
+        try:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            columns = _columns(path)
+        except OSError as error:
+            raise BadFile(f"{path}: cannot be read: {error.strerror or error}.") from None
+        except (pa.ArrowException, csv.Error, UnicodeDecodeError) as error:
+            raise BadFile(f"{path}: cannot be read: {_one_line(error)}.") from None
+        return cls(path, contract, layout(contract, columns, path.name), digest)
+
+    def batches(self, rows: int = CHUNK_ROWS) -> Iterator[Batch]:
+        """Batches of at most `rows` transactions; event times are to be set by the caller.
+
+        Ids follow from the file's digest and the row. The label's column is there if the file has it.
+
+        Raises:
+            BadFile: a value cannot be read or breaks the contract; the row (the first is 1) is named.
+        """
+        model = record_model(self.contract)
+        start = 0
+        for records in self._records(rows):
+            validated = []
+            for offset, record in enumerate(records):
+                record["transaction_id"] = transaction_id(0, f"file/{self.digest}", start + offset)
+                try:
+                    validated.append(model.model_validate(record))
+                except ValidationError as error:
+                    raise self._bad_row(start + offset, reason_of(error)[1]) from None
+            start += len(validated)
+            yield batch_from_records(self.contract, validated, [_ANY_TIME] * len(validated))
+
+    def _records(self, rows: int) -> Iterator[list[dict[str, Any]]]:
+        start = 0
+        fields = [field for field in self.contract.fields if field.name in self.layout.columns]
+        for table in self._tables(rows):
+            columns = [table[self.layout.columns[field.name]] for field in fields]
+            records = []
+            for offset, values in enumerate(zip(*columns, strict=True)):
+                try:
+                    pairs = [(f.name, _value(f, raw)) for f, raw in zip(fields, values, strict=True)]
+                except ValueError as error:
+                    raise self._bad_row(start + offset, str(error)) from None
+                records.append({name: value for name, value in pairs if value is not None})
+            start += len(records)
+            yield records
+
+    def _tables(self, rows: int) -> Iterator[Mapping[str, Sequence[Any]]]:
+        try:
+            if self.path.suffix.lower() == ".parquet":
+                with parquet.ParquetFile(self.path) as file:
+                    for batch in file.iter_batches(rows, columns=self.layout.names):
+                        yield batch.to_pydict()
+            else:
+                yield from self._csv_tables(rows)
+        except OSError as error:
+            raise BadFile(f"{self.path}: cannot be read: {error.strerror or error}.") from None
+        except (pa.ArrowException, csv.Error, UnicodeDecodeError) as error:
+            raise BadFile(f"{self.path}: cannot be read: {_one_line(error)}.") from None
+
+    def _csv_tables(self, rows: int) -> Iterator[Mapping[str, Sequence[Any]]]:
+        with self.path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            header = next(reader)
+            places = {name: header.index(name) for name in self.layout.names}
+            waiting: list[list[str]] = []
+            for number, row in enumerate(filter(None, reader)):
+                if len(row) != len(header):
+                    raise self._bad_row(number, f"has {len(row)} values, the header has {len(header)}.")
+                waiting.append(row)
+                if len(waiting) == rows:
+                    yield {name: [one[place] for one in waiting] for name, place in places.items()}
+                    waiting = []
+            if waiting:
+                yield {name: [one[place] for one in waiting] for name, place in places.items()}
+
+    def _bad_row(self, index: int, detail: str) -> BadFile:
+        return BadFile(f"{self.path.name}: row {index + 1}: {detail}")
+
+
+def _columns(path: Path) -> list[str]:
+    if path.suffix.lower() == ".parquet":
+        return list(parquet.read_schema(path).names)
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        header = next(csv.reader(file, strict=True), [])
+    if len(set(header)) != len(header):
+        raise csv.Error("two columns have the same name")
+    return header
+
+
+def _value(field: ContractField, raw: Any) -> Any:
+    """A cell as the contract's model takes it; None where it is empty."""
+    text = raw.strip() if isinstance(raw, str) else raw
+    if text is None or text == "":
+        return None
+    if not field.numeric:
+        return text if isinstance(text, str) else str(text)
+    if field.type == "boolean":
+        truth = _TRUTHS.get(str(text).lower())
+        if truth is None:
+            raise ValueError(f"{field.name}: is neither true nor false.")
+        return truth
+    try:
+        number = float(text)
+    except (TypeError, ValueError):
+        raise ValueError(f"{field.name}: is no number.") from None
+    if math.isnan(number) and not field.required:
+        return None
+    return int(number) if field.type == "integer" and number.is_integer() else number
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")

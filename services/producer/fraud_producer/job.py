@@ -1,0 +1,233 @@
+"""The verbs: builds adapters, calls one function, gives the result."""
+
+from __future__ import annotations
+
+import argparse
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import psycopg2
+
+from config.parameters import Parameters
+from config.settings import (
+    ConfigurationError,
+    DatabaseSettings,
+    KafkaSettings,
+    PlatformSettings,
+    contract,
+    load,
+    parameters,
+)
+from fraud_adapters.job import JobFailed
+from fraud_adapters.kafka import KafkaFailure, Publisher, ensure_topics
+from fraud_adapters.logs import get_logger
+from fraud_adapters.postgres import DatabaseUnavailable, connect
+from fraud_core.contract import Contract
+from fraud_producer import history, publishing, truth
+from fraud_producer.drift import drifted
+from fraud_producer.optimum import Optimum, bounds_of, compute
+from fraud_producer.population import Population, population
+from fraud_producer.simulator import CONTRACT, Simulator
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection as Connection  # noqa: N812
+
+SERVICE: Final = "fraud-producer"
+# So many labels at most before the transactions of a run, which must come on time.
+LABELS_A_RUN: Final = 6_000
+PROGRESS_SECONDS: Final = 5.0
+
+
+def generate(options: argparse.Namespace) -> dict[str, Any]:
+    """Publish what is due, then a run of simulated transactions."""
+    simulator, settings = _simulator(options)
+    kafka = load(KafkaSettings)
+    now = datetime.now(UTC)
+    run = publishing.Run(
+        options.run_id or str(uuid.uuid4()), options.count, options.at or now, bool(options.at)
+    )
+    with _plain_failures(f"run {run.run_id}"), _database() as connection, _publisher(kafka) as publisher:
+        labels_sent = publishing.publish_due_labels(
+            connection, publisher, kafka.labels_topic, now, LABELS_A_RUN
+        )
+        optimum = _optimum(connection, simulator.population, settings)
+        made = publishing.remember(connection, simulator, run)
+        publishing.publish_transactions(publisher, kafka.topic, simulator, made)
+    return {
+        "run_id": run.run_id,
+        "topic": kafka.topic,
+        "event_time": made.batch.event_times[0].isoformat(),
+        "transactions": len(made.batch),
+        "frauds": int(made.labels.sum()),
+        "labels_sent": labels_sent,
+        "optimum": optimum.to_mapping(),
+    }
+
+
+def labels(options: argparse.Namespace) -> dict[str, Any]:
+    """Publish the labels that are due."""
+    del options
+    kafka = load(KafkaSettings)
+    with _plain_failures("labels"), _database() as connection, _publisher(kafka) as publisher:
+        sent = publishing.publish_due_labels(connection, publisher, kafka.labels_topic, datetime.now(UTC))
+    return {"topic": kafka.labels_topic, "labels_sent": sent}
+
+
+def backfill(options: argparse.Namespace) -> dict[str, Any]:
+    """Write days of history into Postgres."""
+    simulator, settings = _simulator(options)
+    now = datetime.now(UTC)
+    days = history.midnights(options.until or now, options.days)
+    per_day = options.per_day or settings.simulator.history_per_day
+    log = get_logger(SERVICE)
+
+    def progress(done: int, total: history.Written) -> None:
+        log.info("backfill", days=done, of=len(days), transactions=total.transactions)
+
+    started = time.monotonic()
+    with _plain_failures("backfill"), _database() as connection:
+        optimum = _optimum(connection, simulator.population, settings)
+        written = history.History(simulator, per_day, now).write(connection, days, progress)
+    return {
+        **asdict(written),
+        "days": len(days),
+        "from": days[0].isoformat(),
+        "seconds": round(time.monotonic() - started, 2),
+        "optimum": optimum.to_mapping(),
+    }
+
+
+def optimum(options: argparse.Namespace) -> dict[str, Any]:
+    """The best possible figures; needs no server."""
+    simulator, settings = _simulator(options)
+    return compute(simulator.population, settings.gate_in_force).to_mapping()
+
+
+def replay(options: argparse.Namespace) -> dict[str, Any]:
+    """Send a file's transactions."""
+    # Loads pyarrow's Parquet reader, which the other verbs do without.
+    from fraud_producer.files import BadFile, TransactionFile  # noqa: PLC0415
+    from fraud_producer.replay import Clock, Replay, Schedule, TruthLater  # noqa: PLC0415
+
+    platform, kafka = load(PlatformSettings), load(KafkaSettings)
+    site, settings = contract(platform), parameters(platform)
+    log = get_logger(SERVICE)
+    schedule = Schedule(options.start or datetime.now(UTC), options.speed, placed=options.start is not None)
+    one = None
+    try:
+        file = TransactionFile.open(Path(options.file), site)
+        if file.layout.ignored:
+            log.warning("columns_ignored", file=file.path.name, columns=file.layout.ignored)
+        keeps_truth = (
+            not options.with_class and not options.no_labels and _has_label(site, file.layout.columns)
+        )
+        with _plain_failures("replay"), _publisher(kafka) as publisher:
+            one = Replay(
+                file=file,
+                schedule=schedule,
+                sink=publisher,
+                topic=kafka.topic,
+                clock=Clock(time.monotonic, time.sleep),
+                progress=_Progress(log).report,
+                with_class=options.with_class,
+                limit=options.limit,
+            )
+            if keeps_truth:
+                with _database() as connection:
+                    one.truth = TruthLater(connection, site, settings.simulator.label_delay)
+                    one.run()
+            else:
+                one.run()
+    except (BadFile, JobFailed) as error:
+        sent = one.acknowledged if one else 0
+        raise JobFailed(f"{error} Sent before that: {sent} transactions.", {"transactions": sent}) from None
+    return {
+        "topic": kafka.topic,
+        "transactions": one.acknowledged,
+        "file_sha256": file.digest,
+        "columns_ignored": file.layout.ignored,
+        "truth": "in the record" if options.with_class else "when due" if keeps_truth else "left out",
+    }
+
+
+class _Progress:
+    """Says every few seconds how far a replay has come."""
+
+    def __init__(self, log: Any) -> None:
+        self._log = log
+        self._started = self._said = time.monotonic()
+
+    def report(self, sent: int) -> None:
+        now = time.monotonic()
+        if now - self._said >= PROGRESS_SECONDS:
+            self._said = now
+            self._log.info("replay", sent=sent, a_second=round(sent / (now - self._started)))
+
+
+def _has_label(site: Contract, columns: dict[str, str]) -> bool:
+    return site.label_field is not None and site.label_field.name in columns
+
+
+def _simulator(options: argparse.Namespace) -> tuple[Simulator, Parameters]:
+    platform = load(PlatformSettings)
+    if platform.fraud_contract != CONTRACT:
+        raise ConfigurationError(
+            f"FRAUD_CONTRACT is {platform.fraud_contract}, but the simulator makes only transactions of the "
+            f"contract {CONTRACT}: use replay."
+        )
+    settings = parameters(platform)
+    given = settings.simulator
+    try:
+        base = population(
+            given.seed if options.seed is None else options.seed,
+            given.fraud_rate if options.fraud_rate is None else options.fraud_rate,
+            given.overlap if options.overlap is None else options.overlap,
+        )
+        return Simulator(contract(platform), drifted(base, options.drift), given.label_delay), settings
+    except ValueError as error:
+        raise JobFailed(f"The simulator cannot do this: {error}.") from None
+
+
+def _optimum(connection: Connection, of: Population, settings: Parameters) -> Optimum:
+    """The optimum of a population, computed once for each and kept."""
+    policy = settings.gate_in_force
+    with connection, connection.cursor() as cur:
+        known = truth.known_optimum(cur, of, bounds_of(policy))
+        if known is None:
+            known = compute(of, policy)
+            truth.store_optimum(cur, of, known)
+    return known
+
+
+@contextmanager
+def _database() -> Iterator[Connection]:
+    with closing(connect(load(DatabaseSettings).url, SERVICE)) as connection:
+        yield connection
+
+
+@contextmanager
+def _publisher(kafka: KafkaSettings) -> Iterator[Publisher]:
+    servers = kafka.bootstrap_servers
+    ensure_topics(servers, [kafka.topic, kafka.labels_topic])
+    with Publisher(servers) as publisher:
+        yield publisher
+
+
+@contextmanager
+def _plain_failures(what: str) -> Iterator[None]:
+    """What servers raise, as one sentence for whoever runs the job."""
+    try:
+        yield
+    except (KafkaFailure, DatabaseUnavailable) as error:
+        raise JobFailed(f"{what}: {error} Running it again with the same run id is safe.") from error
+    except (publishing.RunDiffers, history.HistoryConflict) as error:
+        raise JobFailed(str(error)) from error
+    except psycopg2.Error as error:
+        text = " ".join(str(error).split()).rstrip(".")
+        raise JobFailed(f"{what}: Postgres: {text}.") from error

@@ -1,0 +1,148 @@
+"""Files to replay: which column is which field, and what is said about a bad one."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from config.parameters import read_yaml
+from config.settings import CONFIG_DIR
+from fraud_core.contract import Contract
+from fraud_producer.files import BadFile, TransactionFile, layout
+
+CREDITCARD = Contract.from_mapping(read_yaml(CONFIG_DIR / "contracts" / "creditcard.yaml"))
+WIRE = Contract.from_mapping(read_yaml(Path(__file__).parents[1] / "contracts" / "wire.yaml"))
+KAGGLE = ["Time", *(f"V{n}" for n in range(1, 29)), "Amount", "Class"]
+
+
+def kaggle_rows(count: int) -> list[list[Any]]:
+    return [[float(n), *(n + j / 1000 + 1e-9 for j in range(28)), n * 1.005, n % 2] for n in range(count)]
+
+
+def write_csv(path: Path, header: list[str], rows: list[list[Any]]) -> Path:
+    lines = [",".join(f'"{name}"' for name in header)]
+    lines += [",".join("" if value is None else str(value) for value in row) for row in rows]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def write_parquet(path: Path, header: list[str], rows: list[list[Any]]) -> Path:
+    columns = {name: [row[i] for row in rows] for i, name in enumerate(header)}
+    parquet.write_table(pa.table(columns), path)
+    return path
+
+
+@pytest.mark.parametrize("write", [write_csv, write_parquet])
+def test_kaggle_columns_are_read_and_quantised(tmp_path: Path, write: Any) -> None:
+    suffix = "csv" if write is write_csv else "parquet"
+    path = write(tmp_path / f"x.{suffix}", KAGGLE, kaggle_rows(2501))
+    batches = list(TransactionFile.open(path, CREDITCARD).batches(1000))
+    assert [len(batch) for batch in batches] == [1000, 1000, 501]
+    second = batches[1].columns
+    assert second["v3"][0] == 1000.002
+    assert second["amount"][0] == 1005.0
+    assert second["time"][5] == 1005
+    assert second["class"].tolist() == [0, 1] * 500
+    ids = [identifier for batch in batches for identifier in batch.ids]
+    assert len(set(ids)) == 2501
+
+
+def test_ids_follow_from_content_not_from_the_name(tmp_path: Path) -> None:
+    paths = [write_csv(tmp_path / name, KAGGLE, kaggle_rows(3)) for name in ("a.csv", "b.csv")]
+    changed = write_csv(tmp_path / "c.csv", KAGGLE, kaggle_rows(4))
+    first, second, third = (
+        next(TransactionFile.open(path, CREDITCARD).batches()).ids for path in (*paths, changed)
+    )
+    assert first == second
+    assert not set(first) & set(third)
+
+
+def test_other_columns_are_named_and_ignored(tmp_path: Path) -> None:
+    header = ["weight", *KAGGLE, "uniform_time_sample", "transaction_id"]
+    rows = [[7.9, *row, True, "mine"] for row in kaggle_rows(3)]
+    file = TransactionFile.open(write_parquet(tmp_path / "x.parquet", header, rows), CREDITCARD)
+    assert file.layout.ignored == ["weight", "uniform_time_sample", "transaction_id"]
+    assert len(next(file.batches())) == 3
+
+
+def test_the_class_may_be_absent(tmp_path: Path) -> None:
+    rows = [row[:-1] for row in kaggle_rows(2)]
+    file = TransactionFile.open(write_csv(tmp_path / "x.csv", KAGGLE[:-1], rows), CREDITCARD)
+    assert "class" not in next(file.batches()).columns
+
+
+def test_missing_and_doubled_columns_are_named() -> None:
+    with pytest.raises(BadFile, match="no column v7, amount"):
+        layout(CREDITCARD, [name for name in KAGGLE if name not in {"V7", "Amount"}], "x.csv")
+    with pytest.raises(BadFile, match="Amount and amount both"):
+        layout(CREDITCARD, [*KAGGLE, "amount"], "x.csv")
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "said"),
+    [
+        ("V4", "abc", "v4: is no number"),
+        ("V4", "", "v4: is missing"),
+        ("V4", "nan", "v4"),
+        ("V4", "inf", "v4"),
+        ("V4", "1e9", "v4"),
+        ("Amount", "-1", "amount"),
+        ("Class", "2", "class"),
+        ("Class", "0.5", "class"),
+    ],
+)
+def test_a_bad_value_is_named_with_its_row(tmp_path: Path, column: str, value: str, said: str) -> None:
+    rows = kaggle_rows(1700)
+    rows[1203][KAGGLE.index(column)] = value
+    file = TransactionFile.open(write_csv(tmp_path / "x.csv", KAGGLE, rows), CREDITCARD)
+    batches = file.batches()
+    assert len(next(batches)) == 1000
+    with pytest.raises(BadFile, match=rf"^x\.csv: row 1204: {said}"):
+        next(batches)
+
+
+def test_a_row_too_short_is_named(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "x.csv", KAGGLE, [*kaggle_rows(5), [1, 2]])
+    with pytest.raises(BadFile, match="row 6: has 2 values, the header has 31"):
+        list(TransactionFile.open(path, CREDITCARD).batches())
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("x.csv", b"\xff\xfe\x00bad"), ("x.parquet", b"not parquet"), ("x.csv", b""), ("x.json", b"{}")],
+)
+def test_a_file_of_another_kind_is_one_sentence(tmp_path: Path, name: str, content: bytes) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(BadFile, match=name) as caught:
+        list(TransactionFile.open(path, CREDITCARD).batches())
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BadFile, match=r"gone\.csv: cannot be read: No such file"):
+        TransactionFile.open(tmp_path / "gone.csv", CREDITCARD)
+
+
+def test_another_contract_is_read_as_well(tmp_path: Path) -> None:
+    header = ["sent_amount", "hour", "channel", "urgent", "fee", "payer", "payee", "is_fraud"]
+    rows: list[list[Any]] = [
+        [1.0005, 3, "web", "true", None, "p1", "q1", 0],
+        [2.5, 4, "phone", "0", 1.255, "p2", "q2", None],
+    ]
+    batch = next(TransactionFile.open(write_csv(tmp_path / "x.csv", header, rows), WIRE).batches())
+    assert batch.columns["sent_amount"].tolist() == [1.001, 2.5]
+    assert batch.columns["channel"].tolist() == ["web", "phone"]
+    assert batch.columns["urgent"].tolist() == [1.0, 0.0]
+    assert math.isnan(batch.columns["fee"][0])
+    assert batch.columns["fee"][1] == 1.26
+    assert np.isnan(batch.columns["is_fraud"]).tolist() == [False, True]
+    rows[1][2] = "pigeon"
+    with pytest.raises(BadFile, match="row 2: channel"):
+        list(TransactionFile.open(write_csv(tmp_path / "y.csv", header, rows), WIRE).batches())
