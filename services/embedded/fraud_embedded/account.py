@@ -59,10 +59,19 @@ def place_for(local: Path, account: str | None) -> Path:
     Raises:
         NoPlace: the directory in /var/tmp exists and belongs to somebody else.
     """
-    if can_enter(local, account):
-        return own(local / "postgres", account)
+    inside, outside = _places(local)
+    return own(inside if can_enter(local, account) else outside, account)
+
+
+def places(local: Path, account: str | None) -> list[Path]:
+    """The database's directories that exist and are the account's own."""
+    uid = os.geteuid() if account is None else pwd.getpwnam(account).pw_uid
+    return [path for path in _places(local) if path.is_dir() and path.lstat().st_uid == uid]
+
+
+def _places(local: Path) -> tuple[Path, Path]:
     digest = hashlib.sha256(os.fsencode(local)).hexdigest()[:12]
-    return own(_FALLBACK_PARENT / f"fraud-{digest}", account)
+    return local / "postgres", _FALLBACK_PARENT / f"fraud-{digest}"
 
 
 def own(directory: Path, account: str | None) -> Path:

@@ -55,7 +55,7 @@ def spec(server: Mlflow) -> ProcessSpec:
             **server.store.client_environment(),
             "MLFLOW_S3_ENDPOINT_URL": server.store.endpoint_url,
             # By environment, not by argument: a password has no place in the list of processes.
-            "MLFLOW_BACKEND_STORE_URI": server.database_url,
+            "MLFLOW_BACKEND_STORE_URI": server.database_url.replace("postgresql:", "postgresql+psycopg2:", 1),
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",

@@ -79,6 +79,8 @@ def spec(server: ObjectStoreServer) -> ProcessSpec:
         f"-ip={probes.HOST}",
         f"-ip.bind={probes.HOST}",
         "-master.telemetry=false",
+        # The one master elects itself; with the default it waits up to 20 s at every restart.
+        "-master.electionTimeout=1s",
         "-master.volumeSizeLimitMB=1024",
         "-volume.max=100",
         "-volume.preStopSeconds=0",
@@ -127,6 +129,8 @@ def _environment(server: ObjectStoreServer) -> dict[str, str]:
         # Without these the volume server hands out any file to whoever knows its number.
         "WEED_JWT_SIGNING_KEY": derived("volume-write"),
         "WEED_JWT_SIGNING_READ_KEY": derived("volume-read"),
+        "WEED_JWT_FILER_SIGNING_KEY": derived("filer-write"),
+        "WEED_JWT_FILER_SIGNING_READ_KEY": derived("filer-read"),
     }
 
 

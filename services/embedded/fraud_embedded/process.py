@@ -6,6 +6,7 @@ import os
 import pwd
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -56,6 +57,9 @@ class ProcessSpec:
 def base_environment(user: str | None = None) -> dict[str, str]:
     """What every child gets, whatever our own environment holds."""
     env = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    if sys.prefix == sys.base_prefix and "PYTHONPATH" in os.environ:
+        # Without a venv the launcher says by this variable where the packages are.
+        env["PYTHONPATH"] = os.environ["PYTHONPATH"]
     if user is not None:
         env |= {"HOME": pwd.getpwnam(user).pw_dir, "USER": user, "LOGNAME": user}
     return env | _FIXED

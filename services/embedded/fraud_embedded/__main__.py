@@ -1,0 +1,82 @@
+"""`python -m fraud_embedded demo | status | logs | down | clean | exec`: what `./fraud demo…` calls."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+
+from config.settings import ConfigurationError
+from fraud_embedded import operations
+from fraud_embedded.account import NoPlace
+from fraud_embedded.installation import default_layout
+from fraud_embedded.installed import OPERATOR
+from fraud_embedded.process import StartFailed
+from fraud_embedded.progress import Progress
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one verb; 0 done, 1 failed, 2 wrong configuration, 3 not running."""
+    options = _parser().parse_args(arguments)
+    layout = default_layout()
+    environ = dict(os.environ)
+    if options.verb == "demo":
+        return _demo(as_json=options.json)
+    if options.verb == "status":
+        return operations.status(layout, environ)
+    if options.verb == "logs":
+        return operations.logs(layout, options.service)
+    if options.verb == "down":
+        return operations.down(layout)
+    if options.verb == "clean":
+        return operations.clean(layout)
+    words = options.command[1:] if options.command[:1] == ["--"] else options.command
+    return operations.execute(operations.existing(layout, environ), options.role, words)
+
+
+def _demo(*, as_json: bool) -> int:
+    from fraud_embedded import demo  # noqa: PLC0415 - the other verbs answer faster without it
+    from fraud_embedded.summary import render  # noqa: PLC0415
+
+    with Progress(sys.stderr) as progress:
+        summary = demo.run(default_layout(), progress)
+    print(json.dumps(summary.as_dict(), indent=2, default=str) if as_json else render(summary))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m fraud_embedded", description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    demo = verbs.add_parser("demo", help="start everything, train a model, score live transactions")
+    demo.add_argument("--json", action="store_true", help="print the summary as JSON, alone on stdout")
+    verbs.add_parser("status", help="what runs")
+    logs = verbs.add_parser("logs", help="the ends of the logs")
+    logs.add_argument("service", nargs="?", help="follow this one")
+    verbs.add_parser("down", help="stop everything, keep the data")
+    verbs.add_parser("clean", help="stop everything, remove the data")
+    execute = verbs.add_parser("exec", help="run a command with a role's addresses and credentials")
+    execute.add_argument("--role", default=OPERATOR)
+    execute.add_argument("command", nargs=argparse.REMAINDER)
+    return parser
+
+
+def _run() -> int:
+    from fraud_embedded.jobs import JobEnded  # noqa: PLC0415
+
+    try:
+        return main(sys.argv[1:])
+    except ConfigurationError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except (StartFailed, NoPlace, JobEnded) as error:
+        print(f"failed: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Interrupted: what was started runs on; ./fraud demo-down stops it.", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(_run())

@@ -1,0 +1,216 @@
+"""The whole platform, configured: servers, the API, and the environment of every role."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from config import constants
+from config.settings import ConfigurationError, KafkaSettings
+from fraud_embedded import broker, mlflow, objectstore, postgres, probes
+from fraud_embedded.addresses import Addresses
+from fraud_embedded.installation import Layout
+from fraud_embedded.process import ProcessSpec
+from fraud_embedded.stack import Secrets, Stack, build
+
+OPERATOR: Final = "operator"
+_COMMON: Final = (
+    "APP_ENV",
+    "FRAUD_CONTRACT",
+    "FRAUD_CONTRACTS_DIR",
+    "FRAUD_CONFIG_DIR",
+    "KAFKA_TOPIC",
+    "DATA_DRIFT_THRESHOLD",
+    "CONCEPT_DRIFT_THRESHOLD",
+    "MIN_RECALL_THRESHOLD",
+    "MIN_PRECISION_THRESHOLD",
+    "LOG_LEVEL",
+)
+_JOB_CLIENT: Final = "streaming"
+_ADMIN_CLIENT: Final = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """One installation: nothing is started, nothing is written."""
+
+    layout: Layout
+    addresses: Addresses
+    stack: Stack
+    settings: Mapping[str, str] = field(repr=False)
+
+    @property
+    def api_url(self) -> str:
+        return f"http://{probes.HOST}:{self.addresses.api}"
+
+    @property
+    def database(self) -> str:
+        return self.settings.get("DB_NAME") or "fraud_detection"
+
+    @property
+    def owner(self) -> str:
+        return self.settings.get("DB_USER") or constants.ROLE_OWNER
+
+    @property
+    def registered_model(self) -> str:
+        contract = self.settings.get("FRAUD_CONTRACT") or constants.CONTRACT_DEFAULT
+        return f"{constants.REGISTERED_MODEL_PREFIX}{contract}"
+
+    def topics(self) -> list[str]:
+        """The four topics, whose names share the prefix of KAFKA_TOPIC."""
+        topic = self.settings.get("KAFKA_TOPIC") or constants.TOPIC_TRANSACTIONS
+        kafka = KafkaSettings(kafka_topic=topic)
+        return [kafka.topic, kafka.labels_topic, kafka.alerts_topic, kafka.dlq_topic]
+
+    def secret(self, name: str) -> str:
+        """A secret of `.env`.
+
+        Raises:
+            ConfigurationError: it is not set.
+        """
+        return _secret(self.settings, name)
+
+    def database_url(self, role: str) -> str:
+        """URL for `owner`, or a service of `constants.SERVICE_ROLES`."""
+        if role == "owner":
+            return self.stack.postgres.url(self.owner, self.secret("DB_PASSWORD"), self.database)
+        password = self.secret(f"DB_PASSWORD_{role.upper()}")
+        return self.stack.postgres.url(constants.SERVICE_ROLES[role], password, self.database)
+
+    def environment(self, role: str) -> dict[str, str]:
+        """The variables of a role, with no other role's secrets.
+
+        Raises:
+            ConfigurationError: there is no such role.
+        """
+        builders = {
+            "bootstrap": self._bootstrap,
+            "migrate": self._migrate,
+            "producer": self._producer,
+            "streaming": self._streaming,
+            "trainer": self._trainer,
+            "api": self._api,
+            OPERATOR: self._operator,
+        }
+        if role not in builders:
+            raise ConfigurationError(f"There is no role {role!r}; roles are {', '.join(builders)}.")
+        common = {name: self.settings[name] for name in _COMMON if self.settings.get(name)}
+        return common | builders[role]()
+
+    def api_spec(self) -> ProcessSpec:
+        """The scoring API; it lives without a model and takes one up when there is one."""
+        return ProcessSpec(
+            name="api",
+            argv=(sys.executable, "-m", "fraud_api", "serve"),
+            cwd=self.layout.root,
+            env=self.environment("api"),
+            stop_seconds=25,
+            ready=lambda: probes.http_ok(self.addresses.api, "/health/live"),
+        )
+
+    def specs(self) -> dict[str, ProcessSpec]:
+        """Every process by its name, in the order of their dependencies."""
+        stack = self.stack
+        specs = (
+            objectstore.spec(stack.objectstore),
+            postgres.spec(stack.postgres),
+            broker.spec(stack.broker),
+            mlflow.spec(stack.mlflow),
+            self.api_spec(),
+        )
+        return {spec.name: spec for spec in specs}
+
+    def client_secret(self, client: str) -> str:
+        """The secret of an API client, as `API_KEYS` has it."""
+        pairs = dict(
+            entry.strip().partition(":")[::2] for entry in self.secret("API_KEYS").split(",") if entry.strip()
+        )
+        if client not in pairs:
+            raise ConfigurationError(f"API_KEYS has no client {client}: add {client}:<secret> in .env.")
+        return pairs[client]
+
+    def _kafka(self) -> dict[str, str]:
+        return {"KAFKA_BOOTSTRAP_SERVERS": self.stack.broker.bootstrap}
+
+    def _mlflow(self) -> dict[str, str]:
+        return {
+            "MLFLOW_TRACKING_URI": self.stack.mlflow.tracking_uri,
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+        }
+
+    def _client(self, client: str) -> dict[str, str]:
+        return {
+            "API_URL": self.api_url,
+            "API_CLIENT_ID": client,
+            "API_CLIENT_SECRET": self.client_secret(client),
+        }
+
+    def _bootstrap(self) -> dict[str, str]:
+        names = ["DB_PASSWORD", "MLFLOW_DB_PASSWORD"]
+        names += [f"DB_PASSWORD_{service.upper()}" for service in constants.SERVICE_ROLES]
+        return {
+            "POSTGRES_ADMIN_URL": self.stack.postgres.url(),
+            "DB_NAME": self.database,
+            "DB_USER": self.owner,
+            **{name: self.secret(name) for name in names},
+        }
+
+    def _migrate(self) -> dict[str, str]:
+        return {"DATABASE_URL": self.database_url("owner")}
+
+    def _producer(self) -> dict[str, str]:
+        return {"DATABASE_URL": self.database_url("producer"), **self._kafka()}
+
+    def _streaming(self) -> dict[str, str]:
+        return {"DATABASE_URL": self.database_url("streaming"), **self._kafka(), **self._client(_JOB_CLIENT)}
+
+    def _trainer(self) -> dict[str, str]:
+        store = self.stack.objectstore.client_environment()
+        return {"DATABASE_URL": self.database_url("trainer"), **self._mlflow(), **store}
+
+    def _api(self) -> dict[str, str]:
+        return {
+            "DATABASE_URL": self.database_url("api"),
+            **self._kafka(),
+            **self._mlflow(),
+            "API_HOST": probes.HOST,
+            "API_PORT": str(self.addresses.api),
+            "API_METRICS_PORT": str(self.addresses.api_metrics),
+            "API_KEYS": self.secret("API_KEYS"),
+            "API_KEY_ENCRYPTION_SECRET": self.secret("API_KEY_ENCRYPTION_SECRET"),
+            "MODEL_CACHE_DIR": str(self.layout.models),
+        }
+
+    def _operator(self) -> dict[str, str]:
+        return {
+            "DATABASE_URL": self.database_url("readonly"),
+            **self._kafka(),
+            **self._mlflow(),
+            **self._client(_ADMIN_CLIENT),
+            **self.stack.objectstore.client_environment(),
+        }
+
+
+def configure(layout: Layout, addresses: Addresses, settings: Mapping[str, str]) -> Platform:
+    """Put the platform together from what `.env` says.
+
+    Raises:
+        ConfigurationError: a secret is missing.
+        NoPlace: the database has no account or directory to use.
+    """
+    secrets = Secrets(
+        postgres_superuser=_secret(settings, "POSTGRES_PASSWORD"),
+        mlflow_database=_secret(settings, "MLFLOW_DB_PASSWORD"),
+        store_access_key=_secret(settings, "AWS_ACCESS_KEY_ID"),
+        store_secret_key=_secret(settings, "AWS_SECRET_ACCESS_KEY"),
+    )
+    return Platform(layout, addresses, build(layout.local, layout.run, addresses.stack, secrets), settings)
+
+
+def _secret(settings: Mapping[str, str], name: str) -> str:
+    if not settings.get(name):
+        raise ConfigurationError(f"{name} is not set in .env: set it there.")
+    return settings[name]

@@ -1,0 +1,131 @@
+"""Status, logs, stop and removal of the embedded platform."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from config.settings import ConfigurationError
+from fraud_embedded import account, addresses
+from fraud_embedded.addresses import Addresses
+from fraud_embedded.installation import Layout, read_settings
+from fraud_embedded.installed import Platform, configure
+from fraud_embedded.process import tail
+from fraud_embedded.startup import addresses_names, command
+from fraud_embedded.summary import urls
+from fraud_embedded.supervision import Supervisor
+
+NOT_RUNNING = 3
+
+
+def existing(layout: Layout, environ: dict[str, str]) -> Platform:
+    """The platform as it was last started.
+
+    Raises:
+        ConfigurationError: it never was.
+    """
+    offset = addresses.read(layout.state_file)
+    if offset is None:
+        raise ConfigurationError("The platform was never started here: run ./fraud demo.")
+    return configure(layout, Addresses(offset), read_settings(layout, environ))
+
+
+def status(layout: Layout, environ: dict[str, str]) -> int:
+    """Print what runs; exit code 3 when nothing does, 1 when a server is not ready."""
+    supervisor = Supervisor(layout)
+    if not supervisor.running():
+        print("The platform is not running: ./fraud demo starts it.")
+        return NOT_RUNNING
+    platform = existing(layout, environ)
+    specs = platform.specs()
+    ready = True
+    print(f"{'':<13}{'state':<10}{'ready':<7}{'pid':>8}  since")
+    for state in supervisor.states():
+        answers = state.up and specs[state.name].ready()
+        ready = ready and answers
+        since = (
+            datetime.fromtimestamp(state.since, UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if state.pid else ""
+        )
+        print(
+            f"{state.name:<13}{state.state.lower():<10}{'yes' if answers else 'no':<7}{state.pid:>8}  {since}"
+        )
+    print()
+    for name, address in urls(platform).items():
+        print(f"{name:<13}{address}")
+    print(f"{'credentials':<13}in {layout.env_file}")
+    return 0 if ready else 1
+
+
+def logs(layout: Layout, service: str | None) -> int:
+    """Print the ends of all logs, or follow one (on a terminal; else print its end)."""
+    if service is None:
+        for path in sorted(layout.logs.glob("*.log")):
+            print(tail(path, 10), end="\n\n")
+        return 0
+    path = layout.logs / f"{service}.log"
+    if not path.exists():
+        known = ", ".join(sorted(found.stem for found in layout.logs.glob("*.log"))) or "none yet"
+        raise ConfigurationError(f"There is no log of {service!r}; there are: {known}.")
+    print(tail(path, 100))
+    if sys.stdout.isatty():
+        _follow_from_end(path)
+    return 0
+
+
+def _follow_from_end(path: Path) -> None:
+    with path.open("r", encoding="utf-8", errors="replace") as file:
+        file.seek(0, 2)
+        while True:
+            if line := file.readline():
+                print(line, end="", flush=True)
+            else:
+                time.sleep(0.3)
+
+
+def down(layout: Layout) -> int:
+    """Stop everything; the data stays."""
+    supervisor = Supervisor(layout)
+    if supervisor.running():
+        supervisor.shut_down()
+        print("The platform is stopped; its data is kept.")
+    else:
+        supervisor.end_orphans(addresses_names())
+        print("The platform was not running.")
+    return 0
+
+
+def clean(layout: Layout) -> int:
+    """Stop everything and remove the data; `.env` and the installed packages stay."""
+    down(layout)
+    removed = []
+    for path in (
+        *(layout.local / name for name in ("objectstore", "broker", "mlflow")),
+        *account.places(layout.local, account.database_account()),
+        layout.models,
+        layout.logs,
+        layout.run,
+    ):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+            removed.append(path)
+    layout.state_file.unlink(missing_ok=True)
+    print("Removed " + (", ".join(map(str, removed)) or "nothing: there was no data") + ".")
+    return 0
+
+
+def execute(platform: Platform, role: str, arguments: list[str]) -> int:
+    """Run a command with the addresses and credentials of a role added to the environment."""
+    if not arguments:
+        raise ConfigurationError("exec needs a command: ./fraud exec [--role NAME] -- CMD.")
+    try:
+        return command(platform, role, arguments)
+    except FileNotFoundError:
+        print(f"{arguments[0]}: command not found", file=sys.stderr)
+        return 127
+    except subprocess.SubprocessError as error:
+        print(error, file=sys.stderr)
+        return 126
