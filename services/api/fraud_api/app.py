@@ -171,7 +171,7 @@ def _add_identity_routes(app: FastAPI, service: Service) -> None:
         summary="A token for a client that knows its secret",
         description="The client's id and secret come in the form, or as HTTP basic authentication.",
         responses={
-            **openapi.answer(openapi.TokenAnswer, "An access token."),
+            **openapi.answer("An access token.", openapi.TokenAnswer),
             **openapi.problems(400, 401, 413, 503),
         },
         openapi_extra={
@@ -219,7 +219,9 @@ def _add_scoring_routes(app: FastAPI, service: Service) -> None:
         description="The decision is stored before it is answered. The same transaction again gives the"
         " stored decision. A list is answered by a list.",
         responses={
-            **openapi.answer(openapi.PredictionAnswer, "The decision."),
+            **openapi.answer(
+                "The decision, or a list of them.", openapi.PredictionAnswer, openapi.PredictionList
+            ),
             **openapi.problems(400, 401, 403, 408, 409, 413, 415, 422, 503),
         },
         openapi_extra={**openapi.secured("predict"), **openapi.json_body(single)},
@@ -233,7 +235,7 @@ def _add_scoring_routes(app: FastAPI, service: Service) -> None:
         summary="Score many transactions",
         description="JSON, or an Arrow IPC stream with one column a field. Stored only with `store`.",
         responses={
-            **openapi.answer(openapi.PredictionList, "The decisions, in the request's order.", arrow=True),
+            **openapi.answer("The decisions, in the request's order.", openapi.PredictionList, arrow=True),
             **openapi.problems(400, 401, 403, 408, 409, 413, 415, 422, 503),
         },
         openapi_extra={

@@ -85,10 +85,13 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def answer(
-    model: type[BaseModel], description: str, *, arrow: bool = False
+    description: str, *models: type[BaseModel], arrow: bool = False
 ) -> dict[int | str, dict[str, Any]]:
-    """The successful answer of an operation."""
-    content: dict[str, Any] = {"application/json": {"schema": reference(model)}}
+    """The successful answer of an operation, which is one of the models."""
+    shapes = [reference(model) for model in models]
+    content: dict[str, Any] = {
+        "application/json": {"schema": shapes[0] if len(shapes) == 1 else {"oneOf": shapes}}
+    }
     if arrow:
         content[ARROW] = {"schema": {"type": "string", "format": "binary"}}
     return {200: {"description": description, "content": content}}

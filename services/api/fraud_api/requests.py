@@ -103,9 +103,9 @@ def is_list(body: bytes) -> bool:
 
 
 def refuse_repeated_ids(ids: Sequence[str]) -> None:
-    """Raises Problem: 422, an id comes twice in what is to be stored."""
+    """Raises Problem: 409, an id comes twice in what is to be stored."""
     if len(set(ids)) != len(ids):
-        raise Problem(422, "A transaction_id comes twice in the request.")
+        raise Problem(409, "A transaction_id comes twice in the request; nothing of it is stored.")
 
 
 def traceparent_of(header: str | None) -> str | None:

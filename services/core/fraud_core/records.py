@@ -129,7 +129,7 @@ class RecordParser:
             return Rejected(index, Reason.NOT_JSON, "The record is not JSON.")
         if not isinstance(content, dict):
             return Rejected(index, Reason.NOT_OBJECT, "The record is no JSON object.")
-        if self._make_id is not None and "transaction_id" not in content:
+        if self._make_id is not None and content.get("transaction_id") is None:
             content["transaction_id"] = self._make_id()
         try:
             record = self.model.model_validate(content)
