@@ -198,7 +198,7 @@ def test_a_row_the_database_refuses_does_not_take_its_neighbours_along(site: Str
 
 def test_a_flood_of_bad_records_stops_the_run(site: StreamingSite) -> None:
     site.send([*creditcard_records(IDS[:10]), *([b"{}"] * 30)])
-    with pytest.raises(JobFailed, match="30 of 40 records .* missing_field .*--max-bad-share 1"):
+    with pytest.raises(JobFailed, match=r"30 of 40 records .* missing_field .*--max-bad-share 1"):
         site.consume()
     assert (site.count("transactions"), site.count("dead_letters"), site.count("stream_offsets")) == (0, 0, 0)
     assert site.consume(bad_share=1.0)["dead_lettered"] == {"missing_field": 30}
@@ -268,7 +268,7 @@ def test_a_topic_made_again_stops_the_run(site: StreamingSite) -> None:
     admin.delete_topics([site.kafka.topic])[site.kafka.topic].result(timeout=10)
     ensure_topics(site.kafka.bootstrap_servers, [site.kafka.topic])
     site.send(creditcard_records(IDS[5:10]))
-    with pytest.raises(JobFailed, match="made again .* stream_offsets"):
+    with pytest.raises(JobFailed, match=r"made again .* stream_offsets"):
         site.consume()
     assert site.count("transactions") == 5
 
@@ -284,29 +284,26 @@ def test_without_the_api_nothing_moves(site: StreamingSite, monkeypatch: pytest.
     assert site.consume()["stored"] == 5
 
 
+@pytest.fixture
+def mortal_api(template: Any, postgres_admin_url: str, tmp_path: Path) -> Iterator[ApiServer]:
+    """An API that a test may end."""
+    with cloned(template, postgres_admin_url, "streaming_api_gone") as own, served(own, tmp_path) as server:
+        yield server
+
+
 def test_an_api_that_goes_away_meanwhile_loses_nothing(
-    database: Database,
-    topics: KafkaSettings,
-    template: Any,
-    postgres_admin_url: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    database: Database, topics: KafkaSettings, mortal_api: ApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The API ends after a first run; the second one fails, the third stores the rest."""
     monkeypatch.setattr("fraud_adapters.api_client.RETRY_DELAYS", (0.01,))
-    with (
-        cloned(template, postgres_admin_url, "streaming_api_gone") as own,
-        served(own, tmp_path) as server,
-    ):
-        site = StreamingSite(database, topics, server.url)
-        site.send(creditcard_records(IDS[:40]))
-        assert site.consume(records=20)["stored"] == 20
-        server.stop()
-        with pytest.raises(JobFailed, match="does not answer"):
-            site.consume()
-        assert site.count("transactions") == 20
-        server.start()
-        assert site.consume()["stored"] == 20
+    site = StreamingSite(database, topics, mortal_api.url)
+    site.send(creditcard_records(IDS[:40]))
+    assert site.consume(records=20)["stored"] == 20
+    mortal_api.stop()
+    with pytest.raises(JobFailed, match="does not answer"):
+        site.consume()
+    assert site.count("transactions") == 20
+    mortal_api.start()
+    assert site.consume()["stored"] == 20
     assert site.ids() == set(IDS[:40])
 
 

@@ -1,0 +1,72 @@
+"""The floor under the stream: what one process does by hand, without API and without a framework.
+
+Same reader, same parser, same model, same copy into the same tables, one transaction a chunk with the
+offset in it; scored in process, one step after the other. `python floor.py <model directory> <chunk>`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from config.settings import DatabaseSettings, KafkaSettings, PlatformSettings, contract, load
+from fraud_adapters.kafka import PartitionReader, Record, topic_ids
+from fraud_adapters.offsets import move_offset
+from fraud_adapters.postgres import connect
+from fraud_adapters.scored import Predictions, store_scored
+from fraud_adapters.scoring import Model
+from fraud_core.decision import decide, is_fraud
+from fraud_core.features import feature_matrix
+from fraud_core.manifest import Manifest
+from fraud_core.records import RecordParser
+
+
+def main(directory: Path, size: int) -> None:
+    rules, kafka = contract(load(PlatformSettings)), load(KafkaSettings)
+    manifest = Manifest.from_json((directory / "manifest.json").read_bytes())
+    model = Model.load(directory, manifest.digest(), rules)
+    parser = RecordParser(rules)
+    identifier = topic_ids(kafka.bootstrap_servers, [kafka.topic])[kafka.topic]
+    conn = connect(load(DatabaseSettings).url, "floor")
+    position: int | None = None
+    stored = batches = 0
+    with PartitionReader(kafka.bootstrap_servers, kafka.topic, client_id="floor") as reader:
+        reader.assign({0: 0})
+        started = time.monotonic()
+        while not reader.drained():
+            records: list[Record] = []
+            while len(records) < size and not reader.drained():
+                records += reader.poll(size - len(records), 1.0)
+            now = datetime.now(UTC)
+            parsed = parser.parse([record.value for record in records], [now] * len(records))
+            features = feature_matrix(rules, parsed.batch)
+            scores = model.score_batch(features)
+            said = Predictions(
+                scores=scores.values,
+                predicted=is_fraud(scores.values, manifest.threshold),
+                decisions=decide(scores.values, manifest.threshold, manifest.block_threshold),
+                model_version="1",
+                engine=scores.engine,
+                feature_vectors=features,
+                policy_version="0",
+                latency_ms=np.zeros(len(features), dtype=np.float32),
+                traceparents=[None] * len(features),
+            )
+            with conn, conn.cursor() as cur:
+                stored += len(store_scored(cur, rules, parsed.batch, said, "floor").new_rows)
+                reached = reader.positions()[0]
+                move_offset(cur, kafka.topic, 0, identifier, position, reached)
+            position = reached
+            batches += 1
+        seconds = time.monotonic() - started
+    conn.close()
+    print(json.dumps({"stored": stored, "batches": batches, "seconds": seconds}))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -1,0 +1,147 @@
+"""The servers of a benchmark: the embedded ones, durable as in operation, and the scoring API."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import psycopg2
+import xgboost
+
+from config import constants
+from config.settings import PlatformSettings, parameters
+from fraud_adapters.onnx_export import to_onnx
+from fraud_core.contract import Contract
+from fraud_core.manifest import Calibration, Manifest
+from fraud_db.bootstrap import Passwords, bootstrap, clone_database
+from fraud_db.upgrade import upgrade
+from fraud_embedded import broker, objectstore, postgres
+from fraud_embedded.ports import free_ports
+from fraud_embedded.process import ProcessSpec, Running
+from fraud_embedded.stack import Ports, Secrets, Stack, build
+from tests.integration.api_server import ApiServer, record_version
+
+TEMPLATE = "benchmark"
+VERSION = "1"
+
+
+@dataclass
+class Servers:
+    """Everything that runs, and the process id of each part."""
+
+    stack: Stack
+    passwords: Passwords
+    api: ApiServer
+    model: Path
+    pids: dict[str, int]
+
+    def database(self, number: int) -> str:
+        """URL of the consumer's role on a fresh, empty database."""
+        name = f"{TEMPLATE}_{number}"
+        clone_database(self.stack.postgres.url(), TEMPLATE, name, constants.ROLE_OWNER)
+        return self.stack.postgres.url(
+            constants.SERVICE_ROLES["streaming"], self.passwords.services["streaming"], name
+        )
+
+
+@contextmanager
+def running(contract: Contract) -> Iterator[Servers]:
+    """Start everything; at the end nothing is left of it."""
+    base = Path(tempfile.mkdtemp(prefix="fraud-bench-"))
+    base.chmod(0o711)  # the database's account must get through
+    free = free_ports(4 + objectstore.INTERNAL_PORTS)
+    ports = Ports(free[0], free[1], free[2], free[3], tuple(free[4:]))
+    stack = build(base, base, ports, Secrets(*(secrets.token_hex(12) for _ in range(4))), durable=True)
+    passwords = Passwords(
+        owner=secrets.token_hex(12),
+        mlflow=secrets.token_hex(12),
+        services={service: secrets.token_hex(12) for service in constants.SERVICE_ROLES},
+    )
+    try:
+        with ExitStack() as until_the_end:
+            pids = {}
+            objectstore.prepare(stack.objectstore)
+            pids["object store"] = _start(objectstore.spec(stack.objectstore), until_the_end)
+            postgres.prepare(stack.postgres)
+            pids["postgres"] = _start(postgres.spec(stack.postgres), until_the_end)
+            broker.prepare(stack.broker)
+            pids["broker"] = _start(broker.spec(stack.broker), until_the_end)
+            api = _api(stack, passwords, base, contract)
+            until_the_end.callback(api.stop)
+            api.start()
+            assert api.process is not None
+            pids["api"] = api.process.pid
+            model = next((base / "models" / contract.registered_model).glob(f"{VERSION}-*"))
+            yield Servers(stack, passwords, api, model, pids)
+    finally:
+        shutil.rmtree(base, ignore_errors=True)
+
+
+def _start(spec: ProcessSpec, until_the_end: ExitStack) -> int:
+    server = Running(spec, spec.cwd.parent / f"{spec.name}.log")
+    until_the_end.callback(server.stop, 5)
+    server.wait_ready(120)
+    return server.pid
+
+
+def _api(stack: Stack, passwords: Passwords, base: Path, contract: Contract) -> ApiServer:
+    admin = stack.postgres.url()
+    bootstrap(admin, passwords, database=TEMPLATE, owner=constants.ROLE_OWNER)
+    owner = stack.postgres.url(constants.ROLE_OWNER, passwords.owner, TEMPLATE)
+    upgrade(owner, parameters(PlatformSettings()).labels)
+    clone_database(admin, TEMPLATE, "benchmark_api", constants.ROLE_OWNER)
+    manifest = grow_model(base / "models" / contract.registered_model, contract)
+    record_version(owner.replace(TEMPLATE, "benchmark_api"), contract, VERSION, manifest.digest())
+    url = stack.postgres.url(constants.SERVICE_ROLES["api"], passwords.services["api"], "benchmark_api")
+    return ApiServer(url, base / "models", base / "api.log", contract.name)
+
+
+def grow_model(home: Path, contract: Contract) -> Manifest:
+    """300 trees of depth 6, as large as a model in service, in the server's cache."""
+    rng = np.random.default_rng(1)
+    rows = rng.normal(size=(20_000, len(contract.features))).astype(np.float32)
+    labels = (rows[:, :6].sum(axis=1) + rng.normal(size=len(rows)) > 3.5).astype(np.int32)
+    settings = {"objective": "binary:logistic", "max_depth": 6, "nthread": 2, "base_score": 0.05}
+    booster = xgboost.train(settings, xgboost.DMatrix(rows, labels), num_boost_round=300)
+    contents = {"model.ubj": bytes(booster.save_raw("ubj")), "model.onnx": to_onnx(booster)}
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    manifest = Manifest(
+        contract=contract.name,
+        contract_version=contract.version,
+        features=contract.feature_names,
+        threshold=0.5,
+        block_threshold=0.9,
+        threshold_rule="fixed by the benchmark",
+        calibration=Calibration(slope=1.0, intercept=0.0),
+        metrics={},
+        data_from=moment,
+        data_to=moment,
+        created_at=moment,
+        code_version="benchmark",
+        engines={"xgboost": "model.ubj", "onnx": "model.onnx"},
+        digests={name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
+    )
+    directory = home / f"{VERSION}-{manifest.digest()[:16]}"
+    directory.mkdir(parents=True)
+    for name, content in contents.items():
+        (directory / name).write_bytes(content)
+    (directory / "manifest.json").write_bytes(manifest.to_json())
+    (home / "champion").write_text(VERSION, encoding="ascii")
+    return manifest
+
+
+def vacuum(url: str) -> None:
+    """Checkpoint, so that a run does not pay for the one before."""
+    connection = psycopg2.connect(url)
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute("CHECKPOINT")
+    connection.close()
