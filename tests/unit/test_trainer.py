@@ -158,7 +158,7 @@ def world() -> World:
         run=RunStore(store, "dag", "manual__2026-03-01T00:00:00+00:00"),
         database=lambda: Ledger(said),
         tracking=lambda: mlflow,
-        registry=lambda: mlflow,
+        registry=mlflow,
         now=NOW,
         code_version="abc",
     )

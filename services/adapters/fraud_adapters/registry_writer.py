@@ -12,8 +12,14 @@ from typing import Any, Final, Literal
 
 from fraud_adapters.registry import ARTEFACT_PATH, RegistryUnavailable
 
-# MLflow retries for minutes unless told otherwise; a job should say soon that nobody answers.
-_PATIENCE: Final = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
+_CLIENT: Final = {
+    # It retries for minutes unless told otherwise; a job should say soon that nobody answers.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    # A job's stdout is its result.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
 _VALUE_LENGTH: Final = 6000  # MLflow refuses longer parameters
 
 
@@ -21,7 +27,7 @@ class RegistryWriter:
     """Writes to the MLflow server at `tracking_uri`. Every method raises `RegistryUnavailable`."""
 
     def __init__(self, tracking_uri: str) -> None:
-        for variable, value in _PATIENCE.items():
+        for variable, value in _CLIENT.items():
             os.environ.setdefault(variable, value)
         # Three seconds: only who writes pays for it.
         from mlflow import MlflowClient  # noqa: PLC0415

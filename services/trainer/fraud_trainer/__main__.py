@@ -1,5 +1,10 @@
 """`python -m fraud_trainer load | features | train | validate | register | run`."""
 
+import os
+
+# Before XGBoost loads OpenMP: threads that wait by spinning slow training tenfold on a busy machine.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 from fraud_adapters import job
 from fraud_trainer.job import main
 

@@ -49,7 +49,7 @@ class Reading(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """One training run's contract, parameters and connections. Connections are opened where needed."""
+    """One training run's contract, parameters and connections, which are opened where needed."""
 
     contract: Contract
     training: Training
@@ -58,6 +58,6 @@ class Bench:
     run: RunStore
     database: Callable[[], Connection]
     tracking: Callable[[], Tracking]
-    registry: Callable[[], Reading]
+    registry: Reading
     now: datetime
     code_version: str

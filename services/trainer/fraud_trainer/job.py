@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache, partial
 from pathlib import Path
@@ -58,7 +59,8 @@ def main(arguments: Sequence[str]) -> Result:
     now = datetime.now(UTC)
     options = _parser(now).parse_args(arguments)
     try:
-        return execute(options.verb, build_bench(options), promote=options.promote)
+        with bench_of(options) as bench:
+            return execute(options.verb, bench, promote=options.promote)
     except _TOLD as error:
         raise JobFailed(str(error)) from error
     except psycopg2.Error as error:
@@ -93,26 +95,29 @@ def _result(bench: Bench, results: dict[str, Any], seconds: dict[str, float]) ->
     }
 
 
-def build_bench(options: argparse.Namespace) -> Bench:
-    """Settings and adapters for a run; nothing is connected yet but the object store's bucket is made."""
+@contextmanager
+def bench_of(options: argparse.Namespace) -> Iterator[Bench]:
+    """Settings and adapters for a run; the object store's bucket is made where it does not exist."""
     platform = settings.load(settings.PlatformSettings)
     parameters = settings.parameters(platform)
     database = settings.load(settings.DatabaseSettings)
     mlflow = settings.load(settings.MlflowSettings)
     store = ObjectStore(settings.load(settings.ObjectStoreSettings), constants.BUCKET_RUNS)
     store.ensure_bucket()
-    return Bench(
-        contract=settings.contract(platform),
-        training=parameters.training,
-        gate=parameters.gate,
-        policy=parameters.gate_in_force,
-        run=RunStore(store, options.dag, options.run_id),
-        database=lambda: connect(database.url, "fraud_trainer"),
-        tracking=cache(lambda: RegistryWriter(mlflow.tracking_uri)),
-        registry=cache(lambda: Registry(mlflow.tracking_uri)),
-        now=options.as_of,
-        code_version=code_version(),
-    )
+    with Registry(mlflow.tracking_uri) as registry:
+        yield Bench(
+            contract=settings.contract(platform),
+            training=parameters.training,
+            gate=parameters.gate,
+            policy=parameters.gate_in_force,
+            run=RunStore(store, options.dag, options.run_id),
+            database=lambda: connect(database.url, "fraud_trainer"),
+            # Only the steps that write there pay for importing MLflow.
+            tracking=cache(lambda: RegistryWriter(mlflow.tracking_uri)),
+            registry=registry,
+            now=options.as_of,
+            code_version=code_version(),
+        )
 
 
 def code_version() -> str:

@@ -71,7 +71,7 @@ def _store(bench: Bench, manifest: Manifest, run_id: str, validated: dict[str, A
         },
     )
     with tempfile.TemporaryDirectory() as directory_name:
-        fetched = bench.registry().download(name, version, Path(directory_name))
+        fetched = bench.registry.download(name, version, Path(directory_name))
         Model.load(fetched, validated["digest"], bench.contract)
     return version
 
@@ -112,7 +112,7 @@ def _alias(
 ) -> dict[str, str]:
     """Set the aliases the version earned; those set, by name."""
     name = bench.contract.registered_model
-    champion = bench.registry().version_of_alias(name, ALIAS_CHAMPION)
+    champion = bench.registry.version_of_alias(name, ALIAS_CHAMPION)
     if champion == version:
         return {ALIAS_CHAMPION: version}
     aliases = {ALIAS_CHALLENGER: version}
