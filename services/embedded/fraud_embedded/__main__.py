@@ -9,6 +9,8 @@ import sys
 from collections.abc import Sequence
 
 from config.settings import ConfigurationError
+from fraud_adapters.kafka import KafkaFailure
+from fraud_adapters.postgres import DatabaseUnavailable
 from fraud_embedded import operations
 from fraud_embedded.account import NoPlace
 from fraud_embedded.installation import default_layout
@@ -70,7 +72,7 @@ def _run() -> int:
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         return 2
-    except (StartFailed, NoPlace, JobEnded) as error:
+    except (StartFailed, NoPlace, JobEnded, DatabaseUnavailable, KafkaFailure) as error:
         print(f"failed: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

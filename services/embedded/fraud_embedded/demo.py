@@ -18,7 +18,7 @@ from fraud_embedded.jobs import run_job
 from fraud_embedded.process import StartFailed, tail
 from fraud_embedded.progress import Progress
 from fraud_embedded.startup import Startup, prepare
-from fraud_embedded.summary import Summary, has_history, summarise
+from fraud_embedded.summary import Summary, has_model, summarise
 from fraud_embedded.supervision import Supervisor
 
 HISTORY_DAYS: Final = 30
@@ -63,7 +63,8 @@ def run(layout: Layout, progress: Progress) -> Summary:
 def _bring_up(platform: Platform, startup: Startup, progress: Progress) -> None:
     # MLflow takes longest to start: history is written meanwhile.
     startup.database.result()
-    if not has_history(platform.database_url("readonly")):
+    # Days that are there already are skipped, so one that was interrupted is completed.
+    if not has_model(platform.database_url("readonly")):
         with progress.step(f"write {HISTORY_DAYS} days of simulated history"):
             run_job(platform, "producer", ["fraud_producer", "backfill", "--days", str(HISTORY_DAYS)])
     startup.mlflow.result()

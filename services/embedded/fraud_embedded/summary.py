@@ -41,7 +41,7 @@ _LATENCY: Final = """
     WHERE p.deciding AND t.ingestion_timestamp >= %s
 """
 _MODEL: Final = """
-    SELECT m.version, m.gate_policy, m.gate_passed, m.gate_outcome, m.threshold, m.block_threshold
+    SELECT m.version, m.gate_policy, m.gate_passed, m.gate_outcome, m.metrics, m.threshold, m.block_threshold
     FROM model_versions m
     WHERE m.name = %s AND m.version = (
         SELECT model_version FROM predictions WHERE deciding ORDER BY prediction_time DESC LIMIT 1
@@ -72,10 +72,10 @@ class Summary:
         return asdict(self)
 
 
-def has_history(url: str) -> bool:
-    """Whether any transaction is stored."""
+def has_model(url: str) -> bool:
+    """Whether a model ever passed its gate here."""
     with closing(connect(url, "fraud_embedded")) as connection, connection.cursor() as cursor:
-        cursor.execute("SELECT EXISTS (SELECT FROM transactions)")
+        cursor.execute("SELECT EXISTS (SELECT FROM model_versions WHERE gate_passed)")
         row = cursor.fetchone()
     return bool(row and row[0])
 
@@ -118,6 +118,7 @@ _MODEL_FIELDS: Final = (
     "gate_policy",
     "gate_passed",
     "gate_outcome",
+    "metrics",
     "threshold",
     "block_threshold",
 )
@@ -165,7 +166,7 @@ def render(summary: Summary) -> str:
         _row("live, against truth", live),
     ]
     if summary.model:
-        lines.append(_row("model's gate, held out", _gate_figures(summary.model)))
+        lines.append(_row("model, held out", summary.model["metrics"] or {}))
     lines.append(_row("best possible", optimum))
     tp, fp, tn, fn = (live[name] for name in ("tp", "fp", "tn", "fn"))
     lines += [f"  live counts: {tp} frauds found, {fn} missed; {fp} false alarms, {tn} passed"]
@@ -178,11 +179,6 @@ def render(summary: Summary) -> str:
     lines += ["", f"  {summary.statement}", f"  From the start: {times}.", ""]
     lines.append("  ./fraud demo-status · demo-logs · demo-down (keeps the data) · demo-clean (removes it)")
     return "\n".join(lines)
-
-
-def _gate_figures(model: Mapping[str, Any]) -> dict[str, Any]:
-    checks = (model["gate_outcome"] or {}).get("checks", [])
-    return {str(check.get("name", "")): check.get("value") for check in checks}
 
 
 def _row(name: str, figures: Mapping[str, Any]) -> str:

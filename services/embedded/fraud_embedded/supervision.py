@@ -32,11 +32,11 @@ file=%(ENV_FRAUD_RUN)s/s.sock
 chmod=0700
 
 [supervisord]
-logfile=%(ENV_FRAUD_LOGS)s/supervisor.log
+logfile=supervisor.log
 logfile_maxbytes=5MB
 logfile_backups=1
 pidfile=%(ENV_FRAUD_RUN)s/supervisor.pid
-childlogdir=%(ENV_FRAUD_LOGS)s
+childlogdir=.
 minfds=1024
 umask=077
 {user}
@@ -56,7 +56,7 @@ stopwaitsecs={stop_seconds:.0f}
 stopasgroup={as_group}
 killasgroup=true
 redirect_stderr=true
-stdout_logfile=%(ENV_FRAUD_LOGS)s/{name}.log
+stdout_logfile={name}.log
 stdout_logfile_maxbytes=10MB
 stdout_logfile_backups=2
 """
@@ -110,13 +110,13 @@ class Supervisor:
         config.write_text(_configuration(known), encoding="utf-8")
         environment = base_environment() | {
             "FRAUD_RUN": str(self._layout.run),
-            "FRAUD_LOGS": str(self._layout.logs),
             "FRAUD_PYTHON": sys.executable,
             "FRAUD_CHILD": child.__file__,
         }
         command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(config)]
+        # Log files are named relative to the working directory: their paths would be expanded twice.
         done = subprocess.run(
-            command, cwd=self._layout.root, env=environment, capture_output=True, text=True, check=False
+            command, cwd=self._layout.logs, env=environment, capture_output=True, text=True, check=False
         )
         deadline = time.monotonic() + 20
         while not self.running():

@@ -1,0 +1,127 @@
+"""What `make demo` writes and reads before anything is started."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from config import constants
+from config.settings import ConfigurationError
+from fraud_embedded import account
+from fraud_embedded.installation import (
+    ROOT,
+    Layout,
+    ensure_dotenv,
+    parse_dotenv,
+    read_settings,
+    with_random_secrets,
+)
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    (tmp_path / ".env.example").write_text((ROOT / ".env.example").read_text())
+    return Layout(tmp_path, tmp_path / ".local")
+
+
+def test_the_first_start_writes_private_random_secrets(layout: Layout) -> None:
+    ensure_dotenv(layout)
+    assert stat.S_IMODE(layout.env_file.stat().st_mode) == 0o600
+    values = parse_dotenv(layout.env_file.read_text())
+    assert "change-me" not in "".join(values.values())
+    secrets = [value for name, value in values.items() if "PASSWORD" in name]
+    assert len(secrets) == len(set(secrets)) >= 7
+    assert min(map(len, secrets)) >= 32
+    assert {entry.split(":")[0] for entry in values["API_KEYS"].split(",")} >= {"streaming", "admin"}
+
+
+def test_two_installations_share_no_secret(layout: Layout) -> None:
+    template = (layout.root / ".env.example").read_text()
+    first, second = (set(parse_dotenv(with_random_secrets(template)).values()) for _ in range(2))
+    assert not {value for value in first & second if len(value) >= 32}
+
+
+def test_the_same_mark_becomes_the_same_secret_and_comments_stay() -> None:
+    made = with_random_secrets("# change-me\nA=x:change-me-one\nB=change-me-one\nC=change-me-two\n")
+    values = parse_dotenv(made)
+    assert made.startswith("# change-me\n")
+    assert values["A"] == f"x:{values['B']}"
+    assert values["B"] != values["C"]
+
+
+def test_what_is_set_is_kept_and_what_is_missing_is_added(layout: Layout) -> None:
+    layout.env_file.write_text("DB_PASSWORD=mine\nAPP_ENV=testing")
+    written = ensure_dotenv(layout)
+    values = parse_dotenv(layout.env_file.read_text())
+    assert values["DB_PASSWORD"] == "mine"
+    assert values["APP_ENV"] == "testing"
+    assert "POSTGRES_PASSWORD" in written
+    assert "change-me" not in values["POSTGRES_PASSWORD"]
+    assert ensure_dotenv(layout) == []
+
+
+def test_quotes_exports_and_comments_in_dotenv() -> None:
+    text = "# A=1\nexport B='two words'\nC=\"x=y\"\n\nD=\nnonsense\n E = f \n"
+    assert parse_dotenv(text) == {"B": "two words", "C": "x=y", "D": "", "E": "f"}
+
+
+def test_site_choices_of_the_environment_win_but_its_secrets_do_not_count(layout: Layout) -> None:
+    layout.env_file.write_text("APP_ENV=development\nAWS_SECRET_ACCESS_KEY=ours\n")
+    settings = read_settings(layout, {"APP_ENV": "testing", "AWS_SECRET_ACCESS_KEY": "somebody's"})
+    assert settings == {"APP_ENV": "testing", "AWS_SECRET_ACCESS_KEY": "ours"}
+
+
+def test_without_dotenv_the_sentence_says_what_to_run(layout: Layout) -> None:
+    with pytest.raises(ConfigurationError, match=r"run \./fraud demo"):
+        read_settings(layout, {})
+
+
+def test_sockets_of_a_deep_directory_go_to_a_short_one(tmp_path: Path) -> None:
+    deep = Layout(tmp_path, tmp_path / ("d" * 90))
+    assert len(str(deep.run)) < 80
+    assert deep.run == Layout(tmp_path, tmp_path / ("d" * 90)).run
+    assert deep.run != Layout(tmp_path, tmp_path / ("e" * 90)).run
+
+
+def test_directories_with_secrets_are_private(layout: Layout) -> None:
+    layout.make()
+    layout.make()
+    assert stat.S_IMODE(layout.local.stat().st_mode) == 0o711
+    for directory in (layout.run, layout.logs, layout.models):
+        assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+
+
+def test_an_ordinary_user_runs_the_database_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert account.database_account() is None
+
+
+def test_root_takes_an_account_that_exists(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert account.database_account() in {"postgres", "nobody"}
+
+
+def test_a_closed_parent_directory_is_noticed(tmp_path: Path) -> None:
+    open_directory = tmp_path / "open"
+    open_directory.mkdir(mode=0o755)
+    # pytest's own directories are closed to others.
+    tmp_path.chmod(0o700)
+    before = [parent.stat().st_mode for parent in open_directory.parents]
+    assert not account.can_enter(open_directory, "nobody")
+    assert account.can_enter(Path("/"), "nobody")
+    assert [parent.stat().st_mode for parent in open_directory.parents] == before
+
+
+def test_a_directory_of_somebody_else_is_refused(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (tmp_path / "link").symlink_to(elsewhere)
+    with pytest.raises(account.NoPlace, match="does not belong"):
+        account.own(tmp_path / "link", None)
+
+
+def test_every_role_of_the_database_has_a_password_in_the_example() -> None:
+    values = parse_dotenv((ROOT / ".env.example").read_text())
+    for service in constants.SERVICE_ROLES:
+        assert f"DB_PASSWORD_{service.upper()}" in values
