@@ -1,0 +1,102 @@
+"""The stream's parts that need no server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from fraud_adapters.kafka import Record
+from fraud_adapters.scored import Predictions
+from fraud_core.batch import Batch
+from fraud_core.contract import Contract
+from fraud_core.records import RecordParser
+from fraud_streaming.__main__ import main
+from fraud_streaming.labels import LabelWork
+from fraud_streaming.report import Report
+from fraud_streaming.transactions import TransactionWork
+from fraud_streaming.work import Outcome, arrival, dead_letter
+
+NOW = datetime(2026, 5, 1, tzinfo=UTC)
+CONTRACT = Contract.from_mapping(
+    yaml.safe_load((Path(__file__).parents[1] / "contracts/wire.yaml").read_text(encoding="utf-8"))
+)
+GOOD = (
+    b'{"transaction_id": "a", "sent_amount": 1.5, "hour": 3, "channel": "web", "urgent": true,'
+    b' "payer": "p", "payee": "q"}'
+)
+
+
+def record(value: bytes, offset: int = 0, timestamp_ms: int = 0, **headers: bytes) -> Record:
+    return Record("t", 0, offset, timestamp_ms, b"k", value, headers)
+
+
+class NoScorer:
+    def score(
+        self, contract: Contract, batch: Batch, traceparents: Sequence[str | None] | None = None
+    ) -> Predictions:
+        raise AssertionError("nothing was to be scored")
+
+
+def work() -> TransactionWork:
+    return TransactionWork(CONTRACT, RecordParser(CONTRACT), NoScorer(), payload_bytes=10, clock=lambda: NOW)
+
+
+def test_the_records_time_counts_where_the_broker_has_one() -> None:
+    assert arrival(record(b"", timestamp_ms=1_500), NOW) == datetime(1970, 1, 1, 0, 0, 1, 500_000, UTC)
+    assert arrival(record(b"", timestamp_ms=-1), NOW) == NOW
+
+
+def test_a_dead_letter_keeps_the_beginning_and_the_size() -> None:
+    letter = dead_letter(record(b"x" * 100, offset=7), "empty", "why", 10)
+    assert (letter.payload, letter.payload_bytes, letter.offset, letter.key) == (b"x" * 10, 100, 7, b"k")
+    assert dead_letter(Record("t", 0, 1, 0, None, b"", {}), "empty", "why", 10).key is None
+
+
+def test_rows_stay_with_their_records() -> None:
+    values = [b"{", GOOD, b"", GOOD.replace(b'"a"', b'"b"')]
+    records = [record(value, offset) for offset, value in enumerate(values)]
+    records.append(record(GOOD, 4, schema=b"wire/2"))
+    prepared, letters = work().prepare(records)
+    assert prepared.batch.ids == ["a", "b"]
+    assert [kept.offset for kept in prepared.records] == [1, 3]
+    found = sorted((letter.offset, str(letter.reason)) for letter in letters)
+    assert found == [(0, "not_json"), (2, "empty"), (4, "schema_mismatch")]
+
+
+def test_a_chunk_without_transactions_is_not_scored() -> None:
+    prepared, _ = work().prepare([record(b"{")])
+    assert work().decide(prepared).predictions is None
+
+
+def test_labels_that_are_too_large_are_not_parsed() -> None:
+    labels = LabelWork(max_bytes=200, payload_bytes=10, clock=lambda: NOW)
+    message = b'{"transaction_id": "a", "label": 1, "source": "analyst"}'
+    prepared, letters = labels.prepare([record(message), record(message + b" " * 200)])
+    assert [event.transaction_id for event in prepared.events] == ["a"]
+    assert [str(letter.reason) for letter in letters] == ["too_large"]
+
+
+def test_the_report_has_percentiles_only_of_something() -> None:
+    report = Report()
+    assert report.as_result()["latency_ms"] is None
+    records = [record(GOOD, offset, timestamp_ms=1000 + offset) for offset in range(100)]
+    letters = [dead_letter(records[0], "empty", "why", 1)]
+    report.committed(records, Outcome(stored=99), letters, 2000)
+    result = report.as_result()
+    assert result["latency_ms"] == {"p50": 950.5, "p99": 999.0}
+    assert (result["consumed"], result["stored"], result["dead_lettered"]) == (100, 99, {"empty": 1})
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["run", "--batch-size", "0"], ["run", "--max-records", "x"], ["stop"]]
+)
+def test_wrong_arguments_are_refused(arguments: list[str], capsys: Any) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "usage" in capsys.readouterr().err
