@@ -176,9 +176,14 @@ def test_at_the_difficulty_of_real_data_the_gate_is_out_of_reach() -> None:
 
 
 def test_the_optimum_is_quick(default: Population) -> None:
-    started = time.process_time()
-    compute(default, SPECIFICATION)
-    assert time.process_time() - started < 4, "two seconds are the aim, on an idle machine"
+    spent = []
+    for _ in range(3):  # a busy machine may slow one down
+        started = time.process_time()
+        compute(default, SPECIFICATION)
+        spent.append(time.process_time() - started)
+        if spent[-1] < 2:
+            return
+    raise AssertionError(f"took {spent} CPU seconds")
 
 
 def test_another_seed_is_another_population_of_the_same_difficulty(optimum: Optimum) -> None:

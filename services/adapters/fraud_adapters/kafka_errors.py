@@ -55,8 +55,9 @@ def require_broker(bootstrap: Sequence[str]) -> None:
 
 
 def quiet_library() -> None:
-    """kafka-python logs every connection and rebalance at INFO."""
+    """kafka-python logs every connection at INFO, and warns whenever the machine is busy."""
     logging.getLogger("kafka").setLevel(logging.WARNING)
+    logging.getLogger("kafka.net.selector").setLevel(logging.ERROR)
 
 
 def missing(names: Iterable[str]) -> TopicMissing:
