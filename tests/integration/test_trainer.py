@@ -102,10 +102,12 @@ as_creditcard = pytest.mark.parametrize("site", [CREDITCARD], indirect=True)
 as_wire = pytest.mark.parametrize("site", [WIRE], indirect=True)
 
 
-def _store(site: Site, rows: Batch, labels: Sequence[int], source: str = "simulator") -> None:
+def _store(
+    site: Site, rows: Batch, labels: Sequence[int], source: str = "simulator", by: Source = "simulator"
+) -> None:
     """Transactions, and a report for each fraud; silence says the rest."""
     frauds = [
-        LabelEvent(str(uuid.uuid4()), name, 1, "simulator", moment)
+        LabelEvent(str(uuid.uuid4()), name, 1, by, moment)
         for name, moment, label in zip(rows.ids, rows.event_times, labels, strict=True)
         if label
     ]
@@ -261,9 +263,10 @@ def test_a_model_that_fails_its_gate_gets_no_alias_and_the_job_exits_1(site: Sit
 @as_wire
 def test_another_contract_goes_the_whole_way(site: Site, tmp_path: Path) -> None:
     rows, labels = _wire_rows(ROWS)
-    _store(site, rows, labels.tolist(), source="bank")
+    _store(site, rows, labels.tolist(), source="bank", by="chargeback")
     result = main(["run"])
     assert result["load"]["optimum"] is None
+    assert set(result["load"]["label_sources"]) == {"chargeback", "implied"}
     assert result["features"]["missing"] == int(np.isnan(rows.columns["fee"]).sum())
     assert result["register"]["gate_passed"] is True
     with Registry(site.mlflow_uri) as registry:
@@ -390,7 +393,7 @@ def test_real_transactions_honestly_fail_the_gate_of_the_specification(
             "digest": bench.run.put_table(steps.EXAMPLES, stored),
             "data_from": START.isoformat(),
             "data_to": START.isoformat(),
-            "sources": ["ulb"],
+            "sources": {"ulb": table.num_rows},
             "optimum": None,
         },
     )

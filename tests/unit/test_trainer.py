@@ -20,9 +20,9 @@ from config.parameters import Training
 from fraud_adapters.job import JobFailed
 from fraud_adapters.objectstore import ObjectMissing
 from fraud_core.contract import Contract
-from fraud_core.gate import GatePolicy
+from fraud_core.gate import GatePolicy, RecallAtPrecision
 from fraud_core.metrics import confusion
-from fraud_trainer import steps
+from fraud_trainer import steps, validating
 from fraud_trainer.bench import Bench
 from fraud_trainer.calibration import CalibrationError, fit_sigmoid
 from fraud_trainer.job import code_version, execute
@@ -184,7 +184,7 @@ def _examples(bench: Bench, *, difficulty: float, rows: int = 4000, seed: int = 
         "load",
         {
             "digest": bench.run.put_table(steps.EXAMPLES, table),
-            "sources": ["simulator"],
+            "sources": {"simulator": rows},
             "data_from": moments[0].isoformat(),
             "data_to": moments[-1].isoformat(),
             "optimum": {"recall": 0.98},
@@ -317,6 +317,25 @@ def test_a_model_that_fails_its_gate_is_registered_but_never_aliased(world: Worl
     ((statement, row),) = world.said
     assert "INSERT INTO model_versions" in statement
     assert row["gate_passed"] is False
+
+
+def test_the_policy_for_rare_frauds_finds_the_figures_it_asks_for(world: World) -> None:
+    _examples(world.bench, difficulty=0.2)
+    rare = GatePolicy(
+        min_average_precision=0.65, min_recall_at_precision=RecallAtPrecision(precision=0.8, recall=0.6)
+    )
+    _run(replace(world.bench, gate="rare", policy=rare))
+    gate = world.bench.run.step("validate")["gate"]
+    assert [check["metric"] for check in gate["checks"]] == ["average_precision", "recall_at_precision_0.8"]
+    assert all(check["value"] > 0.9 for check in gate["checks"])
+
+
+def test_engines_that_disagree_stop_the_run(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(validating, "MAX_ENGINE_DIFFERENCE", -1.0)
+    _examples(world.bench, difficulty=0.2)
+    with pytest.raises(JobFailed, match="ONNX model differs from XGBoost's by"):
+        _run(world.bench)
+    assert (world.mlflow.status, world.mlflow.versions) == ("FAILED", [])
 
 
 def test_too_few_frauds_to_judge_are_insufficient_however_good_the_model(world: World) -> None:

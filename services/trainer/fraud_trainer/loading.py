@@ -23,6 +23,7 @@ TIME: Final = "event_time"
 # No field of a contract starts with an underscore.
 LABEL: Final = "_label"
 SOURCE: Final = "_source"
+LABEL_SOURCE: Final = "_label_source"
 _MOMENT: Final = pa.timestamp("us", tz="UTC")
 
 
@@ -30,8 +31,8 @@ def read_examples(connection: Connection, contract: Contract, as_of: datetime) -
     """All transactions of the contract whose label was mature at `as_of`, ordered by event time.
 
     Returns:
-        Columns transaction_id, event_time, _label (int8), _source (the transaction's), and each input
-        field of the contract: float64 for numeric fields, text for others.
+        Columns transaction_id, event_time, _label (int8), _source (the transaction's), _label_source, and
+        each input field of the contract: float64 for numeric fields, text for others.
     """
     fields = [
         sql.SQL("{} AS {}").format(sql.SQL(expression), sql.Identifier(name))
@@ -40,15 +41,17 @@ def read_examples(connection: Connection, contract: Contract, as_of: datetime) -
     query = sql.SQL(
         "COPY (SELECT x.transaction_id,"
         " (extract(epoch FROM x.event_time) * 1000000)::bigint AS event_time,"
-        " l.label AS {label}, x.source AS {source}, {fields}"
+        " l.label AS {label}, x.source AS {source}, l.label_source AS {label_source}, {fields}"
         " FROM transactions x"
-        " JOIN (SELECT transaction_id AS labelled, label FROM labels_as_of({as_of}) WHERE mature) l"
+        " JOIN (SELECT transaction_id AS labelled, label, source AS label_source"
+        "       FROM labels_as_of({as_of}) WHERE mature) l"
         " ON l.labelled = x.transaction_id"
         " WHERE x.contract = {contract} AND x.event_time <= {as_of}"
         " ORDER BY x.event_time, x.transaction_id) TO STDOUT (FORMAT csv, HEADER)"
     ).format(
         label=sql.Identifier(LABEL),
         source=sql.Identifier(SOURCE),
+        label_source=sql.Identifier(LABEL_SOURCE),
         fields=sql.SQL(", ").join(fields),
         as_of=sql.Literal(as_of),
         contract=sql.Literal(contract.schema_id),
@@ -113,7 +116,8 @@ def to_batch(contract: Contract, table: pa.Table) -> Batch:
 
 
 def _parsed(contract: Contract, text: memoryview) -> pa.Table:
-    types: dict[str, pa.DataType] = {ID: pa.string(), TIME: pa.int64(), LABEL: pa.int8(), SOURCE: pa.string()}
+    types: dict[str, pa.DataType] = {ID: pa.string(), TIME: pa.int64(), LABEL: pa.int8()}
+    types |= {SOURCE: pa.string(), LABEL_SOURCE: pa.string()}
     types |= {field.name: pa.float64() if field.numeric else pa.string() for field in contract.inputs}
     # Postgres writes null as nothing and an empty text as "".
     options = csv.ConvertOptions(

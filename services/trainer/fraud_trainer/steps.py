@@ -25,7 +25,7 @@ from fraud_trainer.thresholds import choose_thresholds
 EXAMPLES: Final = "examples.parquet"
 FEATURES: Final = "features.parquet"
 FILES: Final = {"xgboost": "model.ubj", "onnx": "model.onnx"}
-SIMULATED: Final = "simulator"  # transactions.source of what the simulator made
+SIMULATOR: Final = "simulator"  # the source of its labels, and of history it wrote
 
 _TIME: Final = "_time"
 _LABEL: Final = "_label"
@@ -36,9 +36,9 @@ def load(bench: Bench) -> dict[str, Any]:
     with closing(bench.database()) as connection:
         table = loading.read_examples(connection, bench.contract, bench.now)
         rest = loading.left_out(connection, bench.contract, bench.now)
-        sources = sorted(pc.unique(table.column(loading.SOURCE)).to_pylist())
-        simulated = bool(sources) and all(source.startswith(SIMULATED) for source in sources)
-        optimum = loading.read_optimum(connection) if simulated else None
+        label_sources = _counts(table.column(loading.LABEL_SOURCE))
+        # What came by the stream does not say who made it; its label does.
+        optimum = loading.read_optimum(connection) if SIMULATOR in label_sources else None
     if not table.num_rows:
         raise JobFailed(f"There is no transaction of {bench.contract.schema_id} with a mature label.")
     times = table.column(loading.TIME)
@@ -49,13 +49,18 @@ def load(bench: Bench) -> dict[str, Any]:
         "as_of": bench.now.isoformat(),
         "data_from": times[0].as_py().isoformat(),
         "data_to": times[-1].as_py().isoformat(),
-        "sources": sources,
+        "sources": _counts(table.column(loading.SOURCE)),
+        "label_sources": label_sources,
         "optimum": dict(optimum.figures) if optimum else None,
         "population": optimum.population if optimum else None,
         **rest,
     }
     bench.run.finish_step("load", outcome)
     return outcome
+
+
+def _counts(column: pa.ChunkedArray) -> dict[str, int]:
+    return {entry["values"]: entry["counts"] for entry in pc.value_counts(column).to_pylist()}
 
 
 def features(bench: Bench) -> dict[str, Any]:

@@ -43,6 +43,12 @@ def validate(bench: Bench) -> dict[str, Any]:
     with model_directory(bench, unmeasured) as directory:
         model = Model.load(directory, unmeasured.digest(), bench.contract)
         scores, difference = _scores(model, held.features)
+    if difference > MAX_ENGINE_DIFFERENCE:
+        bench.tracking().finish(trained["mlflow_run_id"], "FAILED")
+        raise JobFailed(
+            f"The ONNX model differs from XGBoost's by {difference:.2g} on the held-out part, "
+            f"more than {MAX_ENGINE_DIFFERENCE:g}: it is not registered."
+        )
     measured = _measure(bench, held, scores, float(trained["threshold"]), trained["mlflow_run_id"])
     measured["engines_max_difference"] = difference
     manifest = _manifest(bench, trained, measured)
@@ -100,13 +106,7 @@ def _scores(model: Model, features: NDArray[np.float32]) -> tuple[NDArray[np.flo
     """XGBoost's scores [n], and by how much ONNX Runtime's differ at most, row by row."""
     scores = model.score_batch(features).values
     single = model.score_with(model.engine_single, features).values
-    difference = float(np.max(np.abs(scores - single)))
-    if difference > MAX_ENGINE_DIFFERENCE:
-        raise JobFailed(
-            f"The ONNX model differs from XGBoost's by {difference:.2g} on the held-out part, "
-            f"more than {MAX_ENGINE_DIFFERENCE:g}: it is not registered."
-        )
-    return scores, difference
+    return scores, float(np.max(np.abs(scores - single)))
 
 
 def _measure(
