@@ -52,7 +52,11 @@ def generate(options: argparse.Namespace) -> dict[str, Any]:
     run = publishing.Run(
         options.run_id or str(uuid.uuid4()), options.count, options.at or now, bool(options.at)
     )
-    with _plain_failures(f"run {run.run_id}"), _database() as connection, _publisher(kafka) as publisher:
+    with (
+        _plain_failures(f"run {run.run_id} (--run-id repeats it)"),
+        _database() as connection,
+        _publisher(kafka) as publisher,
+    ):
         labels_sent = publishing.publish_due_labels(
             connection, publisher, kafka.labels_topic, now, LABELS_A_RUN
         )
@@ -225,7 +229,7 @@ def _plain_failures(what: str) -> Iterator[None]:
     try:
         yield
     except (KafkaFailure, DatabaseUnavailable) as error:
-        raise JobFailed(f"{what}: {error} Running it again with the same run id is safe.") from error
+        raise JobFailed(f"{what}: {error} Running it again is safe.") from error
     except (publishing.RunDiffers, history.HistoryConflict) as error:
         raise JobFailed(str(error)) from error
     except psycopg2.Error as error:
