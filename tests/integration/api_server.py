@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import random
@@ -12,59 +11,24 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 import httpx
-import numpy as np
 import psycopg2
-import xgboost
 from psycopg2 import sql
 from psycopg2.extras import Json
 
-from fraud_adapters.onnx_export import to_onnx
 from fraud_core.contract import Contract
-from fraud_core.manifest import Calibration, Manifest
+from fraud_core.manifest import Manifest
 from fraud_db.bootstrap import clone_database
 from fraud_embedded.ports import free_ports
+from tests.small_model import make_model
 
 ROOT: Final = Path(__file__).parents[2]
 CLIENTS: Final = {"streaming": "streaming-secret", "admin": "admin-secret", "reader": "reader-secret"}
 ENCRYPTION_SECRET: Final = "a secret of the tests alone"
 NOWHERE: Final = "127.0.0.1:1"  # nothing listens there
-
-
-def make_model(directory: Path, contract: Contract, seed: int = 1) -> Manifest:
-    """A small model version for the contract, as files in `directory`."""
-    rng = np.random.default_rng(seed)
-    rows = rng.normal(size=(1000, len(contract.features))).astype(np.float32)
-    labels = (rows[:, 0] + rows[:, 1] > 1).astype(np.int32)
-    settings = {"objective": "binary:logistic", "max_depth": 3, "nthread": 1, "base_score": 0.1, "seed": seed}
-    booster = xgboost.train(settings, xgboost.DMatrix(rows, labels), num_boost_round=12 + seed)
-    directory.mkdir(parents=True, exist_ok=True)
-    contents = {"model.ubj": bytes(booster.save_raw("ubj")), "model.onnx": to_onnx(booster)}
-    for name, content in contents.items():
-        (directory / name).write_bytes(content)
-    moment = datetime(2026, 1, 1, tzinfo=UTC)
-    manifest = Manifest(
-        contract=contract.name,
-        contract_version=contract.version,
-        features=contract.feature_names,
-        threshold=0.5,
-        block_threshold=0.9,
-        threshold_rule="fixed by the test",
-        calibration=Calibration(slope=1.0, intercept=0.25 * seed),
-        metrics={"recall": 0.9},
-        data_from=moment,
-        data_to=moment,
-        created_at=moment,
-        code_version="test",
-        engines={"xgboost": "model.ubj", "onnx": "model.onnx"},
-        digests={name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
-    )
-    (directory / "manifest.json").write_bytes(manifest.to_json())
-    return manifest
 
 
 def record_version(

@@ -24,12 +24,12 @@ from tests.integration.api_server import (
     cache_model,
     cloned,
     creditcard,
-    make_model,
     problem,
     record_version,
     wait_until,
 )
 from tests.integration.store_rows import CREDITCARD, WIRE, run
+from tests.small_model import make_model
 
 FOLLOW_SECONDS = 5.0
 

@@ -145,9 +145,12 @@ class ModelHolder:
         directory = self._cache / f"{version}-{record.digest[:16]}"
         if directory.is_dir():
             try:
-                return self._checked(directory, record)
+                model = self._checked(directory, record)
             except Refused:
                 shutil.rmtree(directory)
+            else:
+                directory.touch()  # what was used last stays longest
+                return model
         partial = self._cache / f".{uuid4().hex}"
         partial.mkdir(parents=True)
         try:

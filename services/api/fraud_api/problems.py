@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem documents. What a client sent is never repeated in one."""
+"""Errors as RFC 9457 problem documents. The values a client sent are never repeated in one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Problem(Exception):
 
     Args:
         status: HTTP status, 4xx or 5xx.
-        detail: one sentence for the person who reads it, without anything the client sent.
+        detail: one sentence for the person who reads it, without any value the client sent.
         headers: further response headers.
         members: further members of the document, such as `errors`.
     """

@@ -1,0 +1,46 @@
+"""A small model version for any contract, trained in a blink."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import xgboost
+
+from fraud_adapters.onnx_export import to_onnx
+from fraud_core.contract import Contract
+from fraud_core.manifest import Calibration, Manifest
+
+
+def make_model(directory: Path, contract: Contract, seed: int = 1) -> Manifest:
+    """A small model version for the contract, as files in `directory`."""
+    rng = np.random.default_rng(seed)
+    rows = rng.normal(size=(1000, len(contract.features))).astype(np.float32)
+    labels = (rows[:, 0] + rows[:, 1] > 1).astype(np.int32)
+    settings = {"objective": "binary:logistic", "max_depth": 3, "nthread": 1, "base_score": 0.1, "seed": seed}
+    booster = xgboost.train(settings, xgboost.DMatrix(rows, labels), num_boost_round=12 + seed)
+    directory.mkdir(parents=True, exist_ok=True)
+    contents = {"model.ubj": bytes(booster.save_raw("ubj")), "model.onnx": to_onnx(booster)}
+    for name, content in contents.items():
+        (directory / name).write_bytes(content)
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    manifest = Manifest(
+        contract=contract.name,
+        contract_version=contract.version,
+        features=contract.feature_names,
+        threshold=0.5,
+        block_threshold=0.9,
+        threshold_rule="fixed by the test",
+        calibration=Calibration(slope=1.0, intercept=0.25 * seed),
+        metrics={"recall": 0.9},
+        data_from=moment,
+        data_to=moment,
+        created_at=moment,
+        code_version="test",
+        engines={"xgboost": "model.ubj", "onnx": "model.onnx"},
+        digests={name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
+    )
+    (directory / "manifest.json").write_bytes(manifest.to_json())
+    return manifest

@@ -1,0 +1,210 @@
+"""Bodies: counted on what arrives; and JSON lists decoded without losing anything."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.types import Message, Receive, Scope, Send
+
+from config.parameters import read_yaml
+from fraud_api import bodies
+from fraud_api.bodies import BodyLimit
+from fraud_api.problems import Problem
+from fraud_api.requests import BATCH_KEY, LIST_KEY, RequestParser, traceparent_of
+from fraud_core.contract import Contract
+from fraud_core.records import RecordParser
+
+WIRE = Contract.from_mapping(read_yaml(Path(__file__).parents[1] / "contracts" / "wire.yaml"))
+NOW = datetime(2026, 5, 1, tzinfo=UTC)
+LIMIT = 1000
+
+
+def parser(max_rows: int = 3) -> RequestParser:
+    return RequestParser(WIRE, RecordParser(WIRE, make_id=lambda: "made"), max_rows)
+
+
+def record(**changes: Any) -> dict[str, Any]:
+    good = {"sent_amount": 1.5, "hour": 3, "channel": "web", "urgent": False, "payer": "a", "payee": "b"}
+    return {name: value for name, value in (good | changes).items() if value is not ...}
+
+
+# --- the limit ------------------------------------------------------------------------------------
+
+
+async def _reader(scope: Scope, receive: Receive, send: Send) -> None:
+    """Reads its body to the end, as the endpoints do."""
+    size, more = 0, True
+    while more:
+        message = await receive()
+        size += len(message.get("body", b""))
+        more = message.get("more_body", False)
+    await send({"type": "read", "size": size})
+
+
+def exchange(chunks: Iterable[bytes], declared: bytes | None = None, path: str = "/") -> list[Message]:
+    """Send chunks through the limit; the messages that came back."""
+    waiting = list(chunks)
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        body = waiting.pop(0) if waiting else b""
+        return {"type": "http.request", "body": body, "more_body": bool(waiting)}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    headers = [] if declared is None else [(b"content-length", declared)]
+    scope = {"type": "http", "path": path, "headers": headers, "method": "POST"}
+    asyncio.run(BodyLimit(_reader, LIMIT, {"/small": 10})(scope, receive, send))
+    return sent
+
+
+def test_up_to_the_limit_a_body_is_read() -> None:
+    assert exchange([b"x" * 400, b"x" * 600]) == [{"type": "read", "size": LIMIT}]
+    assert exchange([b"x" * LIMIT], declared=b"1000") == [{"type": "read", "size": LIMIT}]
+
+
+def test_a_declared_length_over_the_limit_is_refused_unread() -> None:
+    sent = exchange([b"x" * 10_000], declared=b"10000")
+    assert sent[0]["status"] == 413
+    assert (b"connection", b"close") in sent[0]["headers"]
+
+
+@pytest.mark.parametrize("declared", [None, b"5", b"-5", b"abc"])
+def test_what_arrives_counts_not_what_was_declared(declared: bytes | None) -> None:
+    with pytest.raises(Problem, match="larger than 1000") as caught:
+        exchange([b"x" * 600, b"x" * 600, b"x" * 600], declared)
+    assert caught.value.status == 413
+
+
+def test_a_path_may_have_a_limit_of_its_own() -> None:
+    with pytest.raises(Problem, match="larger than 10 bytes"):
+        exchange([b"x" * 11], path="/small")
+
+
+def test_a_body_that_trickles_in_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "BODY_SECONDS", 0.05)
+
+    async def receive() -> Message:
+        await asyncio.sleep(0.02)
+        return {"type": "http.request", "body": b"x", "more_body": True}
+
+    async def send(message: Message) -> None:
+        raise AssertionError(message)
+
+    scope = {"type": "http", "path": "/", "headers": [], "method": "POST"}
+    with pytest.raises(Problem) as caught:
+        asyncio.run(BodyLimit(_reader, LIMIT, {})(scope, receive, send))
+    assert caught.value.status == 408
+
+
+# --- lists ----------------------------------------------------------------------------------------
+
+
+def test_a_list_is_parsed_in_order_and_ids_are_made() -> None:
+    body = json.dumps({LIST_KEY: [record(transaction_id="x"), record(hour=5)]}).encode()
+    batch = parser().listed(body, NOW)
+    assert batch.ids == ["x", "made"]
+    assert batch.columns["hour"].tolist() == [3.0, 5.0]
+    assert batch.event_times == [NOW, NOW]
+
+
+def test_every_bad_record_is_named() -> None:
+    body = json.dumps({LIST_KEY: [record(hour="3"), record(), record(payee="")]}).encode()
+    with pytest.raises(Problem) as caught:
+        parser().listed(body, NOW)
+    assert [(error["index"], error["reason"]) for error in caught.value.members["errors"]] == [
+        (0, "wrong_type"),
+        (2, "bad_text"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        ('{"new_data": [RECORD, RECORD, RECORD, RECORD]}', 413),
+        ('{"new_data": []}', 422),
+        ('{"new_data": [[]]}', 422),
+        ('{"new_data": [RECORD], "new_data": [RECORD]}', 422),
+        ('{"new_data": [RECORD], "other": 1}', 422),
+        ('{"new_data": [{"hour": 3, "hour": 4}]}', 422),
+        ('{"new_data": [RECORD', 400),
+        ('{"new_data": [RECORD], "x": NaN}', 422),
+        ('{"new_data": [{"fee": NaN}]}', 422),
+        ('["new_data"]', 422),
+    ],
+)
+def test_lists_that_are_refused(text: str, status: int) -> None:
+    with pytest.raises(Problem) as caught:
+        parser().listed(text.replace("RECORD", json.dumps(record())).encode(), NOW)
+    assert caught.value.status == status
+
+
+def test_an_optional_nan_is_no_null() -> None:
+    # orjson writes NaN as null, which the optional field takes.
+    body = b'{"new_data": [' + json.dumps(record(fee=float("nan"))).encode() + b"]}"
+    with pytest.raises(Problem, match="fee"):
+        parser().listed(body, NOW)
+    assert len(parser().listed(json.dumps({LIST_KEY: [record(fee=None)]}).encode(), NOW)) == 1
+
+
+@pytest.mark.parametrize("store", ["true", 1, None, []])
+def test_store_is_a_boolean(store: Any) -> None:
+    with pytest.raises(Problem, match="store"):
+        parser().batch(json.dumps({BATCH_KEY: [record()], "store": store}).encode(), NOW)
+
+
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=8),
+    st.lists(st.integers(), max_size=2),
+)
+NAMES = st.sampled_from(["sent_amount", "hour", "channel", "fee", 'quo"te', "\\", "transaction_id", "é"])
+
+
+@given(st.lists(st.dictionaries(NAMES, VALUES, max_size=5), min_size=1, max_size=3))
+def test_a_record_in_a_list_is_judged_as_if_it_were_alone(changes: list[dict[str, Any]]) -> None:
+    alone = RecordParser(WIRE, make_id=lambda: "made")
+    records = [record(**change) for change in changes]
+    verdicts = alone.parse([json.dumps(one).encode() for one in records], [NOW] * len(records))
+    body = json.dumps({LIST_KEY: records}).encode()
+    if not verdicts.rejected:
+        batch = parser().listed(body, NOW)
+        assert batch.ids == verdicts.batch.ids
+        assert batch.columns["sent_amount"].tolist() == verdicts.batch.columns["sent_amount"].tolist()
+        return
+    with pytest.raises(Problem) as caught:
+        parser().listed(body, NOW)
+    found = [(error["index"], error["reason"]) for error in caught.value.members["errors"]]
+    assert found == [(one.index, str(one.reason)) for one in verdicts.rejected]
+
+
+GOOD_TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+@pytest.mark.parametrize(
+    ("header", "kept"),
+    [
+        (GOOD_TRACE, True),
+        (None, False),
+        ("", False),
+        (GOOD_TRACE.upper(), False),
+        (GOOD_TRACE + "-x", False),
+        ("00-" + "0" * 32 + "-b7ad6b7169203331-01", False),
+        ("00-0af7651916cd43dd8448eb211c80319c-" + "0" * 16 + "-01", False),
+        ("x" * 5000, False),
+    ],
+)
+def test_only_a_proper_trace_is_kept(header: str | None, kept: bool) -> None:
+    assert traceparent_of(header) == (header if kept else None)

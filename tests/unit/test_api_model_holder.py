@@ -1,0 +1,214 @@
+"""The model holder, with a registry and a database that do as the test says."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from config.parameters import read_yaml
+from fraud_adapters.postgres import DatabaseUnavailable
+from fraud_adapters.registry import RegistryUnavailable
+from fraud_api import model_holder
+from fraud_api.metrics import Metrics
+from fraud_api.model_holder import ModelHolder
+from fraud_core.contract import Contract
+from tests.small_model import make_model
+
+WIRE = Contract.from_mapping(read_yaml(Path(__file__).parents[1] / "contracts" / "wire.yaml"))
+
+
+@dataclass
+class World:
+    """The registry's versions and alias, and the rows of `model_versions`."""
+
+    folder: Path
+    alias: str | None = None
+    reachable: bool = True
+    database: bool = True
+    downloads: list[str] = field(default_factory=list)
+    rows: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+
+    def publish(self, version: str, seed: int = 1, contract: Contract = WIRE, **row: Any) -> None:
+        digest = make_model(self.folder / version, contract, seed).digest()
+        values = {"digest": digest, "contract": contract.schema_id, "policy": "test", "passed": True} | row
+        self.rows[version] = (*values.values(), {}, {})
+        self.alias = version
+
+    # --- the registry
+
+    def version_of_alias(self, name: str, alias: str) -> str | None:
+        assert (name, alias) == ("fraud-wire", "champion")
+        if not self.reachable:
+            raise RegistryUnavailable("MLflow is away.")
+        return self.alias
+
+    def download(self, name: str, version: str, destination: Path) -> Path:
+        if not self.reachable:
+            raise RegistryUnavailable("MLflow is away.")
+        self.downloads.append(version)
+        shutil.copytree(self.folder / version, destination, dirs_exist_ok=True)
+        return destination
+
+    # --- the database: a session, and its cursor
+
+    def run(self, work: Callable[[Any], Any]) -> Any:
+        if not self.database:
+            raise DatabaseUnavailable("The database is away.")
+        return work(self)
+
+    def execute(self, _statement: str, values: tuple[str, str]) -> None:
+        self._asked = values[1]
+
+    def fetchone(self) -> tuple[Any, ...] | None:
+        return self.rows.get(self._asked)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path / "registry")
+
+
+@pytest.fixture
+def make_holder(world: World, tmp_path: Path) -> Callable[[], ModelHolder]:
+    return lambda: ModelHolder(WIRE, world, world, tmp_path / "cache", Metrics())  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def holder(make_holder: Callable[[], ModelHolder]) -> ModelHolder:
+    return make_holder()
+
+
+def state_of(holder: ModelHolder) -> tuple[str | None, str | None]:
+    return version_of(holder), holder.problem
+
+
+def version_of(holder: ModelHolder) -> str | None:
+    return holder.current.version if holder.current else None
+
+
+def test_the_champion_is_taken_over_and_downloaded_once(world: World, holder: ModelHolder) -> None:
+    holder.poll()
+    assert version_of(holder) is None
+    assert holder.problem == "fraud-wire has no champion."
+    world.publish("1")
+    holder.poll()
+    holder.poll()
+    world.publish("2", seed=2)
+    holder.poll()
+    assert state_of(holder) == ("2", None)
+    world.alias = "1"
+    holder.poll()
+    assert version_of(holder) == "1"
+    assert world.downloads == ["1", "2"]
+
+
+REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
+    "another digest": ({"digest": "0" * 64}, "digest"),
+    "gate failed": ({"passed": False}, "gate"),
+}
+
+
+@pytest.mark.parametrize(("row", "word"), REFUSALS.values(), ids=REFUSALS)
+def test_what_may_not_serve_is_refused_and_not_fetched_again_and_again(
+    world: World, holder: ModelHolder, row: dict[str, Any], word: str
+) -> None:
+    world.publish("1")
+    holder.poll()
+    world.publish("2", seed=2, **row)
+    for _ in range(3):
+        holder.poll()
+    assert version_of(holder) == "1"
+    assert holder.problem is not None
+    assert word in holder.problem
+    assert world.downloads.count("2") <= 1
+    # Once its record is put right it is looked at again at once.
+    world.publish("2", seed=2)
+    holder.poll()
+    assert state_of(holder) == ("2", None)
+
+
+def test_a_version_without_record_is_refused(world: World, holder: ModelHolder) -> None:
+    world.publish("1")
+    world.rows.clear()
+    holder.poll()
+    assert version_of(holder) is None
+    assert "model_versions" in str(holder.problem)
+
+
+def test_a_model_of_another_contract_is_refused(world: World, holder: ModelHolder) -> None:
+    other = WIRE.model_copy(update={"version": 4})
+    world.publish("1", contract=other)
+    holder.poll()
+    assert version_of(holder) is None
+    assert "wire/4" in str(holder.problem)
+
+
+def test_a_touched_file_is_refused_and_a_touched_cache_is_fetched_again(
+    world: World, holder: ModelHolder, make_holder: Callable[[], ModelHolder], tmp_path: Path
+) -> None:
+    world.publish("1")
+    holder.poll()
+    (cached,) = (tmp_path / "cache" / "fraud-wire").glob("1-*/model.onnx")
+    cached.write_bytes(b"other")
+    again = make_holder()
+    again.poll()
+    assert version_of(again) == "1"
+    assert world.downloads == ["1", "1"]
+    (world.folder / "1" / "model.ubj").write_bytes(b"other")
+    cached.write_bytes(b"other")
+    third = make_holder()
+    third.poll()
+    assert version_of(third) is None
+
+
+def test_without_registry_or_database_what_serves_goes_on(world: World, holder: ModelHolder) -> None:
+    world.publish("1")
+    holder.poll()
+    world.reachable = False
+    holder.poll()
+    assert state_of(holder) == ("1", "MLflow is away.")
+    world.reachable = True
+    world.publish("2", seed=2)
+    world.database = False
+    holder.poll()
+    assert state_of(holder) == ("1", "The database is away.")
+    world.database = True
+    holder.poll()
+    assert state_of(holder) == ("2", None)
+
+
+def test_a_start_without_registry_takes_the_version_served_last(
+    world: World, holder: ModelHolder, make_holder: Callable[[], ModelHolder]
+) -> None:
+    world.publish("1")
+    holder.poll()
+    world.reachable = False
+    restarted = make_holder()
+    restarted.poll()
+    assert version_of(restarted) == "1"
+    # Its gate counts at every start: a version that was withdrawn does not come back.
+    world.publish("1", passed=False)
+    withdrawn = make_holder()
+    withdrawn.poll()
+    assert version_of(withdrawn) is None
+
+
+def test_old_versions_leave_the_cache(
+    world: World, holder: ModelHolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_holder, "KEEP_VERSIONS", 2)
+    for number in range(1, 5):
+        world.publish(str(number), seed=number)
+        holder.poll()
+    # Used last counts, not made last: what serves stays.
+    world.alias = "3"
+    holder.poll()
+    world.publish("5", seed=5)
+    holder.poll()
+    kept = sorted(path.name[0] for path in (tmp_path / "cache" / "fraud-wire").iterdir() if path.is_dir())
+    assert kept == ["3", "5"]
