@@ -1,0 +1,101 @@
+"""The pages' servers, and a Chromium that reports whatever a page asks of anybody."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, Page, Request, sync_playwright
+
+from tests.integration.api_server import ApiServer
+
+# The servers are those of the integration tests.
+from tests.integration.conftest import (
+    Database,
+    database,
+    kafka_bootstrap,
+    mlflow_uri,
+    object_store_server,
+    passwords,
+    postgres_admin_url,
+    postgres_server,
+    roles,
+    stack,
+    template,
+)
+
+__all__ = [
+    "database",
+    "kafka_bootstrap",
+    "mlflow_uri",
+    "object_store_server",
+    "passwords",
+    "postgres_admin_url",
+    "postgres_server",
+    "roles",
+    "stack",
+    "template",
+]
+
+CHROMIUM: Final = Path("/usr/bin/chromium")
+ROOT: Final = Path(__file__).resolve().parents[2]
+
+
+@dataclass(slots=True)
+class Visit:
+    """A page and everything that went out from it."""
+
+    page: Page
+    hosts: set[str] = field(default_factory=set)
+    problems: list[str] = field(default_factory=list)
+
+    def screenshot(self, name: str) -> Path:
+        """A picture in .local/screenshots, to be looked at."""
+        path = ROOT / ".local" / "screenshots" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=path, full_page=True)
+        return path
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    if not CHROMIUM.exists():
+        pytest.fail(f"There is no {CHROMIUM}: install the package chromium.")
+    # Chromium's sandbox refuses to run as root.
+    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(chromium: Browser) -> Iterator[Visit]:
+    page = chromium.new_page(viewport={"width": 1280, "height": 900})
+    made = Visit(page)
+
+    def asked(request: Request) -> None:
+        if request.url.startswith(("http", "ws")):
+            made.hosts.add(urlsplit(request.url).netloc)
+
+    page.on("request", asked)
+    page.on("pageerror", lambda error: made.problems.append(str(error)))
+    yield made
+    page.close()
+
+
+@pytest.fixture
+def api_port(database: Database, mlflow_uri: str, kafka_bootstrap: str, tmp_path: Path) -> Iterator[int]:
+    """Port of a scoring API without a model."""
+    servers = {"MLFLOW_TRACKING_URI": mlflow_uri, "KAFKA_BOOTSTRAP_SERVERS": kafka_bootstrap}
+    server = ApiServer(database.url("api"), tmp_path / "models", tmp_path / "api.log", extra=servers)
+    try:
+        server.start(ready=False)
+        yield server.port
+    finally:
+        server.stop()

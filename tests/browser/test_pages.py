@@ -1,0 +1,37 @@
+"""The pages people open, in Chromium: they show what they should and ask no third party."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+
+from playwright.sync_api import expect
+
+from tests.browser.conftest import Visit
+
+
+def test_swagger_shows_the_routes_with_files_of_our_own(visit: Visit, api_port: int) -> None:
+    visit.page.goto(f"http://127.0.0.1:{api_port}/docs")
+    expect(visit.page.locator(".opblock-summary-path", has_text="/predict").first).to_be_visible()
+    expect(visit.page.locator(".opblock-summary-path", has_text="/auth/token")).to_be_visible()
+    visit.page.locator(".opblock-summary-path", has_text="/auth/token").click()
+    expect(visit.page.locator(".opblock.is-open")).to_contain_text("grant_type")
+    picture = visit.screenshot("swagger")
+    assert visit.hosts == {f"127.0.0.1:{api_port}"}
+    assert visit.problems == []
+    assert picture.stat().st_size > 20_000
+
+
+def test_mlflow_shows_its_experiments(visit: Visit, mlflow_uri: str) -> None:
+    name = "an experiment of the browser test"
+    request = urllib.request.Request(  # noqa: S310 - our own server
+        f"{mlflow_uri}/api/2.0/mlflow/experiments/create",
+        data=json.dumps({"name": name}).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30).close()
+    visit.page.goto(f"{mlflow_uri}/#/experiments")
+    expect(visit.page.get_by_text(name).first).to_be_visible(timeout=30_000)
+    assert visit.screenshot("mlflow").stat().st_size > 20_000
+    # Its own pages ask others for news and telemetry settings: nothing but that may leave.
+    assert f"{mlflow_uri.removeprefix('http://')}" in visit.hosts
