@@ -17,8 +17,8 @@ from starlette.types import Message, Receive, Scope, Send
 from config.parameters import read_yaml
 from fraud_api import bodies
 from fraud_api.bodies import BodyLimit
-from fraud_api.problems import Problem
-from fraud_api.requests import BATCH_KEY, LIST_KEY, RequestParser, traceparent_of
+from fraud_api.problems import Problem, traceparent_of
+from fraud_api.requests import BATCH_KEY, LIST_KEY, RequestParser
 from fraud_core.contract import Contract
 from fraud_core.records import RecordParser
 

@@ -16,12 +16,13 @@ from fastapi.responses import Response
 
 from fraud_adapters.columnar import MEDIA_TYPE as ARROW
 from fraud_adapters.columnar import answer_to_ipc
+from fraud_adapters.logs import get_logger
 from fraud_adapters.postgres import DatabaseUnavailable
 from fraud_api.auth import Gatekeeper
 from fraud_api.metrics import Metrics
 from fraud_api.model_holder import ModelHolder, Serving
-from fraud_api.problems import Problem, json_response, unavailable
-from fraud_api.requests import RequestParser, is_list, refuse_repeated_ids, traceparent_of
+from fraud_api.problems import Problem, json_response, traceparent_of, unavailable
+from fraud_api.requests import RequestParser, is_list, refuse_repeated_ids
 from fraud_api.scoring import Scored, arrow_answer, json_answers, score_batch, score_single
 from fraud_api.writer import Outcome, PredictionWriter, WriterBusy
 from fraud_core.batch import Batch
@@ -156,6 +157,9 @@ class Predictor:
                 conflicts=sorted(outcome.conflicts),
             )
         self._count(route, scored.predictions.decisions)
+        get_logger(__name__).debug(
+            "stored", rows=len(scored.batch), traceparent=scored.predictions.traceparents[0]
+        )
         if outcome.replayed:
             self._metrics.replayed.inc(len(outcome.replayed))
         return outcome

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
@@ -16,6 +17,7 @@ from starlette.exceptions import HTTPException
 from fraud_adapters.logs import get_logger
 
 MEDIA_TYPE: Final = "application/problem+json"
+_TRACEPARENT: Final = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 class Problem(Exception):
@@ -68,6 +70,11 @@ class ProblemDocument(BaseModel):
     errors: list[RecordError] | None = None
 
 
+def traceparent_of(header: str | None) -> str | None:
+    """The W3C trace context of a request; one that is malformed is ignored, as the standard says."""
+    return header if header is not None and _TRACEPARENT.fullmatch(header) else None
+
+
 def json_response(document: Any, headers: Mapping[str, str] | None = None) -> Response:
     """A successful answer, serialised without a detour over models."""
     return Response(orjson.dumps(document), 200, dict(headers or {}), "application/json")
@@ -86,8 +93,10 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unexpected)
 
 
-def _problem(_request: Request, error: Exception) -> Response:
+def _problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)
+    if error.status >= 500:
+        get_logger(__name__).warning("request_not_served", detail=error.detail, **_about(request))
     return error.response()
 
 
@@ -107,5 +116,11 @@ def _validation(_request: Request, error: Exception) -> Response:
 
 
 def _unexpected(request: Request, error: Exception) -> Response:
-    get_logger(__name__).error("request_failed", path=request.url.path, exc_info=error)
+    get_logger(__name__).error("request_failed", exc_info=error, **_about(request))
     return Problem(500, "The request could not be processed; the service's log says why.").response()
+
+
+def _about(request: Request) -> dict[str, str]:
+    """What a log line says of a request; its trace only where it is a proper one."""
+    traceparent = traceparent_of(request.headers.get("traceparent"))
+    return {"path": request.url.path[:200]} | ({"traceparent": traceparent} if traceparent else {})

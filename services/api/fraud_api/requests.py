@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,7 +21,6 @@ LIST_KEY: Final = "new_data"
 BATCH_KEY: Final = "transactions"
 STORE_KEY: Final = "store"
 MAX_ERRORS: Final = 20  # shown of a request with more
-_TRACEPARENT: Final = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 Encoder = Callable[[Any], bytes]
 
@@ -106,11 +104,6 @@ def refuse_repeated_ids(ids: Sequence[str]) -> None:
     """Raises Problem: 409, an id comes twice in what is to be stored."""
     if len(set(ids)) != len(ids):
         raise Problem(409, "A transaction_id comes twice in the request; nothing of it is stored.")
-
-
-def traceparent_of(header: str | None) -> str | None:
-    """The W3C trace context of a request; one that is malformed is ignored, as the standard says."""
-    return header if header is not None and _TRACEPARENT.fullmatch(header) else None
 
 
 def _invalid(parsed: Parsed) -> Problem:
