@@ -6,7 +6,7 @@ import gc
 import socket
 
 import uvicorn
-from prometheus_client import start_http_server
+from prometheus_client import disable_created_metrics, start_http_server
 
 from config.settings import (
     ApiServerSettings,
@@ -69,6 +69,8 @@ def serve() -> Result:
     except DatabaseUnavailable as error:
         # It may come up later: until then the service lives and is not ready.
         get_logger(__name__).warning("database_unavailable", reason=str(error))
+    # Otherwise every counter has a second series, which nobody reads.
+    disable_created_metrics()  # type: ignore[no-untyped-call]
     listener = _listener(settings.api_host, settings.api_port)
     try:
         start_http_server(settings.api_metrics_port, settings.api_host, service.metrics.registry)
