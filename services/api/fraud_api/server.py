@@ -23,8 +23,9 @@ from fraud_adapters.job import Result
 from fraud_adapters.logs import get_logger
 from fraud_adapters.postgres import DatabaseUnavailable
 from fraud_adapters.registry import Registry
-from fraud_api.app import Installation, Service, create_app
+from fraud_api.app import create_app
 from fraud_api.credentials import KeyEncryptionError
+from fraud_api.service import Installation, Service
 
 KEEP_ALIVE_SECONDS = 30
 SHUTDOWN_SECONDS = 20

@@ -1,0 +1,101 @@
+"""What is behind the routes, and what it is told about where it runs."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from config.parameters import Serving as ServingParameters
+from fraud_api.auth import Gatekeeper, TokenOffice
+from fraud_api.credentials import KeyVault
+from fraud_api.health import Health
+from fraud_api.identities import POLL_SECONDS, Identities, SeedClients
+from fraud_api.metrics import Metrics
+from fraud_api.model_holder import ModelHolder, ModelSource
+from fraud_api.models import Models
+from fraud_api.poller import Poller
+from fraud_api.predict import Predictor
+from fraud_api.requests import RequestParser
+from fraud_api.session import Session
+from fraud_api.writer import PredictionWriter
+from fraud_core.contract import Contract
+from fraud_core.identifiers import uuid7
+from fraud_core.records import RecordParser
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """What the service is told about where it runs."""
+
+    contract: Contract
+    parameters: ServingParameters
+    database_url: str
+    models: ModelSource
+    model_cache: Path
+    client_secrets: dict[str, str]
+    key_encryption_secret: str
+    kafka_bootstrap: Sequence[str]
+    kafka_topic: str
+    show_docs: bool
+
+
+class Service:
+    """Everything behind the routes; `start` and `stop` its threads."""
+
+    def __init__(self, installation: Installation) -> None:
+        contract, parameters, url = installation.contract, installation.parameters, installation.database_url
+        self.metrics = Metrics()
+        seeds = SeedClients(installation.client_secrets, parameters.client_scopes, parameters.default_scopes)
+        self._sessions = {
+            name: Session(url, f"fraud_api {name}") for name in ("identities", "models", "writer", "health")
+        }
+        vault = KeyVault(installation.key_encryption_secret)
+        self.identities = Identities(self._sessions["identities"], vault, seeds, time.monotonic)
+        self.holder = ModelHolder(
+            contract, installation.models, self._sessions["models"], installation.model_cache, self.metrics
+        )
+        self.writer = PredictionWriter(self._sessions["writer"], contract, self.metrics)
+        records = RecordParser(contract, make_id=new_transaction_id)
+        self.record_model = records.model
+        gatekeeper = Gatekeeper(self.identities, time.time)
+        self.tokens = TokenOffice(self.identities, time.time, parameters.token_minutes * 60)
+        self.models = Models(contract.registered_model, gatekeeper, self.holder)
+        self.predictor = Predictor(
+            contract=contract,
+            gatekeeper=gatekeeper,
+            holder=self.holder,
+            parser=RequestParser(contract, records, parameters.max_batch),
+            writer=self.writer,
+            metrics=self.metrics,
+        )
+        self.health = Health(
+            self.holder,
+            self.identities,
+            self._sessions["health"],
+            installation.kafka_bootstrap,
+            installation.kafka_topic,
+        )
+        self._pollers = (
+            Poller("identities", POLL_SECONDS, self.identities.poll),
+            Poller("models", parameters.alias_poll_seconds, self.holder.poll),
+        )
+
+    def start(self) -> None:
+        self.writer.start()
+        for poller in self._pollers:
+            poller.start()
+
+    def stop(self) -> None:
+        for poller in self._pollers:
+            poller.stop()
+        self.writer.stop()
+        for session in self._sessions.values():
+            session.close()
+
+
+def new_transaction_id() -> str:
+    """A fresh UUIDv7 for a transaction that came without an id."""
+    return uuid7(time.time_ns() // 1_000_000, os.urandom(10))
