@@ -135,6 +135,7 @@ def object_store_server(stack: Stack) -> Iterator[objectstore.ObjectStoreServer]
     objectstore.prepare(stack.objectstore)
     for _ in _run(objectstore.spec(stack.objectstore)):
         yield stack.objectstore
+    objectstore.remove_sockets(stack.objectstore.internal_ports)
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """Ports: the specified ones, else all moved by the next offset at which every one is free."""
 
+import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from config.settings import ConfigurationError
-from fraud_embedded import addresses
+from fraud_embedded import addresses, objectstore
 from fraud_embedded.addresses import Addresses, choose
 from fraud_embedded.ports import free_ports, is_free
 
@@ -79,3 +80,21 @@ def test_a_listener_on_any_address_takes_the_port() -> None:
     ports = free_ports(5)
     assert len(set(ports)) == 5
     assert all(is_free(port) for port in ports)
+
+
+def test_a_strangers_socket_file_blocks_the_port_for_all_but_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    port = free_ports(1)[0]
+    path = Path(f"/tmp/seaweedfs-master-grpc-{port}.sock")
+    assert not objectstore.blocked(port)
+    path.touch()
+    try:
+        monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid + 1)
+        assert objectstore.blocked(port)
+        objectstore.remove_sockets([port])
+        assert path.exists()
+        monkeypatch.undo()
+        assert not objectstore.blocked(port)
+        objectstore.remove_sockets([port])
+        assert not path.exists()
+    finally:
+        path.unlink(missing_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +30,7 @@ _PORT_OPTIONS: Final = (
     "-filer.port.grpc",
     "-s3.port.grpc",
 )
+_PARTS: Final = ("master", "volume", "filer", "s3")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,22 @@ def spec(server: ObjectStoreServer) -> ProcessSpec:
     )
 
 
+def blocked(port: int) -> bool:
+    """Whether somebody else's socket file stands in the way of a server on `port`.
+
+    Its parts speak through sockets with fixed names in /tmp, which only their owner can remove.
+    """
+    return any(_owner(path) not in (None, os.geteuid()) for path in _sockets(port)) and os.geteuid() != 0
+
+
+def remove_sockets(ports: Iterable[int]) -> None:
+    """Remove the socket files of our own that a stopped server left in /tmp."""
+    for port in ports:
+        for path in _sockets(port):
+            if _owner(path) == os.geteuid():
+                path.unlink(missing_ok=True)
+
+
 def create_buckets(server: ObjectStoreServer) -> None:
     """Make the platform's buckets; those that exist stay as they are."""
     client = _client(server)
@@ -114,6 +132,17 @@ def create_buckets(server: ObjectStoreServer) -> None:
     for bucket in BUCKETS:
         if bucket not in existing:
             client.create_bucket(Bucket=bucket)
+
+
+def _sockets(port: int) -> list[Path]:
+    return [Path(f"/tmp/seaweedfs-{part}-grpc-{port}.sock") for part in _PARTS]  # noqa: S108 - its choice
+
+
+def _owner(path: Path) -> int | None:
+    try:
+        return path.lstat().st_uid
+    except FileNotFoundError:
+        return None
 
 
 def _identities(server: ObjectStoreServer) -> Path:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from config.settings import ConfigurationError
-from fraud_embedded import account, addresses
+from fraud_embedded import account, addresses, objectstore
 from fraud_embedded.addresses import Addresses
 from fraud_embedded.installation import Layout, read_settings
 from fraud_embedded.installed import Platform, configure
@@ -95,6 +95,9 @@ def down(layout: Layout) -> int:
     else:
         supervisor.end_orphans(addresses_names())
         print("The platform was not running.")
+    offset = addresses.read(layout.state_file)
+    if offset is not None:
+        objectstore.remove_sockets(Addresses(offset).stack.object_store_internal)
     return 0
 
 

@@ -64,12 +64,17 @@ def _addresses(
             )
         return Addresses(kept)
     supervisor.end_orphans(addresses_names())
-    chosen = addresses.choose(kept, explicit, is_free)
+    chosen = addresses.choose(kept, explicit, usable)
     if chosen.offset != (kept or 0):
-        clash = ", ".join(addresses.taken(kept or 0, is_free)[:3]) or "PORT_OFFSET is set"
+        clash = ", ".join(addresses.taken(kept or 0, usable)[:3]) or "PORT_OFFSET is set"
         progress.say(f"Ports are moved by {chosen.offset} ({clash}).")
     addresses.keep(layout.state_file, chosen)
     return chosen
+
+
+def usable(port: int) -> bool:
+    """Whether any of our servers could listen on the port."""
+    return is_free(port) and not objectstore.blocked(port)
 
 
 def addresses_names() -> tuple[str, ...]:
