@@ -51,6 +51,13 @@ def test_the_records_time_counts_where_the_broker_has_one() -> None:
     assert arrival(record(b"", timestamp_ms=-1), NOW) == NOW
 
 
+def test_a_timestamp_that_is_no_time_holds_nothing_up() -> None:
+    far = record(GOOD, timestamp_ms=2**62)
+    assert arrival(far, NOW) == NOW
+    prepared, letters = work().prepare([far, record(GOOD, timestamp_ms=10**15)])
+    assert (prepared.batch.event_times, letters) == ([NOW, NOW], [])
+
+
 def test_a_dead_letter_keeps_the_beginning_and_the_size() -> None:
     letter = dead_letter(record(b"x" * 100, offset=7), "empty", "why", 10)
     assert (letter.payload, letter.payload_bytes, letter.offset, letter.key) == (b"x" * 10, 100, 7, b"k")

@@ -56,10 +56,16 @@ class Work(Protocol[PreparedT]):
 
 
 def arrival(record: Record, now: datetime) -> datetime:
-    """When the record came: its timestamp, or `now` where the broker has none."""
+    """When the record came: its timestamp, or `now` where it has none, or one that is no time.
+
+    The sender sets the timestamp, to any 64-bit number: one that raised would hold up its partition for good.
+    """
     if record.timestamp_ms < 0:
         return now
-    return _EPOCH + timedelta(milliseconds=record.timestamp_ms)
+    try:
+        return _EPOCH + timedelta(milliseconds=record.timestamp_ms)
+    except OverflowError:
+        return now
 
 
 def dead_letter(record: Record, reason: str, detail: str, payload_bytes: int) -> DeadLetter:
