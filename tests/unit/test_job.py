@@ -11,10 +11,12 @@ from fraud_adapters.job import JobFailed, NothingToDo, run
 """
 
 
-def run_job(body: str, tmp_path: Path) -> tuple[int, str, dict[str, object] | None]:
+def run_job(
+    body: str, tmp_path: Path, result_name: str = "result.json"
+) -> tuple[int, str, dict[str, object] | None]:
     """Run a job whose main is `body`; exit code, last line of stderr, result."""
     code = f"{HEAD}def main(arguments):\n    {body}\nrun('tester', main)"
-    result = tmp_path / "result.json"
+    result = tmp_path / result_name
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
@@ -49,3 +51,13 @@ def test_a_job_ends_with_a_code_a_sentence_and_a_result(
         assert result == {"rows": 3}
     if code == 1 and "API" in body:
         assert result == {"stored": 2, "status": "failed", "error": "The API is down."}
+
+
+@pytest.mark.parametrize(
+    ("body", "code"), [("return {}", 2), ("raise NothingToDo('Nothing.')", 99), ("return 1 / 0", 1)]
+)
+def test_a_place_for_the_result_that_cannot_be_written_is_named(body: str, code: int, tmp_path: Path) -> None:
+    returned, last, _ = run_job(body, tmp_path, "absent/result.json")
+    assert returned == code
+    assert last.startswith("configuration: RESULT_PATH: ")
+    assert last.endswith("cannot be written (No such file or directory): name another file.")

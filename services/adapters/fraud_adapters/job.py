@@ -34,25 +34,28 @@ def run(service: str, main: Callable[[Sequence[str]], Result]) -> NoReturn:
     The result goes to `$RESULT_PATH` as JSON, or to stdout where that is not set. Exit codes: 0 done,
     99 nothing to do, 2 wrong configuration, 1 failed; then one sentence on stderr says why.
     """
+    result: Result | None = None
     try:
         logs.configure(load(LogSettings), service)
-        _write(main(sys.argv[1:]))
+        result = main(sys.argv[1:])
         code = EXIT_DONE
     except ConfigurationError as error:
         code = _end(EXIT_CONFIGURATION, "configuration", error)
     except NothingToDo as error:
         code = _end(EXIT_NOTHING_TO_DO, "nothing_to_do", error)
-        _write({"status": "nothing_to_do", "reason": str(error)})
+        result = {"status": "nothing_to_do", "reason": str(error)}
     except JobFailed as error:
         code = _end(EXIT_FAILED, "failed", error)
-        _write({**error.result, "status": "failed", "error": str(error)})
+        result = {**error.result, "status": "failed", "error": str(error)}
     except KeyboardInterrupt:
         code = _end(130, "interrupted", "Interrupted: what was committed is kept.")
     except Exception as error:
         logs.get_logger(service).error("unexpected_error", exc_info=True)
         sentence = " ".join(f"{type(error).__name__}: {error}".split())
         code = _end(EXIT_FAILED, "unexpected", sentence)
-        _write({"status": "failed", "error": sentence})
+        result = {"status": "failed", "error": sentence}
+    if result is not None and (problem := _write(result)):
+        code = _end(code or EXIT_CONFIGURATION, "configuration", problem)
     sys.stdout.flush()
     sys.stderr.flush()
     sys.exit(code)
@@ -63,13 +66,18 @@ def _end(code: int, kind: str, reason: Exception | str) -> int:
     return code
 
 
-def _write(result: Result) -> None:
+def _write(result: Result) -> str | None:
+    """Write the result; what is wrong with its place, if it cannot be written."""
     text = json.dumps(result, default=str, sort_keys=True)
     target = os.environ.get("RESULT_PATH")
     if target is None:
         print(text)  # noqa: T201
-        return
+        return None
     path = Path(target)
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text + "\n", encoding="utf-8")
-    partial.replace(path)
+    try:
+        partial.write_text(text + "\n", encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        return f"RESULT_PATH: {path} cannot be written ({error.strerror}): name another file."
+    return None
