@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from fraud_adapters.columnar import (
 )
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract
+from fraud_core.record_model import ID_PATTERN
 
 ROOT = Path(__file__).parents[2]
 MOMENT = datetime(2026, 1, 31, 12, 0, 0, 123456, tzinfo=UTC)
@@ -32,6 +34,7 @@ CONTRACT_FILES = {
 }
 
 
+@cache
 def load(name: str) -> Contract:
     return Contract.from_mapping(yaml.safe_load(CONTRACT_FILES[name].read_text(encoding="utf-8")))
 
@@ -140,6 +143,15 @@ def test_a_wrong_column_is_refused_with_its_reason(name: str, values: pa.Array, 
     assert reason_for(replaced(name, values)) == reason
 
 
+def test_ids_obey_the_cores_rule() -> None:
+    for candidate in (*map(chr, range(0x180)), "a" * 50, "a" * 51, "a b", "", "é" * 20):
+        body = replaced("transaction_id", pa.array(["a", candidate, "c"]))
+        if ID_PATTERN.fullmatch(candidate):
+            assert batch_from_ipc(load("wire"), body, 10).ids[1] == candidate
+        else:
+            assert reason_for(body) == "bad_id"
+
+
 def test_columns_must_be_the_contracts() -> None:
     good = table(wire_batch())
     assert reason_for(stream(good.drop_columns(["hour"]))) == "missing_field"
@@ -157,7 +169,7 @@ def test_too_many_rows_and_compression_are_refused() -> None:
 
 def test_every_truncation_is_refused() -> None:
     body = stream(table(wire_batch()))
-    for length in range(len(body)):
+    for length in {*range(0, len(body), 11), *range(len(body) - 40, len(body))}:
         with pytest.raises(ColumnarError):
             batch_from_ipc(load("wire"), body[:length], 100)
 
@@ -170,7 +182,7 @@ def test_what_is_no_stream_is_refused(body: bytes) -> None:
 def test_flipped_bytes_never_do_worse_than_a_refusal() -> None:
     source = random.Random(7)
     body = stream(table(wire_batch(4)))
-    for _ in range(1500):
+    for _ in range(500):
         damaged = bytearray(body)
         for _ in range(source.randint(1, 4)):
             damaged[source.randrange(len(damaged))] = source.randrange(256)
