@@ -79,7 +79,7 @@ class Streaming(_Section):
     batch_size: int = Field(ge=1, le=10_000)
     drain_seconds: float = Field(gt=0)
     max_record_bytes: int = Field(ge=1024)
-    dead_letter_payload_bytes: int = Field(ge=0)
+    dead_letter_payload_bytes: int = Field(ge=0, le=65_536)  # what the table takes
 
 
 class Parameters(_Section):
