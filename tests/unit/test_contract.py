@@ -35,6 +35,7 @@ def test_creditcard_is_the_kaggle_format_with_thirty_features() -> None:
         ([{**AMOUNT, "role": "label"}], [FEATURE], "required: false"),
         ([{**AMOUNT, "role": "label", "required": False}], [FEATURE], "uses the label"),
         ([AMOUNT], [], "features"),
+        ([{"name": "hour", "type": "integer", "max": 23.5}], [FEATURE], "whole numbers"),
     ],
 )
 def test_a_wrong_contract_is_named(fields: list[Any], features: list[Any], sentence: str) -> None:

@@ -48,6 +48,7 @@ def test_arrival_stands_in_for_a_missing_report_time() -> None:
         (json.dumps({**MESSAGE, "label_id": "7"}).encode(), Reason.WRONG_TYPE),
         (json.dumps({**MESSAGE, "reported_at": "yesterday"}).encode(), Reason.WRONG_TYPE),
         (json.dumps({**MESSAGE, "more": 1}).encode(), Reason.UNKNOWN_FIELD),
+        (json.dumps(MESSAGE).encode()[:-1] + b', "label": 0}', Reason.DUPLICATE_KEY),
         (json.dumps({"label": 1}).encode(), Reason.MISSING_FIELD),
     ],
 )

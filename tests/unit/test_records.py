@@ -12,8 +12,9 @@ from config.parameters import read_yaml
 from config.settings import CONFIG_DIR
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract
+from fraud_core.quantise import quantise_one
 from fraud_core.record_model import Reason, parse_event_time
-from fraud_core.records import RecordParser, batch_from_records
+from fraud_core.records import RecordParser, batch_from_records, quantised_in_range
 
 ARRIVAL = datetime(2026, 3, 1, 12, tzinfo=UTC)
 CREDITCARD = Contract.from_mapping(read_yaml(CONFIG_DIR / "contracts" / "creditcard.yaml"))
@@ -157,6 +158,57 @@ def test_the_quick_way_agrees_for_the_second_contract(changes: list[dict[str, An
     parsed = parser.parse(payloads, [ARRIVAL] * len(payloads))
     strict = [parser._strict_row(index, payload) for index, payload in enumerate(payloads)]
     assert parsed.kept == [index for index, row in enumerate(strict) if isinstance(row, dict)]
+
+
+bounds = st.none() | st.integers(-1200, 1200).map(lambda hundredths: hundredths / 100)
+
+
+@given(
+    st.sampled_from(["decimal", "integer"]),
+    bounds,
+    bounds,
+    bounds,
+    st.lists(
+        st.integers(-30_000, 30_000).map(lambda thousandths: thousandths / 1000), min_size=1, max_size=5
+    ),
+)
+def test_every_bound_holds_before_and_after_rounding(
+    kind: str, low: float | None, high: float | None, below: float | None, values: list[float]
+) -> None:
+    numbers = values
+    if kind == "integer":
+        numbers = [int(value) for value in values]
+        low, high, below = (bound if bound is None else round(bound) for bound in (low, high, below))
+    scale = 0 if kind == "integer" else 1
+    bounded = {"name": "a", "type": kind, "precision": scale + 1, "scale": scale}
+    bounded |= {"min": low, "max": high, "below": below}
+    other = {"name": "b", "type": "decimal", "precision": 6, "scale": 2}
+    feature = {"name": "a", "op": "field", "of": "a"}
+    contract = Contract.from_mapping(
+        {"name": "bounded", "version": 1, "fields": [bounded, other], "features": [feature]}
+    )
+    parser = RecordParser(contract)
+    payloads = [json.dumps({"transaction_id": "t", "a": one, "b": 1.5}).encode() for one in numbers]
+    parsed = parser.parse(payloads, [ARRIVAL] * len(payloads))
+    strict = [parser._strict_row(index, payload) for index, payload in enumerate(payloads)]
+    assert parsed.kept == [index for index, row in enumerate(strict) if isinstance(row, dict)]
+
+    def allowed(value: float) -> bool:
+        keeps = (low is None or value >= low) and (high is None or value <= high)
+        return keeps and (below is None or value < below) and abs(value) < 10
+
+    rounded = [quantise_one(float(number), scale) for number in numbers]
+    expected = [
+        n
+        for n, (number, last) in enumerate(zip(numbers, rounded, strict=True))
+        if allowed(number) and allowed(last)
+    ]
+    assert parsed.kept == expected
+    # What is kept must be taken again by whoever it is sent to.
+    again = quantised_in_range(
+        contract.fields, np.column_stack([parsed.batch.columns[f] for f in ("a", "b")])
+    )
+    assert again[1] == []
 
 
 def test_validated_models_become_the_same_batch() -> None:

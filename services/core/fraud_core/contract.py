@@ -54,6 +54,9 @@ class ContractField(BaseModel):
             raise ValueError(f"field {self.name}: scale exceeds precision")
         if self.type != "decimal" and self.scale:
             raise ValueError(f"field {self.name}: only a decimal has a scale")
+        whole = all(bound is None or bound.is_integer() for bound in (self.min, self.max, self.below))
+        if self.type == "integer" and not whole:
+            raise ValueError(f"field {self.name}: the bounds of an integer are whole numbers")
         return self
 
     @property
@@ -64,6 +67,11 @@ class ContractField(BaseModel):
     def limit(self) -> float:
         """Absolute values reach at most below this power of ten."""
         return float(10 ** (self.precision - self.scale))
+
+    @cached_property
+    def top(self) -> float:
+        """Values stay below this: `below`, or the limit where that is less."""
+        return self.limit if self.below is None else min(self.limit, self.below)
 
 
 class Feature(BaseModel):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -10,6 +9,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from fraud_core import strict_json
 from fraud_core.identifiers import label_id
 from fraud_core.record_model import Reason, parse_event_time, reason_of
 
@@ -50,7 +50,9 @@ def parse_label(payload: bytes | None, arrival: datetime) -> LabelEvent | tuple[
     if not payload:
         return Reason.EMPTY, "The record is empty."
     try:
-        content: Any = json.loads(payload)
+        content: Any = strict_json.loads(payload)
+    except strict_json.RepeatedName:
+        return Reason.DUPLICATE_KEY, "A name is given twice in the record."
     except (ValueError, RecursionError):
         return Reason.NOT_JSON, "The record is not JSON."
     if not isinstance(content, dict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -119,8 +120,8 @@ def _annotation(field: ContractField) -> Any:
         return Annotated[str, Field(min_length=1, max_length=field.max_length), AfterValidator(_printable)]
     if field.type == "boolean":
         return bool
-    bounds: dict[str, Any] = {"gt": -field.limit, "lt": min(field.limit, field.below or field.limit)}
-    if field.min is not None:
+    bounds: dict[str, Any] = {"gt": -field.limit, "lt": field.top}
+    if field.min is not None and field.min > -field.limit:
         bounds |= {"ge": field.min}
         del bounds["gt"]
     if field.max is not None:
@@ -131,11 +132,12 @@ def _annotation(field: ContractField) -> Any:
 
 
 def _rounder(field: ContractField) -> Callable[[float], float]:
-    top = min(field.limit, field.below or field.limit)
+    low = -math.inf if field.min is None else field.min
+    high = math.inf if field.max is None else field.max
 
     def quantised(value: float) -> float:
         result = quantise_one(value, field.scale)
-        if abs(result) >= top or (field.max is not None and result > field.max):
+        if not (low <= result <= high and -field.limit < result < field.top):
             raise PydanticCustomError(Reason.OUT_OF_RANGE, "is out of range once rounded to its scale")
         return result
 

@@ -6,7 +6,6 @@ columns takes those it can prove equal to what the model would say, and leaves e
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +17,7 @@ import orjson
 from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
+from fraud_core import strict_json
 from fraud_core.batch import Batch, Column
 from fraud_core.contract import Contract, ContractField
 from fraud_core.quantise import quantise
@@ -49,10 +49,6 @@ class Parsed:
     batch: Batch
     kept: list[int]
     rejected: list[Rejected]
-
-
-class _DuplicateKey(ValueError):
-    pass
 
 
 class RecordParser:
@@ -122,9 +118,9 @@ class RecordParser:
                 f"The record has {len(payload)} bytes; at most {self._max_bytes} are read.",
             )
         try:
-            content = json.loads(payload, object_pairs_hook=_without_duplicates)
-        except _DuplicateKey as error:
-            return Rejected(index, Reason.DUPLICATE_KEY, str(error)[:MAX_DETAIL])
+            content = strict_json.loads(payload)
+        except strict_json.RepeatedName:
+            return Rejected(index, Reason.DUPLICATE_KEY, "A name is given twice in the record.")
         except (ValueError, RecursionError):
             return Rejected(index, Reason.NOT_JSON, "The record is not JSON.")
         if not isinstance(content, dict):
@@ -240,14 +236,16 @@ def quantised_in_range(
     """
     low = np.array([-np.inf if f.min is None else f.min for f in fields])
     high = np.array([np.inf if f.max is None else f.max for f in fields])
-    below = np.array([min(f.limit, np.inf if f.below is None else f.below) for f in fields])
+    below = np.array([f.top for f in fields])
+    above = np.array([-f.limit for f in fields])
     required = np.array([f.required for f in fields], dtype=bool)
     with np.errstate(invalid="ignore", over="ignore"):
-        outside = (raw < low) | (raw > high) | (raw >= below) | (raw <= -np.array([f.limit for f in fields]))
+        outside = (raw < low) | (raw > high) | (raw >= below) | (raw <= above)
     outside |= np.isinf(raw) | (np.isnan(raw) & required)
     safe = np.asfortranarray(np.where(outside, 0.0, raw))
     values = np.asfortranarray(quantise(safe, np.array([f.scale for f in fields], dtype=np.int64)))
-    outside |= (values > high) | (np.abs(values) >= below)
+    # Rounding may carry a value across a bound.
+    outside |= (values < low) | (values > high) | (values >= below) | (values <= above)
     return values, np.nonzero(outside.any(axis=1))[0].tolist()
 
 
@@ -274,10 +272,3 @@ def _plain_text(field: ContractField, value: Any) -> bool:
     if field.type == "category":
         return value in field.values
     return 0 < len(value) <= field.max_length and value.isprintable()
-
-
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content = dict(pairs)
-    if len(content) != len(pairs):
-        raise _DuplicateKey("A name is given twice in the record.")
-    return content
