@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from config.constants import ALIAS_CHAMPION
+from config.settings import ConfigurationError
 from fraud_embedded import probes
 from fraud_embedded.installation import Layout
 from fraud_embedded.installed import Platform
@@ -38,7 +39,7 @@ def run(layout: Layout, progress: Progress) -> Summary:
     """Bring everything up, train the first model, score live transactions; the stack is left running.
 
     Raises:
-        StartFailed: a server did not come up; what this call started is stopped again.
+        StartFailed, ConfigurationError: a server did not come up; what this call started is stopped again.
         JobEnded: a job failed, among them a model that did not pass its gate; the servers run on.
     """
     platform, supervisor, was_running = prepare(layout, progress)
@@ -46,8 +47,9 @@ def run(layout: Layout, progress: Progress) -> Summary:
     milestones = Milestones()
     try:
         _bring_up(platform, startup, progress)
-    except StartFailed:
+    except (StartFailed, ConfigurationError):
         if not was_running:
+            progress.close()
             supervisor.shut_down()
         raise
     finally:

@@ -30,8 +30,12 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Say nothing from now on, whatever is still running."""
         self._stop.set()
-        if self._live:
+        if self._live and self._ticker.is_alive():
             self._ticker.join()
             self._erase()
 
@@ -60,6 +64,8 @@ class Progress:
     def say(self, text: str) -> None:
         """A line that stays."""
         with self._lock:
+            if self._stop.is_set():
+                return
             self._erase()
             self._out.write(f"[{self.elapsed:6.1f} s] {text}\n")
             self._out.flush()
