@@ -130,7 +130,7 @@ def test_a_wrong_config_file_is_named(text: str, named: str, tmp_path: Path) -> 
 def test_no_more_of_a_dead_letter_is_kept_than_the_table_takes(tmp_path: Path) -> None:
     base = (CONFIG_DIR / "config.yaml").read_text()
     (tmp_path / "config.yaml").write_text(base.replace("payload_bytes: 16384", "payload_bytes: 65537"))
-    with pytest.raises(ConfigurationError, match="dead_letter_payload_bytes: .*less than or equal to 65536"):
+    with pytest.raises(ConfigurationError, match=r"dead_letter_payload_bytes: .*less than or equal to 65536"):
         parameters(PlatformSettings(fraud_config_dir=tmp_path))
 
 
