@@ -121,19 +121,6 @@ def _check_columns(schema: Any, types: Mapping[str, Any], required: AbstractSet[
             )
 
 
-def flat(arrow_type: Any, values: NDArray[Any]) -> Any:
-    # Zero-copy; and pa.array would import pandas, most of a second at the start of a job.
-    return pa.Array.from_buffers(arrow_type, len(values), [None, pa.py_buffer(values)])
-
-
-def strings(texts: Sequence[str] | NDArray[np.object_]) -> Any:
-    encoded = [text.encode() for text in texts]
-    offsets = np.zeros(len(encoded) + 1, dtype=np.int32)
-    np.cumsum([len(text) for text in encoded], out=offsets[1:])
-    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded))]
-    return pa.Array.from_buffers(pa.string(), len(encoded), buffers)
-
-
 def numpy(column: Any) -> NDArray[Any]:
     """The values of a column of numbers; zero-copy unless there are nulls, which become NaN."""
     if column.null_count:

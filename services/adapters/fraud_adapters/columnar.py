@@ -11,14 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from fraud_adapters.arrow_arrays import EPOCH, MICROSECOND, MOMENT, doubles, moments, strings
 from fraud_adapters.arrow_stream import (
     ColumnarError,
-    flat,
     numpy,
     read_stream,
     refuse_nulls,
     refuse_where,
-    strings,
     write_stream,
 )
 from fraud_adapters.columnar_answer import Answer, answer_from_ipc, answer_to_ipc
@@ -40,20 +39,16 @@ __all__ = [
 MAX_ID_LENGTH = 50
 MEDIA_TYPE = "application/vnd.apache.arrow.stream"
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 # What a datetime can hold: the years 1 to 9999.
-_EARLIEST_US = (datetime(1, 1, 1, tzinfo=UTC) - _EPOCH) // _MICROSECOND
-_LATEST_US = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
+_EARLIEST_US = (datetime(1, 1, 1, tzinfo=UTC) - EPOCH) // MICROSECOND
+_LATEST_US = (datetime.max.replace(tzinfo=UTC) - EPOCH) // MICROSECOND
 _ID = "transaction_id"
 _TIME = "event_time"
-_TIME_TYPE = pa.timestamp("us", tz="UTC")
 
 
 def batch_to_ipc(contract: Contract, batch: Batch) -> bytes:
     """One stream of one record batch; missing optional values are nulls, wholly missing ones no column."""
-    micros = np.array([(moment - _EPOCH) // _MICROSECOND for moment in batch.event_times], dtype=np.int64)
-    arrays = [strings(batch.ids), flat(_TIME_TYPE, micros)]
+    arrays = [strings(batch.ids), moments(batch.event_times)]
     names = [_ID, _TIME]
     for field in contract.fields:
         if field.name not in batch.columns:
@@ -85,7 +80,7 @@ def batch_from_ipc(contract: Contract, body: bytes, max_rows: int) -> Batch:
 
 def _request_types(contract: Contract) -> dict[str, Any]:
     fields = {field.name: pa.float64() if field.numeric else pa.string() for field in contract.fields}
-    return {_ID: pa.string(), _TIME: _TIME_TYPE, **fields}
+    return {_ID: pa.string(), _TIME: MOMENT, **fields}
 
 
 def _required_columns(contract: Contract) -> set[str]:
@@ -93,11 +88,7 @@ def _required_columns(contract: Contract) -> set[str]:
 
 
 def _to_arrow(field: ContractField, values: NDArray[Any]) -> Any:
-    if field.numeric and field.required:
-        return flat(pa.float64(), np.ascontiguousarray(values, dtype=np.float64))
-    if field.numeric:  # a missing value is NaN in memory and null on the wire
-        return pa.array(values, pa.float64(), mask=np.isnan(values))
-    return strings(values) if field.required else pa.array(values, pa.string())
+    return doubles(values, nullable=not field.required) if field.numeric else strings(values)
 
 
 def _absent(field: ContractField, rows: int) -> NDArray[Any]:
@@ -118,7 +109,7 @@ def _times(column: Any) -> list[datetime]:
     refuse_nulls(_TIME, column)
     micros = numpy(column.cast(pa.int64()))
     refuse_where((micros < _EARLIEST_US) | (micros > _LATEST_US), _TIME, Reason.BAD_TIME, "is no time")
-    return [_EPOCH + timedelta(microseconds=value) for value in micros.tolist()]
+    return [EPOCH + timedelta(microseconds=value) for value in micros.tolist()]
 
 
 def _number_columns(fields: Sequence[ContractField], table: Any) -> dict[str, NDArray[Any]]:

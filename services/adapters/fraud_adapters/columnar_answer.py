@@ -8,14 +8,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from fraud_adapters.arrow_arrays import doubles, flags, numbers, strings
 from fraud_adapters.arrow_stream import (
     ColumnarError,
-    flat,
     numpy,
     read_stream,
     refuse_nulls,
     refuse_where,
-    strings,
     write_stream,
 )
 
@@ -44,10 +43,10 @@ def answer_to_ipc(answer: Answer) -> bytes:
     vectors = np.ascontiguousarray(answer.feature_vectors, dtype=np.float32)
     arrays = [
         strings(answer.ids),
-        flat(pa.float64(), np.ascontiguousarray(answer.scores, dtype=np.float64)),
-        pa.array(answer.predicted, pa.bool_()),
+        doubles(answer.scores, nullable=False),
+        flags(answer.predicted),
         strings(answer.decisions),
-        pa.FixedSizeListArray.from_arrays(flat(pa.float32(), vectors.reshape(-1)), vectors.shape[1]),
+        pa.FixedSizeListArray.from_arrays(numbers(pa.float32(), vectors.reshape(-1)), vectors.shape[1]),
     ]
     names = [_ID, "score", "prediction", "decision", "feature_vector"]
     metadata = {name: str(getattr(answer, name)) for name in _METADATA}

@@ -12,14 +12,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from fraud_adapters.arrow_arrays import doubles, flags, moments, numbers, strings
 from fraud_adapters.placement import placement
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract, ContractField
 
 if TYPE_CHECKING:
     from fraud_adapters.scored import Predictions
-
-_MOMENT = pa.timestamp("us", tz="UTC")
 
 
 def transaction_arrays(
@@ -30,9 +29,9 @@ def transaction_arrays(
     A number's text is the shortest that names the double, which is the quantised decimal itself.
     """
     arrays: dict[str, pa.Array] = {
-        "position": pa.array(np.arange(len(batch), dtype=np.int32)),
-        "transaction_id": pa.array(batch.ids, pa.string()),
-        "event_time": pa.array(batch.event_times, _MOMENT),
+        "position": numbers(pa.int32(), np.arange(len(batch), dtype=np.int32)),
+        "transaction_id": strings(batch.ids),
+        "event_time": moments(batch.event_times),
     }
     where = placement(contract)
     fields = {field.name: field for field in contract.inputs}
@@ -45,35 +44,37 @@ def transaction_arrays(
     if classes is not None:
         arrays["class"] = pa.array(classes, pa.int8())
     elif label is not None and label.name in batch.columns:
-        arrays["class"] = pc.cast(pa.array(batch.columns[label.name], from_pandas=True), pa.int8())
+        arrays["class"] = pc.cast(doubles(batch.columns[label.name], nullable=True), pa.int8())
     return arrays
 
 
 def prediction_arrays(predictions: Predictions) -> dict[str, pa.Array]:
     """Columns of `predictions` that differ from row to row, by name, n values each."""
     return {
-        "score": pa.array(predictions.scores),
-        "is_fraud_predicted": pa.array(predictions.predicted),
-        "decision": pa.array([str(decision) for decision in predictions.decisions], pa.string()),
+        "score": doubles(predictions.scores, nullable=False),
+        "is_fraud_predicted": flags(predictions.predicted),
+        "decision": strings([str(decision) for decision in predictions.decisions]),
         "feature_vector": vector_text(predictions.feature_vectors),
-        "latency_ms": pa.array(predictions.latency_ms, pa.float32()),
-        "traceparent": pa.array(predictions.traceparents, pa.string()),
+        "latency_ms": numbers(pa.float32(), predictions.latency_ms.astype(np.float32, copy=False)),
+        "traceparent": strings(predictions.traceparents),
     }
 
 
 def vector_text(vectors: NDArray[np.float32]) -> pa.Array:
     """`real[]` literals of vectors [n, k], each number as the shortest text that names the float32."""
     rows, width = vectors.shape
-    numbers = pc.cast(pa.array(np.ascontiguousarray(vectors, dtype=np.float32).reshape(-1)), pa.string())
-    lists = pa.ListArray.from_arrays(np.arange(rows + 1, dtype=np.int32) * width, numbers)
+    flat = np.ascontiguousarray(vectors, dtype=np.float32).reshape(-1)
+    texts = pc.cast(numbers(pa.float32(), flat), pa.string())
+    starts = numbers(pa.int32(), np.arange(rows + 1, dtype=np.int32) * np.int32(width))
+    lists = pa.ListArray.from_arrays(starts, texts)
     return pc.binary_join_element_wise("{", pc.binary_join(lists, ","), "}", "")
 
 
 def _array(field: ContractField, values: NDArray[Any]) -> pa.Array:
     if not field.numeric:
-        return pa.array(values, pa.string())
+        return strings(values)
     # A required number that is missing stays NaN, for the database to refuse.
-    return pa.array(values, pa.float64(), from_pandas=not field.required)
+    return doubles(values, nullable=not field.required)
 
 
 def _attributes(fields: Sequence[ContractField], batch: Batch) -> pa.Array:
@@ -84,7 +85,7 @@ def _attributes(fields: Sequence[ContractField], batch: Batch) -> pa.Array:
         {name: value for name, value in zip(names, row, strict=True) if value is not None}
         for row in (zip(*columns, strict=True) if columns else [()] * len(batch))
     )
-    return pa.array([orjson.dumps(document).decode() for document in documents], pa.string())
+    return strings([orjson.dumps(document).decode() for document in documents])
 
 
 def _json_values(field: ContractField, values: NDArray[Any]) -> list[Any]:
