@@ -160,6 +160,16 @@ def test_a_row_the_database_refuses_fails_alone(writer: PredictionWriter, sessio
     assert session.transactions == [["busy"], ["a"], ["b"]]
 
 
+def test_nobody_waits_for_ever_for_a_database_that_stands_still(
+    writer: PredictionWriter, session: FakeSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writers, "ANSWER_SECONDS", 0.05)
+    session.free.clear()
+    with pytest.raises(DatabaseUnavailable):
+        asyncio.run(asyncio.wait_for(writer.store(*rows("a")), 2))
+    session.free.set()
+
+
 def test_too_much_waiting_is_refused_at_once(
     writer: PredictionWriter, session: FakeSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
 import json
 from collections.abc import Callable
+from threading import Event
 from typing import Any
 
 import jwt as pyjwt
@@ -21,9 +23,10 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     load_pem_private_key,
 )
+from fastapi import Request
 from jose import jwt as jose_jwt
 
-from fraud_api import tokens
+from fraud_api import auth, tokens
 from fraud_api.keys import Keyring, KeyState
 from fraud_api.tokens import Identity, InvalidToken, UnknownKey, Verifier
 
@@ -291,6 +294,37 @@ def test_tokens_that_are_refused(verifier: Verifier, make: Callable[[], str]) ->
 def test_an_unknown_key_is_told_apart_so_that_the_keys_can_be_read_again(verifier: Verifier) -> None:
     with pytest.raises(UnknownKey):
         verifier.verify(with_header({"kid": "theirs"}))
+
+
+def test_unknown_keys_take_one_thread_however_many_come(
+    keyring: Keyring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody can send them: while the database stands still they must not hold up everybody's work."""
+    free, asked = Event(), list[int]()
+
+    class Stalled:
+        def __init__(self) -> None:
+            self.keyring = keyring
+
+        def reload_for_unknown_key(self) -> None:
+            asked.append(1)
+            free.wait(5)
+
+    monkeypatch.setattr(auth, "LOOK_SECONDS", 0.05)
+    headers = [(b"authorization", b"Bearer " + with_header({"kid": "theirs"}).encode())]
+    request = Request({"type": "http", "headers": headers})
+
+    async def story() -> list[Any]:
+        gatekeeper = auth.Gatekeeper(Stalled(), lambda: NOW)  # type: ignore[arg-type]
+        answers = await asyncio.gather(
+            *(gatekeeper.admit(request, "predict") for _ in range(20)), return_exceptions=True
+        )
+        free.set()
+        return list(answers)
+
+    answers = asyncio.run(story())
+    assert [answer.status for answer in answers] == [401] * 20
+    assert len(asked) == 1
 
 
 def test_a_remembered_token_expires(keyring: Keyring, verifier: Verifier, clock: Clock) -> None:

@@ -22,6 +22,7 @@ from fraud_api.tokens import Identity, InvalidToken, UnknownKey, Verifier, issue
 from fraud_core.identifiers import uuid7
 
 REALM: Final = "fraud-api"
+LOOK_SECONDS: Final = 2.0  # a request waits for unknown keys
 MAX_FORM_BYTES: Final = 16_384
 MAX_CREDENTIAL: Final = 512  # characters of a client id or secret
 # Hashing is deliberately slow: more log-ins than this at once wait, and past the second figure are refused.
@@ -35,6 +36,7 @@ class Gatekeeper:
     def __init__(self, identities: Identities, clock: Callable[[], float]) -> None:
         self._identities = identities
         self._verifier = Verifier(identities.keyring, clock)
+        self._looking: asyncio.Task[None] | None = None
 
     async def admit(self, request: Request, scope: str) -> Identity:
         """The identity of the request, which has the scope.
@@ -63,13 +65,21 @@ class Gatekeeper:
         try:
             return self._verifier.verify(token)
         except UnknownKey:
-            await asyncio.to_thread(self._identities.reload_for_unknown_key)
+            await self._look_for_keys()
         except InvalidToken as error:
             raise _refused(error) from None
         try:
             return self._verifier.verify(token)
         except InvalidToken as error:
             raise _refused(error) from None
+
+    async def _look_for_keys(self) -> None:
+        """Ask the database, on one thread however many unknown keys are shown: anybody can make some up, and
+        while the database stands still they would take every thread there is."""
+        if self._looking is None or self._looking.done():
+            look = asyncio.to_thread(self._identities.reload_for_unknown_key)
+            self._looking = asyncio.create_task(look)
+        await asyncio.wait([self._looking], timeout=LOOK_SECONDS)
 
 
 def _refused(error: InvalidToken) -> Problem:

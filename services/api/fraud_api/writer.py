@@ -29,6 +29,8 @@ SOURCE: Final = "api"
 MAX_ROWS: Final = 512  # of one database transaction, unless a single request brings more
 MAX_WAITING: Final = 4_000  # requests; past it new ones are refused at once
 MAX_WAIT_SECONDS: Final = 10.0
+# The server's own limit on a statement ends nothing where the server itself stands still.
+ANSWER_SECONDS: Final = 30.0
 GATHER_SECONDS: Final = 0.001  # while requests keep coming this is waited for more of them
 STOP_SECONDS: Final = 15.0
 
@@ -104,7 +106,11 @@ class PredictionWriter:
                 raise WriterBusy
             self._waiting.append(item)
             self._wake.notify()
-        return await item.done
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await item.done
+        except TimeoutError:
+            raise DatabaseUnavailable("The database does not end a transaction.") from None
 
     def _loop(self) -> None:
         while items := self._next_group():
