@@ -75,6 +75,10 @@ def _run() -> int:
     except (StartFailed, NoPlace, JobEnded, DatabaseUnavailable, KafkaFailure) as error:
         print(f"failed: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        # Whoever read our output has read enough; nothing is left to write at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print("Interrupted: what was started runs on; ./fraud demo-down stops it.", file=sys.stderr)
         return 130

@@ -86,7 +86,7 @@ def taken(offset: int, is_free: IsFree) -> list[str]:
 
 def _explicit(text: str, is_free: IsFree) -> Addresses:
     highest = 65535 - max(SPECIFIED.values())
-    if not text.isdigit() or int(text) > highest:
+    if not (text.isascii() and text.isdigit()) or int(text) > highest:
         raise ConfigurationError(f"PORT_OFFSET is {text}: set a number from 0 to {highest}, or unset it.")
     offset = int(text)
     if clash := taken(offset, is_free):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from config.settings import DEVELOPMENT_SECRET_MARK, ConfigurationError
+from fraud_embedded.private_files import write_private
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 # A socket's path may have about 100 characters; names below the directory take up to 20.
@@ -122,7 +123,7 @@ def ensure_dotenv(layout: Layout) -> list[str]:
     template = (layout.root / ".env.example").read_text("utf-8")
     if not layout.env_file.exists():
         text = with_random_secrets(template)
-        _write_private(layout.env_file, text)
+        _replace_private(layout.env_file, text)
         return sorted(parse_dotenv(text))
     present = layout.env_file.read_text("utf-8")
     known = parse_dotenv(present)
@@ -131,7 +132,7 @@ def ensure_dotenv(layout: Layout) -> list[str]:
         lines = "".join(f"{name}={value}\n" for name, value in missing.items())
         end = "" if present.endswith("\n") else "\n"
         addition = with_random_secrets(f"\n# Added because this version needs them\n{lines}")
-        _write_private(layout.env_file, present + end + addition)
+        _replace_private(layout.env_file, present + end + addition)
     return sorted(missing)
 
 
@@ -149,10 +150,7 @@ def with_random_secrets(template: str) -> str:
     return "".join(lines)
 
 
-def _write_private(path: Path, text: str) -> None:
+def _replace_private(path: Path, text: str) -> None:
     staging = path.with_name(f".{path.name}.new")
-    staging.unlink(missing_ok=True)
-    descriptor = os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
+    write_private(staging, text)
     staging.replace(path)

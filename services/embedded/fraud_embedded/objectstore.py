@@ -16,6 +16,7 @@ from botocore.config import Config
 from config import constants
 from fraud_embedded import probes
 from fraud_embedded.packaged import program
+from fraud_embedded.private_files import write_private
 from fraud_embedded.process import ProcessSpec
 
 BUCKETS: Final = (constants.BUCKET_RUNS, constants.BUCKET_MLFLOW, constants.BUCKET_BROKER)
@@ -67,11 +68,7 @@ def prepare(server: ObjectStoreServer) -> None:
         "credentials": [{"accessKey": server.access_key, "secretKey": server.secret_key}],
         "actions": ["Admin", "Read", "Write", "List", "Tagging"],
     }
-    path = _identities(server)
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        json.dump({"identities": [identity]}, file)
+    write_private(_identities(server), json.dumps({"identities": [identity]}))
 
 
 def spec(server: ObjectStoreServer) -> ProcessSpec:

@@ -18,6 +18,7 @@ from typing import Final
 from urllib.parse import quote
 
 from fraud_embedded import account, probes
+from fraud_embedded.private_files import write_private
 from fraud_embedded.process import ProcessSpec, StartFailed, base_environment
 
 SUPERUSER: Final = "postgres"
@@ -101,14 +102,7 @@ def prepare(server: Postgres) -> None:
 
 def _initdb(server: Postgres, binaries: Path) -> None:
     password_file = server.place / "initdb.password"
-    password_file.unlink(missing_ok=True)
-    password_file.touch(mode=0o600)
-    password_file.write_text(server.password + "\n")
-    group = None
-    if server.account:
-        entry = pwd.getpwnam(server.account)
-        group = entry.pw_gid
-        os.chown(password_file, entry.pw_uid, entry.pw_gid)
+    write_private(password_file, server.password + "\n", server.account)
     command = [
         str(binaries / "initdb"),
         f"--pgdata={server.data}",
@@ -130,7 +124,7 @@ def _initdb(server: Postgres, binaries: Path) -> None:
             cwd=server.place,
             env=base_environment(server.account),
             user=server.account,
-            group=group,
+            group=pwd.getpwnam(server.account).pw_gid if server.account else None,
             extra_groups=() if server.account else None,
             capture_output=True,
             text=True,

@@ -23,6 +23,7 @@ from supervisor.xmlrpc import SupervisorTransport
 
 from fraud_embedded import child
 from fraud_embedded.installation import Layout
+from fraud_embedded.private_files import write_private
 from fraud_embedded.process import ProcessSpec, StartFailed, base_environment, tail, wait_ready
 
 _UP: Final = {"STARTING", "RUNNING", "BACKOFF", "STOPPING"}
@@ -128,12 +129,8 @@ class Supervisor:
 
     def write(self, spec: ProcessSpec) -> None:
         """Write what `child` starts; only we may read it."""
-        path = self._layout.run / f"{spec.name}.json"
-        path.unlink(missing_ok=True)
         what = {"argv": spec.argv, "cwd": str(spec.cwd), "env": spec.environment(), "user": spec.user}
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(what, file)
+        write_private(self._layout.run / f"{spec.name}.json", json.dumps(what))
 
     def start(self, name: str) -> None:
         """Start a server unless it is started; does not wait until it is ready."""
