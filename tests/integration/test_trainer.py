@@ -40,8 +40,10 @@ from fraud_producer.population import population
 from fraud_producer.simulator import Simulator
 from fraud_trainer import loading, steps
 from fraud_trainer.bench import Bench
-from fraud_trainer.job import execute, main
+from fraud_trainer.job import _parser, bench_of, execute, main
+from fraud_trainer.registering import register
 from fraud_trainer.run_store import RunStore
+from fraud_trainer.validating import validate
 from tests.integration.store_rows import START, Database, predictions, run
 
 ROWS = 16_000
@@ -194,8 +196,11 @@ def test_a_model_is_trained_step_by_step_and_becomes_champion(
     assert run(owner, "SELECT * FROM audit_verify()") == []
     _check_tracking(site, registered["mlflow_run_id"])
 
-    # Again: the same version. Then another run: a challenger, and with --promote the champion.
+    # Again: the same version, of the same files. Another run: a challenger, with --promote the champion.
     assert main(["register", *options])["register"]["version"] == version
+    assert main(["validate", *options])["validate"]["digest"] == digest
+    assert main(["register", *options])["register"]["version"] == version
+    _check_a_version_never_changes(site, options, version, digest, tmp_path / "unchanged")
     second = main(["run", "--run-id", "second"])["register"]
     assert second["aliases"] == {constants.ALIAS_CHALLENGER: second["version"]}
     third = main(["run", "--run-id", "third", "--promote"])["register"]
@@ -203,6 +208,20 @@ def test_a_model_is_trained_step_by_step_and_becomes_champion(
         constants.ALIAS_PREVIOUS: version,
         constants.ALIAS_CHAMPION: third["version"],
     }
+
+
+def _check_a_version_never_changes(
+    site: Site, options: list[str], version: str, digest: str, folder: Path
+) -> None:
+    """Another manifest of a registered run is refused before its files are stored."""
+    with bench_of(_parser(datetime.now(UTC)).parse_args(["register", *options])) as bench:
+        trained = bench.run.step("train")
+        bench.run.finish_step("train", {**trained, "threshold_rule": "another"})
+        validate(bench)
+        with pytest.raises(JobFailed, match=rf"Version {version} .* recorded with another manifest"):
+            register(bench, promote=True)
+        files = bench.registry.download(site.contract.registered_model, version, folder)
+    Model.load(files, digest, site.contract)
 
 
 def steps_of_the_dag() -> tuple[str, ...]:

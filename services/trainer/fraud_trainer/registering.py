@@ -20,23 +20,31 @@ from fraud_trainer.bench import Bench
 from fraud_trainer.validating import model_directory
 
 ACTOR: Final = "trainer"
+_ANOTHER: Final = """
+    SELECT version FROM model_versions
+    WHERE name = %s AND (mlflow_run_id = %s OR version = %s) AND digest <> %s LIMIT 1
+"""
 
 
 def register(bench: Bench, *, promote: bool) -> dict[str, Any]:
-    """Register the validated model. Repeated, it registers nothing twice.
+    """Register the validated model. Repeated, it registers nothing twice and changes no version's files.
 
     A model that failed its gate becomes a version without an alias. One that passed becomes champion if
     there is none or if `promote` says so (the replaced one is then `previous`), else challenger.
 
     Raises:
-        JobFailed: the gate was not passed; the sentence says which figure missed its bound by how much.
+        JobFailed: the gate was not passed; the sentence says which figure missed its bound by how much. Or
+            the run is registered with another manifest.
     """
     validated = bench.run.step("validate")
     run_id = bench.run.step("train")["mlflow_run_id"]
     manifest = Manifest.from_json(bench.run.get(manifests.FILE_NAME, validated["digest"]))
-    version = _store(bench, manifest, run_id, validated)
     with closing(bench.database()) as connection:
+        # Before anything is uploaded: services refuse a version whose files are not those recorded.
+        _refuse_another(connection, bench, run_id, None, validated["digest"])
+        version = _store(bench, manifest, run_id, validated)
         _record(connection, bench, version, manifest, validated)
+        _refuse_another(connection, bench, run_id, version, validated["digest"])
         result: dict[str, Any] = {
             "name": bench.contract.registered_model,
             "version": version,
@@ -53,6 +61,24 @@ def register(bench: Bench, *, promote: bool) -> dict[str, Any]:
     if not validated["passed"]:
         raise JobFailed(f"{validated['sentence']} Version {version} is registered without an alias.", result)
     return result
+
+
+def _refuse_another(
+    connection: Connection, bench: Bench, run_id: str, version: str | None, digest: str
+) -> None:
+    """Refuse to go on where `model_versions` holds this run or version with another digest.
+
+    Raises:
+        JobFailed: it does.
+    """
+    with connection, connection.cursor() as cursor:
+        cursor.execute(_ANOTHER, (bench.contract.registered_model, run_id, version, digest))
+        row = cursor.fetchone()
+    if row is not None:
+        raise JobFailed(
+            f"Version {row[0]} of {bench.contract.registered_model} is recorded with another manifest than "
+            f"{bench.run.prefix} holds: train again, a version's files never change."
+        )
 
 
 def _store(bench: Bench, manifest: Manifest, run_id: str, validated: dict[str, Any]) -> str:

@@ -123,6 +123,9 @@ def train(bench: Bench) -> dict[str, Any]:
         "threshold": chosen.threshold,
         "block_threshold": chosen.block_threshold,
         "threshold_rule": chosen.rule,
+        # Kept here, so that whoever validates again writes the same manifest.
+        "created_at": bench.now.isoformat(),
+        "code_version": bench.code_version,
     }
     outcome["mlflow_run_id"] = _track(bench, outcome)
     bench.run.finish_step("train", outcome)

@@ -95,8 +95,8 @@ def _manifest(bench: Bench, trained: dict[str, Any], measured: Figures) -> Manif
         metrics=measured,
         data_from=datetime.fromisoformat(loaded["data_from"]),
         data_to=datetime.fromisoformat(loaded["data_to"]),
-        created_at=bench.now,
-        code_version=bench.code_version,
+        created_at=datetime.fromisoformat(trained["created_at"]),
+        code_version=trained["code_version"],
         engines={"xgboost": FILES["xgboost"], "onnx": FILES["onnx"]},
         digests=trained["digests"],
     )
