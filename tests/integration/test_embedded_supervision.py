@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import stat
 import sys
@@ -29,12 +30,14 @@ time.sleep(600)
 
 
 @pytest.fixture
-def layout(tmp_path: Path) -> Layout:
+def layout(tmp_path: Path) -> Iterator[Layout]:
     awkward = tmp_path / "with space, 100% ; and 'quote'"
     awkward.mkdir()
     made = Layout(awkward, awkward / ".local")
     made.make()
-    return made
+    yield made
+    # The path being long, its sockets lie elsewhere.
+    shutil.rmtree(made.run, ignore_errors=True)
 
 
 @pytest.fixture
