@@ -48,7 +48,7 @@ def test_an_explicit_offset_that_clashes_names_the_port() -> None:
         choose(None, "100", free_but(5100))
 
 
-@pytest.mark.parametrize("text", ["-1", "x", "99999", "1.5", "60000"])
+@pytest.mark.parametrize("text", ["-1", "x", "99999", "1.5", "60000", "²"])
 def test_a_wrong_offset_is_refused(text: str) -> None:
     with pytest.raises(ConfigurationError, match="PORT_OFFSET is "):
         choose(None, text, free_but())

@@ -10,8 +10,8 @@ from pathlib import Path
 def write_private(path: Path, text: str, account: str | None = None) -> None:
     """Write a file that only its owner may read: `account` where one is given, else we ourselves.
 
-    The directory may be another account's. Whatever lies at `path` is removed, and the file is made anew or not
-    at all: a link put there in between would lead our own rights, which may be root's, elsewhere.
+    The directory may be another account's. Whatever lies at `path` is removed, and the file is made anew
+    or not at all: a link put there in between would lead our own rights, which may be root's, elsewhere.
 
     Raises:
         FileExistsError: somebody else put something at `path` meanwhile.

@@ -83,7 +83,7 @@ def has_model(url: str) -> bool:
 def summarise(platform: Platform, since: datetime, seconds: Mapping[str, float]) -> Summary:
     """Read the figures; latency is that of what was stored after `since`."""
     with (
-        closing(connect(platform.database_url("owner"), "fraud_embedded")) as connection,
+        closing(connect(platform.database_url("readonly"), "fraud_embedded")) as connection,
         connection.cursor() as cursor,
     ):
         cursor.execute(_COUNTS)
