@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -222,3 +224,31 @@ def test_an_answer_comes_back_bit_equal(rows: int) -> None:
 def test_an_answer_of_another_width_is_refused() -> None:
     with pytest.raises(ColumnarError):
         answer_from_ipc(answer_to_ipc(answer(3)), 7, 100)
+
+
+def test_nothing_on_the_consumers_way_imports_pandas() -> None:
+    """It takes most of a second, at the start of every job."""
+    program = """
+import sys
+from datetime import UTC, datetime
+import numpy as np, yaml
+from fraud_adapters.columnar import Answer, answer_from_ipc, answer_to_ipc, batch_to_ipc
+from fraud_adapters.rows import prediction_arrays, transaction_arrays
+from fraud_adapters.scored import Predictions
+from fraud_core.batch import Batch
+from fraud_core.contract import Contract
+with open("config/contracts/creditcard.yaml") as file:
+    contract = Contract.from_mapping(yaml.safe_load(file))
+batch = Batch(["a"], [datetime.now(UTC)], {field.name: np.ones(1) for field in contract.inputs})
+batch_to_ipc(contract, batch)
+vectors = np.ones((1, 2), dtype=np.float32)
+body = answer_to_ipc(Answer(["a"], np.ones(1), np.ones(1, bool), ["block"], vectors, "7", "x", 0.5, 0.9, "0"))
+said = answer_from_ipc(body, 2, 10)
+transaction_arrays(contract, batch)
+times = np.zeros(1, dtype=np.float32)
+prediction_arrays(Predictions(said.scores, said.predicted, said.decisions, "7", "x", vectors, "0", times, [None]))
+print("pandas" in sys.modules)
+"""
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "False", done.stderr

@@ -67,7 +67,9 @@ def vector_text(vectors: NDArray[np.float32]) -> pa.Array:
     texts = pc.cast(numbers(pa.float32(), flat), pa.string())
     starts = numbers(pa.int32(), np.arange(rows + 1, dtype=np.int32) * np.int32(width))
     lists = pa.ListArray.from_arrays(starts, texts)
-    return pc.binary_join_element_wise("{", pc.binary_join(lists, ","), "}", "")
+    # Scalars taken from an array: pa.scalar, as pa.array, would import pandas.
+    opening, comma, closing, nothing = strings(["{", ",", "}", ""])
+    return pc.binary_join_element_wise(opening, pc.binary_join(lists, comma), closing, nothing)
 
 
 def _array(field: ContractField, values: NDArray[Any]) -> pa.Array:
