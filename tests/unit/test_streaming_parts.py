@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +17,9 @@ from fraud_core.batch import Batch
 from fraud_core.contract import Contract
 from fraud_core.records import RecordParser
 from fraud_streaming.__main__ import main
+from fraud_streaming.claim import Claim
 from fraud_streaming.labels import LabelWork
+from fraud_streaming.pump import CHUNK_BYTES, Limits, Pump
 from fraud_streaming.report import Report
 from fraud_streaming.transactions import TransactionWork
 from fraud_streaming.work import Outcome, arrival, dead_letter
@@ -107,3 +110,25 @@ def test_wrong_arguments_are_refused(arguments: list[str], capsys: Any) -> None:
         main(arguments)
     assert caught.value.code == 2
     assert "usage" in capsys.readouterr().err
+
+
+class LargeRecords:
+    """A reader of a topic without end whose records are large, one a fetch."""
+
+    def poll(self, max_records: int, timeout_s: float) -> list[Record]:
+        return [record(b"x" * 1_000_000)]
+
+    def drained(self) -> bool:
+        return False
+
+
+def test_large_records_end_a_chunk_early() -> None:
+    pump: Pump[Any] = Pump(
+        conn=None,
+        reader=LargeRecords(),  # type: ignore[arg-type]
+        claimed=Claim("t", "id", {0: 0}),
+        work=work(),
+        dead_letters=None,  # type: ignore[arg-type]
+        limits=Limits(chunk_records=100, seconds=5),
+    )
+    assert len(pump._collect(100, time.monotonic() + 5)) == CHUNK_BYTES / 1_000_000

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from psycopg2.extensions import cursor as Cursor  # noqa: N812
 
 AHEAD: Final = 3  # chunks read but not yet committed: one decided, one stored, one waiting
+# A chunk ends early where its records are large: a hundred of ten megabytes each would be a gigabyte.
+CHUNK_BYTES: Final = 16_000_000
 POLL_SECONDS: Final = 1.0
 ATTEMPTS: Final = 3  # of a transaction that lost a deadlock
 BAD_SHARE: Final = 0.5  # of a chunk; past it the run stops rather than dead-letter everything
@@ -119,10 +121,12 @@ class Pump(Generic[PreparedT]):
 
     def _collect(self, size: int, deadline: float) -> list[Record]:
         records: list[Record] = []
-        while len(records) < size:
+        total = 0
+        while len(records) < size and total < CHUNK_BYTES:
             patience = min(POLL_SECONDS, max(0.0, deadline - time.monotonic()))
             found = self._reader.poll(size - len(records), patience)
             records += found
+            total += sum(len(record.value) for record in found)
             if not found or self._reader.drained():
                 break
         return records
