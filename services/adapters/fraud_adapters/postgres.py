@@ -8,6 +8,14 @@ import psycopg2
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
 CONNECT_TIMEOUT_SECONDS: Final = 10
+# A server whose machine or network is gone says nothing more: by the system's defaults a client that waits
+# for its answer would notice after two hours.
+_NOTICE: Final = {
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,  # milliseconds
+}
 
 
 class DatabaseUnavailable(Exception):
@@ -29,6 +37,7 @@ def connect(url: str, application_name: str) -> Connection:
             url,
             application_name=application_name,
             connect_timeout=CONNECT_TIMEOUT_SECONDS,
+            **_NOTICE,
             client_encoding="UTF8",
             options="-c timezone=UTC -c datestyle=ISO",
         )
