@@ -133,13 +133,15 @@ def test_a_refused_connection_is_one_sentence_without_the_password(database: Dat
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names of socket options")
 def test_a_server_that_has_vanished_is_noticed_within_half_a_minute(database: Database) -> None:
-    with closing(connect(database.url(), "test")) as connection:
-        with socket.fromfd(connection.fileno(), socket.AF_INET, socket.SOCK_STREAM) as wire:
-            unanswered = wire.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
-            silent, probe, probes = (
-                wire.getsockopt(socket.IPPROTO_TCP, option)
-                for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
-            )
+    with (
+        closing(connect(database.url("streaming"), "test")) as connection,
+        socket.fromfd(connection.fileno(), socket.AF_INET, socket.SOCK_STREAM) as wire,
+    ):
+        unanswered = wire.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+        silent, probe, probes = (
+            wire.getsockopt(socket.IPPROTO_TCP, option)
+            for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+        )
     assert 0 < unanswered <= 30_000
     assert silent + probe * probes <= 30
 
