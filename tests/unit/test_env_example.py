@@ -38,10 +38,17 @@ def test_it_works_as_it_stands_for_development_only(monkeypatch: pytest.MonkeyPa
     for name, value in re.findall(r"^([A-Z][A-Z0-9_]+)=(.*)$", TEXT, re.MULTILINE):
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("API_CLIENT_ID", "streaming")
-    monkeypatch.setenv("API_CLIENT_SECRET", "change-me-streaming")
+    monkeypatch.setenv("API_CLIENT_SECRET", "change-me-client-streaming")
     for one in CLASSES:
         settings.load(one)
     monkeypatch.setenv("APP_ENV", "production")
     for one in (settings.DatabaseSettings, settings.ApiServerSettings, settings.ObjectStoreSettings):
         with pytest.raises(settings.ConfigurationError, match="development default"):
             settings.load(one)
+
+
+def test_no_secret_opens_two_doors() -> None:
+    """The same mark becomes the same random secret: who logs in to the API must not tell it a password."""
+    marks = re.findall(rf"{settings.DEVELOPMENT_SECRET_MARK}[\w-]*", re.sub(r"(?m)^#.*$", "", TEXT))
+    assert len(marks) > 10
+    assert sorted(marks) == sorted(set(marks))
