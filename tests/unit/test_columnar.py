@@ -245,8 +245,9 @@ vectors = np.ones((1, 2), dtype=np.float32)
 body = answer_to_ipc(Answer(["a"], np.ones(1), np.ones(1, bool), ["block"], vectors, "7", "x", 0.5, 0.9, "0"))
 said = answer_from_ipc(body, 2, 10)
 transaction_arrays(contract, batch)
-times = np.zeros(1, dtype=np.float32)
-prediction_arrays(Predictions(said.scores, said.predicted, said.decisions, "7", "x", vectors, "0", times, [None]))
+times, none = np.zeros(1, dtype=np.float32), [None]
+arguments = (said.scores, said.predicted, said.decisions, "7", "x", vectors, "0", times, none)
+prediction_arrays(Predictions(*arguments))
 print("pandas" in sys.modules)
 """
     command = [sys.executable, "-c", program]
