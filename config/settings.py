@@ -82,8 +82,10 @@ class DatabaseSettings(Settings):
         if self.database_url is not None:
             return self.database_url.get_secret_value()
         assert self.db_password is not None
-        password = quote(self.db_password.get_secret_value(), safe="")
-        return f"postgresql://{self.db_user}:{password}@{self.db_host}:{self.db_port}/{self.db_name}"
+        user, password, name = (
+            quote(part, safe="") for part in (self.db_user, self.db_password.get_secret_value(), self.db_name)
+        )
+        return f"postgresql://{user}:{password}@{self.db_host}:{self.db_port}/{name}"
 
 
 class KafkaSettings(Settings):

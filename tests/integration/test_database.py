@@ -124,6 +124,10 @@ def test_a_refused_connection_is_one_sentence_without_the_password(database: Dat
         (f"postgresql://{parts.username}:N0tThis@{place}", "authentication failed"),
         (f"postgresql://{parts.username}:N0tThis%zz@{place}", "percent-encoded"),
         ("postgresql://someone:N0tThis@127.0.0.1:1/x", "not available"),
+        # Not percent-encoded: the client takes the password for a host or a port, and says so.
+        ("postgresql://someone:N0tThis/more@127.0.0.1:1/x", "percent-encoded"),
+        ("postgresql://someone:more@N0tThis@127.0.0.1:1/x", "percent-encoded"),
+        ("postgresql://some@one:N0tThis@127.0.0.1:1/x", "percent-encoded"),
     ):
         with pytest.raises(DatabaseUnavailable, match=sentence) as caught:
             connect(url, "test")

@@ -46,6 +46,10 @@ def test_database_url_wins_over_the_parts(monkeypatch: pytest.MonkeyPatch) -> No
     assert (
         load(DatabaseSettings).url == "postgresql://fraud_user:p%40ss%2Fword@elsewhere:5432/fraud_detection"
     )
+    monkeypatch.setenv("DB_USER", "some@one")
+    monkeypatch.setenv("DB_NAME", "x?sslmode=disable")
+    assert load(DatabaseSettings).url.startswith("postgresql://some%40one:p%40")
+    assert load(DatabaseSettings).url.endswith(":5432/x%3Fsslmode%3Ddisable")
     monkeypatch.setenv("DATABASE_URL", "postgresql://u:p@host/db")
     assert load(DatabaseSettings).url == "postgresql://u:p@host/db"
 

@@ -6,6 +6,7 @@ from typing import Final
 
 import psycopg2
 from psycopg2.extensions import connection as Connection  # noqa: N812
+from psycopg2.extensions import parse_dsn
 
 CONNECT_TIMEOUT_SECONDS: Final = 10
 # A server whose machine or network is gone says nothing more: by the system's defaults a client that waits
@@ -33,6 +34,7 @@ def connect(url: str, application_name: str) -> Connection:
         DatabaseUnavailable: nobody answers, the log-in is refused, or the URL is none.
     """
     try:
+        _require_whole(url)
         return psycopg2.connect(
             url,
             application_name=application_name,
@@ -49,6 +51,18 @@ def connect(url: str, application_name: str) -> Connection:
             "The database URL cannot be read: it must look like "
             "postgresql://user:password@host:5432/database, special characters percent-encoded."
         ) from None
+
+
+def _require_whole(url: str) -> None:
+    """Refuse a URL whose password is not percent-encoded: its rest would be taken for host or port, which
+    the client's own message quotes.
+
+    Raises:
+        psycopg2.ProgrammingError: host or port cannot be ones.
+    """
+    parts = parse_dsn(url)
+    if "@" in parts.get("host", "") or not set(parts.get("port", "")) <= set("0123456789,"):
+        raise psycopg2.ProgrammingError
 
 
 def _one_line(error: Exception) -> str:

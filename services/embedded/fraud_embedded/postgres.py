@@ -60,8 +60,9 @@ class Postgres:
 
     def url(self, user: str = SUPERUSER, password: str | None = None, database: str = "postgres") -> str:
         """A libpq URL, with its password: never log it."""
-        secret = quote(self.password if password is None else password, safe="")
-        return f"postgresql://{user}:{secret}@{probes.HOST}:{self.port}/{database}"
+        login = (user, self.password if password is None else password)
+        credentials = ":".join(quote(part, safe="") for part in login)
+        return f"postgresql://{credentials}@{probes.HOST}:{self.port}/{quote(database, safe='')}"
 
 
 def spec(server: Postgres) -> ProcessSpec:
