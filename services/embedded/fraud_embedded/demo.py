@@ -90,7 +90,9 @@ def champion(platform: Platform) -> str | None:
         # Neither the model nor the alias is there yet.
         if error.code in (400, 404):
             return None
-        raise
+        raise StartFailed(f"mlflow answers {error.code} to the question for the champion.") from None
+    except (OSError, ValueError, LookupError) as error:
+        raise StartFailed(f"mlflow does not name the champion ({type(error).__name__}).") from None
 
 
 def _direct() -> urllib.request.OpenerDirector:
