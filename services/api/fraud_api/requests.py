@@ -12,6 +12,7 @@ import orjson
 
 from fraud_adapters.columnar import ColumnarError, batch_from_ipc
 from fraud_api.problems import Problem
+from fraud_core import strict_json
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract
 from fraud_core.record_model import Reason
@@ -116,10 +117,6 @@ def _invalid(parsed: Parsed) -> Problem:
     return Problem(422, detail, errors=errors)
 
 
-class _RepeatedKey(ValueError):
-    pass
-
-
 def _document(body: bytes, key: str) -> tuple[dict[str, Any], Encoder]:
     """The body's JSON object, decoded fast where that is proven to lose nothing, exactly otherwise; and what
     writes its parts as JSON again."""
@@ -130,8 +127,8 @@ def _document(body: bytes, key: str) -> tuple[dict[str, Any], Encoder]:
     except orjson.JSONDecodeError:
         pass
     try:
-        document = json.loads(body, object_pairs_hook=_without_repeats)
-    except _RepeatedKey:
+        document = strict_json.loads(body)
+    except strict_json.RepeatedName:
         raise Problem(422, "A name is given twice in one object.", reason=str(Reason.DUPLICATE_KEY)) from None
     except (ValueError, RecursionError):
         raise Problem(400, "The body is not JSON.") from None
@@ -152,13 +149,6 @@ def _nothing_lost(body: bytes, document: dict[str, Any], key: str) -> bool:
             return False
         texts += len(record) + sum(type(value) is str for value in record.values())
     return body.count(b'"') == 2 * texts
-
-
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content = dict(pairs)
-    if len(content) != len(pairs):
-        raise _RepeatedKey
-    return content
 
 
 def _exact(value: Any) -> bytes:
