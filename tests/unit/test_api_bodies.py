@@ -148,6 +148,16 @@ def test_lists_that_are_refused(text: str, status: int) -> None:
     assert caught.value.status == status
 
 
+@pytest.mark.parametrize("depth", [100, 300, 900, 1000, 5000])
+@pytest.mark.parametrize("brackets", [("[", "]"), ('{"a":', "}")])
+def test_nesting_is_refused_at_every_depth(depth: int, brackets: tuple[str, str]) -> None:
+    opening, closing = brackets
+    text = '{"transactions": [{"sent_amount": %s}]}' % (opening * depth + "1" + closing * depth)
+    with pytest.raises(Problem) as caught:
+        parser().batch(text.encode(), NOW)
+    assert caught.value.status in {400, 422}
+
+
 def test_an_optional_nan_is_no_null() -> None:
     # orjson writes NaN as null, which the optional field takes.
     body = b'{"new_data": [' + json.dumps(record(fee=float("nan"))).encode() + b"]}"

@@ -90,7 +90,11 @@ class RequestParser:
             raise Problem(422, f"{name} must be a list of at least one record.")
         if len(records) > self._max_rows:
             raise Problem(413, f"{name} holds more than {self._max_rows} records.")
-        parsed = self._parser.parse([encode(one) for one in records], [arrival] * len(records))
+        try:
+            payloads = [encode(one) for one in records]
+        except (TypeError, RecursionError):  # what can be read to some depth cannot be written to the same
+            raise Problem(422, "A record is nested too deeply.") from None
+        parsed = self._parser.parse(payloads, [arrival] * len(records))
         if parsed.rejected:
             raise _invalid(parsed)
         return parsed.batch
