@@ -4,8 +4,8 @@
 
 Clones the repository into a temporary folder, runs `./fraud demo --json` there with an empty package cache,
 samples the memory of every process of that clone twice a second, runs the demo again (warm), and again after
-`demo-down`, prints one JSON document and removes everything. Memory is the sum of proportional set sizes: what is
-shared counts once.
+`demo-down`, prints one JSON document and removes everything. Memory is the sum of proportional set sizes:
+what is shared counts once.
 """
 
 from __future__ import annotations
