@@ -171,12 +171,12 @@ def test_without_registry_or_database_what_serves_goes_on(world: World, holder: 
     holder.poll()
     world.reachable = False
     holder.poll()
-    assert state_of(holder) == ("1", "MLflow is away.")
+    assert state_of(holder) == ("1", "The model registry does not answer as it should.")
     world.reachable = True
     world.publish("2", seed=2)
     world.database = False
     holder.poll()
-    assert state_of(holder) == ("1", "The database is away.")
+    assert state_of(holder) == ("1", "The database does not answer.")
     world.database = True
     holder.poll()
     assert state_of(holder) == ("2", None)

@@ -61,7 +61,9 @@ class Identities:
         with self._lock:
             try:
                 self._load()
-            except (DatabaseUnavailable, KeyEncryptionError) as error:
+            except DatabaseUnavailable as error:
+                self._note("The database does not answer.", str(error))
+            except KeyEncryptionError as error:
                 self._note(str(error))
 
     def load(self) -> None:
@@ -94,7 +96,8 @@ class Identities:
             get_logger(__name__).info("keys_loaded", signing_kid=state.signing_kid, keys=len(state.public))
         self._note(None)
 
-    def _note(self, problem: str | None) -> None:
+    def _note(self, problem: str | None, detail: str | None = None) -> None:
+        """Keep the sentence for the readiness report, which anybody may read; log it with its detail."""
         if problem != self.problem and problem is not None:
-            get_logger(__name__).warning("identities_unavailable", reason=problem)
+            get_logger(__name__).warning("identities_unavailable", reason=detail or problem)
         self.problem = problem

@@ -91,7 +91,7 @@ class ModelHolder:
         except Refused as error:
             self._note(error.reason, str(error))
         except (RegistryUnavailable, DatabaseUnavailable, OSError) as error:
-            self._note("unavailable", str(error))
+            self._note("unavailable", _shown(error), str(error))
 
     def _wanted(self) -> str | None:
         try:
@@ -178,13 +178,25 @@ class ModelHolder:
         for old in versions[KEEP_VERSIONS:]:
             shutil.rmtree(old, ignore_errors=True)
 
-    def _note(self, reason: str, sentence: str) -> None:
+    def _note(self, reason: str, sentence: str, detail: str | None = None) -> None:
+        """Keep the sentence for the readiness report, which anybody may read; log it with its detail."""
         if sentence == self.problem:
             return
         self.problem = sentence
         self._metrics.model_refused.labels(reason).inc()
         serving = self.current.version if self.current else None
-        get_logger(__name__).error("model_not_taken", reason=reason, detail=sentence, serving=serving)
+        get_logger(__name__).error(
+            "model_not_taken", reason=reason, detail=detail or sentence, serving=serving
+        )
+
+
+def _shown(error: Exception) -> str:
+    """What is unavailable, without address, user or path."""
+    if isinstance(error, RegistryUnavailable):
+        return "The model registry does not answer as it should."
+    return (
+        "The database does not answer." if isinstance(error, DatabaseUnavailable) else "No model can be kept."
+    )
 
 
 def read_record(cursor: Cursor, name: str, version: str) -> VersionRecord | None:
