@@ -227,9 +227,7 @@ def test_labels_are_drained_and_may_come_before_their_transaction(site: Streamin
     site.send_labels([label("early"), b"not json", label("early", 7), label("early", source="gossip")])
     result = site.consume()["labels"]
     assert (result["consumed"], result["stored"], result["lag"]) == (4, 1, 0)
-    assert result["dead_lettered"] == {"not_json": 1, "wrong_type": 1, "out_of_range": 1} or (
-        sum(result["dead_lettered"].values()) == 3
-    )
+    assert result["dead_lettered"] == {"not_json": 1, "out_of_range": 2}
     site.send(creditcard_records(["early", "late"]))
     site.send_labels([label("late", 0), label("early")])
     site.consume()
