@@ -76,7 +76,7 @@ class Serving(_Section):
 
 
 class Streaming(_Section):
-    batch_size: int = Field(ge=1, le=10_000)
+    batch_size: int = Field(ge=1)
     drain_seconds: float = Field(gt=0)
     max_record_bytes: int = Field(ge=1024)
     dead_letter_payload_bytes: int = Field(ge=0, le=65_536)  # what the table takes
@@ -143,6 +143,11 @@ def load_parameters(directory: Path, app_env: str) -> Parameters:
         raise ValueError(
             f"{base.name}: gate: there is no policy {parameters.gate!r}; "
             f"known: {', '.join(parameters.gates)}."
+        )
+    if parameters.streaming.batch_size > parameters.serving.max_batch:
+        raise ValueError(
+            f"{base.name}: streaming.batch_size: the API takes {parameters.serving.max_batch} transactions "
+            "at most in one request (serving.max_batch)."
         )
     return parameters
 

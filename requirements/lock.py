@@ -15,7 +15,6 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 CONSTRAINTS = HERE / "constraints.txt"
 LOCAL = ("fraud-core", "fraud-config", "fraud-adapters", "fraud-db")
-# Not constraints of one package but of the whole: see docs/dependencies.md.
 PINS = HERE / "pins.txt"
 
 

@@ -396,7 +396,9 @@ def test_a_file_changed_between_two_steps_is_refused(world: World) -> None:
 
 def test_airflows_run_ids_make_one_folder() -> None:
     run = RunStore(Memory(), "01_training_pipeline", "scheduled__2026-03-01T02:00:00+00:00/../x")
-    assert run.prefix == "runs/01_training_pipeline/scheduled__2026-03-01T02:00:00+00:00_.._x"
+    assert run.prefix == "runs/01_training_pipeline/scheduled__2026-03-01T02:00:00+00:00%2F..%2Fx"
+    with pytest.raises(JobFailed, match="cannot be called"):
+        _ = RunStore(Memory(), "..", "x").prefix
 
 
 def test_the_code_version_is_the_builds_or_the_commit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -135,9 +135,7 @@ def _checked_manifest(directory: Path, expected_digest: str) -> Manifest:
     except ValueError:
         raise ModelRefused(f"{manifests.FILE_NAME} is not a model's manifest.") from None
     if manifest.digest() != expected_digest:
-        raise ModelRefused(
-            f"The model's digest is {manifest.digest()}, not {expected_digest} as registered."
-        )
+        raise ModelRefused(f"The model's digest is {manifest.digest()}, not {expected_digest} as registered.")
     return manifest
 
 

@@ -57,9 +57,9 @@ def run(layout: Layout, progress: Progress) -> Summary:
     _wait_for_model(platform, supervisor, progress)
     milestones.seconds["ready"] = round(progress.elapsed, 1)
     since = datetime.now(UTC)
-    _score_live(platform, progress, milestones)
+    optimum = _score_live(platform, progress, milestones)
     milestones.seconds["summary"] = round(progress.elapsed, 1)
-    return summarise(platform, since, milestones.seconds)
+    return summarise(platform, since, milestones.seconds, optimum)
 
 
 def _bring_up(platform: Platform, startup: Startup, progress: Progress) -> None:
@@ -109,11 +109,14 @@ def _wait_for_model(platform: Platform, supervisor: Supervisor, progress: Progre
             time.sleep(0.2)
 
 
-def _score_live(platform: Platform, progress: Progress, milestones: Milestones) -> None:
+def _score_live(platform: Platform, progress: Progress, milestones: Milestones) -> dict[str, Any]:
+    """Produce and score in rounds; the optimum of the population they were drawn from."""
+    made: dict[str, Any] = {}
     for number, count in enumerate(ROUNDS, start=1):
         with progress.step(f"produce and score {count} transactions ({number}/{len(ROUNDS)})"):
-            run_job(platform, "producer", ["fraud_producer", "generate", "--count", str(count)])
+            made = run_job(platform, "producer", ["fraud_producer", "generate", "--count", str(count)])
             result: dict[str, Any] = run_job(platform, "streaming", ["fraud_streaming", "run"])
         milestones.seconds.setdefault("first_decision", round(progress.elapsed, 1))
         if result.get("status") == "nothing_to_do":
             progress.say(f"streaming: {result.get('reason')}")
+    return dict(made["optimum"])

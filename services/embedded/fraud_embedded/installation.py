@@ -21,7 +21,8 @@ _SOCKET_DIRECTORY_MAX: Final = 80
 _DEFAULT_SECRET: Final = re.compile(rf"{DEVELOPMENT_SECRET_MARK}[\w-]*")
 # Site choices that a person may also set for one start; secrets come from `.env` alone, so that
 # credentials that happen to be exported in a shell never reach a server.
-_SITE_CHOICES: Final = (
+# Site choices that every process of the platform gets. Its logs go to stderr: the supervisor keeps them.
+PASSED_ON: Final = (
     "APP_ENV",
     "FRAUD_CONTRACT",
     "FRAUD_CONTRACTS_DIR",
@@ -32,8 +33,8 @@ _SITE_CHOICES: Final = (
     "MIN_RECALL_THRESHOLD",
     "MIN_PRECISION_THRESHOLD",
     "LOG_LEVEL",
-    "PORT_OFFSET",
 )
+_SITE_CHOICES: Final = (*PASSED_ON, "PORT_OFFSET")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,23 +11,11 @@ from config import constants
 from config.settings import ConfigurationError, KafkaSettings
 from fraud_embedded import broker, mlflow, objectstore, postgres, probes
 from fraud_embedded.addresses import Addresses
-from fraud_embedded.installation import Layout
+from fraud_embedded.installation import PASSED_ON, Layout
 from fraud_embedded.process import ProcessSpec
 from fraud_embedded.stack import Secrets, Stack, build
 
 OPERATOR: Final = "operator"
-_COMMON: Final = (
-    "APP_ENV",
-    "FRAUD_CONTRACT",
-    "FRAUD_CONTRACTS_DIR",
-    "FRAUD_CONFIG_DIR",
-    "KAFKA_TOPIC",
-    "DATA_DRIFT_THRESHOLD",
-    "CONCEPT_DRIFT_THRESHOLD",
-    "MIN_RECALL_THRESHOLD",
-    "MIN_PRECISION_THRESHOLD",
-    "LOG_LEVEL",
-)
 _JOB_CLIENT: Final = "streaming"
 _ADMIN_CLIENT: Final = "admin"
 
@@ -96,7 +84,7 @@ class Platform:
         }
         if role not in builders:
             raise ConfigurationError(f"There is no role {role!r}; roles are {', '.join(builders)}.")
-        common = {name: self.settings[name] for name in _COMMON if self.settings.get(name)}
+        common = {name: self.settings[name] for name in PASSED_ON if self.settings.get(name)}
         return common | builders[role]()
 
     def api_spec(self) -> ProcessSpec:

@@ -38,7 +38,7 @@ def prepare(layout: Layout, progress: Progress) -> tuple[Platform, Supervisor, b
     """
     layout.make()
     if written := ensure_dotenv(layout):
-        progress.say(f"Wrote {len(written)} settings with random secrets to {layout.env_file}.")
+        progress.say(f"Wrote {len(written)} settings to {layout.env_file}, every secret a random one.")
     settings = read_settings(layout, os.environ)
     supervisor = Supervisor(layout)
     running = supervisor.running()
@@ -66,7 +66,8 @@ def _addresses(
     supervisor.end_orphans(addresses_names())
     chosen = addresses.choose(kept, explicit, usable)
     if chosen.offset != (kept or 0):
-        clash = ", ".join(addresses.taken(kept or 0, usable)[:3]) or "PORT_OFFSET is set"
+        taken = ", ".join(addresses.taken(kept or 0, usable)[:3])
+        clash = "PORT_OFFSET is set" if explicit else taken
         progress.say(f"Ports are moved by {chosen.offset} ({clash}).")
     addresses.keep(layout.state_file, chosen)
     return chosen

@@ -47,7 +47,6 @@ _MODEL: Final = """
         SELECT model_version FROM predictions WHERE deciding ORDER BY prediction_time DESC LIMIT 1
     )
 """
-_OPTIMUM: Final = "SELECT population, optimum FROM simulations ORDER BY created_at DESC LIMIT 1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +79,13 @@ def has_model(url: str) -> bool:
     return bool(row and row[0])
 
 
-def summarise(platform: Platform, since: datetime, seconds: Mapping[str, float]) -> Summary:
-    """Read the figures; latency is that of what was stored after `since`."""
+def summarise(
+    platform: Platform, since: datetime, seconds: Mapping[str, float], optimum: Mapping[str, Any]
+) -> Summary:
+    """Read the figures; latency is that of what was stored after `since`.
+
+    `optimum` is that of the population the live transactions were drawn from.
+    """
     with (
         closing(connect(platform.database_url("readonly"), "fraud_embedded")) as connection,
         connection.cursor() as cursor,
@@ -94,8 +98,6 @@ def summarise(platform: Platform, since: datetime, seconds: Mapping[str, float])
         measured, percentiles = cursor.fetchone()
         cursor.execute(_MODEL, (platform.registered_model,))
         model = cursor.fetchone()
-        cursor.execute(_OPTIMUM)
-        optimum = cursor.fetchone()
     p50, p99 = percentiles or (None, None)
     return Summary(
         urls=urls(platform),
@@ -108,7 +110,7 @@ def summarise(platform: Platform, since: datetime, seconds: Mapping[str, float])
         live=_quality(confusion),
         latency_ms={"count": measured, "p50": p50, "p99": p99},
         model=dict(zip(_MODEL_FIELDS, model, strict=True)) if model else None,
-        optimum={"population": optimum[0], **optimum[1]} if optimum else None,
+        optimum=dict(optimum),
         seconds=dict(seconds),
     )
 

@@ -89,9 +89,9 @@ class Optimum:
 
 
 def read_optimum(connection: Connection) -> Optimum | None:
-    """Of the population simulated last, or None where nothing was simulated."""
+    """Of the population history was written from, or None; one that drifted came later."""
     with connection, connection.cursor() as cursor:
-        cursor.execute("SELECT population, optimum FROM simulations ORDER BY created_at DESC LIMIT 1")
+        cursor.execute("SELECT population, optimum FROM simulations ORDER BY created_at LIMIT 1")
         row = cursor.fetchone()
     if row is None:
         return None

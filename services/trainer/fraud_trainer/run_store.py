@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from dataclasses import dataclass
 from typing import Any, Protocol
+from urllib.parse import quote
 
 import orjson
 import pyarrow as pa
@@ -13,8 +13,6 @@ import pyarrow.parquet as pq
 
 from fraud_adapters.job import JobFailed
 from fraud_adapters.objectstore import ObjectMissing
-
-_UNSAFE = re.compile(r"[^A-Za-z0-9._=+:-]")
 
 
 class Store(Protocol):
@@ -35,8 +33,7 @@ class RunStore:
 
     @property
     def prefix(self) -> str:
-        # Airflow's run ids hold colons and plus signs; a slash would make a folder.
-        return f"runs/{_UNSAFE.sub('_', self.dag)}/{_UNSAFE.sub('_', self.run_id)}"
+        return f"runs/{_folder(self.dag)}/{_folder(self.run_id)}"
 
     def put(self, name: str, content: bytes) -> str:
         """Store a file; its SHA-256 in hex."""
@@ -83,3 +80,10 @@ class RunStore:
             raise JobFailed(
                 f"{self.prefix}/{name} is missing: run the step before it first (looked for {step})."
             ) from None
+
+
+def _folder(name: str) -> str:
+    """One folder for one name. Airflow's run ids hold colons and plus signs; a slash would make two."""
+    if not name.strip("."):
+        raise JobFailed(f"A DAG or run cannot be called {name!r}: use letters and digits.")
+    return quote(name, safe="=+:@")
