@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -22,9 +21,9 @@ from fraud_adapters.arrow_stream import (
 )
 from fraud_adapters.columnar_answer import Answer, answer_from_ipc, answer_to_ipc
 from fraud_core.batch import Batch
+from fraud_core.bounds import NumericBounds
 from fraud_core.contract import Contract, ContractField
 from fraud_core.record_model import Reason
-from fraud_core.records import quantised_in_range
 
 __all__ = [
     "MEDIA_TYPE",
@@ -69,7 +68,7 @@ def batch_from_ipc(contract: Contract, body: bytes, max_rows: int) -> Batch:
     """
     table = read_stream(body, max_rows, _request_types(contract), _required_columns(contract))
     present = set(table.schema.names)
-    columns = _number_columns([f for f in contract.fields if f.numeric and f.name in present], table)
+    columns = _number_columns(_bounds(contract, present), table)
     for field in contract.fields:
         if field.name not in present and field.role != "label":
             columns[field.name] = _absent(field, table.num_rows)
@@ -112,21 +111,27 @@ def _times(column: Any) -> list[datetime]:
     return [EPOCH + timedelta(microseconds=value) for value in micros.tolist()]
 
 
-def _number_columns(fields: Sequence[ContractField], table: Any) -> dict[str, NDArray[Any]]:
+def _bounds(contract: Contract, present: set[str]) -> NumericBounds:
+    bounds = contract.input_bounds
+    if present.issuperset(field.name for field in bounds.fields) and (
+        contract.label_field is None or contract.label_field.name not in present
+    ):
+        return bounds
+    return NumericBounds([field for field in contract.fields if field.numeric and field.name in present])
+
+
+def _number_columns(bounds: NumericBounds, table: Any) -> dict[str, NDArray[Any]]:
     """All numeric columns by name, quantised together as one matrix [rows, fields]."""
-    matrix = np.empty((len(fields), table.num_rows)).T  # a column of it is contiguous
-    for values, field in zip(matrix.T, fields, strict=True):
+    matrix = np.empty((len(bounds.fields), table.num_rows)).T  # a column of it is contiguous
+    for values, field in zip(matrix.T, bounds.fields, strict=True):
         values[:] = _numbers(field, table.column(field.name))
-    quantised, bad = quantised_in_range(fields, matrix)
-    if bad:
-        row = bad[0]
-        names = ", ".join(
-            field.name
-            for position, field in enumerate(fields)
-            if quantised_in_range([field], matrix[[row], position : position + 1])[1]
-        )
+    quantised, outside = bounds.quantised(matrix)
+    bad = outside.any(axis=1)
+    if bad.any():
+        row = int(np.argmax(bad))
+        names = ", ".join(bounds.fields[position].name for position in np.nonzero(outside[row])[0])
         raise ColumnarError(Reason.OUT_OF_RANGE, f"{names} is out of range in row {row}.")
-    return {field.name: values for field, values in zip(fields, quantised.T, strict=True)}
+    return {field.name: values for field, values in zip(bounds.fields, quantised.T, strict=True)}
 
 
 def _numbers(field: ContractField, column: Any) -> NDArray[np.float64]:

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from fraud_core.bounds import NumericBounds
+
 FieldType = Literal["decimal", "integer", "boolean", "category", "text"]
 Role = Literal["clock", "amount", "label", "card", "merchant"]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
@@ -167,6 +169,11 @@ class Contract(BaseModel):
     def inputs(self) -> tuple[ContractField, ...]:
         """All fields but the label."""
         return tuple(field for field in self.fields if field.role != "label")
+
+    @cached_property
+    def input_bounds(self) -> NumericBounds:
+        """Bounds and scales of the numeric inputs, in their order."""
+        return NumericBounds([field for field in self.inputs if field.numeric])
 
     @cached_property
     def label_field(self) -> ContractField | None:

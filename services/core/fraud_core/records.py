@@ -19,8 +19,8 @@ from pydantic import BaseModel, ValidationError
 
 from fraud_core import strict_json
 from fraud_core.batch import Batch, Column
+from fraud_core.bounds import NumericBounds
 from fraud_core.contract import Contract, ContractField
-from fraud_core.quantise import quantise
 from fraud_core.record_model import ID_PATTERN, Reason, parse_event_time, reason_of, record_model
 
 # A reason is shown to people: it names the field, never the value, which may be card data.
@@ -146,6 +146,8 @@ class _FastPath:
         self._numeric = [field for field in contract.fields if field.numeric]
         self._texts = [field for field in contract.fields if not field.numeric]
         self._label = contract.label_field
+        self._input_bounds = contract.input_bounds
+        self._all_bounds = NumericBounds(self._numeric)
         # What every record must have, by kind; a single name would make itemgetter return a bare value.
         floats = [field.name for field in self._numeric if field.type == "decimal" and field.required]
         self._floats = itemgetter(*floats) if len(floats) > 1 else None
@@ -195,11 +197,11 @@ class _FastPath:
         self, rows: Sequence[Mapping[str, Any]], arrival: Sequence[datetime]
     ) -> tuple[Batch, list[int]]:
         """The rows as a batch, and the places of those whose numbers are out of range."""
-        numeric = self._numeric
-        if self._label is not None and not any(row.get(self._label.name) is not None for row in rows):
-            numeric = [field for field in numeric if field is not self._label]
-        matrix, bad = _numbers(numeric, rows)
-        columns: dict[str, Column] = {field.name: matrix[:, i] for i, field in enumerate(numeric)}
+        label = self._label
+        labelled = label is not None and any(row.get(label.name) is not None for row in rows)
+        bounds = self._all_bounds if labelled else self._input_bounds
+        matrix, bad = _numbers(bounds, rows)
+        columns: dict[str, Column] = {field.name: matrix[:, i] for i, field in enumerate(bounds.fields)}
         for field in self._texts:
             columns[field.name] = np.array([row.get(field.name) for row in rows], dtype=object)
         moments = [row.get("event_time") or at for row, at in zip(rows, arrival, strict=True)]
@@ -207,46 +209,18 @@ class _FastPath:
 
 
 def _numbers(
-    fields: Sequence[ContractField], rows: Sequence[Mapping[str, Any]]
+    bounds: NumericBounds, rows: Sequence[Mapping[str, Any]]
 ) -> tuple[NDArray[np.float64], list[int]]:
-    names = [field.name for field in fields]
-    if len(names) > 1 and rows:
-        pick = itemgetter(*names)
-        try:
-            raw = np.array([pick(row) for row in rows], dtype=np.float64, order="F")
-        except KeyError:
-            raw = np.array([[row.get(name) for name in names] for row in rows], dtype=np.float64, order="F")
-    else:
-        raw = np.array([[row.get(name) for name in names] for row in rows], dtype=np.float64, order="F")
-    raw = raw.reshape(len(rows), len(names))
-    return quantised_in_range(fields, raw)
-
-
-def quantised_in_range(
-    fields: Sequence[ContractField], raw: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], list[int]]:
-    """Quantise numbers column by column and find the rows that break a bound.
-
-    Args:
-        fields: numeric fields of a contract, k of them.
-        raw: their values, shape [n, k]; NaN stands for a missing optional value.
-
-    Returns:
-        The quantised values, shape [n, k] in Fortran order, and the indices of rows out of range.
-    """
-    low = np.array([-np.inf if f.min is None else f.min for f in fields])
-    high = np.array([np.inf if f.max is None else f.max for f in fields])
-    below = np.array([f.top for f in fields])
-    above = np.array([-f.limit for f in fields])
-    required = np.array([f.required for f in fields], dtype=bool)
-    with np.errstate(invalid="ignore", over="ignore"):
-        outside = (raw < low) | (raw > high) | (raw >= below) | (raw <= above)
-    outside |= np.isinf(raw) | (np.isnan(raw) & required)
-    safe = np.asfortranarray(np.where(outside, 0.0, raw))
-    values = np.asfortranarray(quantise(safe, np.array([f.scale for f in fields], dtype=np.int64)))
-    # Rounding may carry a value across a bound.
-    outside |= (values < low) | (values > high) | (values >= below) | (values <= above)
-    return values, np.nonzero(outside.any(axis=1))[0].tolist()
+    """The rows' numbers, shape [n, k], and the places of rows with one out of range."""
+    names = [field.name for field in bounds.fields]
+    pick = itemgetter(*names) if len(names) > 1 else None
+    try:
+        values = [pick(row) for row in rows] if pick else [[row.get(name) for name in names] for row in rows]
+    except KeyError:
+        values = [[row.get(name) for name in names] for row in rows]
+    raw = np.array(values, dtype=np.float64, order="F").reshape(len(rows), len(names))
+    quantised, outside = bounds.quantised(raw)
+    return quantised, np.nonzero(outside.any(axis=1))[0].tolist()
 
 
 def batch_from_records(

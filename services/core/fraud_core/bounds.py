@@ -1,0 +1,54 @@
+"""Whether numbers keep the bounds of their fields, many rows at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fraud_core.quantise import quantise
+
+if TYPE_CHECKING:
+    from fraud_core.contract import ContractField
+
+
+class NumericBounds:
+    """The bounds and scales of k numeric fields; build it once.
+
+    Args:
+        fields: numeric fields of a contract, in the order of the columns.
+    """
+
+    def __init__(self, fields: Sequence[ContractField]) -> None:
+        self.fields = tuple(fields)
+        self._low = np.array([-np.inf if f.min is None else f.min for f in fields])
+        self._high = np.array([np.inf if f.max is None else f.max for f in fields])
+        self._below = np.array([f.top for f in fields])
+        self._above = np.array([-f.limit for f in fields])
+        self._required = np.array([f.required for f in fields], dtype=bool)
+        self._scales = np.array([f.scale for f in fields], dtype=np.int64)
+
+    def quantised(self, raw: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Quantise numbers and find those that break a bound, before or after.
+
+        Args:
+            raw: values, shape [n, k]; NaN stands for a missing optional value.
+
+        Returns:
+            The quantised values, shape [n, k] in Fortran order, and which of them are out of range, [n, k];
+            where one is, its quantised value means nothing.
+        """
+        with np.errstate(invalid="ignore", over="ignore"):
+            outside = self._outside(raw)
+        outside |= np.isinf(raw) | (np.isnan(raw) & self._required)
+        values = np.asfortranarray(quantise(np.where(outside, 0.0, raw), self._scales))
+        # Rounding may carry a value across a bound.
+        outside |= self._outside(values)
+        return values, outside
+
+    def _outside(self, values: NDArray[np.float64]) -> NDArray[np.bool_]:
+        return (
+            (values < self._low) | (values > self._high) | (values >= self._below) | (values <= self._above)
+        )
