@@ -1,0 +1,14 @@
+"""Waiting for what another process does in its own time."""
+
+import time
+from collections.abc import Callable
+
+
+def eventually(check: Callable[[], bool], seconds: float = 10.0) -> bool:
+    """Whether `check` became true within `seconds`; asked again every 20 ms."""
+    deadline = time.monotonic() + seconds
+    while not check():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
