@@ -140,7 +140,13 @@ def object_store_server(stack: Stack) -> Iterator[objectstore.ObjectStoreServer]
 
 @pytest.fixture(scope="session")
 def object_store(object_store_server: objectstore.ObjectStoreServer) -> ObjectStoreSettings:
-    """Settings of a running object store with the platform's buckets."""
+    """Settings of a running object store, for the bucket jobs hand over in."""
+    return bucket_settings(object_store_server, constants.BUCKET_RUNS)
+
+
+@pytest.fixture(scope="session")
+def object_store_admin(object_store_server: objectstore.ObjectStoreServer) -> ObjectStoreSettings:
+    """Settings of the store's administrator, who may make buckets."""
     return ObjectStoreSettings.model_validate(
         {
             "s3_endpoint_url": object_store_server.endpoint_url,
@@ -148,6 +154,12 @@ def object_store(object_store_server: objectstore.ObjectStoreServer) -> ObjectSt
             "aws_secret_access_key": object_store_server.secret_key,
         }
     )
+
+
+def bucket_settings(server: objectstore.ObjectStoreServer, bucket: str) -> ObjectStoreSettings:
+    """Settings of a client that may use one bucket."""
+    environment = server.bucket_environment(bucket)
+    return ObjectStoreSettings.model_validate({name.lower(): value for name, value in environment.items()})
 
 
 @pytest.fixture(scope="session")

@@ -90,6 +90,26 @@ def test_the_object_store_refuses_strangers(object_store: ObjectStoreSettings) -
     assert not probes.http_ok(object_store.s3_endpoint_url.port or 0, f"/{constants.BUCKET_RUNS}/ready")
 
 
+def test_a_client_gets_at_its_own_bucket_only(object_store: ObjectStoreSettings) -> None:
+    client = boto3.client(
+        "s3",
+        endpoint_url=object_store.endpoint_url,
+        aws_access_key_id=object_store.aws_access_key_id,
+        aws_secret_access_key=object_store.aws_secret_access_key.get_secret_value(),
+        region_name="us-east-1",
+        config=Config(retries={"total_max_attempts": 1}),
+    )
+    client.put_object(Bucket=constants.BUCKET_RUNS, Key="mine", Body=b"1")
+    assert client.list_objects_v2(Bucket=constants.BUCKET_RUNS)["KeyCount"] > 0
+    for other in (constants.BUCKET_BROKER, constants.BUCKET_MLFLOW):
+        with pytest.raises(ClientError, match=r"AccessDenied|Forbidden"):
+            client.list_objects_v2(Bucket=other)
+        with pytest.raises(ClientError, match=r"AccessDenied|Forbidden"):
+            client.put_object(Bucket=other, Key="x", Body=b"1")
+        with pytest.raises(ClientError, match=r"AccessDenied|Forbidden"):
+            client.delete_bucket(Bucket=other)
+
+
 def test_the_stores_inner_doors_are_closed(stack: Stack, object_store: ObjectStoreSettings) -> None:
     volume_http = stack.objectstore.internal_ports[2]
     filer_http = stack.objectstore.internal_ports[4]

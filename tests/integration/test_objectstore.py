@@ -46,26 +46,26 @@ def test_keys_are_listed_under_their_prefix(store: ObjectStore) -> None:
 
 
 def test_what_is_not_there_is_missing(
-    store: ObjectStore, object_store: ObjectStoreSettings, tmp_path: Path
+    store: ObjectStore, object_store_admin: ObjectStoreSettings, tmp_path: Path
 ) -> None:
     with pytest.raises(ObjectMissing, match="There is no object fraud-runs/nothing"):
         store.get_bytes("nothing")
     with pytest.raises(ObjectMissing):
         store.get_file("nothing", tmp_path / "x")
     with pytest.raises(ObjectMissing):
-        ObjectStore(object_store, "no-such-bucket").get_bytes("nothing")
+        ObjectStore(object_store_admin, "no-such-bucket").get_bytes("nothing")
 
 
-def test_a_bucket_is_made_once(object_store: ObjectStoreSettings) -> None:
-    made = ObjectStore(object_store, f"made-{uuid.uuid4().hex[:12]}")
+def test_a_bucket_is_made_once(object_store_admin: ObjectStoreSettings) -> None:
+    made = ObjectStore(object_store_admin, f"made-{uuid.uuid4().hex[:12]}")
     made.ensure_bucket()
     made.put_bytes("key", b"x")
     made.ensure_bucket()
     assert made.get_bytes("key") == b"x"
 
 
-def test_wrong_keys_are_refused_and_silence_is_told(object_store: ObjectStoreSettings) -> None:
-    values = object_store.model_dump()
+def test_wrong_keys_are_refused_and_silence_is_told(object_store_admin: ObjectStoreSettings) -> None:
+    values = object_store_admin.model_dump()
     stranger = ObjectStoreSettings.model_validate({**values, "aws_secret_access_key": "wrong"})
     with pytest.raises(ObjectStoreUnavailable, match="refused"):
         ObjectStore(stranger, constants.BUCKET_RUNS).get_bytes("x")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from config import constants
 from fraud_embedded import probes
-from fraud_embedded.objectstore import REGION, ObjectStoreServer
+from fraud_embedded.objectstore import ObjectStoreServer
 from fraud_embedded.packaged import program
 from fraud_embedded.process import ProcessSpec
 
@@ -44,11 +44,9 @@ def spec(server: Broker) -> ProcessSpec:
         ),
         cwd=server.place,
         env={
+            **server.store.bucket_environment(constants.BUCKET_BROKER),
             "AWS_ENDPOINT": server.store.endpoint_url,
             "AWS_ALLOW_HTTP": "true",
-            "AWS_ACCESS_KEY_ID": server.store.access_key,
-            "AWS_SECRET_ACCESS_KEY": server.store.secret_key,
-            "AWS_DEFAULT_REGION": REGION,
             "RUST_LOG": "warn",
             "NO_COLOR": "1",
         },

@@ -156,7 +156,7 @@ class Platform:
         return {"DATABASE_URL": self.database_url("streaming"), **self._kafka(), **self._client(_JOB_CLIENT)}
 
     def _trainer(self) -> dict[str, str]:
-        store = self.stack.objectstore.client_environment()
+        store = self.stack.objectstore.bucket_environment(constants.BUCKET_RUNS)
         return {"DATABASE_URL": self.database_url("trainer"), **self._mlflow(), **store}
 
     def _api(self) -> dict[str, str]:
@@ -178,7 +178,7 @@ class Platform:
             **self._kafka(),
             **self._mlflow(),
             **self._client(_ADMIN_CLIENT),
-            **self.stack.objectstore.client_environment(),
+            **self.stack.objectstore.bucket_environment(constants.BUCKET_RUNS),
         }
 
 

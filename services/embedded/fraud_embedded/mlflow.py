@@ -52,7 +52,7 @@ def spec(server: Mlflow) -> ProcessSpec:
         ),
         cwd=server.place,
         env={
-            **server.store.client_environment(),
+            **server.store.bucket_environment(constants.BUCKET_MLFLOW),
             "MLFLOW_S3_ENDPOINT_URL": server.store.endpoint_url,
             # By environment, not by argument: a password has no place in the list of processes.
             "MLFLOW_BACKEND_STORE_URI": server.database_url.replace("postgresql:", "postgresql+psycopg2:", 1),

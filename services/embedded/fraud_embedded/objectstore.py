@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -31,6 +31,7 @@ _PORT_OPTIONS: Final = (
     "-filer.port.grpc",
     "-s3.port.grpc",
 )
+_ACTIONS: Final = ("Read", "Write", "List", "Tagging")
 _PARTS: Final = ("master", "volume", "filer", "s3")
 
 
@@ -49,12 +50,16 @@ class ObjectStoreServer:
     def endpoint_url(self) -> str:
         return f"http://{probes.HOST}:{self.port}"
 
-    def client_environment(self) -> dict[str, str]:
-        """What a client of the store needs, by the names in the specification."""
+    def derived(self, purpose: str) -> str:
+        """A secret that follows from the administrator's and does not give it away."""
+        return hashlib.sha256(f"{purpose}:{self.secret_key}".encode()).hexdigest()
+
+    def bucket_environment(self, bucket: str) -> dict[str, str]:
+        """What a client of one bucket needs, by the names in the specification; it gets at no other."""
         return {
             "S3_ENDPOINT_URL": self.endpoint_url,
-            "AWS_ACCESS_KEY_ID": self.access_key,
-            "AWS_SECRET_ACCESS_KEY": self.secret_key,
+            "AWS_ACCESS_KEY_ID": bucket,
+            "AWS_SECRET_ACCESS_KEY": self.derived(f"s3:{bucket}"),
             "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
         }
@@ -63,12 +68,22 @@ class ObjectStoreServer:
 def prepare(server: ObjectStoreServer) -> None:
     """Write the identities; nobody else may read them."""
     (server.place / "data").mkdir(parents=True, exist_ok=True)
-    identity = {
-        "name": "fraud",
-        "credentials": [{"accessKey": server.access_key, "secretKey": server.secret_key}],
-        "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+    administrator = _identity("administrator", server.access_key, server.secret_key, (*_ACTIONS, "Admin"))
+    clients = [
+        _identity(
+            bucket, bucket, server.derived(f"s3:{bucket}"), [f"{action}:{bucket}" for action in _ACTIONS]
+        )
+        for bucket in BUCKETS
+    ]
+    write_private(_identities(server), json.dumps({"identities": [administrator, *clients]}))
+
+
+def _identity(name: str, access_key: str, secret_key: str, actions: Sequence[str]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "credentials": [{"accessKey": access_key, "secretKey": secret_key}],
+        "actions": list(actions),
     }
-    write_private(_identities(server), json.dumps({"identities": [identity]}))
 
 
 def spec(server: ObjectStoreServer) -> ProcessSpec:
@@ -147,17 +162,14 @@ def _identities(server: ObjectStoreServer) -> Path:
 
 
 def _environment(server: ObjectStoreServer) -> dict[str, str]:
-    def derived(purpose: str) -> str:
-        return hashlib.sha256(f"{purpose}:{server.secret_key}".encode()).hexdigest()
-
     return {
         # One volume a bucket is enough: each may grow to the size limit, then another is made.
         "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1",
         # Without these the volume server hands out any file to whoever knows its number.
-        "WEED_JWT_SIGNING_KEY": derived("volume-write"),
-        "WEED_JWT_SIGNING_READ_KEY": derived("volume-read"),
-        "WEED_JWT_FILER_SIGNING_KEY": derived("filer-write"),
-        "WEED_JWT_FILER_SIGNING_READ_KEY": derived("filer-read"),
+        "WEED_JWT_SIGNING_KEY": server.derived("volume-write"),
+        "WEED_JWT_SIGNING_READ_KEY": server.derived("volume-read"),
+        "WEED_JWT_FILER_SIGNING_KEY": server.derived("filer-write"),
+        "WEED_JWT_FILER_SIGNING_READ_KEY": server.derived("filer-read"),
     }
 
 
