@@ -205,8 +205,8 @@ def test_every_bound_holds_before_and_after_rounding(
     ]
     assert parsed.kept == expected
     # What is kept must be taken again by whoever it is sent to.
-    values = np.column_stack([parsed.batch.columns[field.name] for field in contract.fields])
-    assert not contract.input_bounds.quantised(values)[1].any()
+    stacked = np.column_stack([parsed.batch.columns[field.name] for field in contract.fields])
+    assert not contract.input_bounds.quantised(stacked)[1].any()
 
 
 def test_validated_models_become_the_same_batch() -> None:
