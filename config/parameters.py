@@ -79,6 +79,7 @@ class Streaming(_Section):
     batch_size: int = Field(ge=1)
     drain_seconds: float = Field(gt=0)
     max_record_bytes: int = Field(ge=1024)
+    max_bad_share: float = Field(ge=0, le=1)
     dead_letter_payload_bytes: int = Field(ge=0, le=65_536)  # what the table takes
 
 

@@ -28,7 +28,11 @@ from tests.integration.store_rows import run as run_sql
 
 ROOT = Path(__file__).parents[2]
 STREAMING = Streaming(
-    batch_size=100, drain_seconds=30, max_record_bytes=65536, dead_letter_payload_bytes=16384
+    batch_size=100,
+    drain_seconds=30,
+    max_record_bytes=65536,
+    max_bad_share=0.5,
+    dead_letter_payload_bytes=16384,
 )
 
 
@@ -41,6 +45,7 @@ class StreamingSite:
     api_url: str
     contract: Contract = CREDITCARD
     extra: dict[str, str] = field(default_factory=dict)
+    streaming: Streaming = STREAMING
 
     @property
     def site(self) -> Site:
@@ -55,7 +60,7 @@ class StreamingSite:
                     "api_client_secret": CLIENTS["streaming"],
                 }
             ),
-            streaming=STREAMING,
+            streaming=self.streaming,
         )
 
     def consume(self, **limits: Any) -> dict[str, Any]:

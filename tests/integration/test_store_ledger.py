@@ -10,7 +10,8 @@ import pytest
 from psycopg2 import errors
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
-from fraud_adapters.ledger import DeadLetter, store_dead_letters, store_labels
+from fraud_adapters.dead_letters import DeadLetter, store_dead_letters
+from fraud_adapters.ledger import store_labels
 from fraud_adapters.offsets import (
     OffsetMoved,
     StoredOffset,

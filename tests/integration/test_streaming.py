@@ -202,7 +202,8 @@ def test_a_flood_of_bad_records_stops_the_run(site: StreamingSite) -> None:
     with pytest.raises(JobFailed, match=r"30 of 40 records .* missing_field .*--max-bad-share 1"):
         site.consume()
     assert (site.count("transactions"), site.count("dead_letters"), site.count("stream_offsets")) == (0, 0, 0)
-    assert site.consume(bad_share=1.0)["dead_lettered"] == {"missing_field": 30}
+    site.streaming = site.streaming.model_copy(update={"max_bad_share": 1.0})
+    assert site.consume()["dead_lettered"] == {"missing_field": 30}
     assert site.ids() == set(IDS[:10])
 
 

@@ -18,6 +18,7 @@ from fraud_core.contract import Contract
 from fraud_core.records import RecordParser
 from fraud_streaming.__main__ import main
 from fraud_streaming.claim import Claim
+from fraud_streaming.flood import FloodGuard
 from fraud_streaming.labels import LabelWork
 from fraud_streaming.pump import CHUNK_BYTES, Limits, Pump
 from fraud_streaming.report import Report
@@ -103,7 +104,14 @@ def test_the_report_has_percentiles_only_of_something() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["run", "--batch-size", "0"], ["run", "--max-records", "x"], ["stop"]]
+    "arguments",
+    [
+        [],
+        ["run", "--batch-size", "0"],
+        ["run", "--max-records", "x"],
+        ["run", "--max-bad-share", "nan"],
+        ["stop"],
+    ],
 )
 def test_wrong_arguments_are_refused(arguments: list[str], capsys: Any) -> None:
     with pytest.raises(SystemExit) as caught:
@@ -129,6 +137,7 @@ def test_large_records_end_a_chunk_early() -> None:
         claimed=Claim("t", "id", {0: 0}),
         work=work(),
         dead_letters=None,  # type: ignore[arg-type]
+        guard=FloodGuard(0.5),
         limits=Limits(chunk_records=100, seconds=5),
     )
     assert len(pump._collect(100, time.monotonic() + 5)) == CHUNK_BYTES / 1_000_000

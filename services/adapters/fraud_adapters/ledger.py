@@ -1,4 +1,4 @@
-"""The label ledger and the dead letters: both append-only, both safe to repeat."""
+"""The label ledger: append-only, safe to repeat."""
 
 from __future__ import annotations
 
@@ -29,20 +29,6 @@ class StoredLabels:
     new_rows: list[int]
     replayed_rows: list[int]
     conflict_rows: list[int]
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """A record that could not be processed; `payload` is its beginning, `payload_bytes` its full size."""
-
-    topic: str
-    partition: int
-    offset: int
-    key: bytes | None
-    payload: bytes | None
-    payload_bytes: int
-    reason: str
-    detail: str | None = None
 
 
 def store_labels(cur: Cursor, events: Sequence[LabelEvent], actor: str | None = None) -> StoredLabels:
@@ -78,23 +64,6 @@ def store_labels(cur: Cursor, events: Sequence[LabelEvent], actor: str | None = 
     return StoredLabels(new, replayed, conflicts)
 
 
-def store_dead_letters(cur: Cursor, letters: Sequence[DeadLetter]) -> int:
-    """Append dead letters, one for each topic, partition and offset; gives how many were new.
-
-    The text of `detail` may hold anything: what Postgres cannot store is replaced.
-    """
-    rows = [
-        (
-            *(letter.topic, letter.partition, letter.offset, letter.key, letter.payload),
-            *(letter.payload_bytes, letter.reason, _storable(letter.detail)),
-        )
-        for letter in letters
-    ]
-    if not rows:
-        return 0
-    return len(execute_values(cur, _INSERT_DEAD_LETTERS, rows, page_size=len(rows), fetch=True))
-
-
 # A source the configuration does not know has no maturity: the null is refused, and with it the batch.
 _INSERT_LABELS = """
     INSERT INTO labels (label_id, transaction_id, label, source, reported_at, matures_at)
@@ -103,11 +72,6 @@ _INSERT_LABELS = """
     FROM (VALUES %s) AS e (label_id, transaction_id, label, source, reported_at)
     LEFT JOIN label_sources s ON s.source = e.source
     ON CONFLICT (label_id) DO NOTHING RETURNING label_id::text
-"""
-_INSERT_DEAD_LETTERS = """
-    INSERT INTO dead_letters (topic, partition, record_offset, record_key, payload,
-                              payload_bytes, reason, detail)
-    VALUES %s ON CONFLICT (topic, partition, record_offset) DO NOTHING RETURNING id
 """
 
 
@@ -155,9 +119,3 @@ def _record(cur: Cursor, events: Sequence[LabelEvent], actor: str | None) -> Non
 
 def _utc(event: LabelEvent) -> str:
     return event.reported_at.astimezone(UTC).isoformat()
-
-
-def _storable(text: str | None) -> str | None:
-    if text is None:
-        return None
-    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")

@@ -17,7 +17,7 @@ from config.settings import (
 )
 from fraud_adapters import job
 from fraud_streaming.job import SERVICE, Site, run
-from fraud_streaming.pump import BAD_SHARE, Limits
+from fraud_streaming.pump import Limits
 from fraud_streaming.topics import describe
 
 
@@ -27,6 +27,8 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
         return describe(load(DatabaseSettings), load(KafkaSettings), options.peek)
     platform = load(PlatformSettings)
     streaming = parameters(platform).streaming
+    if options.max_bad_share is not None:
+        streaming = streaming.model_copy(update={"max_bad_share": options.max_bad_share})
     site = Site(
         contract(platform), load(DatabaseSettings), load(KafkaSettings), load(ApiClientSettings), streaming
     )
@@ -34,7 +36,6 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
         chunk_records=options.batch_size or streaming.batch_size,
         seconds=options.max_seconds or streaming.drain_seconds,
         records=options.max_records,
-        bad_share=options.max_bad_share,
     )
     return run(site, limits)
 
@@ -48,9 +49,8 @@ def _parser() -> argparse.ArgumentParser:
     runner.add_argument("--max-records", type=_positive, help="stop reading a topic after so many records")
     runner.add_argument(
         "--max-bad-share",
-        type=float,
-        default=BAD_SHARE,
-        help="stop where a larger share of a batch cannot be processed (default %(default)s)",
+        type=_share,
+        help="stop where a larger share of the records cannot be processed (streaming.max_bad_share)",
     )
     topics = verbs.add_parser("topics", help="positions, ends and lag of the topics")
     topics.add_argument("--peek", type=int, default=0, metavar="N", help="show the latest N records of each")
@@ -61,6 +61,13 @@ def _positive(text: str) -> int:
     value = int(text)
     if not 1 <= value <= 1_000_000_000:
         raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError("must lie between 0 and 1")
     return value
 
 

@@ -7,8 +7,8 @@ from types import TracebackType
 from typing import Self
 
 from config.constants import HEADER_ORIGIN, HEADER_REASON
+from fraud_adapters.dead_letters import DeadLetter
 from fraud_adapters.kafka import Publisher, ensure_topics
-from fraud_adapters.ledger import DeadLetter
 
 
 class DeadLetterTopic:

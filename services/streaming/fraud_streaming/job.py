@@ -23,8 +23,9 @@ from fraud_core.contract import Contract
 from fraud_core.records import RecordParser
 from fraud_streaming.claim import TopicChanged, claim, start_reading
 from fraud_streaming.dlq import DeadLetterTopic
+from fraud_streaming.flood import PoisonFlood, seeded
 from fraud_streaming.labels import LabelWork
-from fraud_streaming.pump import Limits, PoisonFlood, Pump
+from fraud_streaming.pump import Limits, Pump
 from fraud_streaming.report import Report
 from fraud_streaming.transactions import TransactionWork
 from fraud_streaming.work import Work
@@ -127,6 +128,7 @@ class _Drain:
                 claimed=claimed,
                 work=work,
                 dead_letters=self.dead_letters,
+                guard=seeded(self.conn, claimed.topic, claimed.positions, self.site.streaming.max_bad_share),
                 limits=self.limits,
             )
             self.reports[name] = pump.report

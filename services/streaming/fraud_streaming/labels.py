@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
+from fraud_adapters.dead_letters import DeadLetter
 from fraud_adapters.kafka import Record
-from fraud_adapters.ledger import DeadLetter, StoredLabels, store_labels
+from fraud_adapters.ledger import StoredLabels, store_labels
 from fraud_core.labels import LabelEvent, parse_label
 from fraud_core.record_model import Reason
 from fraud_streaming.savepoint import together_or_apart

@@ -8,7 +8,7 @@ each moves the offset from where the chunk before left it, or not at all.
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any, Final, Generic
 
 from psycopg2.extensions import TransactionRollbackError
 
+from fraud_adapters.dead_letters import DeadLetter, store_dead_letters
 from fraud_adapters.kafka import PartitionReader, Record
-from fraud_adapters.ledger import DeadLetter, store_dead_letters
 from fraud_adapters.offsets import move_offset
 from fraud_streaming.claim import Claim
 from fraud_streaming.dlq import DeadLetterTopic
+from fraud_streaming.flood import FloodGuard
 from fraud_streaming.report import Report
 from fraud_streaming.work import Outcome, PreparedT, Work
 
@@ -33,12 +34,6 @@ AHEAD: Final = 3  # chunks read but not yet committed: one decided, one stored, 
 CHUNK_BYTES: Final = 16_000_000
 POLL_SECONDS: Final = 1.0
 ATTEMPTS: Final = 3  # of a transaction that lost a deadlock
-BAD_SHARE: Final = 0.5  # of a chunk; past it the run stops rather than dead-letter everything
-MIN_FLOOD: Final = 20  # records in a chunk from which the share of bad ones means something
-
-
-class PoisonFlood(Exception):
-    """Too many records of a chunk are bad for it to be their fault; nothing of the chunk was moved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +43,6 @@ class Limits:
     chunk_records: int
     seconds: float
     records: int | None = None
-    bad_share: float = BAD_SHARE
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +64,7 @@ class Pump(Generic[PreparedT]):
         claimed: Claim,
         work: Work[PreparedT],
         dead_letters: DeadLetterTopic,
+        guard: FloodGuard,
         limits: Limits,
     ) -> None:
         self._conn = conn
@@ -78,6 +73,7 @@ class Pump(Generic[PreparedT]):
         self._positions = dict(claimed.positions)
         self._work = work
         self._dead_letters = dead_letters
+        self._guard = guard
         self._limits = limits
         self._stopped = False
         self.committed: dict[int, int] = {}
@@ -171,25 +167,12 @@ class Pump(Generic[PreparedT]):
     ) -> Outcome:
         outcome = self._work.store(cur, prepared)
         bad = [*letters, *outcome.letters]
-        self._refuse_flood(chunk, bad)
+        self._guard.admit(chunk.records, bad)
         self._dead_letters.publish(bad)
         store_dead_letters(cur, bad)
         for partition, (expected, new) in chunk.moves.items():
             move_offset(cur, self._claim.topic, partition, self._claim.topic_id, expected, new)
         return outcome
-
-    def _refuse_flood(self, chunk: Chunk, bad: Sequence[DeadLetter]) -> None:
-        total = len(chunk.records)
-        if total < MIN_FLOOD or len(bad) <= self._limits.bad_share * total:
-            return
-        reason, count = Counter(str(letter.reason) for letter in bad).most_common(1)[0]
-        example = next(letter.detail for letter in bad if letter.reason == reason)
-        first = chunk.records[0]
-        raise PoisonFlood(
-            f"{len(bad)} of {total} records of {first.topic} from offset {first.offset} of partition "
-            f"{first.partition} cannot be processed, {count} of them with {reason} ({example}); they were "
-            "not moved: correct the sender or the contract, or run with --max-bad-share 1."
-        )
 
     def _lag(self) -> int | None:
         marks = self._reader.high_watermarks()

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fraud_adapters.dead_letters import DeadLetter
 from fraud_adapters.kafka import Record
-from fraud_adapters.ledger import DeadLetter
 from fraud_streaming.work import Outcome
 
 

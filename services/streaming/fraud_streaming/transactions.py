@@ -9,8 +9,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final, Protocol
 
 from config.constants import HEADER_SCHEMA, HEADER_TRACEPARENT
+from fraud_adapters.dead_letters import DeadLetter
 from fraud_adapters.kafka import Record
-from fraud_adapters.ledger import DeadLetter
 from fraud_adapters.scored import Predictions, Stored, store_scored
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract

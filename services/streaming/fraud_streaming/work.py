@@ -12,8 +12,8 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
+from fraud_adapters.dead_letters import DeadLetter
 from fraud_adapters.kafka import Record
-from fraud_adapters.ledger import DeadLetter
 
 if TYPE_CHECKING:
     from psycopg2.extensions import cursor as Cursor  # noqa: N812
