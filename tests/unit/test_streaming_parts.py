@@ -17,8 +17,8 @@ from fraud_core.batch import Batch
 from fraud_core.contract import Contract
 from fraud_core.records import RecordParser
 from fraud_streaming.__main__ import main
-from fraud_streaming.claim import Claim
-from fraud_streaming.flood import FloodGuard
+from fraud_streaming.chunk import Chunk
+from fraud_streaming.commit import Committed
 from fraud_streaming.labels import LabelWork
 from fraud_streaming.pump import CHUNK_BYTES, Limits, Pump
 from fraud_streaming.report import Report
@@ -97,7 +97,7 @@ def test_the_report_has_percentiles_only_of_something() -> None:
     assert report.as_result()["latency_ms"] is None
     records = [record(GOOD, offset, timestamp_ms=1000 + offset) for offset in range(100)]
     letters = [dead_letter(records[0], "empty", "why", 1)]
-    report.committed(records, Outcome(stored=99), letters, 2000)
+    report.committed(Committed(Chunk(records, {}, 0.0), Outcome(stored=99), letters, 2000, 0.1))
     result = report.as_result()
     assert result["latency_ms"] == {"p50": 950.5, "p99": 999.0}
     assert (result["consumed"], result["stored"], result["dead_lettered"]) == (100, 99, {"empty": 1})
@@ -129,15 +129,19 @@ class LargeRecords:
     def drained(self) -> bool:
         return False
 
+    def positions(self) -> dict[int, int]:
+        return {0: 1}
+
+    def high_watermarks(self) -> dict[int, int]:
+        return {}
+
 
 def test_large_records_end_a_chunk_early() -> None:
     pump: Pump[Any] = Pump(
-        conn=None,
-        reader=LargeRecords(),  # type: ignore[arg-type]
-        claimed=Claim("t", "id", {0: 0}),
+        reader=LargeRecords(),
+        stored={0: 0},
         work=work(),
-        dead_letters=None,  # type: ignore[arg-type]
-        guard=FloodGuard(0.5),
+        committer=None,  # type: ignore[arg-type]
         limits=Limits(chunk_records=100, seconds=5),
     )
     assert len(pump._collect(100, time.monotonic() + 5)) == CHUNK_BYTES / 1_000_000

@@ -16,8 +16,9 @@ from config.settings import (
     parameters,
 )
 from fraud_adapters import job
-from fraud_streaming.job import SERVICE, Site, run
+from fraud_streaming.job import run
 from fraud_streaming.pump import Limits
+from fraud_streaming.site import SERVICE, Site
 from fraud_streaming.topics import describe
 
 

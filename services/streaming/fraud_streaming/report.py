@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, deque
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fraud_adapters.dead_letters import DeadLetter
-from fraud_adapters.kafka import Record
-from fraud_streaming.work import Outcome
+from fraud_streaming.commit import Committed
+
+LATENCY_BATCHES: Final = 1000  # a follower runs for months: the latency is that of the latest batches
 
 
 @dataclass(slots=True)
@@ -26,24 +25,16 @@ class Report:
     batches: int = 0
     seconds: float = 0.0
     lag: int | None = None
-    _latencies: list[NDArray[np.int64]] = field(default_factory=list)
+    _latencies: deque[NDArray[np.int64]] = field(default_factory=lambda: deque(maxlen=LATENCY_BATCHES))
 
-    def committed(
-        self,
-        records: Sequence[Record],
-        outcome: Outcome,
-        letters: Sequence[DeadLetter],
-        committed_at_ms: int,
-    ) -> None:
-        """Count a chunk whose transaction has been committed at `committed_at_ms` (since 1970)."""
-        self.consumed += len(records)
-        self.stored += outcome.stored
-        self.replayed += outcome.replayed
-        self.dead_lettered.update(str(letter.reason) for letter in letters)
+    def committed(self, done: Committed) -> None:
+        """Count a chunk."""
+        self.consumed += len(done.chunk.records)
+        self.stored += done.outcome.stored
+        self.replayed += done.outcome.replayed
+        self.dead_lettered.update(str(letter.reason) for letter in done.letters)
         self.batches += 1
-        self._latencies.append(
-            committed_at_ms - np.array([record.timestamp_ms for record in records], dtype=np.int64)
-        )
+        self._latencies.append(done.latencies_ms())
 
     def as_result(self) -> dict[str, Any]:
         """JSON-ready; latency is from the record's timestamp to its commit, in milliseconds."""

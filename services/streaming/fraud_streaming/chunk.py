@@ -1,0 +1,35 @@
+"""Records that are decided and stored together, and how far they move the stream's position."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from fraud_adapters.kafka import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Records and, per partition, from which stored position to which they move it."""
+
+    records: Sequence[Record]
+    moves: Mapping[int, tuple[int | None, int]]
+    read_at: float  # monotonic seconds
+
+
+class Positions:
+    """Per partition the position the next chunk moves on from; None where none was stored yet."""
+
+    def __init__(self, stored: Mapping[int, int | None]) -> None:
+        self._at = dict(stored)
+
+    def add(self, stored: Mapping[int, int | None]) -> None:
+        self._at.update(stored)
+
+    def chunk(self, records: Sequence[Record], reached: Mapping[int, int]) -> Chunk:
+        """The records as a chunk; `reached` is per partition the offset that comes after them."""
+        partitions = {record.partition for record in records}
+        moves = {partition: (self._at[partition], reached[partition]) for partition in partitions}
+        self._at.update({partition: new for partition, (_, new) in moves.items()})
+        return Chunk(records, moves, time.monotonic())
