@@ -18,7 +18,8 @@ TOPIC_DLQ: Final = "fraud-detection-dlq"  # records that could not be processed
 TOPICS: Final = (TOPIC_TRANSACTIONS, TOPIC_LABELS, TOPIC_ALERTS, TOPIC_DLQ)
 
 # --- Kafka headers ------------------------------------------------------------------------------
-HEADER_SCHEMA: Final = "schema"  # "<contract>/<version>"
+HEADER_SCHEMA: Final = "schema"  # "<contract>/<version>"; on the alerts topic ALERT_SCHEMA
+ALERT_SCHEMA: Final = "alert/1"  # changes when a field of an alert goes or gets another meaning
 HEADER_TRACEPARENT: Final = "traceparent"  # W3C trace context
 HEADER_REASON: Final = "reason"  # on the dead-letter topic: why
 HEADER_ORIGIN: Final = "origin"  # on the dead-letter topic: "<topic>/<partition>/<offset>"

@@ -17,23 +17,23 @@ TABLES = sorted(metadata.tables)
 # What each service may write; reading is checked below, everything not listed must be refused.
 MAY_INSERT = {
     "producer": {"transactions", "labels", "simulated_labels", "simulations"},
-    "streaming": {"transactions", "predictions", "labels", "stream_offsets", "dead_letters"},
-    "api": {"transactions", "predictions", "shadow_predictions", *SECRETS},
+    "streaming": {"transactions", "predictions", "labels", "stream_offsets", "dead_letters", "alert_outbox"},
+    "api": {"transactions", "predictions", "shadow_predictions", "alert_outbox", *SECRETS},
     "trainer": {"model_versions"},
     "readonly": set[str](),
 }
 MAY_UPDATE = {
     "producer": {"simulated_labels", "simulations"},
-    "streaming": {"stream_offsets"},
+    "streaming": {"stream_offsets", "alert_outbox"},
     "api": {"clients", "signing_keys"},
     "trainer": set[str](),
     "readonly": set[str](),
 }
-MAY_DELETE = {"api": {"revoked_tokens"}}
+MAY_DELETE = {"api": {"revoked_tokens"}, "streaming": {"alert_outbox"}}
 MAY_READ = {
     "producer": {"transactions", "labels", "label_sources", "simulated_labels", "simulations"},
     "streaming": MAY_INSERT["streaming"] | {"label_sources"},
-    "api": MAY_INSERT["api"] | {"model_versions"},
+    "api": MAY_INSERT["api"] - {"alert_outbox"} | {"model_versions"},
     "trainer": {"transactions", "predictions", "labels", "label_sources", "simulations", "model_versions"},
     "readonly": set(TABLES) - SECRETS - {"audit_head"},
 }

@@ -23,6 +23,8 @@ from fraud_core.contract import Contract
 from fraud_core.features import feature_matrix
 from tests.integration.store_rows import CREDITCARD, START, WIRE, Database, batch, predictions, run
 
+ROUNDS = 4  # of a race: one may be over before the other has begun
+
 
 @pytest.fixture
 def streaming(database: Database) -> Iterator[Connection]:
@@ -69,8 +71,8 @@ def test_what_is_stored_is_what_was_scored(database: Database, streaming: Connec
     decided = run(
         database.url("readonly"),
         "SELECT score, fraud_score::float8, is_fraud_predicted, decision, feature_vector, model_version,"
-        " engine, role, deciding, policy_version, latency_ms, rules_fired FROM predictions"
-        " ORDER BY prediction_id",
+        " engine, role, deciding, policy_version, latency_ms, rules_fired"
+        " FROM predictions JOIN transactions USING (transaction_id) ORDER BY event_time",
     )
     assert np.array_equal([row[0] for row in decided], said.scores)
     assert np.allclose([row[1] for row in decided], said.scores, atol=5.1e-5, rtol=0)
@@ -126,8 +128,30 @@ def test_history_gets_its_prediction_later(database: Database, streaming: Connec
         assert store_transactions(cursor, CREDITCARD, rows, "backfill").new == rows.ids
         assert store_transactions(cursor, CREDITCARD, rows, "backfill").replayed == rows.ids
     assert counts(database) == (5, 0)
-    assert store(streaming, rows).replayed == rows.ids
+    scored = store(streaming, Batch.concat([rows, rows]))
+    assert scored.replayed == rows.ids * 2
+    assert (scored.decided_rows, scored.decided_before) == ([0, 1, 2, 3, 4], [])
     assert counts(database) == (5, 5)
+    again = store(streaming, rows)
+    assert (again.decided_rows, again.decided_before) == ([], rows.ids)
+
+
+def test_what_is_newly_blocked_or_reviewed_waits_to_be_announced(
+    database: Database, streaming: Connection
+) -> None:
+    rows = batch(6)
+    with streaming, streaming.cursor() as cursor:
+        store_transactions(cursor, CREDITCARD, rows.take([0]), "backfill")
+    store(streaming, rows, decisions=["block", "review", "approve"] * 2)
+    announced = "SELECT transaction_id FROM alert_outbox ORDER BY 1"
+    waiting = [(f"tx-{number}",) for number in (0, 1, 3, 4)]
+    assert run(database.url("readonly"), announced) == waiting
+    # Neither what was decided before, nor what is refused, nor what does not decide.
+    store(streaming, changed(rows, 2), decisions=["block"] * 6)
+    store(streaming, rows, decisions=["block"] * 6, deciding=False, role="batch", run_id="one")
+    with pytest.raises(errors.DataError):
+        store(streaming, batch(2, prefix="x"), decisions=["block"] * 2, model_version="x" * 21)
+    assert run(database.url("readonly"), announced) == waiting
 
 
 def test_predictions_that_do_not_decide_are_stored_once_a_run(
@@ -163,6 +187,33 @@ def test_two_connections_racing_for_the_same_ids(database: Database, same: bool)
     assert sorted(results["streaming"].new + results["api"].new) == sorted(rows.ids)
     conflicts = results["streaming"].conflicts + results["api"].conflicts
     assert conflicts == ([] if same else ["tx-150"])
+
+
+@pytest.mark.parametrize("history", [True, False])
+def test_the_same_ids_in_another_order_do_not_deadlock(database: Database, history: bool) -> None:
+    start = Barrier(2)
+    results: list[Stored] = []
+
+    def work(role: str, order: int) -> None:
+        with closing(connect(database.url(role), "test")) as connection:
+            for number in range(ROUNDS):
+                rows = batch(400, prefix=f"r{number}").take(range(400)[::order])
+                start.wait(20)
+                results.append(store(connection, rows))
+
+    if history:
+        with closing(connect(database.url("streaming"), "test")) as connection:
+            for number in range(ROUNDS):
+                with connection, connection.cursor() as cursor:
+                    store_transactions(cursor, CREDITCARD, batch(400, prefix=f"r{number}"), "backfill")
+    threads = [Thread(target=work, args=pair) for pair in (("streaming", 1), ("api", -1))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(results) == 2 * ROUNDS
+    assert sum(len(stored.decided_rows) for stored in results) == ROUNDS * 400
+    assert counts(database) == (ROUNDS * 400, ROUNDS * 400)
 
 
 def test_the_second_waits_for_the_first_and_takes_over_when_it_rolls_back(database: Database) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -54,12 +54,15 @@ class Stored:
 
     New: the transaction was not there. Replayed: it was, or came earlier in the batch, with the same
     quantised fields; nothing is doubled. Conflict: it was there with other fields; nothing was stored.
+    Decided: this row's prediction is now its transaction's deciding one. All new rows of predictions that
+    decide are, and of the replayed ones those whose transaction was known, as history, without a decision.
     """
 
     ids: Sequence[str]
     new_rows: list[int]
     replayed_rows: list[int]
     conflict_rows: list[int]
+    decided_rows: list[int] = field(default_factory=list)
 
     @property
     def new(self) -> list[str]:
@@ -68,6 +71,12 @@ class Stored:
     @property
     def replayed(self) -> list[str]:
         return [self.ids[row] for row in self.replayed_rows]
+
+    @property
+    def decided_before(self) -> list[str]:
+        """Ids of replayed rows whose transaction has a deciding prediction that is not this batch's."""
+        decided = {self.ids[row] for row in self.decided_rows}
+        return [identifier for identifier in self.replayed if identifier not in decided]
 
     @property
     def conflicts(self) -> list[str]:
@@ -79,6 +88,7 @@ def store_scored(
 ) -> Stored:
     """Store transactions with their predictions in the cursor's transaction; the caller commits.
 
+    What a prediction newly blocks or sends to review goes to the outbox of alerts in the same transaction.
     Repeating it changes nothing. A label that came before its transaction counts from here on.
 
     Raises:
@@ -92,19 +102,7 @@ def store_scored(
     columns = transaction_arrays(contract, batch) | prediction_arrays(predictions)
     _stage(cur, _SCORED, columns)
     stored = _merge_transactions(cur, _SCORED, contract, batch, source)
-    cur.execute(
-        _INSERT_PREDICTIONS,
-        {
-            "model_version": predictions.model_version,
-            "prediction_time": predictions.prediction_time,
-            "role": predictions.role,
-            "run_id": predictions.run_id,
-            "deciding": predictions.deciding,
-            "engine": predictions.engine,
-            "policy_version": predictions.policy_version,
-            "conflicts": stored.conflict_rows,
-        },
-    )
+    stored = _insert_predictions(cur, predictions, stored)
     _apply_labels(cur, _SCORED, stored)
     return stored
 
@@ -147,6 +145,8 @@ def _list(names: Sequence[str], prefix: str = "") -> str:
     return ", ".join(prefix + name for name in names)
 
 
+# Whoever stores the same ids at the same time takes them in the same order, or each could wait for the other.
+_ORDER: Final = 'transaction_id COLLATE "C", position'
 # The types come from the migrated tables.
 _CREATE: Final = {
     _SCORED: f"CREATE TEMPORARY TABLE {_SCORED} ON COMMIT DELETE ROWS AS SELECT 0 AS position, "  # noqa: S608
@@ -157,7 +157,7 @@ _CREATE: Final = {
 }
 _INSERT_TRANSACTIONS: Final = f"""
     INSERT INTO transactions ({_list(_TRANSACTION)}, contract, source)
-    SELECT {_list(_TRANSACTION)}, %(contract)s, %(source)s FROM {{staged}} ORDER BY position
+    SELECT {_list(_TRANSACTION)}, %(contract)s, %(source)s FROM {{staged}} ORDER BY {_ORDER}
     ON CONFLICT (transaction_id) DO NOTHING RETURNING transaction_id
 """  # noqa: S608
 _COMPARE: Final = f"""
@@ -172,8 +172,18 @@ _INSERT_PREDICTIONS: Final = f"""
     SELECT transaction_id, score::numeric(5, 4), {_list(_PREDICTION)},
            coalesce(%(prediction_time)s::timestamptz, clock_timestamp()),
            %(model_version)s, %(role)s, %(run_id)s, %(deciding)s, %(engine)s, %(policy_version)s
-    FROM {_SCORED} WHERE position <> ALL (%(conflicts)s::integer[]) ORDER BY position
+    FROM {_SCORED} WHERE position <> ALL (%(conflicts)s::integer[]) ORDER BY {_ORDER}
     ON CONFLICT DO NOTHING
+"""  # noqa: S608
+# The decision and its alert are one statement: where nothing is blocked or reviewed it costs no round trip.
+_INSERT_DECISIONS: Final = f"""
+    WITH said AS ({_INSERT_PREDICTIONS} RETURNING transaction_id, decision),
+    announced AS (
+        INSERT INTO alert_outbox (transaction_id)
+        SELECT transaction_id FROM said WHERE decision IN ('block', 'review') ORDER BY transaction_id
+        ON CONFLICT DO NOTHING
+    )
+    SELECT transaction_id FROM said WHERE transaction_id = ANY (%(known)s)
 """  # noqa: S608
 
 
@@ -211,6 +221,27 @@ def _merge_transactions(cur: Cursor, staged: str, contract: Contract, batch: Bat
     same = dict(cur.fetchall())
     replayed = [position for position in rest if same[position]]
     return Stored(batch.ids, new, replayed, [position for position in rest if not same[position]])
+
+
+def _insert_predictions(cur: Cursor, predictions: Predictions, stored: Stored) -> Stored:
+    values = {
+        "model_version": predictions.model_version,
+        "prediction_time": predictions.prediction_time,
+        "role": predictions.role,
+        "run_id": predictions.run_id,
+        "deciding": predictions.deciding,
+        "engine": predictions.engine,
+        "policy_version": predictions.policy_version,
+        "conflicts": stored.conflict_rows,
+    }
+    if not predictions.deciding:
+        cur.execute(_INSERT_PREDICTIONS, values)
+        return stored
+    # A transaction that is new had no decision: only of those known before it has to be asked.
+    first = {stored.ids[row]: row for row in reversed(stored.replayed_rows)}
+    known = list(first.keys() - set(stored.new)) if first else []
+    cur.execute(_INSERT_DECISIONS, values | {"known": known})
+    return replace(stored, decided_rows=stored.new_rows + sorted(first[row[0]] for row in cur.fetchall()))
 
 
 def _apply_labels(cur: Cursor, staged: str, stored: Stored) -> None:

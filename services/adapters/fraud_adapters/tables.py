@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import (
     ARRAY,
@@ -11,12 +11,10 @@ from sqlalchemy import (
     CHAR,
     INTEGER,
     NUMERIC,
-    REAL,
     SMALLINT,
     VARCHAR,
     Column,
     ForeignKey,
-    Identity,
     Index,
     MetaData,
     Table,
@@ -24,42 +22,17 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects.postgresql import BYTEA, DOUBLE_PRECISION, INTERVAL, JSONB, TIMESTAMP, UUID
+from sqlalchemy.dialects.postgresql import BYTEA, DOUBLE_PRECISION, INTERVAL, UUID
+
+from fraud_adapters.table_columns import IDENTIFIER as _ID
+from fraud_adapters.table_columns import JSON as _JSON
+from fraud_adapters.table_columns import MOMENT as _MOMENT
+from fraud_adapters.table_columns import NOW as _NOW
+from fraud_adapters.table_columns import number as _number
+from fraud_adapters.table_columns import required as _required
+from fraud_adapters.table_columns import said_about as _said_about
 
 metadata: Final = MetaData()
-
-_MOMENT = TIMESTAMP(timezone=True)
-_ID = VARCHAR(50)
-_NOW = text("now()")
-_JSON = JSONB
-
-
-def _required(name: str, kind: Any, *items: Any, **options: Any) -> Column[Any]:
-    return Column(name, kind, *items, nullable=False, **options)
-
-
-def _number(name: str) -> Column[Any]:
-    return Column(name, BIGINT, Identity(always=True), primary_key=True)
-
-
-def _said_about(feature_vector_nullable: bool, role: str) -> list[Column[Any]]:
-    """What a model said: the columns that predictions and shadow predictions share, from the score on."""
-    return [
-        _required("fraud_score", NUMERIC(5, 4)),
-        _required("is_fraud_predicted", BOOLEAN),
-        _required("model_version", VARCHAR(20)),
-        _required("prediction_time", _MOMENT, server_default=_NOW),
-        _required("score", DOUBLE_PRECISION),
-        _required("role", VARCHAR(20), server_default=role),
-        Column("run_id", VARCHAR(100)),
-        _required("decision", VARCHAR(10)),
-        Column("feature_vector", ARRAY(REAL), nullable=feature_vector_nullable),
-        _required("engine", VARCHAR(40)),
-        _required("policy_version", VARCHAR(20), server_default="0"),
-        Column("latency_ms", REAL),
-        Column("traceparent", VARCHAR(60)),
-    ]
-
 
 transactions: Final = Table(
     "transactions",
@@ -92,14 +65,19 @@ predictions: Final = Table(
     _required("rules_fired", ARRAY(Text), server_default=text("'{}'")),
     Index("predictions_deciding", "transaction_id", unique=True, postgresql_where=text("deciding")),
     Index(
-        "predictions_run",
-        "run_id",
-        "role",
-        "transaction_id",
+        *("predictions_run", "run_id", "role", "transaction_id"),
         unique=True,
         postgresql_where=text("run_id IS NOT NULL"),
     ),
     Index("predictions_prediction_time", "prediction_time"),
+)
+
+alert_outbox: Final = Table(
+    "alert_outbox",
+    metadata,
+    Column("transaction_id", _ID, ForeignKey("transactions.transaction_id"), primary_key=True),
+    _required("created_at", _MOMENT, server_default=_NOW),
+    Index("alert_outbox_created_at", "created_at", "transaction_id"),
 )
 
 shadow_predictions: Final = Table(

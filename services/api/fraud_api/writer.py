@@ -186,7 +186,7 @@ class PredictionWriter:
 
         def work(cursor: Cursor) -> tuple[dict[str, Decided], frozenset[str]]:
             stored = store_scored(cursor, self._contract, batch, predictions, SOURCE)
-            return read_decided(cursor, stored.replayed), frozenset(stored.conflicts)
+            return read_decided(cursor, stored.decided_before), frozenset(stored.conflicts)
 
         replayed, conflicts = self._session.run(work)
         self._metrics.writer_rows.observe(len(batch))

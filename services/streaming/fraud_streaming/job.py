@@ -12,6 +12,7 @@ from fraud_adapters.kafka import KafkaFailure, PartitionReader, topic_ids
 from fraud_adapters.kafka_groups import commit_group_offsets
 from fraud_adapters.logs import get_logger
 from fraud_adapters.postgres import connect
+from fraud_streaming.alerts import AlertRelay
 from fraud_streaming.claim import Claim, claim, start_reading
 from fraud_streaming.commit import Committer
 from fraud_streaming.dlq import DeadLetterTopic
@@ -35,9 +36,10 @@ def run(site: Site, limits: Limits) -> dict[str, Any]:
     reports: dict[str, Report] = {}
     try:
         _run(site, limits, reports)
+        alerts = _publish_alerts(site)
     except (*PASSING, *LASTING) as error:
         raise JobFailed(sentence(error), _result(reports)) from error
-    return _result(reports)
+    return {**_result(reports), "alerts_published": alerts}
 
 
 def _run(site: Site, limits: Limits, reports: dict[str, Report]) -> None:
@@ -52,6 +54,12 @@ def _run(site: Site, limits: Limits, reports: dict[str, Report]) -> None:
         drain = _Drain(site, conn, api, dead_letters, limits, reports)
         for feed in feeds(site):
             drain(feed, ids[feed.topic])
+
+
+def _publish_alerts(site: Site) -> int:
+    kafka = site.kafka
+    with AlertRelay(site.database.url, kafka.bootstrap_servers, kafka.alerts_topic, site.contract) as relay:
+        return relay.publish()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from contextlib import closing
 from typing import Any, Final
 
 from config.settings import DatabaseSettings, KafkaSettings
+from fraud_adapters.alert_outbox import alerts_waiting
 from fraud_adapters.job import JobFailed
 from fraud_adapters.kafka import KafkaFailure, PartitionReader, Record, TopicMissing, topic_ids
 from fraud_adapters.offsets import read_offset
@@ -17,16 +18,23 @@ MAX_TEXT: Final = 2000  # characters of a value shown
 
 
 def describe(database: DatabaseSettings, kafka: KafkaSettings, peek: int) -> dict[str, Any]:
-    """Per topic and partition: the stored position, the end, the lag, and the latest `peek` records.
+    """Per topic and partition: the stored position, the end, the lag, and the latest `peek` records; and how
+    many alerts wait to be published.
 
     Raises:
         JobFailed: Kafka or Postgres cannot be reached.
     """
     names = [kafka.topic, kafka.labels_topic, kafka.alerts_topic, kafka.dlq_topic]
     try:
-        return {"topics": [_topic(database, kafka.bootstrap_servers, name, peek) for name in names]}
+        shown = [_topic(database, kafka.bootstrap_servers, name, peek) for name in names]
+        return {"topics": shown, "alerts_waiting": _alerts_waiting(database)}
     except (KafkaFailure, DatabaseUnavailable) as error:
         raise JobFailed(str(error)) from error
+
+
+def _alerts_waiting(database: DatabaseSettings) -> int:
+    with closing(connect(database.url, CLIENT)) as conn, conn.cursor() as cur:
+        return alerts_waiting(cur)
 
 
 def _topic(database: DatabaseSettings, servers: list[str], name: str, peek: int) -> dict[str, Any]:

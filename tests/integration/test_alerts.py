@@ -1,0 +1,269 @@
+"""Alerts against real servers: what is blocked or reviewed is announced, whatever breaks meanwhile."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pytest
+
+from config.settings import KafkaSettings
+from fraud_adapters.alert_outbox import take_alerts
+from fraud_adapters.job import JobFailed
+from fraud_adapters.kafka import BrokerUnavailable, Publisher, Record
+from fraud_adapters.postgres import DatabaseUnavailable, connect
+from fraud_adapters.scored import store_scored
+from fraud_core.batch import Batch
+from fraud_core.contract import Contract
+from fraud_streaming import alerts
+from fraud_streaming.alerts import AlertRelay
+from fraud_streaming.topics import describe
+from tests.integration.api_server import NOWHERE, ApiServer, cloned
+from tests.integration.store_rows import CREDITCARD, START, WIRE, Database, batch, predictions, run
+from tests.integration.streaming_site import StreamingSite, creditcard_records, read_all, served
+
+DECISIONS = ("block", "review", "approve")
+
+
+@pytest.fixture(scope="module")
+def home(template: Any, postgres_admin_url: str) -> Iterator[Database]:
+    """The database the API stores into."""
+    with cloned(template, postgres_admin_url, "alerts_api") as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def api(home: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+    with served(home, tmp_path_factory.mktemp("alerts-api")) as server:
+        yield server
+
+
+def decided(
+    database: Database, rows: Batch, decisions: Sequence[str] | None = None, contract: Contract = CREDITCARD
+) -> list[str]:
+    """Store rows with decisions, a block, a review and an approval in turn; those to be announced."""
+    said = decisions or [DECISIONS[number % 3] for number in range(len(rows))]
+    with closing(connect(database.url("api"), "test")) as connection, connection:
+        scored = replace(predictions(contract, rows), decisions=said)
+        store_scored(connection.cursor(), contract, rows, scored, "api")
+    return [identifier for identifier, one in zip(rows.ids, said, strict=True) if one != "approve"]
+
+
+def waiting(database: Database) -> list[str]:
+    return [row[0] for row in run(database.url("readonly"), "SELECT transaction_id FROM alert_outbox")]
+
+
+@contextmanager
+def relaying(
+    database: Database, kafka: KafkaSettings, contract: Contract = CREDITCARD
+) -> Iterator[AlertRelay]:
+    with AlertRelay(
+        database.url("streaming"), kafka.bootstrap_servers, kafka.alerts_topic, contract
+    ) as relay:
+        yield relay
+
+
+def announced(kafka: KafkaSettings) -> list[str]:
+    return [key(record) for record in read_all(kafka, kafka.alerts_topic)]
+
+
+def key(record: Record) -> str:
+    assert record.key is not None
+    return record.key.decode()
+
+
+def test_what_the_stream_and_the_api_decide_is_announced_once(
+    home: Database, topics: KafkaSettings, api: ApiServer
+) -> None:
+    site = StreamingSite(home, topics, api.url)
+    site.send(creditcard_records([f"tx-{number}" for number in range(150)]))
+    with api.client() as client:
+        for sent in creditcard_records([f"direct-{number}" for number in range(60)], seed=2):
+            client.post("/predict", json=sent).raise_for_status()
+    result = site.consume()
+    wanted = {row[0]: row[1:] for row in site.rows(_WANTED)}
+    assert {row[0] for row in wanted.values()} == {"block", "review"}, "the model says both"
+    assert {identifier.partition("-")[0] for identifier in wanted} == {"tx", "direct"}
+    assert len(wanted) < 210, "and approves some"
+    records = read_all(topics, topics.alerts_topic)
+    assert Counter(key(record) for record in records) == Counter(wanted.keys())
+    assert (result["alerts_published"], waiting(home)) == (len(wanted), [])
+    for record in records:
+        alert = json.loads(record.value)
+        decision, score, version, event_time, prediction_time, amount, traceparent = wanted[key(record)]
+        assert alert == {
+            "transaction_id": key(record),
+            "decision": decision,
+            "flag": {"block": "FRAUD", "review": "REVIEW"}[decision],
+            "score": score,
+            "is_fraud_predicted": True,
+            "model_version": version,
+            "policy_version": "0",
+            "prediction_time": alert["prediction_time"],
+            "event_time": alert["event_time"],
+            "contract": "creditcard/1",
+            "amount": amount,
+        }
+        assert datetime.fromisoformat(alert["event_time"]) == event_time
+        assert datetime.fromisoformat(alert["prediction_time"]) == prediction_time
+        assert alert["event_time"].endswith("Z")
+        headers = {"schema": b"alert/1"} | ({"traceparent": traceparent.encode()} if traceparent else {})
+        assert record.headers == headers
+    site.send(creditcard_records([f"tx-{number}" for number in range(150)]))
+    assert site.consume()["alerts_published"] == 0, "a replay is no news"
+    assert len(read_all(topics, topics.alerts_topic)) == len(wanted)
+
+
+_WANTED = """
+    SELECT transaction_id, decision, score, model_version, event_time, prediction_time, amount::float8,
+           traceparent
+    FROM predictions JOIN transactions USING (transaction_id) WHERE deciding AND decision <> 'approve'
+"""
+
+
+def test_a_contract_of_ones_own_is_announced_with_its_own_fields(
+    database: Database, topics: KafkaSettings
+) -> None:
+    columns = {
+        "sent_amount": np.array([0.125, 123456789.123]),
+        "hour": np.array([0.0, 23.0]),
+        "channel": np.array(["web", "phone"], dtype=object),
+        "urgent": np.array([1.0, 0.0]),
+        "fee": np.array([np.nan, 1.25]),
+        "payer": np.array(["Jürgen ✓", "p1"], dtype=object),
+        "payee": np.array(["shop", "shop"], dtype=object),
+    }
+    decided(database, Batch(["w0", "w1"], [START] * 2, columns), ["block", "review"], WIRE)
+    decided(database, batch(1), ["block"])
+    with relaying(database, topics, WIRE) as relay:
+        assert relay.publish() == 3
+    said = {key(record): json.loads(record.value) for record in read_all(topics, topics.alerts_topic)}
+    payer = WIRE.with_role("card")
+    assert payer is not None
+    assert (said["w0"]["amount"], said["w1"]["amount"]) == (0.125, 123456789.123)
+    assert said["w0"]["card_id"] == columns[payer.name][0]
+    # A transaction of the contract that was in force before.
+    assert (said["tx-0"]["contract"], "card_id" in said["tx-0"]) == ("creditcard/1", False)
+    assert said["tx-0"]["amount"] == batch(1).columns["amount"][0]
+
+
+class Interrupted(Publisher):
+    """The real publisher; once its records are acknowledged, the server ends the relay's session."""
+
+    admin_url: str
+
+    def flush(self) -> None:
+        super().flush()
+        run(self.admin_url, _TERMINATE, alerts.CLIENT)
+
+
+_TERMINATE = """
+    SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
+    WHERE application_name = %s AND datname = current_database()
+"""
+
+
+def test_a_crash_between_publishing_and_deleting_announces_again(
+    database: Database, topics: KafkaSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = decided(database, batch(30))
+    Interrupted.admin_url = database.url("admin")
+    with relaying(database, topics) as relay:
+        with monkeypatch.context() as patched:
+            patched.setattr(alerts, "Publisher", Interrupted)
+            with pytest.raises(DatabaseUnavailable, match="while alerts were published"):
+                relay.publish()
+        assert Counter(announced(topics)) == Counter(wanted)
+        assert sorted(waiting(database)) == sorted(wanted)
+        assert relay.publish() == len(wanted), "the same relay, connected anew"
+    assert Counter(announced(topics)) == Counter(wanted * 2)
+    assert waiting(database) == []
+
+
+def test_while_the_broker_is_down_they_wait(
+    database: Database, topics: KafkaSettings, api: ApiServer
+) -> None:
+    nowhere = KafkaSettings(kafka_bootstrap_servers=NOWHERE, kafka_topic=topics.topic)
+    with relaying(database, nowhere) as relay:
+        assert relay.publish() == 0, "nobody is asked where there is nothing to say"
+        wanted = decided(database, batch(30))
+        for _ in range(2):
+            with pytest.raises(BrokerUnavailable, match="Kafka cannot be reached"):
+                relay.publish()
+    assert sorted(waiting(database)) == sorted(wanted)
+    site = StreamingSite(database, topics, api.url)
+    assert site.consume()["alerts_published"] == len(wanted)
+    assert Counter(announced(topics)) == Counter(wanted)
+
+
+def test_a_run_that_cannot_announce_fails_and_the_next_one_does(
+    database: Database, topics: KafkaSettings, api: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = StreamingSite(database, topics, api.url)
+    wanted = decided(database, batch(3))
+    site.send(creditcard_records(["late"]))
+    Interrupted.admin_url = database.url("admin")
+    with monkeypatch.context() as patched:
+        patched.setattr(alerts, "Publisher", Interrupted)
+        with pytest.raises(JobFailed, match="Postgres went away while alerts were published") as failed:
+            site.consume()
+    assert failed.value.result["stored"] == 1
+    assert set(waiting(database)) >= set(wanted)
+    assert site.consume()["alerts_published"] >= len(wanted)
+    assert waiting(database) == []
+
+
+def test_relays_side_by_side_never_announce_the_same(
+    database: Database, topics: KafkaSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alerts, "AT_ONCE", 7)
+    wanted = decided(database, batch(240))
+    start = threading.Barrier(3)
+    published: list[int] = []
+
+    def work() -> None:
+        with relaying(database, topics) as relay:
+            start.wait(20)
+            published.append(relay.publish())
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert sum(published) == len(wanted)
+    assert Counter(announced(topics)) == Counter(wanted)
+
+
+def test_what_one_relay_holds_another_leaves_alone_and_gets_it_back_after_a_rollback(
+    database: Database, topics: KafkaSettings
+) -> None:
+    wanted = decided(database, batch(30))
+    with closing(connect(database.url("streaming"), "test")) as other, relaying(database, topics) as relay:
+        held = [alert.transaction_id for alert in take_alerts(other.cursor(), CREDITCARD, 5)]
+        assert relay.publish() == len(wanted) - 5
+        assert sorted(announced(topics) + held) == sorted(wanted)
+        other.rollback()
+        assert relay.publish() == 5
+    assert Counter(announced(topics)) == Counter(wanted)
+
+
+def test_the_topics_command_shows_what_waits_and_what_was_announced(
+    database: Database, topics: KafkaSettings, api: ApiServer
+) -> None:
+    site = StreamingSite(database, topics, api.url)
+    wanted = decided(database, batch(3))
+    assert describe(site.site.database, topics, 0)["alerts_waiting"] == 2
+    assert site.consume()["alerts_published"] == 2
+    shown = describe(site.site.database, topics, 5)
+    assert shown["alerts_waiting"] == 0
+    records = {topic["topic"]: topic["records"] for topic in shown["topics"]}[topics.alerts_topic]
+    assert {record["key"] for record in records} == set(wanted)
+    assert json.loads(records[0]["value"])["transaction_id"] == records[0]["key"]
