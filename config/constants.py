@@ -16,6 +16,7 @@ TOPIC_LABELS: Final = "fraud-detection-labels"  # truth, as it becomes known
 TOPIC_ALERTS: Final = "fraud-detection-alerts"  # blocked and reviewed transactions
 TOPIC_DLQ: Final = "fraud-detection-dlq"  # records that could not be processed
 TOPICS: Final = (TOPIC_TRANSACTIONS, TOPIC_LABELS, TOPIC_ALERTS, TOPIC_DLQ)
+GROUP_STREAMING: Final = "fraud-streaming"  # the consumer group that scores; -labels appended: the labels'
 
 # --- Kafka headers ------------------------------------------------------------------------------
 HEADER_SCHEMA: Final = "schema"  # "<contract>/<version>"; on the alerts topic ALERT_SCHEMA

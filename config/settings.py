@@ -89,12 +89,13 @@ class DatabaseSettings(Settings):
 
 
 class KafkaSettings(Settings):
-    """Kafka: where the brokers are, and the topic whose prefix the other topics share."""
+    """Kafka: where the brokers are, the topic whose prefix the other topics share, and the stream's group."""
 
     kafka_bootstrap_servers: str = Field(
         default="localhost:9092", pattern=r"^[^\s,:]+:\d{1,5}(,[^\s,:]+:\d{1,5})*$"
     )
     kafka_topic: str = Field(default=constants.TOPIC_TRANSACTIONS, pattern=r"^[A-Za-z0-9._-]{1,200}$")
+    kafka_group: str = Field(default=constants.GROUP_STREAMING, pattern=r"^[A-Za-z0-9._-]{1,200}$")
 
     @property
     def bootstrap_servers(self) -> list[str]:
@@ -119,6 +120,15 @@ class KafkaSettings(Settings):
     @property
     def dlq_topic(self) -> str:
         return f"{self._prefix}-dlq"
+
+    @property
+    def group(self) -> str:
+        """The consumer group of those who score the transactions topic."""
+        return self.kafka_group
+
+    @property
+    def labels_group(self) -> str:
+        return f"{self.kafka_group}-labels"
 
 
 class MlflowSettings(Settings):

@@ -172,10 +172,12 @@ def kafka_bootstrap(stack: Stack, object_store_server: objectstore.ObjectStoreSe
 
 @pytest.fixture
 def topics(kafka_bootstrap: str) -> KafkaSettings:
-    """Kafka settings with a prefix of the test's own; the four topics exist, with one partition each."""
+    """Kafka settings with a prefix and a group of the test's own; the four topics have one partition each."""
+    name = f"test-{uuid.uuid4().hex[:12]}"
     settings = KafkaSettings(
         kafka_bootstrap_servers=kafka_bootstrap,
-        kafka_topic=f"test-{uuid.uuid4().hex[:12]}-transactions",
+        kafka_topic=f"{name}-transactions",
+        kafka_group=f"{name}-streaming",
     )
     names = [settings.topic, settings.labels_topic, settings.alerts_topic, settings.dlq_topic]
     ensure_topics(kafka_bootstrap, names, partitions=1)

@@ -77,6 +77,7 @@ class StreamingSite:
             "DATABASE_URL": self.database.url("streaming"),
             "KAFKA_BOOTSTRAP_SERVERS": ",".join(self.kafka.bootstrap_servers),
             "KAFKA_TOPIC": self.kafka.topic,
+            "KAFKA_GROUP": self.kafka.group,
             "API_URL": self.api_url,
             "API_CLIENT_ID": "streaming",
             "API_CLIENT_SECRET": CLIENTS["streaming"],

@@ -344,7 +344,7 @@ def test_kafkas_own_tools_see_the_position(site: StreamingSite) -> None:
     site.send(creditcard_records(IDS[:30]))
     site.consume()
     consumer = Consumer(
-        {"bootstrap.servers": site.kafka.kafka_bootstrap_servers, "group.id": "fraud-streaming"}
+        {"bootstrap.servers": site.kafka.kafka_bootstrap_servers, "group.id": site.kafka.group}
     )
     try:
         committed = consumer.committed([TopicPartition(site.kafka.topic, 0)], timeout=10)

@@ -28,7 +28,8 @@ SECRETS = {"API_KEY_ENCRYPTION_SECRET": "0123456789abcdef"}
 
 @pytest.fixture(autouse=True)
 def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("DATABASE_URL", "DB_PASSWORD", "DB_PORT", "APP_ENV", "KAFKA_TOPIC", "LOG_SINKS", "LOG_FILE"):
+    kafka = ("KAFKA_TOPIC", "KAFKA_GROUP")
+    for name in ("DATABASE_URL", "DB_PASSWORD", "DB_PORT", "APP_ENV", *kafka, "LOG_SINKS", "LOG_FILE"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -61,6 +62,7 @@ def test_database_url_wins_over_the_parts(monkeypatch: pytest.MonkeyPatch) -> No
         (DatabaseSettings, {"DB_PASSWORD": "x", "DB_PORT": "five"}, "DB_PORT:"),
         (DatabaseSettings, {"DATABASE_URL": "mysql://x"}, "DATABASE_URL must look like"),
         (KafkaSettings, {"KAFKA_BOOTSTRAP_SERVERS": "kafka"}, "KAFKA_BOOTSTRAP_SERVERS:"),
+        (KafkaSettings, {"KAFKA_GROUP": "two words"}, "KAFKA_GROUP:"),
         (LogSettings, {"LOG_SINKS": "file"}, "LOG_FILE is not set"),
         (LogSettings, {"LOG_SINKS": "printer"}, "LOG_SINKS:"),
         (ApiServerSettings, {}, "API_KEY_ENCRYPTION_SECRET is not set"),
@@ -106,6 +108,13 @@ def test_topics_share_the_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
     assert topics == constants.TOPICS
     monkeypatch.setenv("KAFKA_TOPIC", "payments-transactions")
     assert load(KafkaSettings).dlq_topic == "payments-dlq"
+
+
+def test_labels_are_read_by_a_group_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load(KafkaSettings)
+    assert (settings.group, settings.labels_group) == ("fraud-streaming", "fraud-streaming-labels")
+    monkeypatch.setenv("KAFKA_GROUP", "payments")
+    assert (load(KafkaSettings).group, load(KafkaSettings).labels_group) == ("payments", "payments-labels")
 
 
 def test_the_environment_lies_over_the_overlay_over_the_base(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """Kafka: topics, publishing, reading. The only module of ours that names a Kafka client."""
 
+from fraud_adapters.kafka_consumer import Record
 from fraud_adapters.kafka_errors import (
     BrokerUnavailable,
     KafkaFailure,
@@ -7,12 +8,14 @@ from fraud_adapters.kafka_errors import (
     ReadError,
     TopicMissing,
 )
+from fraud_adapters.kafka_member import GroupMember
 from fraud_adapters.kafka_publisher import Publisher
-from fraud_adapters.kafka_reader import PartitionReader, Record
+from fraud_adapters.kafka_reader import PartitionReader
 from fraud_adapters.kafka_topics import ensure_topics, topic_ids
 
 __all__ = [
     "BrokerUnavailable",
+    "GroupMember",
     "KafkaFailure",
     "PartitionReader",
     "PublishError",

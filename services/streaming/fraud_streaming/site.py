@@ -16,7 +16,6 @@ from fraud_streaming.transactions import Scorer, TransactionWork
 from fraud_streaming.work import Work
 
 SERVICE: Final = "fraud-streaming"
-GROUP: Final = "fraud-streaming"  # what Kafka's lag tools list
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +60,8 @@ def feeds(site: Site) -> tuple[Feed, Feed]:
         )
 
     return (
-        Feed("transactions", site.kafka.topic, GROUP, True, transactions),
-        Feed("labels", site.kafka.labels_topic, f"{GROUP}-labels", False, labels),
+        Feed("transactions", site.kafka.topic, site.kafka.group, True, transactions),
+        Feed("labels", site.kafka.labels_topic, site.kafka.labels_group, False, labels),
     )
 
 

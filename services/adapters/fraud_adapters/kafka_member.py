@@ -1,0 +1,229 @@
+"""Reading as a member of a consumer group: the group hands out partitions, the caller says from where.
+
+The group only decides who reads what. Positions live in the database, so nothing is read from a
+partition before `start`, and what the group's own offsets say is never looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from threading import Thread
+from typing import Final
+
+from kafka import TopicPartition
+from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
+from kafka.coordinator.assignors.range import RangePartitionAssignor
+from kafka.errors import KafkaError
+from kafka.future import Future
+from kafka.structs import OffsetAndMetadata
+
+from fraud_adapters.kafka_consumer import Record, TopicConsumer, one_line
+from fraud_adapters.kafka_errors import KafkaFailure
+
+Partitions = frozenset[int]
+Callback = Callable[[Partitions], None]
+
+# With the library's 45 s a dead member keeps its partitions that long, and a join on Tansu takes 23 s.
+SESSION_TIMEOUT_MS: Final = 6_000
+HEARTBEAT_MS: Final = 1_000
+MAX_POLL_INTERVAL_MS: Final = 30_000
+# A broker that hangs without closing its connections is noticed after this.
+REQUEST_TIMEOUT_MS: Final = 10_000
+CONNECT_TIMEOUT_MS: Final = 5_000
+# The library's 30 s would leave a partition unread that long after the broker is back.
+RECONNECT_MAX_MS: Final = 1_000
+COMMIT_MS: Final = 1_500
+LOOK_UP_MS: Final = 5_000
+
+
+class GroupMember(TopicConsumer):
+    """Reads raw records of one topic as a member of a consumer group.
+
+    Partitions are handed out by the group; nothing is read from one before `start` says where. Use it
+    from one thread. The callbacks run inside `poll` and `close`, in a thread of their own so that
+    heartbeats go on, while the caller waits: they may call this object's methods except `poll` and
+    `close`. What they raise comes out of `poll`, with nothing started any more.
+
+    Args:
+        on_assigned: partitions that are now ours, none of them started.
+        on_revoked: partitions that are read no more. They are still ours until it returns, unless the
+            session had expired: then somebody else may have them already. After any change in the group
+            all are revoked and what is ours now is assigned again.
+        session_timeout_ms: after so long without a heartbeat the group gives the partitions away.
+        max_poll_interval_ms: after so long without `poll` the member leaves the group by itself.
+
+    Raises:
+        BrokerUnavailable: no broker answered.
+    """
+
+    def __init__(
+        self,
+        bootstrap: str | Sequence[str],
+        topic: str,
+        group: str,
+        client_id: str,
+        *,
+        on_assigned: Callback,
+        on_revoked: Callback,
+        session_timeout_ms: int = SESSION_TIMEOUT_MS,
+        heartbeat_interval_ms: int = HEARTBEAT_MS,
+        max_poll_interval_ms: int = MAX_POLL_INTERVAL_MS,
+    ) -> None:
+        super().__init__(
+            bootstrap,
+            topic,
+            client_id,
+            group_id=group,
+            session_timeout_ms=session_timeout_ms,
+            heartbeat_interval_ms=heartbeat_interval_ms,
+            max_poll_interval_ms=max_poll_interval_ms,
+            partition_assignment_strategy=[RangePartitionAssignor],
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
+            reconnect_backoff_max_ms=RECONNECT_MAX_MS,
+        )
+        self._group = group
+        self._on_assigned = on_assigned
+        self._on_revoked = on_revoked
+        self._assigned: Partitions = frozenset()
+        self._paused = False
+        self._failure: BaseException | None = None
+        self._consumer.subscribe([topic], listener=_Listener(self))
+
+    def poll(self, max_records: int, timeout_s: float) -> list[Record]:
+        """Take part in the group, and give up to `max_records` records of what is started.
+
+        Waits at most `timeout_s` for the first record, callbacks apart; also while the broker is gone:
+        then nothing comes, and the member joins again by itself once it is back.
+
+        Raises:
+            ReadError: a started offset is not in the log any more or not yet, or the records are corrupt.
+        """
+        records = self._poll(max_records, int(timeout_s * 1000))
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
+        return records
+
+    def start(self, offsets: Mapping[int, int]) -> None:
+        """Read these assigned partitions, each from the offset given.
+
+        Raises:
+            ValueError: a partition is not assigned.
+        """
+        if strange := set(offsets) - self._assigned:
+            raise ValueError(f"The partitions {sorted(strange)} of {self._topic} are not assigned.")
+        for partition, offset in offsets.items():
+            at = self._at(partition)
+            self._forget(at)
+            self._consumer.seek(at, offset)
+            self._positions[partition] = offset
+            if not self._paused:
+                self._consumer.resume(at)
+
+    def stop(self, partitions: Iterable[int]) -> None:
+        """Read these no more; they stay assigned."""
+        for partition in self._assigned & set(partitions):
+            self._consumer.pause(self._at(partition))
+            self._positions.pop(partition, None)
+
+    def pause(self) -> None:
+        """Backpressure: fetch nothing for now. `poll` goes on, gives nothing and keeps the membership."""
+        self._paused = True
+        self._consumer.pause(*map(self._at, self._positions))
+
+    def resume(self) -> None:
+        """Go on with all started partitions."""
+        self._paused = False
+        self._consumer.resume(*map(self._at, self._positions))
+
+    def assigned(self) -> Partitions:
+        """The partitions the group has given to this member."""
+        return self._assigned
+
+    def earliest_offsets(self, partitions: Iterable[int]) -> dict[int, int]:
+        """Per partition the oldest offset still in the log: where to start when none is stored.
+
+        Raises:
+            ReadError: the broker does not say.
+        """
+        return self._earliest(partitions, LOOK_UP_MS)
+
+    def commit(self, offsets: Mapping[int, int]) -> None:
+        """Show positions to Kafka's own lag tools.
+
+        Raises:
+            KafkaFailure: refused, or not answered in about a second; while the group rebalances it is.
+        """
+        values = {self._at(p): OffsetAndMetadata(offset, "", -1) for p, offset in offsets.items()}
+        try:
+            self._consumer.commit(values, timeout_ms=COMMIT_MS)
+        except KafkaError as error:
+            raise KafkaFailure(
+                f"The group {self._group}'s position in {self._topic} was not written: {one_line(error)}."
+            ) from error
+
+    def close(self) -> None:
+        """Leave the group, within a few seconds even when the broker does not answer.
+
+        `on_revoked` is called for what is still assigned.
+        """
+        super().close()
+        if self._failure is not None:
+            raise self._failure
+
+    def _forget(self, at: TopicPartition) -> None:
+        # The library parks what it had fetched of a paused partition, and while another partition is read
+        # it may never take that up again, nor fetch anything new of the parked one.
+        fetcher = self._consumer._fetcher
+        fetcher._paused_partition_records.pop(at, None)
+        fetcher._paused_completed_fetches.pop(at, None)
+        # An old mark would make an offset beyond it look as if it were not in the log.
+        self._consumer._subscription.assignment[at].highwater = None
+
+    def _take_over(self, partitions: Partitions) -> None:
+        self._positions.clear()
+        self._assigned = partitions
+        for at in map(self._at, partitions):
+            self._consumer.pause(at)
+            # Without any position the library would look for the group's offset, and fail without one.
+            self._consumer.seek(at, 0)
+        if partitions:
+            self._guarded(self._on_assigned, partitions)
+
+    def _give_up(self, partitions: Partitions) -> None:
+        self.stop(partitions)
+        self._assigned -= partitions
+        if partitions:
+            self._guarded(self._on_revoked, partitions)
+
+    def _guarded(self, callback: Callback, partitions: Partitions) -> None:
+        try:
+            callback(partitions)
+        except BaseException as failure:
+            self.stop(self._assigned)
+            self._failure = failure
+
+
+class _Listener(AsyncConsumerRebalanceListener):  # type: ignore[misc]
+    """Runs on the library's I/O loop, which also sends the heartbeats and must not be held up."""
+
+    def __init__(self, member: GroupMember) -> None:
+        self._member = member
+        self._loop = member._consumer._net
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        await self._aside(self._member._take_over, assigned)
+
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        await self._aside(self._member._give_up, revoked)
+
+    async def _aside(self, callback: Callback, places: Iterable[TopicPartition]) -> None:
+        partitions = frozenset(at.partition for at in places)
+        done = Future()
+
+        def work() -> None:
+            callback(partitions)
+            self._loop.call_soon_threadsafe(lambda: done.success(None))
+
+        Thread(target=work, name="kafka-rebalance", daemon=True).start()
+        await done

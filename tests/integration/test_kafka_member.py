@@ -1,0 +1,166 @@
+"""Consumer group membership against real brokers."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from typing import Any
+
+import confluent_kafka
+import pytest
+
+from fraud_adapters.kafka import BrokerUnavailable, GroupMember, Publisher, ReadError, ensure_topics
+from tests.integration.group_members import Member, poll_until
+
+Join = Callable[..., Member]
+
+
+@pytest.fixture
+def topic(kafka_bootstrap: str) -> str:
+    name = f"member-{uuid.uuid4().hex[:12]}"
+    ensure_topics(kafka_bootstrap, [name], partitions=2)
+    return name
+
+
+@pytest.fixture
+def join(kafka_bootstrap: str, topic: str) -> Iterator[Join]:
+    with ExitStack() as members:
+
+        def one_more(**settings: Any) -> Member:
+            member = Member(kafka_bootstrap, topic, f"{topic}-group", **settings)
+            members.enter_context(closing(member.member))
+            return member
+
+        yield one_more
+
+
+def publish(bootstrap: str, topic: str, values: list[bytes], key: bytes = b"card") -> None:
+    with Publisher(bootstrap) as publisher:
+        for value in values:
+            publisher.send(topic, key, value)
+
+
+def numbers(*span: int) -> list[bytes]:
+    return [b"%d" % number for number in range(*span)]
+
+
+def committed(bootstrap: str, group: str, topic: str, partition: int) -> int:
+    foreign: Any = confluent_kafka.Consumer({"bootstrap.servers": bootstrap, "group.id": group})
+    try:
+        found = foreign.committed([confluent_kafka.TopicPartition(topic, partition)], timeout=20)
+    finally:
+        foreign.close()
+    offset: int = found[0].offset
+    return offset
+
+
+def test_nothing_is_read_before_start_says_where(kafka_bootstrap: str, topic: str, join: Join) -> None:
+    publish(kafka_bootstrap, topic, numbers(40))
+    one = join()
+    poll_until(lambda: one.owns(0, 1), one)
+    for _ in range(5):
+        assert one.poll() == []
+    assert one.member.positions() == {}
+    assert one.member.high_watermarks() == {}
+    assert one.events == [("assigned", frozenset({0, 1}))]
+    assert one.member.earliest_offsets([0, 1]) == {0: 0, 1: 0}
+
+    one.member.start({0: 0, 1: 0})
+    poll_until(lambda: len(one.records) >= 40, one)
+    assert one.values() == numbers(40)
+    used = one.records[0].partition
+    assert one.member.positions() == {used: 40, 1 - used: 0} == one.member.high_watermarks()
+
+    one.member.commit({used: 40})
+    assert committed(kafka_bootstrap, f"{topic}-group", topic, used) == 40
+
+    # What was fetched before stop is not what comes after start.
+    one.member.start({used: 30})
+    first = one.member.poll(3, 20)
+    assert [record.offset for record in first] == [30, 31, 32]
+    one.member.stop([used])
+    publish(kafka_bootstrap, topic, numbers(40, 60))
+    for _ in range(3):
+        assert one.poll() == []
+    assert one.member.positions() == {1 - used: 0}
+    # Beyond the end that was seen last, and in the log all the same.
+    one.records.clear()
+    one.member.start({used: 55})
+    poll_until(lambda: len(one.records) >= 5, one)
+    assert one.values() == numbers(55, 60)
+
+    one.member.pause()
+    publish(kafka_bootstrap, topic, numbers(60, 70))
+    for _ in range(5):
+        assert one.poll() == []
+    one.member.start({used: 58})
+    assert one.poll() == [], "started while paused"
+    one.records.clear()
+    one.member.resume()
+    poll_until(lambda: len(one.records) >= 12, one)
+    assert one.values() == numbers(58, 70)
+
+    with pytest.raises(ValueError, match=r"\[7\] of .* not assigned"):
+        one.member.start({7: 0})
+    one.member.start({used: 1000})
+    with pytest.raises(ReadError, match=f"offset 1000 of partition {used}"):
+        poll_until(lambda: False, one)
+
+
+def test_members_share_the_partitions_and_take_over_from_those_who_leave(
+    kafka_bootstrap: str, topic: str, join: Join
+) -> None:
+    one, two = join(), join()
+    one.at_start = two.at_start = {0: 0, 1: 0}
+    poll_until(lambda: len(one.member.assigned()) == len(two.member.assigned()) == 1, one, two)
+    assert one.member.assigned() | two.member.assigned() == {0, 1}
+    for number in range(20):
+        publish(kafka_bootstrap, topic, [b"%d" % number], key=b"%d" % number)
+    poll_until(lambda: len(one.records) + len(two.records) >= 20, one, two)
+    assert sorted(one.values() + two.values()) == sorted(numbers(20))
+    for member in (one, two):
+        assert {record.partition for record in member.records} == member.member.assigned()
+
+    left = two.member.assigned()
+    two.member.close()
+    assert two.events[-1] == ("revoked", left)
+    assert two.member.assigned() == frozenset()
+    poll_until(lambda: one.owns(0, 1), one)
+    # Whatever was assigned was revoked before anything was assigned again.
+    assert [name for name, _ in one.events] == ["assigned", "revoked"] * (len(one.events) // 2) + ["assigned"]
+
+
+def test_a_paused_member_that_polls_stays_in_the_group(join: Join) -> None:
+    one = join(session_timeout_ms=6000)
+    poll_until(lambda: one.owns(0, 1), one)
+    one.member.start({0: 0, 1: 0})
+    one.member.pause()
+    until = time.monotonic() + 7
+    poll_until(lambda: time.monotonic() > until, one)
+    assert one.owns(0, 1)
+    assert len(one.events) == 1
+
+
+def test_a_callback_that_fails_is_heard_from_poll(kafka_bootstrap: str, topic: str) -> None:
+    publish(kafka_bootstrap, topic, numbers(3))
+
+    def fail(mine: frozenset[int]) -> None:
+        member.start(dict.fromkeys(mine, 0))
+        raise OSError("the database is away")
+
+    member = GroupMember(
+        kafka_bootstrap, topic, f"{topic}-group", "test", on_assigned=fail, on_revoked=lambda gone: None
+    )
+    with closing(member):
+        with pytest.raises(OSError, match="the database is away"):
+            for _ in range(600):
+                assert member.poll(10, 0.1) == []
+        assert member.assigned() == {0, 1}
+        assert member.poll(10, 0.3) == [], "nothing is started"
+
+
+def test_nothing_listening_is_one_sentence() -> None:
+    with pytest.raises(BrokerUnavailable, match=r"KAFKA_BOOTSTRAP_SERVERS\.$"):
+        Member("127.0.0.1:1", "t", "g")
