@@ -17,6 +17,8 @@ TYPED += [
 ]
 TYPED += [f"services/{name}/fraud_{name}" for name in ("api", "embedded")]
 
+SUITES = ["tests/unit", "tests/integration", "tests/faults"]
+
 # name → (lock, what it does)
 HELP = {
     "demo": "start the whole platform here, train a model, score live transactions; --json, --help",
@@ -26,7 +28,8 @@ HELP = {
     "demo-clean": "stop the platform and remove its data",
     "exec": "run a command with the running platform's addresses and credentials: exec [--role NAME] -- CMD",
     "rotate-keys": "sign tokens with a new key; the old one stays valid until its tokens expire",
-    "test": "unit and integration tests, against the real embedded servers",
+    "test": "unit, integration and fault tests, against the real embedded servers",
+    "proof": "the kill test in full, then every fault test, also the slow ones; see docs/faults.md",
     "test-browser": "the pages, in Chromium",
     "lint": "ruff",
     "typecheck": "mypy --strict",
@@ -64,9 +67,9 @@ def _dispatch(command: str, rest: list[str]) -> int:
     if command == "lock":
         return _lock()
     if command == "test":
-        return _python(
-            environment("test", _say), ["-m", "pytest", *(rest or ["tests/unit", "tests/integration"])]
-        )
+        return _python(environment("test", _say), ["-m", "pytest", *(rest or SUITES)])
+    if command == "proof":
+        return _proof(rest)
     if command == "test-browser":
         return _python(environment("browser", _say), ["-m", "pytest", *(rest or ["tests/browser"])])
     if command == "lint":
@@ -82,6 +85,13 @@ def _dispatch(command: str, rest: list[str]) -> int:
         rest = ["--role", "api", "--", "python", "-m", "fraud_api", "rotate-keys"]
     _replace(here, ["-m", "fraud_embedded", EMBEDDED.get(command, "exec"), *rest])
     return 0
+
+
+def _proof(rest: list[str]) -> int:
+    """The kill test with the options given, then the faults; stops at what fails."""
+    tools = environment("test", _say)
+    killed = _python(tools, ["-m", "tests.faults.kill", *rest])
+    return killed or _python(tools, ["-m", "pytest", "tests/faults", "-m", "proof or not proof"])
 
 
 def _python(here: Environment, arguments: list[str]) -> int:

@@ -16,7 +16,6 @@ from tests.integration.api_server import ApiServer
 
 # The servers are those of the integration tests.
 from tests.integration.conftest import (
-    Database,
     database,
     kafka_bootstrap,
     mlflow_uri,
@@ -28,6 +27,7 @@ from tests.integration.conftest import (
     stack,
     template,
 )
+from tests.servers import Database
 
 __all__ = [
     "database",

@@ -3,68 +3,29 @@
 from __future__ import annotations
 
 import itertools
-import secrets as random
-import shutil
-import tempfile
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Final
 
-import psycopg2
 import pytest
-from psycopg2 import sql
 
 from config import constants
 from config.settings import KafkaSettings, ObjectStoreSettings, PlatformSettings, parameters
 from fraud_adapters.kafka import ensure_topics
-from fraud_db.bootstrap import Passwords, bootstrap, clone_database
+from fraud_db.bootstrap import Passwords, bootstrap
 from fraud_db.upgrade import upgrade
 from fraud_embedded import broker, mlflow, objectstore, postgres
-from fraud_embedded.ports import free_ports
 from fraud_embedded.process import ProcessSpec, Running
-from fraud_embedded.stack import Ports, Secrets, Stack, build
+from fraud_embedded.stack import Stack
+from tests.servers import OWNER, TEMPLATE, Database, cloned_database, configured_stack, random_passwords
 
-# Not the defaults, so that a name wired into the code is found out.
-OWNER: Final = "ledger_owner"
-TEMPLATE: Final = "ledger_template"
 _numbers = itertools.count(1)
-
-
-@dataclass(frozen=True, slots=True)
-class Database:
-    """A freshly migrated database of one test."""
-
-    name: str
-    owner: str
-    server: postgres.Postgres
-    passwords: Passwords
-
-    def url(self, role: str = "owner") -> str:
-        """The URL for a role: `owner`, a service (`producer`, `streaming`, `api`, …) or `admin`."""
-        if role == "admin":
-            return self.server.url(database=self.name)
-        if role in {"owner", self.owner}:
-            return self.server.url(self.owner, self.passwords.owner, self.name)
-        services = {login: service for service, login in constants.SERVICE_ROLES.items()}
-        service = services.get(role, role)
-        return self.server.url(constants.SERVICE_ROLES[service], self.passwords.services[service], self.name)
 
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
     """The servers' configuration on free ports, in a directory that goes away."""
-    base = Path(tempfile.mkdtemp(prefix="fraud-test-"))
-    # The database's account must get through to its own directory below.
-    base.chmod(0o711)
-    free = free_ports(4 + objectstore.INTERNAL_PORTS)
-    ports = Ports(free[0], free[1], free[2], free[3], tuple(free[4:]))
-    secrets = Secrets(*(random.token_hex(12) for _ in range(4)))
-    try:
-        yield build(base, base, ports, secrets, durable=False)
-    finally:
-        shutil.rmtree(base, ignore_errors=True)
+    with configured_stack(durable=False) as made:
+        yield made
 
 
 def _run(spec: ProcessSpec) -> Iterator[None]:
@@ -93,15 +54,7 @@ def postgres_admin_url(postgres_server: postgres.Postgres) -> str:
 @pytest.fixture(scope="session")
 def passwords(stack: Stack) -> Passwords:
     """One for each role; MLflow's is the one its server was configured with."""
-    return Passwords(
-        owner=random.token_hex(12),
-        mlflow=_password(stack.mlflow.database_url),
-        services={service: random.token_hex(12) for service in constants.SERVICE_ROLES},
-    )
-
-
-def _password(url: str) -> str:
-    return str(psycopg2.extensions.parse_dsn(url)["password"])
+    return random_passwords(stack)
 
 
 @pytest.fixture(scope="session")
@@ -120,14 +73,8 @@ def template(roles: None, postgres_server: postgres.Postgres, passwords: Passwor
 @pytest.fixture
 def database(template: Database, postgres_admin_url: str) -> Iterator[Database]:
     """A database of the test's own, freshly migrated."""
-    name = f"ledger_{next(_numbers)}"
-    clone_database(postgres_admin_url, TEMPLATE, name, OWNER)
-    yield Database(name, OWNER, template.server, template.passwords)
-    connection = psycopg2.connect(postgres_admin_url)
-    connection.autocommit = True
-    with connection.cursor() as cursor:
-        cursor.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
-    connection.close()
+    with cloned_database(template, f"ledger_{next(_numbers)}") as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from fraud_embedded import postgres, probes
 from fraud_embedded.stack import Stack
 
 if TYPE_CHECKING:
-    from tests.integration.conftest import Database
+    from tests.servers import Database
 
 
 def listeners() -> list[tuple[int | None, str, int]]:

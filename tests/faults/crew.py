@@ -1,0 +1,167 @@
+"""Consumers of a site: started, watched and killed."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fraud_embedded.process import tail
+from tests.faults.points import RIGHT
+from tests.integration.streaming_site import ROOT, StreamingSite
+
+BOUNDED = "bounded run"
+FOLLOWER = "follower"
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """Where a consumer kills itself: the `passage`-th time it comes by."""
+
+    point: str
+    passage: int
+
+
+@dataclass
+class Consumer:
+    """One process."""
+
+    number: int
+    kind: str
+    log: Path
+    crew: Crew
+    started: threading.Event = field(default_factory=threading.Event)
+    ended: threading.Event = field(default_factory=threading.Event)
+    code: int | None = None
+    pid: int | None = None
+
+    def send(self, number: signal.Signals) -> None:
+        """Nothing happens where it has ended already."""
+        self.crew.tell(number=self.number, signal=int(number))
+
+    def kill(self) -> None:
+        self.send(signal.SIGKILL)
+        assert self.ended.wait(30)
+
+    def stop(self, seconds: float = 60) -> int:
+        """Ask it to end, as an operator does; its exit code."""
+        self.send(signal.SIGTERM)
+        return self.wait(seconds)
+
+    def wait(self, seconds: float = 120) -> int:
+        """Its exit code, negative for a signal, as soon as it has ended."""
+        assert self.ended.wait(seconds), f"it did not end\n{self.last_words()}"
+        assert self.code is not None
+        return self.code
+
+    @property
+    def killed(self) -> bool:
+        return self.code == -signal.SIGKILL
+
+    def last_words(self) -> str:
+        return tail(self.log)
+
+
+class Crew:
+    """Starts consumers by a fork server of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._numbers = itertools.count(1)
+        self._consumers: dict[int, Consumer] = {}
+        environment = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        paths = [str(ROOT), *(path for path in sys.path if path)]
+        # One thread in all: a fork copies no other.
+        environment |= {"PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": "1"}
+        self._log = directory / "forkserver.log"
+        with self._log.open("ab") as errors:
+            self._server = subprocess.Popen(
+                [sys.executable, "-m", "tests.faults.forkserver"],
+                cwd=ROOT,
+                env=environment | {"OMP_NUM_THREADS": "1"},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                bufsize=1,
+            )
+        self._listener = threading.Thread(target=self._listen, name="crew", daemon=True)
+        self._listener.start()
+
+    def bounded(self, site: StreamingSite, *arguments: str, **more: Any) -> Consumer:
+        """`fraud_streaming run` with these options."""
+        return self._launch(BOUNDED, site, ["run", *arguments], **more)
+
+    def follower(self, site: StreamingSite, *arguments: str, **more: Any) -> Consumer:
+        """`fraud_streaming run --follow` with these options."""
+        return self._launch(FOLLOWER, site, ["run", "--follow", *arguments], **more)
+
+    def tell(self, **order: Any) -> None:
+        assert self._server.stdin is not None
+        self._server.stdin.write(json.dumps(order) + "\n")
+        self._server.stdin.flush()
+
+    def close(self) -> None:
+        """Kill whoever is left."""
+        assert self._server.stdin is not None
+        self._server.stdin.close()
+        self._server.wait(30)
+        self._listener.join(30)
+        assert self._server.stdout is not None
+        self._server.stdout.close()
+
+    def _launch(
+        self,
+        kind: str,
+        site: StreamingSite,
+        arguments: Sequence[str],
+        *,
+        death: Death | None = None,
+        commit_order: str = RIGHT,
+    ) -> Consumer:
+        number = next(self._numbers)
+        consumer = Consumer(number, kind, self._directory / f"consumer-{number}.log", self)
+        self._consumers[number] = consumer
+        self.tell(
+            number=number,
+            arguments=list(arguments),
+            environment=site.environment(),
+            log=str(consumer.log),
+            point=death.point if death else None,
+            passage=death.passage if death else 0,
+            commit_order=commit_order,
+        )
+        assert consumer.started.wait(60), f"the fork server does not answer\n{tail(self._log)}"
+        return consumer
+
+    def _listen(self) -> None:
+        assert self._server.stdout is not None
+        for line in self._server.stdout:
+            said = json.loads(line)
+            consumer = self._consumers[said["number"]]
+            if "pid" in said:
+                consumer.pid = said["pid"]
+                consumer.started.set()
+            else:
+                consumer.code = said["code"]
+                consumer.ended.set()
+
+
+@contextmanager
+def crew(directory: Path) -> Iterator[Crew]:
+    """A crew whose logs go to `directory`; at the end nobody of it is left."""
+    directory.mkdir(parents=True, exist_ok=True)
+    made = Crew(directory)
+    try:
+        yield made
+    finally:
+        made.close()

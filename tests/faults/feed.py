@@ -1,0 +1,91 @@
+"""What is put on the topic, and the book of it that the oracle holds against what was stored."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from config.constants import HEADER_SCHEMA
+from fraud_adapters.kafka import Publisher
+from tests.integration.streaming_site import StreamingSite, creditcard_records
+
+MALFORMED: tuple[bytes, ...] = (b"not json", b"", b"[1, 2]", b'{"v1": ', b"\xff\xfe\x00")
+
+
+class Feed:
+    """Sends records to a site's transactions topic and remembers which of them are to be stored.
+
+    Attributes:
+        good: per id the one payload that must be stored, however often it was sent.
+    """
+
+    def __init__(self, site: StreamingSite, seed: int) -> None:
+        self.good: dict[str, bytes] = {}
+        self.sent = 0
+        self._seed = seed
+        self._source = random.Random(seed)
+        self._topic = site.kafka.topic
+        self._header = {HEADER_SCHEMA: site.contract.schema_id.encode()}
+        self._publisher = Publisher(site.kafka.bootstrap_servers)
+
+    def send(self, count: int, *, malformed: float = 0.0, repeated: float = 0.0) -> list[str]:
+        """New transactions, acknowledged on return; gives their ids.
+
+        Args:
+            malformed: the share of records sent besides that are no transactions.
+            repeated: the share of transactions sent a second time, now or later.
+        """
+        first = len(self.good)
+        ids = [f"tx-{self._seed}-{number}" for number in range(first, first + count)]
+        for record in creditcard_records(ids, self._source.getrandbits(32)):
+            identifier = record["transaction_id"]
+            self.put(identifier, json.dumps(record).encode())
+            if self._source.random() < malformed:
+                self.put_bad(self._source.choice(MALFORMED))
+            if self._source.random() < repeated:
+                again = self._source.choice([identifier, *self._recent()])
+                self._send(again, self.good[again])
+        self.flush()
+        return ids
+
+    def put(self, identifier: str, payload: bytes) -> None:
+        """A transaction that must be stored with these fields."""
+        self.good[identifier] = payload
+        self._send(identifier, payload)
+
+    def put_bad(self, payload: bytes, key: str = "bad") -> None:
+        """A record that must become a dead letter."""
+        self._send(key, payload)
+
+    def put_records(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Transactions as mappings; acknowledged on return."""
+        for record in records:
+            self.put(record["transaction_id"], json.dumps(record).encode())
+        self.flush()
+
+    def flush(self) -> None:
+        self._publisher.flush()
+
+    def is_good(self, key: bytes | None, value: bytes) -> bool:
+        """Whether a record of the topic is one of the transactions to be stored."""
+        return key is not None and self.good.get(key.decode()) == value
+
+    def _recent(self) -> list[str]:
+        last = len(self.good)
+        numbers = range(max(0, last - 500), last, 50)
+        return [known for n in numbers if (known := f"tx-{self._seed}-{n}") in self.good]
+
+    def _send(self, key: str, value: bytes) -> None:
+        self._publisher.send(self._topic, key.encode(), value, self._header)
+        self.sent += 1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._publisher.__exit__(kind, error, trace)

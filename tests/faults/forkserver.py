@@ -1,0 +1,75 @@
+"""Consumers by `fork` from a process that has imported everything: one starts in a tenth of a second.
+
+`python -m tests.faults.forkserver` reads orders from stdin, one JSON object a line, and says on stdout what
+became of them. It never starts a thread, so that a fork copies everything there is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from fraud_adapters import job
+from fraud_streaming.__main__ import main
+from fraud_streaming.site import SERVICE
+from tests.faults import points
+
+
+def serve() -> None:
+    """Until stdin ends; then every child that is left is killed."""
+    family: dict[int, tuple[int, int]] = {}  # order's number → pid and its file descriptor
+    events = selectors.DefaultSelector()
+    events.register(sys.stdin.fileno(), selectors.EVENT_READ)
+    while True:
+        for key, _ in events.select():
+            if key.data is not None:
+                events.unregister(key.fd)
+                pid, descriptor = family.pop(key.data)
+                os.close(descriptor)
+                _say(number=key.data, code=os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+                continue
+            line = sys.stdin.readline()
+            if not line:
+                for _, descriptor in family.values():
+                    signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+                return
+            order = json.loads(line)
+            number = order["number"]
+            if "signal" in order:
+                if number in family:
+                    signal.pidfd_send_signal(family[number][1], order["signal"])
+                continue
+            pid = os.fork()
+            if not pid:
+                _consume(order)
+            family[number] = pid, os.pidfd_open(pid)
+            events.register(family[number][1], selectors.EVENT_READ, number)
+            _say(number=number, pid=pid)
+
+
+def _consume(order: dict[str, Any]) -> None:
+    """Become a consumer: the program's own main, with its own environment; does not return."""
+    os.environ.clear()
+    os.environ.update(order["environment"])
+    log = os.open(Path(order["log"]), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    if order["point"]:
+        points.die_at(order["point"], order["passage"])
+    points.commit_in_order(order["commit_order"])
+    sys.argv = ["fraud_streaming", *order["arguments"]]
+    job.run(SERVICE, main)
+
+
+def _say(**what: Any) -> None:
+    print(json.dumps(what), flush=True)
+
+
+if __name__ == "__main__":
+    serve()

@@ -1,0 +1,128 @@
+"""Holds what was sent against what was stored; every difference is a named finding."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final
+
+from fraud_adapters.kafka import PartitionReader, Record
+from tests.faults.feed import Feed
+from tests.integration.streaming_site import StreamingSite, read_all
+
+SHOWN: Final = 5  # examples a finding gives
+SAMPLE: Final = 300  # rows whose fields are compared one by one
+_NUMBERS: Final = ("time", "amount", *(f"v{number}" for number in range(1, 29)))
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One kind of difference."""
+
+    name: str
+    count: int
+    examples: tuple[str, ...]
+
+    def __str__(self) -> str:
+        more = ", …" if self.count > len(self.examples) else ""
+        return f"{self.name}: {self.count} ({', '.join(self.examples)}{more})"
+
+
+def judge(site: StreamingSite, feed: Feed) -> list[Finding]:
+    """Every difference between the topics and the database once all is consumed; none is what must be."""
+    log = read_all(site.kafka, site.kafka.topic)
+    good = {(record.key or b"").decode() for record in log if feed.is_good(record.key, record.value)}
+    bad = {_origin(record) for record in log if not feed.is_good(record.key, record.value)}
+    differences = [
+        ("acknowledged, but not in the log", feed.good.keys() - good),
+        *_transactions(site, good),
+        *_predictions(site, good),
+        *_dead_letters(site, bad),
+        ("position is not the end of the log", _positions(site)),
+        ("stored with other fields than sent", _altered(site, feed)),
+    ]
+    return [_finding(name, found) for name, found in differences if found]
+
+
+def _finding(name: str, found: Collection[Any]) -> Finding:
+    return Finding(name, len(found), tuple(str(one) for one in sorted(found)[:SHOWN]))
+
+
+def _transactions(site: StreamingSite, good: set[str]) -> Iterable[tuple[str, Collection[Any]]]:
+    stored = [row[0] for row in site.rows("SELECT transaction_id FROM transactions")]
+    yield "lost", good - set(stored)
+    yield "stored, but never sent", set(stored) - good
+    yield "stored twice", _repeated(stored)
+
+
+def _predictions(site: StreamingSite, good: set[str]) -> Iterable[tuple[str, Collection[Any]]]:
+    rows = site.rows("SELECT transaction_id, deciding FROM predictions")
+    deciding = [identifier for identifier, decides in rows if decides]
+    yield "without a deciding prediction", good - set(deciding)
+    yield "with several deciding predictions", _repeated(deciding)
+    yield "predicted, but never sent", {row[0] for row in rows} - good
+    yield "with predictions that do not decide", {identifier for identifier, decides in rows if not decides}
+
+
+def _dead_letters(site: StreamingSite, bad: set[str]) -> Iterable[tuple[str, Collection[Any]]]:
+    rows = site.rows("SELECT topic, partition, record_offset FROM dead_letters")
+    kept = [f"{topic}/{partition}/{offset}" for topic, partition, offset in rows]
+    yield "bad records that are no dead letters", bad - set(kept)
+    yield "dead letters of records that are good", set(kept) - bad
+    yield "dead letters stored twice", _repeated(kept)
+    published = {record.headers["origin"].decode() for record in site.dead_letter_topic()}
+    yield "bad records that are not on the dead-letter topic", bad - published
+    yield "good records that are on the dead-letter topic", published - bad
+
+
+def _positions(site: StreamingSite) -> list[str]:
+    statement = "SELECT partition, next_offset FROM stream_offsets WHERE topic = %s"
+    stored = dict(site.rows(statement, site.kafka.topic))
+    return [
+        f"{partition}: {stored.get(partition)} instead of {end}"
+        for partition, end in ends(site).items()
+        if stored.get(partition, 0) != end
+    ]
+
+
+def ends(site: StreamingSite) -> dict[int, int]:
+    """Per partition of the transactions topic the end of the log."""
+    found: dict[int, int] = {}
+    with PartitionReader(site.kafka.bootstrap_servers, site.kafka.topic, client_id="oracle") as reader:
+        for partition in reader.partitions():
+            # One after the other: a fetch that the first one fills says nothing of the second.
+            reader.assign({partition: 0})
+            for _ in range(20):
+                reader.poll(1, timeout_s=1)
+                if marks := reader.high_watermarks():
+                    found |= marks
+                    break
+            else:
+                raise AssertionError(f"{site.kafka.topic}/{partition} cannot be read")
+    return found
+
+
+def _altered(site: StreamingSite, feed: Feed) -> list[str]:
+    """Of a sample, the ids whose fields are not those that were sent."""
+    ids = random.Random(len(feed.good)).sample(sorted(feed.good), min(SAMPLE, len(feed.good)))
+    columns = ", ".join(("event_time", *_NUMBERS))
+    statement = f"SELECT transaction_id, {columns} FROM transactions WHERE transaction_id = ANY (%s)"
+    return [row[0] for row in site.rows(statement, ids) if list(row[1:]) != _fields(feed.good[row[0]])]
+
+
+def _fields(payload: bytes) -> list[Any]:
+    record = json.loads(payload, parse_float=Decimal)
+    return [datetime.fromisoformat(record["event_time"]), *(record[name] for name in _NUMBERS)]
+
+
+def _origin(record: Record) -> str:
+    return f"{record.topic}/{record.partition}/{record.offset}"
+
+
+def _repeated(values: Iterable[str]) -> list[str]:
+    return [value for value, times in Counter(values).items() if times > 1]

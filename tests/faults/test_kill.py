@@ -1,0 +1,53 @@
+"""Consumers killed at every point of their work: nothing lost, nothing doubled; and the test can fail.
+
+`make proof` runs the same in full; see docs/faults.md.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.faults.crew import Crew, Death
+from tests.faults.feed import MALFORMED, Feed
+from tests.faults.kill import KINDS, campaign, drain
+from tests.faults.oracle import judge
+from tests.faults.points import AFTER_COMMIT, LETTERS_LAST, OFFSET_FIRST, POINTS, RIGHT
+from tests.faults.world import World
+from tests.integration.streaming_site import StreamingSite
+
+ONE_ROUND = len(KINDS) * (len(POINTS) + 1)  # kills: every point with every kind of consumer once
+
+
+def test_kills_lose_and_double_nothing(world: World, tmp_path: Path, seed: int) -> None:
+    result = campaign(world, seed=seed, directory=tmp_path, kills=20, transactions=2000)
+    assert not result.findings, result.summary()
+    assert result.killed == 20
+    assert {point for _, point in result.kills} > set(POINTS)
+
+
+def test_the_wrong_commit_order_is_found_out(world: World, tmp_path: Path, seed: int) -> None:
+    """Certain: each round kills one between the position's commit and the rows'."""
+    result = campaign(
+        world, seed=seed, directory=tmp_path, kills=ONE_ROUND, transactions=500, order=OFFSET_FIRST
+    )
+    found = {finding.name for finding in result.findings}
+    assert {"lost", "without a deciding prediction"} <= found, result.summary()
+
+
+@pytest.mark.parametrize(
+    ("order", "found"),
+    [(RIGHT, set()), (LETTERS_LAST, {"bad records that are not on the dead-letter topic"})],
+)
+def test_a_dead_letter_is_published_before_the_position_passes_it(
+    site: StreamingSite, feed: Feed, workers: Crew, order: str, found: set[str]
+) -> None:
+    feed.send(5)
+    feed.put_bad(MALFORMED[0])
+    feed.flush()
+    doomed = workers.bounded(site, death=Death(AFTER_COMMIT, 1), commit_order=order)
+    doomed.wait()
+    assert doomed.killed, doomed.last_words()
+    drain(site, workers)
+    assert {finding.name for finding in judge(site, feed)} == found

@@ -1,0 +1,131 @@
+"""One self-contained world for the faults: its own servers, each of which can be killed and started again.
+
+Durable, as in operation: what a server has confirmed must survive its own SIGKILL.
+"""
+
+from __future__ import annotations
+
+import signal
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from config.settings import KafkaSettings
+from fraud_adapters.kafka import ensure_topics
+from fraud_adapters.postgres import connect
+from fraud_embedded import broker, objectstore, postgres
+from fraud_embedded.process import ProcessSpec, Running
+from tests.integration.api_server import ApiServer
+from tests.integration.streaming_site import StreamingSite, served
+from tests.servers import Database, cloned_database, configured_stack, migrated_template, random_passwords
+from tests.waiting import eventually
+
+PARTITIONS = 2
+START_SECONDS = 120
+
+
+class Server:
+    """A server of the world; `start` and `kill` as often as wanted."""
+
+    def __init__(self, spec: ProcessSpec) -> None:
+        self.spec = spec
+        self._running: Running | None = None
+
+    def start(self) -> None:
+        """Returns once it answers."""
+        self._running = Running(self.spec, self.spec.cwd.parent / f"{self.spec.name}.log")
+        self._running.wait_ready(START_SECONDS)
+
+    def stop(self) -> None:
+        if self._running is not None:
+            self._running.stop(patience_s=2)
+            self._running = None
+
+    def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """End it at once; by SIGKILL with its children, by SIGQUIT (Postgres' immediate stop) alone."""
+        assert self._running is not None, f"{self.spec.name} does not run"
+        server = psutil.Process(self._running.pid)
+        # Postgres' children have groups of their own, and hold its memory until they are gone.
+        children = server.children(recursive=True)
+        for process in (server, *(children if number is signal.SIGKILL else ())):
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+        self._running.stop(patience_s=10)
+        assert eventually(lambda: not any(map(_alive, children)), 20), f"{self.spec.name} does not die"
+        self._running = None
+
+    def restart(self, number: signal.Signals = signal.SIGKILL) -> None:
+        self.kill(number)
+        self.start()
+
+
+def _alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+@dataclass
+class World:
+    """The servers, and how to get a site (fresh topics, an empty database) on them."""
+
+    directory: Path
+    template: Database
+    postgres: Server
+    broker: Server
+    api: ApiServer
+    bootstrap: str
+
+    @contextmanager
+    def site(self, partitions: int = PARTITIONS) -> Iterator[StreamingSite]:
+        """Fresh topics and an empty database, which goes away."""
+        name = uuid.uuid4().hex[:12]
+        kafka = KafkaSettings(kafka_bootstrap_servers=self.bootstrap, kafka_topic=f"{name}-transactions")
+        ensure_topics(self.bootstrap, [kafka.topic], partitions=partitions)
+        ensure_topics(self.bootstrap, [kafka.labels_topic, kafka.alerts_topic, kafka.dlq_topic])
+        with cloned_database(self.template, f"faults_{name}") as database:
+            yield StreamingSite(database, kafka, self.api.url)
+
+    def kill_api(self) -> None:
+        assert self.api.process is not None
+        self.api.process.kill()
+        self.api.process.wait()
+        self.api.process = None
+
+
+@contextmanager
+def running_world() -> Iterator[World]:
+    """Start everything; at the end nothing is left of it."""
+    with configured_stack(durable=True) as stack, ExitStack() as until_the_end:
+        base = stack.broker.place.parent
+
+        def start(spec: ProcessSpec) -> Server:
+            server = Server(spec)
+            until_the_end.callback(server.stop)
+            server.start()
+            return server
+
+        objectstore.prepare(stack.objectstore)
+        until_the_end.callback(objectstore.remove_sockets, stack.objectstore.internal_ports)
+        start(objectstore.spec(stack.objectstore))
+        postgres.prepare(stack.postgres)
+        database_server = start(postgres.spec(stack.postgres))
+        template = migrated_template(stack.postgres, random_passwords(stack))
+        broker.prepare(stack.broker)
+        kafka = start(broker.spec(stack.broker))
+        own = until_the_end.enter_context(cloned_database(template, "faults_api"))
+        api = until_the_end.enter_context(served(own, base))
+        yield World(base, template, database_server, kafka, api, stack.broker.bootstrap)
+
+
+def execute(url: str, statement: str) -> None:
+    """Statements in a connection of their own, outside any transaction."""
+    with closing(connect(url, "faults")) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
