@@ -23,7 +23,12 @@ HEADER_SCHEMA: Final = "schema"  # "<contract>/<version>"; on the alerts topic A
 ALERT_SCHEMA: Final = "alert/1"  # changes when a field of an alert goes or gets another meaning
 HEADER_TRACEPARENT: Final = "traceparent"  # W3C trace context
 HEADER_REASON: Final = "reason"  # on the dead-letter topic: why
+HEADER_DETAIL: Final = "detail"  # on the dead-letter topic: one sentence naming the field
 HEADER_ORIGIN: Final = "origin"  # on the dead-letter topic: "<topic>/<partition>/<offset>"
+HEADER_PAYLOAD_BYTES: Final = "payload_bytes"  # on the dead-letter topic: size of the whole record
+HEADER_INCOMPLETE: Final = "incomplete"  # on the dead-letter topic: "true" where only the beginning is kept
+HEADER_REDRIVEN: Final = "redriven"  # a dead letter put back: its origin
+HEADER_ORIGIN_TIMESTAMP: Final = "origin_timestamp_ms"  # the timestamp of the record it was at first
 
 # --- MLflow -------------------------------------------------------------------------------------
 ALIAS_CHAMPION: Final = "champion"  # decides

@@ -24,7 +24,8 @@ MAY_INSERT = {
 }
 MAY_UPDATE = {
     "producer": {"simulated_labels", "simulations"},
-    "streaming": {"stream_offsets", "alert_outbox"},
+    # Of a dead letter, only when it was put back.
+    "streaming": {"stream_offsets", "alert_outbox", "dead_letters"},
     "api": {"clients", "signing_keys"},
     "trainer": set[str](),
     "readonly": set[str](),
@@ -83,6 +84,8 @@ FORBIDDEN = (
     "UPDATE labels SET label = 0",
     "DELETE FROM labels",
     "TRUNCATE labels",
+    "UPDATE dead_letters SET payload = NULL",
+    "DELETE FROM dead_letters",
     "UPDATE label_sources SET precedence = 99",
     "INSERT INTO audit_log SELECT * FROM audit_log",
     "UPDATE audit_head SET entry_id = 0",

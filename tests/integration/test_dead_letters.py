@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from confluent_kafka.admin import AdminClient
 
 from config.settings import KafkaSettings
+from fraud_adapters.dead_letters import DeadLetter
 from fraud_adapters.job import JobFailed
+from fraud_adapters.kafka import KafkaFailure, ensure_topics, topic_ids
+from fraud_streaming.dlq import DeadLetterTopic
 from tests.integration.api_server import ApiServer, cloned
 from tests.integration.store_rows import Database
 from tests.integration.streaming_site import StreamingSite, creditcard_records, served
@@ -41,3 +46,95 @@ def test_a_flood_a_few_at_a_time_is_stopped_and_stays_so_over_restarts(site: Str
     site.streaming = site.streaming.model_copy(update={"max_bad_share": 1.0})
     assert site.consume()["dead_lettered"] == {"missing_field": 42}
     assert site.ids() == {"good"}
+
+
+def letter(site: StreamingSite, offset: int, payload: bytes = b"{}") -> DeadLetter:
+    return DeadLetter(site.kafka.topic, 0, offset, None, payload, len(payload), "not_json", "why")
+
+
+def origins(site: StreamingSite) -> list[str]:
+    return [record.headers["origin"].decode() for record in site.dead_letter_topic()]
+
+
+def delete_topic(site: StreamingSite, topic: str) -> None:
+    admin = AdminClient({"bootstrap.servers": site.kafka.kafka_bootstrap_servers})
+    admin.delete_topics([topic])[topic].result(timeout=10)
+
+
+def test_a_dead_letter_topic_that_was_deleted_is_made_again(site: StreamingSite) -> None:
+    name = site.kafka.dlq_topic
+    with DeadLetterTopic(site.kafka.bootstrap_servers, name, recheck_s=0) as topic:
+        topic.publish([letter(site, 1)])
+        delete_topic(site, name)
+        topic.publish([letter(site, 2)])
+        assert origins(site) == [f"{site.kafka.topic}/0/2"]
+
+
+def test_what_its_topic_refuses_is_not_skipped_and_set_aside_once_later(site: StreamingSite) -> None:
+    settings = site.streaming
+    site.send(creditcard_records(["before"]))
+    site.send_as_a_stranger([b"x" * 1_200_000])
+    site.send(creditcard_records(["after"]))
+    # More than a message may hold.
+    site.streaming = settings.model_copy(update={"dead_letter_payload_bytes": 2_000_000})
+    for _ in range(2):
+        with pytest.raises(
+            JobFailed, match=f"{site.kafka.dlq_topic} was not published: .*MessageSizeTooLarge"
+        ):
+            site.consume()
+    assert (site.count("transactions"), site.count("dead_letters"), site.count("stream_offsets")) == (0, 0, 0)
+    site.streaming = settings
+    assert site.consume()["dead_lettered"] == {"too_large": 1}
+    assert site.ids() == {"before", "after"}
+    assert site.rows("SELECT record_offset, payload_bytes FROM dead_letters") == [(1, 1_200_000)]
+    assert origins(site) == [f"{site.kafka.topic}/0/1"]
+
+
+def test_a_publisher_that_was_refused_is_made_again(site: StreamingSite) -> None:
+    with DeadLetterTopic(site.kafka.bootstrap_servers, site.kafka.dlq_topic) as topic:
+        with pytest.raises(KafkaFailure, match="MessageSizeTooLarge"):
+            topic.publish([letter(site, 1), letter(site, 2, b"x" * 1_200_000)])
+        topic.publish([letter(site, 1)])
+    assert f"{site.kafka.topic}/0/1" in origins(site)
+
+
+def test_a_dead_letter_tells_all_it_takes_to_put_it_back(site: StreamingSite) -> None:
+    trace = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    site.send([b"{", b"[" * 20_000], headers={"schema": b"creditcard/1", "traceparent": trace})
+    site.send([b"{}"], headers={"schema": b"s" * 10_000, "redriven": b"t/0/\0\xff", "else": b"x"})
+    site.consume()
+    whole, beginning, other = sorted(site.dead_letter_topic(), key=lambda record: record.headers["origin"])
+    stored = site.rows(
+        "SELECT record_timestamp_ms, topic_id, redriven_from FROM dead_letters ORDER BY record_offset"
+    )
+    assert {name: value.decode() for name, value in whole.headers.items()} == {
+        "schema": "creditcard/1",
+        "traceparent": trace.decode(),
+        "reason": "not_json",
+        "detail": "The record is not JSON.",
+        "origin": f"{site.kafka.topic}/0/0",
+        "origin_timestamp_ms": str(stored[0][0]),
+        "payload_bytes": "1",
+    }
+    assert (beginning.headers["incomplete"], beginning.headers["payload_bytes"]) == (b"true", b"20000")
+    assert (len(beginning.value), len(other.headers["schema"])) == (16384, 256)
+    assert "else" not in other.headers
+    assert [row[1:] for row in stored] == [
+        (topic_ids(site.kafka.bootstrap_servers, [site.kafka.topic])[site.kafka.topic], origin)
+        for origin in (None, None, "t/0/\ufffd\ufffd")
+    ]
+    assert abs(stored[0][0] - time.time() * 1000) < 60_000
+
+
+def test_a_topic_made_again_has_dead_letters_of_its_own(site: StreamingSite) -> None:
+    site.send([b"{"])
+    site.consume()
+    delete_topic(site, site.kafka.topic)
+    ensure_topics(site.kafka.bootstrap_servers, [site.kafka.topic])
+    site.rows("DELETE FROM stream_offsets")  # what the sentence tells the database's owner to do
+    site.send([b"[]"])
+    site.consume()
+    assert site.rows("SELECT record_offset, reason FROM dead_letters ORDER BY id") == [
+        (0, "not_json"),
+        (0, "not_object"),
+    ]

@@ -71,7 +71,7 @@ def test_dead_letters_are_stored_once_whatever_they_hold(database: Database, str
     ]
     for new in (2, 0):
         with streaming, streaming.cursor() as cursor:
-            assert store_dead_letters(cursor, letters) == new
+            assert store_dead_letters(cursor, letters, "id-1") == new
     rows = run(
         database.url("readonly"), "SELECT record_offset, payload, payload_bytes, detail FROM dead_letters"
     )
@@ -80,7 +80,9 @@ def test_dead_letters_are_stored_once_whatever_they_hold(database: Database, str
         (8, None, 10_000_000, None),
     ]
     with streaming, streaming.cursor() as cursor:
-        assert store_dead_letters(cursor, []) == 0
+        assert store_dead_letters(cursor, [], "id-1") == 0
+        # The topic was made again: its offsets begin anew.
+        assert store_dead_letters(cursor, letters, "id-2") == 2
 
 
 def test_the_position_moves_only_from_where_it_was_read(streaming: Connection) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from psycopg2.extras import execute_values
@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A record that could not be processed; `payload` is its beginning, `payload_bytes` its full size."""
+    """A record that could not be processed; `payload` is its beginning, `payload_bytes` its full size.
+
+    `timestamp_ms` is the record's, since 1970; `headers` are those of it that are kept; `redriven_from` names
+    the origin of the dead letter it was put back from.
+    """
 
     topic: str
     partition: int
@@ -24,17 +28,29 @@ class DeadLetter:
     payload_bytes: int
     reason: str
     detail: str | None = None
+    timestamp_ms: int | None = None
+    headers: Mapping[str, bytes] = field(default_factory=dict)
+    redriven_from: str | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of the record is kept, so that it can be put back as it was."""
+        return self.payload is not None and len(self.payload) == self.payload_bytes
 
 
-def store_dead_letters(cur: Cursor, letters: Sequence[DeadLetter]) -> int:
+def store_dead_letters(cur: Cursor, letters: Sequence[DeadLetter], topic_id: str) -> int:
     """Append dead letters, one for each topic, partition and offset; gives how many were new.
 
-    The text of `detail` may hold anything: what Postgres cannot store is replaced.
+    The texts may hold anything: what Postgres cannot store is replaced.
+
+    Args:
+        topic_id: of the topic they came from; one made again under its name has the same offsets again.
     """
     rows = [
         (
-            *(letter.topic, letter.partition, letter.offset, letter.key, letter.payload),
-            *(letter.payload_bytes, letter.reason, _storable(letter.detail)),
+            *(letter.topic, topic_id, letter.partition, letter.offset, letter.key, letter.timestamp_ms),
+            *(letter.payload, letter.payload_bytes, letter.reason, _storable(letter.detail)),
+            _storable(letter.redriven_from),
         )
         for letter in letters
     ]
@@ -44,7 +60,7 @@ def store_dead_letters(cur: Cursor, letters: Sequence[DeadLetter]) -> int:
 
 
 def recent_share(
-    cur: Cursor, topic: str, positions: Mapping[int, int | None], window: int
+    cur: Cursor, topic: str, topic_id: str, positions: Mapping[int, int | None], window: int
 ) -> tuple[int, int]:
     """Of the latest `window` offsets before each partition's position: how many, how many dead letters.
 
@@ -54,20 +70,20 @@ def recent_share(
     total = bad = 0
     for partition, position in positions.items():
         if position:
-            cur.execute(_COUNT_RECENT, (topic, partition, position - window, position))
+            cur.execute(_COUNT_RECENT, (topic, topic_id, partition, position - window, position))
             total += min(window, position)
             bad += (cur.fetchone() or (0,))[0]
     return total, bad
 
 
 _INSERT_DEAD_LETTERS = """
-    INSERT INTO dead_letters (topic, partition, record_offset, record_key, payload,
-                              payload_bytes, reason, detail)
-    VALUES %s ON CONFLICT (topic, partition, record_offset) DO NOTHING RETURNING id
+    INSERT INTO dead_letters (topic, topic_id, partition, record_offset, record_key, record_timestamp_ms,
+                              payload, payload_bytes, reason, detail, redriven_from)
+    VALUES %s ON CONFLICT (topic, topic_id, partition, record_offset) DO NOTHING RETURNING id
 """
 _COUNT_RECENT = """
     SELECT count(*) FROM dead_letters
-    WHERE topic = %s AND partition = %s AND record_offset >= %s AND record_offset < %s
+    WHERE topic = %s AND topic_id = %s AND partition = %s AND record_offset >= %s AND record_offset < %s
 """
 
 

@@ -106,9 +106,10 @@ class Publisher:
         try:
             self.flush()
         finally:
-            self._abandon()
+            self.abandon()
 
-    def _abandon(self) -> None:
+    def abandon(self) -> None:
+        """Release the connection; what is not yet acknowledged may or may not arrive."""
         try:
             self._producer.close(timeout=1)
         except KafkaError:
@@ -128,7 +129,7 @@ class Publisher:
         if kind is None:
             self.close()
         else:
-            self._abandon()
+            self.abandon()
 
 
 def _not_published(topic: str, cause: BaseException) -> PublishError:

@@ -89,7 +89,7 @@ class Committer(Generic[PreparedT]):
         bad = [*letters, *outcome.letters]
         self._guard.admit(chunk.records, bad)
         self._dead_letters.publish(bad)
-        store_dead_letters(cur, bad)
+        store_dead_letters(cur, bad, self._topic_id)
         for partition, (expected, new) in sorted(chunk.moves.items()):
             move_offset(cur, self._topic, partition, self._topic_id, expected, new)
         return outcome, bad

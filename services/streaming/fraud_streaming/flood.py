@@ -78,11 +78,13 @@ class FloodGuard:
         return sum(flags) > self._max_share * len(flags)
 
 
-def seeded(conn: Connection, topic: str, positions: Mapping[int, int | None], max_share: float) -> FloodGuard:
+def seeded(
+    conn: Connection, topic: str, topic_id: str, positions: Mapping[int, int | None], max_share: float
+) -> FloodGuard:
     """A guard that knows what was dead-lettered before `positions`, so that a restart lets no more pass."""
     guard = FloodGuard(max_share)
     with conn, conn.cursor() as cur:
-        guard.seed(*recent_share(cur, topic, positions, WINDOW))
+        guard.seed(*recent_share(cur, topic, topic_id, positions, WINDOW))
     return guard
 
 

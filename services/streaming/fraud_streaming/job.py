@@ -89,7 +89,8 @@ class _Drain:
 
     def _pump(self, feed: Feed, claimed: Claim, reader: PartitionReader) -> Pump[Any]:
         work = feed.work(self.api)
-        guard = seeded(self.conn, feed.topic, claimed.positions, self.site.streaming.max_bad_share)
+        share = self.site.streaming.max_bad_share
+        guard = seeded(self.conn, feed.topic, claimed.topic_id, claimed.positions, share)
         committer = Committer(
             conn=self.conn,
             topic=feed.topic,

@@ -6,12 +6,14 @@ records becomes. A record that cannot be processed is a value, a `DeadLetter`, n
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
+from config.constants import HEADER_ORIGIN_TIMESTAMP, HEADER_REDRIVEN, HEADER_SCHEMA, HEADER_TRACEPARENT
 from fraud_adapters.dead_letters import DeadLetter
 from fraud_adapters.kafka import Record
 
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 PreparedT = TypeVar("PreparedT")
 
 MAX_KEY_BYTES: Final = 1024
+MAX_HEADER_BYTES: Final = 256
+_KEPT_HEADERS: Final = (HEADER_SCHEMA, HEADER_TRACEPARENT)
+_MILLISECONDS: Final = re.compile(rb"\d{1,18}")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -60,12 +65,21 @@ def arrival(record: Record, now: datetime) -> datetime:
 
     The sender sets the timestamp, to any 64-bit number: one that raised would hold up its partition for good.
     """
-    if record.timestamp_ms < 0:
+    sent = sent_at_ms(record)
+    if sent < 0:
         return now
     try:
-        return _EPOCH + timedelta(milliseconds=record.timestamp_ms)
+        return _EPOCH + timedelta(milliseconds=sent)
     except OverflowError:
         return now
+
+
+def sent_at_ms(record: Record) -> int:
+    """The record's timestamp since 1970; of one that was put back, that of the record it was at first."""
+    first = record.headers.get(HEADER_ORIGIN_TIMESTAMP, b"")
+    if HEADER_REDRIVEN in record.headers and _MILLISECONDS.fullmatch(first):
+        return int(first)
+    return record.timestamp_ms
 
 
 def dead_letter(record: Record, reason: str, detail: str, payload_bytes: int) -> DeadLetter:
@@ -79,4 +93,14 @@ def dead_letter(record: Record, reason: str, detail: str, payload_bytes: int) ->
         payload_bytes=len(record.value),
         reason=reason,
         detail=detail,
+        timestamp_ms=sent_at_ms(record),
+        headers={
+            name: record.headers[name][:MAX_HEADER_BYTES] for name in _KEPT_HEADERS if name in record.headers
+        },
+        redriven_from=_redriven_from(record),
     )
+
+
+def _redriven_from(record: Record) -> str | None:
+    origin = record.headers.get(HEADER_REDRIVEN)
+    return None if origin is None else origin[:MAX_HEADER_BYTES].decode("ascii", "replace")
