@@ -29,7 +29,8 @@ class MigrationError(Exception):
 def upgrade(url: str, labels: Labels) -> str:
     """Migrate to the newest revision, then write `labels` to the table of label sources.
 
-    Both in one transaction under a lock: two at once run one after the other, a failed one leaves no trace.
+    Where those have changed, the classes of all transactions follow. All in one transaction under a lock:
+    two at once run one after the other, a failed one leaves no trace.
 
     Args:
         url: libpq URL of the database's owner.
@@ -94,6 +95,8 @@ def _sync_label_sources(connection: Connection, labels: Labels) -> None:
         if result.rowcount:
             changed.append(values)
     if changed:
+        # Before the entry: who is waited for may itself be waiting to write the audit chain.
+        connection.execute(_RECLASSIFY)
         connection.execute(_AUDIT, {"details": json.dumps({"sources": changed})})
 
 
@@ -103,6 +106,8 @@ _UPSERT_SOURCE: Final = text("""
     ON CONFLICT (source) DO UPDATE SET precedence = excluded.precedence, maturity = excluded.maturity
     WHERE (s.precedence, s.maturity) IS DISTINCT FROM (excluded.precedence, excluded.maturity)
 """)
+# Nobody may judge by the old rules once it has begun: whoever does has read them, and is waited for.
+_RECLASSIFY: Final = text("LOCK TABLE label_sources IN ACCESS EXCLUSIVE MODE; SELECT reclassify()")
 _AUDIT: Final = text(
     "SELECT audit_append('fraud_db', 'label_sources.changed', 'label_sources', CAST(:details AS jsonb))"
 )

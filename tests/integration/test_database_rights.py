@@ -41,6 +41,11 @@ MAY_READ = {
 MAY_CALL = {
     "labels_as_of(timestamptz)": {"trainer", "readonly"},
     "apply_labels(text[])": {"producer", "streaming", "api"},
+    "apply_labels_to_new(text[])": {"producer", "streaming", "api"},
+    "set_classes(text[], timestamptz)": set[str](),
+    "withdraw_silence(text[], timestamptz)": set[str](),
+    "refresh_classes(integer)": {"streaming"},
+    "reclassify()": set[str](),
     "audit_append(text, text, text, jsonb)": {"producer", "streaming", "api", "trainer"},
     "audit_verify()": {"readonly"},
     "audit_hash(audit_log)": set[str](),

@@ -41,7 +41,7 @@ def test_rights_are_granted_to_the_service_roles() -> None:
 
 def test_no_function_with_the_owners_rights_trusts_the_callers_search_path() -> None:
     for path in SQL.glob("*.sql"):
-        for head in re.findall(r"CREATE FUNCTION.*?AS \$\$", path.read_text(), re.DOTALL):
+        for head in re.findall(r"CREATE (?:OR REPLACE )?FUNCTION.*?AS \$\$", path.read_text(), re.DOTALL):
             if "SECURITY DEFINER" in head:
                 assert "SET search_path = pg_catalog, public, pg_temp" in " ".join(head.split()), head
 

@@ -15,6 +15,7 @@ from psycopg2.extras import execute_values
 from fraud_core.labels import LabelEvent
 
 if TYPE_CHECKING:
+    from psycopg2.extensions import connection as Connection  # noqa: N812
     from psycopg2.extensions import cursor as Cursor  # noqa: N812
 
 
@@ -64,6 +65,27 @@ def store_labels(cur: Cursor, events: Sequence[LabelEvent], actor: str | None = 
     return StoredLabels(new, replayed, conflicts)
 
 
+def refresh_classes(connection: Connection, limit: int) -> int:
+    """Set `transactions.class` where only time has passed, in a database transaction of its own.
+
+    Labels whose `reported_at` has come, then transactions nobody reported for as long as silence must last;
+    the oldest first.
+
+    Returns:
+        How many of both were worked off; `limit` means that there may be more.
+
+    Raises:
+        ValueError: `limit` is not positive.
+    """
+    if limit < 1:
+        raise ValueError(f"limit: must be at least 1, not {limit}")
+    with connection, connection.cursor() as cur:
+        cur.execute("SELECT refresh_classes(%s)", (limit,))
+        row = cur.fetchone()
+    return int(row[0]) if row else 0
+
+
+# In one order for all: two that store the same labels must not wait for each other in a circle.
 # A source the configuration does not know has no maturity: the null is refused, and with it the batch.
 _INSERT_LABELS = """
     INSERT INTO labels (label_id, transaction_id, label, source, reported_at, matures_at)
@@ -71,6 +93,7 @@ _INSERT_LABELS = """
            e.reported_at::timestamptz + s.maturity
     FROM (VALUES %s) AS e (label_id, transaction_id, label, source, reported_at)
     LEFT JOIN label_sources s ON s.source = e.source
+    ORDER BY e.label_id
     ON CONFLICT (label_id) DO NOTHING RETURNING label_id::text
 """
 

@@ -103,7 +103,10 @@ def store_scored(
     _stage(cur, _SCORED, columns)
     stored = _merge_transactions(cur, _SCORED, contract, batch, source)
     stored = _insert_predictions(cur, predictions, stored)
-    _apply_labels(cur, _SCORED, stored)
+    _apply_labels_to_new(cur, stored)
+    if known := stored.decided_rows[len(stored.new_rows) :]:
+        # They were there without a decision: where it blocks, their silence no longer counts.
+        cur.execute("SELECT apply_labels(%s)", ([stored.ids[row] for row in known],))
     return stored
 
 
@@ -123,7 +126,7 @@ def store_transactions(
         return Stored([], [], [], [])
     _stage(cur, _PLAIN, transaction_arrays(contract, batch, classes))
     stored = _merge_transactions(cur, _PLAIN, contract, batch, source)
-    _apply_labels(cur, _PLAIN, stored)
+    _apply_labels_to_new(cur, stored)
     return stored
 
 
@@ -244,6 +247,6 @@ def _insert_predictions(cur: Cursor, predictions: Predictions, stored: Stored) -
     return replace(stored, decided_rows=stored.new_rows + sorted(first[row[0]] for row in cur.fetchall()))
 
 
-def _apply_labels(cur: Cursor, staged: str, stored: Stored) -> None:
+def _apply_labels_to_new(cur: Cursor, stored: Stored) -> None:
     if stored.new_rows:
-        cur.execute(f"SELECT apply_labels(ARRAY(SELECT transaction_id FROM {staged}))")  # noqa: S608
+        cur.execute("SELECT apply_labels_to_new(%s)", (stored.new,))

@@ -49,8 +49,14 @@ transactions: Final = Table(
     Column("card_id", VARCHAR(64)),
     Column("merchant_id", VARCHAR(64)),
     Column("attributes", _JSON),
+    Column("class_implied", BOOLEAN),
     Index("transactions_event_time", "event_time"),
     Index("transactions_ingestion_timestamp", "ingestion_timestamp"),
+    Index(
+        "transactions_silent",
+        "event_time",
+        postgresql_where=text("class IS NULL AND class_implied IS NULL"),
+    ),
     Index("transactions_card", "card_id", "event_time", postgresql_where=text("card_id IS NOT NULL")),
 )
 
@@ -110,6 +116,15 @@ labels: Final = Table(
     _required("received_at", _MOMENT, server_default=_NOW),
     Index("labels_transaction", "transaction_id"),
     Index("labels_reported_at", "reported_at"),
+)
+
+labels_ahead: Final = Table(
+    "labels_ahead",
+    metadata,
+    Column("label_id", UUID, primary_key=True),
+    _required("transaction_id", _ID),
+    _required("reported_at", _MOMENT),
+    Index("labels_ahead_reported_at", "reported_at"),
 )
 
 simulated_labels: Final = Table(

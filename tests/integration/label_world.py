@@ -1,0 +1,196 @@
+"""A database and the model of the rules, told the same."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+import numpy as np
+from psycopg2.extensions import connection as Connection  # noqa: N812
+
+from fraud_adapters.ledger import refresh_classes, store_labels
+from fraud_adapters.scored import store_scored, store_transactions
+from fraud_core.batch import Batch
+from fraud_core.labels import LabelEvent, Source
+from tests.integration.store_rows import CREDITCARD, LABELS, batch, predictions
+from tests.label_model import Known, LabelModel, Verdict
+
+TRANSACTIONS: Final = 3
+# Nothing changes while a test runs, but on whole days: those of the clock and those of the rules.
+ASIDE: Final = timedelta(hours=6)
+
+
+@dataclass(frozen=True)
+class Arrive:
+    """A transaction arrives, perhaps once more; unscored (history) or with a decision."""
+
+    transaction: int
+    given: int | None
+    decision: str | None
+
+
+@dataclass(frozen=True)
+class Says:
+    """A report; `rank` orders the label ids, and the same rank is the same label id."""
+
+    transaction: int
+    rank: int
+    label: int
+    source: Source
+    day: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """Labels stored in one batch."""
+
+    labels: tuple[Says, ...]
+
+
+@dataclass(frozen=True)
+class Wait:
+    days: int
+
+
+@dataclass(frozen=True)
+class Refresh:
+    pass
+
+
+Step = Arrive | Report | Wait | Refresh
+
+
+class Sites:
+    """Connections that every example uses."""
+
+    def __init__(self, streaming: Connection, admin: Connection) -> None:
+        self.streaming = streaming
+        self.admin = admin
+        self.numbers = itertools.count(1)
+
+
+@dataclass
+class World:
+    """The database and the model, told the same. Time passes by moving the database's into the past."""
+
+    sites: Sites
+    days: Sequence[int]
+    number: int = 0
+    passed: timedelta = timedelta()
+    model: LabelModel = field(default_factory=lambda: LabelModel(LABELS))
+    classes: dict[str, int | None] = field(default_factory=dict)  # as the database should have them
+
+    def __post_init__(self) -> None:
+        self.number = next(self.sites.numbers)
+        self.start = datetime.now(UTC)
+
+    @property
+    def now(self) -> datetime:
+        return self.start + self.passed
+
+    def name(self, transaction: int) -> str:
+        return f"{self.number}-{transaction}"
+
+    def names(self) -> list[str]:
+        return [self.name(transaction) for transaction in range(TRANSACTIONS)]
+
+    def moment(self, day: int) -> datetime:
+        return self.start + timedelta(days=day) + ASIDE
+
+    def do(self, step: Step) -> None:
+        match step:
+            case Arrive():
+                self.arrive(step)
+            case Report(said):
+                self.report(said)
+            case Wait(days):
+                self.wait(timedelta(days=days))
+            case Refresh():
+                self.refresh()
+
+    def arrive(self, step: Arrive) -> None:
+        name, took_place = self.name(step.transaction), self.moment(self.days[step.transaction])
+        columns = batch(1, seed=step.transaction).columns
+        if step.given is not None:
+            columns["class"] = np.array([step.given], dtype=np.float64)
+        rows = Batch([name], [took_place - self.passed], columns)
+        with self.sites.streaming as connection, connection.cursor() as cursor:
+            if step.decision is None:
+                store_transactions(cursor, CREDITCARD, rows, "test")
+            else:
+                said = predictions(CREDITCARD, rows, step.decision)
+                store_scored(cursor, CREDITCARD, rows, said, "test")
+        if self.model.arrive(name, took_place, step.given, step.decision):
+            self.touched(name)
+
+    def report(self, said: Sequence[Says]) -> None:
+        events = [self.event(one) for one in said]
+        with self.sites.streaming as connection, connection.cursor() as cursor:
+            stored = store_labels(cursor, [shifted(event, -self.passed) for event in events], actor="test")
+        verdicts: dict[int, Verdict] = dict.fromkeys(stored.new_rows, "new")
+        verdicts |= dict.fromkeys(stored.replayed_rows, "replayed")
+        verdicts |= dict.fromkeys(stored.conflict_rows, "conflict")
+        assert [verdicts[row] for row in range(len(events))] == [self.model.report(event) for event in events]
+        for row in stored.new_rows:
+            self.touched(events[row].transaction_id)
+
+    def event(self, said: Says) -> LabelEvent:
+        identifier = UUID(int=(said.rank << 64) | self.number)
+        return LabelEvent(
+            str(identifier), self.name(said.transaction), said.label, said.source, self.moment(said.day)
+        )
+
+    def wait(self, time: timedelta) -> None:
+        self.passed += time
+        with self.sites.admin as connection, connection.cursor() as cursor:
+            for change in (
+                "transactions SET event_time = event_time - %(time)s",
+                "labels SET reported_at = reported_at - %(time)s, matures_at = matures_at - %(time)s",
+                "labels_ahead SET reported_at = reported_at - %(time)s",
+            ):
+                cursor.execute(
+                    f"UPDATE {change} WHERE transaction_id = ANY (%(names)s)",
+                    {"time": time, "names": self.names()},
+                )
+
+    def refresh(self) -> None:
+        while refresh_classes(self.sites.streaming, 2):
+            pass
+        for name in self.classes:
+            self.touched(name)
+
+    def touched(self, name: str) -> None:
+        if name in self.model.transactions:
+            self.classes[name] = self.model.class_of(name, self.now)
+
+    def check_classes(self) -> None:
+        rows = self.ask("SELECT transaction_id, class FROM transactions WHERE transaction_id = ANY (%s)")
+        assert dict(rows) == self.classes
+
+    def check_as_of(self) -> None:
+        moments = [*self.model.moments(), self.now]
+        rows = self.ask(
+            "SELECT t.n, a.* FROM unnest(%s::timestamptz[]) WITH ORDINALITY AS t (at, n),"
+            " labels_as_of(t.at) a WHERE a.transaction_id = ANY (%s)",
+            [at - self.passed for at in moments],
+        )
+        found: dict[datetime, dict[str, Known]] = {at: {} for at in moments}
+        for number, name, label, source, reported_at, mature in rows:
+            answers = found[moments[number - 1]]
+            assert name not in answers, "one answer for each transaction"
+            answers[name] = (label, source, reported_at + self.passed, mature)
+        assert found == {at: self.model.as_of(at) for at in moments}
+
+    def ask(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        with self.sites.admin as connection, connection.cursor() as cursor:
+            cursor.execute(statement, (*values, self.names()))
+            rows: list[tuple[Any, ...]] = cursor.fetchall()
+            return rows
+
+
+def shifted(event: LabelEvent, by: timedelta) -> LabelEvent:
+    return LabelEvent(event.label_id, event.transaction_id, event.label, event.source, event.reported_at + by)

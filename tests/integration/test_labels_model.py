@@ -1,0 +1,93 @@
+"""Labels in any order and combination: the database says what the plain model of the rules says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from fraud_adapters.postgres import connect
+from fraud_db.upgrade import upgrade
+from tests.integration.api_server import cloned
+from tests.integration.label_world import (
+    TRANSACTIONS,
+    Arrive,
+    Refresh,
+    Report,
+    Says,
+    Sites,
+    Step,
+    Wait,
+    World,
+)
+from tests.integration.store_rows import LABELS
+
+SAYS = st.builds(
+    Says,
+    transaction=st.integers(0, TRANSACTIONS - 1),
+    rank=st.integers(0, 7),
+    label=st.integers(0, 1),
+    source=st.sampled_from(["analyst", "random_audit", "chargeback", "simulator"]),
+    day=st.sampled_from([-70, -50, -47, -8, -6, -6, -1, 1, 4, 50]),
+)
+ARRIVE = st.builds(
+    Arrive,
+    transaction=st.integers(0, TRANSACTIONS - 1),
+    given=st.sampled_from([None, None, 0, 1]),
+    decision=st.sampled_from([None, "approve", "review", "block"]),
+)
+STEP = st.one_of(
+    ARRIVE,
+    st.lists(SAYS, min_size=1, max_size=4).map(lambda said: Report(tuple(said))),
+    st.builds(Wait, days=st.sampled_from([2, 5, 40])),
+    st.just(Refresh()),
+)
+DAYS = st.lists(st.sampled_from([-60, -46, -44, -4, 3]), min_size=TRANSACTIONS, max_size=TRANSACTIONS)
+
+
+@pytest.fixture(scope="module")
+def sites(template: Any, postgres_admin_url: str) -> Iterator[Sites]:
+    with cloned(template, postgres_admin_url, "labels_model") as database:
+        upgrade(database.url("owner"), LABELS)
+        with (
+            closing(connect(database.url("streaming"), "test")) as streaming,
+            closing(connect(database.url("admin"), "test")) as admin,
+        ):
+            with admin, admin.cursor() as cursor:
+                # The ledgers refuse changes, and this is how time passes.
+                cursor.execute("SET session_replication_role = replica")
+            yield Sites(streaming, admin)
+
+
+BLOCKED_LATER = [Arrive(0, None, None), Arrive(0, None, "block"), Refresh(), Wait(40), Refresh()]
+GIVEN_AND_SILENT = [Arrive(0, 1, None), Wait(40), Refresh(), Report((Says(0, 0, 0, "simulator", -6),))]
+REPORTED_AHEAD = [
+    Report((Says(0, 1, 1, "simulator", 4), Says(1, 2, 1, "analyst", 4))),
+    *(Arrive(0, 0, "approve"), Wait(5), Arrive(1, None, "block"), Refresh()),
+]
+SILENT_THEN_AHEAD = [
+    *(Arrive(0, None, "approve"), Report((Says(0, 0, 1, "chargeback", 50),)), Wait(5), Refresh()),
+    *(Wait(40), Refresh(), Wait(40), Refresh()),
+]
+
+
+@settings(max_examples=80, deadline=None)
+@given(days=DAYS, steps=st.lists(STEP, min_size=1, max_size=14))
+@example(days=[-60, -60, -60], steps=BLOCKED_LATER)
+@example(days=[-44, -44, -44], steps=GIVEN_AND_SILENT)
+@example(days=[-4, -4, -4], steps=REPORTED_AHEAD)
+@example(days=[-44, -44, -44], steps=SILENT_THEN_AHEAD)
+def test_classes_and_what_was_known_when_follow_the_rules(
+    sites: Sites, days: list[int], steps: list[Step]
+) -> None:
+    world = World(sites, days)
+    for step in steps:
+        world.do(step)
+        world.check_classes()
+    world.check_as_of()
+    world.refresh()
+    world.check_classes()
