@@ -8,8 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.faults.consuming import RECORDS, Consuming
 from tests.faults.crew import Crew, crew
 from tests.faults.feed import Feed
+from tests.faults.kill import KINDS
 from tests.faults.world import World, running_world
 from tests.integration.streaming_site import StreamingSite
 
@@ -40,10 +42,30 @@ def feed(site: StreamingSite, seed: int) -> Iterator[Feed]:
         yield made
 
 
+@pytest.fixture(params=KINDS)
+def consuming(request: pytest.FixtureRequest, site: StreamingSite, feed: Feed, workers: Crew) -> Consuming:
+    """Each kind of consumer in turn; nothing waits for it yet."""
+    return Consuming(request.param, site, feed, workers)
+
+
 @pytest.fixture
-def seed(capsys: pytest.CaptureFixture[str]) -> int:
-    """From FAULT_SEED, or a new one; shown in any case, so that a run can be repeated."""
+def busy(consuming: Consuming) -> Consuming:
+    """Each kind of consumer in turn, with transactions waiting for it, 1 % of them malformed or repeated."""
+    consuming.feed.send(RECORDS, malformed=0.01, repeated=0.01)
+    return consuming
+
+
+@pytest.fixture
+def seed() -> int:
+    """From FAULT_SEED, or a new one; pytest shows it where a test fails."""
     chosen = int(os.environ.get("FAULT_SEED") or random.SystemRandom().randrange(1_000_000))
-    with capsys.disabled():
-        print(f" FAULT_SEED={chosen} ", end="", flush=True)
+    print(f"FAULT_SEED={chosen}")
     return chosen
+
+
+@pytest.fixture
+def printed_seed(seed: int, capsys: pytest.CaptureFixture[str]) -> int:
+    """The seed, shown in any case."""
+    with capsys.disabled():
+        print(f" FAULT_SEED={seed} ", end="", flush=True)
+    return seed

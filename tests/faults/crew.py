@@ -15,20 +15,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from fraud_embedded.process import tail
 from tests.faults.points import RIGHT
 from tests.integration.streaming_site import ROOT, StreamingSite
+from tests.waiting import eventually
 
 BOUNDED = "bounded run"
 FOLLOWER = "follower"
 
 
 @dataclass(frozen=True, slots=True)
-class Death:
-    """Where a consumer kills itself: the `passage`-th time it comes by."""
+class Fate:
+    """Where a consumer sends itself a signal: the `passage`-th time it comes by."""
 
     point: str
-    passage: int
+    passage: int = 1
+    signal: signal.Signals = signal.SIGKILL
 
 
 @dataclass
@@ -62,6 +66,22 @@ class Consumer:
         assert self.ended.wait(seconds), f"it did not end\n{self.last_words()}"
         assert self.code is not None
         return self.code
+
+    def halted(self, seconds: float = 60) -> None:
+        """Return once it has halted where its fate says."""
+        assert self.pid is not None
+        process = psutil.Process(self.pid)
+
+        def stopped() -> bool:
+            return not self.ended.is_set() and process.status() == psutil.STATUS_STOPPED
+
+        assert eventually(lambda: self.ended.is_set() or stopped(), seconds) and stopped(), (
+            f"it did not come to its point, exit code {self.code}\n{self.last_words()}"
+        )
+
+    def go_on(self) -> None:
+        """After it has halted."""
+        self.send(signal.SIGCONT)
 
     @property
     def killed(self) -> bool:
@@ -98,7 +118,7 @@ class Crew:
         self._listener.start()
 
     def bounded(self, site: StreamingSite, *arguments: str, **more: Any) -> Consumer:
-        """`fraud_streaming run` with these options."""
+        """`fraud_streaming run` with these options; `fate` and `commit_order` as in `points.py`."""
         return self._launch(BOUNDED, site, ["run", *arguments], **more)
 
     def follower(self, site: StreamingSite, *arguments: str, **more: Any) -> Consumer:
@@ -125,7 +145,7 @@ class Crew:
         site: StreamingSite,
         arguments: Sequence[str],
         *,
-        death: Death | None = None,
+        fate: Fate | None = None,
         commit_order: str = RIGHT,
     ) -> Consumer:
         number = next(self._numbers)
@@ -136,8 +156,7 @@ class Crew:
             arguments=list(arguments),
             environment=site.environment(),
             log=str(consumer.log),
-            point=death.point if death else None,
-            passage=death.passage if death else 0,
+            **_said(fate),
             commit_order=commit_order,
         )
         assert consumer.started.wait(60), f"the fork server does not answer\n{tail(self._log)}"
@@ -154,6 +173,12 @@ class Crew:
             else:
                 consumer.code = said["code"]
                 consumer.ended.set()
+
+
+def _said(fate: Fate | None) -> dict[str, Any]:
+    if fate is None:
+        return {"point": None}
+    return {"point": fate.point, "passage": fate.passage, "at_point": int(fate.signal)}
 
 
 @contextmanager

@@ -61,7 +61,7 @@ def _consume(order: dict[str, Any]) -> None:
     os.dup2(log, 1)
     os.dup2(log, 2)
     if order["point"]:
-        points.die_at(order["point"], order["passage"])
+        points.signal_at(order["point"], order["passage"], order["at_point"])
     points.commit_in_order(order["commit_order"])
     sys.argv = ["fraud_streaming", *order["arguments"]]
     job.run(SERVICE, main)

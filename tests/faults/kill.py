@@ -22,10 +22,10 @@ from typing import Final
 
 from config.constants import EXIT_DONE, EXIT_NOTHING_TO_DO
 from fraud_adapters.postgres import connect
-from tests.faults.crew import BOUNDED, Consumer, Crew, Death, crew
+from tests.faults.crew import BOUNDED, Consumer, Crew, Fate, crew
 from tests.faults.feed import Feed
-from tests.faults.oracle import Finding, ends, judge
-from tests.faults.points import BEFORE_KAFKA_COMMIT, ORDERS, POINTS, RIGHT
+from tests.faults.oracle import Finding, judge, unread
+from tests.faults.points import ALERTS_SENT, BEFORE_KAFKA_COMMIT, ORDERS, POINTS, RIGHT
 from tests.faults.world import World, running_world
 from tests.integration.streaming_site import StreamingSite
 
@@ -33,6 +33,7 @@ ANYWHERE: Final = "anywhere, from outside"
 CONSUMERS: Final = 2
 KINDS: Final = (BOUNDED,)
 BATCHES: Final = (10, 25, 50, 100)
+AT_THE_END: Final = (BEFORE_KAFKA_COMMIT, ALERTS_SENT)  # points a bounded run passes once, when it is done
 PASSAGES: Final = 4  # a consumer dies at the latest when it comes by its point for this time
 RESERVE: Final = 500  # records that wait at least: nobody who is to die runs out of work
 SLICE: Final = 500  # records sent at once
@@ -62,8 +63,7 @@ def deal(kills: int, kinds: Sequence[str], source: random.Random) -> deque[Card]
         Card(
             kind,
             point,
-            # A bounded run commits to Kafka once, at its end.
-            passage=1 if (kind, point) == (BOUNDED, BEFORE_KAFKA_COMMIT) else source.randint(1, PASSAGES),
+            passage=1 if kind == BOUNDED and point in AT_THE_END else source.randint(1, PASSAGES),
             batch=source.choice(BATCHES),
             delay=source.uniform(0.05, 1.5),
         )
@@ -174,15 +174,15 @@ class Campaign:
             self._lives.append(self._start(self._cards.popleft()))
 
     def _start(self, card: Card) -> Life:
-        death = None if card.point == ANYWHERE else Death(card.point, card.passage)
+        fate = None if card.point == ANYWHERE else Fate(card.point, card.passage)
         options = ["--batch-size", str(card.batch)]
         if card.kind == BOUNDED:
             options += ["--max-seconds", "30"]
-            if card.point == BEFORE_KAFKA_COMMIT:
+            if card.point in AT_THE_END:
                 options += ["--max-records", str(card.batch * 2)]
         start = self._crew.bounded if card.kind == BOUNDED else self._crew.follower
-        consumer = start(self._site, *options, death=death, commit_order=self._order)
-        patience = card.delay if death is None else LIFE_SECONDS
+        consumer = start(self._site, *options, fate=fate, commit_order=self._order)
+        patience = card.delay if fate is None else LIFE_SECONDS
         return Life(card, consumer, time.monotonic() + patience)
 
     def _bury(self, life: Life) -> None:
@@ -198,18 +198,16 @@ class Campaign:
         self._cards.append(card)
 
 
-def drain(site: StreamingSite, workers: Crew, attempts: int = 20) -> None:
+def drain(site: StreamingSite, workers: Crew, *options: str, attempts: int = 20) -> None:
     """Consume in peace what is left."""
     for _ in range(attempts):
-        consumer = workers.bounded(site, "--batch-size", "1000", "--max-seconds", "300")
+        consumer = workers.bounded(site, "--batch-size", "1000", "--max-seconds", "300", *options)
+        code = consumer.wait(400)
         # The lock of one that was killed is free when the server has noticed its end.
-        assert consumer.wait(400) in {EXIT_DONE, EXIT_NOTHING_TO_DO}, consumer.last_words()
-        stored = dict(
-            site.rows("SELECT partition, next_offset FROM stream_offsets WHERE topic = %s", site.kafka.topic)
-        )
-        if stored == {partition: end for partition, end in ends(site).items() if end}:
+        assert code in {EXIT_DONE, EXIT_NOTHING_TO_DO}, consumer.last_words()
+        if code == EXIT_DONE and not unread(site):
             return
-    raise AssertionError(f"the topic is not drained: {stored} of {ends(site)}")
+    raise AssertionError(f"the topic is not drained: {unread(site)}")
 
 
 def campaign(world: World, *, seed: int, directory: Path, **more: object) -> Result:

@@ -43,7 +43,8 @@ def judge(site: StreamingSite, feed: Feed) -> list[Finding]:
         *_transactions(site, good),
         *_predictions(site, good),
         *_dead_letters(site, bad),
-        ("position is not the end of the log", _positions(site)),
+        *_alerts(site),
+        ("position is not the end of the log", unread(site)),
         ("stored with other fields than sent", _altered(site, feed)),
     ]
     return [_finding(name, found) for name, found in differences if found]
@@ -80,17 +81,27 @@ def _dead_letters(site: StreamingSite, bad: set[str]) -> Iterable[tuple[str, Col
     yield "good records that are on the dead-letter topic", published - bad
 
 
-def _positions(site: StreamingSite) -> list[str]:
+def unread(site: StreamingSite) -> list[str]:
+    """The partitions of the transactions topic whose stored position is not the end of the log."""
     statement = "SELECT partition, next_offset FROM stream_offsets WHERE topic = %s"
     stored = dict(site.rows(statement, site.kafka.topic))
     return [
         f"{partition}: {stored.get(partition)} instead of {end}"
-        for partition, end in ends(site).items()
+        for partition, end in _ends(site).items()
         if stored.get(partition, 0) != end
     ]
 
 
-def ends(site: StreamingSite) -> dict[int, int]:
+def _alerts(site: StreamingSite) -> Iterable[tuple[str, Collection[Any]]]:
+    statement = "SELECT transaction_id FROM predictions WHERE deciding AND decision IN ('review', 'block')"
+    suspects = {row[0] for row in site.rows(statement)}
+    alerted = {(record.key or b"").decode() for record in read_all(site.kafka, site.kafka.alerts_topic)}
+    yield "blocked or reviewed without an alert", suspects - alerted
+    yield "alerts of others", alerted - suspects
+    yield "alerts that wait on", {row[0] for row in site.rows("SELECT transaction_id FROM alert_outbox")}
+
+
+def _ends(site: StreamingSite) -> dict[int, int]:
     """Per partition of the transactions topic the end of the log."""
     found: dict[int, int] = {}
     with PartitionReader(site.kafka.bootstrap_servers, site.kafka.topic, client_id="oracle") as reader:

@@ -1,4 +1,4 @@
-"""Where a consumer can be made to die, and commit orders that are wrong on purpose.
+"""Where a consumer can be made to die or to halt, and commit orders that are wrong on purpose.
 
 Only ever called in a forked child (`forkserver.py`): it changes that process alone. The program itself knows
 nothing of it.
@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import itertools
 import os
-import signal
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from fraud_adapters.dead_letters import DeadLetter
-from fraud_streaming import commit, job
+from fraud_streaming import alerts, commit, job
 from fraud_streaming.commit import Committer
 from fraud_streaming.dlq import DeadLetterTopic
 from fraud_streaming.transactions import TransactionWork
@@ -24,6 +23,7 @@ IN_TRANSACTION: Final = "in the transaction, nothing written"
 BEFORE_COMMIT: Final = "in the transaction, all written"
 AFTER_COMMIT: Final = "after COMMIT"
 BEFORE_KAFKA_COMMIT: Final = "before the Kafka commit"
+ALERTS_SENT: Final = "alerts sent, not yet forgotten"
 
 # point → the public functions that are it, and whether it is their beginning or their end
 _PLACES: Final[dict[str, tuple[tuple[tuple[Any, str], ...], str]]] = {
@@ -33,6 +33,7 @@ _PLACES: Final[dict[str, tuple[tuple[tuple[Any, str], ...], str]]] = {
     BEFORE_COMMIT: (((commit, "move_offset"),), "end"),
     AFTER_COMMIT: (((Committer, "commit"),), "end"),
     BEFORE_KAFKA_COMMIT: (((job, "commit_group_offsets"),), "begin"),
+    ALERTS_SENT: (((alerts, "delete_alerts"),), "begin"),
 }
 POINTS: Final = tuple(_PLACES)
 
@@ -42,14 +43,17 @@ LETTERS_LAST: Final = "letters-last"
 ORDERS: Final = (RIGHT, OFFSET_FIRST, LETTERS_LAST)
 
 
-def die_at(point: str, passage: int) -> None:
-    """Let this process kill itself when it passes the point for the `passage`-th time (from 1)."""
+def signal_at(point: str, passage: int, number: int) -> None:
+    """Let this process send itself a signal when it passes the point for the `passage`-th time (from 1).
+
+    SIGKILL ends it there; SIGSTOP halts it there, all its threads, until somebody sends SIGCONT.
+    """
     places, when = _PLACES[point]
     passages = itertools.count(1)
 
     def pass_by() -> None:
         if next(passages) == passage:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), number)
 
     for owner, name in places:
         _replace(owner, name, _watched(getattr(owner, name), pass_by, when))
@@ -68,7 +72,7 @@ def _watched(function: Callable[..., Any], pass_by: Callable[[], None], when: st
 
 
 def commit_in_order(order: str) -> None:
-    """Commit in another order than the program's; must come after `die_at`, whose points lie within."""
+    """Commit in another order than the program's; must come after `signal_at`, whose points lie within."""
     {RIGHT: _nothing, OFFSET_FIRST: _offset_first, LETTERS_LAST: _letters_last}[order]()
 
 

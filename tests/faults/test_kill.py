@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.crew import Crew, Death
+from tests.faults.crew import Crew, Fate
 from tests.faults.feed import MALFORMED, Feed
 from tests.faults.kill import KINDS, campaign, drain
 from tests.faults.oracle import judge
@@ -20,17 +20,17 @@ from tests.integration.streaming_site import StreamingSite
 ONE_ROUND = len(KINDS) * (len(POINTS) + 1)  # kills: every point with every kind of consumer once
 
 
-def test_kills_lose_and_double_nothing(world: World, tmp_path: Path, seed: int) -> None:
-    result = campaign(world, seed=seed, directory=tmp_path, kills=20, transactions=2000)
+def test_kills_lose_and_double_nothing(world: World, tmp_path: Path, printed_seed: int) -> None:
+    result = campaign(world, seed=printed_seed, directory=tmp_path, kills=20, transactions=2000)
     assert not result.findings, result.summary()
     assert result.killed == 20
     assert {point for _, point in result.kills} > set(POINTS)
 
 
-def test_the_wrong_commit_order_is_found_out(world: World, tmp_path: Path, seed: int) -> None:
+def test_the_wrong_commit_order_is_found_out(world: World, tmp_path: Path, printed_seed: int) -> None:
     """Certain: each round kills one between the position's commit and the rows'."""
     result = campaign(
-        world, seed=seed, directory=tmp_path, kills=ONE_ROUND, transactions=500, order=OFFSET_FIRST
+        world, seed=printed_seed, directory=tmp_path, kills=ONE_ROUND, transactions=500, order=OFFSET_FIRST
     )
     found = {finding.name for finding in result.findings}
     assert {"lost", "without a deciding prediction"} <= found, result.summary()
@@ -46,7 +46,7 @@ def test_a_dead_letter_is_published_before_the_position_passes_it(
     feed.send(5)
     feed.put_bad(MALFORMED[0])
     feed.flush()
-    doomed = workers.bounded(site, death=Death(AFTER_COMMIT, 1), commit_order=order)
+    doomed = workers.bounded(site, fate=Fate(AFTER_COMMIT), commit_order=order)
     doomed.wait()
     assert doomed.killed, doomed.last_words()
     drain(site, workers)

@@ -29,10 +29,14 @@ TAMPERING = {
     "predicted, but never sent": "UPDATE predictions SET transaction_id = 'x' WHERE transaction_id = 'a-6'",
     "bad records that are no dead letters": "UPDATE dead_letters SET topic = 'x'",
     "dead letters of records that are good": "INSERT INTO dead_letters"
-    " (topic, partition, record_offset, payload_bytes, reason) VALUES ('y', 0, 0, 0, 'x')",
+    " (topic, topic_id, partition, record_offset, payload_bytes, reason) VALUES ('y', 'y', 0, 0, 0, 'x')",
     "dead letters stored twice": "ALTER TABLE dead_letters DROP CONSTRAINT dead_letters_once;"
-    " INSERT INTO dead_letters (topic, partition, record_offset, payload_bytes, reason)"
-    " VALUES ('y', 0, 0, 0, 'x')",
+    " INSERT INTO dead_letters (topic, topic_id, partition, record_offset, payload_bytes, reason)"
+    " VALUES ('y', 'y', 0, 0, 0, 'x')",
+    "blocked or reviewed without an alert": "UPDATE predictions SET decision = 'block'"
+    " WHERE decision = 'approve'",
+    "alerts of others": "UPDATE predictions SET decision = 'approve'",
+    "alerts that wait on": "INSERT INTO alert_outbox VALUES ('a-8')",
     "position is not the end of the log": "UPDATE stream_offsets SET next_offset = next_offset - 1",
     "stored with other fields than sent": "UPDATE transactions SET v7 = v7 + 0.000001"
     " WHERE transaction_id = 'a-7'",

@@ -19,7 +19,7 @@ from fraud_adapters.kafka import ensure_topics
 from fraud_adapters.postgres import connect
 from fraud_embedded import broker, objectstore, postgres
 from fraud_embedded.process import ProcessSpec, Running
-from tests.integration.api_server import ApiServer
+from tests.integration.api_server import ApiServer, wait_until
 from tests.integration.streaming_site import StreamingSite, served
 from tests.servers import Database, cloned_database, configured_stack, migrated_template, random_passwords
 from tests.waiting import eventually
@@ -34,6 +34,10 @@ class Server:
     def __init__(self, spec: ProcessSpec) -> None:
         self.spec = spec
         self._running: Running | None = None
+
+    @property
+    def runs(self) -> bool:
+        return self._running is not None
 
     def start(self) -> None:
         """Returns once it answers."""
@@ -96,6 +100,22 @@ class World:
         self.api.process.kill()
         self.api.process.wait()
         self.api.process = None
+
+    def start_api(self) -> None:
+        self.api.start()
+
+    def restart_api(self) -> None:
+        self.kill_api()
+        self.start_api()
+
+    def repair(self) -> None:
+        """Start what a fault has left dead."""
+        for server in (self.postgres, self.broker):
+            if not server.runs:
+                server.start()
+        if self.api.process is None:
+            self.start_api()
+        wait_until(lambda: self.api.get("/health/ready").status_code == 200, self.api)
 
 
 @contextmanager

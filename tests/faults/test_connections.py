@@ -1,0 +1,21 @@
+"""A connection lost after COMMIT: the consumer does not know whether it has committed."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from tests.faults.consuming import Consuming
+from tests.faults.proxy import losing_answers
+
+LOSSES = 2
+
+
+def test_the_answer_to_commit_is_lost(busy: Consuming) -> None:
+    url = busy.site.database.url("streaming")
+    port = urlsplit(url).port
+    assert port is not None
+    with losing_answers(port, LOSSES) as proxy:
+        busy.site.extra["DATABASE_URL"] = url.replace(f":{port}/", f":{proxy.port}/")
+        first = busy.start()
+        busy.finish(first, "Postgres")
+        assert proxy.lost == LOSSES

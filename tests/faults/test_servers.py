@@ -1,0 +1,59 @@
+"""Servers killed under a consumer, each at a moment when that hurts: nothing lost, nothing doubled."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from tests.faults.consuming import Consuming
+from tests.faults.feed import MALFORMED
+from tests.faults.points import AFTER_POLL, AFTER_SCORING, BEFORE_COMMIT, IN_TRANSACTION
+from tests.faults.world import World
+
+
+@pytest.fixture(autouse=True)
+def whole_again(world: World) -> Iterator[None]:
+    """Whatever a test killed runs again for the next."""
+    yield
+    world.repair()
+
+
+def test_the_api_is_killed_and_restarted(world: World, busy: Consuming) -> None:
+    busy.through(AFTER_POLL, world.restart_api)
+
+
+def test_the_api_is_gone_for_a_while(world: World, busy: Consuming) -> None:
+    consumer = busy.start_and_halt(AFTER_POLL)
+    world.kill_api()
+    consumer.go_on()
+    busy.suffers(consumer, "does not answer")
+    world.start_api()
+    busy.finish(consumer, "does not answer")
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGQUIT])
+@pytest.mark.parametrize("point", [IN_TRANSACTION, BEFORE_COMMIT])
+def test_postgres_is_restarted_in_mid_batch(
+    world: World, busy: Consuming, how: signal.Signals, point: str
+) -> None:
+    busy.through(point, lambda: world.postgres.restart(how), after="Postgres")
+
+
+@pytest.mark.parametrize("point", [AFTER_POLL, AFTER_SCORING])
+def test_the_broker_is_killed_and_restarted(world: World, busy: Consuming, point: str) -> None:
+    busy.through(point, world.broker.restart, after="Kafka")
+
+
+def test_the_dead_letter_topic_is_unavailable(world: World, consuming: Consuming) -> None:
+    """The broker goes away when a batch's rows are written and its dead letters are about to be sent."""
+    consuming.feed.put_bad(MALFORMED[0])
+    consuming.feed.flush()
+    consuming.feed.send(50)
+    consumer = consuming.start_and_halt(IN_TRANSACTION, passage=1)
+    world.broker.kill()
+    consumer.go_on()
+    consuming.suffers(consumer, "Kafka")
+    world.broker.start()
+    consuming.finish(consumer, "Kafka")
