@@ -78,6 +78,7 @@ class Serving(_Section):
 class Streaming(_Section):
     batch_size: int = Field(ge=1)
     drain_seconds: float = Field(gt=0)
+    follow_batch_size: int = Field(ge=1)
     max_record_bytes: int = Field(ge=1024)
     max_bad_share: float = Field(ge=0, le=1)
     dead_letter_payload_bytes: int = Field(ge=0, le=65_536)  # what the table takes
@@ -145,11 +146,12 @@ def load_parameters(directory: Path, app_env: str) -> Parameters:
             f"{base.name}: gate: there is no policy {parameters.gate!r}; "
             f"known: {', '.join(parameters.gates)}."
         )
-    if parameters.streaming.batch_size > parameters.serving.max_batch:
-        raise ValueError(
-            f"{base.name}: streaming.batch_size: the API takes {parameters.serving.max_batch} transactions "
-            "at most in one request (serving.max_batch)."
-        )
+    for key in ("batch_size", "follow_batch_size"):
+        if getattr(parameters.streaming, key) > parameters.serving.max_batch:
+            raise ValueError(
+                f"{base.name}: streaming.{key}: the API takes {parameters.serving.max_batch} transactions "
+                "at most in one request (serving.max_batch)."
+            )
     return parameters
 
 

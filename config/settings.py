@@ -194,6 +194,13 @@ class ApiServerSettings(Settings):
         return pairs
 
 
+class StreamServerSettings(Settings):
+    """Where a follower of the stream serves its health and metrics."""
+
+    stream_metrics_host: str = "127.0.0.1"
+    stream_metrics_port: Port = 8002
+
+
 class LogSettings(Settings):
     """Where structured logs go: any of stderr, file (rotating) and syslog."""
 

@@ -26,6 +26,7 @@ HELP = {
     "demo-logs": "the end of the logs; name a service to follow it",
     "demo-down": "stop the platform; its data stays",
     "demo-clean": "stop the platform and remove its data",
+    "follow": "start the long-lived consumer beside the running platform; --stop ends it",
     "exec": "run a command with the running platform's addresses and credentials: exec [--role NAME] -- CMD",
     "rotate-keys": "sign tokens with a new key; the old one stays valid until its tokens expire",
     "test": "unit, integration and fault tests, against the real embedded servers",
@@ -42,6 +43,7 @@ EMBEDDED = {
     "demo-logs": "logs",
     "demo-down": "down",
     "demo-clean": "clean",
+    "follow": "follow",
 }
 
 

@@ -31,6 +31,7 @@ ROOT = Path(__file__).parents[2]
 STREAMING = Streaming(
     batch_size=100,
     drain_seconds=30,
+    follow_batch_size=500,
     max_record_bytes=65536,
     max_bad_share=0.5,
     dead_letter_payload_bytes=16384,
@@ -116,6 +117,14 @@ class StreamingSite:
     def send_labels(self, values: Iterable[bytes | Mapping[str, Any]]) -> None:
         self._publish(self.kafka.labels_topic, values, {})
 
+    def send_keyed(self, values: Iterable[Mapping[str, Any]]) -> None:
+        """Records for the transactions topic, spread over its partitions by their ids."""
+        headers = {HEADER_SCHEMA: self.contract.schema_id.encode()}
+        with Publisher(self.kafka.bootstrap_servers) as publisher:
+            for value in values:
+                key = str(value["transaction_id"]).encode()
+                publisher.send(self.kafka.topic, key, json.dumps(value).encode(), headers)
+
     def _publish(
         self, topic: str, values: Iterable[bytes | Mapping[str, Any]], headers: Mapping[str, bytes]
     ) -> None:
@@ -130,6 +139,10 @@ class StreamingSite:
     def rows(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         """Run one statement as the database's owner."""
         return run_sql(self.database.url("owner"), statement, *values)
+
+    def rows_as_admin(self, statement: str) -> list[tuple[Any, ...]]:
+        """Run one statement as the server's administrator."""
+        return run_sql(self.database.url("admin"), statement)
 
     def count(self, table: str) -> int:
         number: int = self.rows(f"SELECT count(*) FROM {table}")[0][0]

@@ -1,4 +1,4 @@
-"""`python -m fraud_embedded demo | status | logs | down | clean | exec`: what `./fraud demo…` calls."""
+"""`python -m fraud_embedded demo | status | follow | …`: what `./fraud demo…` calls."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ def main(arguments: Sequence[str]) -> int:
         return _demo(as_json=options.json)
     if options.verb == "status":
         return operations.status(layout, environ)
+    if options.verb == "follow":
+        return operations.follow(layout, environ, end=options.stop)
     if options.verb == "logs":
         return operations.logs(layout, options.service)
     if options.verb == "down":
@@ -54,6 +56,8 @@ def _parser() -> argparse.ArgumentParser:
     demo = verbs.add_parser("demo", help="start everything, train a model, score live transactions")
     demo.add_argument("--json", action="store_true", help="print the summary as JSON, alone on stdout")
     verbs.add_parser("status", help="what runs")
+    follow = verbs.add_parser("follow", help="start the long-lived consumer beside the running platform")
+    follow.add_argument("--stop", action="store_true", help="stop it")
     logs = verbs.add_parser("logs", help="the ends of the logs")
     logs.add_argument("service", nargs="?", help="follow this one")
     verbs.add_parser("down", help="stop everything, keep the data")

@@ -16,6 +16,7 @@ POSTGRES: Final = 5432
 KAFKA: Final = 9092
 API: Final = 8000
 API_METRICS: Final = 8001
+STREAM_METRICS: Final = 8002
 MLFLOW: Final = 5000
 OBJECT_STORE: Final = 8333
 OBJECT_STORE_INTERNAL: Final = tuple(range(18333, 18333 + INTERNAL_PORTS))
@@ -24,6 +25,7 @@ SPECIFIED: Final = {
     "kafka": KAFKA,
     "api": API,
     "api metrics": API_METRICS,
+    "stream metrics": STREAM_METRICS,
     "mlflow": MLFLOW,
     "object store": OBJECT_STORE,
     **{f"object store ({port})": port for port in OBJECT_STORE_INTERNAL},
@@ -47,6 +49,10 @@ class Addresses:
     @property
     def api_metrics(self) -> int:
         return API_METRICS + self.offset
+
+    @property
+    def stream_metrics(self) -> int:
+        return STREAM_METRICS + self.offset
 
     @property
     def stack(self) -> Ports:

@@ -16,6 +16,7 @@ from fraud_embedded.process import ProcessSpec
 from fraud_embedded.stack import Secrets, Stack, build
 
 OPERATOR: Final = "operator"
+FOLLOWER: Final = "follower"
 _JOB_CLIENT: Final = "streaming"
 _ADMIN_CLIENT: Final = "admin"
 
@@ -98,6 +99,18 @@ class Platform:
             ready=lambda: probes.http_ok(self.addresses.api, "/health/live"),
         )
 
+    def follower_spec(self) -> ProcessSpec:
+        """The long-lived consumer, which only runs when asked for."""
+        port = self.addresses.stream_metrics
+        return ProcessSpec(
+            name=FOLLOWER,
+            argv=(sys.executable, "-m", "fraud_streaming", "run", "--follow"),
+            cwd=self.layout.root,
+            env=self.environment("streaming") | {"STREAM_METRICS_PORT": str(port)},
+            stop_seconds=25,
+            ready=lambda: probes.http_ok(port, "/health/ready"),
+        )
+
     def specs(self) -> dict[str, ProcessSpec]:
         """Every process by its name, in the order of their dependencies."""
         stack = self.stack
@@ -107,6 +120,7 @@ class Platform:
             broker.spec(stack.broker),
             mlflow.spec(stack.mlflow),
             self.api_spec(),
+            self.follower_spec(),
         )
         return {spec.name: spec for spec in specs}
 

@@ -13,13 +13,14 @@ from config.settings import ConfigurationError
 from fraud_embedded import account, addresses, objectstore
 from fraud_embedded.addresses import Addresses
 from fraud_embedded.installation import Layout, read_settings
-from fraud_embedded.installed import Platform, configure
+from fraud_embedded.installed import FOLLOWER, Platform, configure
 from fraud_embedded.process import tail
 from fraud_embedded.startup import addresses_names, command
 from fraud_embedded.summary import urls
 from fraud_embedded.supervision import Supervisor
 
 NOT_RUNNING = 3
+_FOLLOWER_READY_S = 60
 
 
 def existing(layout: Layout, environ: dict[str, str]) -> Platform:
@@ -45,6 +46,8 @@ def status(layout: Layout, environ: dict[str, str]) -> int:
     ready = True
     print(f"{'':<13}{'state':<10}{'ready':<7}{'pid':>8}  since")
     for state in supervisor.states():
+        if state.name == FOLLOWER and not state.up:
+            continue
         answers = state.up and specs[state.name].ready()
         ready = ready and answers
         since = (
@@ -58,6 +61,30 @@ def status(layout: Layout, environ: dict[str, str]) -> int:
         print(f"{name:<13}{address}")
     print(f"{'credentials':<13}in {layout.env_file}")
     return 0 if ready else 1
+
+
+def follow(layout: Layout, environ: dict[str, str], *, end: bool) -> int:
+    """Start the long-lived consumer beside the running platform, or stop it; exit code 3 when nothing runs.
+
+    Raises:
+        StartFailed: it did not get ready.
+    """
+    supervisor = Supervisor(layout)
+    if not supervisor.running():
+        print("The platform is not running: ./fraud demo starts it.")
+        return NOT_RUNNING
+    if end:
+        supervisor.stop(FOLLOWER)
+        print("The follower is stopped; bounded runs go on from where it was.")
+        return 0
+    platform = existing(layout, environ)
+    spec = platform.follower_spec()
+    supervisor.write(spec)
+    supervisor.start(FOLLOWER)
+    supervisor.wait(spec, _FOLLOWER_READY_S)
+    address = f"http://127.0.0.1:{platform.addresses.stream_metrics}"
+    print(f"The follower is at work: {address}/metrics, {address}/health/ready, ./fraud demo-logs follower.")
+    return 0
 
 
 def logs(layout: Layout, service: str | None) -> int:

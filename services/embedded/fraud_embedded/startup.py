@@ -80,7 +80,7 @@ def usable(port: int) -> bool:
 
 def addresses_names() -> tuple[str, ...]:
     """The servers' names, known before the platform is configured."""
-    return ("api", "mlflow", "broker", "postgres", "objectstore")
+    return ("follower", "api", "mlflow", "broker", "postgres", "objectstore")
 
 
 def _prepare_servers(platform: Platform) -> None:

@@ -137,6 +137,11 @@ class Supervisor:
         if not self.state(name).up:
             self._call("startProcess", name, False)
 
+    def stop(self, name: str) -> None:
+        """Stop a server, if it runs, and wait until it has ended."""
+        if self.state(name).up:
+            self._call("stopProcess", name, True)
+
     def wait(self, spec: ProcessSpec, timeout_s: float) -> None:
         """Return as soon as the server answers.
 
@@ -201,7 +206,7 @@ class _Restarts:
         return state.up and len(self._pids) <= 2
 
 
-_ORDER: Final = {"objectstore": 1, "postgres": 2, "broker": 3, "mlflow": 4, "api": 5}
+_ORDER: Final = {"objectstore": 1, "postgres": 2, "broker": 3, "mlflow": 4, "api": 5, "follower": 6}
 
 
 def _configuration(specs: Iterable[ProcessSpec]) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import signal
 from collections.abc import Sequence
+from threading import Event
 from typing import Any
 
 from config.settings import (
@@ -11,11 +13,13 @@ from config.settings import (
     DatabaseSettings,
     KafkaSettings,
     PlatformSettings,
+    StreamServerSettings,
     contract,
     load,
     parameters,
 )
 from fraud_adapters import job
+from fraud_streaming.follow import Port, follow
 from fraud_streaming.job import run
 from fraud_streaming.pump import Limits
 from fraud_streaming.site import SERVICE, Site
@@ -23,7 +27,8 @@ from fraud_streaming.topics import describe
 
 
 def main(arguments: Sequence[str]) -> dict[str, Any]:
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
     if options.verb == "topics":
         return describe(load(DatabaseSettings), load(KafkaSettings), options.peek)
     platform = load(PlatformSettings)
@@ -33,12 +38,27 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
     site = Site(
         contract(platform), load(DatabaseSettings), load(KafkaSettings), load(ApiClientSettings), streaming
     )
+    if options.follow:
+        if options.batch_size or options.max_seconds or options.max_records:
+            parser.error(
+                "--follow does not end by itself: leave out --batch-size, --max-seconds, --max-records"
+            )
+        return _follow(site, options)
     limits = Limits(
         chunk_records=options.batch_size or streaming.batch_size,
         seconds=options.max_seconds or streaming.drain_seconds,
         records=options.max_records,
     )
     return run(site, limits)
+
+
+def _follow(site: Site, options: argparse.Namespace) -> dict[str, Any]:
+    server = load(StreamServerSettings)
+    port = options.metrics_port or server.stream_metrics_port
+    stop = Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return follow(site, stop, Port(server.stream_metrics_host, port))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -53,6 +73,14 @@ def _parser() -> argparse.ArgumentParser:
         type=_share,
         help="stop where a larger share of the records cannot be processed (streaming.max_bad_share)",
     )
+    runner.add_argument(
+        "--follow", action="store_true", help="do not stop: go on as a member of the group until SIGTERM"
+    )
+    runner.add_argument(
+        "--metrics-port",
+        type=_port,
+        help="with --follow: where /metrics and /health are served (STREAM_METRICS_PORT)",
+    )
     topics = verbs.add_parser("topics", help="positions, ends and lag of the topics")
     topics.add_argument("--peek", type=int, default=0, metavar="N", help="show the latest N records of each")
     return parser
@@ -62,6 +90,13 @@ def _positive(text: str) -> int:
     value = int(text)
     if not 1 <= value <= 1_000_000_000:
         raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+def _port(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= 65535:
+        raise argparse.ArgumentTypeError("must lie between 1 and 65535")
     return value
 
 

@@ -1,0 +1,100 @@
+"""`run --follow`: the long-lived consumer, one lane for each topic."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from threading import Event, Thread
+from typing import Any, Final
+
+from fraud_adapters.job import JobFailed
+from fraud_adapters.logs import get_logger
+from fraud_streaming.companion import Companion
+from fraud_streaming.failures import sentence
+from fraud_streaming.health import serve
+from fraud_streaming.lane import FINISH_SECONDS, Lane
+from fraud_streaming.metrics import Metrics
+from fraud_streaming.site import Feed, Site, feeds
+
+# What is in flight, then leaving the group and closing connections; a server that hangs is not waited for.
+STOP_SECONDS: Final = FINISH_SECONDS + 8.0
+LOOK_SECONDS: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """Where health and metrics are served."""
+
+    host: str
+    port: int
+
+
+def follow(site: Site, stop: Event, port: Port | None = None) -> dict[str, Any]:
+    """Follow both topics until `stop` is set; gives what was done.
+
+    Raises:
+        JobFailed: a failure that does not pass by itself.
+        ConfigurationError: the port cannot be had.
+    """
+    metrics = Metrics()
+    companion = Companion(site, stop, metrics)
+    followers = [_Follower(site, feed, stop, metrics, companion) for feed in feeds(site)]
+    server = serve(port.host, port.port, metrics.registry, *_states(followers)) if port else None
+    started = time.monotonic()
+    get_logger(__name__).info("following", topics=[follower.feed.topic for follower in followers])
+    try:
+        for thread in (companion, *followers):
+            thread.start()
+        while not stop.wait(LOOK_SECONDS):
+            pass
+        deadline = time.monotonic() + STOP_SECONDS
+        for thread in (*followers, companion):
+            thread.join(max(0.0, deadline - time.monotonic()))
+    finally:
+        stop.set()
+        if server is not None:
+            server.shutdown()
+            server.server_close()
+    return _result(followers, time.monotonic() - started)
+
+
+class _Follower(Thread):
+    """A lane in a thread of its own; its failure stops all."""
+
+    def __init__(self, site: Site, feed: Feed, stop: Event, metrics: Metrics, companion: Companion) -> None:
+        # A daemon: a server that never answers must not keep the process from ending.
+        super().__init__(name=feed.name, daemon=True)
+        self.feed = feed
+        self.failure: BaseException | None = None
+        self._stop_all = stop
+        self.lane = Lane(site, feed, stop, metrics.lane(feed.topic), companion.wake)
+
+    def run(self) -> None:
+        try:
+            self.lane.run()
+        except BaseException as error:
+            self.failure = error
+            self._stop_all.set()
+
+
+def _states(followers: list[_Follower]) -> tuple[Any, Any]:
+    def live() -> tuple[bool, dict[str, Any]]:
+        return all(follower.is_alive() for follower in followers), {}
+
+    def ready() -> tuple[bool, dict[str, Any]]:
+        states = {follower.name: follower.lane.ready for follower in followers}
+        return all(states.values()), {"lanes": states}
+
+    return live, ready
+
+
+def _result(followers: list[_Follower], seconds: float) -> dict[str, Any]:
+    done: dict[str, Any] = {}
+    for follower in followers:
+        follower.lane.report.seconds = seconds
+        done[follower.name] = follower.lane.report.as_result()
+    result = {"status": "done", **done["transactions"], "labels": done["labels"]}
+    for follower in followers:
+        if follower.failure is not None:
+            raise JobFailed(sentence(follower.failure), result) from follower.failure
+    return result

@@ -1,0 +1,124 @@
+"""What Prometheus reads from a follower."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+
+from fraud_streaming.commit import Committed
+
+_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_LATENCIES: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0)
+_ROWS: Final = (1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000)
+
+
+class Metrics:
+    """The metrics of one follower."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self.lag = Gauge(
+            "fraud_stream_lag_records",
+            "Records between the stored position and the end of the partition.",
+            ("topic", "partition"),
+            registry=self.registry,
+        )
+        self.partitions = Gauge(
+            "fraud_stream_partitions", "Partitions held.", ("topic",), registry=self.registry
+        )
+        self.records = Counter(
+            "fraud_stream_records_total",
+            "Records committed, by what became of them.",
+            ("topic", "outcome"),
+            registry=self.registry,
+        )
+        self.dead_letters = Counter(
+            "fraud_stream_dead_letters_total",
+            "Records that could not be processed.",
+            ("topic", "reason"),
+            registry=self.registry,
+        )
+        self.batch_seconds = Histogram(
+            "fraud_stream_batch_seconds",
+            "From reading a batch to its commit.",
+            ("topic",),
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.batch_rows = Histogram(
+            "fraud_stream_batch_rows",
+            "Records in a batch.",
+            ("topic",),
+            buckets=_ROWS,
+            registry=self.registry,
+        )
+        self.latency = Histogram(
+            "fraud_stream_latency_seconds",
+            "From a record's timestamp to its commit; of each batch the oldest record.",
+            ("topic",),
+            buckets=_LATENCIES,
+            registry=self.registry,
+        )
+        self.retries = Counter(
+            "fraud_stream_retries_total",
+            "Times everything was read again after a failure.",
+            ("topic", "cause"),
+            registry=self.registry,
+        )
+        self.paused = Counter(
+            "fraud_stream_backpressure_total",
+            "Times reading was paused because deciding or storing could not keep up.",
+            ("topic",),
+            registry=self.registry,
+        )
+        self.alerts = Counter(
+            "fraud_stream_alerts_published_total", "Alerts published.", registry=self.registry
+        )
+        self.classes = Counter(
+            "fraud_stream_classes_refreshed_total",
+            "Transactions whose class changed by the passing of time.",
+            registry=self.registry,
+        )
+
+    def lane(self, topic: str) -> LaneMetrics:
+        """The metrics of one topic, all of them there from the start."""
+        return LaneMetrics(self, topic)
+
+
+class LaneMetrics:
+    """One topic's share of the metrics."""
+
+    def __init__(self, metrics: Metrics, topic: str) -> None:
+        self._metrics = metrics
+        self._topic = topic
+        self._stored = metrics.records.labels(topic, "stored")
+        self._replayed = metrics.records.labels(topic, "replayed")
+        self._dead = metrics.records.labels(topic, "dead_lettered")
+        self._batch_seconds = metrics.batch_seconds.labels(topic)
+        self._batch_rows = metrics.batch_rows.labels(topic)
+        self._latency = metrics.latency.labels(topic)
+        self.partitions = metrics.partitions.labels(topic)
+        self.paused = metrics.paused.labels(topic)
+
+    def committed(self, done: Committed) -> None:
+        self._stored.inc(done.outcome.stored)
+        self._replayed.inc(done.outcome.replayed)
+        self._dead.inc(len(done.letters))
+        for letter in done.letters:
+            self._metrics.dead_letters.labels(self._topic, str(letter.reason)).inc()
+        self._batch_seconds.observe(done.seconds)
+        self._batch_rows.observe(len(done.chunk.records))
+        self._latency.observe(max(0.0, float(done.latencies_ms().max()) / 1000))
+
+    def failed(self, error: BaseException) -> None:
+        self._metrics.retries.labels(self._topic, type(error).__name__).inc()
+
+    def lag(self, by_partition: dict[int, int]) -> None:
+        for partition, records in by_partition.items():
+            self._metrics.lag.labels(self._topic, str(partition)).set(records)
+
+    def gave_up(self, partition: int) -> None:
+        """The lag of a partition is from now on told by whoever holds it."""
+        self._metrics.lag.remove_by_labels({"topic": self._topic, "partition": str(partition)})

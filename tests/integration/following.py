@@ -1,0 +1,88 @@
+"""A follower in a thread of this process."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import Event, Thread
+from typing import Any
+
+from fraud_embedded.ports import free_ports
+from fraud_streaming.follow import Port, follow
+from fraud_streaming.site import Site
+
+ENDS_WITHIN = 40.0
+
+
+@dataclass
+class Following:
+    """What it serves, and what became of it."""
+
+    site: Site
+    port: int = field(default_factory=lambda: free_ports(1)[0])
+    stop: Event = field(default_factory=Event)
+    result: dict[str, Any] = field(default_factory=dict)
+    failure: BaseException | None = None
+
+    def __post_init__(self) -> None:
+        self.thread = Thread(target=self._run, name="following", daemon=True)
+
+    def _run(self) -> None:
+        try:
+            self.result = follow(self.site, self.stop, Port("127.0.0.1", self.port))
+        except BaseException as error:
+            self.failure = error
+
+    def end(self) -> dict[str, Any]:
+        """Stop it; what it gives, or raises."""
+        self.stop.set()
+        return self.ended()
+
+    def ended(self) -> dict[str, Any]:
+        """Wait until it has ended; what it gives, or raises."""
+        self.thread.join(ENDS_WITHIN)
+        assert not self.thread.is_alive(), "the follower did not end"
+        if self.failure is not None:
+            raise self.failure
+        return self.result
+
+    def get(self, path: str) -> tuple[int, str]:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except OSError:
+            return 0, ""
+
+    def ready(self) -> bool:
+        return self.get("/health/ready")[0] == 200
+
+    def lanes(self) -> dict[str, bool]:
+        lanes: dict[str, bool] = json.loads(self.get("/health/ready")[1])["lanes"]
+        return lanes
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum over all label sets that hold `labels`; 0 where there is none."""
+        total = 0.0
+        for line in self.get("/metrics")[1].splitlines():
+            told, _, value = line.rpartition(" ")
+            base = told.partition("{")[0]
+            if base == name and all(f'{key}="{text}"' in told for key, text in labels.items()):
+                total += float(value)
+        return total
+
+
+@contextmanager
+def following(site: Site) -> Iterator[Following]:
+    follower = Following(site)
+    follower.thread.start()
+    try:
+        yield follower
+    finally:
+        follower.stop.set()
+        follower.thread.join(ENDS_WITHIN)

@@ -1,0 +1,213 @@
+"""The long-lived consumer against real servers."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from typing import Any
+
+import psycopg2
+import pytest
+
+from config.settings import KafkaSettings
+from fraud_adapters.job import JobFailed, NothingToDo
+from fraud_adapters.kafka import ensure_topics
+from fraud_embedded.ports import free_ports
+from tests.integration.api_server import ApiServer, cloned
+from tests.integration.following import following
+from tests.integration.store_rows import Database
+from tests.integration.streaming_site import ROOT, StreamingSite, creditcard_records, served
+from tests.waiting import eventually
+
+PATIENCE = 60.0
+
+
+@pytest.fixture(scope="module")
+def api(
+    template: Any, postgres_admin_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ApiServer]:
+    directory = tmp_path_factory.mktemp("follow-api")
+    with (
+        cloned(template, postgres_admin_url, "follow_api") as database,
+        served(database, directory) as server,
+    ):
+        yield server
+
+
+@pytest.fixture
+def site(database: Database, topics: KafkaSettings, api: ApiServer) -> StreamingSite:
+    return StreamingSite(database, topics, api.url)
+
+
+def ids(start: int, end: int) -> list[str]:
+    return [f"tx-{number}" for number in range(start, end)]
+
+
+def stored(site: StreamingSite, count: int) -> bool:
+    return eventually(lambda: site.count("transactions") >= count, PATIENCE)
+
+
+def exact(site: StreamingSite, count: int) -> bool:
+    """Every transaction once, each with exactly one deciding prediction."""
+    return site.rows(
+        "SELECT count(*), count(DISTINCT t.transaction_id), count(p.transaction_id)"
+        " FROM transactions t LEFT JOIN predictions p ON p.transaction_id = t.transaction_id AND p.deciding"
+    ) == [(count, count, count)]
+
+
+def test_it_stores_what_was_there_and_what_comes(site: StreamingSite) -> None:
+    site.send([*creditcard_records(ids(0, 200)), b"not json"])
+    site.send_labels([{"transaction_id": "tx-1", "label": 1, "source": "analyst"}])
+    with following(site.site) as follower:
+        assert stored(site, 200)
+        site.send(creditcard_records(ids(200, 300)))
+        assert stored(site, 300)
+        assert eventually(lambda: site.count("labels") == 1, PATIENCE)
+        topic = site.kafka.topic
+        counted = {"topic": topic, "outcome": "stored"}
+        assert eventually(lambda: follower.metric("fraud_stream_records_total", **counted) == 300)
+        assert follower.metric("fraud_stream_dead_letters_total", topic=topic, reason="not_json") == 1
+        assert follower.metric("fraud_stream_partitions", topic=topic) == 1
+        assert eventually(lambda: "fraud_stream_lag_records{" in follower.get("/metrics")[1])
+        assert follower.metric("fraud_stream_lag_records") == 0
+        assert follower.metric("fraud_stream_batch_seconds_count", topic=topic) >= 1
+        assert follower.get("/health/live")[0] == follower.get("/health/ready")[0] == 200
+        assert follower.get("/nothing")[0] == 404
+        result = follower.end()
+    assert (result["stored"], result["dead_lettered"], result["labels"]["stored"]) == (
+        300,
+        {"not_json": 1},
+        1,
+    )
+    assert exact(site, 300)
+
+
+@pytest.fixture
+def two(site: StreamingSite, kafka_bootstrap: str) -> StreamingSite:
+    """A site whose transactions topic has two partitions."""
+    kafka = site.kafka.model_copy(update={"kafka_topic": site.kafka.topic.replace("test-", "two-")})
+    others = [kafka.labels_topic, kafka.alerts_topic, kafka.dlq_topic]
+    ensure_topics(kafka_bootstrap, [kafka.topic], partitions=2)
+    ensure_topics(kafka_bootstrap, others, partitions=1)
+    return replace(site, kafka=kafka)
+
+
+def test_two_share_the_partitions_and_one_leaves_with_batches_in_flight(two: StreamingSite) -> None:
+    topic = two.kafka.topic
+    with following(two.site) as stays, following(two.site) as leaves:
+
+        def shared() -> bool:
+            return all(f.metric("fraud_stream_partitions", topic=topic) == 1 for f in (stays, leaves))
+
+        assert eventually(shared, PATIENCE)
+        two.send_keyed(creditcard_records(ids(0, 4000)))
+        assert stored(two, 200)
+        leaves.end()
+        assert eventually(lambda: stays.metric("fraud_stream_partitions", topic=topic) == 2, PATIENCE)
+        assert stored(two, 4000)
+    assert exact(two, 4000)
+
+
+def test_a_bounded_run_leaves_a_followers_partitions_alone(site: StreamingSite) -> None:
+    with following(site.site) as follower:
+        assert eventually(lambda: follower.metric("fraud_stream_partitions") == 2, PATIENCE)
+        with pytest.raises(NothingToDo, match="Another consumer is at work"):
+            site.consume()
+        site.send(creditcard_records(ids(0, 50)))
+        assert stored(site, 50)
+        follower.end()
+    site.send(creditcard_records(ids(50, 80)))
+    assert site.consume()["stored"] == 30
+    assert exact(site, 80)
+
+
+@contextmanager
+def locked_table(site: StreamingSite) -> Iterator[Callable[[], None]]:
+    """Nobody can store a transaction until the function given is called."""
+    with closing(psycopg2.connect(site.database.url("owner"))) as conn, conn.cursor() as cur:
+        cur.execute("LOCK TABLE transactions IN EXCLUSIVE MODE")
+        yield conn.rollback
+
+
+def test_a_slow_database_pauses_reading_and_keeps_the_membership(site: StreamingSite) -> None:
+    with following(site.site) as follower:
+        assert eventually(lambda: follower.metric("fraud_stream_partitions") == 2, PATIENCE)
+        with locked_table(site) as let_go:
+            site.send(creditcard_records(ids(0, 3000)))
+            paused = "fraud_stream_backpressure_total"
+            # Longer than the session's time-out: a member that does not poll would have been thrown out.
+            assert eventually(lambda: follower.metric(paused) >= 40, PATIENCE)
+            assert follower.metric("fraud_stream_partitions") == 2
+            let_go()
+        assert stored(site, 3000)
+        assert follower.metric("fraud_stream_retries_total") == 0
+        follower.end()
+    assert exact(site, 3000)
+
+
+def test_lost_database_connections_are_replaced(site: StreamingSite) -> None:
+    with following(site.site) as follower:
+        for round_ in range(3):
+            site.send(creditcard_records(ids(round_ * 500, round_ * 500 + 500)))
+            assert stored(site, round_ * 500 + 100)
+            site.rows_as_admin(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND application_name LIKE 'fraud-streaming%'"
+            )
+        assert stored(site, 1500)
+        assert eventually(lambda: follower.metric("fraud_stream_retries_total") >= 1, PATIENCE)
+        follower.end()
+    assert exact(site, 1500)
+
+
+def test_without_the_api_labels_go_on_and_transactions_wait(
+    site: StreamingSite, database: Database, tmp_path: Any
+) -> None:
+    with served(database, tmp_path) as own:
+        here = replace(site, api_url=own.url)
+        with following(here.site) as follower:
+            assert eventually(follower.ready, PATIENCE)
+            own.stop()
+            here.send(creditcard_records(ids(0, 100)))
+            here.send_labels([{"transaction_id": "tx-1", "label": 1, "source": "analyst"}])
+            assert eventually(lambda: here.count("labels") == 1, PATIENCE)
+            assert eventually(
+                lambda: follower.metric("fraud_stream_retries_total", cause="ApiUnavailable") >= 1, PATIENCE
+            )
+            assert follower.lanes() == {"transactions": False, "labels": True}
+            assert here.count("transactions") == 0
+            own.start()
+            assert stored(here, 100)
+            follower.end()
+        assert exact(here, 100)
+
+
+def test_a_flood_of_bad_records_stops_it_with_a_sentence(site: StreamingSite) -> None:
+    with following(site.site) as follower:
+        site.send([b"{}"] * 40)
+        with pytest.raises(JobFailed, match=r"cannot be processed .* correct the sender"):
+            follower.ended()
+
+
+def test_a_signal_ends_the_command_with_its_result(site: StreamingSite) -> None:
+    site.send(creditcard_records(ids(0, 100)))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fraud_streaming", "run", "--follow"],
+        env=site.environment() | {"STREAM_METRICS_PORT": str(free_ports(1)[0])},
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert stored(site, 100)
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=PATIENCE)
+    finally:
+        process.kill()
+    assert process.returncode == 0, err
+    assert '"stored": 100' in out
