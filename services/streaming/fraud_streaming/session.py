@@ -77,7 +77,7 @@ class Session:
         self._positions.add(claimed.positions)
         self.held |= claimed.positions.keys()
         with self._locks.cursor() as cur:
-            self._guard.seed(*recent_share(cur, self._feed.topic, claimed.positions, WINDOW))
+            self._guard.seed(*recent_share(cur, self._feed.topic, self._topic_id, claimed.positions, WINDOW))
         return claimed.positions
 
     def release(self, partitions: Iterable[int]) -> None:
