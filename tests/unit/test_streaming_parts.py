@@ -111,6 +111,15 @@ def test_the_report_has_percentiles_only_of_something() -> None:
         ["run", "--max-records", "x"],
         ["run", "--max-bad-share", "nan"],
         ["stop"],
+        ["dead-letters", "--since", "yesterday"],
+        ["dead-letters", "--since", "999999d"],
+        ["dead-letters", "--reason", "gossip"],
+        ["dead-letters", "--limit", "0"],
+        ["redrive"],
+        ["redrive", "--id", "x"],
+        ["redrive", "--id", "1", "--all"],
+        ["redrive", "--file", "f", "--reason", "empty"],
+        ["redrive", "--all", "--since", "2026-01-31T12:00:00Z"],
     ],
 )
 def test_wrong_arguments_are_refused(arguments: list[str], capsys: Any) -> None:

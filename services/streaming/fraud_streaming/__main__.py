@@ -1,4 +1,4 @@
-"""`python -m fraud_streaming run` and `topics`."""
+"""`python -m fraud_streaming run`, `topics`, `dead-letters` and `redrive`."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from config.settings import (
     parameters,
 )
 from fraud_adapters import job
+from fraud_streaming import letter_verbs
 from fraud_streaming.follow import Port, follow
 from fraud_streaming.job import run
 from fraud_streaming.pump import Limits
@@ -29,6 +30,9 @@ from fraud_streaming.topics import describe
 def main(arguments: Sequence[str]) -> dict[str, Any]:
     parser = _parser()
     options = parser.parse_args(arguments)
+    if "act" in options:
+        result: dict[str, Any] = options.act(options)
+        return result
     if options.verb == "topics":
         return describe(load(DatabaseSettings), load(KafkaSettings), options.peek)
     platform = load(PlatformSettings)
@@ -83,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     topics = verbs.add_parser("topics", help="positions, ends and lag of the topics")
     topics.add_argument("--peek", type=int, default=0, metavar="N", help="show the latest N records of each")
+    letter_verbs.add_verbs(verbs)
     return parser
 
 

@@ -86,7 +86,7 @@ class Committer(Generic[PreparedT]):
         self, cur: Cursor, chunk: Chunk, prepared: PreparedT, letters: Sequence[DeadLetter]
     ) -> tuple[Outcome, list[DeadLetter]]:
         outcome = self._work.store(cur, prepared)
-        bad = [*letters, *outcome.letters]
+        bad = sorted([*letters, *outcome.letters], key=lambda letter: (letter.partition, letter.offset))
         self._guard.admit(chunk.records, bad)
         self._dead_letters.publish(bad)
         store_dead_letters(cur, bad, self._topic_id)

@@ -41,7 +41,7 @@ class LabelWork:
         labels, letters = Labels([], []), []
         now = self._clock()
         for record in records:
-            said = self._parse(record, now)
+            said = label_of(record.value, arrival(record, now), self._max_bytes)
             if isinstance(said, LabelEvent):
                 labels.records.append(record)
                 labels.events.append(said)
@@ -76,10 +76,17 @@ class LabelWork:
         ]
         return outcome
 
-    def _parse(self, record: Record, now: datetime) -> LabelEvent | tuple[Reason, str]:
-        if len(record.value) > self._max_bytes:
-            return Reason.TOO_LARGE, f"The record has more than {self._max_bytes} bytes."
-        return parse_label(record.value, arrival(record, now))
-
     def _letter(self, record: Record, reason: str, detail: str) -> DeadLetter:
         return dead_letter(record, reason, detail, self._payload_bytes)
+
+
+def label_of(payload: bytes, at: datetime, max_bytes: int) -> LabelEvent | tuple[Reason, str]:
+    """What a record of the labels topic says, or the reason and a sentence why it is no label.
+
+    Args:
+        at: when it was reported, where the record does not say.
+        max_bytes: larger ones are rejected unread.
+    """
+    if len(payload) > max_bytes:
+        return Reason.TOO_LARGE, f"The record has more than {max_bytes} bytes."
+    return parse_label(payload, at)
