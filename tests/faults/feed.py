@@ -51,6 +51,12 @@ class Feed:
         self.flush()
         return ids
 
+    def send_again(self, ids: Iterable[str]) -> None:
+        """Transactions as they were sent before; acknowledged on return."""
+        for identifier in ids:
+            self._send(identifier, self.good[identifier])
+        self.flush()
+
     def put(self, identifier: str, payload: bytes) -> None:
         """A transaction that must be stored with these fields."""
         self.good[identifier] = payload

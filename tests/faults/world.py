@@ -83,6 +83,7 @@ class World:
     postgres: Server
     broker: Server
     api: ApiServer
+    api_database: Database
     bootstrap: str
 
     @contextmanager
@@ -140,7 +141,7 @@ def running_world() -> Iterator[World]:
         kafka = start(broker.spec(stack.broker))
         own = until_the_end.enter_context(cloned_database(template, "faults_api"))
         api = until_the_end.enter_context(served(own, base))
-        yield World(base, template, database_server, kafka, api, stack.broker.bootstrap)
+        yield World(base, template, database_server, kafka, api, own, stack.broker.bootstrap)
 
 
 def execute(url: str, statement: str) -> None:

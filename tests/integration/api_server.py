@@ -64,6 +64,7 @@ class ApiServer:
     contract: str = "creditcard"
     extra: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
+    module: str = "fraud_api"
 
     def __post_init__(self) -> None:
         self.port, self.metrics_port = free_ports(2)
@@ -89,7 +90,7 @@ class ApiServer:
     def start(self, ready: bool = True) -> None:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "fraud_api", "serve"],
+                [sys.executable, "-m", self.module, "serve"],
                 env=self.environment(),
                 cwd=ROOT,
                 stdout=log,

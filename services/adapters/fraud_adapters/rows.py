@@ -87,7 +87,8 @@ def _attributes(fields: Sequence[ContractField], batch: Batch) -> pa.Array:
         {name: value for name, value in zip(names, row, strict=True) if value is not None}
         for row in (zip(*columns, strict=True) if columns else [()] * len(batch))
     )
-    return strings([orjson.dumps(document).decode() for document in documents])
+    # None rather than {}: what was stored before the contract had its first such field is still the same.
+    return strings([orjson.dumps(document).decode() if document else None for document in documents])
 
 
 def _json_values(field: ContractField, values: NDArray[Any]) -> list[Any]:

@@ -1,0 +1,29 @@
+"""The scoring API with tokens that live for seconds: `python -m tests.faults.short_lived serve`.
+
+The configuration gives them a minute at least, which is longer than a test should take.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from fraud_adapters.job import run
+from fraud_api import service
+from fraud_api.__main__ import main
+from fraud_api.auth import TokenOffice
+
+SECONDS = "TOKEN_SECONDS"
+
+
+class ShortLived(TokenOffice):
+    """See `TokenOffice`."""
+
+    def __init__(self, identities: Any, clock: Callable[[], float], _configured: int) -> None:
+        super().__init__(identities, clock, int(os.environ[SECONDS]))
+
+
+if __name__ == "__main__":
+    setattr(service, "TokenOffice", ShortLived)  # noqa: B010
+    run("api", main)

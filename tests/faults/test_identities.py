@@ -1,0 +1,63 @@
+"""The consumer's token expires in the run, and the key it was signed with goes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.faults.consuming import Consuming
+from tests.faults.points import AFTER_POLL
+from tests.faults.short_lived import SECONDS
+from tests.faults.world import World
+from tests.integration.api_server import ApiServer
+from tests.integration.store_rows import run as run_sql
+from tests.waiting import eventually
+
+
+@pytest.fixture(scope="module")
+def hasty_api(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+    """Another replica of the API, whose tokens live for two seconds."""
+    log = tmp_path_factory.mktemp("hasty") / "api.log"
+    server = ApiServer(
+        world.api.database_url,
+        world.api.cache,
+        log,
+        extra={SECONDS: "2"},
+        module="tests.faults.short_lived",
+    )
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+def accepted(api: ApiServer, token: str) -> bool:
+    """Whether the API takes the token: the body is none, so 401 is the only refusal of it."""
+    answer = httpx.post(
+        f"{api.url}/predict/batch", headers={"Authorization": f"Bearer {token}"}, trust_env=False
+    )
+    return answer.status_code != 401
+
+
+def test_the_token_expires_in_the_run(hasty_api: ApiServer, busy: Consuming) -> None:
+    busy.site.api_url = hasty_api.url
+    consumer = busy.start_and_halt(AFTER_POLL)
+    token = hasty_api.token()  # younger than the consumer's
+    assert accepted(hasty_api, token)
+    assert eventually(lambda: not accepted(hasty_api, token))
+    consumer.go_on()
+    busy.finish(consumer)
+
+
+def test_the_signing_key_is_rotated_and_removed_in_the_run(world: World, busy: Consuming) -> None:
+    consumer = busy.start_and_halt(AFTER_POLL)
+    token = world.api.token()
+    new = world.api.command("rotate-keys")["kid"]
+    assert accepted(world.api, token), "the old key still verifies"
+    run_sql(world.api_database.url("owner"), "DELETE FROM signing_keys WHERE kid <> %s", new)
+    assert eventually(lambda: not accepted(world.api, token), 30)
+    consumer.go_on()
+    busy.finish(consumer)

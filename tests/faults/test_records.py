@@ -1,0 +1,153 @@
+"""Records as nobody wishes them: nothing lost, nothing doubled, and the bad ones set aside."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from config.constants import EXIT_FAILED
+from config.settings import CONFIG_DIR
+from fraud_core.contract import Contract
+from tests.faults.consuming import BATCH, Consuming
+from tests.faults.crew import Crew
+from tests.faults.feed import MALFORMED, Feed
+from tests.faults.kill import drain
+from tests.faults.oracle import judge
+from tests.faults.world import World
+from tests.integration.api_server import ApiServer
+from tests.integration.streaming_site import StreamingSite, creditcard_records
+
+
+def reasons(site: StreamingSite) -> dict[str, int]:
+    return Counter(row[0] for row in site.rows("SELECT reason FROM dead_letters"))
+
+
+def payload(record: dict[str, Any]) -> bytes:
+    return json.dumps(record).encode()
+
+
+def test_every_record_is_sent_again(consuming: Consuming) -> None:
+    feed = consuming.feed
+    feed.send(200, repeated=1.0)
+    feed.send(200, repeated=1.0)
+    assert feed.sent == 800
+    consuming.finish(consuming.start())
+    assert reasons(consuming.site) == {}
+
+
+def test_an_id_comes_twice_in_one_batch(consuming: Consuming) -> None:
+    first, second = creditcard_records(["same", "other"])
+    feed = consuming.feed
+    feed.put("same", payload(first))
+    feed.put_bad(payload(first | {"amount": 1.25}), key="same")
+    feed.put("same", payload(first))
+    feed.put("other", payload(second))
+    feed.flush()
+    assert feed.sent < BATCH
+    consuming.finish(consuming.start())
+    assert reasons(consuming.site) == {"id_conflict": 1}
+
+
+def test_one_record_in_a_hundred_is_malformed(consuming: Consuming) -> None:
+    for number in range(10):
+        consuming.feed.send(99)
+        consuming.feed.put_bad(MALFORMED[number % len(MALFORMED)])
+    consuming.feed.flush()
+    consuming.finish(consuming.start())
+    assert sum(reasons(consuming.site).values()) == 10
+
+
+def test_all_records_are_malformed(consuming: Consuming) -> None:
+    """The consumer stops and says so; whoever wants them all set aside must say that."""
+    site, feed = consuming.site, consuming.feed
+    feed.send(100)
+    drain(site, consuming.workers)
+    for number in range(400):
+        feed.put_bad(b"not json either", key=f"bad-{number}")
+    feed.flush()
+    for _ in range(2):
+        consumer = consuming.start()
+        assert consumer.wait() == EXIT_FAILED, consumer.last_words()
+        assert "cannot be processed" in consumer.last_words()
+    kept = site.count("dead_letters")
+    assert kept < 400, "most of them were not moved"
+    feed.send(50)  # the sender is corrected
+    drain(site, consuming.workers, "--max-bad-share", "1")
+    consuming.judge()
+    assert reasons(site) == {"not_json": 400}
+
+
+def test_records_are_too_large(consuming: Consuming) -> None:
+    site, feed = consuming.site, consuming.feed
+    feed.send(50)
+    site.send_as_a_stranger([b'{"v1": "' + b"x" * size + b'"}' for size in (70_000, 1_000_000, 10_000_000)])
+    feed.send(50)
+    consuming.finish(consuming.start())
+    assert reasons(site) == {"too_large": 3}
+
+
+def test_records_lack_a_field(consuming: Consuming) -> None:
+    feed = consuming.feed
+    feed.send(50)
+    for record in creditcard_records([f"lacking-{number}" for number in range(5)]):
+        feed.put_bad(payload({name: value for name, value in record.items() if name != "v3"}))
+    feed.send(50)
+    consuming.finish(consuming.start())
+    assert reasons(consuming.site) == {"missing_field": 5}
+
+
+def test_records_have_a_field_that_is_not_declared(consuming: Consuming) -> None:
+    feed = consuming.feed
+    feed.send(50)
+    for record in creditcard_records([f"ahead-{number}" for number in range(5)]):
+        feed.put_bad(payload(record | {"terminal": 7}))
+    feed.send(50)
+    consuming.finish(consuming.start())
+    assert reasons(consuming.site) == {"unknown_field": 5}
+
+
+@pytest.fixture
+def wider(tmp_path: Path) -> Path:
+    """A directory with the contract as it will be: one more field, optional."""
+    document = yaml.safe_load((CONFIG_DIR / "contracts" / "creditcard.yaml").read_text())
+    document["fields"].append({"name": "terminal", "type": "integer", "required": False})
+    (tmp_path / "contracts").mkdir()
+    (tmp_path / "contracts" / "creditcard.yaml").write_text(yaml.safe_dump(document))
+    return tmp_path / "contracts"
+
+
+@pytest.fixture
+def wider_api(world: World, wider: Path, tmp_path: Path) -> Iterator[ApiServer]:
+    """A replica of the API for that contract."""
+    contracts = {"FRAUD_CONTRACTS_DIR": str(wider)}
+    server = ApiServer(world.api.database_url, world.api.cache, tmp_path / "api.log", extra=contracts)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+def test_the_contract_gets_an_optional_field(
+    site: StreamingSite, feed: Feed, workers: Crew, wider: Path, wider_api: ApiServer
+) -> None:
+    """First the API, then the consumer, then the producers: no record is refused on the way."""
+    old = feed.send(20)
+    site.api_url = wider_api.url
+    drain(site, workers)  # the consumer knows nothing of it yet
+    site.extra |= wider_api.extra
+    site.contract = Contract.from_mapping(yaml.safe_load((wider / "creditcard.yaml").read_text()))
+    feed.send_again(old)
+    feed.send(20)
+    records = creditcard_records([f"wider-{number}" for number in range(20)])
+    feed.put_records(record | {"terminal": number} for number, record in enumerate(records))
+    drain(site, workers)
+    assert judge(site, feed) == []
+    stored = site.rows("SELECT transaction_id, attributes FROM transactions WHERE attributes IS NOT NULL")
+    assert dict(stored) == {f"wider-{number}": {"terminal": number} for number in range(20)}
