@@ -111,6 +111,8 @@ def test_the_report_has_percentiles_only_of_something() -> None:
         ["run", "--max-records", "x"],
         ["run", "--max-bad-share", "nan"],
         ["stop"],
+        ["topics", "--peek", "-1"],
+        ["topics", "--topic", "others"],
         ["dead-letters", "--since", "yesterday"],
         ["dead-letters", "--since", "999999d"],
         ["dead-letters", "--reason", "gossip"],

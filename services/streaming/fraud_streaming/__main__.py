@@ -24,7 +24,7 @@ from fraud_streaming.follow import Port, follow
 from fraud_streaming.job import run
 from fraud_streaming.pump import Limits
 from fraud_streaming.site import SERVICE, Site
-from fraud_streaming.topics import describe
+from fraud_streaming.topics import NAMES, describe
 
 
 def main(arguments: Sequence[str]) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
         result: dict[str, Any] = options.act(options)
         return result
     if options.verb == "topics":
-        return describe(load(DatabaseSettings), load(KafkaSettings), options.peek)
+        return describe(load(DatabaseSettings), load(KafkaSettings), options.peek, options.topic)
     platform = load(PlatformSettings)
     streaming = parameters(platform).streaming
     if options.max_bad_share is not None:
@@ -86,7 +86,8 @@ def _parser() -> argparse.ArgumentParser:
         help="with --follow: where /metrics and /health are served (STREAM_METRICS_PORT)",
     )
     topics = verbs.add_parser("topics", help="positions, ends and lag of the topics")
-    topics.add_argument("--peek", type=int, default=0, metavar="N", help="show the latest N records of each")
+    topics.add_argument("--topic", choices=NAMES, help="only this one")
+    topics.add_argument("--peek", type=_few, default=0, metavar="N", help="show the latest N records of each")
     letter_verbs.add_verbs(verbs)
     return parser
 
@@ -95,6 +96,13 @@ def _positive(text: str) -> int:
     value = int(text)
     if not 1 <= value <= 1_000_000_000:
         raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+def _few(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 1000:
+        raise argparse.ArgumentTypeError("must lie between 0 and 1000")
     return value
 
 

@@ -3,73 +3,101 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import Any, Final
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
 
 from config.settings import DatabaseSettings, KafkaSettings
 from fraud_adapters.alert_outbox import alerts_waiting
 from fraud_adapters.job import JobFailed
 from fraud_adapters.kafka import KafkaFailure, PartitionReader, Record, TopicMissing, topic_ids
-from fraud_adapters.offsets import read_offset
+from fraud_adapters.offsets import StoredOffset, read_offset
 from fraud_adapters.postgres import DatabaseUnavailable, connect
 
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection as Connection  # noqa: N812
+
 CLIENT: Final = "fraud-streaming-topics"
+NAMES: Final = ("transactions", "labels", "alerts", "dlq")
 POLL_SECONDS: Final = 2.0
+ATTEMPTS: Final = 10  # polls that bring nothing before the broker counts as silent
 MAX_TEXT: Final = 2000  # characters of a value shown
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def describe(database: DatabaseSettings, kafka: KafkaSettings, peek: int) -> dict[str, Any]:
+def describe(
+    database: DatabaseSettings, kafka: KafkaSettings, peek: int, only: str | None = None
+) -> dict[str, Any]:
     """Per topic and partition: the stored position, the end, the lag, and the latest `peek` records; and how
     many alerts wait to be published.
+
+    Args:
+        only: one of `NAMES`; all of them by default.
 
     Raises:
         JobFailed: Kafka or Postgres cannot be reached.
     """
-    names = [kafka.topic, kafka.labels_topic, kafka.alerts_topic, kafka.dlq_topic]
+    topics = dict(
+        zip(NAMES, (kafka.topic, kafka.labels_topic, kafka.alerts_topic, kafka.dlq_topic), strict=True)
+    )
+    names = NAMES if only is None else (only,)
     try:
-        shown = [_topic(database, kafka.bootstrap_servers, name, peek) for name in names]
-        return {"topics": shown, "alerts_waiting": _alerts_waiting(database)}
+        with closing(connect(database.url, CLIENT)) as conn:
+            shown = [_topic(conn, kafka.bootstrap_servers, name, topics[name], peek) for name in names]
+            with conn, conn.cursor() as cur:
+                return {"topics": shown, "alerts_waiting": alerts_waiting(cur)}
     except (KafkaFailure, DatabaseUnavailable) as error:
         raise JobFailed(str(error)) from error
 
 
-def _alerts_waiting(database: DatabaseSettings) -> int:
-    with closing(connect(database.url, CLIENT)) as conn, conn.cursor() as cur:
-        return alerts_waiting(cur)
-
-
-def _topic(database: DatabaseSettings, servers: list[str], name: str, peek: int) -> dict[str, Any]:
+def _topic(conn: Connection, servers: list[str], name: str, topic: str, peek: int) -> dict[str, Any]:
+    consumed = name in {"transactions", "labels"}
     try:
-        topic_id = topic_ids(servers, [name])[name]
+        topic_id = topic_ids(servers, [topic])[topic]
     except TopicMissing:
-        return {"topic": name, "exists": False}
-    with (
-        closing(connect(database.url, CLIENT)) as conn,
-        conn.cursor() as cur,
-        PartitionReader(servers, name, client_id=CLIENT) as reader,
-    ):
+        return {"topic": topic, "exists": False, "consumed": consumed}
+    with PartitionReader(servers, topic, client_id=CLIENT) as reader:
         earliest = reader.earliest_offsets()
         ends = _ends(reader, earliest)
-        partitions = []
-        for partition, end in ends.items():
-            stored = read_offset(cur, name, partition)
-            position = stored.next_offset if stored else None
-            partitions.append(
-                {
-                    "partition": partition,
-                    "earliest": earliest[partition],
-                    "end": end,
-                    "position": position,
-                    "lag": end - (earliest[partition] if position is None else position),
-                    "same_topic": stored is None or stored.topic_id == topic_id,
-                }
-            )
         records = _latest(reader, earliest, ends, peek) if peek else []
-    return {"topic": name, "exists": True, "id": topic_id, "partitions": partitions, "records": records}
+    with conn, conn.cursor() as cur:
+        stored = {partition: read_offset(cur, topic, partition) for partition in ends}
+    partitions = [
+        {
+            "partition": partition,
+            "earliest": earliest[partition],
+            "end": end,
+            **(_progress(stored[partition], topic_id, earliest[partition], end) if consumed else {}),
+        }
+        for partition, end in sorted(ends.items())
+    ]
+    return {
+        "topic": topic,
+        "exists": True,
+        "consumed": consumed,
+        "id": topic_id,
+        **({"lag": _sum([at["lag"] for at in partitions])} if consumed else {}),
+        "partitions": partitions,
+        "records": records,
+    }
+
+
+def _progress(stored: StoredOffset | None, topic_id: str, earliest: int, end: int) -> dict[str, Any]:
+    """How far it was read; against the offsets of another topic of this name a lag would mean nothing."""
+    if stored is None:
+        return {"position": None, "lag": end - earliest, "same_topic": True}
+    same = stored.topic_id == topic_id
+    lag = end - stored.next_offset if same else None
+    return {"position": stored.next_offset, "lag": lag, "same_topic": same}
+
+
+def _sum(lags: list[int | None]) -> int | None:
+    known = [lag for lag in lags if lag is not None]
+    return sum(known) if len(known) == len(lags) else None
 
 
 def _ends(reader: PartitionReader, earliest: dict[int, int]) -> dict[int, int]:
     reader.assign(earliest)
-    for _ in range(10):
+    for _ in range(ATTEMPTS):
         reader.poll(1, POLL_SECONDS)
         if set(marks := reader.high_watermarks()) == set(earliest):
             return marks
@@ -79,11 +107,15 @@ def _ends(reader: PartitionReader, earliest: dict[int, int]) -> dict[int, int]:
 def _latest(
     reader: PartitionReader, earliest: dict[int, int], ends: dict[int, int], peek: int
 ) -> list[dict[str, Any]]:
+    """The latest before `ends`: records may come faster than they are read here."""
     reader.assign({partition: max(earliest[partition], end - peek) for partition, end in ends.items()})
     records: list[Record] = []
-    while found := reader.poll(peek, POLL_SECONDS):
-        records += found
-    records.sort(key=lambda record: record.timestamp_ms)
+    silent = 0
+    while silent < ATTEMPTS and any(at < ends[partition] for partition, at in reader.positions().items()):
+        found = reader.poll(peek, POLL_SECONDS)
+        silent = 0 if found else silent + 1
+        records += [record for record in found if record.offset < ends[record.partition]]
+    records.sort(key=lambda record: (record.timestamp_ms, record.partition, record.offset))
     return [_shown(record) for record in records[-peek:]]
 
 
@@ -91,11 +123,19 @@ def _shown(record: Record) -> dict[str, Any]:
     return {
         "partition": record.partition,
         "offset": record.offset,
-        "timestamp_ms": record.timestamp_ms,
+        "timestamp": _moment(record.timestamp_ms),
         "key": _text(record.key or b""),
         "headers": {name: _text(value) for name, value in record.headers.items()},
         "value": _text(record.value),
+        "value_bytes": len(record.value),
     }
+
+
+def _moment(timestamp_ms: int) -> str | None:
+    try:
+        return (_EPOCH + timedelta(milliseconds=timestamp_ms)).isoformat()
+    except OverflowError:
+        return None
 
 
 def _text(value: bytes) -> str:

@@ -1,0 +1,134 @@
+"""`topics` as a person asks: empty, missing, made again, binary, busy."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from threading import Event, Thread
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
+
+from config.settings import DatabaseSettings, KafkaSettings
+from fraud_adapters.job import JobFailed
+from fraud_adapters.kafka import Publisher, ensure_topics
+from fraud_adapters.offsets import move_offset
+from fraud_adapters.postgres import connect
+from fraud_streaming.topics import NAMES, describe
+from tests.integration.store_rows import Database
+
+
+@pytest.fixture
+def settings(database: Database) -> DatabaseSettings:
+    return DatabaseSettings.model_validate({"database_url": database.url("streaming")})
+
+
+def shown(
+    settings: DatabaseSettings, kafka: KafkaSettings, peek: int = 0, only: str | None = None
+) -> dict[str, Any]:
+    found = describe(settings, kafka, peek, only)["topics"]
+    json.dumps(found)
+    names = NAMES if only is None else (only,)
+    return dict(zip(names, found, strict=True))
+
+
+def of_another_prefix(topics: KafkaSettings, prefix: str) -> KafkaSettings:
+    return KafkaSettings(
+        kafka_bootstrap_servers=topics.kafka_bootstrap_servers, kafka_topic=f"{prefix}-transactions"
+    )
+
+
+def position(settings: DatabaseSettings, topic: str, partition: int, topic_id: str, offset: int) -> None:
+    with closing(connect(settings.url, "test")) as conn, conn, conn.cursor() as cur:
+        move_offset(cur, topic, partition, topic_id, None, offset)
+
+
+def test_an_empty_topic_has_no_lag_and_no_records(settings: DatabaseSettings, topics: KafkaSettings) -> None:
+    found = shown(settings, topics, peek=3)
+    for name in NAMES:
+        assert (found[name]["exists"], found[name]["records"]) == (True, [])
+    assert (found["transactions"]["lag"], found["labels"]["lag"]) == (0, 0)
+    # Nobody of ours reads these: how far they were read is no question.
+    assert not {"lag"} & {*found["alerts"], *found["dlq"], *found["dlq"]["partitions"][0]}
+
+
+def test_a_topic_that_is_not_there_is_said_to_be_missing(
+    settings: DatabaseSettings, topics: KafkaSettings
+) -> None:
+    absent = of_another_prefix(topics, "absent")
+    assert shown(settings, absent, peek=1) == {
+        name: {"topic": f"absent-{name}", "exists": False, "consumed": name in {"transactions", "labels"}}
+        for name in NAMES
+    }
+
+
+def test_lag_is_counted_from_the_position_over_all_partitions(
+    settings: DatabaseSettings, topics: KafkaSettings
+) -> None:
+    kafka = of_another_prefix(topics, f"two-{topics.topic[:17]}")
+    ensure_topics(kafka.bootstrap_servers, [kafka.topic], partitions=2)
+    producer = Producer({"bootstrap.servers": kafka.kafka_bootstrap_servers})
+    for number in range(10):
+        producer.produce(
+            kafka.topic, str(number).encode(), partition=number % 2, timestamp=1_000 * number + 1
+        )
+    producer.flush(10)
+    before = shown(settings, kafka, only="transactions")["transactions"]
+    assert before["lag"] == 10
+    position(settings, kafka.topic, 1, before["id"], 4)
+    found = shown(settings, kafka, peek=3, only="transactions")["transactions"]
+    assert [(at["position"], at["end"], at["lag"]) for at in found["partitions"]] == [(None, 5, 5), (4, 5, 1)]
+    assert found["lag"] == 6
+    assert [record["value"] for record in found["records"]] == ["7", "8", "9"]
+    assert found["records"][0]["timestamp"] == "1970-01-01T00:00:07.001000+00:00"
+
+
+def test_of_a_topic_made_again_no_lag_is_made_up(settings: DatabaseSettings, topics: KafkaSettings) -> None:
+    first = shown(settings, topics, only="transactions")["transactions"]
+    position(settings, topics.topic, 0, first["id"], 500)
+    admin = AdminClient({"bootstrap.servers": topics.kafka_bootstrap_servers})
+    admin.delete_topics([topics.topic])[topics.topic].result(timeout=10)
+    assert shown(settings, topics, only="transactions")["transactions"]["exists"] is False
+    ensure_topics(topics.bootstrap_servers, [topics.topic])
+    again = shown(settings, topics, only="transactions")["transactions"]
+    at = again["partitions"][0]
+    assert (at["same_topic"], at["position"], at["lag"], again["lag"]) == (False, 500, None, None)
+    assert again["id"] != first["id"]
+
+
+def test_what_is_no_text_can_be_looked_at(settings: DatabaseSettings, topics: KafkaSettings) -> None:
+    with Publisher(topics.bootstrap_servers) as publisher:
+        publisher.send(topics.dlq_topic, b"\xff\x00", b"\x00\xfe\x1b[31m", {"reason": b"\xc3\xa4\xff"})
+        publisher.send(topics.dlq_topic, b"", b"x" * 900_000)
+    binary, large = shown(settings, topics, peek=5, only="dlq")["dlq"]["records"]
+    assert (binary["key"], binary["value"]) == ("\\xff\x00", "\x00\\xfe\x1b[31m")
+    assert binary["headers"] == {"reason": "ä\\xff"}
+    assert (len(large["value"]), large["value_bytes"]) == (2000, 900_000)
+
+
+def test_a_look_at_a_busy_topic_ends(settings: DatabaseSettings, topics: KafkaSettings) -> None:
+    stop = Event()
+
+    def produce() -> None:
+        producer = Producer({"bootstrap.servers": topics.kafka_bootstrap_servers})
+        while not stop.is_set():
+            producer.produce(topics.topic, b"x")
+            producer.flush(10)
+
+    thread = Thread(target=produce)
+    thread.start()
+    try:
+        found = shown(settings, topics, peek=5, only="transactions")["transactions"]
+    finally:
+        stop.set()
+        thread.join()
+    offsets = [record["offset"] for record in found["records"]]
+    end = found["partitions"][0]["end"]
+    assert offsets == list(range(max(0, end - 5), end))
+
+
+def test_a_broker_that_is_away_is_named(settings: DatabaseSettings) -> None:
+    with pytest.raises(JobFailed, match=r"Kafka cannot be reached \(127\.0\.0\.1:9"):
+        describe(settings, KafkaSettings(kafka_bootstrap_servers="127.0.0.1:9"), 0)
