@@ -59,9 +59,12 @@ BEGIN
                WHERE NOT EXISTS (SELECT FROM transactions x WHERE x.transaction_id = i.id)) THEN
         PERFORM pg_advisory_xact_lock(7234019850112);
     END IF;
-    silent := ARRAY(SELECT locked.transaction_id FROM (
-        SELECT x.transaction_id, x.class_implied FROM transactions x WHERE x.transaction_id = ANY (ids)
-        ORDER BY x.transaction_id FOR NO KEY UPDATE) locked WHERE locked.class_implied);
+    -- Materialized: all are locked, whatever is asked of them.
+    silent := ARRAY(
+        WITH locked AS MATERIALIZED (
+            SELECT x.transaction_id, x.class_implied FROM transactions x WHERE x.transaction_id = ANY (ids)
+            ORDER BY x.transaction_id FOR NO KEY UPDATE)
+        SELECT transaction_id FROM locked WHERE class_implied);
     -- Not now(), nor before the wait: a label reported meanwhile counts as well.
     moment := clock_timestamp();
     INSERT INTO labels_ahead

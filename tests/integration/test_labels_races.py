@@ -1,0 +1,221 @@
+"""Sessions that say something about one transaction at the same moment: its class is right in the end."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from psycopg2 import errors
+from psycopg2.extensions import connection as Connection  # noqa: N812
+
+from fraud_adapters.ledger import refresh_classes, store_labels
+from fraud_adapters.postgres import connect
+from fraud_adapters.scored import store_scored, store_transactions
+from fraud_core.batch import Batch
+from fraud_core.labels import LabelEvent, Source
+from fraud_db.upgrade import upgrade
+from tests.integration.store_rows import CREDITCARD, LABELS, START, Database, batch, new_id, predictions, run
+from tests.waiting import eventually
+
+NOW = datetime.now(UTC)
+RECENT = NOW - timedelta(days=1)
+
+
+@dataclass
+class Sessions:
+    """Two sessions, each with a thread to wait in."""
+
+    database: Database
+    one: Connection
+    other: Connection
+    pool: ThreadPoolExecutor
+
+    def waiting(self, session: Connection, work: Callable[[], None]) -> Future[None]:
+        """Begin `work` in `session`, which has to wait for the other one."""
+        pid = session.info.backend_pid
+        begun = self.pool.submit(work)
+        assert eventually(lambda: begun.done() or self._waits(pid))
+        assert not begun.done(), "it must wait until the other session has ended its transaction"
+        return begun
+
+    def _waits(self, pid: int) -> bool:
+        ask = "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = %s"
+        return run(self.database.url("admin"), ask, pid) == [(True,)]
+
+    def classes(self) -> dict[str, int | None]:
+        return dict(
+            run(self.database.url("readonly"), "SELECT transaction_id, class FROM transactions ORDER BY 1")
+        )
+
+
+@pytest.fixture
+def sessions(database: Database) -> Iterator[Sessions]:
+    upgrade(database.url("owner"), LABELS)
+    with ExitStack() as opened:
+        one, other = (
+            opened.enter_context(closing(connect(database.url("streaming"), "test"))) for _ in range(2)
+        )
+        for session in (one, other):
+            with session:
+                session.cursor().execute("SET lock_timeout = '20s'")  # a test that hangs says where
+        yield Sessions(database, one, other, opened.enter_context(ThreadPoolExecutor(2)))
+
+
+def says(transaction: str, label: int, source: Source, at: datetime = NOW) -> LabelEvent:
+    return LabelEvent(new_id(), transaction, label, source, at)
+
+
+def report(session: Connection, *events: LabelEvent) -> None:
+    store_labels(session.cursor(), events)
+
+
+def history(session: Connection, rows: Batch, given: int | None = None) -> None:
+    store_transactions(session.cursor(), CREDITCARD, rows, "test", [given] * len(rows))
+    session.commit()
+
+
+def block(session: Connection, rows: Batch) -> None:
+    store_scored(session.cursor(), CREDITCARD, rows, predictions(CREDITCARD, rows, "block"), "test")
+
+
+def recent(n: int = 1) -> Batch:
+    rows = batch(n)
+    return Batch(rows.ids, [RECENT] * n, rows.columns)
+
+
+def fell_silent(sessions: Sessions, n: int = 1) -> Batch:
+    """Transactions stored when they were recent; their silence has lasted by now and was not judged yet."""
+    rows = batch(n)
+    history(sessions.one, Batch(rows.ids, [RECENT] * n, rows.columns))
+    run(sessions.database.url("owner"), "UPDATE transactions SET event_time = %s", START)
+    assert set(sessions.classes().values()) == {None}
+    return rows
+
+
+@pytest.mark.parametrize("given", [None, 0, 1])
+@pytest.mark.parametrize("first", [("analyst", 0), ("simulator", 1)])
+def test_the_higher_precedence_wins_whoever_comes_first(
+    sessions: Sessions, first: tuple[Source, int], given: int | None
+) -> None:
+    history(sessions.one, recent(), given)
+    second: tuple[Source, int] = ("simulator", 1) if first[0] == "analyst" else ("analyst", 0)
+    report(sessions.one, says("tx-0", first[1], first[0]))
+    later = says("tx-0", second[1], second[0])
+    begun = sessions.waiting(sessions.other, lambda: report(sessions.other, later))
+    sessions.one.commit()
+    begun.result(20)
+    sessions.other.commit()
+    assert sessions.classes() == {"tx-0": 0}
+
+
+def test_what_was_reported_while_a_session_waited_counts(sessions: Sessions) -> None:
+    history(sessions.one, recent(2))
+    with closing(connect(sessions.database.url("owner"), "test")) as third:
+        third.cursor().execute("SELECT FROM transactions WHERE transaction_id = 'tx-0' FOR UPDATE")
+        both = [says("tx-0", 0, "simulator"), says("tx-1", 0, "simulator")]
+        begun = sessions.waiting(sessions.one, lambda: report(sessions.one, *both))
+        # Later than the waiting session began, and through before it goes on.
+        report(sessions.other, says("tx-1", 1, "analyst", datetime.now(UTC)))
+        sessions.other.commit()
+        third.commit()
+    begun.result(20)
+    sessions.one.commit()
+    assert sessions.classes() == {"tx-0": 0, "tx-1": 1}
+
+
+def test_a_block_that_comes_while_silence_is_judged_withdraws_it(sessions: Sessions) -> None:
+    rows = fell_silent(sessions)
+    known = Batch(rows.ids, [START], rows.columns)
+    sessions.one.cursor().execute("SELECT refresh_classes(10)")
+    begun = sessions.waiting(sessions.other, lambda: block(sessions.other, known))
+    sessions.one.commit()
+    assert sessions.classes() == {"tx-0": 0}
+    begun.result(20)
+    sessions.other.commit()
+    assert sessions.classes() == {"tx-0": None}
+    refresh_classes(sessions.one, 10)
+    assert sessions.classes() == {"tx-0": None}
+
+
+@pytest.mark.parametrize("what", ["block", "label"])
+def test_silence_is_not_judged_while_somebody_says_something(sessions: Sessions, what: str) -> None:
+    rows = fell_silent(sessions, 2)
+    if what == "block":
+        block(sessions.other, Batch(rows.ids[:1], [START], {k: v[:1] for k, v in rows.columns.items()}))
+    else:
+        report(sessions.other, says("tx-0", 1, "analyst"))
+    assert refresh_classes(sessions.one, 10) == 1  # does not wait either
+    assert sessions.classes() == {"tx-0": None, "tx-1": 0}
+    sessions.other.commit()
+    refresh_classes(sessions.one, 10)
+    assert sessions.classes() == {"tx-0": None if what == "block" else 1, "tx-1": 0}
+
+
+def test_a_label_that_comes_while_silence_is_judged_overrules_it(sessions: Sessions) -> None:
+    fell_silent(sessions)
+    sessions.one.cursor().execute("SELECT refresh_classes(10)")
+    begun = sessions.waiting(sessions.other, lambda: report(sessions.other, says("tx-0", 1, "simulator")))
+    sessions.one.commit()
+    begun.result(20)
+    sessions.other.commit()
+    assert sessions.classes() == {"tx-0": 1}
+
+
+def test_two_that_refresh_at_once_share_the_work(sessions: Sessions) -> None:
+    fell_silent(sessions, 5)
+    with sessions.one.cursor() as cursor:
+        cursor.execute("SELECT refresh_classes(3)")
+        assert cursor.fetchone() == (3,)
+        assert refresh_classes(sessions.other, 10) == 2
+    sessions.one.commit()
+    assert set(sessions.classes().values()) == {0}
+    assert refresh_classes(sessions.one, 10) == 0
+
+
+def test_a_storm_of_labels_before_and_after_their_transactions(database: Database) -> None:
+    """Batches that overlap in every order, some labels twice: nobody waits in a circle."""
+    rows, rng = recent(60), random.Random(5)
+    events = [
+        says(identifier, rng.randrange(2), source, RECENT + timedelta(minutes=rng.randrange(3)))
+        for identifier in rows.ids
+        for source in ("analyst", "chargeback", "simulator", "simulator")
+    ]
+
+    def label(seed: int) -> None:
+        order = random.Random(seed)
+        with closing(connect(database.url("streaming"), f"labels-{seed}")) as session:
+            mine = order.sample(events, len(events))
+            for begin in range(0, len(mine), 24):
+                with session:
+                    store_labels(session.cursor(), mine[begin : begin + 24])
+
+    def arrive() -> None:
+        with closing(connect(database.url("api"), "transactions")) as session:
+            for begin in range(0, 60, 5):
+                part = slice(begin, begin + 5)
+                columns = {name: values[part] for name, values in rows.columns.items()}
+                with session:
+                    block(session, Batch(rows.ids[part], list(rows.event_times[part]), columns))
+
+    with ThreadPoolExecutor(4) as pool:
+        for begun in [*(pool.submit(label, seed) for seed in range(3)), pool.submit(arrive)]:
+            begun.result(60)
+    wrong = (
+        "SELECT transaction_id, x.class, a.label FROM transactions x LEFT JOIN labels_as_of(now()) a"
+        " USING (transaction_id) WHERE x.class IS DISTINCT FROM a.label"
+    )
+    url = database.url("readonly")
+    assert run(url, "SELECT count(*), count(class) FROM transactions") == [(60, 60)]
+    assert run(url, "SELECT count(*) FROM labels") == [(240,)]
+    assert run(url, wrong) == []
+
+
+def test_a_session_that_looks_from_before_it_waited_is_refused(sessions: Sessions) -> None:
+    sessions.one.set_session(isolation_level="REPEATABLE READ")
+    with pytest.raises(errors.InvalidTransactionState, match="READ COMMITTED"):
+        report(sessions.one, says("tx-0", 1, "analyst"))
