@@ -321,4 +321,5 @@ def test_the_commands(site: StreamingSite, tmp_path: Path) -> None:
     )
     done = site.command("redrive", "--reason", "schema_mismatch")
     assert (done.returncode, json.loads(done.stdout)["sent"]) == (0, 1)
+    assert json.loads(site.command("dead-letters", "--open").stdout)["by_reason"] == {"not_json": 1}
     assert site.consume()["stored"] == 1

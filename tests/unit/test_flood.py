@@ -114,6 +114,14 @@ def test_a_seed_keeps_its_share(total: int, bad: int) -> None:
     assert (len(guard._before), sum(guard._before)) == (size, bad * size // max(total, 1))
 
 
+def test_a_partition_that_comes_later_does_not_make_the_others_past_forgotten() -> None:
+    stream = Stream(FloodGuard(0.5))
+    stream.guard.seed(30, 30)
+    stream.guard.seed(10, 0)
+    with pytest.raises(PoisonFlood, match="31 of the latest 41"):
+        stream.chunk(BAD)
+
+
 def test_more_bad_records_than_records_are_no_seed() -> None:
     with pytest.raises(ValueError, match="3 of 2"):
         FloodGuard(0.5).seed(2, 3)

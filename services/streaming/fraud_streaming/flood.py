@@ -41,7 +41,9 @@ class FloodGuard:
         self._start: tuple[int, int] | None = None  # where the latest chunk begins
 
     def seed(self, total: int, bad: int) -> None:
-        """Go on after `total` records of which `bad` were dead letters; their order is not known.
+        """Put before what was seen so far `total` records of which `bad` were dead letters.
+
+        Their order is not known. Partitions that come later are so added, each with its past.
 
         Raises:
             ValueError: there are more bad records than records.
@@ -49,11 +51,9 @@ class FloodGuard:
         if not 0 <= bad <= total:
             raise ValueError(f"{bad} of {total} records cannot be bad")
         size = min(total, self._window)
-        self._chunk, self._start = [], None
         # Spread evenly, so that those which drop out first are neither all good nor all bad.
-        self._before = [
-            (number + 1) * bad // total > number * bad // total for number in range(total - size, total)
-        ]
+        past = [(number + 1) * bad // total > number * bad // total for number in range(total - size, total)]
+        self._before = (past + self._before)[-self._window :]
 
     def admit(self, records: Sequence[Record], bad: Sequence[DeadLetter]) -> None:
         """Let a chunk pass, before it is committed; the same chunk may be asked for again.

@@ -27,6 +27,7 @@ def add_verbs(verbs: Any) -> None:
     _add_filters(shown)
     shown.add_argument("--limit", type=_number, metavar="N", help="the newest N (50), or export the oldest N")
     shown.add_argument("--export", type=Path, metavar="FILE", help="write them as JSON lines, to be repaired")
+    shown.add_argument("--open", action="store_true", help="only those that were not put back")
     shown.set_defaults(act=_dead_letters)
     redrive = verbs.add_parser("redrive", help="put dead letters back on the topic they came from")
     _add_filters(redrive)
@@ -47,7 +48,7 @@ def _add_filters(parser: argparse.ArgumentParser) -> None:
 
 
 def _dead_letters(options: argparse.Namespace) -> dict[str, Any]:
-    selection = Selection(reason=options.reason, since=options.since)
+    selection = Selection(reason=options.reason, since=options.since, not_redriven=options.open)
     database = load(DatabaseSettings)
     if options.export is not None:
         return export(database, selection, options.limit, options.export)
