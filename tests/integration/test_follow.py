@@ -20,7 +20,7 @@ from fraud_embedded.ports import free_ports
 from tests.integration.api_server import ApiServer, cloned
 from tests.integration.following import following
 from tests.integration.store_rows import Database
-from tests.integration.streaming_site import ROOT, StreamingSite, creditcard_records, served
+from tests.integration.streaming_site import ROOT, StreamingSite, creditcard_records, read_all, served
 from tests.waiting import eventually
 
 PATIENCE = 60.0
@@ -184,6 +184,41 @@ def test_without_the_api_labels_go_on_and_transactions_wait(
             assert stored(here, 100)
             follower.end()
         assert exact(here, 100)
+
+
+def test_it_publishes_alerts_and_judges_silence(site: StreamingSite) -> None:
+    old = [record | {"event_time": "2020-03-01T12:00:00Z"} for record in creditcard_records(ids(0, 300))]
+    site.send(old)
+    with following(site.site) as follower:
+        assert stored(site, 300)
+        assert eventually(lambda: site.count("alert_outbox") == 0, PATIENCE)
+        follower.end()
+    with following(site.site) as follower:
+        # Nobody has reported them in the meantime; the first look is at once.
+        silent = "transactions WHERE class IS NULL AND class_implied IS NULL"
+        assert eventually(lambda: site.count(silent) == 0, PATIENCE)
+    decided = site.rows("SELECT transaction_id FROM predictions WHERE decision <> 'approve'")
+    assert decided
+    published = [
+        record.key.decode() for record in read_all(site.kafka, site.kafka.alerts_topic) if record.key
+    ]
+    assert sorted(published) == sorted(row[0] for row in decided)
+
+
+def test_a_hanging_database_does_not_keep_it_from_ending(site: StreamingSite) -> None:
+    with following(site.site) as follower, locked_table(site):
+        site.send(creditcard_records(ids(0, 100)))
+        waiting = (
+            "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
+        assert eventually(lambda: len(site.rows_as_admin(waiting)) >= 1, PATIENCE)
+        follower.end()
+    site.rows_as_admin(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND application_name = 'fraud-streaming'"
+    )
+    site.consume()
+    assert exact(site, 100)
 
 
 def test_a_flood_of_bad_records_stops_it_with_a_sentence(site: StreamingSite) -> None:

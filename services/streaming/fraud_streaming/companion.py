@@ -2,46 +2,72 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import closing
 from threading import Event, Thread
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from fraud_adapters.ledger import refresh_classes
 from fraud_adapters.logs import get_logger
+from fraud_adapters.postgres import connect
 from fraud_streaming.alerts import AlertRelay
 from fraud_streaming.failures import PASSING, sentence
 from fraud_streaming.metrics import Metrics
-from fraud_streaming.site import Site
+from fraud_streaming.site import SERVICE, Site
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection as Connection  # noqa: N812
 
 LOOK_SECONDS: Final = 1.0  # the API's alerts come without a commit of ours
+REFRESH_SECONDS: Final = 60.0
+REFRESH_ROWS: Final = 10_000  # of one database transaction, whose locks stores wait for
 RETRY_SECONDS: Final = 2.0
 
 
 class Companion(Thread):
     """A thread with a connection of its own; what fails is tried again, and nothing is lost by it."""
 
-    def __init__(self, site: Site, stop: Event, metrics: Metrics) -> None:
+    def __init__(self, site: Site, metrics: Metrics) -> None:
         super().__init__(name="companion", daemon=True)
         self._site = site
-        self._stop_all = stop
+        self._ending = Event()
         self._metrics = metrics
         self._woken = Event()
+        self._refresh_at = 0.0
 
     def wake(self) -> None:
         """Something was committed: there may be alerts."""
         self._woken.set()
 
+    def end(self) -> None:
+        """Publish what there is, then stop."""
+        self._ending.set()
+        self._woken.set()
+
     def run(self) -> None:
-        while not self._stop_all.is_set():
+        while not self._ending.is_set():
             try:
                 self._work()
             except PASSING as error:
-                get_logger(__name__).warning("alerts_wait", error=sentence(error))
-                self._stop_all.wait(RETRY_SECONDS)
+                get_logger(__name__).warning("companion_tries_again", error=sentence(error))
+                self._ending.wait(RETRY_SECONDS)
 
     def _work(self) -> None:
         url, kafka = self._site.database.url, self._site.kafka
-        with AlertRelay(url, kafka.bootstrap_servers, kafka.alerts_topic, self._site.contract) as relay:
-            while not self._stop_all.is_set():
+        with (
+            closing(connect(url, f"{SERVICE}-companion")) as conn,
+            AlertRelay(url, kafka.bootstrap_servers, kafka.alerts_topic, self._site.contract) as relay,
+        ):
+            while not self._ending.is_set():
                 self._woken.wait(LOOK_SECONDS)
                 self._woken.clear()
                 self._metrics.alerts.inc(relay.publish())
-            relay.publish()
+                if time.monotonic() >= self._refresh_at:
+                    self._refresh(conn)
+            self._metrics.alerts.inc(relay.publish())
+
+    def _refresh(self, conn: Connection) -> None:
+        judged = refresh_classes(conn, REFRESH_ROWS)
+        self._metrics.classes.inc(judged)
+        # The rest of a full round does not wait a minute.
+        self._refresh_at = time.monotonic() + (REFRESH_SECONDS if judged < REFRESH_ROWS else 0.0)

@@ -10,7 +10,7 @@ from typing import Any, Final
 from fraud_adapters.job import JobFailed
 from fraud_adapters.logs import get_logger
 from fraud_streaming.companion import Companion
-from fraud_streaming.failures import sentence
+from fraud_streaming.failures import LASTING, sentence
 from fraud_streaming.health import serve
 from fraud_streaming.lane import FINISH_SECONDS, Lane
 from fraud_streaming.metrics import Metrics
@@ -18,6 +18,7 @@ from fraud_streaming.site import Feed, Site, feeds
 
 # What is in flight, then leaving the group and closing connections; a server that hangs is not waited for.
 STOP_SECONDS: Final = FINISH_SECONDS + 8.0
+COMPANION_SECONDS: Final = 3.0
 LOOK_SECONDS: Final = 0.5
 
 
@@ -37,7 +38,7 @@ def follow(site: Site, stop: Event, port: Port | None = None) -> dict[str, Any]:
         ConfigurationError: the port cannot be had.
     """
     metrics = Metrics()
-    companion = Companion(site, stop, metrics)
+    companion = Companion(site, metrics)
     followers = [_Follower(site, feed, stop, metrics, companion) for feed in feeds(site)]
     server = serve(port.host, port.port, metrics.registry, *_states(followers)) if port else None
     started = time.monotonic()
@@ -48,8 +49,10 @@ def follow(site: Site, stop: Event, port: Port | None = None) -> dict[str, Any]:
         while not stop.wait(LOOK_SECONDS):
             pass
         deadline = time.monotonic() + STOP_SECONDS
-        for thread in (*followers, companion):
-            thread.join(max(0.0, deadline - time.monotonic()))
+        for follower in followers:
+            follower.join(max(0.0, deadline - time.monotonic()))
+        companion.end()
+        companion.join(COMPANION_SECONDS)
     finally:
         stop.set()
         if server is not None:
@@ -73,6 +76,8 @@ class _Follower(Thread):
         try:
             self.lane.run()
         except BaseException as error:
+            if not isinstance(error, LASTING):
+                get_logger(__name__).error("lane_failed", topic=self.feed.topic, exc_info=True)
             self.failure = error
             self._stop_all.set()
 

@@ -10,11 +10,13 @@ from fraud_adapters.api_client import ApiClient
 from fraud_adapters.job import JobFailed, NothingToDo
 from fraud_adapters.kafka import KafkaFailure, PartitionReader, topic_ids
 from fraud_adapters.kafka_groups import commit_group_offsets
+from fraud_adapters.ledger import refresh_classes
 from fraud_adapters.logs import get_logger
 from fraud_adapters.postgres import connect
 from fraud_streaming.alerts import AlertRelay
 from fraud_streaming.claim import Claim, claim, start_reading
 from fraud_streaming.commit import Committer
+from fraud_streaming.companion import REFRESH_ROWS
 from fraud_streaming.dlq import DeadLetterTopic
 from fraud_streaming.failures import LASTING, PASSING, sentence
 from fraud_streaming.flood import seeded
@@ -35,14 +37,15 @@ def run(site: Site, limits: Limits) -> dict[str, Any]:
     """
     reports: dict[str, Report] = {}
     try:
-        _run(site, limits, reports)
+        judged = _run(site, limits, reports)
         alerts = _publish_alerts(site)
     except (*PASSING, *LASTING) as error:
         raise JobFailed(sentence(error), _result(reports)) from error
-    return {**_result(reports), "alerts_published": alerts}
+    return {**_result(reports), "classes_refreshed": judged, "alerts_published": alerts}
 
 
-def _run(site: Site, limits: Limits, reports: dict[str, Report]) -> None:
+def _run(site: Site, limits: Limits, reports: dict[str, Report]) -> int:
+    """Gives how many transactions were judged because time has passed."""
     with ExitStack() as open_until_the_end:
         conn = open_until_the_end.enter_context(closing(connect(site.database.url, SERVICE)))
         api = open_until_the_end.enter_context(ApiClient(site.api))
@@ -54,6 +57,8 @@ def _run(site: Site, limits: Limits, reports: dict[str, Report]) -> None:
         drain = _Drain(site, conn, api, dead_letters, limits, reports)
         for feed in feeds(site):
             drain(feed, ids[feed.topic])
+        # Another round follows with the next run: others wait for the locks this one takes.
+        return refresh_classes(conn, REFRESH_ROWS)
 
 
 def _publish_alerts(site: Site) -> int:

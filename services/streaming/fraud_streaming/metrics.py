@@ -78,7 +78,7 @@ class Metrics:
         )
         self.classes = Counter(
             "fraud_stream_classes_refreshed_total",
-            "Transactions whose class changed by the passing of time.",
+            "Transactions judged because time has passed.",
             registry=self.registry,
         )
 

@@ -38,6 +38,7 @@ class Session:
 
     def __init__(self, site: Site, feed: Feed, pause: Callable[[float], Any]) -> None:
         self._feed = feed
+        self._ended = True  # no step is at work that would be in the way of closing
         servers = site.kafka.bootstrap_servers
         with ExitStack() as opened:
             conn = connect(site.database.url, SERVICE)
@@ -60,7 +61,6 @@ class Session:
                 guard=self._guard,
             )
             self.pipeline = Pipeline(work, committer)
-            self._ended = True
             self._opened = opened.pop_all()
         self._positions = Positions({})
         self.held: set[int] = set()
