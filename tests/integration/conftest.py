@@ -13,9 +13,12 @@ from config.settings import KafkaSettings, ObjectStoreSettings, PlatformSettings
 from fraud_adapters.kafka import ensure_topics
 from fraud_db.bootstrap import Passwords, bootstrap
 from fraud_db.upgrade import upgrade
+from fraud_embedded import apache_kafka as apache
 from fraud_embedded import broker, mlflow, objectstore, postgres
-from fraud_embedded.process import ProcessSpec, Running
+from fraud_embedded.ports import free_ports
+from fraud_embedded.process import ProcessSpec, Running, StartFailed
 from fraud_embedded.stack import Stack
+from tests.killable import KafkaServer
 from tests.servers import OWNER, TEMPLATE, Database, cloned_database, configured_stack, random_passwords
 
 _numbers = itertools.count(1)
@@ -109,12 +112,52 @@ def bucket_settings(server: objectstore.ObjectStoreServer, bucket: str) -> Objec
     return ObjectStoreSettings.model_validate({name.lower(): value for name, value in environment.items()})
 
 
+def _kafka(address: str, spec: ProcessSpec) -> Iterator[KafkaServer]:
+    server = KafkaServer(address, spec)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
 @pytest.fixture(scope="session")
-def kafka_bootstrap(stack: Stack, object_store_server: objectstore.ObjectStoreServer) -> Iterator[str]:
-    """Address of a running broker that keeps its log in the object store."""
+def tansu(stack: Stack, object_store_server: objectstore.ObjectStoreServer) -> Iterator[KafkaServer]:
+    """The embedded broker, which keeps its log in the object store."""
     broker.prepare(stack.broker)
-    for _ in _run(broker.spec(stack.broker)):
-        yield stack.broker.bootstrap
+    yield from _kafka(stack.broker.bootstrap, broker.spec(stack.broker))
+
+
+@pytest.fixture(scope="session")
+def kafka_bootstrap(tansu: KafkaServer) -> str:
+    """Address of the embedded broker."""
+    return tansu.bootstrap
+
+
+@pytest.fixture(scope="session")
+def apache_kafka(stack: Stack) -> Iterator[KafkaServer]:
+    """Apache Kafka itself; needs Java, and Maven when its jars were never fetched."""
+    port, controller_port = free_ports(2)
+    try:
+        java, jars = apache.find_java(), apache.fetch_jars()
+    except StartFailed as error:
+        pytest.skip(str(error))
+    made = apache.ApacheKafka(stack.broker.place.with_name("apache"), port, controller_port, jars, java)
+    apache.prepare(made)
+    yield from _kafka(made.bootstrap, apache.spec(made))
+
+
+@pytest.fixture(scope="session")
+def apache_kafka_bootstrap(apache_kafka: KafkaServer) -> str:
+    """Address of Apache Kafka."""
+    return apache_kafka.bootstrap
+
+
+@pytest.fixture(params=["tansu", "apache_kafka"])
+def any_kafka(request: pytest.FixtureRequest) -> KafkaServer:
+    """Each broker the platform runs on."""
+    server: KafkaServer = request.getfixturevalue(request.param)
+    return server
 
 
 @pytest.fixture

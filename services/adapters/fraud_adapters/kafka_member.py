@@ -6,22 +6,18 @@ partition before `start`, and what the group's own offsets say is never looked a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from threading import Thread
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from kafka import TopicPartition
-from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
 from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.errors import KafkaError
-from kafka.future import Future
 from kafka.structs import OffsetAndMetadata
 
 from fraud_adapters.kafka_consumer import Record, TopicConsumer, one_line
 from fraud_adapters.kafka_errors import KafkaFailure
-
-Partitions = frozenset[int]
-Callback = Callable[[Partitions], None]
+from fraud_adapters.kafka_rebalance import Callback, Partitions, Rebalance
 
 # With the library's 45 s a dead member keeps its partitions that long, and a join on Tansu takes 23 s.
 SESSION_TIMEOUT_MS: Final = 6_000
@@ -33,16 +29,15 @@ CONNECT_TIMEOUT_MS: Final = 5_000
 # The library's 30 s would leave a partition unread that long after the broker is back.
 RECONNECT_MAX_MS: Final = 1_000
 COMMIT_MS: Final = 1_500
-LOOK_UP_MS: Final = 5_000
+LOOK_UP_MS: Final = 3_000
 
 
 class GroupMember(TopicConsumer):
     """Reads raw records of one topic as a member of a consumer group.
 
     Partitions are handed out by the group; nothing is read from one before `start` says where. Use it
-    from one thread. The callbacks run inside `poll` and `close`, in a thread of their own so that
-    heartbeats go on, while the caller waits: they may call this object's methods except `poll` and
-    `close`. What they raise comes out of `poll`, with nothing started any more.
+    from one thread. The callbacks run in it, inside `poll` and `close`, while heartbeats go on; they may
+    call this object's other methods. What they raise comes out of `poll`, with nothing started any more.
 
     Args:
         on_assigned: partitions that are now ours, none of them started.
@@ -87,7 +82,8 @@ class GroupMember(TopicConsumer):
         self._assigned: Partitions = frozenset()
         self._paused = False
         self._failure: BaseException | None = None
-        self._consumer.subscribe([topic], listener=_Listener(self))
+        self._rebalance = Rebalance(self._consumer, self._take_over, self._give_up)
+        self._consumer.subscribe([topic], listener=self._rebalance)
 
     def poll(self, max_records: int, timeout_s: float) -> list[Record]:
         """Take part in the group, and give up to `max_records` records of what is started.
@@ -98,10 +94,11 @@ class GroupMember(TopicConsumer):
         Raises:
             ReadError: a started offset is not in the log any more or not yet, or the records are corrupt.
         """
-        records = self._poll(max_records, int(timeout_s * 1000))
-        if self._failure is not None:
-            failure, self._failure = self._failure, None
-            raise failure
+        deadline = time.monotonic() + timeout_s
+        records: list[Record] = []
+        if self._went_on_joining(timeout_s):
+            records = self._poll(max_records, max(0, int((deadline - time.monotonic()) * 1000)))
+        self._raise_failure()
         return records
 
     def start(self, offsets: Mapping[int, int]) -> None:
@@ -167,9 +164,21 @@ class GroupMember(TopicConsumer):
 
         `on_revoked` is called for what is still assigned.
         """
+        self._give_up(self._assigned)
+        self._rebalance.end()
         super().close()
+        self._raise_failure()
+
+    def _went_on_joining(self, timeout_s: float) -> bool:
+        try:
+            return self._rebalance.go_on(timeout_s)
+        except KafkaError as error:
+            raise self._unreadable(error) from error
+
+    def _raise_failure(self) -> None:
         if self._failure is not None:
-            raise self._failure
+            failure, self._failure = self._failure, None
+            raise failure
 
     def _forget(self, at: TopicPartition) -> None:
         # The library parks what it had fetched of a paused partition, and while another partition is read
@@ -202,28 +211,3 @@ class GroupMember(TopicConsumer):
         except BaseException as failure:
             self.stop(self._assigned)
             self._failure = failure
-
-
-class _Listener(AsyncConsumerRebalanceListener):  # type: ignore[misc]
-    """Runs on the library's I/O loop, which also sends the heartbeats and must not be held up."""
-
-    def __init__(self, member: GroupMember) -> None:
-        self._member = member
-        self._loop = member._consumer._net
-
-    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
-        await self._aside(self._member._take_over, assigned)
-
-    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
-        await self._aside(self._member._give_up, revoked)
-
-    async def _aside(self, callback: Callback, places: Iterable[TopicPartition]) -> None:
-        partitions = frozenset(at.partition for at in places)
-        done = Future()
-
-        def work() -> None:
-            callback(partitions)
-            self._loop.call_soon_threadsafe(lambda: done.success(None))
-
-        Thread(target=work, name="kafka-rebalance", daemon=True).start()
-        await done
