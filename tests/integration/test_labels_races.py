@@ -13,6 +13,7 @@ import pytest
 from psycopg2 import errors
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
+from config.parameters import LabelSource
 from fraud_adapters.ledger import refresh_classes, store_labels
 from fraud_adapters.postgres import connect
 from fraud_adapters.scored import store_scored, store_transactions
@@ -35,17 +36,17 @@ class Sessions:
     other: Connection
     pool: ThreadPoolExecutor
 
+    def waits(self, condition: str, value: object) -> bool:
+        ask = f"SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND {condition} = %s"
+        return run(self.database.url("admin"), ask, value) == [(1,)]
+
     def waiting(self, session: Connection, work: Callable[[], None]) -> Future[None]:
         """Begin `work` in `session`, which has to wait for the other one."""
         pid = session.info.backend_pid
         begun = self.pool.submit(work)
-        assert eventually(lambda: begun.done() or self._waits(pid))
+        assert eventually(lambda: begun.done() or self.waits("pid", pid))
         assert not begun.done(), "it must wait until the other session has ended its transaction"
         return begun
-
-    def _waits(self, pid: int) -> bool:
-        ask = "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = %s"
-        return run(self.database.url("admin"), ask, pid) == [(True,)]
 
     def classes(self) -> dict[str, int | None]:
         return dict(
@@ -175,6 +176,18 @@ def test_two_that_refresh_at_once_share_the_work(sessions: Sessions) -> None:
     sessions.one.commit()
     assert set(sessions.classes().values()) == {0}
     assert refresh_classes(sessions.one, 10) == 0
+
+
+def test_new_rules_wait_for_those_who_judge_by_the_old(sessions: Sessions) -> None:
+    history(sessions.one, recent())
+    report(sessions.one, says("tx-0", 0, "analyst"), says("tx-0", 1, "simulator"))
+    sources = LABELS.sources | {"simulator": LabelSource(precedence=60, maturity=timedelta())}
+    rules = LABELS.model_copy(update={"sources": sources})
+    begun = sessions.pool.submit(upgrade, sessions.database.url("owner"), rules)
+    assert eventually(lambda: begun.done() or sessions.waits("application_name", "fraud_db"))
+    sessions.one.commit()
+    begun.result(20)
+    assert sessions.classes() == {"tx-0": 1}
 
 
 def test_a_storm_of_labels_before_and_after_their_transactions(database: Database) -> None:
