@@ -63,6 +63,11 @@ def sites(template: Any, postgres_admin_url: str) -> Iterator[Sites]:
             yield Sites(streaming, admin)
 
 
+TIES = [
+    Arrive(0, None, "approve"),
+    Report((Says(0, 1, 1, "simulator", -6), Says(0, 2, 0, "simulator", -6), Says(1, 4, 1, "analyst", -6))),
+    Report((Says(1, 3, 0, "analyst", -6), Says(1, 7, 0, "analyst", -8), Says(1, 6, 0, "simulator", -1))),
+]
 BLOCKED_LATER = [Arrive(0, None, None), Arrive(0, None, "block"), Refresh(), Wait(40), Refresh()]
 GIVEN_AND_SILENT = [Arrive(0, 1, None), Wait(40), Refresh(), Report((Says(0, 0, 0, "simulator", -6),))]
 REPORTED_AHEAD = [
@@ -77,6 +82,7 @@ SILENT_THEN_AHEAD = [
 
 @settings(max_examples=80, deadline=None)
 @given(days=DAYS, steps=st.lists(STEP, min_size=1, max_size=14))
+@example(days=[-4, -4, -4], steps=TIES)
 @example(days=[-60, -60, -60], steps=BLOCKED_LATER)
 @example(days=[-44, -44, -44], steps=GIVEN_AND_SILENT)
 @example(days=[-4, -4, -4], steps=REPORTED_AHEAD)

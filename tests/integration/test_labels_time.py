@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import psycopg2
 import pytest
@@ -21,8 +23,7 @@ from fraud_core.batch import Batch
 from fraud_core.labels import LabelEvent, Source
 from fraud_db.bootstrap import bootstrap
 from fraud_db.upgrade import alembic_config, engine, upgrade
-from tests.integration.conftest import OWNER, Database
-from tests.integration.store_rows import CREDITCARD, LABELS, START, batch, new_id, predictions, run
+from tests.integration.store_rows import CREDITCARD, LABELS, START, Database, batch, new_id, predictions, run
 
 NOW = datetime.now(UTC)
 DAY = timedelta(days=1)
@@ -129,15 +130,15 @@ def test_classes_follow_when_precedence_or_silence_is_configured_anew(
 
 
 @pytest.fixture
-def before(template: Database, postgres_admin_url: str) -> Iterator[Database]:
+def before(template: Any, postgres_admin_url: str) -> Iterator[Database]:
     """A database at the revision before classes were brought up to date as time passes."""
-    bootstrap(postgres_admin_url, template.passwords, database=BEFORE, owner=OWNER)
-    made = Database(BEFORE, OWNER, template.server, template.passwords)
+    bootstrap(postgres_admin_url, template.passwords, database=BEFORE, owner=template.owner)
+    made: Database = replace(template, name=BEFORE)
     revision = ScriptDirectory.from_config(alembic_config()).get_revision("0008")
-    with engine(made.url()).begin() as connection:
+    with engine(made.url("owner")).begin() as connection:
         command.upgrade(alembic_config(connection), revision.down_revision)  # type: ignore[arg-type]
     run(
-        made.url(),
+        made.url("owner"),
         "INSERT INTO label_sources VALUES ('analyst', 50, '0'), ('random_audit', 40, '0'),"
         " ('chargeback', 30, '168:00'), ('simulator', 20, '0'), ('implied', 19, '1080:00')",
     )
@@ -186,7 +187,7 @@ def test_migrated_rows_keep_their_class_unless_labels_say_otherwise(before: Data
         ("labelled ahead", 1, "analyst", NOW + DAY),
     ):
         run(before.url("streaming"), label, new_id(), name, said, source, at, at)
-    upgrade(before.url(), LABELS)
+    upgrade(before.url("owner"), LABELS)
     assert classes(before) == {name: expected for name, (*_, expected) in rows.items()}
     assert run(before.url("readonly"), "SELECT transaction_id FROM labels_ahead") == [("labelled ahead",)]
     with closing(connect(before.url("streaming"), "test")) as connection:

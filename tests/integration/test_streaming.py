@@ -351,3 +351,10 @@ def test_kafkas_own_tools_see_the_position(site: StreamingSite) -> None:
     finally:
         consumer.close()
     assert committed[0].offset == 30
+
+
+def test_silence_that_has_lasted_is_judged_at_the_end_of_a_run(site: StreamingSite) -> None:
+    site.fell_silent("silent")
+    assert site.consume()["classes_refreshed"] == 1
+    assert site.rows("SELECT transaction_id, class FROM transactions") == [("silent", 0)]
+    assert site.consume()["classes_refreshed"] == 0
