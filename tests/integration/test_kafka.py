@@ -1,4 +1,4 @@
-"""The Kafka adapter against a real broker, and against an independent client."""
+"""The Kafka adapter against real brokers, and against an independent client."""
 
 from __future__ import annotations
 
@@ -26,6 +26,12 @@ from fraud_adapters.kafka import (
     ensure_topics,
     topic_ids,
 )
+from tests.killable import KafkaServer
+
+
+@pytest.fixture
+def kafka_bootstrap(any_kafka: KafkaServer) -> str:
+    return any_kafka.bootstrap
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ def commit_group_offsets(
     """Commit offsets for a group that has no members.
 
     Raises:
-        KafkaFailure: the broker refused, or none answered.
+        KafkaFailure: the broker refused, or none answered. A group with members is refused, and on Tansu
+            one that crashed counts until the next member joins.
     """
     values = {
         TopicPartition(topic, partition): OffsetAndMetadata(offset, "", -1)
