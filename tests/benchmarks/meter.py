@@ -25,6 +25,7 @@ class Meter:
     """Measures while it is entered; `add` puts a process started meanwhile under the meter."""
 
     pids: Mapping[str, int]
+    sample_seconds: float = SAMPLE_SECONDS
     usage: dict[str, Usage] = field(default_factory=dict)
     _trees: dict[str, psutil.Process] = field(default_factory=dict)
     _before: dict[str, float] = field(default_factory=dict)
@@ -58,7 +59,7 @@ class Meter:
             self.usage[name].cpu = _cpu(tree) - self._before[name]
 
     def _sample(self) -> None:
-        while not self._done.wait(SAMPLE_SECONDS):
+        while not self._done.wait(self.sample_seconds):
             for name, tree in list(self._trees.items()):
                 self.usage[name].peak_mb = max(self.usage[name].peak_mb, _memory_mb(tree))
 

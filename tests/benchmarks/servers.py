@@ -53,8 +53,12 @@ class Servers:
 
 
 @contextmanager
-def running(contract: Contract) -> Iterator[Servers]:
-    """Start everything; at the end nothing is left of it."""
+def running(contract: Contract, *postgres_settings: str) -> Iterator[Servers]:
+    """Start everything; at the end nothing is left of it.
+
+    Args:
+        postgres_settings: further lines for `postgresql.conf`.
+    """
     base = Path(tempfile.mkdtemp(prefix="fraud-bench-"))
     base.chmod(0o711)  # the database's account must get through
     free = free_ports(4 + objectstore.INTERNAL_PORTS)
@@ -71,6 +75,8 @@ def running(contract: Contract) -> Iterator[Servers]:
             objectstore.prepare(stack.objectstore)
             pids["object store"] = _start(objectstore.spec(stack.objectstore), until_the_end)
             postgres.prepare(stack.postgres)
+            with (stack.postgres.data / "postgresql.conf").open("a") as settings:
+                settings.writelines(f"{line}\n" for line in postgres_settings)
             pids["postgres"] = _start(postgres.spec(stack.postgres), until_the_end)
             broker.prepare(stack.broker)
             pids["broker"] = _start(broker.spec(stack.broker), until_the_end)

@@ -24,11 +24,11 @@ from config.settings import CONFIG_DIR, KafkaSettings
 from fraud_adapters.kafka import ensure_topics
 from fraud_core.contract import Contract
 from tests.benchmarks.meter import Meter
+from tests.benchmarks.scrape import TOPIC
 from tests.benchmarks.servers import Servers, running, vacuum
 from tests.integration.api_server import CLIENTS
 
 ROOT = Path(__file__).parents[2]
-TOPIC = "benchmark-transactions"
 GOAL = 0.6  # throughput of the consumer, as a share of the floor's
 
 

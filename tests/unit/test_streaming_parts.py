@@ -103,6 +103,15 @@ def test_the_report_has_percentiles_only_of_something() -> None:
     assert (result["consumed"], result["stored"], result["dead_lettered"]) == (100, 99, {"empty": 1})
 
 
+def test_the_report_keeps_the_latencies_of_the_latest_records() -> None:
+    report = Report()
+    for batch in range(200):
+        records = [record(GOOD, offset, timestamp_ms=-batch) for offset in range(1000)]
+        report.committed(Committed(Chunk(records, {}, 0.0), Outcome(stored=1000), [], 0, 0.1))
+    assert report.as_result()["latency_ms"] == {"p50": 149.5, "p99": 198.0}
+    assert report.as_result()["stored"] == 200_000
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from fraud_streaming.commit import Committed
 
-LATENCY_BATCHES: Final = 1000  # a follower runs for months: the latency is that of the latest batches
+# A follower runs for months: the latency is that of the latest records, and their batches fill up slowly.
+LATENCY_RECORDS: Final = 100_000
 
 
 @dataclass(slots=True)
@@ -25,7 +26,8 @@ class Report:
     batches: int = 0
     seconds: float = 0.0
     lag: int | None = None
-    _latencies: deque[NDArray[np.int64]] = field(default_factory=lambda: deque(maxlen=LATENCY_BATCHES))
+    _latencies: deque[NDArray[np.int64]] = field(default_factory=deque)
+    _latencies_kept: int = 0
 
     def committed(self, done: Committed) -> None:
         """Count a chunk."""
@@ -34,7 +36,13 @@ class Report:
         self.replayed += done.outcome.replayed
         self.dead_lettered.update(str(letter.reason) for letter in done.letters)
         self.batches += 1
-        self._latencies.append(done.latencies_ms())
+        self._keep(done.latencies_ms())
+
+    def _keep(self, latencies: NDArray[np.int64]) -> None:
+        self._latencies.append(latencies)
+        self._latencies_kept += len(latencies)
+        while self._latencies_kept - len(self._latencies[0]) >= LATENCY_RECORDS:
+            self._latencies_kept -= len(self._latencies.popleft())
 
     def as_result(self) -> dict[str, Any]:
         """JSON-ready; latency is from the record's timestamp to its commit, in milliseconds."""

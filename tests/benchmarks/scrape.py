@@ -1,0 +1,22 @@
+"""What a follower under a benchmark says about itself; light, because the producer asks, too."""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+from typing import Final
+
+TOPIC: Final = "benchmark-transactions"
+STORED: Final = ("fraud_stream_records_total", f'topic="{TOPIC}"', 'outcome="stored"')
+PARTITIONS: Final = ("fraud_stream_partitions", f'topic="{TOPIC}"')
+
+
+def metric(url: str, name: str, *labels: str) -> float:
+    """The sum over all label sets that hold `labels`; 0 where there is none, or no answer."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - our own address
+            lines = answer.read().decode().splitlines()
+    except (urllib.error.URLError, OSError):
+        return 0.0
+    told = [line.rpartition(" ") for line in lines if line.partition("{")[0] == name]
+    return sum(float(value) for what, _, value in told if all(label in what for label in labels))
