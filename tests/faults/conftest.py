@@ -9,9 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.faults.consuming import RECORDS, Consuming
-from tests.faults.crew import Crew, crew
+from tests.faults.crew import BOUNDED, FOLLOWER, Crew, crew
 from tests.faults.feed import Feed
-from tests.faults.kill import KINDS
 from tests.faults.world import World, running_world
 from tests.integration.streaming_site import StreamingSite
 
@@ -42,7 +41,7 @@ def feed(site: StreamingSite, seed: int) -> Iterator[Feed]:
         yield made
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=[BOUNDED, pytest.param(FOLLOWER, marks=pytest.mark.proof)])
 def consuming(request: pytest.FixtureRequest, site: StreamingSite, feed: Feed, workers: Crew) -> Consuming:
     """Each kind of consumer in turn; nothing waits for it yet."""
     return Consuming(request.param, site, feed, workers)

@@ -16,7 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import yaml
 
+from config.settings import CONFIG_DIR
+from fraud_embedded.ports import free_ports
 from fraud_embedded.process import tail
 from tests.faults.points import RIGHT
 from tests.integration.streaming_site import ROOT, StreamingSite
@@ -24,6 +27,7 @@ from tests.waiting import eventually
 
 BOUNDED = "bounded run"
 FOLLOWER = "follower"
+KINDS = (BOUNDED, FOLLOWER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +121,30 @@ class Crew:
         self._listener = threading.Thread(target=self._listen, name="crew", daemon=True)
         self._listener.start()
 
-    def bounded(self, site: StreamingSite, *arguments: str, **more: Any) -> Consumer:
+    def bounded(self, site: StreamingSite, *options: str, batch: int = 100, **more: Any) -> Consumer:
         """`fraud_streaming run` with these options; `fate` and `commit_order` as in `points.py`."""
-        return self._launch(BOUNDED, site, ["run", *arguments], **more)
+        arguments = ["run", "--batch-size", str(batch), *options]
+        return self._launch(BOUNDED, arguments, site.environment(), **more)
 
-    def follower(self, site: StreamingSite, *arguments: str, **more: Any) -> Consumer:
-        """`fraud_streaming run --follow` with these options."""
-        return self._launch(FOLLOWER, site, ["run", "--follow", *arguments], **more)
+    def follower(self, site: StreamingSite, *options: str, batch: int = 100, **more: Any) -> Consumer:
+        """`fraud_streaming run --follow`, as `bounded`."""
+        arguments = ["run", "--follow", "--metrics-port", str(free_ports(1)[0]), *options]
+        environment = site.environment() | {"FRAUD_CONFIG_DIR": str(self._configured(batch))}
+        return self._launch(FOLLOWER, arguments, environment, **more)
+
+    def start(self, kind: str, site: StreamingSite, *options: str, **more: Any) -> Consumer:
+        """A consumer of that kind."""
+        return {BOUNDED: self.bounded, FOLLOWER: self.follower}[kind](site, *options, **more)
+
+    def _configured(self, batch: int) -> Path:
+        """A configuration in which a follower takes at most so many records at once."""
+        directory = self._directory / f"config-{batch}"
+        if not directory.exists():
+            directory.mkdir()
+            document = yaml.safe_load((CONFIG_DIR / "config.yaml").read_text())
+            document["streaming"]["follow_batch_size"] = batch
+            (directory / "config.yaml").write_text(yaml.safe_dump(document))
+        return directory
 
     def tell(self, **order: Any) -> None:
         assert self._server.stdin is not None
@@ -142,11 +163,12 @@ class Crew:
     def _launch(
         self,
         kind: str,
-        site: StreamingSite,
         arguments: Sequence[str],
+        environment: dict[str, str],
         *,
         fate: Fate | None = None,
         commit_order: str = RIGHT,
+        missed_after_ms: int = 0,
     ) -> Consumer:
         number = next(self._numbers)
         consumer = Consumer(number, kind, self._directory / f"consumer-{number}.log", self)
@@ -154,10 +176,11 @@ class Crew:
         self.tell(
             number=number,
             arguments=list(arguments),
-            environment=site.environment(),
+            environment=environment,
             log=str(consumer.log),
             **_said(fate),
             commit_order=commit_order,
+            missed_after_ms=missed_after_ms,
         )
         assert consumer.started.wait(60), f"the fork server does not answer\n{tail(self._log)}"
         return consumer

@@ -62,6 +62,8 @@ def _consume(order: dict[str, Any]) -> None:
     os.dup2(log, 2)
     if order["point"]:
         points.signal_at(order["point"], order["passage"], order["at_point"])
+    if order["missed_after_ms"]:
+        points.be_missed_after(order["missed_after_ms"])
     points.commit_in_order(order["commit_order"])
     sys.argv = ["fraud_streaming", *order["arguments"]]
     job.run(SERVICE, main)

@@ -22,7 +22,7 @@ from typing import Final
 
 from config.constants import EXIT_DONE, EXIT_NOTHING_TO_DO
 from fraud_adapters.postgres import connect
-from tests.faults.crew import BOUNDED, Consumer, Crew, Fate, crew
+from tests.faults.crew import BOUNDED, KINDS, Consumer, Crew, Fate, crew
 from tests.faults.feed import Feed
 from tests.faults.oracle import Finding, judge, unread
 from tests.faults.points import ALERTS_SENT, BEFORE_KAFKA_COMMIT, ORDERS, POINTS, RIGHT
@@ -31,7 +31,6 @@ from tests.integration.streaming_site import StreamingSite
 
 ANYWHERE: Final = "anywhere, from outside"
 CONSUMERS: Final = 2
-KINDS: Final = (BOUNDED,)
 BATCHES: Final = (10, 25, 50, 100)
 AT_THE_END: Final = (BEFORE_KAFKA_COMMIT, ALERTS_SENT)  # points a bounded run passes once, when it is done
 PASSAGES: Final = 4  # a consumer dies at the latest when it comes by its point for this time
@@ -39,6 +38,7 @@ RESERVE: Final = 500  # records that wait at least: nobody who is to die runs ou
 SLICE: Final = 500  # records sent at once
 MALFORMED: Final = 0.01
 REPEATED: Final = 0.01
+MISSED_AFTER_MS: Final = 1500  # more deaths an hour than with the program's six seconds
 LIFE_SECONDS: Final = 60  # whoever has not met its death by then is killed where it is
 
 
@@ -175,13 +175,20 @@ class Campaign:
 
     def _start(self, card: Card) -> Life:
         fate = None if card.point == ANYWHERE else Fate(card.point, card.passage)
-        options = ["--batch-size", str(card.batch)]
+        options: list[str] = []
         if card.kind == BOUNDED:
             options += ["--max-seconds", "30"]
             if card.point in AT_THE_END:
                 options += ["--max-records", str(card.batch * 2)]
-        start = self._crew.bounded if card.kind == BOUNDED else self._crew.follower
-        consumer = start(self._site, *options, fate=fate, commit_order=self._order)
+        consumer = self._crew.start(
+            card.kind,
+            self._site,
+            *options,
+            batch=card.batch,
+            fate=fate,
+            commit_order=self._order,
+            missed_after_ms=MISSED_AFTER_MS,
+        )
         patience = card.delay if fate is None else LIFE_SECONDS
         return Life(card, consumer, time.monotonic() + patience)
 
@@ -201,7 +208,7 @@ class Campaign:
 def drain(site: StreamingSite, workers: Crew, *options: str, attempts: int = 20) -> None:
     """Consume in peace what is left."""
     for _ in range(attempts):
-        consumer = workers.bounded(site, "--batch-size", "1000", "--max-seconds", "300", *options)
+        consumer = workers.bounded(site, "--max-seconds", "300", *options, batch=1000)
         code = consumer.wait(400)
         # The lock of one that was killed is free when the server has noticed its end.
         assert code in {EXIT_DONE, EXIT_NOTHING_TO_DO}, consumer.last_words()

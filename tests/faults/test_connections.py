@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
+import pytest
+
 from tests.faults.consuming import Consuming
+from tests.faults.crew import KINDS
 from tests.faults.proxy import losing_answers
 
 LOSSES = 2
 
 
+@pytest.mark.parametrize("consuming", KINDS, indirect=True)
 def test_the_answer_to_commit_is_lost(busy: Consuming) -> None:
     url = busy.site.database.url("streaming")
     port = urlsplit(url).port

@@ -9,15 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.crew import Crew, Fate
+from tests.faults.crew import BOUNDED, KINDS, Crew, Fate
 from tests.faults.feed import MALFORMED, Feed
-from tests.faults.kill import KINDS, campaign, drain
+from tests.faults.kill import campaign, drain
 from tests.faults.oracle import judge
 from tests.faults.points import AFTER_COMMIT, LETTERS_LAST, OFFSET_FIRST, POINTS, RIGHT
 from tests.faults.world import World
 from tests.integration.streaming_site import StreamingSite
-
-ONE_ROUND = len(KINDS) * (len(POINTS) + 1)  # kills: every point with every kind of consumer once
 
 
 def test_kills_lose_and_double_nothing(world: World, tmp_path: Path, printed_seed: int) -> None:
@@ -27,10 +25,19 @@ def test_kills_lose_and_double_nothing(world: World, tmp_path: Path, printed_see
     assert {point for _, point in result.kills} > set(POINTS)
 
 
-def test_the_wrong_commit_order_is_found_out(world: World, tmp_path: Path, printed_seed: int) -> None:
-    """Certain: each round kills one between the position's commit and the rows'."""
+@pytest.mark.parametrize("kinds", [(BOUNDED,), pytest.param(KINDS, marks=pytest.mark.proof)])
+def test_the_wrong_commit_order_is_found_out(
+    world: World, tmp_path: Path, printed_seed: int, kinds: tuple[str, ...]
+) -> None:
+    """Certain: each round of all points kills one between the position's commit and the rows'."""
     result = campaign(
-        world, seed=printed_seed, directory=tmp_path, kills=ONE_ROUND, transactions=500, order=OFFSET_FIRST
+        world,
+        seed=printed_seed,
+        directory=tmp_path,
+        kills=len(kinds) * (len(POINTS) + 1),
+        transactions=500,
+        order=OFFSET_FIRST,
+        kinds=kinds,
     )
     found = {finding.name for finding in result.findings}
     assert {"lost", "without a deciding prediction"} <= found, result.summary()

@@ -94,7 +94,7 @@ class World:
         ensure_topics(self.bootstrap, [kafka.topic], partitions=partitions)
         ensure_topics(self.bootstrap, [kafka.labels_topic, kafka.alerts_topic, kafka.dlq_topic])
         with cloned_database(self.template, f"faults_{name}") as database:
-            yield StreamingSite(database, kafka, self.api.url)
+            yield StreamingSite(database, kafka, self.api.url, extra={"KAFKA_GROUP": name})
 
     def kill_api(self) -> None:
         assert self.api.process is not None
