@@ -73,8 +73,9 @@ def _watched(function: Callable[..., Any], pass_by: Callable[[], None], when: st
 
 
 def be_missed_after(milliseconds: int) -> None:
-    """Let the group give a dead member's partitions away so soon, rather than after the program's six seconds."""
+    """Let the group give a dead member's partitions away so soon, not after the program's six seconds."""
     defaults = GroupMember.__init__.__kwdefaults__
+    assert defaults is not None
     defaults.update(session_timeout_ms=milliseconds, heartbeat_interval_ms=milliseconds // 5)
 
 

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.faults.consuming import Consuming
-from tests.faults.crew import KINDS
-from tests.faults.feed import MALFORMED
+from fraud_embedded.process import StartFailed
+from tests.faults.consuming import RECORDS, Consuming
+from tests.faults.crew import KINDS, Crew
+from tests.faults.feed import MALFORMED, Feed
 from tests.faults.points import AFTER_POLL, AFTER_SCORING, BEFORE_COMMIT, IN_TRANSACTION
 from tests.faults.world import World
 
@@ -57,6 +58,21 @@ def test_postgres_is_restarted_in_mid_batch(
 @pytest.mark.parametrize("point", [AFTER_SCORING, pytest.param(AFTER_POLL, marks=pytest.mark.proof)])
 def test_the_broker_is_killed_and_restarted(world: World, busy: Consuming, point: str) -> None:
     busy.through(point, world.broker.restart, after="Kafka")
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("point", [AFTER_POLL, AFTER_SCORING])
+def test_apache_kafka_is_killed_and_restarted(
+    world: World, workers: Crew, seed: int, kind: str, point: str
+) -> None:
+    try:
+        apache = world.apache_kafka()
+    except StartFailed as error:
+        pytest.skip(str(error))
+    with world.site(bootstrap=world.apache_bootstrap) as site, Feed(site, seed) as feed:
+        feed.send(RECORDS, malformed=0.01, repeated=0.01)
+        Consuming(kind, site, feed, workers).through(point, apache.restart, after="Kafka")
 
 
 def test_the_dead_letter_topic_is_unavailable(world: World, consuming: Consuming) -> None:

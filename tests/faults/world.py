@@ -17,7 +17,8 @@ import psutil
 from config.settings import KafkaSettings
 from fraud_adapters.kafka import ensure_topics
 from fraud_adapters.postgres import connect
-from fraud_embedded import broker, objectstore, postgres
+from fraud_embedded import apache_kafka, broker, objectstore, postgres
+from fraud_embedded.ports import free_ports
 from fraud_embedded.process import ProcessSpec, Running
 from tests.integration.api_server import ApiServer, wait_until
 from tests.integration.streaming_site import StreamingSite, served
@@ -85,16 +86,38 @@ class World:
     api: ApiServer
     api_database: Database
     bootstrap: str
+    until_the_end: ExitStack
+    apache: Server | None = None
+    apache_bootstrap: str = ""
 
     @contextmanager
-    def site(self, partitions: int = PARTITIONS) -> Iterator[StreamingSite]:
+    def site(self, partitions: int = PARTITIONS, bootstrap: str = "") -> Iterator[StreamingSite]:
         """Fresh topics and an empty database, which goes away."""
         name = uuid.uuid4().hex[:12]
-        kafka = KafkaSettings(kafka_bootstrap_servers=self.bootstrap, kafka_topic=f"{name}-transactions")
-        ensure_topics(self.bootstrap, [kafka.topic], partitions=partitions)
-        ensure_topics(self.bootstrap, [kafka.labels_topic, kafka.alerts_topic, kafka.dlq_topic])
+        servers = bootstrap or self.bootstrap
+        kafka = KafkaSettings(kafka_bootstrap_servers=servers, kafka_topic=f"{name}-transactions")
+        ensure_topics(servers, [kafka.topic], partitions=partitions)
+        ensure_topics(servers, [kafka.labels_topic, kafka.alerts_topic, kafka.dlq_topic])
         with cloned_database(self.template, f"faults_{name}") as database:
             yield StreamingSite(database, kafka, self.api.url, extra={"KAFKA_GROUP": name})
+
+    def apache_kafka(self) -> Server:
+        """Apache Kafka, started when it is first asked for.
+
+        Raises:
+            StartFailed: there is no Java, or its jars cannot be fetched.
+        """
+        if self.apache is None:
+            java, jars = apache_kafka.find_java(), apache_kafka.fetch_jars()
+            port, controller_port = free_ports(2)
+            made = apache_kafka.ApacheKafka(
+                self.directory / "apache", port, controller_port, jars=jars, java=java
+            )
+            apache_kafka.prepare(made)
+            self.apache, self.apache_bootstrap = Server(apache_kafka.spec(made)), made.bootstrap
+            self.until_the_end.callback(self.apache.stop)
+            self.apache.start()
+        return self.apache
 
     def kill_api(self) -> None:
         assert self.api.process is not None
@@ -111,8 +134,8 @@ class World:
 
     def repair(self) -> None:
         """Start what a fault has left dead."""
-        for server in (self.postgres, self.broker):
-            if not server.runs:
+        for server in (self.postgres, self.broker, self.apache):
+            if server is not None and not server.runs:
                 server.start()
         if self.api.process is None:
             self.start_api()
@@ -141,7 +164,7 @@ def running_world() -> Iterator[World]:
         kafka = start(broker.spec(stack.broker))
         own = until_the_end.enter_context(cloned_database(template, "faults_api"))
         api = until_the_end.enter_context(served(own, base))
-        yield World(base, template, database_server, kafka, api, own, stack.broker.bootstrap)
+        yield World(base, template, database_server, kafka, api, own, stack.broker.bootstrap, until_the_end)
 
 
 def execute(url: str, statement: str) -> None:
