@@ -22,14 +22,16 @@ class Feed:
         good: per id the one payload that must be stored, however often it was sent.
     """
 
-    def __init__(self, site: StreamingSite, seed: int) -> None:
+    def __init__(self, site: StreamingSite, seed: int, timeout_s: float = 30.0) -> None:
         self.good: dict[str, bytes] = {}
         self.sent = 0
         self._seed = seed
         self._source = random.Random(seed)
         self._topic = site.kafka.topic
         self._header = {HEADER_SCHEMA: site.contract.schema_id.encode()}
-        self._publisher = Publisher(site.kafka.bootstrap_servers)
+        self._servers = site.kafka.bootstrap_servers
+        self._timeout_s = timeout_s
+        self._publisher = Publisher(self._servers, timeout_s)
 
     def send(self, count: int, *, malformed: float = 0.0, repeated: float = 0.0) -> list[str]:
         """New transactions, acknowledged on return; gives their ids.
@@ -71,6 +73,16 @@ class Feed:
         for record in records:
             self.put(record["transaction_id"], json.dumps(record).encode())
         self.flush()
+
+    def reconnect(self) -> None:
+        """After a failure: what was not acknowledged may or may not have arrived.
+
+        Raises:
+            KafkaFailure: no broker answers.
+        """
+        fresh = Publisher(self._servers, self._timeout_s)
+        self._publisher.abandon()
+        self._publisher = fresh
 
     def flush(self) -> None:
         self._publisher.flush()

@@ -1,0 +1,211 @@
+"""How soon a follower is back at work after a fault: throughput in seconds before it and after its end.
+
+    python -m tests.faults.recovery [--rate 500] [--down 5] [--fault NAME …]
+
+Offers a steady load by the clock, whatever happens, to a follower as it is operated; for each fault fresh
+topics and an empty database on servers of its own. Prints a table; exit code 1 if a fault takes longer than
+30 s to get over, or if the oracle finds anything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event, Thread
+from typing import Final
+
+from fraud_adapters.kafka import KafkaFailure
+from tests.faults.crew import Consumer, Crew, crew
+from tests.faults.feed import Feed
+from tests.faults.oracle import Finding, judge, unread
+from tests.faults.world import Server, World, running_world
+from tests.integration.streaming_site import StreamingSite, creditcard_records
+from tests.waiting import eventually
+
+WARM_UP_SECONDS: Final = 10
+BEFORE_SECONDS: Final = 10  # whose throughput is the one to come back to
+AFTER_SECONDS: Final = 45
+LIMIT_SECONDS: Final = 30
+SHARE: Final = 0.9
+STEADY_SECONDS: Final = 3  # so long it must hold on the average
+TICK_SECONDS: Final = 0.05
+PATIENCE_SECONDS: Final = 2.0  # of the sender, when the broker is gone
+BATCH: Final = 1000  # what a follower takes at most, as configured
+
+
+class Load(Thread):
+    """Sends so many transactions a second; what could not be sent is sent as soon as it can be."""
+
+    def __init__(self, site: StreamingSite, rate: float, seed: int) -> None:
+        super().__init__(name="load", daemon=True)
+        self.feed = Feed(site, seed, timeout_s=PATIENCE_SECONDS)
+        self._rate = rate
+        self._over = Event()
+        self._values = creditcard_records([""] * 1000, seed)
+
+    def run(self) -> None:
+        started = time.monotonic()
+        while not self._over.wait(TICK_SECONDS):
+            due = int((time.monotonic() - started) * self._rate)
+            first = len(self.feed.good)
+            self._send(range(first, min(due, first + BATCH)))
+
+    def end(self) -> None:
+        self._over.set()
+        self.join()
+
+    def _send(self, numbers: Sequence[int]) -> None:
+        made = [self._values[n % 1000] | {"transaction_id": f"load-{n}"} for n in numbers]
+        while True:
+            with suppress(KafkaFailure):
+                self.feed.put_records(made)
+                return
+            # Which of them arrived is unknown: all again, by a new connection.
+            while not self._over.wait(TICK_SECONDS):
+                with suppress(KafkaFailure):
+                    self.feed.reconnect()
+                    break
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What one fault did; `seconds` is None if it was not got over within `AFTER_SECONDS`."""
+
+    fault: str
+    before: float  # transactions a second
+    seconds: int | None
+    after: list[int]  # transactions stored in each second after the fault's end
+    findings: list[Finding]
+
+    @property
+    def failed(self) -> bool:
+        return self.seconds is None or self.seconds > LIMIT_SECONDS or bool(self.findings)
+
+    def row(self) -> str:
+        seconds = "never" if self.seconds is None else str(self.seconds)
+        found = "; ".join(map(str, self.findings)) or "nothing"
+        return f"| {self.fault} | {self.before:.0f} | {seconds} | {found} |"
+
+
+def seconds_until_back(before: float, after: Sequence[int]) -> int | None:
+    """The first second from which on, for `STEADY_SECONDS`, the mean is at least `SHARE` of before."""
+    for second in range(len(after) - STEADY_SECONDS + 1):
+        if sum(after[second : second + STEADY_SECONDS]) >= SHARE * before * STEADY_SECONDS:
+            return second
+    return None
+
+
+@dataclass
+class Trial:
+    """One fault on a site under load. `followers[0]` is the consumer that may be killed."""
+
+    site: StreamingSite
+    workers: Crew
+    followers: list[Consumer]
+    down: float
+
+    def start_follower(self) -> None:
+        self.followers.append(self.workers.follower(self.site, batch=BATCH))
+
+    def restart(self, server: Server) -> None:
+        server.kill()
+        time.sleep(self.down)
+        server.start()
+
+    def restart_api(self, world: World) -> None:
+        world.kill_api()
+        time.sleep(self.down)
+        world.start_api()
+
+    def restart_follower(self) -> None:
+        self.followers.pop(0).kill()
+        time.sleep(self.down)
+        self.start_follower()
+
+    def lose_follower(self) -> None:
+        self.followers.pop(0).kill()
+
+
+def faults(world: World) -> dict[str, tuple[int, Callable[[Trial], None]]]:
+    """Per fault how many followers there are, and what happens."""
+    return {
+        "api": (1, lambda trial: trial.restart_api(world)),
+        "postgres": (1, lambda trial: trial.restart(world.postgres)),
+        "tansu": (1, lambda trial: trial.restart(world.broker)),
+        "apache-kafka": (1, lambda trial: trial.restart(world.apache_kafka())),
+        "follower": (1, Trial.restart_follower),
+        "follower-for-good": (2, Trial.lose_follower),
+    }
+
+
+def measure(world: World, workers: Crew, fault: str, rate: float, down: float) -> Recovery:
+    if fault == "apache-kafka":
+        world.apache_kafka()
+    count, happen = faults(world)[fault]
+    bootstrap = world.apache_bootstrap if fault == "apache-kafka" else world.bootstrap
+    with world.site(bootstrap=bootstrap) as site:
+        trial = Trial(site, workers, [], down)
+        for _ in range(count):
+            trial.start_follower()
+        load = Load(site, rate, seed=1)
+        with load.feed:
+            load.start()
+            assert eventually(lambda: site.count("transactions") > 0, 60), "the follower does not start"
+            time.sleep(WARM_UP_SECONDS + BEFORE_SECONDS)
+            began = time.time()
+            happen(trial)
+            ended = time.time()
+            time.sleep(AFTER_SECONDS)
+            load.end()
+            eventually(lambda: not unread(site) and not site.count("alert_outbox"), 120)
+            for follower in trial.followers:
+                follower.stop()
+            findings = judge(site, load.feed)
+        before = sum(stored_by_second(site, began - BEFORE_SECONDS, BEFORE_SECONDS)) / BEFORE_SECONDS
+        after = stored_by_second(site, ended, AFTER_SECONDS)
+    return Recovery(fault, before, seconds_until_back(before, after), after, findings)
+
+
+def stored_by_second(site: StreamingSite, start: float, seconds: int) -> list[int]:
+    """How many transactions were stored in each of so many seconds from `start` (since 1970)."""
+    statement = """
+        SELECT floor(extract(epoch FROM prediction_time) - %s)::integer AS second, count(*)
+        FROM predictions GROUP BY 1
+    """
+    found: dict[int, int] = dict(site.rows(statement, start))
+    return [found.get(second, 0) for second in range(seconds)]
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rate", type=float, default=500.0, help="transactions a second")
+    parser.add_argument("--down", type=float, default=5.0, help="seconds for which what was killed is away")
+    parser.add_argument("--fault", nargs="*", help="only these; default: all")
+    options = parser.parse_args(arguments)
+    results = []
+    with (
+        running_world() as world,
+        tempfile.TemporaryDirectory(prefix="fraud-recovery-") as directory,
+        crew(Path(directory)) as workers,
+    ):
+        for fault in options.fault or faults(world):
+            results.append(measure(world, workers, fault, options.rate, options.down))
+            print(json.dumps({"fault": fault, "stored_by_second_after": results[-1].after}), flush=True)
+            world.repair()
+    print(f"\n| killed, for {options.down:g} s | a second before | seconds until {SHARE:.0%} | found |")
+    print("|---|---|---|---|")
+    print("\n".join(result.row() for result in results))
+    return 1 if any(result.failed for result in results) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
