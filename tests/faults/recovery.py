@@ -95,9 +95,11 @@ class Recovery:
 
 
 def seconds_until_back(before: float, after: Sequence[int]) -> int | None:
-    """The first second from which on, for `STEADY_SECONDS`, the mean is at least `SHARE` of before."""
+    """The first second with `SHARE` of before, if the mean of `STEADY_SECONDS` from it on has that, too."""
+    enough = SHARE * before
     for second in range(len(after) - STEADY_SECONDS + 1):
-        if sum(after[second : second + STEADY_SECONDS]) >= SHARE * before * STEADY_SECONDS:
+        window = after[second : second + STEADY_SECONDS]
+        if window[0] >= enough and sum(window) >= enough * STEADY_SECONDS:
             return second
     return None
 
