@@ -18,6 +18,8 @@ TYPED += [
 TYPED += [f"services/{name}/fraud_{name}" for name in ("api", "embedded")]
 
 SUITES = ["tests/unit", "tests/integration", "tests/faults"]
+# Every worker has servers of its own, so what one kills is missed by nobody else.
+PARALLEL = ["-n", "auto", "--maxprocesses", "4", "--dist", "loadfile"]
 
 # name → (lock, what it does)
 HELP = {
@@ -69,7 +71,7 @@ def _dispatch(command: str, rest: list[str]) -> int:
     if command == "lock":
         return _lock()
     if command == "test":
-        return _python(environment("test", _say), ["-m", "pytest", *(rest or SUITES)])
+        return _python(environment("test", _say), ["-m", "pytest", *(rest or [*PARALLEL, *SUITES])])
     if command == "proof":
         return _proof(rest)
     if command == "test-browser":
