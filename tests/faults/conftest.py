@@ -54,17 +54,16 @@ def busy(consuming: Consuming) -> Consuming:
     return consuming
 
 
-@pytest.fixture
+def pytest_configure() -> None:
+    # Chosen once, before the workers are started: they inherit it.
+    os.environ.setdefault("FAULT_SEED", str(random.SystemRandom().randrange(1_000_000)))
+
+
+def pytest_report_header() -> str:
+    return f"faults: FAULT_SEED={os.environ['FAULT_SEED']} repeats this run's"
+
+
+@pytest.fixture(scope="session")
 def seed() -> int:
-    """From FAULT_SEED, or a new one; pytest shows it where a test fails."""
-    chosen = int(os.environ.get("FAULT_SEED") or random.SystemRandom().randrange(1_000_000))
-    print(f"FAULT_SEED={chosen}")
-    return chosen
-
-
-@pytest.fixture
-def printed_seed(seed: int, capsys: pytest.CaptureFixture[str]) -> int:
-    """The seed, shown in any case."""
-    with capsys.disabled():
-        print(f" FAULT_SEED={seed} ", end="", flush=True)
-    return seed
+    """From FAULT_SEED; the report's header shows it."""
+    return int(os.environ["FAULT_SEED"])

@@ -18,8 +18,8 @@ from tests.faults.world import World
 from tests.integration.streaming_site import StreamingSite
 
 
-def test_kills_lose_and_double_nothing(world: World, tmp_path: Path, printed_seed: int) -> None:
-    result = campaign(world, seed=printed_seed, directory=tmp_path, kills=20, transactions=2000)
+def test_kills_lose_and_double_nothing(world: World, tmp_path: Path, seed: int) -> None:
+    result = campaign(world, seed=seed, directory=tmp_path, kills=20, transactions=2000)
     assert not result.findings, result.summary()
     assert result.killed == 20
     assert {point for _, point in result.kills} > set(POINTS)
@@ -27,12 +27,12 @@ def test_kills_lose_and_double_nothing(world: World, tmp_path: Path, printed_see
 
 @pytest.mark.parametrize("kinds", [(BOUNDED,), pytest.param(KINDS, marks=pytest.mark.proof)])
 def test_the_wrong_commit_order_is_found_out(
-    world: World, tmp_path: Path, printed_seed: int, kinds: tuple[str, ...]
+    world: World, tmp_path: Path, seed: int, kinds: tuple[str, ...]
 ) -> None:
     """Certain: each round of all points kills one between the position's commit and the rows'."""
     result = campaign(
         world,
-        seed=printed_seed,
+        seed=seed,
         directory=tmp_path,
         kills=len(kinds) * (len(POINTS) + 1),
         transactions=500,
