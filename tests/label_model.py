@@ -87,6 +87,12 @@ class LabelModel:
             return given
         return 0 if self.implied(identifier, now) else None
 
+    def by_silence(self, identifier: str, now: datetime) -> bool:
+        """Whether nothing but silence gives the transaction its class."""
+        given = self.transactions[identifier].given
+        told = given is not None or self.explicit(identifier, now) is not None
+        return not told and self.implied(identifier, now) is not None
+
     def moments(self) -> list[datetime]:
         """When anything changes, and the microseconds before and after."""
         changes = [one.event_time + self.rules.implied_after for one in self.transactions.values()]

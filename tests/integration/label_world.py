@@ -82,7 +82,8 @@ class World:
     number: int = 0
     passed: timedelta = timedelta()
     model: LabelModel = field(default_factory=lambda: LabelModel(LABELS))
-    classes: dict[str, int | None] = field(default_factory=dict)  # as the database should have them
+    # As the database should have them; and whether by silence.
+    classes: dict[str, tuple[int | None, bool]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.number = next(self.sites.numbers)
@@ -158,18 +159,24 @@ class World:
                 )
 
     def refresh(self) -> None:
+        rounds = 0
         while refresh_classes(self.sites.streaming, 2):
-            pass
+            rounds += 1
+            assert rounds < 50, "there is no end to it"
         for name in self.classes:
             self.touched(name)
 
     def touched(self, name: str) -> None:
         if name in self.model.transactions:
-            self.classes[name] = self.model.class_of(name, self.now)
+            now = self.now
+            self.classes[name] = self.model.class_of(name, now), self.model.by_silence(name, now)
 
     def check_classes(self) -> None:
-        rows = self.ask("SELECT transaction_id, class FROM transactions WHERE transaction_id = ANY (%s)")
-        assert dict(rows) == self.classes
+        rows = self.ask(
+            "SELECT transaction_id, class, class_implied IS TRUE FROM transactions"
+            " WHERE transaction_id = ANY (%s)"
+        )
+        assert {name: said for name, *said in rows} == {k: list(v) for k, v in self.classes.items()}
 
     def check_as_of(self) -> None:
         moments = [*self.model.moments(), self.now]

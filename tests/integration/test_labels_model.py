@@ -37,7 +37,7 @@ SAYS = st.builds(
 ARRIVE = st.builds(
     Arrive,
     transaction=st.integers(0, TRANSACTIONS - 1),
-    given=st.sampled_from([None, None, 0, 1]),
+    given=st.sampled_from([None, 0, 1]),
     decision=st.sampled_from([None, "approve", "review", "block"]),
 )
 STEP = st.one_of(
@@ -69,6 +69,10 @@ TIES = [
     Report((Says(1, 3, 0, "analyst", -6), Says(1, 7, 0, "analyst", -8), Says(1, 6, 0, "simulator", -1))),
 ]
 BLOCKED_LATER = [Arrive(0, None, None), Arrive(0, None, "block"), Refresh(), Wait(40), Refresh()]
+GIVEN_AND_OLD = [Arrive(0, 1, None), Report((Says(0, 0, 0, "analyst", 50),))]
+SILENT_THEN_CONFIRMED = [
+    *(Arrive(0, None, None), Report((Says(0, 0, 0, "simulator", -1),)), Arrive(0, None, "block")),
+]
 GIVEN_AND_SILENT = [Arrive(0, 1, None), Wait(40), Refresh(), Report((Says(0, 0, 0, "simulator", -6),))]
 REPORTED_AHEAD = [
     Report((Says(0, 1, 1, "simulator", 4), Says(1, 2, 1, "analyst", 4))),
@@ -80,10 +84,12 @@ SILENT_THEN_AHEAD = [
 ]
 
 
-@settings(max_examples=80, deadline=None)
-@given(days=DAYS, steps=st.lists(STEP, min_size=1, max_size=14))
+@settings(max_examples=100, deadline=None)
+@given(days=DAYS, steps=st.lists(STEP, min_size=6, max_size=16))
 @example(days=[-4, -4, -4], steps=TIES)
 @example(days=[-60, -60, -60], steps=BLOCKED_LATER)
+@example(days=[-60, -60, -60], steps=GIVEN_AND_OLD)
+@example(days=[-60, -60, -60], steps=SILENT_THEN_CONFIRMED)
 @example(days=[-44, -44, -44], steps=GIVEN_AND_SILENT)
 @example(days=[-4, -4, -4], steps=REPORTED_AHEAD)
 @example(days=[-44, -44, -44], steps=SILENT_THEN_AHEAD)
