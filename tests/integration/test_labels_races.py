@@ -190,6 +190,22 @@ def test_new_rules_wait_for_those_who_judge_by_the_old(sessions: Sessions) -> No
     assert sessions.classes() == {"tx-0": 1}
 
 
+def test_rows_are_locked_in_one_order_for_all(sessions: Sessions) -> None:
+    rows = recent(9)
+    for row in reversed(range(9)):  # the order they lie in is another one
+        part = {name: values[row : row + 1] for name, values in rows.columns.items()}
+        history(sessions.other, Batch(rows.ids[row : row + 1], [RECENT], part))
+    everything = "SELECT FROM transactions WHERE transaction_id > 'tx-0' FOR UPDATE NOWAIT"
+    with closing(connect(sessions.database.url("owner"), "test")) as third:
+        third.cursor().execute("SELECT FROM transactions WHERE transaction_id = 'tx-0' FOR UPDATE")
+        events = [says(identifier, 1, "analyst") for identifier in rows.ids]
+        begun = sessions.waiting(sessions.one, lambda: report(sessions.one, *events))
+        run(sessions.database.url("owner"), everything)  # it holds none while it waits for the first
+        third.commit()
+    begun.result(20)
+    sessions.one.commit()
+
+
 def test_a_storm_of_labels_before_and_after_their_transactions(database: Database) -> None:
     """Batches that overlap in every order, some labels twice: nobody waits in a circle."""
     rows, rng = recent(60), random.Random(5)
