@@ -102,6 +102,8 @@ def measure(servers: Servers, rate: float, seconds: int, partitions: int) -> Run
     cpu = {name: round(usage.cpu, 2) for name, usage in meter.usage.items()}
     cpu["producer"] = producer["cpu_seconds"]
     seen = watch.seen(book["partition"], book["offset"])
+    unseen = int(np.isnan(seen[~np.isnan(recorded)]).sum())
+    assert not unseen, f"{unseen} transactions are stored whose commit was not seen"
     return Run(book, recorded, seen, sizes, cpu, producer, follower.result, abs(shift) * 1000)
 
 

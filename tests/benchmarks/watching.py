@@ -35,7 +35,9 @@ class Watch(Thread):
     def run(self) -> None:
         with closing(self._connection), self._connection.cursor() as cursor:
             cursor.execute(f"PREPARE look AS {_POSITIONS.replace('%s', '$1')}")
-            while not self._over.is_set():
+            over = False
+            while not over:
+                over = self._over.is_set()  # asked before, so that what came last is seen, too
                 cursor.execute("EXECUTE look (%s)", (self._topic,))
                 found, now = cursor.fetchall(), time.time()
                 for partition, position in found:
