@@ -206,6 +206,25 @@ def test_rows_are_locked_in_one_order_for_all(sessions: Sessions) -> None:
     sessions.one.commit()
 
 
+def test_labels_are_inserted_in_one_order_by_all(sessions: Sessions) -> None:
+    events = sorted((says("tx-0", 1, "analyst") for _ in range(9)), key=lambda event: event.label_id)
+    report(sessions.other, events[0])
+    begun = sessions.waiting(sessions.one, lambda: report(sessions.one, *events[5:], *events[:5]))
+    with closing(connect(sessions.database.url("streaming"), "test")) as third:
+        third.cursor().execute("SET lock_timeout = '3s'")
+        # The waiting one has inserted none of these while it waits for the first.
+        insert = (
+            "INSERT INTO labels (label_id, transaction_id, label, source, reported_at, matures_at)"
+            " VALUES (%s, 'tx-0', 1, 'analyst', %s, %s)"
+        )
+        for event in events[1:]:
+            third.cursor().execute(insert, (event.label_id, NOW, NOW))
+        third.rollback()
+    sessions.other.commit()
+    begun.result(20)
+    sessions.one.commit()
+
+
 def test_a_storm_of_labels_before_and_after_their_transactions(database: Database) -> None:
     """Batches that overlap in every order, some labels twice: nobody waits in a circle."""
     rows, rng = recent(60), random.Random(5)
