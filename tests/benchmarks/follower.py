@@ -29,7 +29,7 @@ class Follower:
     """`python -m fraud_streaming run --follow`; holds all partitions once `start` returns."""
 
     def __init__(self, servers: Servers, database_url: str, partitions: int, log: Path) -> None:
-        kafka = KafkaSettings(kafka_bootstrap_servers=servers.stack.broker.bootstrap, kafka_topic=TOPIC)
+        kafka = KafkaSettings(kafka_bootstrap_servers=servers.bootstrap, kafka_topic=TOPIC)
         ensure_topics(kafka.bootstrap_servers, [kafka.topic], partitions)
         ensure_topics(kafka.bootstrap_servers, [kafka.labels_topic, kafka.dlq_topic, kafka.alerts_topic])
         self._environment = {**os.environ, **environment(servers, database_url)}

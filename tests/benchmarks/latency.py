@@ -1,9 +1,10 @@
 """From produced to committed, at a given rate: open loop, real servers, a follower as it is operated.
 
-    python tests/benchmarks/latency.py [--rate 500] [--seconds 300] [--partitions 1] [--write]
+    python tests/benchmarks/latency.py [--rate 500] [--seconds 300] [--broker apache] [--write]
 
 Starts its own broker, object store, Postgres (durable), API, follower, and a producer that keeps to the
-clock. `--write` puts what it prints into docs/results/latency.md. Exits with 1 if a transaction is missing.
+clock. `--write` puts what it prints into docs/results/latency-BROKER.md. Exits with 1 if a transaction is
+missing.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from tests.benchmarks.follower import Follower, following
 from tests.benchmarks.meter import Meter
 from tests.benchmarks.producing import identifier, start
 from tests.benchmarks.scrape import TOPIC
-from tests.benchmarks.servers import Servers, running, vacuum
+from tests.benchmarks.servers import APACHE, TANSU, Servers, running, vacuum
 from tests.benchmarks.watching import Watch, check_commit_clock, committed
 
 WARM_UP_SECONDS: Final = 10
@@ -62,18 +63,19 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=500.0, help="transactions a second")
     parser.add_argument("--seconds", type=int, default=300, help="measured, after the warm-up")
     parser.add_argument("--partitions", type=int, default=1)
-    parser.add_argument("--write", action="store_true", help="write docs/results/latency.md")
+    parser.add_argument("--broker", choices=(TANSU, APACHE), default=TANSU)
+    parser.add_argument("--write", action="store_true", help="write docs/results/latency-BROKER.md")
     options = parser.parse_args()
     os.environ["FRAUD_CONTRACT"] = "creditcard"
     contract = Contract.from_mapping(read_yaml(CONFIG_DIR / "contracts" / "creditcard.yaml"))
     load = machine.load()
-    with running(contract, "track_commit_timestamp = on") as servers:
+    with running(contract, "track_commit_timestamp = on", kafka=options.broker) as servers:
         run = measure(servers, options.rate, options.seconds, options.partitions)
         origin = machine.origin(servers.stack.postgres.url())
     text = report(run, options.rate, options.partitions, origin, load)
     print(text)
     if options.write:
-        (machine.RESULTS / "latency.md").write_text(text + "\n", encoding="utf-8")
+        (machine.RESULTS / f"latency-{options.broker}.md").write_text(text + "\n", encoding="utf-8")
     return 1 if run.missing else 0
 
 
@@ -108,7 +110,7 @@ def measure(servers: Servers, rate: float, seconds: int, partitions: int) -> Run
 
 
 def produce(servers: Servers, count: int, rate: float, book: Path) -> dict[str, Any]:
-    producer = start(servers.stack.broker.bootstrap, count, "--rate", str(rate), "--book", str(book))
+    producer = start(servers.bootstrap, count, "--rate", str(rate), "--book", str(book))
     out, _ = producer.communicate()
     if producer.returncode != 0:
         raise SystemExit("the producer failed")

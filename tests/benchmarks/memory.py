@@ -115,9 +115,7 @@ def measure(servers: Servers, count: int) -> Run:
         following(servers, url, 1, Path(folder) / "follower.log") as follower,
     ):
         began = time.monotonic()
-        producer = start(
-            servers.stack.broker.bootstrap, count, "--metrics", follower.url, "--ahead", str(AHEAD)
-        )
+        producer = start(servers.bootstrap, count, "--metrics", follower.url, "--ahead", str(AHEAD))
         watched = {"follower": follower.pid, "api": servers.pids["api"], "producer": producer.pid}
         samples = {name: Samples(pid) for name, pid in watched.items()}
         stored = sample(samples, follower, count)

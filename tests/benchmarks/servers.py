@@ -23,7 +23,7 @@ from fraud_core.contract import Contract
 from fraud_core.manifest import Calibration, Manifest
 from fraud_db.bootstrap import Passwords, bootstrap, clone_database
 from fraud_db.upgrade import upgrade
-from fraud_embedded import broker, objectstore, postgres
+from fraud_embedded import apache_kafka, broker, objectstore, postgres
 from fraud_embedded.ports import free_ports
 from fraud_embedded.process import ProcessSpec, Running
 from fraud_embedded.stack import Ports, Secrets, Stack, build
@@ -31,6 +31,8 @@ from tests.integration.api_server import ApiServer, record_version
 
 TEMPLATE = "benchmark"
 VERSION = "1"
+TANSU = "tansu"
+APACHE = "apache"
 
 
 @dataclass
@@ -42,6 +44,7 @@ class Servers:
     api: ApiServer
     model: Path
     pids: dict[str, int]
+    bootstrap: str  # of the broker
 
     def database(self, number: int) -> str:
         """URL of the consumer's role on a fresh, empty database."""
@@ -53,11 +56,12 @@ class Servers:
 
 
 @contextmanager
-def running(contract: Contract, *postgres_settings: str) -> Iterator[Servers]:
+def running(contract: Contract, *postgres_settings: str, kafka: str = TANSU) -> Iterator[Servers]:
     """Start everything; at the end nothing is left of it.
 
     Args:
         postgres_settings: further lines for `postgresql.conf`.
+        kafka: `tansu`, or `apache` for Apache Kafka.
     """
     base = Path(tempfile.mkdtemp(prefix="fraud-bench-"))
     base.chmod(0o711)  # the database's account must get through
@@ -78,17 +82,28 @@ def running(contract: Contract, *postgres_settings: str) -> Iterator[Servers]:
             with (stack.postgres.data / "postgresql.conf").open("a") as settings:
                 settings.writelines(f"{line}\n" for line in postgres_settings)
             pids["postgres"] = _start(postgres.spec(stack.postgres), until_the_end)
-            broker.prepare(stack.broker)
-            pids["broker"] = _start(broker.spec(stack.broker), until_the_end)
+            brokers, bootstrap_servers = _broker(stack, base, kafka)
+            pids["broker"] = _start(brokers, until_the_end)
             api = _api(stack, passwords, base, contract)
             until_the_end.callback(api.stop)
             api.start()
             assert api.process is not None
             pids["api"] = api.process.pid
             model = next((base / "models" / contract.registered_model).glob(f"{VERSION}-*"))
-            yield Servers(stack, passwords, api, model, pids)
+            yield Servers(stack, passwords, api, model, pids, bootstrap_servers)
     finally:
         shutil.rmtree(base, ignore_errors=True)
+
+
+def _broker(stack: Stack, base: Path, kafka: str) -> tuple[ProcessSpec, str]:
+    if kafka == TANSU:
+        broker.prepare(stack.broker)
+        return broker.spec(stack.broker), stack.broker.bootstrap
+    jars, java = apache_kafka.fetch_jars(), apache_kafka.find_java()
+    port, controller_port = free_ports(2)
+    node = apache_kafka.ApacheKafka(base / "apache", port, controller_port, jars=jars, java=java)
+    apache_kafka.prepare(node)
+    return apache_kafka.spec(node), node.bootstrap
 
 
 def _start(spec: ProcessSpec, until_the_end: ExitStack) -> int:

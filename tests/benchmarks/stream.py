@@ -60,12 +60,10 @@ def main() -> None:
 
 def fill(servers: Servers, records: int) -> None:
     """Put the transactions on the topic, as our producers write them."""
-    kafka = KafkaSettings(kafka_bootstrap_servers=servers.stack.broker.bootstrap, kafka_topic=TOPIC)
+    kafka = KafkaSettings(kafka_bootstrap_servers=servers.bootstrap, kafka_topic=TOPIC)
     ensure_topics(kafka.bootstrap_servers, [kafka.topic, kafka.labels_topic, kafka.dlq_topic])
     source = random.Random(1)
-    producer = Producer(
-        {"bootstrap.servers": servers.stack.broker.bootstrap, "enable.idempotence": True, "linger.ms": 20}
-    )
+    producer = Producer({"bootstrap.servers": servers.bootstrap, "enable.idempotence": True, "linger.ms": 20})
     for number in range(records):
         record = {
             "transaction_id": f"{number:08d}-0000-4000-8000-{source.getrandbits(48):012x}",
@@ -127,7 +125,7 @@ def environment(servers: Servers, url: str) -> dict[str, str]:
     return {
         "APP_ENV": "testing",
         "DATABASE_URL": url,
-        "KAFKA_BOOTSTRAP_SERVERS": servers.stack.broker.bootstrap,
+        "KAFKA_BOOTSTRAP_SERVERS": servers.bootstrap,
         "KAFKA_TOPIC": TOPIC,
         "API_URL": servers.api.url,
         "API_CLIENT_ID": "streaming",
