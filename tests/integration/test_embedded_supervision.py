@@ -92,6 +92,12 @@ def test_a_server_is_started_restarted_and_stopped(
     assert "p%%s;'\" #" in log
     assert "MY_TOKEN" not in log
     assert "HTTP_PROXY" not in log
+    supervisor.stop("listener")
+    supervisor.stop("listener")
+    assert not supervisor.state("listener").up
+    assert not tcp_open(int(spec.argv[-1]))
+    supervisor.start("listener")
+    supervisor.wait(spec, 20)
     last = supervisor.state("listener").pid
     supervisor.shut_down()
     assert not supervisor.running()

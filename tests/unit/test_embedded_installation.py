@@ -8,7 +8,8 @@ import pytest
 
 from config import constants
 from config.settings import ConfigurationError
-from fraud_embedded import account
+from fraud_embedded import account, operations
+from fraud_embedded.addresses import Addresses
 from fraud_embedded.installation import (
     ROOT,
     Layout,
@@ -17,6 +18,7 @@ from fraud_embedded.installation import (
     read_settings,
     with_random_secrets,
 )
+from fraud_embedded.installed import configure
 
 
 @pytest.fixture
@@ -125,3 +127,20 @@ def test_every_role_of_the_database_has_a_password_in_the_example() -> None:
     values = parse_dotenv((ROOT / ".env.example").read_text())
     for service in constants.SERVICE_ROLES:
         assert f"DB_PASSWORD_{service.upper()}" in values
+
+
+def test_the_follower_is_known_beside_the_servers_and_gets_its_own_roles_secrets(layout: Layout) -> None:
+    ensure_dotenv(layout)
+    settings = read_settings(layout, {})
+    platform = configure(layout, Addresses(100), settings)
+    assert list(platform.specs())[-1] == "follower"
+    spec = platform.follower_spec()
+    assert spec.argv[1:] == ("-m", "fraud_streaming", "run", "--follow")
+    assert spec.env["STREAM_METRICS_PORT"] == "8102"
+    others = {name for name in settings if name.startswith("DB_PASSWORD")} - {"DB_PASSWORD_STREAMING"}
+    assert not [name for name in others if settings[name] in " ".join(spec.env.values())]
+
+
+def test_following_needs_a_running_platform(layout: Layout, capsys: pytest.CaptureFixture[str]) -> None:
+    assert operations.follow(layout, {}, end=False) == operations.NOT_RUNNING
+    assert "./fraud demo starts it" in capsys.readouterr().out
