@@ -129,7 +129,10 @@ def test_every_role_of_the_database_has_a_password_in_the_example() -> None:
         assert f"DB_PASSWORD_{service.upper()}" in values
 
 
-def test_the_follower_is_known_beside_the_servers_and_gets_its_own_roles_secrets(layout: Layout) -> None:
+def test_the_follower_is_known_beside_the_servers_and_gets_its_own_roles_secrets(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(account, "database_account", lambda: None)
     ensure_dotenv(layout)
     settings = read_settings(layout, {})
     platform = configure(layout, Addresses(100), settings)
