@@ -133,6 +133,7 @@ def test_the_follower_is_known_beside_the_servers_and_gets_its_own_roles_secrets
     layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(account, "database_account", lambda: None)
+    layout.local.mkdir()
     ensure_dotenv(layout)
     settings = read_settings(layout, {})
     platform = configure(layout, Addresses(100), settings)
