@@ -25,6 +25,7 @@ from tests.integration.conftest import (
     postgres_server,
     roles,
     stack,
+    tansu,
     template,
 )
 from tests.servers import Database
@@ -39,6 +40,7 @@ __all__ = [
     "postgres_server",
     "roles",
     "stack",
+    "tansu",
     "template",
 ]
 
