@@ -55,12 +55,12 @@ class AlertRelay:
                 if taken < AT_ONCE:
                     break
         except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
-            self._abandon(error)
+            self._abandon()
             raise DatabaseUnavailable(
                 f"Postgres went away while alerts were published: {' '.join(str(error).split()).rstrip('.')}."
             ) from error
-        except BaseException as error:
-            self._abandon(error)
+        except BaseException:
+            self._abandon()
             raise
         return published
 
@@ -91,12 +91,12 @@ class AlertRelay:
         if publisher is not None:
             publisher.close()
 
-    def _abandon(self, error: BaseException) -> None:
+    def _abandon(self) -> None:
         """What the producer still holds must not arrive later: the next attempt sends all of it again."""
         publisher, self._publisher = self._publisher, None
         conn, self._conn = self._conn, None
         if publisher is not None:
-            publisher.__exit__(type(error), error, error.__traceback__)
+            publisher.abandon()
         if conn is not None:
             conn.close()
 
@@ -109,7 +109,7 @@ class AlertRelay:
         if error is None:
             self.close()
         else:
-            self._abandon(error)
+            self._abandon()
 
 
 def message(alert: Alert) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -47,11 +47,16 @@ def claim(conn: Connection, topic: str, topic_id: str, partitions: Sequence[int]
 
 def start_reading(reader: PartitionReader, claimed: Claim) -> None:
     """Assign the partitions, each at its position or else at the oldest record there is."""
-    known = {partition: at for partition, at in claimed.positions.items() if at is not None}
-    earliest = reader.earliest_offsets() if len(known) < len(claimed.positions) else {}
-    reader.assign(
-        {partition: known.get(partition, earliest.get(partition, 0)) for partition in claimed.positions}
-    )
+    reader.assign(start_offsets(claimed.positions, lambda _unread: reader.earliest_offsets()))
+
+
+def start_offsets(
+    positions: Mapping[int, int | None], earliest: Callable[[list[int]], Mapping[int, int]]
+) -> dict[int, int]:
+    """Per partition its position, or else the oldest record there is; `earliest` is asked only if needed."""
+    unread = [partition for partition, at in positions.items() if at is None]
+    oldest = earliest(unread) if unread else {}
+    return {p: oldest.get(p, 0) if at is None else at for p, at in positions.items()}
 
 
 def _changed(topic: str, topic_id: str, stored: StoredOffset) -> TopicChanged:

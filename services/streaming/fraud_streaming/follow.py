@@ -14,12 +14,12 @@ from fraud_streaming.failures import LASTING, sentence
 from fraud_streaming.health import serve
 from fraud_streaming.lane import FINISH_SECONDS, Lane
 from fraud_streaming.metrics import Metrics
+from fraud_streaming.report import result_of
 from fraud_streaming.site import Feed, Site, feeds
 
 # What is in flight, then leaving the group and closing connections; a server that hangs is not waited for.
 STOP_SECONDS: Final = FINISH_SECONDS + 8.0
 COMPANION_SECONDS: Final = 3.0
-LOOK_SECONDS: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,7 @@ def follow(site: Site, stop: Event, port: Port | None = None) -> dict[str, Any]:
     try:
         for thread in (companion, *followers):
             thread.start()
-        while not stop.wait(LOOK_SECONDS):
-            pass
+        stop.wait()
         deadline = time.monotonic() + STOP_SECONDS
         for follower in followers:
             follower.join(max(0.0, deadline - time.monotonic()))
@@ -94,11 +93,9 @@ def _states(followers: list[_Follower]) -> tuple[Any, Any]:
 
 
 def _result(followers: list[_Follower], seconds: float) -> dict[str, Any]:
-    done: dict[str, Any] = {}
     for follower in followers:
         follower.lane.report.seconds = seconds
-        done[follower.name] = follower.lane.report.as_result()
-    result = {"status": "done", **done["transactions"], "labels": done["labels"]}
+    result = result_of({follower.name: follower.lane.report for follower in followers})
     for follower in followers:
         if follower.failure is not None:
             raise JobFailed(sentence(follower.failure), result) from follower.failure

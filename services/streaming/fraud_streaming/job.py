@@ -21,7 +21,7 @@ from fraud_streaming.dlq import DeadLetterTopic
 from fraud_streaming.failures import LASTING, PASSING, sentence
 from fraud_streaming.flood import seeded
 from fraud_streaming.pump import Limits, Pump
-from fraud_streaming.report import Report
+from fraud_streaming.report import Report, result_of
 from fraud_streaming.site import SERVICE, Feed, Site, feeds
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ def run(site: Site, limits: Limits) -> dict[str, Any]:
         judged = _run(site, limits, reports)
         alerts = _publish_alerts(site)
     except (*PASSING, *LASTING) as error:
-        raise JobFailed(sentence(error), _result(reports)) from error
-    return {**_result(reports), "classes_refreshed": judged, "alerts_published": alerts}
+        raise JobFailed(sentence(error), result_of(reports)) from error
+    return {**result_of(reports), "classes_refreshed": judged, "alerts_published": alerts}
 
 
 def _run(site: Site, limits: Limits, reports: dict[str, Report]) -> int:
@@ -115,8 +115,3 @@ def _show_position(servers: list[str], feed: Feed, offsets: dict[int, int]) -> N
     except KafkaFailure as error:
         # Only for Kafka's own tools to look at: our position is in the database.
         get_logger(__name__).warning("group_offsets_not_committed", topic=feed.topic, error=str(error))
-
-
-def _result(reports: dict[str, Report]) -> dict[str, Any]:
-    transactions = reports.get("transactions", Report()).as_result()
-    return {"status": "done", **transactions, "labels": reports.get("labels", Report()).as_result()}

@@ -15,6 +15,7 @@ from typing import Final
 from fraud_adapters.kafka import KafkaFailure
 from fraud_adapters.kafka_member import GroupMember
 from fraud_adapters.logs import get_logger
+from fraud_streaming.claim import start_offsets
 from fraud_streaming.commit import Committed
 from fraud_streaming.failures import PASSING, sentence
 from fraud_streaming.metrics import LaneMetrics
@@ -73,7 +74,7 @@ class Lane:
                 self._stop.wait(max(0.0, self._retry_at - time.monotonic()))
 
     def _follow(self) -> None:
-        member = self._member = GroupMember(
+        member = GroupMember(
             self._site.kafka.bootstrap_servers,
             self._feed.topic,
             self._feed.group,
@@ -127,9 +128,7 @@ class Lane:
         stored = session.claim(waiting)
         if not stored:
             return
-        unread = [partition for partition, at in stored.items() if at is None]
-        earliest = member.earliest_offsets(unread) if unread else {}
-        starts = {p: earliest.get(p, 0) if at is None else at for p, at in stored.items()}
+        starts = start_offsets(stored, member.earliest_offsets)
         self._reached.update(starts)
         self._metrics.partitions.set(len(session.held))
         self._log.info("partitions_taken", topic=self._feed.topic, positions=starts)

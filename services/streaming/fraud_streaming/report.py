@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -60,3 +61,9 @@ class Report:
             "latency_ms": latency,
             "lag": self.lag,
         }
+
+
+def result_of(reports: Mapping[str, Report]) -> dict[str, Any]:
+    """The result of a consumer, by the names of its feeds; one that did not get its turn has done nothing."""
+    transactions = reports.get("transactions", Report()).as_result()
+    return {"status": "done", **transactions, "labels": reports.get("labels", Report()).as_result()}

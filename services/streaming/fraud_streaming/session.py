@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from fraud_adapters.api_client import ApiClient
 from fraud_adapters.dead_letters import recent_share
@@ -98,9 +98,3 @@ class Session:
     def _close_store(self, conn: Any) -> None:
         if self._ended:
             conn.close()  # in use by a thread, it would wait for that thread
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
