@@ -24,7 +24,6 @@ class Claim:
     `positions` holds the stored position per partition, None where there is none yet.
     """
 
-    topic: str
     topic_id: str
     positions: dict[int, int | None]
 
@@ -42,7 +41,7 @@ def claim(conn: Connection, topic: str, topic_id: str, partitions: Sequence[int]
         if position is not None and position.topic_id != topic_id:
             raise _changed(topic, topic_id, position)
     positions = {partition: at.next_offset if at else None for partition, at in stored.items()}
-    return Claim(topic, topic_id, positions) if mine else None
+    return Claim(topic_id, positions) if mine else None
 
 
 def start_reading(reader: PartitionReader, claimed: Claim) -> None:
