@@ -66,6 +66,10 @@ class Following:
         lanes: dict[str, bool] = json.loads(self.get("/health/ready")[1])["lanes"]
         return lanes
 
+    def threads(self) -> dict[str, bool]:
+        threads: dict[str, bool] = json.loads(self.get("/health/live")[1])["threads"]
+        return threads
+
     def metric(self, name: str, **labels: str) -> float:
         """The sum over all label sets that hold `labels`; 0 where there is none."""
         total = 0.0

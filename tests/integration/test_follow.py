@@ -205,6 +205,18 @@ def test_it_publishes_alerts_and_judges_silence(site: StreamingSite) -> None:
     assert sorted(published) == sorted(row[0] for row in decided)
 
 
+def test_it_is_not_live_once_nobody_publishes_alerts_any_more(site: StreamingSite) -> None:
+    with following(site.site) as follower:
+        assert eventually(lambda: follower.get("/health/live")[0] == 200, PATIENCE)
+        assert follower.threads() == {"transactions": True, "labels": True, "companion": True}
+        follower.end()
+    site.rows("REVOKE EXECUTE ON FUNCTION refresh_classes(integer) FROM fraud_streaming")
+    with following(site.site) as follower:
+        assert eventually(follower.ready, PATIENCE), "the lanes do not need it"
+        assert eventually(lambda: follower.get("/health/live")[0] == 503, PATIENCE)
+        assert follower.threads() == {"transactions": True, "labels": True, "companion": False}
+
+
 def test_a_hanging_database_does_not_keep_it_from_ending(site: StreamingSite) -> None:
     with following(site.site) as follower, locked_table(site):
         site.send(creditcard_records(ids(0, 100)))

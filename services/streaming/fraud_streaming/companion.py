@@ -25,7 +25,10 @@ RETRY_SECONDS: Final = 2.0
 
 
 class Companion(Thread):
-    """A thread with a connection of its own; what fails is tried again, and nothing is lost by it."""
+    """A thread with a connection of its own; what may pass is tried again, and nothing is lost by it.
+
+    What is unexpected is logged and ends it: the follower is then no longer live.
+    """
 
     def __init__(self, site: Site, metrics: Metrics) -> None:
         super().__init__(name="companion", daemon=True)
@@ -45,6 +48,12 @@ class Companion(Thread):
         self._woken.set()
 
     def run(self) -> None:
+        try:
+            self._work_on()
+        except Exception:
+            get_logger(__name__).error("companion_failed", exc_info=True)
+
+    def _work_on(self) -> None:
         while not self._ending.is_set():
             try:
                 self._work()

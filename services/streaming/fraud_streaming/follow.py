@@ -11,7 +11,7 @@ from fraud_adapters.job import JobFailed
 from fraud_adapters.logs import get_logger
 from fraud_streaming.companion import Companion
 from fraud_streaming.failures import LASTING, sentence
-from fraud_streaming.health import serve
+from fraud_streaming.health import State, serve
 from fraud_streaming.lane import FINISH_SECONDS, Lane
 from fraud_streaming.metrics import Metrics
 from fraud_streaming.report import result_of
@@ -40,7 +40,7 @@ def follow(site: Site, stop: Event, port: Port | None = None) -> dict[str, Any]:
     metrics = Metrics()
     companion = Companion(site, metrics)
     followers = [_Follower(site, feed, stop, metrics, companion) for feed in feeds(site)]
-    server = serve(port.host, port.port, metrics.registry, *_states(followers)) if port else None
+    server = serve(port.host, port.port, metrics.registry, *_states(followers, companion)) if port else None
     started = time.monotonic()
     get_logger(__name__).info("following", topics=[follower.feed.topic for follower in followers])
     try:
@@ -81,9 +81,10 @@ class _Follower(Thread):
             self._stop_all.set()
 
 
-def _states(followers: list[_Follower]) -> tuple[Any, Any]:
+def _states(followers: list[_Follower], companion: Companion) -> tuple[State, State]:
     def live() -> tuple[bool, dict[str, Any]]:
-        return all(follower.is_alive() for follower in followers), {}
+        states = {thread.name: thread.is_alive() for thread in (*followers, companion)}
+        return all(states.values()), {"threads": states}
 
     def ready() -> tuple[bool, dict[str, Any]]:
         states = {follower.name: follower.lane.ready for follower in followers}
