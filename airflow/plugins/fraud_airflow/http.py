@@ -1,0 +1,118 @@
+"""JSON over HTTP for hooks: whatever goes wrong is one sentence that names the service."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from airflow.sdk.exceptions import AirflowException
+
+CONNECT_SECONDS: Final = 3.0
+ANSWER_SECONDS: Final = 30.0
+_SHOWN: Final = 300  # characters of another service's sentence
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`document` is None where the body is empty or not JSON."""
+
+    status: int
+    document: Any
+
+    @property
+    def detail(self) -> str:
+        """What the answer says is wrong: status and sentence of its problem document (RFC 9457)."""
+        document = self.document if isinstance(self.document, dict) else {}
+        said = document.get("detail") or document.get("message") or document.get("title")
+        sentences = [str(said or "no reason given"), *_first_error(document)]
+        return f"{self.status}, {'; '.join(_one_line(text) for text in sentences)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Another service: `name` begins the sentences, `fix` says where its address is set."""
+
+    name: str
+    url: str
+    fix: str
+
+    @property
+    def title(self) -> str:
+        return f"{self.name} at {self.url}"
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        params: Mapping[str, Any] | None = None,
+        json: Any = None,
+        form: Mapping[str, str] | None = None,
+        seconds: float = ANSWER_SECONDS,
+    ) -> Answer:
+        """Send one request; any status is an answer.
+
+        Args:
+            seconds: how long the answer may take.
+
+        Raises:
+            AirflowException: no connection, or no answer in time.
+        """
+        import httpx
+
+        # It logs every request's address; an address can be a secret, and a masked one helps nobody.
+        logging.getLogger("httpx").setLevel(logging.WARNING)
+        timeout = httpx.Timeout(seconds, connect=CONNECT_SECONDS)
+        try:
+            # No proxy from the environment: these services are on our own network.
+            with httpx.Client(timeout=timeout, trust_env=False) as client:
+                answer = client.request(
+                    method, self.url + path, headers=headers, params=params, json=json, data=form
+                )
+        except httpx.TimeoutException as error:
+            limit = CONNECT_SECONDS if isinstance(error, httpx.ConnectTimeout) else seconds
+            raise AirflowException(
+                f"{self.title} did not answer {method} {path} within {limit:g} seconds."
+            ) from None
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise AirflowException(f"{self.title} cannot be reached: {_reason(error)}; {self.fix}") from None
+        return Answer(answer.status_code, _document(answer.content))
+
+    def unreadable(self, what: str) -> AirflowException:
+        """The answer is not what this service gives."""
+        return AirflowException(f"{self.title} gave {what}; {self.fix}")
+
+
+def _document(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _first_error(document: Mapping[str, Any]) -> list[str]:
+    """The first of a request's wrong records, as the scoring API lists them."""
+    match document.get("errors"):
+        case [{"index": index, "detail": detail}, *rest]:
+            more = f" (and {len(rest)} more)" if rest else ""
+            return [f"record {index}: {_one_line(detail)}{more}"]
+    return []
+
+
+def _one_line(text: object) -> str:
+    return " ".join(str(text).split())[:_SHOWN].rstrip(".")
+
+
+def _reason(error: Exception) -> str:
+    """Without the request: the library's sentences on malformed ones repeat headers and addresses."""
+    import httpx
+
+    if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
+        return "its address is malformed"
+    if isinstance(error, httpx.LocalProtocolError):
+        return "the request cannot be sent as it is"
+    return _one_line(error) or type(error).__name__

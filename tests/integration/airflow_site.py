@@ -1,0 +1,72 @@
+"""Airflow from its own environment, with a metadata database and DAGs of the tests' own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.integration.api_server import ROOT
+
+DAGS: Final = Path(__file__).with_name("airflow_dags")
+
+
+def airflow_python() -> Path:
+    """The Python of Airflow's environment; the test is skipped where it was not made."""
+    found = Path(os.environ.get("AIRFLOW_PYTHON") or ROOT / ".venv-airflow" / "bin" / "python")
+    if not found.exists():
+        pytest.skip(f"Airflow's environment is not there: {found}")
+    return found
+
+
+@dataclass
+class AirflowSite:
+    """Commands of Airflow in a home of its own; nothing of the caller's environment but the path."""
+
+    home: Path
+    python: Path
+    extra: dict[str, str] = field(default_factory=dict)
+
+    def connect(self, conn_id: str, **fields: Any) -> None:
+        """Set a connection, as its JSON form in the environment."""
+        self.extra[f"AIRFLOW_CONN_{conn_id.upper()}"] = json.dumps(fields)
+
+    def environment(self) -> dict[str, str]:
+        return {
+            "PATH": f"{self.python.parent}{os.pathsep}{os.environ['PATH']}",
+            "HOME": str(self.home),
+            "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "airflow" / "plugins")]),
+            "AIRFLOW_HOME": str(self.home),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
+            "AIRFLOW__CORE__UNIT_TEST_MODE": "false",
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db",
+            **self.extra,
+        }
+
+    def run(self, *arguments: str, check: bool = True) -> str:
+        """Run `airflow …`; gives what it wrote, both streams."""
+        done = subprocess.run(
+            [str(self.python), "-m", "airflow", *arguments],
+            env=self.environment(),
+            cwd=self.home,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=150,
+            check=False,
+        )
+        assert not check or done.returncode == 0, done.stdout[-6000:]
+        return done.stdout
+
+    def test_dag(self, dag_id: str) -> str:
+        """Run a DAG once in one process; gives its log. The DAG may fail."""
+        return self.run("dags", "test", dag_id, check=False)
+
+    def variable(self, name: str) -> str:
+        return self.run("variables", "get", name).strip().splitlines()[-1]
