@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -68,11 +68,21 @@ class Training(_Section):
 
 class Serving(_Section):
     token_minutes: int = Field(ge=1, le=24 * 60)
+    client_token_minutes: dict[str, Annotated[int, Field(ge=1, le=7 * 24 * 60)]] = Field(default_factory=dict)
     alias_poll_seconds: float = Field(gt=0, le=5)
     max_body_bytes: int = Field(ge=1024)
     max_batch: int = Field(ge=1)
     client_scopes: dict[str, list[str]]
     default_scopes: list[str]
+
+    def token_lifetime(self, client_id: str) -> timedelta:
+        """How long a client's tokens live."""
+        return timedelta(minutes=self.client_token_minutes.get(client_id, self.token_minutes))
+
+    @property
+    def longest_token_lifetime(self) -> timedelta:
+        """For so long a key that no longer signs must still verify."""
+        return timedelta(minutes=max(self.token_minutes, *self.client_token_minutes.values(), 0))
 
 
 class Streaming(_Section):

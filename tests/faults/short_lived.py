@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 from fraud_adapters.job import run
@@ -20,8 +21,9 @@ SECONDS = "TOKEN_SECONDS"
 class ShortLived(TokenOffice):
     """See `TokenOffice`."""
 
-    def __init__(self, identities: Any, clock: Callable[[], float], _configured: int) -> None:
-        super().__init__(identities, clock, int(os.environ[SECONDS]))
+    def __init__(self, identities: Any, clock: Callable[[], float], _configured: object) -> None:
+        lifetime = timedelta(seconds=int(os.environ[SECONDS]))
+        super().__init__(identities, clock, lambda _client_id: lifetime)
 
 
 if __name__ == "__main__":

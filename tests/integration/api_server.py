@@ -26,7 +26,12 @@ from fraud_embedded.ports import free_ports
 from tests.small_model import make_model
 
 ROOT: Final = Path(__file__).parents[2]
-CLIENTS: Final = {"streaming": "streaming-secret", "admin": "admin-secret", "reader": "reader-secret"}
+CLIENTS: Final = {
+    "streaming": "streaming-secret",
+    "admin": "admin-secret",
+    "reader": "reader-secret",
+    "airflow": "airflow-client's-secret",
+}
 ENCRYPTION_SECRET: Final = "a secret of the tests alone"
 NOWHERE: Final = "127.0.0.1:1"  # nothing listens there
 

@@ -44,8 +44,8 @@ def connected(site: AirflowSite, api: ApiServer) -> AirflowSite:
         conn_type="http",
         host="127.0.0.1",
         port=api.port,
-        login="reader",
-        password=CLIENTS["reader"],
+        login="airflow",
+        password=CLIENTS["airflow"],
     )
     return site
 
@@ -57,7 +57,7 @@ def test_a_refused_token_is_replaced_by_one_that_works(connected: AirflowSite, a
     assert "state=success" in log
     token = connected.variable("fraud_api_token")
     assert api.get("/models", headers={"Authorization": f"Bearer {token}"}).status_code == 200
-    for hidden in (old, token, CLIENTS["reader"], "***"):
+    for hidden in (old, token, CLIENTS["airflow"], "***"):
         assert hidden not in log
 
 
@@ -69,7 +69,7 @@ def test_renewal_stores_a_token_and_shows_only_its_key_and_end(
     assert api.get("/models", headers={"Authorization": f"Bearer {token}"}).status_code == 200
     key = httpx.get(f"{api.url}/.well-known/jwks.json", trust_env=False).json()["keys"][0]["kid"]
     assert key in log
-    for hidden in (token, CLIENTS["reader"], "***"):
+    for hidden in (token, CLIENTS["airflow"], "***"):
         assert hidden not in log
 
 
@@ -79,7 +79,7 @@ def test_a_wrong_secret_names_the_client_and_where_to_correct_it(
     connection = json.loads(connected.extra["AIRFLOW_CONN_FRAUD_API"])
     connected.connect("fraud_api", **connection | {"password": "a-secret-nobody-knows"})
     log = connected.test_dag("api_renewal")
-    assert "gives the client reader no token: 401, The client id or secret is wrong." in log
+    assert "gives the client airflow no token: 401, The client id or secret is wrong." in log
     assert "Correct login and password of the connection fraud_api" in log
     assert "a-secret-nobody-knows" not in log
     assert "***" not in log

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -103,6 +104,11 @@ def test_tokens_come_by_form_and_by_basic_authentication(server: ApiServer) -> N
     assert server.token("admin", "read")
 
 
+def test_airflow_s_token_outlives_the_day_after_which_it_is_renewed(server: ApiServer) -> None:
+    claims = pyjwt.decode(server.token("airflow"), options={"verify_signature": False})
+    assert claims["exp"] - claims["iat"] == 26 * 3600
+
+
 LOGINS: dict[str, tuple[dict[str, Any], int]] = {
     "wrong secret": ({"client_secret": "x"}, 401),
     "unknown client": ({"client_id": "nobody"}, 401),
@@ -192,12 +198,18 @@ def test_a_scope_that_is_missing_is_403(server: ApiServer, client: httpx.Client)
     assert "insufficient_scope" in answer.headers["www-authenticate"]
 
 
-def test_keys_rotate_while_the_server_runs(server: ApiServer, client: httpx.Client) -> None:
+def test_keys_rotate_while_the_server_runs(
+    server: ApiServer, client: httpx.Client, module_database: Any
+) -> None:
     before = server.token()
     new = server.command("rotate-keys")["kid"]
     wait_until(lambda: pyjwt.get_unverified_header(server.token())["kid"] == new, server, 10)
     kids = {key["kid"] for key in server.get("/.well-known/jwks.json").json()["keys"]}
     assert kids >= {new, pyjwt.get_unverified_header(before)["kid"]}
+    kept = (
+        "SELECT max(expires_at - retired_at) FROM signing_keys"  # as long as the longest token, and a minute
+    )
+    assert run(module_database.url("owner"), kept) == [(timedelta(hours=26, minutes=1),)]
     answer = httpx.post(
         f"{server.url}/predict",
         json=creditcard(),

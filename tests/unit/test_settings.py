@@ -4,11 +4,13 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from config import constants
+from config.parameters import Serving
 from config.settings import (
     CONFIG_DIR,
     ApiServerSettings,
@@ -80,6 +82,28 @@ def test_a_wrong_variable_is_named_in_one_sentence(
 
 def test_a_secret_is_never_part_of_the_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "hunter2" not in sentence(DatabaseSettings, monkeypatch, DATABASE_URL="hunter2")
+
+
+def test_a_client_may_have_tokens_of_another_lifetime(tmp_path: Path) -> None:
+    base = (CONFIG_DIR / "config.yaml").read_text()
+    old = "client_token_minutes: {airflow: 1560}"
+
+    def serving(text: str) -> Serving:
+        assert old in base
+        (tmp_path / "config.yaml").write_text(base.replace(old, text))
+        return parameters(PlatformSettings(fraud_config_dir=tmp_path)).serving
+
+    both = serving("client_token_minutes: {airflow: 90, quick: 2}")
+    lifetimes = [both.token_lifetime(client) for client in ("airflow", "quick", "streaming")]
+    assert lifetimes == [timedelta(minutes=90), timedelta(minutes=2), timedelta(minutes=60)]
+    assert both.longest_token_lifetime == timedelta(minutes=90)
+    assert serving("").longest_token_lifetime == timedelta(minutes=60)
+    assert serving("client_token_minutes: {quick: 2}").longest_token_lifetime == timedelta(minutes=60)
+    for wrong in ("0", "10081", "soon"):
+        with pytest.raises(
+            ConfigurationError, match=r"serving\.client_token_minutes\.airflow: Input should be"
+        ):
+            serving(f"client_token_minutes: {{airflow: {wrong}}}")
 
 
 def test_production_refuses_default_secrets(monkeypatch: pytest.MonkeyPatch) -> None:

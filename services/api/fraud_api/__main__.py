@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from datetime import timedelta
 
 from config.settings import (
     ApiServerSettings,
@@ -45,7 +44,7 @@ def main(arguments: Sequence[str]) -> Result:
 def rotate_keys() -> Result:
     """A new signing key; running servers take it up within seconds."""
     vault = KeyVault(load(ApiServerSettings).api_key_encryption_secret.get_secret_value())
-    lifetime = timedelta(minutes=parameters(load(PlatformSettings)).serving.token_minutes)
+    lifetime = parameters(load(PlatformSettings)).serving.longest_token_lifetime
     session = _session()
 
     def work(cursor: object) -> str:

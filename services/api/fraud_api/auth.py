@@ -6,6 +6,7 @@ import asyncio
 import base64
 import os
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Final
 from urllib.parse import parse_qsl
 
@@ -88,12 +89,14 @@ def _refused(error: InvalidToken) -> Problem:
 
 
 class TokenOffice:
-    """Hands tokens to clients that know their secret."""
+    """Hands tokens to clients that know their secret; `lifetime` says how long a client's live."""
 
-    def __init__(self, identities: Identities, clock: Callable[[], float], lifetime_seconds: int) -> None:
+    def __init__(
+        self, identities: Identities, clock: Callable[[], float], lifetime: Callable[[str], timedelta]
+    ) -> None:
         self._identities = identities
         self._clock = clock
-        self._lifetime = lifetime_seconds
+        self._lifetime = lifetime
         self._slots = asyncio.Semaphore(LOGINS_AT_ONCE)
         self._waiting = 0
 
@@ -140,7 +143,8 @@ class TokenOffice:
             raise unavailable("The keys of tokens cannot be read at the moment.")
         now = self._clock()
         token_id = uuid7(int(now * 1000), os.urandom(10))
-        token = issue(key, client.client_id, scopes, now=int(now), lifetime=self._lifetime, token_id=token_id)
+        lifetime = int(self._lifetime(client.client_id).total_seconds())
+        token = issue(key, client.client_id, scopes, now=int(now), lifetime=lifetime, token_id=token_id)
         scope = " ".join(sorted(scopes))
         get_logger(__name__).info(
             "issued_access", client_id=client.client_id, jti=token_id, kid=key.kid, scope=scope
@@ -148,7 +152,7 @@ class TokenOffice:
         document = {
             "access_token": token,
             "token_type": "bearer",
-            "expires_in": self._lifetime,
+            "expires_in": lifetime,
             "scope": scope,
         }
         return json_response(document, headers={"Cache-Control": "no-store"})

@@ -61,7 +61,7 @@ class Service:
         records = RecordParser(contract, make_id=new_transaction_id)
         self.record_model = records.model
         gatekeeper = Gatekeeper(self.identities, time.time)
-        self.tokens = TokenOffice(self.identities, time.time, parameters.token_minutes * 60)
+        self.tokens = TokenOffice(self.identities, time.time, parameters.token_lifetime)
         self.models = Models(contract.registered_model, gatekeeper, self.holder)
         self.predictor = Predictor(
             contract=contract,
