@@ -1,0 +1,228 @@
+"""What a job is: the services' table, a job's environment, and the interface of what runs it.
+
+Standard library only: every DAG file imports this module.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+from config import constants
+
+RESULT_PATH: Final = "RESULT_PATH"
+RESULT_LIMIT_BYTES: Final = 64 * 1024  # a result is a summary and references, never data
+RUNNER_VARIABLE: Final = "JOB_RUNNER"
+
+# What a job may see of its worker's environment, as far as it is set; nothing here is secret.
+PUBLIC_VARIABLES: Final = (
+    "APP_ENV",
+    "FRAUD_CONTRACT",
+    "FRAUD_CONTRACTS_DIR",
+    "FRAUD_CONFIG_DIR",
+    "KAFKA_BOOTSTRAP_SERVERS",
+    "KAFKA_TOPIC",
+    "KAFKA_GROUP",
+    "API_URL",
+    "MLFLOW_TRACKING_URI",
+    "S3_ENDPOINT_URL",
+    "AWS_REGION",
+    "DATA_DRIFT_THRESHOLD",
+    "CONCEPT_DRIFT_THRESHOLD",
+    "MIN_RECALL_THRESHOLD",
+    "MIN_PRECISION_THRESHOLD",
+    "LOG_LEVEL",
+)
+_SECRET_WORDS: Final = re.compile(r"PASSWORD|SECRET|TOKEN|CREDENTIAL|PRIVATE_KEY|ACCESS_KEY|API_KEYS")
+_VARIABLE: Final = re.compile(r"[A-Z_][A-Z0-9_]*")
+
+
+class JobRefused(Exception):
+    """The job cannot be started as it is configured; the message names the variable and the fix."""
+
+
+class JobFailed(Exception):
+    """The job was started or waited for, and did not do its work; one sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service whose verbs run as jobs.
+
+    `private` names the job's secret variables and the worker's variables they come from; `fixed` are
+    values that are the same in every installation.
+    """
+
+    module: str
+    image: str
+    private: Mapping[str, str]
+    fixed: Mapping[str, str] = field(default_factory=dict)
+
+
+SERVICES: Final[Mapping[str, Service]] = {
+    "producer": Service(
+        "fraud_producer", "fraud-detection/jobs:local", {"DATABASE_URL": "DATABASE_URL_PRODUCER"}
+    ),
+    "streaming": Service(
+        "fraud_streaming",
+        "fraud-detection/jobs:local",
+        {"DATABASE_URL": "DATABASE_URL_STREAMING", "API_CLIENT_SECRET": "API_CLIENT_SECRET_STREAMING"},
+        {"API_CLIENT_ID": "streaming"},
+    ),
+    "trainer": Service(
+        "fraud_trainer",
+        "fraud-detection/ml:local",
+        {
+            "DATABASE_URL": "DATABASE_URL_TRAINER",
+            "AWS_ACCESS_KEY_ID": "RUNS_AWS_ACCESS_KEY_ID",
+            "AWS_SECRET_ACCESS_KEY": "RUNS_AWS_SECRET_ACCESS_KEY",
+        },
+        {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"},
+    ),
+    "api": Service(
+        "fraud_api",
+        "fraud-detection/api:local",
+        {"DATABASE_URL": "DATABASE_URL_API", "API_KEY_ENCRYPTION_SECRET": "API_KEY_ENCRYPTION_SECRET"},
+    ),
+}
+_RESERVED: Final = frozenset(
+    {
+        RESULT_PATH,
+        "API_CLIENT_ID",
+        "PATH",
+        "HOME",
+        "PYTHONPATH",
+        "PYTHONHOME",
+        "LD_PRELOAD",
+        "LD_LIBRARY_PATH",
+    }
+    | {name for service in SERVICES.values() for name in (*service.private, *service.fixed)}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """One job: what a runner needs to run it, in a process or in a container.
+
+    `name` is unique to one try of one task, and the same whenever it is computed for that try.
+    """
+
+    name: str
+    labels: Mapping[str, str]
+    module: str
+    image: str
+    arguments: tuple[str, ...]
+    environment: Mapping[str, str]
+    private: Mapping[str, str] = field(repr=False)
+    single: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobOutcome:
+    """How a job ended. `exit_code` is negative for a signal; `problem` says why there is no result."""
+
+    exit_code: int
+    result: dict[str, Any] | None = None
+    problem: str = ""
+
+
+class JobRunner(Protocol):
+    """What runs jobs: here as processes, elsewhere as containers."""
+
+    def run(self, spec: JobSpec, line: Callable[[str], None]) -> JobOutcome:
+        """Run the job to its end, giving its output to `line`, line by line, as it comes.
+
+        Raises:
+            JobRefused: the runner is not configured for it.
+            JobFailed: it could not be run, or was killed.
+        """
+
+    def kill(self) -> None:
+        """End the running job soon; safe in a signal handler, and when nothing runs."""
+
+
+def check_service(service: str) -> Service:
+    """The service of that name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if service not in SERVICES:
+        raise ValueError(f"service: there is no service {service!r}; services are {', '.join(SERVICES)}.")
+    return SERVICES[service]
+
+
+def check_environment(environment: object) -> None:
+    """Refuse what a DAG must not set.
+
+    Raises:
+        ValueError: it is no mapping, or a name is wrong, reserved or looks secret.
+    """
+    if not isinstance(environment, Mapping):
+        raise ValueError("environment: write a mapping of variable names to values.")
+    for name in environment:
+        if not (isinstance(name, str) and _VARIABLE.fullmatch(name)):
+            raise ValueError(f"environment: {name!r} is no variable name: use capitals, digits and _.")
+        if name in _RESERVED:
+            raise ValueError(f"environment: {name} is set by the platform itself: take it out.")
+        if _SECRET_WORDS.search(name):
+            raise ValueError(
+                f"environment: {name} looks like a secret, which the web UI would show: "
+                "give it to the service as a private variable."
+            )
+
+
+def public_environment(worker: Mapping[str, str]) -> dict[str, str]:
+    """The public variables of every job; hosts default to Compose's."""
+    names = ((name, worker.get(name) or constants.ENV_VARS.get(name)) for name in PUBLIC_VARIABLES)
+    return {name: value for name, value in names if value}
+
+
+def private_environment(service: Service, worker: Mapping[str, str]) -> dict[str, str]:
+    """The secrets of one service, and no other's.
+
+    Raises:
+        JobRefused: one of them is not set for the worker.
+    """
+    for source in service.private.values():
+        if not worker.get(source):
+            raise JobRefused(f"{source} is not set for Airflow's workers: {service.module} needs it.")
+    return {name: worker[source] for name, source in service.private.items()}
+
+
+def identify(dag_id: str, task_id: str, run_id: str, map_index: int, try_number: int) -> dict[str, str]:
+    """Labels that say which try of which task a job belongs to."""
+    return {
+        "fraud.dag_id": dag_id,
+        "fraud.task_id": task_id,
+        "fraud.run_id": run_id,
+        "fraud.map_index": str(map_index),
+        "fraud.try_number": str(try_number),
+    }
+
+
+def job_name(labels: Mapping[str, str]) -> str:
+    """A name a container may have, at most 100 characters, made of the labels alone."""
+    digest = hashlib.sha256("\0".join(labels.values()).encode()).hexdigest()[:12]
+    readable = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{labels['fraud.dag_id']}.{labels['fraud.task_id']}")
+    return f"fraud-job-{readable[:70]}-{digest}-{labels['fraud.try_number']}"
+
+
+def choose_runner() -> JobRunner:
+    """The runner that JOB_RUNNER names, `docker` by default.
+
+    Raises:
+        JobRefused: there is no such runner, or it is not configured.
+    """
+    chosen = os.environ.get(RUNNER_VARIABLE) or "docker"
+    if chosen != "process":
+        raise JobRefused(
+            f"{RUNNER_VARIABLE}={chosen}: this installation can only run processes: set process."
+        )
+    from fraud_airflow.runners import process_runner
+
+    return process_runner.from_environment(os.environ)

@@ -1,0 +1,1 @@
+"""What runs jobs; each has the interface `fraud_airflow.jobs.JobRunner`."""

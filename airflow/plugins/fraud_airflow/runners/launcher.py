@@ -1,0 +1,64 @@
+"""Becomes one job: `python -I -S launcher.py '{"parent": pid, "lock": fd or null, "holder": {…}}' program …`.
+
+Asks the kernel to end the job with the task that started it, writes into the lock's file who holds it, and
+executes the program. Only what is no secret is among the arguments. Standard library only, and little of
+it, so that it costs milliseconds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from typing import Final
+
+PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
+
+
+def main(arguments: str, program: list[str]) -> None:
+    """Does not return."""
+    given = json.loads(arguments)
+    die_with_parent(given["parent"])
+    if given["lock"] is not None:
+        me = {"job_pid": os.getpid(), "job_started": started(os.getpid())}
+        content = json.dumps(given["holder"] | me).encode()
+        os.ftruncate(given["lock"], 0)
+        os.pwrite(given["lock"], content, 0)
+    os.execv(program[0], program)
+
+
+def die_with_parent(parent: int) -> None:
+    """SIGKILL for this process, across `exec`, as soon as its parent is gone (Linux only)."""
+    if sys.platform == "linux":
+        import ctypes
+
+        if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+            sys.exit(f"The job is not started: prctl failed ({os.strerror(ctypes.get_errno())}).")
+    # The parent may have ended before the kernel was asked.
+    if os.getppid() != parent:
+        sys.exit("The job is not started: its task is gone.")
+
+
+def started(pid: int) -> str | None:
+    """When the process started, in the system's own terms; None if there is none, or only its remains.
+
+    A pid is used again, a pid with its start is not.
+    """
+    if sys.platform == "linux":
+        try:
+            with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stat:  # noqa: PTH123
+                fields = stat.read().rpartition(")")[2].split()
+        except OSError:
+            return None
+        return None if fields[0] in "ZX" else fields[19]
+    import subprocess
+
+    ps = subprocess.run(  # noqa: PLW1510
+        ["/bin/ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True
+    ).stdout.split(maxsplit=1)
+    return None if not ps or ps[0].startswith("Z") else ps[1].strip()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2:])

@@ -1,0 +1,288 @@
+"""JOB_RUNNER=process: a job is a process group of its own, which never outlives its task."""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from fraud_airflow.jobs import RESULT_LIMIT_BYTES, RESULT_PATH, JobFailed, JobOutcome, JobRefused, JobSpec
+from fraud_airflow.lines import LineSplitter
+from fraud_airflow.runners import launcher, lock
+
+KILL_PATIENCE_S: Final = 3.0  # Airflow follows its own SIGTERM with SIGKILL after 5 s
+LOCK_PATIENCE_S: Final = 10.0
+_INTERVAL_S: Final = 1.0 if hasattr(os, "pidfd_open") else 0.05  # how often to look, whatever happens
+_PIECE_BYTES: Final = 64 * 1024
+_PIPE_BYTES: Final = 1024 * 1024  # the most a pipe holds on Linux
+_PASSED_ON: Final = ("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
+_FIXED: Final = {
+    "NO_PROXY": "127.0.0.1,localhost",
+    "no_proxy": "127.0.0.1,localhost",
+    "TZ": "UTC",
+    "LANG": "C.UTF-8",
+    "LC_ALL": "C.UTF-8",
+    "PYTHONUTF8": "1",
+    "PYTHONUNBUFFERED": "1",
+    # Numeric libraries start a thread per core each; a job shares the machine with the servers.
+    "OMP_NUM_THREADS": "2",
+    "OPENBLAS_NUM_THREADS": "1",
+}
+
+Line = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """Where jobs run: their Python, the directory they start in, and the one for locks and results."""
+
+    python: Path
+    cwd: Path
+    run: Path
+    base: Mapping[str, str]
+    kill_patience_s: float = KILL_PATIENCE_S
+    lock_patience_s: float = LOCK_PATIENCE_S
+
+
+def from_environment(worker: Mapping[str, str]) -> ProcessRunner:
+    """A runner as JOB_PYTHON, JOB_CWD, JOB_RUN_DIR, JOB_PYTHONPATH and JOB_PATH say.
+
+    Raises:
+        JobRefused: one of the first three is missing or wrong.
+    """
+    python, cwd, run = (_path(worker, name) for name in ("JOB_PYTHON", "JOB_CWD", "JOB_RUN_DIR"))
+    if not os.access(python, os.X_OK) or python.is_dir():
+        raise JobRefused(
+            f"JOB_PYTHON: {python} is no program: name the Python the services are installed in."
+        )
+    if not cwd.is_dir():
+        raise JobRefused(f"JOB_CWD: there is no directory {cwd}: name the one jobs shall start in.")
+    base = {name: worker[name] for name in _PASSED_ON if worker.get(name)} | _FIXED
+    for name, source in (("PATH", "JOB_PATH"), ("PYTHONPATH", "JOB_PYTHONPATH")):
+        if worker.get(source):
+            base[name] = worker[source]
+    return ProcessRunner(Installation(python, cwd, run, base))
+
+
+class ProcessRunner:
+    """Runs one job at a time; holds none of its secrets."""
+
+    def __init__(self, installation: Installation) -> None:
+        self._at = installation
+        self._process: subprocess.Popen[bytes] | None = None
+        self._killed = False
+        self._deadline: float | None = None
+
+    def run(self, spec: JobSpec, line: Line) -> JobOutcome:
+        """See `fraud_airflow.jobs.JobRunner`."""
+        with _result_file(self._at.run) as result, self._started(spec, result) as process:
+            try:
+                self._follow(process, line)
+            except BaseException:
+                # A timeout, or a log that cannot be written: nothing may run on unseen.
+                self.kill()
+                self._follow(process, _quiet(line))
+                raise
+            code = self._reap(process)
+            document, problem = _read_result(result)
+        if self._killed and code != 0:
+            raise JobFailed("The job was ended, because its task was.")
+        return JobOutcome(code, document, problem)
+
+    def kill(self) -> None:
+        """Ask the job to end, and make it after a patience.
+
+        Logs nothing: it runs in a signal handler, and what it interrupts may hold the log's lock.
+        """
+        self._killed = True
+        if self._deadline is None:
+            self._deadline = time.monotonic() + self._at.kill_patience_s
+            self._signal(signal.SIGTERM)
+
+    def _signal(self, number: signal.Signals) -> None:
+        # The pid cannot have been given to another: it is reaped only after `_process` is cleared.
+        if self._process is not None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, number)
+
+    @contextmanager
+    def _started(self, spec: JobSpec, result: Path) -> Iterator[subprocess.Popen[bytes]]:
+        descriptor = None
+        if spec.single is not None:
+            path = self._at.run / f"{spec.single}.lock"
+            descriptor = lock.take(path, self._at.lock_patience_s, lambda: self._killed)
+        try:
+            if self._killed:
+                raise JobFailed("The task was ended before its job was started.")
+            process = self._start(spec, result, descriptor)
+        finally:
+            if descriptor is not None:
+                os.close(descriptor)  # from here on it is the job's
+        self._process = process
+        if self._killed:
+            self._signal(signal.SIGTERM)
+        try:
+            yield process
+        finally:
+            self._signal(signal.SIGKILL)
+            self._reap(process)
+
+    def _start(self, spec: JobSpec, result: Path, descriptor: int | None) -> subprocess.Popen[bytes]:
+        held = {"parent": os.getpid(), "lock": descriptor, "holder": lock.holder(spec.labels)}
+        python = str(self._at.python)
+        program = [python, "-m", spec.module, *spec.arguments]
+        try:
+            return subprocess.Popen(
+                [python, "-I", "-S", launcher.__file__, json.dumps(held), *program],
+                cwd=self._at.cwd,
+                env={**self._at.base, **spec.environment, **spec.private, RESULT_PATH: str(result)},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                bufsize=0,
+                start_new_session=True,
+                pass_fds=() if descriptor is None else (descriptor,),
+            )
+        except (OSError, ValueError) as error:
+            raise JobFailed(f"The job {spec.module} cannot be started: {error}.") from None
+
+    def _follow(self, process: subprocess.Popen[bytes], line: Line) -> None:
+        """Pass the output on until the job has ended, whoever else holds its pipe."""
+        assert process.stdout is not None
+        output, splitter = process.stdout.fileno(), LineSplitter()
+        os.set_blocking(output, False)
+        parent = os.getppid()
+        with _selector(process.pid) as selector:
+            selector.register(output, selectors.EVENT_READ)
+            while not _has_ended(process.pid):
+                ready = [key.fd for key, _ in selector.select(self._pause())]
+                if output in ready and not _pass_on(output, splitter, line, _PIECE_BYTES):
+                    selector.unregister(output)
+                self._enforce(parent)
+        self._signal(signal.SIGKILL)  # what the job left behind in its group
+        _pass_on(output, splitter, line, _PIPE_BYTES)
+        for text in splitter.rest():
+            line(text)
+
+    def _pause(self) -> float:
+        if self._deadline is None:
+            return _INTERVAL_S
+        return max(0.01, min(_INTERVAL_S, self._deadline - time.monotonic()))
+
+    def _enforce(self, parent: int) -> None:
+        if os.getppid() != parent:  # whoever supervised the task is gone: the task will be run again
+            self.kill()
+        if self._deadline is not None and time.monotonic() >= self._deadline:
+            self._signal(signal.SIGKILL)
+
+    def _reap(self, process: subprocess.Popen[bytes]) -> int:
+        self._process = None
+        code = process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+        return code
+
+
+def _quiet(line: Line) -> Line:
+    def try_to(text: str) -> None:
+        with suppress(Exception):
+            line(text)
+
+    return try_to
+
+
+@contextmanager
+def _selector(pid: int) -> Iterator[selectors.BaseSelector]:
+    """A selector that wakes when the process ends, where the system can tell."""
+    with selectors.DefaultSelector() as selector:
+        if not hasattr(os, "pidfd_open"):
+            yield selector
+            return
+        descriptor = os.pidfd_open(pid)
+        try:
+            selector.register(descriptor, selectors.EVENT_READ)
+            yield selector
+        finally:
+            os.close(descriptor)
+
+
+def _has_ended(pid: int) -> bool:
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _pass_on(output: int, splitter: LineSplitter, line: Line, limit: int) -> bool:
+    """Read what is there, at most about `limit` bytes; false at the end of the output."""
+    taken = 0
+    while taken < limit:
+        try:
+            piece = os.read(output, _PIECE_BYTES)
+        except BlockingIOError:
+            return True
+        if not piece:
+            return False
+        taken += len(piece)
+        for text in splitter.feed(piece):
+            line(text)
+    return True
+
+
+@contextmanager
+def _result_file(run: Path) -> Iterator[Path]:
+    """A place for the result, in a directory of its own that goes with whatever is in it."""
+    try:
+        run.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _sweep(run)
+        place = Path(
+            tempfile.mkdtemp(prefix=f"result-{os.getpid()}-{launcher.started(os.getpid())}-", dir=run)
+        )
+    except OSError as error:
+        raise JobRefused(f"JOB_RUN_DIR: {run} cannot be used ({error.strerror}): name another.") from None
+    try:
+        yield place / "result.json"
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _sweep(run: Path) -> None:
+    """Remove what killed tasks left."""
+    for place in run.glob("result-*-*-*"):
+        _, pid, start, _ = place.name.split("-", 3)
+        if pid.isdecimal() and not lock.is_process(int(pid), start):
+            shutil.rmtree(place, ignore_errors=True)
+
+
+def _read_result(path: Path) -> tuple[dict[str, Any] | None, str]:
+    try:
+        with path.open("rb") as file:
+            content = file.read(RESULT_LIMIT_BYTES + 1)
+    except FileNotFoundError:
+        return None, "it wrote no result"
+    except OSError as error:
+        return None, f"its result cannot be read ({error.strerror})"
+    if len(content) > RESULT_LIMIT_BYTES:
+        return None, f"its result is larger than {RESULT_LIMIT_BYTES} bytes"
+    try:
+        document = json.loads(content, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return None, "its result is no JSON"
+    return (document, "") if isinstance(document, dict) else (None, "its result is no JSON object")
+
+
+def _refuse(name: str) -> None:
+    raise ValueError(name)
+
+
+def _path(worker: Mapping[str, str], name: str) -> Path:
+    if not worker.get(name):
+        raise JobRefused(f"{name} is not set for Airflow's workers: jobs run as processes need it.")
+    return Path(worker[name])

@@ -1,0 +1,128 @@
+"""The services' table, a job's environment and name."""
+
+from __future__ import annotations
+
+import pytest
+from fraud_airflow import jobs
+
+from config import constants
+
+WORKER = {
+    "DATABASE_URL": "postgresql://worker:everything@db/x",
+    "DATABASE_URL_PRODUCER": "postgresql://producer:one@db/x",
+    "DATABASE_URL_STREAMING": "postgresql://streaming:two@db/x",
+    "DATABASE_URL_TRAINER": "postgresql://trainer:three@db/x",
+    "DATABASE_URL_API": "postgresql://api:four@db/x",
+    "API_CLIENT_SECRET_STREAMING": "five",
+    "API_KEY_ENCRYPTION_SECRET": "six",
+    "RUNS_AWS_ACCESS_KEY_ID": "seven",
+    "RUNS_AWS_SECRET_ACCESS_KEY": "eight",
+    "AIRFLOW__CORE__FERNET_KEY": "nine",
+    "LOG_LEVEL": "DEBUG",
+    "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:19092",
+}
+
+
+@pytest.mark.parametrize(
+    ("service", "expected"),
+    [
+        ("producer", {"DATABASE_URL": "postgresql://producer:one@db/x"}),
+        ("streaming", {"DATABASE_URL": "postgresql://streaming:two@db/x", "API_CLIENT_SECRET": "five"}),
+        (
+            "trainer",
+            {
+                "DATABASE_URL": "postgresql://trainer:three@db/x",
+                "AWS_ACCESS_KEY_ID": "seven",
+                "AWS_SECRET_ACCESS_KEY": "eight",
+            },
+        ),
+        ("api", {"DATABASE_URL": "postgresql://api:four@db/x", "API_KEY_ENCRYPTION_SECRET": "six"}),
+    ],
+)
+def test_a_job_gets_the_secrets_of_its_service_and_no_others(service: str, expected: dict[str, str]) -> None:
+    assert jobs.private_environment(jobs.SERVICES[service], WORKER) == expected
+
+
+def test_a_missing_secret_is_named() -> None:
+    worker = WORKER | {"API_CLIENT_SECRET_STREAMING": ""}
+    with pytest.raises(jobs.JobRefused, match=r"^API_CLIENT_SECRET_STREAMING is not set"):
+        jobs.private_environment(jobs.SERVICES["streaming"], worker)
+
+
+def test_the_public_environment_holds_no_secret_and_nothing_of_airflow() -> None:
+    public = jobs.public_environment(WORKER)
+    assert public["LOG_LEVEL"] == "DEBUG"
+    assert public["KAFKA_BOOTSTRAP_SERVERS"] == "127.0.0.1:19092"
+    assert set(public) <= set(jobs.PUBLIC_VARIABLES)
+    secrets = {value for name, value in WORKER.items() if name not in jobs.PUBLIC_VARIABLES}
+    assert not secrets & set(public.values())
+
+
+def test_hosts_default_to_those_of_the_platform(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(constants.ENV_VARS, "API_URL", "http://api:8000")
+    assert jobs.public_environment({})["API_URL"] == "http://api:8000"
+    assert "S3_ENDPOINT_URL" not in jobs.public_environment({})
+
+
+def test_no_public_variable_is_private_or_reserved() -> None:
+    jobs.check_environment(dict.fromkeys(jobs.PUBLIC_VARIABLES, "x"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["DATABASE_URL", "API_CLIENT_SECRET", "API_CLIENT_ID", "AWS_SECRET_ACCESS_KEY", "RESULT_PATH", "PATH"],
+)
+def test_the_platforms_own_variables_cannot_be_set_by_a_dag(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"^environment: {name} is set by the platform"):
+        jobs.check_environment({name: "mine"})
+
+
+@pytest.mark.parametrize("name", ["SMTP_PASSWORD", "MY_TOKEN", "SLACK_SECRET"])
+def test_a_secret_is_not_taken_from_a_dag(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"^environment: {name} looks like a secret"):
+        jobs.check_environment({name: "{{ var.value.x }}"})
+
+
+@pytest.mark.parametrize("name", ["", "lower", "WITH SPACE", "A=B", 5])
+def test_a_name_no_variable_can_have_is_refused(name: object) -> None:
+    with pytest.raises(ValueError, match=r"^environment: .* is no variable name"):
+        jobs.check_environment({name: "x"})
+
+
+def test_a_service_that_does_not_exist_is_named_with_those_that_do() -> None:
+    with pytest.raises(
+        ValueError, match="no service 'batches'; services are producer, streaming, trainer, api"
+    ):
+        jobs.check_service("batches")
+
+
+def test_a_jobs_name_is_of_one_try_and_fit_for_a_container() -> None:
+    def name(**changed: object) -> str:
+        given = {"dag_id": "d", "task_id": "t" * 200, "run_id": "scheduled__2026-11-21T00:00:00+00:00"}
+        return jobs.job_name(jobs.identify(**(given | {"map_index": -1, "try_number": 1} | changed)))  # type: ignore[arg-type]
+
+    others = [
+        name(run_id="manual"),
+        name(map_index=2),
+        name(try_number=2),
+        name(task_id="other"),
+        name(dag_id="e"),
+    ]
+    assert name() == name()
+    assert len({name(), *others}) == 6
+    assert len(name()) <= 100
+    assert set(name()) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")
+
+
+def test_secrets_do_not_show_in_a_spec() -> None:
+    spec = jobs.JobSpec("n", {}, "m", "i", (), {}, private={"DATABASE_URL": "geheim"})
+    assert "geheim" not in repr(spec)
+
+
+@pytest.mark.parametrize("chosen", ["docker", "kubernetes", None])
+def test_a_runner_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, chosen: str | None) -> None:
+    monkeypatch.delenv("JOB_RUNNER", raising=False)
+    if chosen:
+        monkeypatch.setenv("JOB_RUNNER", chosen)
+    with pytest.raises(jobs.JobRefused, match=rf"^JOB_RUNNER={chosen or 'docker'}: .*set process"):
+        jobs.choose_runner()
