@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 
+from fraud_adapters.registry import Registry
+from fraud_adapters.registry_writer import RegistryWriter
 from tests.integration.airflow_site import AirflowSite, airflow_python
 from tests.integration.api_server import CLIENTS, ApiServer, cache_model, cloned, record_version
 from tests.integration.store_rows import CREDITCARD
@@ -89,3 +92,46 @@ def test_what_is_not_ready_is_named(connected: AirflowSite) -> None:
     """The API of this test has no broker."""
     log = connected.test_dag("api_deep")
     assert "is not ready: broker unreachable; topic fraud-detection-transactions unknown." in log
+
+
+@pytest.fixture(scope="module")
+def model(mlflow_uri: str, site: AirflowSite) -> str:
+    """A registered model with two versions, which Airflow is told about."""
+    name = f"fraud-{uuid.uuid4().hex[:8]}"
+    writer = RegistryWriter(mlflow_uri)
+    for recall in (0.8, 0.9):
+        run_id = writer.start_run(name, f"recall {recall}", {"contract": "any/1"})
+        writer.log(run_id, parameters={"depth": 5}, metrics={"recall": recall}, tags={})
+        writer.register(name, run_id, {"gate": "passed"})
+    site.extra |= {"MLFLOW_TRACKING_URI": mlflow_uri, "TEST_MODEL": name}
+    return name
+
+
+def _said(log: str, word: str) -> Any:
+    """The JSON document a task wrote after a word."""
+    found, _end = json.JSONDecoder().raw_decode(log.partition(word)[2])
+    return found
+
+
+def test_versions_runs_and_aliases_of_a_real_registry(site: AirflowSite, model: str, mlflow_uri: str) -> None:
+    log = site.test_dag("model_versions")
+    answer = _said(log, "ANSWER")
+    assert answer["older"] == 1
+    assert answer["named"]["version"] == "2"
+    assert answer["named"]["aliases"] == ["champion"]
+    assert answer["named"]["tags"] == {"gate": "passed"}
+    assert answer["run"]["metrics"] == {"recall": 0.9}
+    assert answer["run"]["params"] == {"depth": "5"}
+    assert _said(log, "DOCUMENT") == answer["named"]
+    with Registry(mlflow_uri) as registry:
+        assert registry.version_of_alias(model, "champion") == "2"
+
+
+def test_an_alias_that_names_nothing_fails_with_a_sentence(site: AirflowSite, model: str) -> None:
+    assert f"The model {model} has no version with the alias challenger: train" in site.test_dag(
+        "model_missing"
+    )
+
+
+def test_an_alias_for_a_version_that_is_not_there(site: AirflowSite, model: str) -> None:
+    assert f"has no version 99 of {model}." in site.test_dag("model_wrong_alias")

@@ -17,16 +17,17 @@ _SHOWN: Final = 300  # characters of another service's sentence
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`document` is None where the body is empty or not JSON."""
+    """`document` is None where the body is empty or not JSON; `text` is a plain one."""
 
     status: int
     document: Any
+    text: str = ""
 
     @property
     def detail(self) -> str:
         """What the answer says is wrong: status and sentence of its problem document (RFC 9457)."""
         document = self.document if isinstance(self.document, dict) else {}
-        said = document.get("detail") or document.get("message") or document.get("title")
+        said = document.get("detail") or document.get("message") or document.get("title") or self.text
         sentences = [str(said or "no reason given"), *_first_error(document)]
         return f"{self.status}, {'; '.join(_one_line(text) for text in sentences)}"
 
@@ -80,7 +81,8 @@ class Service:
             ) from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise AirflowException(f"{self.title} cannot be reached: {_reason(error)}; {self.fix}") from None
-        return Answer(answer.status_code, _document(answer.content))
+        plain = answer.headers.get("content-type", "").startswith("text/plain")
+        return Answer(answer.status_code, _document(answer.content), answer.text if plain else "")
 
     def unreadable(self, what: str) -> AirflowException:
         """The answer is not what this service gives."""
