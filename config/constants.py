@@ -48,6 +48,7 @@ SERVICE_ROLES: Final = {
     "readonly": ROLE_READONLY,
 }
 DATABASE_MLFLOW: Final = "mlflow"  # MLflow's own database, and the role that owns it
+DATABASE_AIRFLOW: Final = "airflow"  # Airflow's own database, and the role that owns it
 
 # --- Object store -------------------------------------------------------------------------------
 BUCKET_RUNS: Final = "fraud-runs"  # hand-over between the steps of one run: runs/<dag>/<run_id>/
@@ -56,6 +57,19 @@ BUCKET_BROKER: Final = "fraud-broker"  # the embedded broker's log
 
 # --- API scopes ---------------------------------------------------------------------------------
 SCOPES: Final = ("predict", "read", "label", "train", "deploy", "admin")
+
+# --- Airflow -------------------------------------------------------------------------------------
+DAGS_SUB_MINUTE: Final = ("00_transaction_producer", "00_realtime_streaming")  # their runs are kept shortest
+DAGS_REAL_TIME: Final = (*DAGS_SUB_MINUTE, "00_token_renewal")
+DAGS_MONITORING: Final = ("02_drift_monitoring", "04_data_quality", "06_model_performance_tracking")
+DAGS_TRAINING: Final = ("01_training_pipeline", "03_feedback_collection")
+POOL_REAL_TIME: Final = "real_time"  # slots that no training or report can take
+AIRFLOW_USER: Final = "airflow"  # who logs in to the web UI
+CLIENT_AIRFLOW: Final = "airflow"  # the API client the DAGs use
+CONNECTION_API: Final = "fraud_api"  # the scoring API: host, client id and its secret
+CONNECTION_SMTP: Final = "fraud_smtp"  # where alert e-mail goes out
+CONNECTION_SLACK: Final = "fraud_slack"  # the webhook alerts are posted to
+VARIABLE_API_TOKEN: Final = "fraud_api_token"  # noqa: S105 - its name; 00_token_renewal renews what it holds
 
 # --- Exit codes of a job ------------------------------------------------------------------------
 EXIT_DONE: Final = 0

@@ -16,6 +16,7 @@ ROOT = HERE.parent
 CONSTRAINTS = HERE / "constraints.txt"
 LOCAL = ("fraud-core", "fraud-config", "fraud-adapters", "fraud-db")
 PINS = HERE / "pins.txt"
+AIRFLOW = ROOT / "airflow"
 
 
 def main() -> int:
@@ -29,7 +30,18 @@ def main() -> int:
         print(f"requirements/{name}.txt", flush=True)
         options = ["--generate-hashes", "--constraint", str(CONSTRAINTS)]
         _compile(uv, group["packages"], group.get("groups", []), HERE / f"{name}.txt", options)
+    _airflow(uv)
     return 0
+
+
+def _airflow(uv: str) -> None:
+    """Airflow resolves alone: what it runs with, and the same versions with what its tests need."""
+    print("airflow/requirements.txt", flush=True)
+    runtime = AIRFLOW / "requirements.txt"
+    _compile(uv, ["airflow"], [], runtime, ["--generate-hashes"])
+    group = f"{AIRFLOW / 'pyproject.toml'}:test"
+    options = ["--generate-hashes", "--constraint", str(runtime), "--group", group]
+    _compile(uv, ["airflow"], [], AIRFLOW / "requirements-test.txt", options)
 
 
 def _compile(uv: str, packages: list[str], groups: list[str], target: Path, options: list[str]) -> None:

@@ -67,6 +67,7 @@ def random_passwords(stack: Stack) -> Passwords:
     return Passwords(
         owner=random.token_hex(12),
         mlflow=str(psycopg2.extensions.parse_dsn(stack.mlflow.database_url)["password"]),
+        airflow=random.token_hex(12),
         services={service: random.token_hex(12) for service in constants.SERVICE_ROLES},
     )
 

@@ -6,6 +6,7 @@ import json
 import logging
 
 import pytest
+
 from fraud_airflow.lines import LineSplitter, readable, sentence
 
 

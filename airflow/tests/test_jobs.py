@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from fraud_airflow import jobs
 
 from config import constants
+from fraud_airflow import jobs
 
 WORKER = {
     "DATABASE_URL": "postgresql://worker:everything@db/x",

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG, Context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+
 from fraud_airflow.runners.launcher import started
 from operators.docker_operator_custom import FraudDockerOperator
 

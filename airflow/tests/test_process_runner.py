@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from fraud_airflow.jobs import RESULT_LIMIT_BYTES, JobFailed, JobRefused, JobSpec, identify
 from fraud_airflow.runners.launcher import started
 from fraud_airflow.runners.process_runner import Installation, ProcessRunner, from_environment

@@ -19,6 +19,7 @@ def _bootstrap() -> job.Result:
     passwords = Passwords(
         owner=values.db_password.get_secret_value(),
         mlflow=values.mlflow_db_password.get_secret_value(),
+        airflow=values.airflow_db_password.get_secret_value(),
         services={name: secret.get_secret_value() for name, secret in values.service_passwords.items()},
     )
     bootstrap(values.postgres_admin_url.get_secret_value(), passwords, values.db_name, values.db_user)

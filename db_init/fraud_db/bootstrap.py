@@ -33,6 +33,7 @@ class Passwords:
 
     owner: str = field(repr=False)
     mlflow: str = field(repr=False)
+    airflow: str = field(repr=False)
     services: Mapping[str, str] = field(repr=False)
 
 
@@ -44,8 +45,9 @@ def bootstrap(
     *,
     service_roles: Mapping[str, str] = constants.SERVICE_ROLES,
     mlflow: str = constants.DATABASE_MLFLOW,
+    airflow: str = constants.DATABASE_AIRFLOW,
 ) -> None:
-    """Create the platform's and MLflow's database, their owners, and one log-in role for each service.
+    """Create the databases of the platform, MLflow and Airflow, their owners, and a log-in role a service.
 
     Safe to repeat, also by two at once; what exists is kept and gets the passwords given.
 
@@ -54,12 +56,13 @@ def bootstrap(
         passwords: one for every role; none may be empty.
         service_roles: role names by service; the migrations grant rights to the default ones.
         mlflow: MLflow's database, and the role that owns it.
+        airflow: Airflow's database, and the role that owns it.
 
     Raises:
         BootstrapError: a password is missing, or `owner` is the superuser itself.
         DatabaseUnavailable: the server cannot be reached.
     """
-    roles = {owner: passwords.owner, mlflow: passwords.mlflow}
+    roles = {owner: passwords.owner, mlflow: passwords.mlflow, airflow: passwords.airflow}
     for service, role in service_roles.items():
         roles[role] = passwords.services.get(service, "")
     if missing := [role for role, password in roles.items() if not password]:
@@ -74,7 +77,8 @@ def bootstrap(
             connection, "ALTER ROLE {} SET default_transaction_read_only = on", service_roles["readonly"]
         )
         _ensure_database(connection, database, owner, service_roles.values())
-        _ensure_database(connection, mlflow, mlflow, ())
+        for own in (mlflow, airflow):
+            _ensure_database(connection, own, own, ())
     finally:
         connection.close()
 

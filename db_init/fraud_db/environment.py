@@ -16,6 +16,7 @@ class BootstrapSettings(Settings):
     db_user: str = constants.ROLE_OWNER
     db_password: SecretStr = Field(min_length=1)
     mlflow_db_password: SecretStr = Field(min_length=1)
+    airflow_db_password: SecretStr = Field(min_length=1)
     db_password_producer: SecretStr = Field(min_length=1)
     db_password_streaming: SecretStr = Field(min_length=1)
     db_password_api: SecretStr = Field(min_length=1)

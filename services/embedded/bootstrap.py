@@ -15,11 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-VENV = ROOT / ".venv"
-# Where packages go when this Python has pip but cannot make a venv.
-TARGET = ROOT / ".local" / "site-packages"
 _SERVICES = ("core", "adapters", "producer", "streaming", "trainer", "api", "embedded")
-SOURCES = (".", "db_init", *(f"services/{name}" for name in _SERVICES))
 MIN_MEMORY_MIB = 3000
 MIN_DISK_MIB = 4000
 SYSTEMS = {("Linux", "x86_64"), ("Linux", "aarch64"), ("Darwin", "arm64")}
@@ -27,6 +23,32 @@ SYSTEMS = {("Linux", "x86_64"), ("Linux", "aarch64"), ("Darwin", "arm64")}
 
 class Refused(Exception):
     """The machine will not do; the message is one sentence."""
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where one set of packages lives, and which of our own sources are found beside them."""
+
+    locks: Path
+    venv: Path
+    # Where packages go when this Python has pip but cannot make a venv.
+    target: Path
+    sources: tuple[str, ...]
+
+
+PLATFORM = Home(
+    locks=ROOT / "requirements",
+    venv=ROOT / ".venv",
+    target=ROOT / ".local" / "site-packages",
+    sources=(".", "db_init", *(f"services/{name}" for name in _SERVICES)),
+)
+# Airflow resolves alone; of ours it sees what its image holds too.
+AIRFLOW = Home(
+    locks=ROOT / "airflow",
+    venv=ROOT / ".venv-airflow",
+    target=ROOT / ".local" / "airflow-packages",
+    sources=(".",),
+)
 
 
 @dataclass(frozen=True)
@@ -85,24 +107,25 @@ def _available_memory_mib() -> int | None:
     return next((int(line.split()[1]) // 1024 for line in lines if line.startswith("MemAvailable:")), None)
 
 
-def environment(group: str, say: Callable[[str], None]) -> Environment:
+def environment(group: str, say: Callable[[str], None], home: Home = PLATFORM) -> Environment:
     """The environment that holds the lock `group`; made or brought up to date where it is not.
 
     Raises:
         Refused: packages cannot be installed; the sentence names what is missing.
     """
-    lock = ROOT / "requirements" / f"{group}.txt"
+    lock = home.locks / f"{group}.txt"
     stamp = hashlib.sha256(lock.read_bytes() + sys.version.encode()).hexdigest()
-    for python, folder in ((VENV / "bin" / "python", VENV), (Path(sys.executable), TARGET)):
+    for python, folder in ((home.venv / "bin" / "python", home.venv), (Path(sys.executable), home.target)):
         if _stamp(folder, group) == stamp and python.exists():
-            return _ready(python, folder)
+            return _ready(python, folder, home)
     preflight(installed=False)
     started = time.monotonic()
-    say(f"Installing the packages of requirements/{group}.txt …")
-    python, folder = _install(lock, say)
+    name = lock.relative_to(ROOT)
+    say(f"Installing the packages of {name} …")
+    python, folder = _install(lock, home, say)
     (folder / f".installed-{group}").write_text(stamp, encoding="ascii")
-    say(f"Packages installed in {time.monotonic() - started:.0f} s.")
-    return _ready(python, folder)
+    say(f"Packages of {name} installed in {time.monotonic() - started:.0f} s.")
+    return _ready(python, folder, home)
 
 
 def _stamp(folder: Path, group: str) -> str:
@@ -112,17 +135,15 @@ def _stamp(folder: Path, group: str) -> str:
         return ""
 
 
-def _ready(python: Path, folder: Path) -> Environment:
-    paths = [str(ROOT / source) for source in SOURCES]
-    if folder == VENV:
+def _ready(python: Path, folder: Path, home: Home) -> Environment:
+    paths = [str((ROOT / source).resolve()) for source in home.sources]
+    programs = f"{folder / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"
+    if folder == home.venv:
         # So that `.venv/bin/python -m fraud_…` works by hand too.
-        site = next((VENV / "lib").glob("python3*")) / "site-packages"
+        site = next((home.venv / "lib").glob("python3*")) / "site-packages"
         _write_if_other(site / "fraud.pth", "\n".join(paths) + "\n")
-        return Environment(python, {"PATH": f"{VENV / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"})
-    path = os.pathsep.join([str(TARGET), *paths])
-    return Environment(
-        python, {"PYTHONPATH": path, "PATH": f"{TARGET / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"}
-    )
+        return Environment(python, {"PATH": programs})
+    return Environment(python, {"PYTHONPATH": os.pathsep.join([str(folder), *paths]), "PATH": programs})
 
 
 def _write_if_other(path: Path, text: str) -> None:
@@ -130,48 +151,49 @@ def _write_if_other(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")
 
 
-def _install(lock: Path, say: Callable[[str], None]) -> tuple[Path, Path]:
+def _install(lock: Path, home: Home, say: Callable[[str], None]) -> tuple[Path, Path]:
     """Install the lock by the first of uv, venv and pip that is there: the Python, and the folder."""
-    python = VENV / "bin" / "python"
+    venv, target = home.venv, home.target
+    python = venv / "bin" / "python"
     hashed = ["--require-hashes", "--only-binary", ":all:", "-r", str(lock)]
     quiet = ["--quiet", "--disable-pip-version-check"]
     if uv := _uv():
-        _fresh_venv([uv, "venv", "--quiet", "--python", sys.executable, str(VENV)], say)
+        _fresh_venv(venv, [uv, "venv", "--quiet", "--python", sys.executable, str(venv)], say)
         command = [uv, "pip", "install", "--quiet", "--python", str(python), *hashed]
         # Behind a proxy that is gone everything may still lie in uv's cache.
         if subprocess.run([*command, "--offline"], check=False, capture_output=True).returncode:
             _run(command, "install the packages")
-        return python, VENV
+        return python, venv
     if importlib.util.find_spec("venv") and importlib.util.find_spec("ensurepip"):
-        _fresh_venv([sys.executable, "-m", "venv", str(VENV)], say)
+        _fresh_venv(venv, [sys.executable, "-m", "venv", str(venv)], say)
         _run([str(python), "-m", "pip", "install", *quiet, *hashed], "install the packages")
-        return python, VENV
+        return python, venv
     if importlib.util.find_spec("pip"):
-        TARGET.mkdir(parents=True, exist_ok=True)
-        place = ["--upgrade", "--no-warn-script-location", "--target", str(TARGET)]
+        target.mkdir(parents=True, exist_ok=True)
+        place = ["--upgrade", "--no-warn-script-location", "--target", str(target)]
         _run([sys.executable, "-m", "pip", "install", *quiet, *place, *hashed], "install the packages")
-        return Path(sys.executable), TARGET
+        return Path(sys.executable), target
     raise Refused(
         f"{sys.executable} has neither venv nor pip: "
         "install the package python3-venv (Debian, Ubuntu) or python3-pip."
     )
 
 
-def _fresh_venv(make: list[str], say: Callable[[str], None]) -> None:
+def _fresh_venv(venv: Path, make: list[str], say: Callable[[str], None]) -> None:
     """Keep a venv of this very Python, replace any other."""
     try:
-        config = (VENV / "pyvenv.cfg").read_text(encoding="utf-8")
+        config = (venv / "pyvenv.cfg").read_text(encoding="utf-8")
     except OSError:
         config = ""
     made_with = [line.partition("=")[2].strip() for line in config.splitlines() if line.startswith("version")]
-    works = (VENV / "bin" / "python").exists() and any(
+    works = (venv / "bin" / "python").exists() and any(
         v.startswith(platform.python_version()) for v in made_with
     )
-    if works and subprocess.run([str(VENV / "bin" / "python"), "-c", ""], check=False).returncode == 0:
+    if works and subprocess.run([str(venv / "bin" / "python"), "-c", ""], check=False).returncode == 0:
         return
-    if VENV.exists():
-        say("Replacing .venv, which was made with another Python.")
-        shutil.rmtree(VENV)
+    if venv.exists():
+        say(f"Replacing {venv.name}, which was made with another Python.")
+        shutil.rmtree(venv)
     _run(make, "make a venv")
 
 

@@ -7,17 +7,22 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
-from bootstrap import ROOT, Environment, Refused, environment, preflight
+from bootstrap import AIRFLOW, ROOT, Environment, Refused, environment, preflight
 
-TESTED = ["config", "services", "db_init", "tests", "requirements"]
+TESTED = ["config", "services", "db_init", "tests", "requirements", "airflow"]
 TYPED = ["config", "db_init/fraud_db", "tests", "requirements/lock.py"]
 TYPED += [
     f"services/{name}/fraud_{name}" for name in ("core", "adapters", "producer", "streaming", "trainer")
 ]
 TYPED += [f"services/{name}/fraud_{name}" for name in ("api", "embedded")]
 
-SUITES = ["tests/unit", "tests/integration", "tests/faults"]
+# What runs inside Airflow, with Airflow's packages and settings of its own.
+TYPED_AIRFLOW = ["plugins", "dags", "scripts", "tests"]
+
+SUITES = ["tests/unit", "tests/integration", "tests/faults", "tests/dags"]
 # Every worker has servers of its own, so what one kills is missed by nobody else.
 PARALLEL = ["-n", "auto", "--maxprocesses", "4", "--dist", "loadfile"]
 
@@ -30,6 +35,8 @@ HELP = {
     "demo-clean": "stop the platform and remove its data",
     "follow": "start the long-lived consumer beside the running platform; --stop ends it",
     "exec": "run a command with the running platform's addresses and credentials: exec [--role NAME] -- CMD",
+    "unpause": "let the real-time, the monitoring and the training DAGs run",
+    "airflow": "Airflow's own command line in the running platform: airflow dags list-runs -d DAG",
     "rotate-keys": "sign tokens with a new key; the old one stays valid until its tokens expire",
     "test": "unit, integration and fault tests, against the real embedded servers",
     "proof": "the kill test in full, then every fault test, also the slow ones; see docs/faults.md",
@@ -46,6 +53,8 @@ EMBEDDED = {
     "demo-down": "down",
     "demo-clean": "clean",
     "follow": "follow",
+    "unpause": "unpause",
+    "airflow": "airflow",
 }
 
 
@@ -71,7 +80,7 @@ def _dispatch(command: str, rest: list[str]) -> int:
     if command == "lock":
         return _lock()
     if command == "test":
-        return _python(environment("test", _say), ["-m", "pytest", *(rest or [*PARALLEL, *SUITES])])
+        return _test(rest)
     if command == "proof":
         return _proof(rest)
     if command == "test-browser":
@@ -81,14 +90,42 @@ def _dispatch(command: str, rest: list[str]) -> int:
         checked = _python(tools, ["-m", "ruff", "check", *TESTED])
         return _python(tools, ["-m", "ruff", "format", "--check", *TESTED]) or checked
     if command == "typecheck":
-        return _python(environment("test", _say), ["-m", "mypy", *TYPED])
+        return _typecheck()
     if command == "demo":
         preflight(installed=True)
+        with ThreadPoolExecutor(max_workers=1) as beside:
+            airflow = beside.submit(environment, "requirements", _say, AIRFLOW)
+            environment("demo", _say)
+            airflow.result()
     here = environment("demo", _say)
     if command == "rotate-keys":
         rest = ["--role", "api", "--", "python", "-m", "fraud_api", "rotate-keys"]
     _replace(here, ["-m", "fraud_embedded", EMBEDDED.get(command, "exec"), *rest])
     return 0
+
+
+def _test(rest: list[str]) -> int:
+    """Both suites, or the tests named: those below airflow/ run with Airflow's packages."""
+    inside = [name for name in rest if name.startswith("airflow/")]
+    options = [word for word in rest if word.startswith("-")]
+    failed = 0
+    if not inside:
+        # The DAGs' tests start Airflow itself.
+        environment("requirements-test", _say, AIRFLOW)
+        failed = _python(environment("test", _say), ["-m", "pytest", *(rest or [*PARALLEL, *SUITES])])
+    if inside or not rest:
+        where = ["-m", "pytest", "-c", "airflow/pyproject.toml", *(inside or ["airflow/tests"]), *options]
+        failed = _python(environment("requirements-test", _say, AIRFLOW), where) or failed
+    return failed
+
+
+def _typecheck() -> int:
+    tools = environment("test", _say)
+    airflow = environment("requirements-test", _say, AIRFLOW)
+    failed = _python(tools, ["-m", "mypy", *TYPED])
+    seen = ["--python-executable", str(airflow.python), "--config-file", "pyproject.toml"]
+    inside = _python(tools, ["-m", "mypy", *seen, *TYPED_AIRFLOW], ROOT / "airflow")
+    return failed or inside
 
 
 def _proof(rest: list[str]) -> int:
@@ -98,9 +135,9 @@ def _proof(rest: list[str]) -> int:
     return killed or _python(tools, ["-m", "pytest", "tests/faults", "-m", "proof or not proof"])
 
 
-def _python(here: Environment, arguments: list[str]) -> int:
+def _python(here: Environment, arguments: list[str], folder: Path = ROOT) -> int:
     done = subprocess.run(
-        [str(here.python), *arguments], cwd=ROOT, env={**os.environ, **here.variables}, check=False
+        [str(here.python), *arguments], cwd=folder, env={**os.environ, **here.variables}, check=False
     )
     return done.returncode
 

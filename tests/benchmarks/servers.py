@@ -71,6 +71,7 @@ def running(contract: Contract, *postgres_settings: str, kafka: str = TANSU) -> 
     passwords = Passwords(
         owner=secrets.token_hex(12),
         mlflow=secrets.token_hex(12),
+        airflow=secrets.token_hex(12),
         services={service: secrets.token_hex(12) for service in constants.SERVICE_ROLES},
     )
     try:

@@ -28,12 +28,14 @@ Names = dict[str, str]
 def names(postgres_admin_url: str) -> Iterator[Names]:
     """Names of an installation of its own on the shared server; nothing of it exists yet."""
     tag = uuid.uuid4().hex[:8]
-    made = {kind: f"{kind}_{tag}" for kind in ("database", "owner", "mlflow", *constants.SERVICE_ROLES)}
+    made = {
+        kind: f"{kind}_{tag}" for kind in ("database", "owner", "mlflow", "airflow", *constants.SERVICE_ROLES)
+    }
     yield made
     with closing(connect(postgres_admin_url, "test")) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
-            for name in (made["database"], made["mlflow"]):
+            for name in (made["database"], made["mlflow"], made["airflow"]):
                 drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
                 cursor.execute(drop.format(sql.Identifier(name)))
             for name in made.values():
@@ -43,13 +45,21 @@ def names(postgres_admin_url: str) -> Iterator[Names]:
 def passwords(mark: str) -> Passwords:
     # Characters that break careless quoting in SQL, URLs and format strings.
     secret = mark + "'\"\\ %s{}@/:é"
-    return Passwords(secret + "o", secret + "m", {name: secret + name for name in constants.SERVICE_ROLES})
+    return Passwords(
+        secret + "o", secret + "m", secret + "a", {name: secret + name for name in constants.SERVICE_ROLES}
+    )
 
 
 def install(admin_url: str, names: Names, secrets: Passwords) -> None:
     services = {service: names[service] for service in constants.SERVICE_ROLES}
     bootstrap(
-        admin_url, secrets, names["database"], names["owner"], service_roles=services, mlflow=names["mlflow"]
+        admin_url,
+        secrets,
+        names["database"],
+        names["owner"],
+        service_roles=services,
+        mlflow=names["mlflow"],
+        airflow=names["airflow"],
     )
 
 
@@ -67,7 +77,8 @@ def test_bootstrap_again_rotates_the_passwords(postgres_admin_url: str, names: N
         run(url_of(*place, new.services[service]), "SELECT 1")
         with pytest.raises(DatabaseUnavailable, match="authentication failed"):
             connect(url_of(*place, old.services[service]), "test")
-    run(url_of(postgres_admin_url, names["mlflow"], names["mlflow"], new.mlflow), "CREATE TABLE t ()")
+    for own, password in (("mlflow", new.mlflow), ("airflow", new.airflow)):
+        run(url_of(postgres_admin_url, names[own], names[own], password), "CREATE TABLE t ()")
 
 
 @pytest.mark.usefixtures("database")  # the roles the migrations grant rights to exist
@@ -107,7 +118,7 @@ def test_mlflow_and_the_platform_stay_out_of_each_others_database(
 def test_bootstrap_refuses_what_cannot_work(
     postgres_admin_url: str, names: Names, database: Database
 ) -> None:
-    missing = Passwords("o", "m", {name: "x" for name in constants.SERVICE_ROLES if name != "api"})
+    missing = Passwords("o", "m", "a", {name: "x" for name in constants.SERVICE_ROLES if name != "api"})
     with pytest.raises(BootstrapError, match="No password is given for api_"):
         install(postgres_admin_url, names, missing)
     superuser = urlsplit(postgres_admin_url).username or ""

@@ -31,6 +31,7 @@ def test_bootstrap_upgrade_verify(postgres_admin_url: str, passwords: Passwords)
     name = f"cli_{uuid.uuid4().hex[:8]}"
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("DB_", "DATABASE_URL"))}
     secrets = {"DB_PASSWORD": "0wner@s/3cret", "MLFLOW_DB_PASSWORD": passwords.mlflow}
+    secrets |= {"AIRFLOW_DB_PASSWORD": passwords.airflow}
     # The server is shared with other tests: its service roles keep their passwords.
     secrets |= {f"DB_PASSWORD_{key.upper()}": value for key, value in passwords.services.items()}
     environment = (

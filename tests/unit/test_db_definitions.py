@@ -21,6 +21,7 @@ ENVIRONMENT = {
     "POSTGRES_ADMIN_URL": "postgresql://postgres:x@localhost/postgres",
     "DB_PASSWORD": "owner",
     "MLFLOW_DB_PASSWORD": "mlflow",
+    "AIRFLOW_DB_PASSWORD": "airflow",
     **{f"DB_PASSWORD_{service.upper()}": service for service in constants.SERVICE_ROLES},
 }
 

@@ -1,5 +1,6 @@
 """What `make demo` writes and reads before anything is started."""
 
+import base64
 import os
 import stat
 from pathlib import Path
@@ -137,12 +138,40 @@ def test_the_follower_is_known_beside_the_servers_and_gets_its_own_roles_secrets
     ensure_dotenv(layout)
     settings = read_settings(layout, {})
     platform = configure(layout, Addresses(100), settings)
-    assert list(platform.specs())[-1] == "follower"
+    assert "follower" in platform.specs()
     spec = platform.follower_spec()
     assert spec.argv[1:] == ("-m", "fraud_streaming", "run", "--follow")
     assert spec.env["STREAM_METRICS_PORT"] == "8102"
     others = {name for name in settings if name.startswith("DB_PASSWORD")} - {"DB_PASSWORD_STREAMING"}
     assert not [name for name in others if settings[name] in " ".join(spec.env.values())]
+
+
+def test_each_process_of_airflow_gets_its_own_secrets_only(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(account, "database_account", lambda: None)
+    layout.local.mkdir()
+    ensure_dotenv(layout)
+    settings = read_settings(layout, {}) | {"SMTP_PASSWORD": "of the mail server"}
+    specs = configure(layout, Addresses(100), settings).specs()
+
+    def holders(secret: str) -> set[str]:
+        inside = {name: " ".join(spec.env.values()) for name, spec in specs.items()}
+        return {name for name in inside if name.startswith("airflow") and settings[secret] in inside[name]}
+
+    everyone = {"airflow-webserver", "airflow-scheduler", "airflow-dag-processor", "airflow-cleanup"}
+    assert holders("AIRFLOW_DB_PASSWORD") == everyone
+    assert holders("AIRFLOW_JWT_SECRET") == {"airflow-webserver", "airflow-scheduler"}
+    assert holders("DB_PASSWORD_STREAMING") == holders("DB_PASSWORD_PRODUCER") == {"airflow-scheduler"}
+    for secret in ("POSTGRES_PASSWORD", "DB_PASSWORD", "DB_PASSWORD_API", "API_KEY_ENCRYPTION_SECRET"):
+        assert not holders(secret)
+    assert not holders("SMTP_PASSWORD")
+    assert not holders("AIRFLOW_PASSWORD")
+
+
+def test_a_key_is_made_where_the_template_asks_for_one() -> None:
+    values = parse_dotenv(with_random_secrets((ROOT / ".env.example").read_text()))
+    assert len(base64.urlsafe_b64decode(values["AIRFLOW_FERNET_KEY"])) == 32
 
 
 def test_following_needs_a_running_platform(layout: Layout, capsys: pytest.CaptureFixture[str]) -> None:

@@ -60,11 +60,13 @@ def test_the_summary_says_what_it_is_worth() -> None:
         latency_ms={"count": 50, "p50": None, "p99": None},
         model={"version": "1", "gate_policy": "specification", "gate_passed": True, "metrics": figures},
         optimum=figures,
+        dags={"00_x": {"runs": {"success": 3}, "median_seconds": 2.5, "median_period": 5.0}},
         seconds={"summary": 61.2},
     )
     text = render(summary)
     assert "The data is simulated" in text
     assert "120,050" in text
+    assert "3 success, 2.5 s a run, one every 5.0 s" in text
     assert "best possible" in text
     assert "98.00 %" in text
     assert "/somewhere/.env" in text

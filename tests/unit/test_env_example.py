@@ -7,6 +7,7 @@ import pytest
 
 from config import constants, settings
 from config.parameters import ENVIRONMENT_OVERRIDES
+from fraud_embedded.installation import AIRFLOW_CHOICES, ALERT_ROUTES
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / ".env.example").read_text(encoding="utf-8")
@@ -16,7 +17,14 @@ CLASSES = [one for one in settings.Settings.__subclasses__() if one.__module__ =
 STARTERS = {
     "POSTGRES_PASSWORD",
     "MLFLOW_DB_PASSWORD",
+    "AIRFLOW_DB_PASSWORD",
+    "AIRFLOW_PASSWORD",
+    "AIRFLOW_FERNET_KEY",
+    "AIRFLOW_JWT_SECRET",
+    "AIRFLOW_SECRET_KEY",
     "PORT_OFFSET",
+    *AIRFLOW_CHOICES,
+    *ALERT_ROUTES,
     *(f"DB_PASSWORD_{service.upper()}" for service in constants.SERVICE_ROLES),
 }
 

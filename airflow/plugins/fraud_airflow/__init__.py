@@ -1,0 +1,1 @@
+"""What our DAGs share: jobs and how they run, alerts, defaults, checks."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Final
@@ -13,6 +13,7 @@ from typing import Any, Final
 from airflow.sdk import BaseHook, Variable
 from airflow.sdk.exceptions import AirflowException
 from airflow.sdk.log import mask_secret
+
 from fraud_airflow.http import ANSWER_SECONDS, Answer, Service
 
 CONNECTION: Final = "fraud_api"
@@ -29,6 +30,7 @@ class FraudApiHook(BaseHook):
     Args:
         conn_id: a connection of type http: host, port, login (client id), password (client secret).
         seconds: how long an answer may take.
+        renew: whether a token that is missing or refused is replaced.
     """
 
     conn_name_attr = "conn_id"
@@ -36,9 +38,12 @@ class FraudApiHook(BaseHook):
     conn_type = "http"
     hook_name = "Fraud scoring API"
 
-    def __init__(self, conn_id: str = CONNECTION, *, seconds: float = ANSWER_SECONDS) -> None:
+    def __init__(
+        self, conn_id: str = CONNECTION, *, seconds: float = ANSWER_SECONDS, renew: bool = True
+    ) -> None:
         super().__init__()
         self.conn_id = conn_id
+        self._renew = renew
         self._seconds = seconds
 
     def get(self, path: str, **params: Any) -> Any:
@@ -49,18 +54,22 @@ class FraudApiHook(BaseHook):
         """Send a JSON document, give the answer's."""
         return self._authorised("POST", path, json=document)
 
-    def ready(self, *, deep: bool = True) -> dict[str, Any]:
+    def ready(self, names: Collection[str] | None = None, *, deep: bool = True) -> dict[str, Any]:
         """The parts of the API, all ready; with `deep` also database, broker and topic.
 
+        Args:
+            names: only these parts have to be ready.
+
         Raises:
-            AirflowException: a part is not ready; the sentence names it.
+            AirflowException: a part is not ready, or not reported; the sentence names it.
         """
         answer = self._service.ask("GET", "/health/ready", params={"deep": int(deep)}, seconds=self._seconds)
         match answer:
-            case Answer(200, {"parts": dict(parts)}):
-                return parts
-            case Answer(503, {"parts": dict(parts)}):
-                wrong = "; ".join(_part(name, part) for name, part in sorted(parts.items()) if _not_ok(part))
+            case Answer(200 | 503, {"parts": dict(parts)}):
+                needed = {name: parts.get(name) for name in names or sorted(parts)}
+                wrong = "; ".join(_part(name, part) for name, part in needed.items() if _not_ok(part))
+                if not wrong:
+                    return parts
                 raise AirflowException(f"{self._service.title} is not ready: {wrong}.")
         raise self._refused("GET", "/health/ready", answer)
 
@@ -83,11 +92,15 @@ class FraudApiHook(BaseHook):
     def _authorised(self, method: str, path: str, **options: Any) -> Any:
         token = self._stored()
         answer = self._send(method, path, token, options) if token else None
-        if answer is None or answer.status == 401:
+        if self._renew and (answer is None or answer.status == 401):
             token = self._fetch()
             answer = self._send(method, path, token, options)
             if answer.status != 401:
                 Variable.set(TOKEN_VARIABLE, token)
+        if answer is None:
+            raise AirflowException(f"The Variable {TOKEN_VARIABLE} holds no token: run 00_token_renewal.")
+        if answer.status == 401 and not self._renew:
+            raise self._refused(method, path, answer)
         if answer.status == 401:
             raise AirflowException(
                 f"{self._service.title} refuses a fresh token of the client {self._client_id}: "

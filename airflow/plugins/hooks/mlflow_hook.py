@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowException
-from fraud_airflow.http import ANSWER_SECONDS, Answer, Service
 
 from config import constants
+from fraud_airflow.http import ANSWER_SECONDS, Answer, Service
 
 _ROUTES: Final = "/api/2.0/mlflow/"
 _PAGE: Final = 100

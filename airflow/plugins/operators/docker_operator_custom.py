@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
-from fraud_airflow import jobs, lines
 
 from config.constants import EXIT_CONFIGURATION, EXIT_DONE, EXIT_NOTHING_TO_DO
+from fraud_airflow import jobs, lines
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowNotFoundException
+
 from hooks.api_hook import TOKEN_VARIABLE, FraudApiHook
 
 SECRET = "the-client-secret"

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowException
+
 from hooks.mlflow_hook import FraudMlflowHook
 
 

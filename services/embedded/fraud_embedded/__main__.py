@@ -21,15 +21,20 @@ from fraud_embedded.progress import Progress
 
 def main(arguments: Sequence[str]) -> int:
     """Run one verb; 0 done, 1 failed, 2 wrong configuration, 3 not running."""
-    options = _parser().parse_args(arguments)
     layout = default_layout()
     environ = dict(os.environ)
+    if arguments[:1] == ["airflow"]:
+        # Its options are Airflow's to read.
+        return operations.airflow_command(operations.existing(layout, environ), list(arguments[1:]))
+    options = _parser().parse_args(arguments)
     if options.verb == "demo":
         return _demo(as_json=options.json)
     if options.verb == "status":
         return operations.status(layout, environ)
     if options.verb == "follow":
         return operations.follow(layout, environ, end=options.stop)
+    if options.verb == "unpause":
+        return operations.unpause(layout, environ)
     if options.verb == "logs":
         return operations.logs(layout, options.service)
     if options.verb == "down":
@@ -58,6 +63,8 @@ def _parser() -> argparse.ArgumentParser:
     verbs.add_parser("status", help="what runs")
     follow = verbs.add_parser("follow", help="start the long-lived consumer beside the running platform")
     follow.add_argument("--stop", action="store_true", help="stop it")
+    verbs.add_parser("unpause", help="let the real-time, the monitoring and the training DAGs run")
+    verbs.add_parser("airflow", help="Airflow's own command line")
     logs = verbs.add_parser("logs", help="the ends of the logs")
     logs.add_argument("service", nargs="?", help="follow this one")
     verbs.add_parser("down", help="stop everything, keep the data")

@@ -17,6 +17,7 @@ KAFKA: Final = 9092
 API: Final = 8000
 API_METRICS: Final = 8001
 STREAM_METRICS: Final = 8002
+AIRFLOW: Final = 8080
 MLFLOW: Final = 5000
 OBJECT_STORE: Final = 8333
 OBJECT_STORE_INTERNAL: Final = tuple(range(18333, 18333 + INTERNAL_PORTS))
@@ -26,6 +27,7 @@ SPECIFIED: Final = {
     "api": API,
     "api metrics": API_METRICS,
     "stream metrics": STREAM_METRICS,
+    "airflow": AIRFLOW,
     "mlflow": MLFLOW,
     "object store": OBJECT_STORE,
     **{f"object store ({port})": port for port in OBJECT_STORE_INTERNAL},
@@ -53,6 +55,10 @@ class Addresses:
     @property
     def stream_metrics(self) -> int:
         return STREAM_METRICS + self.offset
+
+    @property
+    def airflow(self) -> int:
+        return AIRFLOW + self.offset
 
     @property
     def stack(self) -> Ports:

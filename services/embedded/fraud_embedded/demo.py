@@ -6,26 +6,31 @@ import json
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
-from config.constants import ALIAS_CHAMPION
+from config.constants import ALIAS_CHAMPION, DAGS_REAL_TIME
 from config.settings import ConfigurationError
 from fraud_embedded import probes
+from fraud_embedded.airflow import SCHEDULER
+from fraud_embedded.airflow_api import AirflowApi
 from fraud_embedded.installation import Layout
 from fraud_embedded.installed import Platform
 from fraud_embedded.jobs import run_job
 from fraud_embedded.process import StartFailed, tail
 from fraud_embedded.progress import Progress
 from fraud_embedded.startup import Startup, prepare
-from fraud_embedded.summary import Summary, has_model, summarise
+from fraud_embedded.summary import Summary, decided_since, has_model, summarise
 from fraud_embedded.supervision import Supervisor
 
 HISTORY_DAYS: Final = 30
-# The first round is what the DAG does every five seconds; the others give the figures some ground.
-ROUNDS: Final = (50, 500, 500, 500)
+# The DAGs make 50 every five seconds; a burst gives the figures some ground, and the scoring DAG a backlog.
+BURST: Final = 1500
 _READY_S: Final = 120
+_PATIENCE_S: Final = 180
 
 
 @dataclass(slots=True)
@@ -47,6 +52,8 @@ def run(layout: Layout, progress: Progress) -> Summary:
     milestones = Milestones()
     try:
         _bring_up(platform, startup, progress)
+        _wait_for_model(platform, supervisor, progress)
+        _run_dags(platform, supervisor, startup, progress)
     except (StartFailed, ConfigurationError):
         if not was_running:
             progress.close()
@@ -54,10 +61,9 @@ def run(layout: Layout, progress: Progress) -> Summary:
         raise
     finally:
         startup.close()
-    _wait_for_model(platform, supervisor, progress)
     milestones.seconds["ready"] = round(progress.elapsed, 1)
     since = datetime.now(UTC)
-    optimum = _score_live(platform, progress, milestones)
+    optimum = _watch_live(platform, supervisor, progress, since, milestones)
     milestones.seconds["summary"] = round(progress.elapsed, 1)
     return summarise(platform, since, milestones.seconds, optimum)
 
@@ -109,14 +115,55 @@ def _wait_for_model(platform: Platform, supervisor: Supervisor, progress: Progre
             time.sleep(0.2)
 
 
-def _score_live(platform: Platform, progress: Progress, milestones: Milestones) -> dict[str, Any]:
-    """Produce and score in rounds; the optimum of the population they were drawn from."""
-    made: dict[str, Any] = {}
-    for number, count in enumerate(ROUNDS, start=1):
-        with progress.step(f"produce and score {count} transactions ({number}/{len(ROUNDS)})"):
-            made = run_job(platform, "producer", ["fraud_producer", "generate", "--count", str(count)])
-            result: dict[str, Any] = run_job(platform, "streaming", ["fraud_streaming", "run"])
-        milestones.seconds.setdefault("first_decision", round(progress.elapsed, 1))
-        if result.get("status") == "nothing_to_do":
-            progress.say(f"streaming: {result.get('reason')}")
+def _run_dags(platform: Platform, supervisor: Supervisor, startup: Startup, progress: Progress) -> None:
+    startup.airflow.result()
+    startup.start(SCHEDULER)
+    api = AirflowApi(platform.airflow())
+    with progress.step("unpause the real-time DAGs"):
+        for dag_id in DAGS_REAL_TIME:
+            _wait(partial(api.known, dag_id), f"{dag_id} is not known to airflow", api, supervisor)
+            api.pause(dag_id, paused=False)
+
+
+def _watch_live(
+    platform: Platform, supervisor: Supervisor, progress: Progress, since: datetime, milestones: Milestones
+) -> dict[str, Any]:
+    """Wait for decisions by the DAGs, then for a burst to be scored; the optimum of the population."""
+    api = AirflowApi(platform.airflow())
+    url = platform.database_url("readonly")
+
+    def wait_for(count: int, what: str) -> None:
+        _wait(lambda: decided_since(url, since) >= count, what, api, supervisor)
+
+    with progress.step("wait for the first decisions of the DAGs"):
+        wait_for(1, "the DAGs stored no decision")
+    milestones.seconds["first_decision"] = round(progress.elapsed, 1)
+    with progress.step(f"produce a burst of {BURST:,} transactions"):
+        made = run_job(platform, "producer", ["fraud_producer", "generate", "--count", str(BURST)])
+    with progress.step("wait until the DAG has scored the burst"):
+        wait_for(BURST, "the DAGs did not score the burst")
     return dict(made["optimum"])
+
+
+def _wait(done: Callable[[], bool], otherwise: str, api: AirflowApi, supervisor: Supervisor) -> None:
+    deadline = time.monotonic() + _PATIENCE_S
+    while not done():
+        if time.monotonic() > deadline:
+            raise StartFailed(
+                f"{otherwise} in {_PATIENCE_S} s.\n{_reasons(api)}{tail(supervisor.log(SCHEDULER))}"
+            )
+        time.sleep(0.2)
+
+
+def _reasons(api: AirflowApi) -> str:
+    """What Airflow itself says is wrong."""
+    told = [f"{name}: {text.strip().splitlines()[-1]}" for name, text in api.import_errors().items()]
+    for dag_id in DAGS_REAL_TIME:
+        for run in api.runs(dag_id, limit=3) if api.known(dag_id) else ():
+            states = api.tasks(dag_id, run.run_id)
+            told += [
+                f"{dag_id} {run.run_id}: {name} {state}"
+                for name, state in states.items()
+                if state == "failed"
+            ]
+    return "".join(f"{line}\n" for line in told)

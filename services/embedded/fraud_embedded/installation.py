@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 import re
@@ -18,7 +19,7 @@ from fraud_embedded.private_files import write_private
 ROOT: Final = Path(__file__).resolve().parents[3]
 # A socket's path may have about 100 characters; names below the directory take up to 20.
 _SOCKET_DIRECTORY_MAX: Final = 80
-_DEFAULT_SECRET: Final = re.compile(rf"{DEVELOPMENT_SECRET_MARK}[\w-]*")
+_DEFAULT_SECRET: Final = re.compile(rf"{DEVELOPMENT_SECRET_MARK}[\w-]*=?")
 # Site choices that a person may also set for one start; secrets come from `.env` alone, so that
 # credentials that happen to be exported in a shell never reach a server.
 # Site choices that every process of the platform gets. Its logs go to stderr: the supervisor keeps them.
@@ -34,6 +35,24 @@ PASSED_ON: Final = (
     "MIN_RECALL_THRESHOLD",
     "MIN_PRECISION_THRESHOLD",
     "LOG_LEVEL",
+)
+# What Airflow is told besides, and what its connections for alerts are set up from.
+AIRFLOW_CHOICES: Final = (
+    "ALERT_EMAIL_RECIPIENTS",
+    "ALERT_EMAIL_FROM",
+    "ALERT_REPEAT_MINUTES",
+    "AIRFLOW_KEEP_DAYS",
+    "AIRFLOW_KEEP_SUB_MINUTE_HOURS",
+    "AIRFLOW_PARALLELISM",
+)
+ALERT_ROUTES: Final = (
+    "ALERT_EMAIL_FROM",
+    "SMTP_HOST",
+    "SMTP_PORT",
+    "SMTP_USER",
+    "SMTP_PASSWORD",
+    "SMTP_SECURITY",
+    "SLACK_WEBHOOK_URL",
 )
 _SITE_CHOICES: Final = (*PASSED_ON, "PORT_OFFSET")
 
@@ -141,14 +160,18 @@ def ensure_dotenv(layout: Layout) -> list[str]:
 def with_random_secrets(template: str) -> str:
     """Every development secret replaced by a random one, the same mark by the same secret."""
     made: dict[str, str] = {}
+
+    def secret(mark: str) -> str:
+        # A mark that ends so stands for a key, 32 bytes in base64.
+        key = base64.urlsafe_b64encode(random.token_bytes(32)).decode("ascii")
+        return made.setdefault(mark, key if mark.endswith("=") else random.token_hex(32))
+
     lines = []
     for line in template.splitlines(keepends=True):
         if line.lstrip().startswith("#"):
             lines.append(line)
             continue
-        lines.append(
-            _DEFAULT_SECRET.sub(lambda found: made.setdefault(found.group(), random.token_hex(20)), line)
-        )
+        lines.append(_DEFAULT_SECRET.sub(lambda found: secret(found.group()), line))
     return "".join(lines)
 
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from config import constants
 from config.settings import ConfigurationError, KafkaSettings
-from fraud_embedded import broker, mlflow, objectstore, postgres, probes
+from fraud_embedded import airflow, broker, mlflow, objectstore, postgres, probes
 from fraud_embedded.addresses import Addresses
-from fraud_embedded.installation import PASSED_ON, Layout
+from fraud_embedded.airflow import Airflow
+from fraud_embedded.installation import AIRFLOW_CHOICES, ALERT_ROUTES, PASSED_ON, Layout
 from fraud_embedded.process import ProcessSpec
 from fraud_embedded.stack import Secrets, Stack, build
 
 OPERATOR: Final = "operator"
+AIRFLOW: Final = "airflow"
+# Whose jobs the DAGs run.
+_JOB_ROLES: Final = ("producer", "streaming", "trainer")
 FOLLOWER: Final = "follower"
 _JOB_CLIENT: Final = "streaming"
 _ADMIN_CLIENT: Final = "admin"
@@ -82,11 +86,11 @@ class Platform:
             "trainer": self._trainer,
             "api": self._api,
             OPERATOR: self._operator,
+            AIRFLOW: self._airflow,
         }
         if role not in builders:
             raise ConfigurationError(f"There is no role {role!r}; roles are {', '.join(builders)}.")
-        common = {name: self.settings[name] for name in PASSED_ON if self.settings.get(name)}
-        return common | builders[role]()
+        return self._chosen(PASSED_ON) | builders[role]()
 
     def api_spec(self) -> ProcessSpec:
         """The scoring API; it lives without a model and takes one up when there is one."""
@@ -111,6 +115,41 @@ class Platform:
             ready=lambda: probes.http_ok(port, "/health/ready"),
         )
 
+    def airflow(self) -> Airflow:
+        """Airflow, with what its jobs may know."""
+        run = self.layout.run
+        environments = {role: self.environment(role) for role in _JOB_ROLES}
+        store = self.stack.objectstore.endpoint_url
+        addresses = {**self._kafka(), **self._mlflow(), "API_URL": self.api_url, "S3_ENDPOINT_URL": store}
+        database = {
+            "DB_HOST": probes.HOST,
+            "DB_PORT": str(self.stack.postgres.port),
+            "DB_NAME": self.database,
+            "DB_USER": constants.ROLE_READONLY,
+            "DATABASE_URL": self.database_url("readonly"),
+        }
+        return Airflow(
+            root=self.layout.root,
+            place=self.layout.local / "airflow",
+            port=self.addresses.airflow,
+            database_url=self.stack.postgres.url(
+                constants.DATABASE_AIRFLOW, self.secret("AIRFLOW_DB_PASSWORD"), constants.DATABASE_AIRFLOW
+            ),
+            fernet_key=self.secret("AIRFLOW_FERNET_KEY"),
+            jwt_secret=self.secret("AIRFLOW_JWT_SECRET"),
+            secret_key=self.secret("AIRFLOW_SECRET_KEY"),
+            password=self.secret("AIRFLOW_PASSWORD"),
+            public=self._chosen(PASSED_ON) | self._chosen(AIRFLOW_CHOICES) | addresses | database,
+            jobs=airflow.job_variables(sys.executable, self.layout.root, run, environments),
+            setup=self._chosen(ALERT_ROUTES) | self._client(constants.CLIENT_AIRFLOW),
+        )
+
+    def _airflow(self) -> dict[str, str]:
+        return self.airflow().commands()
+
+    def _chosen(self, names: Iterable[str]) -> dict[str, str]:
+        return {name: self.settings[name] for name in names if self.settings.get(name)}
+
     def specs(self) -> dict[str, ProcessSpec]:
         """Every process by its name, in the order of their dependencies."""
         stack = self.stack
@@ -121,6 +160,7 @@ class Platform:
             mlflow.spec(stack.mlflow),
             self.api_spec(),
             self.follower_spec(),
+            *airflow.specs(self.airflow()),
         )
         return {spec.name: spec for spec in specs}
 
@@ -151,7 +191,7 @@ class Platform:
         }
 
     def _bootstrap(self) -> dict[str, str]:
-        names = ["DB_PASSWORD", "MLFLOW_DB_PASSWORD"]
+        names = ["DB_PASSWORD", "MLFLOW_DB_PASSWORD", "AIRFLOW_DB_PASSWORD"]
         names += [f"DB_PASSWORD_{service.upper()}" for service in constants.SERVICE_ROLES]
         return {
             "POSTGRES_ADMIN_URL": self.stack.postgres.url(),

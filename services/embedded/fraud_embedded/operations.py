@@ -9,15 +9,17 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+from config import constants
 from config.settings import ConfigurationError
 from fraud_embedded import account, addresses, objectstore
 from fraud_embedded.addresses import Addresses
+from fraud_embedded.airflow_api import AirflowApi
 from fraud_embedded.installation import Layout, read_settings
 from fraud_embedded.installed import FOLLOWER, Platform, configure
-from fraud_embedded.process import tail
-from fraud_embedded.startup import addresses_names, command
+from fraud_embedded.process import base_environment, tail
+from fraud_embedded.startup import command
 from fraud_embedded.summary import urls
-from fraud_embedded.supervision import Supervisor
+from fraud_embedded.supervision import NAMES, Supervisor
 
 NOT_RUNNING = 3
 _FOLLOWER_READY_S = 60
@@ -44,7 +46,7 @@ def status(layout: Layout, environ: dict[str, str]) -> int:
     platform = existing(layout, environ)
     specs = platform.specs()
     ready = True
-    print(f"{'':<13}{'state':<10}{'ready':<7}{'pid':>8}  since")
+    print(f"{'':<23}{'state':<10}{'ready':<7}{'pid':>8}  since")
     for state in supervisor.states():
         if state.name == FOLLOWER and not state.up:
             continue
@@ -54,12 +56,12 @@ def status(layout: Layout, environ: dict[str, str]) -> int:
             datetime.fromtimestamp(state.since, UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if state.pid else ""
         )
         print(
-            f"{state.name:<13}{state.state.lower():<10}{'yes' if answers else 'no':<7}{state.pid:>8}  {since}"
+            f"{state.name:<23}{state.state.lower():<10}{'yes' if answers else 'no':<7}{state.pid:>8}  {since}"
         )
     print()
     for name, address in urls(platform).items():
-        print(f"{name:<13}{address}")
-    print(f"{'credentials':<13}in {layout.env_file}")
+        print(f"{name:<23}{address}")
+    print(f"{'credentials':<23}in {layout.env_file}")
     return 0 if ready else 1
 
 
@@ -103,6 +105,29 @@ def logs(layout: Layout, service: str | None) -> int:
     return 0
 
 
+def unpause(layout: Layout, environ: dict[str, str]) -> int:
+    """Let every scheduled DAG run; exit code 3 when nothing runs.
+
+    Raises:
+        StartFailed: Airflow does not answer.
+    """
+    if not Supervisor(layout).running():
+        print("The platform is not running: ./fraud demo starts it.")
+        return NOT_RUNNING
+    api = AirflowApi(existing(layout, environ).airflow())
+    for dag_id in (*constants.DAGS_REAL_TIME, *constants.DAGS_MONITORING, *constants.DAGS_TRAINING):
+        if api.pause(dag_id, paused=False):
+            print(f"{dag_id} is unpaused")
+    return 0
+
+
+def airflow_command(platform: Platform, arguments: list[str]) -> int:
+    """Airflow's command line in the running platform's environment; its exit code."""
+    server = platform.airflow()
+    program = [str(server.python), server.script("airflow_cli.py"), *arguments]
+    return subprocess.run(program, env=base_environment() | server.commands(), check=False).returncode
+
+
 def _follow_from_end(path: Path) -> None:
     with path.open("r", encoding="utf-8", errors="replace") as file:
         file.seek(0, 2)
@@ -120,7 +145,7 @@ def down(layout: Layout) -> int:
         supervisor.shut_down()
         print("The platform is stopped; its data is kept.")
     else:
-        supervisor.end_orphans(addresses_names())
+        supervisor.end_orphans(reversed(NAMES))
         print("The platform was not running.")
     offset = addresses.read(layout.state_file)
     if offset is not None:
@@ -133,7 +158,7 @@ def clean(layout: Layout) -> int:
     down(layout)
     removed = []
     for path in (
-        *(layout.local / name for name in ("objectstore", "broker", "mlflow")),
+        *(layout.local / name for name in ("objectstore", "broker", "mlflow", "airflow")),
         *account.places(layout.local, account.database_account()),
         layout.models,
         layout.logs,

@@ -28,7 +28,7 @@ _SETTINGS: Final = {
     "listen_addresses": probes.HOST,
     "unix_socket_directories": "",
     "password_encryption": "scram-sha-256",
-    "max_connections": "80",
+    "max_connections": "120",
     "shared_buffers": "128MB",
     "effective_cache_size": "512MB",
     "maintenance_work_mem": "64MB",
@@ -79,6 +79,8 @@ def spec(server: Postgres) -> ProcessSpec:
         env={"PGTZ": "UTC"},
         user=server.account,
         # SIGTERM waits until every client has gone; SIGINT does not.
+        # It tells its own children.
+        stop_group=False,
         stop_signal=signal.SIGINT,
         ready=lambda: probes.postgres_answers(server.url()),
     )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import http.client
+import json
 import socket
 import struct
+from typing import Any, cast
 
 import psycopg2
 
@@ -22,6 +24,21 @@ def http_ok(port: int, path: str) -> bool:
         return False
     finally:
         connection.close()
+
+
+def json_at(port: int, path: str, keys: tuple[str, ...]) -> object:
+    """The value below `keys` in what `GET path` answers; None where there is none."""
+    connection = http.client.HTTPConnection(HOST, port, timeout=2)
+    try:
+        connection.request("GET", path)
+        found: Any = json.loads(connection.getresponse().read())
+        for key in keys:
+            found = found[key]
+    except (OSError, ValueError, LookupError, TypeError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+    return cast(object, found)
 
 
 def tcp_open(port: int) -> bool:

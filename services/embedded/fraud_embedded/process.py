@@ -48,6 +48,7 @@ class ProcessSpec:
     user: str | None = None
     stop_signal: signal.Signals = signal.SIGTERM
     stop_seconds: float = 10
+    stop_group: bool = True  # whether its children are told too; those that tell them themselves are not
 
     def environment(self) -> dict[str, str]:
         """The whole environment of the process."""

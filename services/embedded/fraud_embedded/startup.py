@@ -12,7 +12,7 @@ import psycopg2
 
 from config.settings import ConfigurationError
 from fraud_adapters.kafka import ensure_topics
-from fraud_embedded import addresses, broker, mlflow, objectstore, postgres
+from fraud_embedded import addresses, airflow, broker, mlflow, objectstore, postgres
 from fraud_embedded.addresses import Addresses
 from fraud_embedded.installation import Layout, ensure_dotenv, read_settings
 from fraud_embedded.installed import Platform, configure
@@ -20,7 +20,7 @@ from fraud_embedded.jobs import run_job
 from fraud_embedded.ports import is_free
 from fraud_embedded.process import ProcessSpec
 from fraud_embedded.progress import Progress
-from fraud_embedded.supervision import Supervisor
+from fraud_embedded.supervision import NAMES, Supervisor
 
 # On a busy machine with two slow cores; a server that ends is noticed at once.
 _PATIENCE_S: Final = 180
@@ -63,7 +63,7 @@ def _addresses(
                 f"PORT_OFFSET is {explicit}, but the platform runs with {kept}: stop it first (demo-down)."
             )
         return Addresses(kept)
-    supervisor.end_orphans(addresses_names())
+    supervisor.end_orphans(reversed(NAMES))
     chosen = addresses.choose(kept, explicit, usable)
     if chosen.offset != (kept or 0):
         taken = ", ".join(addresses.taken(kept or 0, usable)[:3])
@@ -78,16 +78,12 @@ def usable(port: int) -> bool:
     return is_free(port) and not objectstore.blocked(port)
 
 
-def addresses_names() -> tuple[str, ...]:
-    """The servers' names, known before the platform is configured."""
-    return ("follower", "api", "mlflow", "broker", "postgres", "objectstore")
-
-
 def _prepare_servers(platform: Platform) -> None:
     stack = platform.stack
     objectstore.prepare(stack.objectstore)
     broker.prepare(stack.broker)
     mlflow.prepare(stack.mlflow)
+    airflow.prepare(platform.airflow())
     postgres.prepare(stack.postgres)
 
 
@@ -104,6 +100,7 @@ class Startup:
         self.database = self._submit(self._database)
         self.broker = self._submit(self._broker)
         self.mlflow = self._submit(self._mlflow)
+        self.airflow = self._submit(self._airflow)
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -145,6 +142,16 @@ class Startup:
         self.store.result()
         self.database.result()
         self._server("mlflow")()
+
+    def _airflow(self) -> None:
+        """All but the scheduler, which would start runs before there is anything for them to use."""
+        self.database.result()
+        with self._progress.step("prepare airflow"):
+            airflow.initialise(self._platform.airflow(), self._supervisor.log("airflow-init"))
+        starting = [self._submit(self._server(name)) for name in (airflow.WEBSERVER, airflow.DAG_PROCESSOR)]
+        for one in starting:
+            one.result()
+        self._supervisor.start(airflow.CLEANUP)
 
 
 def command(platform: Platform, role: str, arguments: list[str]) -> int:

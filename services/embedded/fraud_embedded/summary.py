@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from itertools import pairwise
+from statistics import median
 from typing import Any, Final
 
+from config.constants import DAGS_SUB_MINUTE
 from fraud_adapters.postgres import connect
 from fraud_core.metrics import Confusion
+from fraud_embedded.airflow_api import AirflowApi, DagRun
 from fraud_embedded.installed import Platform
 
 STATEMENT: Final = (
@@ -40,6 +45,10 @@ _LATENCY: Final = """
     FROM transactions t JOIN predictions p USING (transaction_id)
     WHERE p.deciding AND t.ingestion_timestamp >= %s
 """
+_DECIDED: Final = """
+    SELECT count(*) FROM transactions t JOIN predictions p USING (transaction_id)
+    WHERE p.deciding AND t.ingestion_timestamp >= %s
+"""
 _MODEL: Final = """
     SELECT m.version, m.gate_policy, m.gate_passed, m.gate_outcome, m.metrics, m.threshold, m.block_threshold
     FROM model_versions m
@@ -64,6 +73,7 @@ class Summary:
     latency_ms: dict[str, float | None]
     model: dict[str, Any] | None
     optimum: dict[str, Any] | None
+    dags: dict[str, dict[str, Any]]
     seconds: dict[str, float]
     statement: str = STATEMENT
 
@@ -77,6 +87,14 @@ def has_model(url: str) -> bool:
         cursor.execute("SELECT EXISTS (SELECT FROM model_versions WHERE gate_passed)")
         row = cursor.fetchone()
     return bool(row and row[0])
+
+
+def decided_since(url: str, since: datetime) -> int:
+    """How many transactions were stored and decided since then."""
+    with closing(connect(url, "fraud_embedded")) as connection, connection.cursor() as cursor:
+        cursor.execute(_DECIDED, (since,))
+        row = cursor.fetchone()
+    return int(row[0]) if row else 0
 
 
 def summarise(
@@ -99,6 +117,7 @@ def summarise(
         cursor.execute(_MODEL, (platform.registered_model,))
         model = cursor.fetchone()
     p50, p99 = percentiles or (None, None)
+    api = AirflowApi(platform.airflow())
     return Summary(
         urls=urls(platform),
         credentials=str(platform.layout.env_file),
@@ -111,6 +130,7 @@ def summarise(
         latency_ms={"count": measured, "p50": p50, "p99": p99},
         model=dict(zip(_MODEL_FIELDS, model, strict=True)) if model else None,
         optimum=dict(optimum),
+        dags={dag_id: dag_figures(api.runs(dag_id, since)) for dag_id in DAGS_SUB_MINUTE},
         seconds=dict(seconds),
     )
 
@@ -126,12 +146,25 @@ _MODEL_FIELDS: Final = (
 )
 
 
+def dag_figures(runs: Sequence[DagRun]) -> dict[str, Any]:
+    """Runs by state, and in seconds the medians of a run and of the time from one start to the next."""
+    starts = sorted(run.started for run in runs if run.started)
+    periods = [(later - earlier).total_seconds() for earlier, later in pairwise(starts)]
+    times = [(run.ended - run.started).total_seconds() for run in runs if run.started and run.ended]
+    return {
+        "runs": dict(Counter(run.state for run in runs)),
+        "median_seconds": round(median(times), 2) if times else None,
+        "median_period": round(median(periods), 2) if periods else None,
+    }
+
+
 def urls(platform: Platform) -> dict[str, str]:
     """Where everything answers; no secret is in these addresses."""
     stack = platform.stack
     return {
         "api": f"{platform.api_url}/docs",
         "api metrics": f"http://127.0.0.1:{platform.addresses.api_metrics}/metrics",
+        "airflow": platform.airflow().url,
         "mlflow": stack.mlflow.tracking_uri,
         "postgres": f"127.0.0.1:{stack.postgres.port}/{platform.database}",
         "kafka": stack.broker.bootstrap,
@@ -155,7 +188,10 @@ def render(summary: Summary) -> str:
     optimum = summary.optimum or {}
     lines = ["", "The platform is running.", ""]
     lines += [f"  {name:<13} {address}" for name, address in summary.urls.items()]
-    lines += [f"  credentials   in {summary.credentials} (readable by you alone)", ""]
+    lines += [
+        f"  credentials   in {summary.credentials} (readable by you alone); airflow's user is airflow",
+        "",
+    ]
     lines += [
         f"  transactions stored   {summary.transactions:,}",
         f"  predictions           {summary.predictions:,} ({summary.frauds_predicted:,} as fraud)",
@@ -177,10 +213,18 @@ def render(summary: Summary) -> str:
             f"  model version {summary.model['version']}, gate {summary.model['gate_policy']}: "
             f"{'passed' if summary.model['gate_passed'] else 'not passed'}"
         )
+    lines += [_dag_line(dag_id, figures) for dag_id, figures in summary.dags.items()]
     times = ", ".join(f"{name.replace('_', ' ')} {value:.1f} s" for name, value in summary.seconds.items())
     lines += ["", f"  {summary.statement}", f"  From the start: {times}.", ""]
     lines.append("  ./fraud demo-status · demo-logs · demo-down (keeps the data) · demo-clean (removes it)")
     return "\n".join(lines)
+
+
+def _dag_line(dag_id: str, figures: Mapping[str, Any]) -> str:
+    runs = ", ".join(f"{count} {state}" for state, count in sorted(figures["runs"].items())) or "no run"
+    took, period = figures["median_seconds"], figures["median_period"]
+    times = "" if took is None else f", {took:.1f} s a run"
+    return f"  {dag_id:<24}{runs}{times}" + ("" if period is None else f", one every {period:.1f} s")
 
 
 def _row(name: str, figures: Mapping[str, Any]) -> str:

@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from supervisor.xmlrpc import SupervisorTransport
 
-from fraud_embedded import child
+from fraud_embedded import airflow, child
 from fraud_embedded.installation import Layout
 from fraud_embedded.private_files import write_private
 from fraud_embedded.process import ProcessSpec, StartFailed, base_environment, tail, wait_ready
@@ -206,7 +206,9 @@ class _Restarts:
         return state.up and len(self._pids) <= 2
 
 
-_ORDER: Final = {"objectstore": 1, "postgres": 2, "broker": 3, "mlflow": 4, "api": 5, "follower": 6}
+# Servers in the order they depend on each other; they are stopped in reverse.
+NAMES: Final = ("objectstore", "postgres", "broker", "mlflow", "api", "follower", *airflow.NAMES)
+_ORDER: Final = {name: number for number, name in enumerate(NAMES, start=1)}
 
 
 def _configuration(specs: Iterable[ProcessSpec]) -> str:
@@ -218,8 +220,7 @@ def _configuration(specs: Iterable[ProcessSpec]) -> str:
             priority=_ORDER.get(spec.name, 0),
             stop_signal=spec.stop_signal.name.removeprefix("SIG"),
             stop_seconds=spec.stop_seconds,
-            # Postgres tells its own children.
-            as_group="false" if spec.name == "postgres" else "true",
+            as_group="true" if spec.stop_group else "false",
         )
         for spec in specs
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from airflow.sdk import DAG, task
+
 from hooks.api_hook import FraudApiHook
 
 with DAG("api_requests", schedule=None):

@@ -7,6 +7,7 @@ import os
 from dataclasses import asdict
 
 from airflow.sdk import DAG, task
+
 from hooks.mlflow_hook import FraudMlflowHook
 from operators.mlflow_operator import FraudMlflowOperator
 

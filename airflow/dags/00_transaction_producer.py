@@ -1,0 +1,44 @@
+"""# Simulated transactions, every five seconds
+
+Publishes 50 simulated transactions, about 5 % of them fraudulent, to the transactions topic, and the labels
+that have come due. A retried task publishes the same transactions: their ids follow from the run's.
+
+**When it fails** the sentence of the failed task names the variable or the part; the guide is
+`docs/airflow.md`.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from airflow.providers.standard.operators.python import PythonOperator
+from airflow.sdk import DAG
+
+from fraud_airflow import checks, completion
+from fraud_airflow.defaults import real_time
+from operators.docker_operator_custom import FraudDockerOperator
+
+with DAG(
+    "00_transaction_producer",
+    description="50 simulated transactions to Kafka",
+    schedule=timedelta(seconds=5),
+    doc_md=__doc__,
+    **real_time(["producer"]),
+):
+    validate_producer_config = PythonOperator(
+        task_id="validate_producer_config", python_callable=checks.producer_config
+    )
+    generate_transactions = FraudDockerOperator(
+        task_id="generate_transactions",
+        service="producer",
+        verb="generate",
+        arguments=["--count", "50", "--run-id", "{{ dag.dag_id }}:{{ run_id }}"],
+        single="producer",
+    )
+    log_producer_completion = PythonOperator(
+        task_id="log_producer_completion",
+        python_callable=completion.producer,
+        op_args=[generate_transactions.output],
+        trigger_rule="none_failed",
+    )
+    validate_producer_config >> generate_transactions >> log_producer_completion

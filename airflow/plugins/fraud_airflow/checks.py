@@ -1,0 +1,79 @@
+"""What the first task of a DAG makes sure of; each function says what is wrong in one sentence.
+
+The job itself checks what it uses and refuses to start; this finds it out before, and tells the person.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Any
+
+from airflow.sdk.exceptions import AirflowFailException
+
+from config import constants
+
+
+def producer_config() -> dict[str, Any]:
+    """The producer's variables are set; broker, topic and database answer, as the API reports.
+
+    Raises:
+        AirflowFailException: a variable is missing.
+        AirflowException: one of the three does not answer; whether there is a model does not matter here.
+    """
+    from hooks.api_hook import FraudApiHook
+
+    topic = known_topic()
+    require_variables(["DATABASE_URL_PRODUCER"])
+    FraudApiHook().ready(("broker", "topic", "database"))
+    return {"topic": topic}
+
+
+def streaming_config() -> dict[str, Any]:
+    """The consumer's variables are set, the API takes our token, and it is ready with all its parts.
+
+    Raises:
+        AirflowFailException: a variable is missing.
+        AirflowException: the token is refused, or a part is not ready.
+    """
+    from hooks.api_hook import FraudApiHook
+
+    topic = known_topic()
+    require_variables(["DATABASE_URL_STREAMING", "API_CLIENT_SECRET_STREAMING"])
+    api = FraudApiHook()
+    parts = api.ready(deep=True)
+    api.get("/models")
+    return {"topic": topic, "model": (parts.get("model") or {}).get("version")}
+
+
+def token_config() -> dict[str, Any]:
+    """The API that gives tokens answers.
+
+    Raises:
+        AirflowException: it does not, or is not ready.
+    """
+    from hooks.api_hook import FraudApiHook
+
+    FraudApiHook().ready(deep=False)
+    return {"connection": constants.CONNECTION_API, "variable": constants.VARIABLE_API_TOKEN}
+
+
+def known_topic() -> str:
+    """The topic of the transactions, whose name the other topics follow."""
+    topic = constants.ENV_VARS["KAFKA_TOPIC"]
+    if not topic.endswith("-transactions"):
+        raise AirflowFailException(f"KAFKA_TOPIC is {topic}: its name must end in -transactions.")
+    return topic
+
+
+def require_variables(names: Iterable[str]) -> None:
+    """All of them are set where tasks run; their values are nobody's business here.
+
+    Raises:
+        AirflowFailException: one is not; trying again is of no use.
+    """
+    if missing := [name for name in names if not os.environ.get(name)]:
+        verb = "is" if len(missing) == 1 else "are"
+        raise AirflowFailException(
+            f"{', '.join(missing)} {verb} not set for Airflow's workers: set it in .env and start them again."
+        )

@@ -1,0 +1,33 @@
+"""Airflow's command line, which also takes the options of Airflow 2 that people have in their fingers.
+
+`dags list-runs -d DAG` and `--dag-id DAG` name the DAG as `dags list-runs DAG` does.
+"""
+
+from __future__ import annotations
+
+import sys
+
+
+def translated(arguments: list[str]) -> list[str]:
+    """The arguments as Airflow 3 takes them."""
+    if arguments[:2] != ["dags", "list-runs"]:
+        return arguments
+    rest: list[str] = []
+    for word in arguments[2:]:
+        name, equals, value = word.partition("=")
+        if name in {"-d", "--dag-id"}:
+            rest += [value] if equals else []
+        else:
+            rest.append(word)
+    return [*arguments[:2], *rest]
+
+
+def main() -> None:
+    from airflow.__main__ import main as airflow
+
+    sys.argv = ["airflow", *translated(sys.argv[1:])]
+    airflow()  # type: ignore[no-untyped-call]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""Removes old runs from Airflow's database, and their logs: `python clean_metadata.py [--every 1h]`.
+
+The runs of sub-minute DAGs are kept for AIRFLOW_KEEP_SUB_MINUTE_HOURS (24), others for AIRFLOW_KEEP_DAYS (7).
+Airflow's own command does the work in a process of its own, so that waiting takes no memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import FrameType
+
+from config.constants import DAGS_SUB_MINUTE
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_BATCH = 5000
+
+
+def main() -> int:
+    options = _parser().parse_args()
+    if options.every is None:
+        return clean(os.environ)
+    ended = threading.Event()
+
+    def end(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        ended.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    print(f"cleaning every {options.every:.0f} s", flush=True)
+    while not ended.wait(options.every):
+        clean(os.environ)
+    return 0
+
+
+def clean(environ: Mapping[str, str]) -> int:
+    """One cleaning; 0 done, 1 a part failed, which is said."""
+    now = datetime.now(UTC)
+    started = time.monotonic()
+    try:
+        short = now - timedelta(hours=_number(environ, "AIRFLOW_KEEP_SUB_MINUTE_HOURS", 24))
+        long = now - timedelta(days=_number(environ, "AIRFLOW_KEEP_DAYS", 7))
+    except ValueError as error:
+        print(error, file=sys.stderr, flush=True)
+        return 2
+    often = ["--dag-ids", ",".join(DAGS_SUB_MINUTE)]
+    failed = _clean_database(short, often) or _clean_database(long, [])
+    removed = remove_logs(Path(environ["AIRFLOW__LOGGING__BASE_LOG_FOLDER"]), short, long)
+    took = time.monotonic() - started
+    print(f"{now.isoformat(timespec='seconds')} cleaned in {took:.1f} s, {removed} logs removed", flush=True)
+    return 1 if failed else 0
+
+
+def _clean_database(before: datetime, options: list[str]) -> int:
+    command = [sys.executable, "-m", "airflow", "db", "clean", "--yes", "--skip-archive"]
+    command += ["--batch-size", str(_BATCH), "--error-on-cleanup-failure"]
+    command += ["--clean-before-timestamp", before.isoformat(), *options]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode:
+        last = "\n".join((done.stdout + done.stderr).strip().splitlines()[-5:])
+        print(
+            f"airflow db clean failed with exit code {done.returncode}:\n{last}", file=sys.stderr, flush=True
+        )
+    return done.returncode
+
+
+def remove_logs(folder: Path, short: datetime, long: datetime) -> int:
+    """Remove the logs of runs older than `short` (sub-minute DAGs) or `long` (others); how many."""
+    removed = 0
+    for path in _files(folder):
+        dag = re.match(r"dag_id=([^/]+)/", str(path.relative_to(folder)))
+        before = short if dag is None or dag[1] in DAGS_SUB_MINUTE else long
+        try:
+            if path.stat().st_mtime < before.timestamp():
+                path.unlink()
+                removed += 1
+        except FileNotFoundError:
+            continue
+    _remove_empty(folder)
+    return removed
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for parent, _, names in os.walk(folder):
+        yield from (Path(parent) / name for name in names)
+
+
+def _remove_empty(folder: Path) -> None:
+    for parent, _, _ in os.walk(folder, topdown=False):
+        # A folder that a run is just being given is not ours to take.
+        if parent != str(folder) and time.time() - Path(parent).stat().st_mtime > 3600:
+            try:
+                Path(parent).rmdir()
+            except OSError:
+                continue
+
+
+def _number(environ: Mapping[str, str], name: str, default: float) -> float:
+    text = environ.get(name) or str(default)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0
+    if not value > 0:
+        raise ValueError(f"{name} is {text}: set a number above 0.")
+    return value
+
+
+def _seconds(text: str) -> float:
+    found = re.fullmatch(r"(\d+)([smhd])", text)
+    if found is None or int(found[1]) == 0:
+        raise argparse.ArgumentTypeError(f"{text} is no time: say 30m or 1h")
+    return float(int(found[1]) * _UNITS[found[2]])
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--every", type=_seconds, help="go on for ever, once in this time: 30m, 1h")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
