@@ -35,7 +35,6 @@ def run_job(
 @pytest.mark.parametrize(
     ("body", "code", "sentence"),
     [
-        ("return {'rows': 3}", 0, ""),
         ("raise NothingToDo('Another run is at work.')", 99, "nothing_to_do: Another run is at work."),
         ("raise ConfigurationError('DB_PORT: is wrong.')", 2, "configuration: DB_PORT: is wrong."),
         ("raise JobFailed('The API is down.', {'stored': 2})", 1, "failed: The API is down."),
@@ -47,10 +46,17 @@ def test_a_job_ends_with_a_code_a_sentence_and_a_result(
 ) -> None:
     returned, last, result = run_job(body, tmp_path)
     assert (returned, last) == (code, sentence)
-    if code == 0:
-        assert result == {"rows": 3}
     if code == 1 and "API" in body:
         assert result == {"stored": 2, "status": "failed", "error": "The API is down."}
+
+
+def test_a_job_that_is_done_logs_its_figures_and_writes_all_of_its_result(tmp_path: Path) -> None:
+    returned, last, result = run_job("return {'rows': 3, 'parts': {'a': 1}}", tmp_path)
+    assert returned == 0
+    assert result == {"rows": 3, "parts": {"a": 1}}
+    said = json.loads(last)
+    assert (said["event"], said["rows"]) == ("job_done", 3)
+    assert "parts" not in said
 
 
 @pytest.mark.parametrize(

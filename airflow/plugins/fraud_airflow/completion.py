@@ -28,7 +28,21 @@ def streaming(result: Mapping[str, Any] | None) -> None:
     if result is None:
         log.info("Another consumer is at work: there was nothing to do.")
         return
-    log.info("%s", "; ".join(f"{name}: {_said(part)}" for name, part in result.items()))
+    labels = result["labels"]
+    log.info(
+        "%d transactions stored in %d batches (%d known already), lag %d; %d labels stored, lag %d; "
+        "%d dead letters, %d alerts published.",
+        result["stored"],
+        result["batches"],
+        result["replayed"],
+        result["lag"],
+        labels["stored"],
+        labels["lag"],
+        sum(result["dead_lettered"].values()) + sum(labels["dead_lettered"].values()),
+        result["alerts_published"],
+    )
+    if result["latency_ms"]:
+        log.info("From production to the database: %s.", _milliseconds(result["latency_ms"]))
 
 
 def token(renewed: Mapping[str, str]) -> None:
@@ -41,7 +55,5 @@ def token(renewed: Mapping[str, str]) -> None:
     )
 
 
-def _said(part: object) -> str:
-    if isinstance(part, Mapping):
-        return ", ".join(f"{key} {value}" for key, value in part.items() if not isinstance(value, Mapping))
-    return str(part)
+def _milliseconds(latency: Mapping[str, float | None]) -> str:
+    return ", ".join(f"{name} {value:.0f} ms" for name, value in latency.items() if value is not None)

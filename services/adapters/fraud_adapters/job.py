@@ -38,6 +38,7 @@ def run(service: str, main: Callable[[Sequence[str]], Result]) -> NoReturn:
     try:
         logs.configure(load(LogSettings), service)
         result = main(sys.argv[1:])
+        logs.get_logger(service).info("job_done", **_figures(result))
         code = EXIT_DONE
     except ConfigurationError as error:
         code = _end(EXIT_CONFIGURATION, "configuration", error)
@@ -59,6 +60,11 @@ def run(service: str, main: Callable[[Sequence[str]], Result]) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     sys.exit(code)
+
+
+def _figures(result: Result) -> dict[str, Any]:
+    """What fits into a line of the log."""
+    return {name: value for name, value in result.items() if isinstance(value, str | int | float)}
 
 
 def _end(code: int, kind: str, reason: Exception | str) -> int:
