@@ -1,4 +1,9 @@
-"""Publishing: idempotent, acknowledged by all replicas, and never silently lost."""
+"""Publishing: in order, acknowledged by all replicas, and never silently lost.
+
+A record whose acknowledgement was lost is sent again and may be in the log twice: whoever reads it drops
+the second by its id, as after a retry of the whole job. Kafka's idempotent producer would spare only that,
+and Tansu remembers each one for ever, in one document that it writes anew with every request.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +54,8 @@ class Publisher:
                 bootstrap_servers=addresses,
                 bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS,
                 acks="all",
-                enable_idempotence=True,
+                enable_idempotence=False,
+                max_in_flight_requests_per_connection=1,  # or what is sent again would be overtaken
                 linger_ms=LINGER_MS,
                 batch_size=BATCH_BYTES,
                 delivery_timeout_ms=delivery_ms,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from config.settings import ObjectStoreSettings
 
 _ABSENT: Final = frozenset({"404", "NoSuchKey", "NoSuchBucket", "NotFound"})
+_AT_ONCE: Final = 1000  # what one request to delete may name
 _THERE: Final = frozenset({"BucketAlreadyOwnedByYou", "BucketAlreadyExists"})
 
 
@@ -23,6 +26,14 @@ class ObjectStoreUnavailable(Exception):
 
 class ObjectMissing(Exception):
     """There is no such object; the message names bucket and key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An object's key, and when it was written (aware)."""
+
+    key: str
+    written_at: datetime
 
 
 class ObjectStore:
@@ -107,9 +118,25 @@ class ObjectStore:
 
     def list(self, prefix: str = "") -> list[str]:
         """All keys under a prefix, in the store's order (by bytes). Raises as `put_bytes`."""
+        return [entry.key for entry in self.entries(prefix)]
+
+    def entries(self, prefix: str = "") -> Iterator[Entry]:
+        """What lies under a prefix, in the store's order (by bytes of the key). Raises as `put_bytes`."""
         with self._told(prefix):
-            pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
-            return [entry["Key"] for page in pages for entry in page.get("Contents", ())]
+            for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
+                yield from (Entry(found["Key"], found["LastModified"]) for found in page.get("Contents", ()))
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """Remove objects, in the order given; one that is not there is no error. Raises as `put_bytes`."""
+        for start in range(0, len(keys), _AT_ONCE):
+            some = [{"Key": key} for key in keys[start : start + _AT_ONCE]]
+            with self._told(keys[start]):
+                done = self._s3.delete_objects(Bucket=self.bucket, Delete={"Objects": some, "Quiet": True})
+            if refused := done.get("Errors"):
+                raise ObjectStoreUnavailable(
+                    f"The object store at {self._endpoint} did not delete {self.bucket}/{refused[0]['Key']} "
+                    f"({refused[0]['Code']})."
+                )
 
     @contextmanager
     def _told(self, key: str) -> Iterator[None]:

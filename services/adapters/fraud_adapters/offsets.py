@@ -52,6 +52,12 @@ def read_offset(cur: Cursor, topic: str, partition: int) -> StoredOffset | None:
     return None if row is None else StoredOffset(*row)
 
 
+def read_offsets(cur: Cursor, topic: str) -> dict[int, StoredOffset]:
+    """The position of every partition that was ever read."""
+    cur.execute("SELECT partition, topic_id, next_offset FROM stream_offsets WHERE topic = %s", (topic,))
+    return {partition: StoredOffset(*position) for partition, *position in cur.fetchall()}
+
+
 def move_offset(  # noqa: PLR0917
     cur: Cursor, topic: str, partition: int, topic_id: str, expected: int | None, new: int
 ) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from config import constants
 from fraud_embedded import probes
 from fraud_embedded.objectstore import ObjectStoreServer
 from fraud_embedded.packaged import program
 from fraud_embedded.process import ProcessSpec
+
+CLUSTER: Final = "fraud"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,7 @@ def spec(server: Broker) -> ProcessSpec:
             f"--listener-url={listener}",
             f"--advertised-listener-url={listener}",
             f"--storage-engine=s3://{constants.BUCKET_BROKER}/",
-            "--cluster-id=fraud",
+            f"--cluster-id={CLUSTER}",
         ),
         cwd=server.place,
         env={

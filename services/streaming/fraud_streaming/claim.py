@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 class TopicChanged(Exception):
     """The topic is another one than the stored position belongs to; the sentence says what to do."""
+
+
+class PositionLost(Exception):
+    """The log begins after the stored position; the sentence says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +48,35 @@ def claim(conn: Connection, topic: str, topic_id: str, partitions: Sequence[int]
     return Claim(topic_id, positions) if mine else None
 
 
-def start_reading(reader: PartitionReader, claimed: Claim) -> None:
-    """Assign the partitions, each at its position or else at the oldest record there is."""
-    reader.assign(start_offsets(claimed.positions, lambda _unread: reader.earliest_offsets()))
+def start_reading(reader: PartitionReader, topic: str, claimed: Claim) -> None:
+    """Assign the partitions, each at its position or else at the oldest record there is.
+
+    Raises:
+        PositionLost: as `start_offsets`.
+    """
+    reader.assign(start_offsets(topic, claimed.positions, reader.earliest_offsets()))
 
 
 def start_offsets(
-    positions: Mapping[int, int | None], earliest: Callable[[list[int]], Mapping[int, int]]
+    topic: str, positions: Mapping[int, int | None], earliest: Mapping[int, int]
 ) -> dict[int, int]:
-    """Per partition its position, or else the oldest record there is; `earliest` is asked only if needed."""
-    unread = [partition for partition, at in positions.items() if at is None]
-    oldest = earliest(unread) if unread else {}
-    return {p: oldest.get(p, 0) if at is None else at for p, at in positions.items()}
+    """Per partition its position, or else the oldest record there is.
+
+    Raises:
+        PositionLost: what comes next is not in the log any more. Tansu would go on with what is left.
+    """
+    for partition, at in positions.items():
+        if at is not None and at < earliest.get(partition, 0):
+            raise _lost(topic, partition, at, earliest[partition])
+    return {p: earliest.get(p, 0) if at is None else at for p, at in positions.items()}
+
+
+def _lost(topic: str, partition: int, position: int, oldest: int) -> PositionLost:
+    return PositionLost(
+        f"The topic {topic} no longer holds offset {position} of partition {partition}, where reading would "
+        f"go on: its oldest record is {oldest}. Nothing was read: to give up the {oldest - position} records "
+        f"between, set next_offset to {oldest} in the table stream_offsets as the database's owner."
+    )
 
 
 def _changed(topic: str, topic_id: str, stored: StoredOffset) -> TopicChanged:

@@ -10,7 +10,7 @@ from fraud_adapters.api_client import ApiRefused, ApiUnavailable
 from fraud_adapters.kafka import KafkaFailure
 from fraud_adapters.offsets import OffsetMoved
 from fraud_adapters.postgres import DatabaseUnavailable
-from fraud_streaming.claim import TopicChanged
+from fraud_streaming.claim import PositionLost, TopicChanged
 from fraud_streaming.flood import PoisonFlood
 
 # Trying again later may help: a part is down, or another consumer was faster.
@@ -19,7 +19,7 @@ PASSING: Final = (
     *(KafkaFailure, ApiUnavailable, OffsetMoved),
 )
 # Trying again gives the same.
-LASTING: Final = (ApiRefused, TopicChanged, PoisonFlood)
+LASTING: Final = (ApiRefused, TopicChanged, PositionLost, PoisonFlood)
 
 
 def sentence(error: BaseException) -> str:

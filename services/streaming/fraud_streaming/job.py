@@ -85,7 +85,7 @@ class _Drain:
             if claimed is None:
                 get_logger(__name__).info("another_consumer_at_work", topic=feed.topic)
                 return
-            start_reading(reader, claimed)
+            start_reading(reader, feed.topic, claimed)
             pump = self._pump(feed, claimed, reader)
             self.reports[feed.name] = pump.report
             pump.run()

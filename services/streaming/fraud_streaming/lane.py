@@ -128,7 +128,7 @@ class Lane:
         stored = session.claim(waiting)
         if not stored:
             return
-        starts = start_offsets(stored, member.earliest_offsets)
+        starts = start_offsets(self._feed.topic, stored, member.earliest_offsets(list(stored)))
         self._reached.update(starts)
         self._metrics.partitions.set(len(session.held))
         self._log.info("partitions_taken", topic=self._feed.topic, positions=starts)

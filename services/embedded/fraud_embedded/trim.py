@@ -1,0 +1,148 @@
+"""`python -m fraud_embedded.trim`: keeps the embedded broker's log short.
+
+Tansu removes nothing by itself, and lists all produce requests of a partition to answer a fetch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from threading import Event
+from typing import Any, Final
+
+import psycopg2
+
+from config import constants
+from config.settings import DatabaseSettings, KafkaSettings, ObjectStoreSettings, load
+from fraud_adapters import job
+from fraud_adapters.kafka import KafkaFailure, topic_ids
+from fraud_adapters.logs import get_logger
+from fraud_adapters.objectstore import ObjectStore, ObjectStoreUnavailable
+from fraud_adapters.offsets import read_offsets
+from fraud_adapters.postgres import DatabaseUnavailable, connect
+from fraud_embedded.broker_log import Log, older_than, read_by_all
+
+SERVICE: Final = "broker-trim"
+PAUSE_SECONDS: Final = 30.0
+# With so many removed at once more came meanwhile: the next look does not wait.
+MANY: Final = 1000
+_PASSING: Final = (DatabaseUnavailable, psycopg2.Error, KafkaFailure, ObjectStoreUnavailable)
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """What stays in the log though nobody of ours needs it."""
+
+    requests: int = 500  # of what was read, for a look: the latest so many of each partition
+    age: timedelta = timedelta(hours=6)  # of topics that only others read
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where the log, its topics and the consumers' positions are."""
+
+    database: DatabaseSettings
+    kafka: KafkaSettings
+    store: ObjectStoreSettings
+
+
+def trim(site: Site, keep: Keep, now: datetime) -> dict[str, int]:
+    """Remove what every consumer has read, and what is old on topics that are not ours to read.
+
+    Positions are read before the log: they only move on, so what is removed was read.
+
+    Returns:
+        per topic how many produce requests were removed.
+
+    Raises:
+        DatabaseUnavailable, KafkaFailure, ObjectStoreUnavailable: try again later.
+    """
+    log = Log(ObjectStore(site.store, constants.BUCKET_BROKER))
+    consumed = _positions(site)
+    removed: dict[str, int] = {}
+    for topic in (*consumed, site.kafka.alerts_topic, site.kafka.dlq_topic):
+        removed[topic] = 0
+        for partition, batches in log.batches(topic).items():
+            if topic in consumed:
+                old = read_by_all(batches, consumed[topic].get(partition, 0), keep.requests)
+            else:
+                old = older_than(batches, now - keep.age)
+            log.remove(old)
+            removed[topic] += len(old)
+    return removed
+
+
+def _positions(site: Site) -> Mapping[str, Mapping[int, int]]:
+    """Per consumed topic and partition where its consumer stands; none for a topic that was made again."""
+    topics = (site.kafka.topic, site.kafka.labels_topic)
+    ids = topic_ids(site.kafka.bootstrap_servers, topics)
+    with closing(connect(site.database.url, SERVICE)) as conn, conn.cursor() as cur:
+        return {
+            topic: {
+                partition: stored.next_offset
+                for partition, stored in read_offsets(cur, topic).items()
+                if stored.topic_id == ids[topic]
+            }
+            for topic in topics
+        }
+
+
+def keep_trimming(site: Site, keep: Keep, stop: Event, done: Path | None) -> dict[str, int]:
+    """Trim until `stop` is set, whatever is down meanwhile; `done` is touched after each time that worked."""
+    log = get_logger(SERVICE)
+    total: dict[str, int] = {}
+    while not stop.is_set():
+        removed: dict[str, int] = {}
+        try:
+            removed = trim(site, keep, datetime.now(UTC))
+        except _PASSING as error:
+            log.warning("tries_again", error=" ".join(str(error).split()))
+        else:
+            if done is not None:
+                done.touch()
+        if any(removed.values()):
+            log.info("trimmed", **removed)
+        total = {topic: total.get(topic, 0) + count for topic, count in removed.items()} or total
+        stop.wait(1.0 if sum(removed.values()) >= MANY else PAUSE_SECONDS)
+    return total
+
+
+def main(arguments: Sequence[str]) -> dict[str, Any]:
+    parser = argparse.ArgumentParser(prog="python -m fraud_embedded.trim", description=__doc__)
+    parser.add_argument("--once", action="store_true", help="do not go on every 30 seconds until SIGTERM")
+    parser.add_argument(
+        "--requests",
+        type=_count,
+        default=Keep().requests,
+        metavar="N",
+        help="of what is read keep the latest N",
+    )
+    parser.add_argument("--done", type=Path, metavar="FILE", help="touched after each time that worked")
+    options = parser.parse_args(arguments)
+    site = Site(load(DatabaseSettings), load(KafkaSettings), load(ObjectStoreSettings))
+    keep = Keep(requests=options.requests)
+    if options.once:
+        try:
+            return {"removed": trim(site, keep, datetime.now(UTC))}
+        except _PASSING as error:
+            raise job.JobFailed(" ".join(str(error).split())) from error
+    stop = Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return {"removed": keep_trimming(site, keep, stop, options.done)}
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 1_000_000:
+        raise argparse.ArgumentTypeError("must lie between 0 and 1000000")
+    return value
+
+
+if __name__ == "__main__":
+    job.run(SERVICE, main)
