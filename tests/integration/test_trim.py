@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -22,9 +23,11 @@ from config.settings import DatabaseSettings, KafkaSettings
 from fraud_adapters.job import JobFailed
 from fraud_adapters.kafka import PartitionReader, Publisher, ensure_topics
 from fraud_adapters.objectstore import ObjectStore
-from fraud_embedded.broker import CLUSTER
+from fraud_embedded.broker import CLUSTER, trim_spec
 from fraud_embedded.broker_log import Log
 from fraud_embedded.objectstore import ObjectStoreServer
+from fraud_embedded.process import Running
+from fraud_embedded.stack import Stack
 from fraud_embedded.trim import Keep, Site, trim
 from tests.integration.api_server import ApiServer, cloned
 from tests.integration.conftest import bucket_settings
@@ -255,6 +258,25 @@ def test_the_process_trims_until_it_is_told_to_stop(
     assert process.returncode == 0, err
     assert json.loads(out)["removed"][site.kafka.topic] == 6
     assert first_and_count(log, site.kafka.topic) == (12, 4)
+
+
+def test_it_is_ready_while_trimming_works(
+    site: StreamingSite, trimmer: Site, stack: Stack, tmp_path: Path
+) -> None:
+    server = replace(stack.broker, place=tmp_path)
+    environment = {"DATABASE_URL": trimmer.database.url, "KAFKA_TOPIC": site.kafka.topic}
+    environment |= {"KAFKA_BOOTSTRAP_SERVERS": stack.broker.bootstrap}
+    spec = trim_spec(server, ROOT, environment)
+    assert not spec.ready()
+    running = Running(spec, tmp_path / "trim.log")
+    try:
+        running.wait_ready(PATIENCE)
+    finally:
+        running.stop()
+    (done,) = (path for path in tmp_path.iterdir() if path.suffix != ".log")
+    earlier = done.stat().st_mtime - 600
+    os.utime(done, (earlier, earlier))
+    assert not spec.ready()
 
 
 def test_the_process_waits_for_what_is_down(site: StreamingSite, trimmer: Site, tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -13,6 +16,9 @@ from fraud_embedded.packaged import program
 from fraud_embedded.process import ProcessSpec
 
 CLUSTER: Final = "fraud"
+TRIM: Final = "broker-trim"
+# It trims every half minute; each time that worked it touches a file.
+_TRIM_READY_S: Final = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,3 +61,27 @@ def spec(server: Broker) -> ProcessSpec:
         },
         ready=lambda: probes.kafka_answers(server.port),
     )
+
+
+def trim_spec(server: Broker, root: Path, environment: Mapping[str, str]) -> ProcessSpec:
+    """The process that keeps the log short.
+
+    Args:
+        root: the project's folder.
+        environment: where Kafka and the database are, and what the topics are called.
+    """
+    done = server.place / "trimmed"
+    return ProcessSpec(
+        name=TRIM,
+        argv=(sys.executable, "-m", "fraud_embedded.trim", "--done", str(done)),
+        cwd=root,
+        env={**environment, **server.store.bucket_environment(constants.BUCKET_BROKER)},
+        ready=lambda: _age_s(done) < _TRIM_READY_S,
+    )
+
+
+def _age_s(file: Path) -> float:
+    try:
+        return time.time() - file.stat().st_mtime
+    except FileNotFoundError:
+        return float("inf")

@@ -115,6 +115,13 @@ class Platform:
             ready=lambda: probes.http_ok(port, "/health/ready"),
         )
 
+    def trim_spec(self) -> ProcessSpec:
+        """What keeps the broker's log short."""
+        environment = (
+            self._chosen(PASSED_ON) | self._kafka() | {"DATABASE_URL": self.database_url("readonly")}
+        )
+        return broker.trim_spec(self.stack.broker, self.layout.root, environment)
+
     def airflow(self) -> Airflow:
         """Airflow, with what its jobs may know."""
         run = self.layout.run
@@ -157,6 +164,7 @@ class Platform:
             objectstore.spec(stack.objectstore),
             postgres.spec(stack.postgres),
             broker.spec(stack.broker),
+            self.trim_spec(),
             mlflow.spec(stack.mlflow),
             self.api_spec(),
             self.follower_spec(),

@@ -137,6 +137,8 @@ class Startup:
         self.store.result()
         self._server("broker")()
         ensure_topics(self._platform.stack.broker.bootstrap, self._platform.topics())
+        self.database.result()
+        self._supervisor.start(broker.TRIM)
 
     def _mlflow(self) -> None:
         self.store.result()

@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from supervisor.xmlrpc import SupervisorTransport
 
-from fraud_embedded import airflow, child
+from fraud_embedded import airflow, broker, child
 from fraud_embedded.installation import Layout
 from fraud_embedded.private_files import write_private
 from fraud_embedded.process import ProcessSpec, StartFailed, base_environment, tail, wait_ready
@@ -207,7 +207,10 @@ class _Restarts:
 
 
 # Servers in the order they depend on each other; they are stopped in reverse.
-NAMES: Final = ("objectstore", "postgres", "broker", "mlflow", "api", "follower", *airflow.NAMES)
+NAMES: Final = (
+    *("objectstore", "postgres", "broker", broker.TRIM, "mlflow", "api", "follower"),
+    *airflow.NAMES,
+)
 _ORDER: Final = {name: number for number, name in enumerate(NAMES, start=1)}
 
 
