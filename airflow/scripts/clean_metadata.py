@@ -23,6 +23,7 @@ from config.constants import DAGS_SUB_MINUTE
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _BATCH = 5000
+_LONGEST = 100_000  # of hours or days: what is kept for ever, and still a date
 
 
 def main() -> int:
@@ -111,8 +112,8 @@ def _number(environ: Mapping[str, str], name: str, default: float) -> float:
         value = float(text)
     except ValueError:
         value = 0
-    if not value > 0:
-        raise ValueError(f"{name} is {text}: set a number above 0.")
+    if not 0 < value <= _LONGEST:
+        raise ValueError(f"{name} is {text}: set a number above 0 and at most {_LONGEST}.")
     return value
 
 

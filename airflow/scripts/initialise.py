@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
-from setup_connections import Refused, reported, setup_connections
+from connections import Refused, ensure, reported, required
+from setup_connections import described
 
 # One for each sub-minute DAG, and two for runs started by hand.
 _REAL_TIME_SLOTS = 4
@@ -13,14 +14,14 @@ _REAL_TIME_SLOTS = 4
 
 def main() -> int:
     """Migrate, then set up log-in and connections; 0 done, 2 a variable is missing or wrong."""
-    password = os.environ.get("AIRFLOW_PASSWORD", "")
-    if not password:
-        raise Refused("AIRFLOW_PASSWORD is not set: set it to the password of the web UI.")
+    # Before anything is changed.
+    password = required(os.environ, "AIRFLOW_PASSWORD", "the password of the web UI")
+    connections = described(os.environ)
     migrate()
     print(f"log-in: {setup_user(password)}", flush=True)
     print(f"pool: {setup_pool()}", flush=True)
-    for name, change in setup_connections(os.environ).items():
-        print(f"connection {name}: {change}", flush=True)
+    for wanted in connections:
+        print(f"connection {wanted.conn_id}: {ensure(wanted)}", flush=True)
     return 0
 
 

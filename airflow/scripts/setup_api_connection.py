@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from setup_connections import Refused, Wanted, ensure, reported, required
+from connections import Refused, Wanted, ensure, reported, required
 
 from config.constants import CLIENT_AIRFLOW, CONNECTION_API
 

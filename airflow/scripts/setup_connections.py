@@ -7,95 +7,25 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping
+
+from connections import Wanted, ensure, reported
+from setup_api_connection import api_connection
+from setup_smtp_connection import alert_connections
 
 
-class Refused(Exception):
-    """A variable is missing or wrong; the message is one sentence that names it."""
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """One connection as it should be; `extra` is kept as JSON."""
-
-    conn_id: str
-    conn_type: str
-    host: str
-    port: int | None = None
-    login: str | None = None
-    password: str | None = field(default=None, repr=False)
-    schema: str | None = None
-    extra: Mapping[str, object] = field(default_factory=dict)
-
-
-def setup_connections(environ: Mapping[str, str]) -> dict[str, str]:
-    """Set up what the environment describes; what was done with each connection.
+def described(environ: Mapping[str, str]) -> list[Wanted]:
+    """The connections the environment describes.
 
     Raises:
         Refused: a variable is missing or wrong.
     """
-    from setup_api_connection import api_connection
-    from setup_smtp_connection import alert_connections
-
-    wanted = [api_connection(environ), *alert_connections(environ)]
-    return {one.conn_id: ensure(one) for one in wanted}
-
-
-def ensure(wanted: Wanted) -> str:
-    """Make the connection or change it to what is wanted: `made`, `changed` or `unchanged`."""
-    import json
-
-    from airflow.models.connection import Connection
-    from airflow.utils.session import create_session
-    from sqlalchemy import select
-
-    values: dict[str, Any] = {
-        "conn_type": wanted.conn_type,
-        "host": wanted.host,
-        "port": wanted.port,
-        "login": wanted.login,
-        "schema": wanted.schema,
-        "password": wanted.password,
-        "extra": json.dumps(dict(wanted.extra), sort_keys=True) if wanted.extra else None,
-    }
-    with create_session() as session:
-        found = session.scalar(select(Connection).where(Connection.conn_id == wanted.conn_id))
-        if found is None:
-            session.add(Connection(conn_id=wanted.conn_id, **values))
-            return "made"
-        current = {name: getattr(found, name) for name in values}
-        if current == values:
-            return "unchanged"
-        for name, value in values.items():
-            setattr(found, name, value)
-        return "changed"
-
-
-def required(environ: Mapping[str, str], name: str, meaning: str) -> str:
-    """The variable's value.
-
-    Raises:
-        Refused: it is not set.
-    """
-    if not environ.get(name):
-        raise Refused(f"{name} is not set: set it to {meaning}.")
-    return environ[name]
-
-
-def reported(work: Callable[[], int]) -> int:
-    """Run a script's main function; a wrong variable is one sentence and exit code 2."""
-    try:
-        return work()
-    except Refused as refused:
-        print(refused, file=sys.stderr)
-        return 2
+    return [api_connection(environ), *alert_connections(environ)]
 
 
 def main() -> int:
-    for name, change in setup_connections(os.environ).items():
-        print(f"connection {name}: {change}")
+    for wanted in described(os.environ):
+        print(f"connection {wanted.conn_id}: {ensure(wanted)}")
     return 0
 
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from setup_connections import Refused, Wanted, ensure, reported
+from connections import Refused, Wanted, ensure, reported
 
 from config.constants import CONNECTION_SLACK, CONNECTION_SMTP
 
@@ -31,7 +31,7 @@ def alert_connections(environ: Mapping[str, str]) -> list[Wanted]:
 
 def _smtp(environ: Mapping[str, str]) -> Wanted:
     port = environ.get("SMTP_PORT") or "587"
-    if not port.isdigit() or not 0 < int(port) < 65536:
+    if not port.isdecimal() or not 0 < int(port) < 65536:
         raise Refused(f"SMTP_PORT is {port}: set a port number, as 587.")
     security = environ.get("SMTP_SECURITY") or "starttls"
     if security not in {"starttls", "ssl", "none"}:

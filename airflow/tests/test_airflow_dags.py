@@ -1,0 +1,186 @@
+"""Every DAG file: read as Airflow reads it, held to the house rules and to the specified graph."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from airflow.dag_processing.dagbag import DagBag
+from airflow.models.pool import Pool
+from airflow.sdk import DAG, TriggerRule
+
+from config import constants
+
+FOLDER = Path(__file__).resolve().parents[1]
+FILES = sorted((FOLDER / "dags").rglob("*.py"))
+EACH = pytest.mark.parametrize("dag_id", [path.stem for path in FILES])
+PYTHON, JOB = "PythonOperator", "FraudDockerOperator"
+
+
+@dataclass(frozen=True)
+class Specified:
+    """`flow` is the chain of tasks, each with its operator; `rules` what differs from `all_success`.
+
+    `handed` are the edges beside the chain: whose result goes to whom.
+    """
+
+    schedule: timedelta | str | None
+    priority: str
+    flow: Mapping[str, str] = field(default_factory=dict)
+    rules: Mapping[str, str] = field(default_factory=dict)
+    handed: Mapping[str, str] = field(default_factory=dict)
+
+
+SPECIFICATION = {
+    "00_transaction_producer": Specified(
+        timedelta(seconds=5),
+        "real-time",
+        {"validate_producer_config": PYTHON, "generate_transactions": JOB, "log_producer_completion": PYTHON},
+        {"log_producer_completion": "none_failed"},
+    ),
+    "00_realtime_streaming": Specified(
+        timedelta(seconds=10),
+        "real-time",
+        {
+            "validate_streaming_config": PYTHON,
+            "run_streaming_prediction": JOB,
+            "log_streaming_completion": PYTHON,
+        },
+        {"log_streaming_completion": "none_failed"},
+    ),
+    "00_token_renewal": Specified(
+        "0 0 * * *",
+        "security",
+        {
+            "validate_token_config": PYTHON,
+            "renew_api_token": PYTHON,
+            "verify_api_token": PYTHON,
+            "log_token_renewal": PYTHON,
+        },
+        {"log_token_renewal": "none_failed"},
+        {"renew_api_token": "log_token_renewal"},
+    ),
+    "00_batch_prediction": Specified(None, "batch"),
+    "01_training_pipeline": Specified("0 2 * * *", "training"),
+    "02_drift_monitoring": Specified("0 * * * *", "critical"),
+    "03_feedback_collection": Specified("0 3 * * *", "data"),
+    "04_data_quality": Specified("0 * * * *", "quality"),
+    "05_model_deployment_canary": Specified(None, "deploy"),
+    "05_model_deployment_canary_http": Specified(None, "deploy"),
+    "06_model_performance_tracking": Specified("0 * * * *", "monitoring"),
+}
+# Who adds one of these takes its name out here and writes its flow above.
+NOT_THERE_YET = {
+    "00_batch_prediction",
+    "01_training_pipeline",
+    "02_drift_monitoring",
+    "03_feedback_collection",
+    "04_data_quality",
+    "05_model_deployment_canary",
+    "05_model_deployment_canary_http",
+    "06_model_performance_tracking",
+}
+
+
+@pytest.fixture(scope="module")
+def pools() -> set[str]:
+    """Airflow's own, and those that `init-airflow.sh` makes."""
+    made = {Pool.DEFAULT_POOL_NAME}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Pool, "create_or_update_pool", lambda name, *_, **__: made.add(name))
+        patch.setattr(sys, "path", [str(FOLDER / "scripts"), *sys.path])
+        runpy.run_path(str(FOLDER / "scripts" / "initialise.py"))["setup_pool"]()
+    return made
+
+
+@pytest.fixture(scope="module")
+def bag(pools: set[str]) -> DagBag:
+    return DagBag(FOLDER / "dags", known_pools=pools)
+
+
+@pytest.fixture
+def dag(bag: DagBag, dag_id: str) -> DAG:
+    assert dag_id in bag.dags, bag.import_errors
+    made: DAG = bag.dags[dag_id]
+    return made
+
+
+def test_the_files_are_those_of_the_specification() -> None:
+    assert {path.stem for path in FILES} == SPECIFICATION.keys() - NOT_THERE_YET
+    assert SPECIFICATION.keys() > NOT_THERE_YET, "a name that is not specified"
+
+
+def test_every_file_is_read_without_an_error_or_a_warning(bag: DagBag) -> None:
+    assert (bag.import_errors, bag.captured_warnings, bag.dag_warnings) == ({}, {}, set())
+    found = {Path(dag.fileloc).name: dag_id for dag_id, dag in bag.dags.items()}
+    assert found == {path.name: path.stem for path in FILES}, "one DAG a file, named as the file"
+
+
+def test_a_pool_nobody_makes_is_noticed(bag: DagBag) -> None:
+    """The check above can fail."""
+    narrow = DagBag(FOLDER / "dags", known_pools={Pool.DEFAULT_POOL_NAME})
+    assert {warning.dag_id for warning in narrow.dag_warnings} >= set(constants.DAGS_SUB_MINUTE)
+
+
+@EACH
+def test_a_person_can_tell_what_it_is(dag: DAG) -> None:
+    assert dag.description
+    assert dag.doc_md
+    assert dag.doc_md.startswith("# ")
+    assert "**When it fails**" in dag.doc_md
+    assert "fraud" in dag.tags
+    assert SPECIFICATION[dag.dag_id].priority in dag.tags
+    for guide in [word.strip("`.") for word in dag.doc_md.split() if word.startswith("`docs/")]:
+        assert guide.endswith(".md"), guide
+
+
+@EACH
+def test_nothing_is_caught_up_and_no_two_runs_meet(dag: DAG) -> None:
+    assert dag.catchup is False
+    assert dag.max_active_runs == 1
+    assert dag.start_date is not None
+    # A date that is written down: one that is computed makes another DAG of every parse.
+    assert dag.start_date.replace(hour=0, minute=0, second=0, microsecond=0) == dag.start_date
+    assert dag.start_date < datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@EACH
+def test_every_task_has_an_owner_tries_again_and_ends(dag: DAG) -> None:
+    for task in dag.tasks:
+        assert task.owner == "ml-platform", task.task_id
+        assert (task.retries or 0) >= 1, task.task_id
+        assert timedelta(0) < task.retry_delay <= timedelta(minutes=10), task.task_id
+        assert task.execution_timeout is not None, task.task_id
+        assert timedelta(0) < task.execution_timeout <= timedelta(hours=2), task.task_id
+
+
+@EACH
+def test_what_cannot_wait_goes_first(dag: DAG) -> None:
+    for task in dag.tasks:
+        often = dag.dag_id in constants.DAGS_SUB_MINUTE
+        weight = task.priority_weight
+        assert (weight >= 100) if often else (1 <= weight < 100), task.task_id
+        assert (task.pool == constants.POOL_REAL_TIME) is often, task.task_id
+        if often:
+            assert task.weight_rule == "absolute", task.task_id
+            assert (task.execution_timeout or timedelta.max) <= timedelta(minutes=2), task.task_id
+
+
+@EACH
+def test_the_graph_is_the_specified_one(dag: DAG) -> None:
+    specified = SPECIFICATION[dag.dag_id]
+    chain = list(specified.flow)
+    arrows = {*pairwise(chain), *specified.handed.items()}
+    kinds = {task.task_id: task.task_type for task in dag.tasks}
+    edges = {(task.task_id, after) for task in dag.tasks for after in task.downstream_task_ids}
+    rules = {task.task_id: TriggerRule(task.trigger_rule).value for task in dag.tasks}
+    assert dag.schedule == specified.schedule
+    assert kinds == specified.flow
+    assert edges == arrows
+    assert rules == {name: specified.rules.get(name, "all_success") for name in chain}

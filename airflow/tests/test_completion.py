@@ -1,0 +1,75 @@
+"""What a run's last task writes down."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from config.constants import POOL_REAL_TIME
+from fraud_airflow import completion
+from fraud_airflow.defaults import dag_defaults, real_time
+
+STREAMED: dict[str, Any] = {
+    "stored": 50,
+    "batches": 1,
+    "replayed": 2,
+    "lag": 3,
+    "dead_lettered": {"unreadable": 4},
+    "labels": {"stored": 6, "lag": 7, "dead_lettered": {"unknown_field": 1}},
+    "alerts_published": 8,
+    "latency_ms": {"p50": 812.4, "p99": None},
+}
+
+
+@pytest.fixture(autouse=True)
+def level(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "fraud_airflow")
+
+
+def test_a_producer_run_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    completion.producer({"transactions": 50, "frauds": 3, "labels_sent": 7, "topic": "the-transactions"})
+    assert caplog.messages == ["50 transactions (3 fraudulent) and 7 labels published to the-transactions."]
+
+
+def test_a_streaming_run_in_figures(caplog: pytest.LogCaptureFixture) -> None:
+    completion.streaming(STREAMED)
+    line, latency = caplog.messages
+    for figure in ("50 transactions stored", "2 known", "lag 3", "6 labels", "lag 7", "5 dead", "8 alerts"):
+        assert figure in line
+    assert "p50 812 ms" in latency
+    assert "p99" not in latency
+
+
+def test_a_skipped_job_hands_on_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    completion.producer(None)
+    completion.streaming(None)
+    assert caplog.messages == [
+        "Nothing was produced.",
+        "Another consumer is at work: there was nothing to do.",
+    ]
+
+
+def test_a_renewed_token_is_described(caplog: pytest.LogCaptureFixture) -> None:
+    completion.token({"client_id": "airflow", "key_id": "k1", "expires_at": "2026-01-02T00:00:00Z"})
+    assert caplog.messages == ["The token of airflow, signed by key k1, is good until 2026-01-02T00:00:00Z."]
+
+
+def test_a_dag_may_change_its_tasks_and_keeps_the_rest() -> None:
+    made = dag_defaults(["security"], retries=4)
+    assert made["default_args"]["retries"] == 4
+    assert made["default_args"]["owner"] == "ml-platform"
+    assert made["tags"] == ["fraud", "security"]
+    assert "pool" not in made["default_args"]
+
+
+def test_two_dags_share_nothing_that_one_could_change() -> None:
+    first, second = real_time(["one"]), real_time(["two"])
+    first["default_args"]["retries"] = 0
+    first["tags"].append("odd")
+    assert second["default_args"]["retries"] == 2
+    assert second["tags"] == ["fraud", "real-time", "two"]
+    assert second["default_args"]["pool"] == POOL_REAL_TIME
+    assert second["default_args"]["retry_delay"] < timedelta(seconds=30)
