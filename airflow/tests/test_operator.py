@@ -202,7 +202,8 @@ Path("outcome.partial").rename("outcome")
 
 
 def run_task(tmp_path: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-c", RUN], cwd=tmp_path, env=os.environ)
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.Popen([sys.executable, "-c", RUN], cwd=tmp_path, env=env)
 
 
 def wait_for(path: Path) -> str:
@@ -227,6 +228,15 @@ def test_sigterm_to_the_task_ends_job_and_task(job: Write, tmp_path: Path) -> No
     assert task.wait(60) == 0
     assert started(pid) is None
     assert wait_for(tmp_path / "outcome") == "AirflowException: The job was ended, because its task was."
+
+
+def test_a_task_that_was_ended_before_it_executes_starts_no_job(job: Write, tmp_path: Path) -> None:
+    job("Path('started').touch()")
+    task = operator()
+    task.on_kill()
+    with pytest.raises(AirflowException, match=r"^The task was ended before its job was started"):
+        execute(task)
+    assert not (tmp_path / "started").exists()
 
 
 def test_the_execution_timeout_ends_job_and_task(job: Write, tmp_path: Path) -> None:

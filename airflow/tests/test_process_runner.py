@@ -30,6 +30,7 @@ UNTIL_GO = "while not Path('go').exists(): time.sleep(0.01)\n"
 DEAF = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
 # What a system without parent-death signals is like: the job stays when its task is killed.
 STAYS = "import ctypes; ctypes.CDLL(None).prctl(1, 0, 0, 0, 0)\n"
+AS_WE_DO = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}  # import what we can
 TASK = """
 import json, sys
 from pathlib import Path
@@ -64,8 +65,9 @@ class Place:
     def task(self, source: str, single: str = "") -> subprocess.Popen[bytes]:
         """A task in a process of its own, whose job is running."""
         self.job(source)
-        task = subprocess.Popen([sys.executable, "-c", TASK, str(self.path), single])
-        self.pid()
+        task = subprocess.Popen([sys.executable, "-c", TASK, str(self.path), single], env=AS_WE_DO)
+        wait_for(lambda: (self.path / "pid").exists() or task.poll() is not None)
+        assert task.poll() is None
         return task
 
     def pid(self) -> int:
@@ -293,7 +295,7 @@ def test_a_job_dies_with_a_task_that_is_killed(place: Place) -> None:
 def test_a_job_dies_with_the_supervisor_of_its_task(place: Place) -> None:
     place.job(READY + FOR_EVER)
     source = "import subprocess, sys; subprocess.run([sys.executable, '-c', *sys.argv[1:]])"
-    supervisor = subprocess.Popen([sys.executable, "-c", source, TASK, str(place.path), ""])
+    supervisor = subprocess.Popen([sys.executable, "-c", source, TASK, str(place.path), ""], env=AS_WE_DO)
     pid = place.pid()
     end(supervisor)
     wait_for((place.path / "failed").exists)
@@ -349,9 +351,8 @@ def test_no_process_is_ended_for_having_the_pid_of_an_orphan(place: Place) -> No
     innocent = subprocess.Popen(["sleep", "1000"], start_new_session=True)
     (place.path / "run").mkdir()
     lock = place.path / "run" / "one.lock"
-    lock.write_text(
-        json.dumps({"task_pid": 0, "task_started": "1", "job_pid": innocent.pid, "job_started": "1"}), "utf-8"
-    )
+    holder = json.dumps({"task_pid": 0, "task_started": "1"})
+    lock.write_text(f"{holder}\n{innocent.pid} 1\n", "utf-8")
     with lock.open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         with pytest.raises(JobFailed, match=r"^The lock one is held by"):

@@ -57,6 +57,7 @@ class FraudDockerOperator(BaseOperator):
         self.single = single
         self._runner: jobs.JobRunner | None = None
         self._last_line = ""
+        self._killed = False
 
     def execute(self, context: Context) -> dict[str, Any]:
         """The job's result document.
@@ -69,6 +70,8 @@ class FraudDockerOperator(BaseOperator):
         try:
             # Known to on_kill before anything is started.
             self._runner = jobs.choose_runner()
+            if self._killed:
+                self._runner.kill()
             outcome = self._runner.run(self._spec(context), self._show)
         except jobs.JobRefused as refused:
             raise AirflowFailException(str(refused)) from None
@@ -77,7 +80,8 @@ class FraudDockerOperator(BaseOperator):
         return self._result(outcome)
 
     def on_kill(self) -> None:
-        """End the job with the task; `execute` then ends by itself."""
+        """End the job with the task, and `execute` with it: Airflow itself only calls this, and goes on."""
+        self._killed = True
         if self._runner is not None:
             self._runner.kill()
 

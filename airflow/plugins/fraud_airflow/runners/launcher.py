@@ -1,30 +1,27 @@
-"""Becomes one job: `python -I -S launcher.py '{"parent": pid, "lock": fd or null, "holder": {…}}' program …`.
+"""Becomes one job: `python -I -S launcher.py PARENT LOCK HOLDER PROGRAM …`.
 
-Asks the kernel to end the job with the task that started it, writes into the lock's file who holds it, and
-executes the program. Only what is no secret is among the arguments. Standard library only, and little of
-it, so that it costs milliseconds.
+Asks the kernel to end the job with the task that started it (the process PARENT), writes into the lock's
+file who holds it (LOCK: its descriptor, or nothing; HOLDER: a line of text), and executes the program.
+Nothing secret is among the arguments. Every job pays for it, so it imports next to nothing: json, signal
+and typing would double what it costs.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import signal
 import sys
-from typing import Final
 
-PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+SIGKILL = 9
 
 
-def main(arguments: str, program: list[str]) -> None:
+def main(parent: str, lock: str, holder: str, *program: str) -> None:
     """Does not return."""
-    given = json.loads(arguments)
-    die_with_parent(given["parent"])
-    if given["lock"] is not None:
-        me = {"job_pid": os.getpid(), "job_started": started(os.getpid())}
-        content = json.dumps(given["holder"] | me).encode()
-        os.ftruncate(given["lock"], 0)
-        os.pwrite(given["lock"], content, 0)
+    die_with_parent(int(parent))
+    if lock:
+        me = os.getpid()
+        os.ftruncate(int(lock), 0)
+        os.pwrite(int(lock), f"{holder}\n{me} {started(me)}\n".encode(), 0)
     os.execv(program[0], program)
 
 
@@ -33,7 +30,7 @@ def die_with_parent(parent: int) -> None:
     if sys.platform == "linux":
         import ctypes
 
-        if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+        if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0:
             sys.exit(f"The job is not started: prctl failed ({os.strerror(ctypes.get_errno())}).")
     # The parent may have ended before the kernel was asked.
     if os.getppid() != parent:
@@ -61,4 +58,4 @@ def started(pid: int) -> str | None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2:])
+    main(*sys.argv[1:])

@@ -37,14 +37,10 @@ def take(path: Path, patience_s: float, stopped: Callable[[], bool]) -> int:
     return descriptor
 
 
-def holder(labels: Mapping[str, str]) -> dict[str, Any]:
-    """What the lock's file says about the task that holds it; the launcher adds the job's own process."""
-    return {
-        **labels,
-        "since": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "task_pid": os.getpid(),
-        "task_started": started(os.getpid()),
-    }
+def holder(labels: Mapping[str, str]) -> str:
+    """One line about the task that holds the lock; the launcher adds one about the job's process."""
+    me = {"task_pid": os.getpid(), "task_started": started(os.getpid())}
+    return json.dumps({**labels, "since": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **me})
 
 
 def is_process(pid: object, start: object) -> bool:
@@ -73,11 +69,12 @@ def _try(descriptor: int) -> bool:
 
 
 def _read(descriptor: int) -> dict[str, Any]:
-    try:
-        content = json.loads(os.pread(descriptor, 16384, 0))
-    except ValueError:  # taken a moment ago: not written yet
+    """Who holds the lock; empty where it was taken a moment ago, and nothing is written yet."""
+    task, _, job = os.pread(descriptor, 16384, 0).decode("utf-8", errors="replace").partition("\n")
+    pid, _, start = job.partition(" ")
+    if not start.endswith("\n"):
         return {}
-    return content if isinstance(content, dict) else {}
+    return {**json.loads(task), "job_pid": int(pid), "job_started": start.rstrip("\n")}
 
 
 def _is_orphan(held_by: Mapping[str, Any]) -> bool:
@@ -104,7 +101,7 @@ def _signal(held_by: Mapping[str, Any], number: signal.Signals) -> None:
 
 
 def _sentence(name: str, held_by: Mapping[str, Any], patience_s: float) -> str:
-    if "job_pid" not in held_by:
+    if not held_by:
         return f"The lock {name} is held by a job that is only starting, for longer than {patience_s:g} s."
     labels = " ".join(str(held_by.get(f"fraud.{key}_id", "?")) for key in ("dag", "task", "run"))
     return (

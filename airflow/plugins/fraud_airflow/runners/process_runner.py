@@ -21,7 +21,8 @@ from fraud_airflow.lines import LineSplitter
 from fraud_airflow.runners import launcher, lock
 
 KILL_PATIENCE_S: Final = 3.0  # Airflow follows its own SIGTERM with SIGKILL after 5 s
-LOCK_PATIENCE_S: Final = 10.0
+# A task that Airflow runs again while the first still runs: that one is told at its next heartbeat (5 s).
+LOCK_PATIENCE_S: Final = 15.0
 _INTERVAL_S: Final = 1.0 if hasattr(os, "pidfd_open") else 0.05  # how often to look, whatever happens
 _PIECE_BYTES: Final = 64 * 1024
 _PIPE_BYTES: Final = 1024 * 1024  # the most a pipe holds on Linux
@@ -138,12 +139,11 @@ class ProcessRunner:
             self._reap(process)
 
     def _start(self, spec: JobSpec, result: Path, descriptor: int | None) -> subprocess.Popen[bytes]:
-        held = {"parent": os.getpid(), "lock": descriptor, "holder": lock.holder(spec.labels)}
-        python = str(self._at.python)
-        program = [python, "-m", spec.module, *spec.arguments]
+        python, known = str(self._at.python), "" if descriptor is None else str(descriptor)
+        start = (python, "-I", "-S", launcher.__file__, str(os.getpid()), known, lock.holder(spec.labels))
         try:
             return subprocess.Popen(
-                [python, "-I", "-S", launcher.__file__, json.dumps(held), *program],
+                [*start, python, "-m", spec.module, *spec.arguments],
                 cwd=self._at.cwd,
                 env={**self._at.base, **spec.environment, **spec.private, RESULT_PATH: str(result)},
                 stdin=subprocess.DEVNULL,
