@@ -94,6 +94,7 @@ _DEFAULTS: Final = {
     "MIN_RECALL_THRESHOLD": "0.80",
     "MIN_PRECISION_THRESHOLD": "0.75",
     "ALERT_EMAIL_RECIPIENTS": "",
+    "ALERT_REPEAT_MINUTES": "60",
 }
 
 ENV_VARS: Final[dict[str, str]] = {

@@ -1,0 +1,249 @@
+"""What is sent when: first message, counting, reminders, resolve messages, channels that fail."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from airflow.sdk._shared.secrets_masker import _secrets_masker
+from airflow.sdk.execution_time import comms
+from airflow.sdk.log import mask_secret
+from fraud_airflow.alerting.alert import Alert, Message, Severity, duration
+from fraud_airflow.alerting.notifier import ChannelFailed, Notifier
+from fraud_airflow.alerting.state import Incident, VariableIncidents, variable_name
+
+START = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+KEY = "00_token_renewal/renew"
+ALERT = Alert(KEY, "renew failed", Severity.HIGH, "It was late.", "http://airflow/log")
+
+
+class Recorder:
+    """A channel that remembers; `failure` is raised instead, if there is one."""
+
+    def __init__(self, name: str = "recorder") -> None:
+        self.name = name
+        self.sent: list[Message] = []
+        self.failure: Exception | None = None
+        self.tries = 0
+
+    def send(self, message: Message) -> None:
+        self.tries += 1
+        if self.failure is not None:
+            raise self.failure
+        self.sent.append(message)
+
+    @property
+    def subjects(self) -> list[str]:
+        return [message.subject for message in self.sent]
+
+
+class World:
+    """A notifier over real Variables, a clock that is set by hand."""
+
+    def __init__(self, supervisor: Any) -> None:
+        self.now = START
+        self.supervisor = supervisor
+        self.channel = Recorder()
+        self.channels: list[Any] = [self.channel]
+        self.notifier = Notifier(
+            lambda: self.channels,
+            VariableIncidents(),
+            repeat_after=timedelta(minutes=60),
+            clock=lambda: self.now,
+        )
+
+    def fails(self, after: float = 0, alert: Alert = ALERT) -> list[str]:
+        self.now += timedelta(minutes=after)
+        return self.notifier.alert(alert)
+
+    def works(self, after: float = 0) -> list[str]:
+        self.now += timedelta(minutes=after)
+        return self.notifier.resolve(KEY)
+
+    @property
+    def incident(self) -> Incident | None:
+        return VariableIncidents().read(KEY)
+
+
+@pytest.fixture
+def world(supervisor: Any) -> World:
+    return World(supervisor)
+
+
+def test_the_first_is_sent_and_repeats_are_counted(world: World) -> None:
+    assert world.fails() == ["recorder"]
+    assert [world.fails(1) for _ in range(59)] == [[]] * 59
+    assert world.channel.sent == [Message("[high] renew failed", "It was late.", "http://airflow/log")]
+    assert world.incident is not None
+    assert world.incident.count == 60
+
+
+def test_after_the_window_there_is_one_reminder_with_the_count(world: World) -> None:
+    world.fails()
+    world.fails(59)
+    assert world.fails(1) == ["recorder"]
+    assert world.channel.subjects[1:] == ["[high] still: renew failed"]
+    assert "3 times since 2026-11-21 12:00:00 UTC" in world.channel.sent[1].text
+    assert world.fails(59) == []
+    assert world.fails(1) == ["recorder"]
+    assert "5 times since 2026-11-21 12:00:00 UTC" in world.channel.sent[2].text
+
+
+def test_that_it_works_again_is_told_once(world: World) -> None:
+    world.fails()
+    world.fails(75)
+    assert world.works(15.5) == ["recorder"]
+    assert world.channel.subjects[-1] == "[resolved] renew failed"
+    assert "2 times within 1 h 30 min" in world.channel.sent[-1].text
+    assert "worked again at 2026-11-21 13:30:30 UTC" in world.channel.sent[-1].text
+    assert world.supervisor.variables == {}
+    assert world.works(1) == []
+    assert world.fails(1) == ["recorder"]
+    assert world.channel.subjects[-1] == "[high] renew failed"
+
+
+def test_what_always_worked_says_nothing(world: World) -> None:
+    assert world.works() == []
+    assert world.channel.tries == 0
+
+
+def test_what_comes_and_goes_is_not_told_each_time(world: World) -> None:
+    for _ in range(30):  # over ten minutes
+        world.fails(0.1)
+        world.works(0.2)
+    assert world.channel.subjects == ["[high] renew failed", "[resolved] renew failed"]
+    assert world.fails(2) == ["recorder"]  # by now the ten minutes are over
+    assert world.channel.subjects[-1] == "[high] still: renew failed"
+    assert "31 times since" in world.channel.sent[-1].text
+    assert world.works(11) == ["recorder"]
+    assert world.supervisor.variables == {}
+
+
+def test_what_was_resolved_quickly_is_forgotten_when_it_goes_on_working(world: World) -> None:
+    world.fails()
+    assert world.works(1) == ["recorder"]
+    assert world.incident is not None
+    assert world.works(8.9) == []
+    assert world.incident is not None
+    assert world.works(0.1) == []
+    assert world.supervisor.variables == {}
+
+
+def test_a_channel_that_fails_does_not_keep_the_others_from_it(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = Recorder("other")
+    world.channels.insert(0, other)
+    other.failure = ChannelFailed("It answered 550.")
+    assert world.fails() == ["recorder"]
+    assert "Not sent by other: It answered 550." in caplog.text
+    assert world.fails(1) == []
+    assert other.tries == 1
+
+
+def test_an_unforeseen_failure_is_named_without_its_text(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.channel.failure = RuntimeError("http://hidden.example/webhook")
+    assert world.fails() == []
+    assert "Not sent by recorder: RuntimeError" in caplog.text
+    assert "hidden" not in caplog.text
+
+
+def test_what_no_channel_took_is_tried_again_as_the_first(world: World) -> None:
+    world.channel.failure = ChannelFailed("down")
+    assert [world.fails(1) for _ in range(5)] == [[]] * 5
+    assert world.channel.tries == 1  # not each time: a channel that is down holds the task up
+    world.channel.failure = None
+    assert world.fails(1) == ["recorder"]
+    assert world.channel.subjects == ["[high] renew failed"]
+
+
+def test_what_nobody_heard_of_needs_no_resolve_message(world: World) -> None:
+    world.channel.failure = ChannelFailed("down")
+    world.fails()
+    world.channel.failure = None
+    assert world.works(1) == []
+    assert world.channel.sent == []
+    assert world.supervisor.variables == {}
+
+
+def test_a_resolve_message_that_no_channel_took_is_tried_again(world: World) -> None:
+    world.fails()
+    world.channel.failure = ChannelFailed("down")
+    assert [world.works(1) for _ in range(5)] == [[]] * 5
+    assert world.channel.tries == 2
+    world.channel.failure = None
+    assert world.works(5) == ["recorder"]
+    assert "worked again at 2026-11-21 12:01:00 UTC" in world.channel.sent[-1].text
+    assert world.supervisor.variables == {}
+
+
+def test_without_a_channel_it_is_said_and_not_again_each_time(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.channels.clear()
+    assert world.fails() == []
+    assert world.fails(1) == []
+    assert caplog.text.count("Nobody is told of '[high] renew failed': set ALERT_EMAIL_RECIPIENTS") == 1
+    assert world.works(1) == []
+    assert world.supervisor.variables == {}
+
+
+def test_channels_that_were_taken_away_leave_nothing_behind(world: World) -> None:
+    world.fails()
+    world.channels.clear()
+    assert world.works(60) == []
+    assert world.supervisor.variables == {}
+
+
+def test_counting_costs_a_read_and_a_write(world: World) -> None:
+    world.fails()
+    world.supervisor.messages.clear()
+    world.fails(1)
+    counts = [world.supervisor.count(kind) for kind in (comms.GetVariable, comms.PutVariable)]
+    assert counts == [1, 1]
+
+
+def test_the_state_s_name_is_none_that_airflow_masks(world: World) -> None:
+    """As it would one that held the name of this DAG."""
+    world.fails()
+    name = next(iter(world.supervisor.variables))
+    assert name == variable_name(KEY) != variable_name("00_token_renewal/other")
+    hides = _secrets_masker().should_hide_value_for_key
+    assert hides(KEY)  # type: ignore[no-untyped-call]
+    assert not hides(name)  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '"x"', "not JSON", '{"key": 1}'])
+def test_a_state_that_cannot_be_read_is_begun_anew(text: str, world: World) -> None:
+    world.supervisor.variables[variable_name(KEY)] = text
+    assert world.fails() == ["recorder"]
+    assert world.incident is not None
+    assert world.incident.count == 1
+
+
+def test_secrets_that_airflow_knows_do_not_leave_in_a_message(world: World) -> None:
+    mask_secret("hunter2-hunter2")
+    secret = Alert(
+        KEY, "login as hunter2-hunter2 failed", Severity.HIGH, "postgresql://u:hunter2-hunter2@h/d"
+    )
+    world.fails(alert=secret)
+    assert "hunter2" not in str(world.channel.sent)
+
+
+def test_a_subject_is_one_short_line(world: World) -> None:
+    world.fails(alert=Alert(KEY, "a\r\nBcc: x@y.z\0\x1b[31m " + "é" * 500, Severity.CRITICAL, "b" * 9000))
+    message = world.channel.sent[0]
+    assert message.subject.startswith("[critical] a Bcc: x@y.z [31m éé")
+    assert len(message.subject) == 150
+    assert len(message.text) == 3000
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0, "0 s"), (59.9, "59 s"), (60, "1 min"), (3900, "1 h 5 min"), (183_600, "2 d 3 h"), (86_405, "1 d")],
+)
+def test_durations(seconds: float, words: str) -> None:
+    assert duration(timedelta(seconds=seconds)) == words
