@@ -48,6 +48,9 @@ def _smtp(environ: Mapping[str, str]) -> Wanted:
             "from_email": sender,
             "disable_ssl": security != "ssl",
             "disable_tls": security != "starttls",
+            # A task waits for it: the provider's defaults are six times thirty seconds.
+            "timeout": 10,
+            "retry_limit": 0,
         },
     )
 

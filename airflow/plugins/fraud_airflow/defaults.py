@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from config.constants import POOL_REAL_TIME
+from fraud_airflow.alerting.callbacks import on_failure, on_success
 
 OWNER: Final = "ml-platform"
 # Any day before the platform ran: only what comes next is scheduled.
@@ -29,6 +30,9 @@ def dag_defaults(tags: Sequence[str], **own: Any) -> dict[str, Any]:
             "retries": 2,
             "retry_delay": timedelta(seconds=30),
             "execution_timeout": timedelta(minutes=10),
+            "on_failure_callback": on_failure,
+            "on_success_callback": on_success,
+            "on_skipped_callback": on_success,  # a job that had nothing to do works
             **own,
         },
     }

@@ -14,10 +14,9 @@ from airflow.sdk import BaseHook, Variable
 from airflow.sdk.exceptions import AirflowException
 from airflow.sdk.log import mask_secret
 
+from config.constants import CONNECTION_API, VARIABLE_API_TOKEN
 from fraud_airflow.http import ANSWER_SECONDS, Answer, Service
 
-CONNECTION: Final = "fraud_api"
-TOKEN_VARIABLE: Final = "fraud_api_token"  # noqa: S105 - the Variable's name
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 
 
@@ -34,12 +33,12 @@ class FraudApiHook(BaseHook):
     """
 
     conn_name_attr = "conn_id"
-    default_conn_name = CONNECTION
+    default_conn_name = CONNECTION_API
     conn_type = "http"
     hook_name = "Fraud scoring API"
 
     def __init__(
-        self, conn_id: str = CONNECTION, *, seconds: float = ANSWER_SECONDS, renew: bool = True
+        self, conn_id: str = CONNECTION_API, *, seconds: float = ANSWER_SECONDS, renew: bool = True
     ) -> None:
         super().__init__()
         self.conn_id = conn_id
@@ -86,7 +85,7 @@ class FraudApiHook(BaseHook):
                 f"{self._service.title} gave the client {self._client_id} a token that it does not take: "
                 f"GET /models: {answer.detail}. The token stored before stays in force."
             )
-        Variable.set(TOKEN_VARIABLE, token, description="Of the scoring API; renewed by 00_token_renewal")
+        Variable.set(VARIABLE_API_TOKEN, token, description="Of the scoring API; renewed by 00_token_renewal")
         return {"client_id": self._client_id, **self._described(token)}
 
     def _authorised(self, method: str, path: str, **options: Any) -> Any:
@@ -96,9 +95,9 @@ class FraudApiHook(BaseHook):
             token = self._fetch()
             answer = self._send(method, path, token, options)
             if answer.status != 401:
-                Variable.set(TOKEN_VARIABLE, token)
+                Variable.set(VARIABLE_API_TOKEN, token)
         if answer is None:
-            raise AirflowException(f"The Variable {TOKEN_VARIABLE} holds no token: run 00_token_renewal.")
+            raise AirflowException(f"The Variable {VARIABLE_API_TOKEN} holds no token: run 00_token_renewal.")
         if answer.status == 401 and not self._renew:
             raise self._refused(method, path, answer)
         if answer.status == 401:
@@ -117,7 +116,7 @@ class FraudApiHook(BaseHook):
         return self._service.ask(method, path, headers=headers, seconds=self._seconds, **options)
 
     def _stored(self) -> str | None:
-        token = Variable.get(TOKEN_VARIABLE, default=None)
+        token = Variable.get(VARIABLE_API_TOKEN, default=None)
         # What is no token must not go into a header: the error of the HTTP library would repeat it.
         return token if isinstance(token, str) and _TOKEN.fullmatch(token) else None
 

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowNotFoundException
 
-from hooks.api_hook import TOKEN_VARIABLE, FraudApiHook
+from config.constants import VARIABLE_API_TOKEN
+from hooks.api_hook import FraudApiHook
 
 SECRET = "the-client-secret"
 
@@ -82,25 +83,25 @@ def no_secret_in_any_output(
 
 def test_a_missing_token_is_fetched_and_stored(api: Api, supervisor: Any) -> None:
     assert FraudApiHook().get("/models") == {"models": []}
-    assert supervisor.variables == {TOKEN_VARIABLE: api.issued[0]}
+    assert supervisor.variables == {VARIABLE_API_TOKEN: api.issued[0]}
     assert FraudApiHook().get("/models") == {"models": []}
     assert len(api.issued) == 1
 
 
 def test_a_refused_token_is_renewed_once(api: Api, supervisor: Any, http_server: Any) -> None:
-    supervisor.variables[TOKEN_VARIABLE] = "an.old.signature"
+    supervisor.variables[VARIABLE_API_TOKEN] = "an.old.signature"
     api.answers["/predict"] = (200, {"prediction": 0})
     assert FraudApiHook().post("/predict", {"amount": 1.5}) == {"prediction": 0}
-    assert supervisor.variables[TOKEN_VARIABLE] == api.issued[0]
+    assert supervisor.variables[VARIABLE_API_TOKEN] == api.issued[0]
     assert [request.json for request in http_server.asked("/predict")] == [{"amount": 1.5}] * 2
 
 
 @pytest.mark.parametrize("stored", ["", "no token", "line\nbreak", "ü.ü.ü", "two.parts"])
 def test_what_is_no_token_is_not_sent(stored: str, api: Api, supervisor: Any, http_server: Any) -> None:
-    supervisor.variables[TOKEN_VARIABLE] = stored
+    supervisor.variables[VARIABLE_API_TOKEN] = stored
     FraudApiHook().get("/models")
     assert len(http_server.asked("/models")) == 1
-    assert supervisor.variables[TOKEN_VARIABLE] == api.issued[0]
+    assert supervisor.variables[VARIABLE_API_TOKEN] == api.issued[0]
 
 
 def test_a_fresh_token_that_is_refused_too_names_the_client(
@@ -215,16 +216,16 @@ def test_ready_of_something_else(api: Api) -> None:
 def test_renewal_verifies_before_it_stores(api: Api, supervisor: Any, http_server: Any) -> None:
     expected = {"client_id": "airflow", "key_id": "key-0", "expires_at": "2026-11-21T12:13:13Z"}
     assert FraudApiHook().renew_token() == expected
-    assert supervisor.variables[TOKEN_VARIABLE] == api.issued[0]
+    assert supervisor.variables[VARIABLE_API_TOKEN] == api.issued[0]
     assert http_server.asked("/models")[0].headers["authorization"] == f"Bearer {api.issued[0]}"
 
 
 def test_a_token_that_does_not_work_is_not_stored(api: Api, supervisor: Any) -> None:
-    supervisor.variables[TOKEN_VARIABLE] = _token(77)
+    supervisor.variables[VARIABLE_API_TOKEN] = _token(77)
     api.accepts_new = False
     with pytest.raises(AirflowException, match=r"airflow a token that it does not take: GET /models: 401"):
         FraudApiHook().renew_token()
-    assert supervisor.variables[TOKEN_VARIABLE] == _token(77)
+    assert supervisor.variables[VARIABLE_API_TOKEN] == _token(77)
 
 
 def test_something_else_in_place_of_a_token(http_server: Any, supervisor: Any, api: Api) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -10,10 +11,10 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from airflow.sdk.execution_time import comms
-from fraud_airflow.alerting.callbacks import on_failure, on_success
-from operators.alert_operator import FraudDetectionAlertOperator
 
 from config import constants
+from fraud_airflow.alerting.callbacks import on_failure, on_success
+from operators.alert_operator import FraudDetectionAlertOperator
 
 KEY = "a_dag/a_task"
 WEBHOOK = "/services/the-webhook-s-secret"
@@ -81,7 +82,13 @@ def test_the_callbacks_import_nothing_that_costs() -> None:
         "import fraud_airflow.alerting.callbacks, operators.alert_operator;"
         "print(*sorted(name for name in set(sys.modules) - before))"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     new = set(done.stdout.split())
     ours = {"fraud_airflow", "fraud_airflow.alerting", "operators", "operators.alert_operator"}
     assert new == ours | {"fraud_airflow.alerting.callbacks", "fraud_airflow.alerting.state"}

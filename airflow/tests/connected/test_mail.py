@@ -22,6 +22,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
 from fraud_airflow.alerting.alert import Message
 from fraud_airflow.alerting.mail import EmailChannel
 from fraud_airflow.alerting.notifier import ChannelFailed

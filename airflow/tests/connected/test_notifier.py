@@ -9,6 +9,7 @@ import pytest
 from airflow.sdk._shared.secrets_masker import _secrets_masker
 from airflow.sdk.execution_time import comms
 from airflow.sdk.log import mask_secret
+
 from fraud_airflow.alerting.alert import Alert, Message, Severity, duration
 from fraud_airflow.alerting.notifier import ChannelFailed, Notifier
 from fraud_airflow.alerting.state import Incident, VariableIncidents, variable_name

@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 import pytest
+
 from fraud_airflow.alerting import slack
 from fraud_airflow.alerting.alert import Message
 from fraud_airflow.alerting.notifier import ChannelFailed

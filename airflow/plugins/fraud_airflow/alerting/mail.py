@@ -10,10 +10,10 @@ from typing import Final
 
 from airflow.sdk.exceptions import AirflowException
 
+from config.constants import CONNECTION_SMTP
 from fraud_airflow.alerting.alert import Message
 from fraud_airflow.alerting.notifier import ChannelFailed
 
-CONNECTION: Final = "fraud_smtp"
 _ADDRESS: Final = re.compile(r"[^\s,;<>\"@]+@[^\s,;<>\"@]+")
 _SHOWN: Final = 200  # characters of what a server says
 
@@ -37,7 +37,7 @@ class EmailChannel:
 
     name = "e-mail"
 
-    def __init__(self, addresses: str, conn_id: str = CONNECTION) -> None:
+    def __init__(self, addresses: str, conn_id: str = CONNECTION_SMTP) -> None:
         self._addresses = addresses
         self._conn_id = conn_id
 

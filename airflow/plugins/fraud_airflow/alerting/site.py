@@ -8,8 +8,7 @@ from datetime import UTC, datetime, timedelta
 from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 
-from config.constants import ENV_VARS
-from fraud_airflow.alerting import slack
+from config.constants import CONNECTION_SLACK, ENV_VARS
 from fraud_airflow.alerting.mail import EmailChannel
 from fraud_airflow.alerting.notifier import Channel, Notifier
 from fraud_airflow.alerting.slack import SlackChannel
@@ -33,7 +32,7 @@ def channels() -> list[Channel]:
     if addresses := ENV_VARS["ALERT_EMAIL_RECIPIENTS"].strip():
         found.append(EmailChannel(addresses))
     try:
-        webhook = BaseHook.get_connection(slack.CONNECTION).password
+        webhook = BaseHook.get_connection(CONNECTION_SLACK).password
     except AirflowNotFoundException:
         webhook = None
     if webhook:

@@ -6,10 +6,10 @@ import logging
 import re
 from typing import Any, Final
 
+from config.constants import CONNECTION_SLACK
 from fraud_airflow.alerting.alert import Message
 from fraud_airflow.alerting.notifier import ChannelFailed
 
-CONNECTION: Final = "fraud_slack"
 SECONDS: Final = 10.0
 _REASON: Final = re.compile(r"[a-z_]{1,60}")  # `no_service`, `invalid_payload`, …
 
@@ -35,13 +35,13 @@ class SlackChannel:
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             raise ChannelFailed(
                 f"Slack cannot be reached ({type(error).__name__}): the password of the connection "
-                f"{CONNECTION} must be the webhook's address."
+                f"{CONNECTION_SLACK} must be the webhook's address."
             ) from None
         if answer.status_code != 200:
             said = f", {answer.text}" if _REASON.fullmatch(answer.text) else ""
             raise ChannelFailed(
                 f"Slack answered {answer.status_code}{said}: correct the webhook's address, the password of "
-                f"the connection {CONNECTION}."
+                f"the connection {CONNECTION_SLACK}."
             )
 
 
