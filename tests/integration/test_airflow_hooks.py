@@ -16,6 +16,8 @@ from tests.integration.airflow_site import AirflowSite, airflow_python
 from tests.integration.api_server import CLIENTS, ApiServer, cache_model, cloned, record_version
 from tests.integration.store_rows import CREDITCARD
 
+pytestmark = pytest.mark.timeout(600)  # each command of Airflow takes seconds, more on a busy machine
+
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> AirflowSite:
