@@ -28,6 +28,7 @@ READY = "Path('pid.partial').write_text(str(os.getpid())); Path('pid.partial').r
 FOR_EVER = "while True: time.sleep(0.05)\n"
 UNTIL_GO = "while not Path('go').exists(): time.sleep(0.01)\n"
 DEAF = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+SAYS_SO = "import signal; signal.signal(signal.SIGTERM, lambda *_: os.write(1, b'asked to end\\n'))\n"
 # What a system without parent-death signals is like: the job stays when its task is killed.
 STAYS = "import ctypes; ctypes.CDLL(None).prctl(1, 0, 0, 0, 0)\n"
 AS_WE_DO = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}  # import what we can
@@ -274,15 +275,25 @@ class TimeIsUp(BaseException):
     pass
 
 
-@pytest.mark.parametrize("source", ["", DEAF])
+@pytest.mark.parametrize("source", ["", DEAF, SAYS_SO])
 def test_a_job_ends_with_whatever_ends_its_task(place: Place, source: str) -> None:
     def line(text: str) -> None:
-        place.lines.append(text)
         raise TimeIsUp
 
     with pytest.raises(TimeIsUp):
         place.run(place.job(source + READY + "print('ready', flush=True)\n" + FOR_EVER), line)
     assert gone(place.pid())
+
+
+def test_a_job_whose_time_is_up_is_asked_first_and_heard(place: Place) -> None:
+    def line(text: str) -> None:
+        place.lines.append(text)
+        if text == "ready":
+            raise TimeIsUp
+
+    with pytest.raises(TimeIsUp):
+        place.run(place.job(SAYS_SO + "print('ready', flush=True)\n" + FOR_EVER), line)
+    assert place.lines == ["ready", "asked to end"]
 
 
 def test_a_job_dies_with_a_task_that_is_killed(place: Place) -> None:
