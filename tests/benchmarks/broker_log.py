@@ -134,9 +134,7 @@ class Measured:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument(
-        "--requests", default="500,2500,5000", help="how many a partition holds, in turn"
-    )
+    parser.add_argument("--requests", default="500,2500,5000", help="how many a partition holds, in turn")
     counts = [int(text) for text in parser.parse_args().requests.split(",")]
     print(f"    {command()}\n")
     print("| | requests held | at the end, ms | bounded run of five, ms | from the start, records/s |")
