@@ -16,6 +16,7 @@ from airflow.models.pool import Pool
 from airflow.sdk import DAG, TriggerRule
 
 from config import constants
+from fraud_airflow.alerting.callbacks import on_failure, on_success
 
 FOLDER = Path(__file__).resolve().parents[1]
 FILES = sorted((FOLDER / "dags").rglob("*.py"))
@@ -158,6 +159,16 @@ def test_every_task_has_an_owner_tries_again_and_ends(dag: DAG) -> None:
         assert timedelta(0) < task.retry_delay <= timedelta(minutes=10), task.task_id
         assert task.execution_timeout is not None, task.task_id
         assert timedelta(0) < task.execution_timeout <= timedelta(hours=2), task.task_id
+
+
+@EACH
+def test_people_hear_of_a_failure_and_of_its_end(dag: DAG) -> None:
+    for task in dag.tasks:
+        assert task.on_failure_callback == [on_failure], task.task_id
+        # A job that had nothing to do works again, too.
+        assert task.on_success_callback == [on_success], task.task_id
+        assert task.on_skipped_callback == [on_success], task.task_id
+        assert task.email is None, "by the notifier alone"
 
 
 @EACH
