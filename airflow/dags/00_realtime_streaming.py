@@ -5,8 +5,9 @@ of up to 100 until the topic is drained or 8 seconds are over; then the labels t
 is for the next run; nothing is lost or doubled. While a follower is at work (`make follow`) there is
 nothing to do: skipped.
 
-**When it fails** the sentence of the failed task names the variable or the part; the guide is
-`docs/airflow.md`.
+## When it fails
+
+The error in the failed task's log names the variable or the part; the guide is `docs/airflow.md`.
 """
 
 from __future__ import annotations

@@ -5,7 +5,9 @@ then stores it as the Variable `fraud_api_token`. It is good for longer than a d
 two runs; a task whose token is refused all the same fetches one by itself. The jobs fetch tokens of their
 own.
 
-**When it fails** the token stored before stays in force; the guide is `docs/TOKEN_MANAGEMENT.md`.
+## When it fails
+
+The token stored before stays in force; the guide is `docs/TOKEN_MANAGEMENT.md`.
 """
 
 from __future__ import annotations

@@ -3,8 +3,9 @@
 Publishes 50 simulated transactions, about 5 % of them fraudulent, to the transactions topic, and the labels
 that have come due. A retried task publishes the same transactions: their ids follow from the run's.
 
-**When it fails** the sentence of the failed task names the variable or the part; the guide is
-`docs/airflow.md`.
+## When it fails
+
+The error in the failed task's log names the variable or the part; the guide is `docs/airflow.md`.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 
 
 def translated(arguments: list[str]) -> list[str]:
@@ -23,6 +24,8 @@ def translated(arguments: list[str]) -> list[str]:
 
 
 def main() -> None:
+    # Every command about DAGs would begin with it, and only drawing one to a file needs it.
+    warnings.filterwarnings("ignore", message="Could not import graphviz")
     from airflow.__main__ import main as airflow
 
     sys.argv = ["airflow", *translated(sys.argv[1:])]

@@ -134,7 +134,7 @@ def test_a_person_can_tell_what_it_is(dag: DAG) -> None:
     assert dag.description
     assert dag.doc_md
     assert dag.doc_md.startswith("# ")
-    assert "**When it fails**" in dag.doc_md
+    assert "\n## When it fails\n" in dag.doc_md
     assert "fraud" in dag.tags
     assert SPECIFICATION[dag.dag_id].priority in dag.tags
     for guide in [word.strip("`.") for word in dag.doc_md.split() if word.startswith("`docs/")]:
