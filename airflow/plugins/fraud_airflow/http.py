@@ -65,7 +65,7 @@ class Service:
         """
         import httpx
 
-        # It logs every request's address; an address can be a secret, and a masked one helps nobody.
+        # It logs a line for each request, which drowns the task's own.
         logging.getLogger("httpx").setLevel(logging.WARNING)
         timeout = httpx.Timeout(seconds, connect=CONNECT_SECONDS)
         try:

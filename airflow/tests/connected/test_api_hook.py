@@ -74,10 +74,11 @@ def no_secret_in_any_output(
     caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[None]:
     caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, "httpx")
     yield
     written = capsys.readouterr()
     shown = caplog.text + written.out + written.err
-    for hidden in (SECRET, "signature", "***"):
+    for hidden in (SECRET, "signature", "***", "HTTP Request"):
         assert hidden not in shown
 
 
@@ -182,6 +183,14 @@ def test_an_address_that_is_none(host: str, api: Api, supervisor: Any) -> None:
 
 def test_a_whole_address_as_host(api: Api, supervisor: Any, http_server: Any) -> None:
     supervisor.connections["fraud_api"] |= {"host": http_server.url, "port": None}
+    assert FraudApiHook().get("/models") == {"models": []}
+
+
+def test_a_proxy_of_the_environment_is_not_asked(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     assert FraudApiHook().get("/models") == {"models": []}
 
 

@@ -181,6 +181,16 @@ def test_a_resolve_message_that_no_channel_took_is_tried_again(world: World) -> 
     assert world.supervisor.variables == {}
 
 
+def test_the_end_is_when_it_last_began_to_work(world: World) -> None:
+    world.fails()
+    world.channel.failure = ChannelFailed("down")
+    world.works(20)
+    world.channel.failure = None
+    world.fails(1)
+    assert world.works(9) == ["recorder"]
+    assert "2 times within 30 min" in world.channel.sent[-1].text
+
+
 def test_without_a_channel_it_is_said_and_not_again_each_time(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:

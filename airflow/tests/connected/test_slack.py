@@ -19,6 +19,7 @@ MESSAGE = Message("[high] a < b & c", "<!channel> <http://x|y>\nsecond", "http:/
 @pytest.fixture(autouse=True)
 def _all_logs(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, "httpx")
 
 
 def test_the_message_as_slack_takes_it(http_server: Any, caplog: pytest.LogCaptureFixture) -> None:

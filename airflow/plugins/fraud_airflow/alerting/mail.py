@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from email.errors import MessageError
-from email.header import Header
 from html import escape
 from typing import Final
 
@@ -50,7 +49,7 @@ class EmailChannel:
         to = recipients(self._addresses)
         try:
             with SmtpHook(smtp_conn_id=self._conn_id) as hook:
-                hook.send_email_smtp(to=to, subject=_encoded(message.subject), html_content=html(message))
+                hook.send_email_smtp(to=to, subject=message.subject, html_content=html(message))
         except smtplib.SMTPResponseException as error:
             raise self._failed(f"{error.smtp_code} {_text(error.smtp_error)}") from None
         except smtplib.SMTPRecipientsRefused:
@@ -70,10 +69,6 @@ def html(message: Message) -> str:
     """The body of a mail."""
     link = f'<p><a href="{escape(message.link)}">Log</a></p>' if message.link else ""
     return f'<div style="white-space: pre-wrap">{escape(message.text)}</div>{link}'
-
-
-def _encoded(subject: str) -> str:
-    return subject if subject.isascii() else Header(subject, "utf-8", maxlinelen=10_000).encode()
 
 
 def _text(said: bytes | str) -> str:
