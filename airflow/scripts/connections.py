@@ -48,12 +48,22 @@ def ensure(wanted: Wanted) -> str:
         if found is None:
             session.add(Connection(conn_id=wanted.conn_id, **values))
             return "made"
-        current = {name: getattr(found, name) for name in values}
-        if current == values:
+        if _readable(found) and {name: getattr(found, name) for name in values} == values:
             return "unchanged"
         for name, value in values.items():
             setattr(found, name, value)
         return "changed"
+
+
+def _readable(connection: Any) -> bool:
+    """Whether it was encrypted with the key there is now; otherwise it is written anew."""
+    from cryptography.fernet import InvalidToken
+
+    try:
+        connection.get_password(), connection.get_extra()
+    except InvalidToken:
+        return False
+    return True
 
 
 def required(environ: Mapping[str, str], name: str, meaning: str) -> str:
