@@ -92,7 +92,7 @@ class ApiServer:
             **self.extra,
         }
 
-    def start(self, ready: bool = True) -> None:
+    def start(self, ready: bool = True, seconds: float = 40) -> None:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", self.module, "serve"],
@@ -101,7 +101,8 @@ class ApiServer:
                 stdout=log,
                 stderr=log,
             )
-        wait_until(lambda: self.get("/health/ready" if ready else "/health/live").status_code == 200, self)
+        path = "/health/ready" if ready else "/health/live"
+        wait_until(lambda: self.get(path).status_code == 200, self, seconds)
 
     def stop(self) -> None:
         if self.process is not None:

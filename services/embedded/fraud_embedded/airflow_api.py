@@ -31,9 +31,10 @@ class DagRun:
 
 @dataclass(slots=True)
 class AirflowApi:
-    """The REST API of one Airflow; logs in when it has to."""
+    """The REST API of one Airflow; logs in when it has to. An answer may take `seconds`."""
 
     server: Airflow
+    seconds: float = _TIMEOUT_S
     _token: str = field(default="", repr=False)
 
     def known(self, dag_id: str) -> bool:
@@ -114,7 +115,7 @@ class AirflowApi:
             method=method,
         )
         direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with direct.open(request, timeout=_TIMEOUT_S) as answer:
+        with direct.open(request, timeout=self.seconds) as answer:
             return json.loads(answer.read() or b"null")
 
 

@@ -1,0 +1,23 @@
+"""Airflow's world, started once for all tests of the DAGs that one worker runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.dags.metadata import Metadata, airflow_beside, running_postgres
+from tests.dags.world import World, running_world
+
+
+@pytest.fixture(scope="session")
+def world() -> Iterator[World]:
+    with running_world() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def empty_metadata() -> Iterator[Metadata]:
+    """Airflow configured, and its database without a table."""
+    with running_postgres() as (stack, passwords, _):
+        yield Metadata(airflow_beside(stack, passwords))

@@ -1,0 +1,103 @@
+"""`init-airflow.sh` on a real database: from nothing, again, and after the environment has changed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from cryptography.fernet import Fernet
+from psycopg2 import errors
+
+from config import constants
+from tests.dags.metadata import Metadata
+
+pytestmark = pytest.mark.timeout(600)
+TABLES = ("ab_user", "ab_role", "ab_user_role", "ab_permission_view_role", "connection", "slot_pool")
+
+
+@pytest.fixture(scope="module")
+def initialised(empty_metadata: Metadata) -> Metadata:
+    with pytest.raises(errors.UndefinedTable):
+        empty_metadata.rows("SELECT 1 FROM connection")
+    done = empty_metadata.initialise()
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert told(done.stdout) == {
+        "log-in": "airflow made",
+        "pool": "real_time with 4 slots",
+        "connection fraud_api": "made",
+    }
+    return empty_metadata
+
+
+def told(output: str) -> dict[str, str]:
+    """What the script says it did."""
+    words = ("log-in", "pool", "connection ")
+    lines = [line.partition(": ") for line in output.splitlines() if line.startswith(words)]
+    return {name: done for name, _, done in lines}
+
+
+def content(metadata: Metadata) -> dict[str, list[tuple[Any, ...]]]:
+    return {table: sorted(metadata.rows(f"SELECT * FROM {table}"), key=repr) for table in TABLES}
+
+
+def password_of(metadata: Metadata, conn_id: str) -> str:
+    """Decrypted: it is not kept in clear."""
+    [(value, encrypted)] = metadata.rows(
+        "SELECT password, is_encrypted FROM connection WHERE conn_id = %s", conn_id
+    )
+    assert encrypted
+    return Fernet(metadata.server.fernet_key).decrypt(value.encode()).decode()
+
+
+def test_repeated_it_changes_nothing(initialised: Metadata) -> None:
+    before = content(initialised)
+    assert password_of(initialised, constants.CONNECTION_API) == initialised.server.setup["API_CLIENT_SECRET"]
+    done = initialised.initialise()
+    assert done.returncode == 0
+    assert told(done.stdout) == {
+        "log-in": "airflow unchanged",
+        "pool": "real_time with 4 slots",
+        "connection fraud_api": "unchanged",
+    }
+    assert content(initialised) == before
+
+
+def test_what_has_changed_in_the_environment_takes_effect(initialised: Metadata) -> None:
+    before = content(initialised)
+    webhook = "https://hooks.slack.example/services/a-secret"
+    done = initialised.initialise(
+        AIRFLOW_PASSWORD="another-password",
+        API_CLIENT_SECRET="another-secret",
+        SMTP_HOST="mail.example",
+        SLACK_WEBHOOK_URL=webhook,
+    )
+    assert done.returncode == 0
+    assert told(done.stdout) == {
+        "log-in": "airflow has a new password",
+        "pool": "real_time with 4 slots",
+        "connection fraud_api": "changed",
+        "connection fraud_smtp": "made",
+        "connection fraud_slack": "made",
+    }
+    after = content(initialised)
+    assert {table for table in TABLES if after[table] != before[table]} == {"ab_user", "connection"}
+    assert password_of(initialised, constants.CONNECTION_API) == "another-secret"
+    assert password_of(initialised, constants.CONNECTION_SLACK) == webhook
+    for secret in ("another-password", "another-secret", "a-secret", initialised.server.password):
+        assert secret not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"AIRFLOW_PASSWORD": ""}, "AIRFLOW_PASSWORD is not set: set it to the password of the web UI."),
+        ({"API_URL": "nowhere"}, "API_URL is no http or https address: set it to one, as http://api:8000."),
+    ],
+)
+def test_a_wrong_variable_is_one_sentence_and_changes_nothing(
+    initialised: Metadata, wrong: dict[str, str], sentence: str
+) -> None:
+    before = content(initialised)
+    done = initialised.initialise(**wrong)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"{sentence}\n")
+    assert content(initialised) == before

@@ -1,0 +1,243 @@
+"""The DAGs as the scheduler runs them, seen from outside: topics, rows, the API, task logs."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+import psutil
+import pytest
+
+from config import constants
+from fraud_adapters.offsets import lock_partition
+from fraud_adapters.postgres import connect
+from tests.dags.world import PATIENCE_S, Run, World
+from tests.integration.store_rows import run as run_sql
+from tests.waiting import eventually
+
+PRODUCER, STREAMING, RENEWAL = constants.DAGS_REAL_TIME
+# Starting everything takes its time on a busy machine, and belongs to the first test.
+pytestmark = pytest.mark.timeout(600)
+A_RUN: Final = 50
+
+
+@pytest.fixture(scope="module")
+def scheduled(world: World) -> dict[str, list[str]]:
+    """How the runs ended that came by the schedule; from here on only what is triggered runs."""
+
+    def ended(dag_id: str) -> list[str]:
+        runs = world.airflow.runs(dag_id)
+        return [run.state for run in runs if run.run_type == "scheduled" and run.ended is not None]
+
+    often = constants.DAGS_SUB_MINUTE
+    for dag_id in constants.DAGS_REAL_TIME:
+        assert world.airflow.pause(dag_id, paused=False)
+    assert eventually(lambda: all(map(ended, often)), PATIENCE_S), [world.airflow.runs(one) for one in often]
+    world.only_what_is_triggered()
+    return {dag_id: ended(dag_id) for dag_id in often}
+
+
+@pytest.fixture
+def quiet(world: World, scheduled: dict[str, list[str]]) -> World:
+    """Nothing runs but what the test triggers."""
+    assert scheduled
+    return world
+
+
+def made_by(world: World, before: list[str]) -> Counter[str]:
+    """The ids that have come to the topic since then, and how often."""
+    return Counter(world.sent()) - Counter(before)
+
+
+def test_every_file_is_taken_up(world: World) -> None:
+    assert world.airflow.import_errors() == {}
+    assert all(map(world.airflow.known, constants.DAGS_REAL_TIME))
+
+
+def test_unpaused_they_run_by_their_schedule(scheduled: dict[str, list[str]]) -> None:
+    assert {dag_id: set(states) for dag_id, states in scheduled.items()} == {
+        PRODUCER: {"success"},
+        STREAMING: {"success"},
+    }
+
+
+def test_a_producer_run_sends_fifty_transactions(quiet: World) -> None:
+    before = quiet.sent()
+    run = quiet.run(PRODUCER)
+    made = made_by(quiet, before)
+    assert (len(made), set(made.values())) == (A_RUN, {1})
+    assert not set(made) & set(before)
+    assert f"{A_RUN} transactions (" in run.log("log_producer_completion")
+
+
+def test_a_streaming_run_stores_and_decides_what_was_sent(quiet: World) -> None:
+    run = quiet.run(STREAMING)
+    sent = set(quiet.sent())
+    assert len(sent) >= A_RUN
+    assert {row[0] for row in quiet.rows("SELECT transaction_id FROM transactions")} == sent
+    decided = quiet.rows("SELECT transaction_id, model_version FROM predictions WHERE deciding")
+    assert {row[0] for row in decided} == sent
+    assert {row[1] for row in decided} == {"7"}
+    assert "lag 0" in run.log("log_streaming_completion")
+
+
+def test_a_renewed_token_is_another_and_the_api_takes_it(quiet: World) -> None:
+    before = quiet.token()  # fetched by the first scoring run
+    run = quiet.run(RENEWAL)
+    renewed = quiet.token()
+    assert renewed != before
+    answer = quiet.api.get("/models", headers={"Authorization": f"Bearer {renewed}"})
+    assert answer.status_code == 200
+    assert "is good until" in run.log("log_token_renewal")
+
+
+def test_a_producer_task_that_runs_again_makes_the_same_transactions(quiet: World) -> None:
+    before = quiet.sent()
+    run = quiet.run(PRODUCER)
+    first = set(made_by(quiet, before))
+    run.clear("generate_transactions")
+    run.succeeded()
+    assert made_by(quiet, before) == Counter(dict.fromkeys(first, 2))
+    quiet.run(STREAMING)
+    stored = "SELECT transaction_id FROM transactions WHERE transaction_id = ANY(%s)"
+    assert sorted(row[0] for row in quiet.rows(stored, list(first))) == sorted(first)
+
+
+def test_an_api_that_is_away_is_named_and_then_the_run_goes_on(quiet: World) -> None:
+    quiet.api.stop()
+    try:
+        run, said = failed_try(quiet, STREAMING, "validate_streaming_config")
+    finally:
+        quiet.api.start(seconds=PATIENCE_S)
+    assert f"The scoring API at {quiet.api.url} cannot be reached" in said
+    run.clear("validate_streaming_config")
+    run.succeeded()
+
+
+def test_a_broker_that_is_away_is_named_and_then_the_run_goes_on(quiet: World) -> None:
+    before = quiet.sent()
+    quiet.broker.kill()
+    try:
+        run, said = failed_try(quiet, PRODUCER, "validate_producer_config")
+    finally:
+        quiet.broker.start()
+    assert "is not ready: broker unreachable" in said
+    run.clear("validate_producer_config")
+    run.succeeded()
+    assert len(made_by(quiet, before)) == A_RUN
+
+
+def failed_try(world: World, dag_id: str, task_id: str) -> tuple[Run, str]:
+    """A run of which that task has failed once and is not tried again, and the task's log."""
+    run = world.trigger(dag_id)
+    run.wait_for(task_id, "up_for_retry", "failed")
+    run.fail(task_id)
+    return run, run.log(task_id)
+
+
+def test_while_another_consumer_is_at_work_there_is_nothing_to_do(quiet: World) -> None:
+    with closing(connect(quiet.database.url("streaming"), "another consumer")) as held:
+        assert all(lock_partition(held, quiet.kafka.topic, partition) for partition in (0, 1))
+        run = quiet.run(STREAMING)
+    assert run.tasks == {
+        "validate_streaming_config": "success",
+        "run_streaming_prediction": "skipped",
+        "log_streaming_completion": "success",
+    }
+    assert "Another consumer is at work" in run.log("run_streaming_prediction")
+    assert "Another consumer is at work" in run.log("log_streaming_completion")
+
+
+@contextmanager
+def job_at_work(world: World) -> Iterator[tuple[Run, psutil.Process]]:
+    """A run whose job waits for the database, until the block is left."""
+    with closing(connect(world.database.url("owner"), "test")) as held, held.cursor() as cursor:
+        cursor.execute("LOCK TABLE simulated_labels IN ACCESS EXCLUSIVE MODE")
+        run = world.trigger(PRODUCER)
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+        waiting += " AND usename = %s AND wait_event_type = 'Lock'"
+        login = constants.SERVICE_ROLES["producer"]
+        admin = world.database.url("admin")
+        assert eventually(lambda: run_sql(admin, waiting, login) == [(1,)], PATIENCE_S), run.tasks
+        (job,) = processes(run)
+        yield run, job
+
+
+def processes(run: Run) -> list[psutil.Process]:
+    """The running jobs of a run, which is among their arguments."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "status"]):
+        words = process.info["cmdline"] or []
+        if f"{run.dag_id}:{run.run_id}" in words and process.info["status"] != psutil.STATUS_ZOMBIE:
+            found.append(process)
+    return found
+
+
+def test_a_job_ends_with_the_task_a_person_marks_as_failed(quiet: World) -> None:
+    with job_at_work(quiet) as (run, _):
+        run.fail("generate_transactions")
+        assert eventually(lambda: not processes(run), PATIENCE_S)
+    assert eventually(lambda: run.state == "failed", PATIENCE_S)
+    assert run.tasks["generate_transactions"] == "failed"
+
+
+def test_a_job_ends_with_its_killed_task_and_the_retry_makes_its_transactions(quiet: World) -> None:
+    before = quiet.sent()
+    with job_at_work(quiet) as (run, job):
+        task = job.parent()
+        assert task is not None
+        task.kill()
+        assert eventually(lambda: job not in processes(run), PATIENCE_S)
+    run.succeeded()
+    made = made_by(quiet, before)
+    assert (len(made), set(made.values())) == (A_RUN, {1})
+
+
+def test_runs_are_listed_as_in_airflow_2(quiet: World) -> None:
+    assert quiet.recent(PRODUCER, 1)
+    options = ("-d", PRODUCER, "--state", "success", "-o", "json")
+    done = quiet.metadata.script("airflow_cli.py", "dags", "list-runs", *options)
+    assert done.returncode == 0, done.stderr[-2000:]
+    listed = {run["run_id"] for run in json.loads(done.stdout[done.stdout.index("[{") :])}
+    assert listed == {run.run_id for run in quiet.airflow.runs(PRODUCER) if run.state == "success"}
+
+
+def test_no_secret_is_in_any_log_not_even_masked(quiet: World) -> None:
+    """After all that was done above, and at least one run of each DAG."""
+    for dag_id in constants.DAGS_REAL_TIME:
+        (run,) = quiet.recent(dag_id, 1)
+        assert logs_of(quiet, run)
+    quiet.token()
+    logs = list(quiet.metadata.server.task_logs.rglob("*.log"))
+    own = list(quiet.metadata.server.place.parent.glob("airflow-*.log"))
+    assert own
+    for path in (*logs, *own):
+        text = path.read_text(errors="replace")
+        told = [name for name, secret in quiet.secrets.items() if secret in text]
+        assert not told, f"{path} shows the secret of {told}"
+        assert path in own or "***" not in text, path
+
+
+def test_a_cleaning_takes_old_runs_with_their_logs_and_keeps_young_ones(quiet: World) -> None:
+    young, old = quiet.recent(PRODUCER, 2)
+    renewed, forgotten = quiet.recent(RENEWAL, 2)
+    for run, age in ((old, 30), (renewed, 30), (forgotten, 24 * 8)):
+        quiet.age(run, timedelta(hours=age))
+    done = quiet.metadata.script("clean_metadata.py")
+    assert done.returncode == 0, done.stderr
+    left = {row[0] for row in quiet.metadata.rows("SELECT run_id FROM dag_run")}
+    tasks = {row[0] for row in quiet.metadata.rows("SELECT run_id FROM task_instance")}
+    for runs in (left, tasks):
+        assert {young.run_id, renewed.run_id} <= runs
+        assert not {old.run_id, forgotten.run_id} & runs
+    assert all(logs_of(quiet, run) for run in (young, renewed))
+    assert not any(logs_of(quiet, run) for run in (old, forgotten))
+
+
+def logs_of(world: World, run: Run) -> list[Path]:
+    return list(world.task_logs(run).rglob("*.log"))
