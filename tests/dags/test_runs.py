@@ -216,6 +216,9 @@ def test_no_secret_is_in_any_log_not_even_masked(quiet: World) -> None:
     logs = list(quiet.metadata.server.task_logs.rglob("*.log"))
     own = list(quiet.metadata.server.place.parent.glob("airflow-*.log"))
     assert own
+    assert any("is good until" in path.read_text() for path in logs), (
+        "what is looked through is what tasks say"
+    )
     for path in (*logs, *own):
         text = path.read_text(errors="replace")
         told = [name for name, secret in quiet.secrets.items() if secret in text]
