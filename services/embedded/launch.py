@@ -84,6 +84,8 @@ def _dispatch(command: str, rest: list[str]) -> int:
     if command == "proof":
         return _proof(rest)
     if command == "test-browser":
+        # The pages of Airflow are among them.
+        environment("requirements-test", _say, AIRFLOW)
         return _python(environment("browser", _say), ["-m", "pytest", *(rest or ["tests/browser"])])
     if command == "lint":
         tools = environment("test", _say)

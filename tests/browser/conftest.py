@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, Request, sync_playwright
 
+from tests.dags.conftest import world
 from tests.integration.api_server import ApiServer
 
 # The servers are those of the integration tests.
@@ -42,6 +43,7 @@ __all__ = [
     "stack",
     "tansu",
     "template",
+    "world",
 ]
 
 CHROMIUM: Final = Path("/usr/bin/chromium")
