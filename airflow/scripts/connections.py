@@ -32,7 +32,8 @@ def ensure(wanted: Wanted) -> str:
 
     from airflow.models.connection import Connection
     from airflow.utils.session import create_session
-    from sqlalchemy import select
+    from cryptography.fernet import InvalidToken
+    from sqlalchemy import delete, select
 
     values: dict[str, Any] = {
         "conn_type": wanted.conn_type,
@@ -44,26 +45,18 @@ def ensure(wanted: Wanted) -> str:
         "extra": json.dumps(dict(wanted.extra), sort_keys=True) if wanted.extra else None,
     }
     with create_session() as session:
-        found = session.scalar(select(Connection).where(Connection.conn_id == wanted.conn_id))
-        if found is None:
-            session.add(Connection(conn_id=wanted.conn_id, **values))
-            return "made"
-        if _readable(found) and {name: getattr(found, name) for name in values} == values:
+        try:
+            found = session.scalar(select(Connection).where(Connection.conn_id == wanted.conn_id))
+            known = found is not None
+            same = known and {name: getattr(found, name) for name in values} == values
+        except InvalidToken:
+            # It was encrypted with another key: nobody can read it any more.
+            known, same = True, False
+        if same:
             return "unchanged"
-        for name, value in values.items():
-            setattr(found, name, value)
-        return "changed"
-
-
-def _readable(connection: Any) -> bool:
-    """Whether it was encrypted with the key there is now; otherwise it is written anew."""
-    from cryptography.fernet import InvalidToken
-
-    try:
-        connection.get_password(), connection.get_extra()
-    except InvalidToken:
-        return False
-    return True
+        session.execute(delete(Connection).where(Connection.conn_id == wanted.conn_id))
+        session.add(Connection(conn_id=wanted.conn_id, **values))
+        return "changed" if known else "made"
 
 
 def required(environ: Mapping[str, str], name: str, meaning: str) -> str:

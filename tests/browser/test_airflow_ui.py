@@ -83,7 +83,7 @@ def log_of(page: Page, site: World, task_id: str) -> str:
     page.get_by_text("Pre Execute").click()
     page.get_by_text("Post Execute").click()
     expect(page.get_by_text("Pushing xcom")).to_be_visible(timeout=PATIENCE_MS)
-    text = page.locator("body").inner_text()
+    text: str = page.locator("body").inner_text()
     assert "***" not in text
     assert not [name for name, secret in site.secrets.items() if secret in text]
     return text

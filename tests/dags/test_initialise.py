@@ -101,3 +101,9 @@ def test_a_wrong_variable_is_one_sentence_and_changes_nothing(
     done = initialised.initialise(**wrong)
     assert (done.returncode, done.stdout, done.stderr) == (2, "", f"{sentence}\n")
     assert content(initialised) == before
+
+
+def test_a_new_key_is_taken_over_and_what_the_old_one_locked_is_written_anew(initialised: Metadata) -> None:
+    done = initialised.initialise(AIRFLOW__CORE__FERNET_KEY=Fernet.generate_key().decode())
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert told(done.stdout)["connection fraud_api"] == "changed"

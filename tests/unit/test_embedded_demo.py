@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -55,3 +56,25 @@ def test_the_champion_is_named_absent_or_a_failed_start(
             demo.champion(platform)
     else:
         assert demo.champion(platform) == expected
+
+
+def test_an_answer_that_is_late_is_waited_for_and_one_that_never_comes_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    supervisor: Any = SimpleNamespace(log=lambda name: tmp_path / name)
+    answers = iter([StartFailed("airflow does not answer GET /x."), None])
+
+    def late() -> bool:
+        answer = next(answers)
+        if answer is not None:
+            raise answer
+        return True
+
+    def never() -> bool:
+        raise StartFailed("airflow refuses the log-in.")
+
+    api: Any = SimpleNamespace()
+    demo._wait(late, "the DAGs stored nothing", api, supervisor)
+    monkeypatch.setattr(demo, "_PATIENCE_S", 0.5)
+    with pytest.raises(StartFailed, match=r"the DAGs stored nothing in 0.5 s.\nairflow refuses the log-in."):
+        demo._wait(never, "the DAGs stored nothing", api, supervisor)

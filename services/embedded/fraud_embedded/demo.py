@@ -146,13 +146,18 @@ def _watch_live(
 
 
 def _wait(done: Callable[[], bool], otherwise: str, api: AirflowApi, supervisor: Supervisor) -> None:
-    deadline = time.monotonic() + _PATIENCE_S
-    while not done():
-        if time.monotonic() > deadline:
-            raise StartFailed(
-                f"{otherwise} in {_PATIENCE_S} s.\n{_reasons(api)}{tail(supervisor.log(SCHEDULER))}"
-            )
+    deadline, refused = time.monotonic() + _PATIENCE_S, ""
+    while time.monotonic() < deadline:
+        try:
+            if done():
+                return
+            refused = ""
+        except StartFailed as error:
+            # On a busy machine one answer may take too long: that is a "not yet".
+            refused = f"{error}\n"
         time.sleep(0.2)
+    reasons = refused or _reasons(api)
+    raise StartFailed(f"{otherwise} in {_PATIENCE_S} s.\n{reasons}{tail(supervisor.log(SCHEDULER))}")
 
 
 def _reasons(api: AirflowApi) -> str:
