@@ -22,9 +22,10 @@ TYPED += [f"services/{name}/fraud_{name}" for name in ("api", "embedded")]
 # What runs inside Airflow, with Airflow's packages and settings of its own.
 TYPED_AIRFLOW = ["plugins", "dags", "scripts", "tests"]
 
-SUITES = ["tests/unit", "tests/integration", "tests/faults", "tests/dags"]
+# What takes longest comes first, so that no worker is left with it alone at the end.
+SUITES = ["tests/dags", "tests/faults", "tests/integration", "tests/unit"]
 # Every worker has servers of its own, so what one kills is missed by nobody else.
-PARALLEL = ["-n", "auto", "--maxprocesses", "4", "--dist", "loadfile"]
+PARALLEL = ["-n", "auto", "--maxprocesses", "4", "--dist", "loadfile", "--no-loadscope-reorder"]
 
 # name → (lock, what it does)
 HELP = {

@@ -70,10 +70,3 @@ class AirflowSite:
         )
         assert not check or done.returncode == 0, done.stdout[-6000:]
         return done.stdout
-
-    def test_dag(self, dag_id: str) -> str:
-        """Run a DAG once in one process; gives its log. The DAG may fail."""
-        return self.run("dags", "test", dag_id, check=False)
-
-    def variable(self, name: str) -> str:
-        return self.run("variables", "get", name).strip().splitlines()[-1]

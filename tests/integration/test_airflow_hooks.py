@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -17,6 +18,10 @@ from tests.integration.api_server import CLIENTS, ApiServer, cache_model, cloned
 from tests.integration.store_rows import CREDITCARD
 
 pytestmark = pytest.mark.timeout(600)  # each command of Airflow takes seconds, more on a busy machine
+
+
+OLD_TOKEN = "an.old.one-that-was-revoked"
+WRONG_SECRET = "a-secret-nobody-knows"
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +47,18 @@ def api(
             server.stop()
 
 
-@pytest.fixture
-def connected(site: AirflowSite, api: ApiServer) -> AirflowSite:
+@dataclass(frozen=True)
+class Requests:
+    """What the DAGs that ask the API wrote, and the token each left in the Variable."""
+
+    logs: dict[str, str]
+    tokens: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def requests(site: AirflowSite, api: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> Requests:
+    """Every DAG of the file, run one after the other in one process: Airflow takes seconds to start."""
+    folder = tmp_path_factory.mktemp("tokens")
     site.connect(
         "fraud_api",
         conn_type="http",
@@ -52,25 +67,28 @@ def connected(site: AirflowSite, api: ApiServer) -> AirflowSite:
         login="airflow",
         password=CLIENTS["airflow"],
     )
-    return site
+    site.extra |= {"TOKENS": str(folder), "OLD_TOKEN": OLD_TOKEN, "WRONG_SECRET": WRONG_SECRET}
+    log = site.python_file("api_requests.py")
+    return Requests(_sections(log), {path.name: path.read_text() for path in folder.iterdir()})
 
 
-def test_a_refused_token_is_replaced_by_one_that_works(connected: AirflowSite, api: ApiServer) -> None:
-    old = "an.old.one-that-was-revoked"
-    connected.run("variables", "set", "fraud_api_token", old)
-    log = connected.test_dag("api_requests")
-    assert "state=success" in log
-    token = connected.variable("fraud_api_token")
+def _sections(log: str) -> dict[str, str]:
+    """The log of each DAG by its name."""
+    parts = f"\n{log}".split("\nRUN ")[1:]
+    return {part.partition("\n")[0]: part for part in parts}
+
+
+def test_a_refused_token_is_replaced_by_one_that_works(requests: Requests, api: ApiServer) -> None:
+    log, token = requests.logs["api_requests"], requests.tokens["api_requests"]
+    assert "ENDED api_requests success" in log
     assert api.get("/models", headers={"Authorization": f"Bearer {token}"}).status_code == 200
-    for hidden in (old, token, CLIENTS["airflow"], "***"):
+    for hidden in (OLD_TOKEN, token, CLIENTS["airflow"], "***"):
         assert hidden not in log
 
 
-def test_renewal_stores_a_token_and_shows_only_its_key_and_end(
-    connected: AirflowSite, api: ApiServer
-) -> None:
-    log = connected.test_dag("api_renewal")
-    token = connected.variable("fraud_api_token")
+def test_renewal_stores_a_token_and_shows_only_its_key_and_end(requests: Requests, api: ApiServer) -> None:
+    log, token = requests.logs["api_renewal"], requests.tokens["api_renewal"]
+    assert token != requests.tokens["api_requests"]
     assert api.get("/models", headers={"Authorization": f"Bearer {token}"}).status_code == 200
     key = httpx.get(f"{api.url}/.well-known/jwks.json", trust_env=False).json()["keys"][0]["kid"]
     assert key in log
@@ -78,21 +96,19 @@ def test_renewal_stores_a_token_and_shows_only_its_key_and_end(
         assert hidden not in log
 
 
-def test_a_wrong_secret_names_the_client_and_where_to_correct_it(
-    connected: AirflowSite, api: ApiServer
-) -> None:
-    connection = json.loads(connected.extra["AIRFLOW_CONN_FRAUD_API"])
-    connected.connect("fraud_api", **connection | {"password": "a-secret-nobody-knows"})
-    log = connected.test_dag("api_renewal")
+def test_a_wrong_secret_names_the_client_and_where_to_correct_it(requests: Requests) -> None:
+    log = requests.logs["wrong_secret"]
+    assert "ENDED wrong_secret failed" in log
     assert "gives the client airflow no token: 401, The client id or secret is wrong." in log
     assert "Correct login and password of the connection fraud_api" in log
-    assert "a-secret-nobody-knows" not in log
+    assert requests.tokens["wrong_secret"] == requests.tokens["api_deep"]
+    assert WRONG_SECRET not in log
     assert "***" not in log
 
 
-def test_what_is_not_ready_is_named(connected: AirflowSite) -> None:
+def test_what_is_not_ready_is_named(requests: Requests) -> None:
     """The API of this test has no broker."""
-    log = connected.test_dag("api_deep")
+    log = requests.logs["api_deep"]
     assert "is not ready: broker unreachable; topic fraud-detection-transactions unknown." in log
 
 
@@ -109,14 +125,22 @@ def model(mlflow_uri: str, site: AirflowSite) -> str:
     return name
 
 
+@pytest.fixture(scope="module")
+def questions(site: AirflowSite, model: str) -> dict[str, str]:
+    """The log of each DAG that asks MLflow."""
+    return _sections(site.python_file("model_questions.py"))
+
+
 def _said(log: str, word: str) -> Any:
     """The JSON document a task wrote after a word."""
     found, _end = json.JSONDecoder().raw_decode(log.partition(word)[2])
     return found
 
 
-def test_versions_runs_and_aliases_of_a_real_registry(site: AirflowSite, model: str, mlflow_uri: str) -> None:
-    log = site.test_dag("model_versions")
+def test_versions_runs_and_aliases_of_a_real_registry(
+    questions: dict[str, str], model: str, mlflow_uri: str
+) -> None:
+    log = questions["model_versions"]
     answer = _said(log, "ANSWER")
     assert answer["older"] == 1
     assert answer["named"]["version"] == "2"
@@ -129,11 +153,9 @@ def test_versions_runs_and_aliases_of_a_real_registry(site: AirflowSite, model: 
         assert registry.version_of_alias(model, "champion") == "2"
 
 
-def test_an_alias_that_names_nothing_fails_with_a_sentence(site: AirflowSite, model: str) -> None:
-    assert f"The model {model} has no version with the alias challenger: train" in site.test_dag(
-        "model_missing"
-    )
+def test_an_alias_that_names_nothing_fails_with_a_sentence(questions: dict[str, str], model: str) -> None:
+    assert f"The model {model} has no version with the alias challenger: train" in questions["model_missing"]
 
 
-def test_an_alias_for_a_version_that_is_not_there(site: AirflowSite, model: str) -> None:
-    assert f"has no version 99 of {model}." in site.test_dag("model_wrong_alias")
+def test_an_alias_for_a_version_that_is_not_there(questions: dict[str, str], model: str) -> None:
+    assert f"has no version 99 of {model}." in questions["model_wrong_alias"]

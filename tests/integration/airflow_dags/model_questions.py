@@ -1,4 +1,4 @@
-"""Tasks that ask MLflow; the model's name comes with the environment."""
+"""Tasks that ask MLflow; the model's name comes with the environment. Run as a program: each once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from operators.mlflow_operator import FraudMlflowOperator
 
 MODEL = os.environ.get("TEST_MODEL", "")
 
-with DAG("model_versions", schedule=None):
+with DAG("model_versions", schedule=None) as model_versions:
 
     @task
     def promote_the_newest() -> None:
@@ -34,13 +34,18 @@ with DAG("model_versions", schedule=None):
 
     promote_the_newest() >> champion >> tell(champion.output)
 
-with DAG("model_missing", schedule=None):
+with DAG("model_missing", schedule=None) as model_missing:
     FraudMlflowOperator(task_id="challenger", model_name=MODEL, alias="challenger")
 
-with DAG("model_wrong_alias", schedule=None):
+with DAG("model_wrong_alias", schedule=None) as model_wrong_alias:
 
     @task
     def set_wrong_alias() -> None:
         FraudMlflowHook().set_alias(MODEL, "champion", "99")
 
     set_wrong_alias()
+
+if __name__ == "__main__":
+    for dag in (model_versions, model_missing, model_wrong_alias):
+        print("RUN", dag.dag_id)
+        print("ENDED", dag.dag_id, dag.test().state)
