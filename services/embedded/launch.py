@@ -87,7 +87,8 @@ def _dispatch(command: str, rest: list[str]) -> int:
     if command == "test-browser":
         # The pages of Airflow are among them.
         environment("requirements-test", _say, AIRFLOW)
-        return _python(environment("browser", _say), ["-m", "pytest", *(rest or ["tests/browser"])])
+        where = [] if _names_tests(rest) else ["tests/browser"]
+        return _python(environment("browser", _say), ["-m", "pytest", *rest, *where])
     if command == "lint":
         tools = environment("test", _say)
         checked = _python(tools, ["-m", "ruff", "check", *TESTED])
@@ -109,17 +110,20 @@ def _dispatch(command: str, rest: list[str]) -> int:
 
 def _test(rest: list[str]) -> int:
     """Both suites, or the tests named: those below airflow/ run with Airflow's packages."""
-    inside = [name for name in rest if name.startswith("airflow/")]
-    options = [word for word in rest if word.startswith("-")]
-    failed = 0
-    if not inside:
-        # The DAGs' tests start Airflow itself.
-        environment("requirements-test", _say, AIRFLOW)
-        failed = _python(environment("test", _say), ["-m", "pytest", *(rest or [*PARALLEL, *SUITES])])
-    if inside or not rest:
-        where = ["-m", "pytest", "-c", "airflow/pyproject.toml", *(inside or ["airflow/tests"]), *options]
-        failed = _python(environment("requirements-test", _say, AIRFLOW), where) or failed
-    return failed
+    # The DAGs' tests start Airflow itself.
+    airflow = environment("requirements-test", _say, AIRFLOW)
+    inside = ["-m", "pytest", "-c", "airflow/pyproject.toml", *rest]
+    if any(word.startswith("airflow/") for word in rest):
+        return _python(airflow, inside)
+    if _names_tests(rest):
+        return _python(environment("test", _say), ["-m", "pytest", *rest])
+    failed = _python(environment("test", _say), ["-m", "pytest", *rest, *PARALLEL, *SUITES])
+    return _python(airflow, [*inside, "airflow/tests"]) or failed
+
+
+def _names_tests(words: list[str]) -> bool:
+    """Whether a file or folder of tests is among the words; options alone are for the whole suite."""
+    return any((ROOT / word.partition("::")[0]).exists() for word in words if not word.startswith("-"))
 
 
 def _typecheck() -> int:

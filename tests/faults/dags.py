@@ -118,13 +118,26 @@ class Drive:
 
     def beginning(self) -> tuple[dict[int, int], datetime]:
         """The ends of the partitions, and the time, between two runs of the producer."""
-        self.api.pause(PRODUCER, paused=True)
+        self.pause_between_runs()
         try:
-            while any(run.state in ("running", "queued") for run in self.api.runs(PRODUCER, limit=5)):
-                time.sleep(0.5)
             return self.ends(), datetime.now(UTC)
         finally:
             self.api.pause(PRODUCER, paused=False)
+
+    def pause_between_runs(self) -> None:
+        """Pause the producer when none of its runs is at work: paused, a run would never end."""
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            if not self._at_work():
+                self.api.pause(PRODUCER, paused=True)
+                if not self._at_work():
+                    return
+            self.api.pause(PRODUCER, paused=False)
+            time.sleep(0.1)
+        raise SystemExit(f"{PRODUCER} is always at work: there is no moment to count at.")
+
+    def _at_work(self) -> bool:
+        return any(run.state in ("running", "queued") for run in self.api.runs(PRODUCER, limit=5))
 
     def stored(self) -> dict[int, int]:
         """The position of the consumer in each partition."""
@@ -185,10 +198,10 @@ def _kill(drive: Drive, name: str, pid: int) -> int:
 
 def _judge(drive: Drive, start: dict[int, int], began: datetime) -> int:
     """What is missing or too much, printed; how many findings."""
-    drive.api.pause(PRODUCER, paused=True)
+    drive.pause_between_runs()
     try:
         deadline = time.monotonic() + PATIENCE_S
-        while time.monotonic() < deadline and (_runs_on(drive, PRODUCER) or drive.stored() != drive.ends()):
+        while time.monotonic() < deadline and drive.stored() != drive.ends():
             time.sleep(1)
         keys = drive.sent(start)
         runs = drive.api.runs(PRODUCER, began, limit=1000)
@@ -220,10 +233,6 @@ def _judge(drive: Drive, start: dict[int, int], began: datetime) -> int:
     if not any(findings.values()):
         print("Nothing is lost, nothing is doubled.")
     return sum(map(len, findings.values()))
-
-
-def _runs_on(drive: Drive, dag_id: str) -> bool:
-    return any(run.state in ("running", "queued") for run in drive.api.runs(dag_id, limit=5))
 
 
 def _parser() -> argparse.ArgumentParser:
