@@ -76,7 +76,7 @@ def _run(clone: Path, environment: dict[str, str]) -> dict[str, Any]:
         "first_decision_s": round(installed + summary["seconds"]["first_decision"], 1),
         "summary_s": round(total, 1),
         "peak_memory_mib": peak[0] // 1024,
-        "disk_mib": {name: _mib(clone / name) for name in (".venv", ".local")},
+        "disk_mib": {name: _mib(clone / name) for name in (".venv", ".venv-airflow", ".local")},
         "production_to_stored_ms": summary["latency_ms"],
         "live": summary["live"],
     }
