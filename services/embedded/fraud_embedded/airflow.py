@@ -6,7 +6,6 @@ Jobs run as processes with the platform's Python; Airflow's own has none of our 
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from fraud_embedded import probes
-from fraud_embedded.process import ProcessSpec, StartFailed, base_environment, tail
+from fraud_embedded.process import ProcessSpec, StartFailed, base_environment, run_logged, tail
 
 WEBSERVER: Final = "airflow-webserver"
 SCHEDULER: Final = "airflow-scheduler"
@@ -128,17 +127,7 @@ def initialise(server: Airflow, log: Path) -> None:
     """
     environment = base_environment() | server.metadata() | server.tokens() | dict(server.setup)
     environment |= {"AIRFLOW_PYTHON": str(server.python), "AIRFLOW_PASSWORD": server.password}
-    with log.open("ab") as output:
-        code = subprocess.run(
-            ["/bin/sh", server.script("init-airflow.sh")],
-            cwd=server.place,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            check=False,
-        ).returncode
-    if code:
+    if code := run_logged(["/bin/sh", server.script("init-airflow.sh")], server.place, environment, log):
         raise StartFailed(f"airflow could not be prepared (exit code {code}).\n{tail(log)}")
 
 

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from config.constants import AIRFLOW_USER
+from fraud_embedded import probes
 from fraud_embedded.airflow import Airflow
 from fraud_embedded.process import StartFailed
 
@@ -114,8 +115,7 @@ class AirflowApi:
             {"Content-Type": "application/json", "Accept": "application/json", **headers},
             method=method,
         )
-        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with direct.open(request, timeout=self.seconds) as answer:
+        with probes.direct().open(request, timeout=self.seconds) as answer:
             return json.loads(answer.read() or b"null")
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -90,7 +89,7 @@ def champion(platform: Platform) -> str | None:
         f"?name={platform.registered_model}&alias={ALIAS_CHAMPION}"
     )
     try:
-        with _direct().open(url, timeout=30) as answer:
+        with probes.direct().open(url, timeout=30) as answer:
             return str(json.load(answer)["model_version"]["version"])
     except urllib.error.HTTPError as error:
         # Neither the model nor the alias is there yet.
@@ -99,11 +98,6 @@ def champion(platform: Platform) -> str | None:
         raise StartFailed(f"mlflow answers {error.code} to the question for the champion.") from None
     except (OSError, ValueError, LookupError) as error:
         raise StartFailed(f"mlflow does not name the champion ({type(error).__name__}).") from None
-
-
-def _direct() -> urllib.request.OpenerDirector:
-    """Opens addresses of this machine, whatever proxy the environment names."""
-    return urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def _wait_for_model(platform: Platform, supervisor: Supervisor, progress: Progress) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import uuid
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ from typing import Any
 
 from config.constants import EXIT_DONE, EXIT_NOTHING_TO_DO
 from fraud_embedded.installed import Platform
-from fraud_embedded.process import base_environment, tail
+from fraud_embedded.process import base_environment, run_logged, tail
 
 
 class JobEnded(Exception):
@@ -32,17 +31,8 @@ def run_job(platform: Platform, role: str, arguments: Sequence[str]) -> dict[str
     log = platform.layout.logs / f"{name}.log"
     result_file = platform.layout.run / f"result-{uuid.uuid4().hex}.json"
     environment = base_environment() | platform.environment(role) | {"RESULT_PATH": str(result_file)}
-    with log.open("ab") as output:
-        start = output.tell()
-        code = subprocess.run(
-            [sys.executable, "-m", *arguments],
-            cwd=platform.layout.root,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            check=False,
-        ).returncode
+    start = log.stat().st_size if log.exists() else 0
+    code = run_logged([sys.executable, "-m", *arguments], platform.layout.root, environment, log)
     result: dict[str, Any] = {}
     if result_file.exists():
         result = json.loads(result_file.read_text("utf-8"))

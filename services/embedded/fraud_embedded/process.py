@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,6 +81,20 @@ def wait_ready(
         if time.monotonic() > deadline:
             raise StartFailed(f"{spec.name} was not ready after {timeout_s:.0f} s.\n{tail(log)}")
         time.sleep(interval_s)
+
+
+def run_logged(argv: Sequence[str], cwd: Path, env: Mapping[str, str], log: Path) -> int:
+    """Run a command to its end, both its outputs added to a log; its exit code."""
+    with log.open("ab") as output:
+        return subprocess.run(
+            argv,
+            cwd=cwd,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            check=False,
+        ).returncode
 
 
 def tail(log: Path, lines: int = 25) -> str:
