@@ -9,6 +9,8 @@ import os
 from typing import Final
 
 CONTRACT_DEFAULT: Final = "creditcard"
+# What `.env.example` ships so that a first start works; production refuses every one of them.
+DEVELOPMENT_SECRET_MARK: Final = "change-me"  # noqa: S105
 
 # --- Kafka topics: every topic carries the same prefix -----------------------------------------
 TOPIC_TRANSACTIONS: Final = "fraud-detection-transactions"  # what is to be scored
@@ -57,6 +59,7 @@ BUCKET_BROKER: Final = "fraud-broker"  # the embedded broker's log
 
 # --- API scopes ---------------------------------------------------------------------------------
 SCOPES: Final = ("predict", "read", "label", "train", "deploy", "admin")
+API_CLIENTS: Final = ("streaming", "airflow", "admin")  # our own: API_CLIENT_SECRET_<NAME>
 
 # --- Airflow -------------------------------------------------------------------------------------
 DAGS_SUB_MINUTE: Final = ("00_transaction_producer", "00_realtime_streaming")  # their runs are kept shortest

@@ -7,6 +7,7 @@ stop the start with one sentence that names the variable and the fix (`Configura
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -20,8 +21,6 @@ from config.parameters import Parameters, load_parameters, read_yaml
 from fraud_core.contract import Contract, ContractError
 
 CONFIG_DIR = Path(__file__).resolve().parent
-# What `.env.example` ships so that a first start works; production refuses every one of them.
-DEVELOPMENT_SECRET_MARK = "change-me"  # noqa: S105
 
 SettingsT = TypeVar("SettingsT", bound="Settings")
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -169,29 +168,49 @@ class ApiServerSettings(Settings):
 
     api_host: str = "127.0.0.1"
     api_port: Port = 8000
+    # Where the metrics' listener is to be reached by other networks than the API's.
+    api_metrics_host: OptionalText = None
     api_metrics_port: Port = 8001
+    api_client_secret_streaming: OptionalSecret = None
+    api_client_secret_airflow: OptionalSecret = None
+    api_client_secret_admin: OptionalSecret = None
     api_keys: OptionalSecret = None
     api_key_encryption_secret: SecretStr = Field(min_length=16)
     model_cache_dir: Path = Path(".local/models")
 
+    @property
+    def metrics_host(self) -> str:
+        return self.api_metrics_host or self.api_host
+
     @cached_property
     def client_secrets(self) -> dict[str, SecretStr]:
-        """`API_KEYS=client_id:secret,…` as a mapping.
+        """The clients and their secrets; see `api_clients`."""
+        values = {name: value.get_secret_value() for name, value in self if isinstance(value, SecretStr)}
+        clients = api_clients({name.upper(): value for name, value in values.items()})
+        return {client: SecretStr(secret) for client, secret in clients.items()}
 
-        Raises:
-            ConfigurationError: an entry is not `client_id:secret`.
-        """
-        text = self.api_keys.get_secret_value() if self.api_keys else ""
-        pairs: dict[str, SecretStr] = {}
-        for number, entry in enumerate(filter(None, text.split(",")), start=1):
-            client, colon, secret = entry.strip().partition(":")
-            if not (client and colon and secret):
-                raise ConfigurationError(
-                    f"API_KEYS: entry {number} is not client_id:secret; "
-                    "write API_KEYS=client_id:secret,other:secret."
-                )
-            pairs[client] = SecretStr(secret)
-        return pairs
+
+def api_clients(variables: Mapping[str, str]) -> dict[str, str]:
+    """The secret of each client of the API: the platform's own, and those of `API_KEYS=client_id:secret,…`.
+
+    Raises:
+        ConfigurationError: an entry of API_KEYS is not `client_id:secret`, or a client has two secrets.
+    """
+    names = {client: f"API_CLIENT_SECRET_{client.upper()}" for client in constants.API_CLIENTS}
+    clients = {client: variables[name] for client, name in names.items() if variables.get(name)}
+    for number, entry in enumerate(filter(None, variables.get("API_KEYS", "").split(",")), start=1):
+        client, colon, secret = entry.strip().partition(":")
+        if not (client and colon and secret):
+            raise ConfigurationError(
+                f"API_KEYS: entry {number} is not client_id:secret; "
+                "write API_KEYS=client_id:secret,other:secret."
+            )
+        if clients.setdefault(client, secret) != secret:
+            other = names.get(client, "an earlier entry")
+            raise ConfigurationError(
+                f"API_KEYS: the client {client} has another secret there than in {other}: remove one of them."
+            )
+    return clients
 
 
 class StreamServerSettings(Settings):
@@ -253,7 +272,7 @@ def _sentence(error: ValidationError) -> str:
 def _refuse_default_secrets(settings: Settings) -> None:
     for name, value in settings:
         text = value.get_secret_value() if isinstance(value, SecretStr) else ""
-        if DEVELOPMENT_SECRET_MARK in text:
+        if constants.DEVELOPMENT_SECRET_MARK in text:
             raise ConfigurationError(
                 f"{name.upper()} still has its development default, which production refuses: "
                 "set a secret of your own in .env."

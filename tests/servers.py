@@ -55,7 +55,7 @@ def configured_stack(durable: bool) -> Iterator[Stack]:
     base.chmod(0o711)
     free = free_ports(4 + objectstore.INTERNAL_PORTS)
     ports = Ports(free[0], free[1], free[2], free[3], tuple(free[4:]))
-    secrets = Secrets(*(random.token_hex(12) for _ in range(4)))
+    secrets = Secrets(*(random.token_hex(12) for _ in range(6)))
     try:
         yield build(base, base, ports, secrets, durable=durable)
     finally:

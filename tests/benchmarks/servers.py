@@ -67,7 +67,7 @@ def running(contract: Contract, *postgres_settings: str, kafka: str = TANSU) -> 
     base.chmod(0o711)  # the database's account must get through
     free = free_ports(4 + objectstore.INTERNAL_PORTS)
     ports = Ports(free[0], free[1], free[2], free[3], tuple(free[4:]))
-    stack = build(base, base, ports, Secrets(*(secrets.token_hex(12) for _ in range(4))), durable=True)
+    stack = build(base, base, ports, Secrets(*(secrets.token_hex(12) for _ in range(6))), durable=True)
     passwords = Passwords(
         owner=secrets.token_hex(12),
         mlflow=secrets.token_hex(12),

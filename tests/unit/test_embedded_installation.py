@@ -11,13 +11,12 @@ from config import constants
 from config.settings import ConfigurationError
 from fraud_embedded import account, operations
 from fraud_embedded.addresses import Addresses
+from fraud_embedded.dotenv import parse, with_random_secrets
 from fraud_embedded.installation import (
     ROOT,
     Layout,
     ensure_dotenv,
-    parse_dotenv,
     read_settings,
-    with_random_secrets,
 )
 from fraud_embedded.installed import configure
 
@@ -31,23 +30,23 @@ def layout(tmp_path: Path) -> Layout:
 def test_the_first_start_writes_private_random_secrets(layout: Layout) -> None:
     ensure_dotenv(layout)
     assert stat.S_IMODE(layout.env_file.stat().st_mode) == 0o600
-    values = parse_dotenv(layout.env_file.read_text())
+    values = parse(layout.env_file.read_text())
     assert "change-me" not in "".join(values.values())
     secrets = [value for name, value in values.items() if "PASSWORD" in name]
     assert len(secrets) == len(set(secrets)) >= 7
     assert min(map(len, secrets)) >= 32
-    assert {entry.split(":")[0] for entry in values["API_KEYS"].split(",")} >= {"streaming", "admin"}
+    assert len({values[f"API_CLIENT_SECRET_{client.upper()}"] for client in constants.API_CLIENTS}) == 3
 
 
 def test_two_installations_share_no_secret(layout: Layout) -> None:
     template = (layout.root / ".env.example").read_text()
-    first, second = (set(parse_dotenv(with_random_secrets(template)).values()) for _ in range(2))
+    first, second = (set(parse(with_random_secrets(template)).values()) for _ in range(2))
     assert not {value for value in first & second if len(value) >= 32}
 
 
 def test_the_same_mark_becomes_the_same_secret_and_comments_stay() -> None:
     made = with_random_secrets("# change-me\nA=x:change-me-one\nB=change-me-one\nC=change-me-two\n")
-    values = parse_dotenv(made)
+    values = parse(made)
     assert made.startswith("# change-me\n")
     assert values["A"] == f"x:{values['B']}"
     assert values["B"] != values["C"]
@@ -56,17 +55,12 @@ def test_the_same_mark_becomes_the_same_secret_and_comments_stay() -> None:
 def test_what_is_set_is_kept_and_what_is_missing_is_added(layout: Layout) -> None:
     layout.env_file.write_text("DB_PASSWORD=mine\nAPP_ENV=testing")
     written = ensure_dotenv(layout)
-    values = parse_dotenv(layout.env_file.read_text())
+    values = parse(layout.env_file.read_text())
     assert values["DB_PASSWORD"] == "mine"
     assert values["APP_ENV"] == "testing"
     assert "POSTGRES_PASSWORD" in written
     assert "change-me" not in values["POSTGRES_PASSWORD"]
     assert ensure_dotenv(layout) == []
-
-
-def test_quotes_exports_and_comments_in_dotenv() -> None:
-    text = "# A=1\nexport B='two words'\nC=\"x=y\"\n\nD=\nnonsense\n E = f \n"
-    assert parse_dotenv(text) == {"B": "two words", "C": "x=y", "D": "", "E": "f"}
 
 
 def test_site_choices_of_the_environment_win_but_its_secrets_do_not_count(layout: Layout) -> None:
@@ -125,7 +119,7 @@ def test_a_directory_of_somebody_else_is_refused(tmp_path: Path) -> None:
 
 
 def test_every_role_of_the_database_has_a_password_in_the_example() -> None:
-    values = parse_dotenv((ROOT / ".env.example").read_text())
+    values = parse((ROOT / ".env.example").read_text())
     for service in constants.SERVICE_ROLES:
         assert f"DB_PASSWORD_{service.upper()}" in values
 
@@ -170,7 +164,7 @@ def test_each_process_of_airflow_gets_its_own_secrets_only(
 
 
 def test_a_key_is_made_where_the_template_asks_for_one() -> None:
-    values = parse_dotenv(with_random_secrets((ROOT / ".env.example").read_text()))
+    values = parse(with_random_secrets((ROOT / ".env.example").read_text()))
     assert len(base64.urlsafe_b64decode(values["AIRFLOW_FERNET_KEY"])) == 32
 
 

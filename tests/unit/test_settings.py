@@ -126,6 +126,34 @@ def test_api_keys_are_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
         _ = load(ApiServerSettings).client_secrets
 
 
+def test_the_platforms_own_clients_have_variables_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("API_CLIENT_SECRET_STREAMING", "one")
+    monkeypatch.setenv("API_CLIENT_SECRET_ADMIN", "two")
+    monkeypatch.setenv("API_KEYS", "guest:three,streaming:one")
+    clients = load(ApiServerSettings).client_secrets
+    assert {name: secret.get_secret_value() for name, secret in clients.items()} == {
+        "streaming": "one",
+        "admin": "two",
+        "guest": "three",
+    }
+    for text, other in (("streaming:other", "API_CLIENT_SECRET_STREAMING"), ("a:x,a:y", "an earlier entry")):
+        monkeypatch.setenv("API_KEYS", text)
+        with pytest.raises(ConfigurationError, match=other) as refused:
+            _ = load(ApiServerSettings).client_secrets
+        assert "one" not in str(refused.value).replace("one of them", "")
+
+
+def test_metrics_are_served_beside_the_api_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("API_HOST", "api")
+    assert load(ApiServerSettings).metrics_host == "api"
+    monkeypatch.setenv("API_METRICS_HOST", "api-metrics")
+    assert load(ApiServerSettings).metrics_host == "api-metrics"
+
+
 def test_topics_share_the_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load(KafkaSettings)
     topics = (settings.topic, settings.labels_topic, settings.alerts_topic, settings.dlq_topic)

@@ -26,7 +26,7 @@ def main(arguments: Sequence[str]) -> Result:
     verbs = parser.add_subparsers(dest="verb", required=True)
     verbs.add_parser("serve", help="answer requests until stopped")
     verbs.add_parser("rotate-keys", help="sign with a new key; the old one verifies until its tokens expire")
-    verbs.add_parser("seed-clients", help="make the clients of API_KEYS, or give them their secret")
+    verbs.add_parser("seed-clients", help="make the clients of the environment, or give them their secret")
     verb = parser.parse_args(arguments).verb
     if verb == "serve":
         # Loads the model libraries, which the other verbs do without.
@@ -55,10 +55,12 @@ def rotate_keys() -> Result:
 
 
 def seed_clients() -> Result:
-    """The clients of API_KEYS exist, with these secrets and the scopes of config.yaml."""
+    """The clients of the environment exist, with these secrets and the scopes of config.yaml."""
     secrets = load(ApiServerSettings).client_secrets
     if not secrets:
-        raise ConfigurationError("API_KEYS is not set: write API_KEYS=client_id:secret,other:secret.")
+        raise ConfigurationError(
+            "No client is set: set API_CLIENT_SECRET_STREAMING and the like, or API_KEYS=client_id:secret."
+        )
     serving = parameters(load(PlatformSettings)).serving
     clear = {name: secret.get_secret_value() for name, secret in secrets.items()}
     seeded = _session().run(SeedClients(clear, serving.client_scopes, serving.default_scopes).apply)

@@ -22,7 +22,7 @@ RELOAD_SECONDS: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class SeedClients:
-    """`API_KEYS` and what its clients may do."""
+    """The clients of the environment and what they may do."""
 
     secrets: Mapping[str, str]
     scopes: Mapping[str, Sequence[str]]

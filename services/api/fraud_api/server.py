@@ -1,4 +1,4 @@
-"""Runs the service: two listeners on one host, the API and the metrics."""
+"""Runs the service: two listeners, the API and the metrics."""
 
 from __future__ import annotations
 
@@ -74,9 +74,9 @@ def serve() -> Result:
     disable_created_metrics()  # type: ignore[no-untyped-call]
     listener = _listener(settings.api_host, settings.api_port)
     try:
-        start_http_server(settings.api_metrics_port, settings.api_host, service.metrics.registry)
+        start_http_server(settings.api_metrics_port, settings.metrics_host, service.metrics.registry)
     except OSError as error:
-        raise _taken("API_METRICS_PORT", settings.api_metrics_port, error) from None
+        raise _unusable("API_METRICS", settings.metrics_host, settings.api_metrics_port, error) from None
     config = uvicorn.Config(
         create_app(told, service),
         loop="auto",
@@ -105,10 +105,13 @@ def _listener(host: str, port: int) -> socket.socket:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
-        raise _taken("API_PORT", port, error) from None
+        raise _unusable("API", host, port, error) from None
     listener.set_inheritable(True)
     return listener
 
 
-def _taken(name: str, port: int, error: OSError) -> ConfigurationError:
-    return ConfigurationError(f"{name}: port {port} cannot be used ({error.strerror}): choose another one.")
+def _unusable(name: str, host: str, port: int, error: OSError) -> ConfigurationError:
+    wrong = f"{name}_HOST" if isinstance(error, socket.gaierror) else f"{name}_PORT"
+    return ConfigurationError(
+        f"{wrong}: port {port} of {host} cannot be used ({error.strerror}): choose another one."
+    )

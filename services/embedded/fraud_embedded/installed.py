@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from config import constants
-from config.settings import ConfigurationError, KafkaSettings
+from config.settings import ConfigurationError, KafkaSettings, api_clients
 from fraud_embedded import airflow, broker, mlflow, objectstore, postgres, probes
 from fraud_embedded.addresses import Addresses
 from fraud_embedded.airflow import Airflow
@@ -172,15 +172,6 @@ class Platform:
         )
         return {spec.name: spec for spec in specs}
 
-    def client_secret(self, client: str) -> str:
-        """The secret of an API client, as `API_KEYS` has it."""
-        pairs = dict(
-            entry.strip().partition(":")[::2] for entry in self.secret("API_KEYS").split(",") if entry.strip()
-        )
-        if client not in pairs:
-            raise ConfigurationError(f"API_KEYS has no client {client}: add {client}:<secret> in .env.")
-        return pairs[client]
-
     def _kafka(self) -> dict[str, str]:
         return {"KAFKA_BOOTSTRAP_SERVERS": self.stack.broker.bootstrap}
 
@@ -195,8 +186,15 @@ class Platform:
         return {
             "API_URL": self.api_url,
             "API_CLIENT_ID": client,
-            "API_CLIENT_SECRET": self.client_secret(client),
+            "API_CLIENT_SECRET": self.secret(f"API_CLIENT_SECRET_{client.upper()}"),
         }
+
+    def _clients(self) -> dict[str, str]:
+        """The secrets of all the API's clients, refused here rather than in its log if they do not fit."""
+        names = [f"API_CLIENT_SECRET_{client.upper()}" for client in constants.API_CLIENTS]
+        told = {name: self.secret(name) for name in names} | self._chosen(("API_KEYS",))
+        api_clients(told)
+        return told
 
     def _bootstrap(self) -> dict[str, str]:
         names = ["DB_PASSWORD", "MLFLOW_DB_PASSWORD", "AIRFLOW_DB_PASSWORD"]
@@ -229,7 +227,7 @@ class Platform:
             "API_HOST": probes.HOST,
             "API_PORT": str(self.addresses.api),
             "API_METRICS_PORT": str(self.addresses.api_metrics),
-            "API_KEYS": self.secret("API_KEYS"),
+            **self._clients(),
             "API_KEY_ENCRYPTION_SECRET": self.secret("API_KEY_ENCRYPTION_SECRET"),
             "MODEL_CACHE_DIR": str(self.layout.models),
         }
@@ -256,6 +254,8 @@ def configure(layout: Layout, addresses: Addresses, settings: Mapping[str, str])
         mlflow_database=_secret(settings, "MLFLOW_DB_PASSWORD"),
         store_access_key=_secret(settings, "AWS_ACCESS_KEY_ID"),
         store_secret_key=_secret(settings, "AWS_SECRET_ACCESS_KEY"),
+        store_runs=_secret(settings, "RUNS_AWS_SECRET_ACCESS_KEY"),
+        store_mlflow=_secret(settings, "MLFLOW_AWS_SECRET_ACCESS_KEY"),
     )
     return Platform(layout, addresses, build(layout.local, layout.run, addresses.stack, secrets), settings)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -45,6 +45,8 @@ class ObjectStoreServer:
     internal_ports: tuple[int, ...]
     access_key: str
     secret_key: str = field(repr=False)
+    # Where Compose knows the bucket too, its client has the same secret there.
+    bucket_secrets: Mapping[str, str] = field(repr=False)
 
     @property
     def endpoint_url(self) -> str:
@@ -54,12 +56,15 @@ class ObjectStoreServer:
         """A secret that follows from the administrator's and does not give it away."""
         return hashlib.sha256(f"{purpose}:{self.secret_key}".encode()).hexdigest()
 
+    def bucket_secret(self, bucket: str) -> str:
+        return self.bucket_secrets.get(bucket) or self.derived(f"s3:{bucket}")
+
     def bucket_environment(self, bucket: str) -> dict[str, str]:
         """What a client of one bucket needs, by the names in the specification; it gets at no other."""
         return {
             "S3_ENDPOINT_URL": self.endpoint_url,
             "AWS_ACCESS_KEY_ID": bucket,
-            "AWS_SECRET_ACCESS_KEY": self.derived(f"s3:{bucket}"),
+            "AWS_SECRET_ACCESS_KEY": self.bucket_secret(bucket),
             "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
         }
@@ -70,9 +75,7 @@ def prepare(server: ObjectStoreServer) -> None:
     (server.place / "data").mkdir(parents=True, exist_ok=True)
     administrator = _identity("administrator", server.access_key, server.secret_key, (*_ACTIONS, "Admin"))
     clients = [
-        _identity(
-            bucket, bucket, server.derived(f"s3:{bucket}"), [f"{action}:{bucket}" for action in _ACTIONS]
-        )
+        _identity(bucket, bucket, server.bucket_secret(bucket), [f"{action}:{bucket}" for action in _ACTIONS])
         for bucket in BUCKETS
     ]
     write_private(_identities(server), json.dumps({"identities": [administrator, *clients]}))

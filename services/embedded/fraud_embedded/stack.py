@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from config import constants
 from fraud_embedded import account, broker, mlflow, objectstore, postgres
 
 
@@ -16,6 +17,8 @@ class Secrets:
     mlflow_database: str
     store_access_key: str
     store_secret_key: str
+    store_runs: str
+    store_mlflow: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,10 @@ def build(local: Path, run: Path, ports: Ports, secrets: Secrets, durable: bool 
         internal_ports=ports.object_store_internal,
         access_key=secrets.store_access_key,
         secret_key=secrets.store_secret_key,
+        bucket_secrets={
+            constants.BUCKET_RUNS: secrets.store_runs,
+            constants.BUCKET_MLFLOW: secrets.store_mlflow,
+        },
     )
     database = postgres.Postgres(
         place=account.place_for(local, user),
