@@ -137,6 +137,8 @@ def failed_try(world: World, dag_id: str, task_id: str) -> tuple[Run, str]:
     run = world.trigger(dag_id)
     run.wait_for(task_id, "up_for_retry", "failed")
     run.fail(task_id)
+    # A scheduler that has read the failure, but not yet judged what follows, would judge after the clearing.
+    run.failed()
     return run, run.log(task_id)
 
 

@@ -91,6 +91,10 @@ class Run:
         """Return once the task is in one of these states."""
         assert eventually(lambda: self.tasks.get(task_id) in states, PATIENCE_S), self.tasks
 
+    def failed(self) -> None:
+        """Wait for the end, which is a failure."""
+        assert eventually(lambda: self.state == "failed", PATIENCE_S), self.tasks
+
     def succeeded(self) -> Run:
         """Wait for the end, which is a success."""
         assert eventually(lambda: self.state in {"success", "failed"}, PATIENCE_S), self.tasks
