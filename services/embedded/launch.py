@@ -14,6 +14,7 @@ from bootstrap import AIRFLOW, ROOT, Environment, Refused, environment, prefligh
 
 TESTED = ["config", "services", "db_init", "tests", "requirements", "airflow"]
 TYPED = ["config", "db_init/fraud_db", "tests", "requirements/lock.py"]
+TYPED += ["services/collect_sources.py", "services/health.py"]
 TYPED += [
     f"services/{name}/fraud_{name}" for name in ("core", "adapters", "producer", "streaming", "trainer")
 ]
