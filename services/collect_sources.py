@@ -60,8 +60,6 @@ def _path_dependencies(project: Path) -> list[Path]:
     declared = _toml(project / "pyproject.toml")
     lines: list[str] = declared["project"].get("dependencies", [])
     needed = {re.split(r"[^\w-]", line, maxsplit=1)[0] for line in lines}
-        re.split(r"[^\w-]", line, maxsplit=1)[0] for line in declared["project"].get("dependencies", [])
-    }
     sources: dict[str, dict[str, str]] = declared.get("tool", {}).get("uv", {}).get("sources", {})
     return [(project / source["path"]).resolve() for name, source in sources.items() if name in needed]
 
