@@ -19,6 +19,7 @@ TYPED += [
     f"services/{name}/fraud_{name}" for name in ("core", "adapters", "producer", "streaming", "trainer")
 ]
 TYPED += [f"services/{name}/fraud_{name}" for name in ("api", "embedded")]
+TYPED += ["services/docker-proxy/fraud_docker_proxy"]
 
 # What runs inside Airflow, with Airflow's packages and settings of its own.
 TYPED_AIRFLOW = ["plugins", "dags", "scripts", "tests"]

@@ -1,0 +1,108 @@
+"""A job's container lives as long as somebody waits for it.
+
+Whoever starts a job holds a `wait` call open. When that connection goes before the container has ended, its
+task was killed or its worker is gone, and nobody would ever stop the container or read its result.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from fraud_docker_proxy.containers import Containers
+from fraud_docker_proxy.daemon import Daemon
+from fraud_docker_proxy.events import say
+from fraud_docker_proxy.refusals import Refused
+
+STOP_S: Final = 3  # between SIGTERM and SIGKILL
+SHUTDOWN_S: Final = 8.0  # Compose kills after ten
+_ALIVE: Final = frozenset({"running", "paused", "restarting"})
+
+
+class Leases:
+    """Who waits for what; ends what nobody waits for."""
+
+    def __init__(self, daemon: Daemon, containers: Containers, grace_s: float) -> None:
+        self._daemon = daemon
+        self._containers = containers
+        self._grace_s = grace_s
+        self._waiting: Counter[str] = Counter()
+        self._reading: Counter[str] = Counter()
+        self._seen: dict[str, float] = {}
+        self._ending: dict[str, asyncio.Task[None]] = {}
+
+    def touch(self, container: str) -> None:
+        """Somebody has to do with it: its grace begins anew."""
+        self._seen[container] = time.monotonic()
+
+    @contextmanager
+    def waiting(self, container: str) -> Iterator[None]:
+        """While somebody waits for its end."""
+        yield from self._counted(self._waiting, container)
+
+    @contextmanager
+    def reading(self, container: str) -> Iterator[None]:
+        """While somebody reads what it wrote."""
+        yield from self._counted(self._reading, container)
+
+    def abandon(self, container: str) -> None:
+        """Whoever waited is gone: end it at once, unless somebody else waits."""
+        if not self._waiting[container]:
+            self._end(container, "whoever waited for it is gone")
+
+    async def look(self) -> None:
+        """End what nobody has waited for through the grace period."""
+        containers = {one["Id"]: one["State"] for one in await self._containers.all()}
+        now = time.monotonic()
+        for container, state in containers.items():
+            held = self._waiting[container] or (state not in _ALIVE and self._reading[container])
+            if held:
+                self._seen[container] = now
+            elif now - self._seen.setdefault(container, now) >= self._grace_s:
+                self._end(container, "nobody waits for it")
+        for gone in self._seen.keys() - containers.keys():
+            del self._seen[gone]
+            self._containers.forget(gone)
+
+    async def watch(self) -> None:
+        """Look again and again, until cancelled."""
+        while True:
+            try:
+                await self.look()
+            except Refused as refused:
+                say("cannot_look", reason=str(refused))
+            await asyncio.sleep(min(2.0, self._grace_s / 5))
+
+    async def settle(self) -> None:
+        """Finish what is being ended; what runs and is waited for goes on without the proxy."""
+        if self._ending:
+            await asyncio.wait(self._ending.values(), timeout=SHUTDOWN_S)
+
+    def _counted(self, counter: Counter[str], container: str) -> Iterator[None]:
+        counter[container] += 1
+        try:
+            yield
+        finally:
+            counter[container] -= 1
+            if not counter[container]:
+                del counter[container]
+            self.touch(container)
+
+    def _end(self, container: str, why: str) -> None:
+        if container not in self._ending:
+            self._ending[container] = asyncio.create_task(self._stop_and_remove(container, why))
+            self._ending[container].add_done_callback(lambda _: self._ending.pop(container))
+
+    async def _stop_and_remove(self, container: str, why: str) -> None:
+        try:
+            await self._daemon.call("POST", f"/containers/{container}/stop", {"t": str(STOP_S)})
+            answer = await self._daemon.call("DELETE", f"/containers/{container}", {"force": "1", "v": "1"})
+        except Refused as refused:
+            say("cannot_end", id=container, reason=str(refused))
+            return
+        if answer.status_code == 204:
+            say("ended", id=container, reason=why)
