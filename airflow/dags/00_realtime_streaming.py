@@ -26,7 +26,8 @@ with DAG(
     description="Kafka to Postgres through the scoring API",
     schedule=timedelta(seconds=10),
     doc_md=__doc__,
-    **real_time(["streaming"]),
+    # Whatever has arrived waits for its decision.
+    **real_time(["streaming"], paused=False),
 ):
     validate_streaming_config = PythonOperator(
         task_id="validate_streaming_config", python_callable=checks.streaming_config

@@ -25,7 +25,10 @@ with DAG(
     description="Renews the token of Airflow's API client",
     schedule="0 0 * * *",
     doc_md=__doc__,
-    **dag_defaults(["security"], priority_weight=50, retries=4, retry_delay=timedelta(minutes=1)),
+    # A token that nobody renews runs out.
+    **dag_defaults(
+        ["security"], paused=False, priority_weight=50, retries=4, retry_delay=timedelta(minutes=1)
+    ),
 ):
     validate_token_config = PythonOperator(
         task_id="validate_token_config", python_callable=checks.token_config

@@ -1,7 +1,8 @@
 """# Simulated transactions, every five seconds
 
 Publishes 50 simulated transactions, about 5 % of them fraudulent, to the transactions topic, and the labels
-that have come due. A retried task publishes the same transactions: their ids follow from the run's.
+that have come due. A retried task publishes the same transactions: their ids follow from the run's. In
+production it is paused until a person unpauses it.
 
 ## When it fails
 
@@ -15,6 +16,7 @@ from datetime import timedelta
 from airflow.providers.standard.operators.python import PythonOperator
 from airflow.sdk import DAG
 
+from config import constants
 from fraud_airflow import checks, completion
 from fraud_airflow.defaults import real_time
 from operators.docker_operator_custom import FraudDockerOperator
@@ -24,7 +26,9 @@ with DAG(
     description="50 simulated transactions to Kafka",
     schedule=timedelta(seconds=5),
     doc_md=__doc__,
-    **real_time(["producer"]),
+    # A first look needs something to look at; where transactions are real, simulated ones must not come among
+    # them unless a person wants it.
+    **real_time(["producer"], paused=constants.ENV_VARS["APP_ENV"] == "production"),
 ):
     validate_producer_config = PythonOperator(
         task_id="validate_producer_config", python_callable=checks.producer_config

@@ -1,12 +1,15 @@
 """Airflow's command line, which also takes the options of Airflow 2 that people have in their fingers.
 
-`dags list-runs -d DAG` and `--dag-id DAG` name the DAG as `dags list-runs DAG` does.
+`dags list-runs -d DAG` and `--dag-id DAG` name the DAG as `dags list-runs DAG` does. In the image it is
+`airflow` on PATH; it completes the environment first (environment.py).
 """
 
 from __future__ import annotations
 
 import sys
 import warnings
+
+from environment import Unreadable, complete
 
 
 def translated(arguments: list[str]) -> list[str]:
@@ -24,12 +27,21 @@ def translated(arguments: list[str]) -> list[str]:
 
 
 def main() -> None:
+    try:
+        complete()
+    except Unreadable as unreadable:
+        sys.exit(_refused(unreadable))
     # Every command about DAGs would begin with it, and only drawing one to a file needs it.
     warnings.filterwarnings("ignore", message="Could not import graphviz")
     from airflow.__main__ import main as airflow
 
     sys.argv = ["airflow", *translated(sys.argv[1:])]
     airflow()  # type: ignore[no-untyped-call]
+
+
+def _refused(unreadable: Unreadable) -> int:
+    print(unreadable, file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

@@ -19,6 +19,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
 
+from environment import Unreadable, complete
+from heartbeat import beat
+
 from config.constants import DAGS_SUB_MINUTE
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -26,11 +29,17 @@ _BATCH = 5000
 _TABLES_OF_RUNS = ("dag_run", "task_instance", "task_instance_history", "xcom", "log")
 # Airflow's command believes that this table names the DAG and fails at it; its rows go with their runs.
 _GOES_WITH_RUNS = {"deadline"}
+_LONGEST_CLEANING_S = 1800
 _LONGEST = 100_000  # of hours or days: what is kept for ever, and still a date
 
 
 def main() -> int:
     options = _parser().parse_args()
+    try:
+        complete()
+    except Unreadable as unreadable:
+        print(unreadable, file=sys.stderr)
+        return 2
     if options.every is None:
         return clean(os.environ)
     ended = threading.Event()
@@ -42,8 +51,12 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
     print(f"cleaning every {options.every:.0f} s", flush=True)
+    # One that fails may be made up for by the next.
+    patience = 2 * options.every + _LONGEST_CLEANING_S
+    beat(patience)
     while not ended.wait(options.every):
-        clean(os.environ)
+        if clean(os.environ) == 0:
+            beat(patience)
     return 0
 
 
@@ -59,7 +72,7 @@ def clean(environ: Mapping[str, str]) -> int:
         return 2
     often = ["--dag-ids", ",".join(DAGS_SUB_MINUTE), "--tables", ",".join(_TABLES_OF_RUNS)]
     failed = [_clean_database(short, often), _clean_database(long, [])]
-    removed = remove_logs(Path(environ["AIRFLOW__LOGGING__BASE_LOG_FOLDER"]), short, long)
+    removed = remove_logs(_log_folder(environ), short, long)
     took = time.monotonic() - started
     print(f"{now.isoformat(timespec='seconds')} cleaned in {took:.1f} s, {removed} logs removed", flush=True)
     return 1 if any(failed) else 0
@@ -100,6 +113,12 @@ def remove_logs(folder: Path, short: datetime, long: datetime) -> int:
             continue
     _remove_empty(folder)
     return removed
+
+
+def _log_folder(environ: Mapping[str, str]) -> Path:
+    """Airflow's own rule."""
+    folder = environ.get("AIRFLOW__LOGGING__BASE_LOG_FOLDER")
+    return Path(folder) if folder else Path(environ["AIRFLOW_HOME"]) / "logs"
 
 
 def _files(folder: Path) -> Iterator[Path]:

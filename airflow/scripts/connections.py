@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from environment import Unreadable, complete
+
 
 class Refused(Exception):
     """A variable is missing or wrong; the message is one sentence that names it."""
@@ -73,7 +75,8 @@ def required(environ: Mapping[str, str], name: str, meaning: str) -> str:
 def reported(work: Callable[[], int]) -> int:
     """Run a script's main function; a wrong variable is one sentence and exit code 2."""
     try:
+        complete()
         return work()
-    except Refused as refused:
+    except (Refused, Unreadable) as refused:
         print(refused, file=sys.stderr)
         return 2

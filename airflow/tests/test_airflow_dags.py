@@ -76,6 +76,8 @@ SPECIFICATION = {
     "05_model_deployment_canary_http": Specified(None, "deploy"),
     "06_model_performance_tracking": Specified("0 * * * *", "monitoring"),
 }
+# A run of a paused DAG never ends: one that a person is to trigger first, or the schedule, is not paused.
+BEGIN_PAUSED: frozenset[str] = frozenset()
 # Who adds one of these takes its name out here and writes its flow above.
 NOT_THERE_YET = {
     "00_batch_prediction",
@@ -149,6 +151,23 @@ def test_nothing_is_caught_up_and_no_two_runs_meet(dag: DAG) -> None:
     # A date that is written down: one that is computed makes another DAG of every parse.
     assert dag.start_date.replace(hour=0, minute=0, second=0, microsecond=0) == dag.start_date
     assert dag.start_date < datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@EACH
+def test_it_says_itself_whether_it_begins_paused(dag: DAG) -> None:
+    assert dag.is_paused_upon_creation is not None
+    assert dag.is_paused_upon_creation is (dag.dag_id in BEGIN_PAUSED)
+
+
+def test_where_transactions_are_real_simulated_ones_wait_for_a_person(
+    pools: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(constants.ENV_VARS, "APP_ENV", "production")
+    found = DagBag(FOLDER / "dags", known_pools=pools).dags.values()
+    assert {dag.dag_id for dag in found if dag.is_paused_upon_creation} == {
+        *BEGIN_PAUSED,
+        "00_transaction_producer",
+    }
 
 
 @EACH

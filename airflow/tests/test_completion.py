@@ -58,7 +58,7 @@ def test_a_renewed_token_is_described(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_a_dag_may_change_its_tasks_and_keeps_the_rest() -> None:
-    made = dag_defaults(["security"], retries=4)
+    made = dag_defaults(["security"], paused=False, retries=4)
     assert made["default_args"]["retries"] == 4
     assert made["default_args"]["owner"] == "ml-platform"
     assert made["tags"] == ["fraud", "security"]
@@ -66,7 +66,7 @@ def test_a_dag_may_change_its_tasks_and_keeps_the_rest() -> None:
 
 
 def test_two_dags_share_nothing_that_one_could_change() -> None:
-    first, second = real_time(["one"]), real_time(["two"])
+    first, second = real_time(["one"], paused=True), real_time(["two"], paused=False)
     first["default_args"]["retries"] = 0
     first["tags"].append("odd")
     assert second["default_args"]["retries"] == 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import unquote, urlsplit
+
 import pytest
 
 from config import constants
@@ -47,6 +49,33 @@ def test_a_missing_secret_is_named() -> None:
     worker = WORKER | {"API_CLIENT_SECRET_STREAMING": ""}
     with pytest.raises(jobs.JobRefused, match=r"^API_CLIENT_SECRET_STREAMING is not set"):
         jobs.private_environment(jobs.SERVICES["streaming"], worker)
+
+
+PARTS = {"DB_HOST": "postgres", "DB_NAME": "fraud_detection", "API_CLIENT_SECRET_STREAMING": "five"}
+
+
+@pytest.mark.parametrize("password", ["plain", "p@ss:w/rd", "100%$ä #?", "'\"\\"])
+def test_an_address_is_made_of_its_parts_whatever_the_password(password: str) -> None:
+    worker = PARTS | {"DB_PASSWORD_STREAMING": password}
+    made = jobs.private_environment(jobs.SERVICES["streaming"], worker)["DATABASE_URL"]
+    parts = urlsplit(made)
+    assert (parts.scheme, parts.username, unquote(parts.password or "")) == (
+        "postgresql",
+        "fraud_streaming",
+        password,
+    )
+    assert (parts.hostname, parts.port, parts.path) == ("postgres", 5432, "/fraud_detection")
+
+
+def test_a_whole_address_wins_over_its_parts() -> None:
+    worker = PARTS | WORKER | {"DB_PASSWORD_STREAMING": "other"}
+    made = jobs.private_environment(jobs.SERVICES["streaming"], worker)
+    assert made["DATABASE_URL"] == WORKER["DATABASE_URL_STREAMING"]
+
+
+def test_where_there_are_parts_the_missing_password_is_named() -> None:
+    with pytest.raises(jobs.JobRefused, match=r"^DB_PASSWORD_STREAMING is not set"):
+        jobs.private_environment(jobs.SERVICES["streaming"], PARTS)
 
 
 def test_the_public_environment_holds_no_secret_and_nothing_of_airflow() -> None:

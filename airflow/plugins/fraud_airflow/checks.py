@@ -6,12 +6,12 @@ The job itself checks what it uses and refuses to start; this finds it out befor
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from typing import Any
 
 from airflow.sdk.exceptions import AirflowFailException
 
 from config import constants
+from fraud_airflow import jobs
 
 
 def producer_config() -> dict[str, Any]:
@@ -24,7 +24,7 @@ def producer_config() -> dict[str, Any]:
     from hooks.api_hook import FraudApiHook
 
     topic = known_topic()
-    require_variables(["DATABASE_URL_PRODUCER"])
+    require_secrets("producer")
     FraudApiHook().ready(("broker", "topic", "database"))
     return {"topic": topic}
 
@@ -39,7 +39,7 @@ def streaming_config() -> dict[str, Any]:
     from hooks.api_hook import FraudApiHook
 
     topic = known_topic()
-    require_variables(["DATABASE_URL_STREAMING", "API_CLIENT_SECRET_STREAMING"])
+    require_secrets("streaming")
     api = FraudApiHook()
     parts = api.ready(deep=True)
     api.get("/models")
@@ -66,13 +66,13 @@ def known_topic() -> str:
     return topic
 
 
-def require_variables(names: Iterable[str]) -> None:
-    """All of them are set where tasks run; their values are nobody's business here.
+def require_secrets(service: str) -> None:
+    """All that the service's jobs must hold is set where tasks run; its value is nobody's business here.
 
     Raises:
-        AirflowFailException: one is not; trying again is of no use.
+        AirflowFailException: something is not; trying again is of no use.
     """
-    if missing := [name for name in names if not os.environ.get(name)]:
+    if missing := jobs.missing_secrets(jobs.check_service(service), os.environ):
         verb = "is" if len(missing) == 1 else "are"
         raise AirflowFailException(
             f"{', '.join(missing)} {verb} not set for Airflow's workers: set it in .env and start them again."

@@ -14,13 +14,16 @@ OWNER: Final = "ml-platform"
 START: Final = datetime(2025, 1, 1, tzinfo=UTC)
 
 
-def dag_defaults(tags: Sequence[str], **own: Any) -> dict[str, Any]:
+def dag_defaults(tags: Sequence[str], *, paused: bool, **own: Any) -> dict[str, Any]:
     """Arguments of a DAG: one run at a time, nothing caught up, tasks tried again that tell when they fail.
 
     Args:
+        paused: whether it waits, when Airflow first sees it, for a person to unpause it; a run of a paused
+            DAG never begins, even if it is triggered. Each DAG decides, and says why.
         own: goes into `default_args`.
     """
     return {
+        "is_paused_upon_creation": paused,
         "start_date": START,
         "catchup": False,
         "max_active_runs": 1,
@@ -38,10 +41,11 @@ def dag_defaults(tags: Sequence[str], **own: Any) -> dict[str, Any]:
     }
 
 
-def real_time(tags: Sequence[str]) -> dict[str, Any]:
+def real_time(tags: Sequence[str], *, paused: bool) -> dict[str, Any]:
     """Arguments of a sub-minute DAG: first in the queue, soon tried again, given up soon."""
     return dag_defaults(
         ["real-time", *tags],
+        paused=paused,
         retry_delay=timedelta(seconds=5),
         execution_timeout=timedelta(seconds=90),
         priority_weight=100,

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
+from urllib.parse import quote
 
 from config import constants
 
@@ -37,6 +38,7 @@ PUBLIC_VARIABLES: Final = (
     "MIN_PRECISION_THRESHOLD",
     "LOG_LEVEL",
 )
+_DATABASE_URL_OF: Final = "DATABASE_URL_"  # a service's role
 _SECRET_WORDS: Final = re.compile(r"PASSWORD|SECRET|TOKEN|CREDENTIAL|PRIVATE_KEY|ACCESS_KEY|API_KEYS")
 _VARIABLE: Final = re.compile(r"[A-Z_][A-Z0-9_]*")
 
@@ -188,10 +190,36 @@ def private_environment(service: Service, worker: Mapping[str, str]) -> dict[str
     Raises:
         JobRefused: one of them is not set for the worker.
     """
-    for source in service.private.values():
-        if not worker.get(source):
-            raise JobRefused(f"{source} is not set for Airflow's workers: {service.module} needs it.")
-    return {name: worker[source] for name, source in service.private.items()}
+    if missing := missing_secrets(service, worker):
+        raise JobRefused(f"{missing[0]} is not set for Airflow's workers: {service.module} needs it.")
+    return {name: _secret(source, worker) for name, source in service.private.items()}
+
+
+def missing_secrets(service: Service, worker: Mapping[str, str]) -> list[str]:
+    """The variables that a worker lacks to run the service's jobs."""
+    return [_variable(source, worker) for source in service.private.values() if not _secret(source, worker)]
+
+
+def _secret(source: str, worker: Mapping[str, str]) -> str:
+    """The secret's value, "" where there is none."""
+    part = _variable(source, worker)
+    value = worker.get(part) or ""
+    if part == source or not value:
+        return value
+    return _database_url(source.removeprefix(_DATABASE_URL_OF).lower(), value, worker)
+
+
+def _variable(source: str, worker: Mapping[str, str]) -> str:
+    """The worker's variable that holds it: of a database's address maybe only the password."""
+    role = source.removeprefix(_DATABASE_URL_OF)
+    in_parts = role != source and not worker.get(source) and worker.get("DB_HOST")
+    return f"DB_PASSWORD_{role}" if in_parts else source
+
+
+def _database_url(role: str, password: str, worker: Mapping[str, str]) -> str:
+    port, name = (worker.get(part) or constants.ENV_VARS[part] for part in ("DB_PORT", "DB_NAME"))
+    user = constants.SERVICE_ROLES[role]
+    return f"postgresql://{user}:{quote(password, safe='')}@{worker['DB_HOST']}:{port}/{quote(name, safe='')}"
 
 
 def identify(dag_id: str, task_id: str, run_id: str, map_index: int, try_number: int) -> dict[str, str]:
