@@ -81,10 +81,13 @@ class DatabaseSettings(Settings):
         if self.database_url is not None:
             return self.database_url.get_secret_value()
         assert self.db_password is not None
-        user, password, name = (
-            quote(part, safe="") for part in (self.db_user, self.db_password.get_secret_value(), self.db_name)
-        )
-        return f"postgresql://{user}:{password}@{self.db_host}:{self.db_port}/{name}"
+        return postgres_url(self.db_user, self.db_password, self.db_host, self.db_port, self.db_name)
+
+
+def postgres_url(user: str, password: SecretStr, host: str, port: int, database: str) -> str:
+    """A libpq URL whose parts may hold any character."""
+    login, secret, name = (quote(part, safe="") for part in (user, password.get_secret_value(), database))
+    return f"postgresql://{login}:{secret}@{host}:{port}/{name}"
 
 
 class KafkaSettings(Settings):

@@ -1,4 +1,4 @@
-"""`python -m fraud_db bootstrap | upgrade | verify`: databases and roles, migrations, and their check."""
+"""`python -m fraud_db bootstrap | upgrade | prepare | verify`: databases, roles, migrations, their check."""
 
 from __future__ import annotations
 
@@ -22,7 +22,15 @@ def _bootstrap() -> job.Result:
         airflow=values.airflow_db_password.get_secret_value(),
         services={name: secret.get_secret_value() for name, secret in values.service_passwords.items()},
     )
-    bootstrap(values.postgres_admin_url.get_secret_value(), passwords, values.db_name, values.db_user)
+    try:
+        bootstrap(values.admin_url, passwords, values.db_name, values.db_user)
+    except DatabaseUnavailable as error:
+        if "password authentication failed" not in str(error):
+            raise
+        raise settings.ConfigurationError(
+            f"{values.admin_secret}: the superuser's password is not the one the data was made with: "
+            "restore it, or remove the database's data to start afresh."
+        ) from None
     return {"status": "done", "database": values.db_name, "owner": values.db_user}
 
 
@@ -32,6 +40,11 @@ def _upgrade() -> job.Result:
     return {"status": "done", "revision": revision}
 
 
+def _prepare() -> job.Result:
+    """All a new or older installation needs before its services start."""
+    return {**_bootstrap(), **_upgrade()}
+
+
 def _verify() -> job.Result:
     problems = verify(settings.load(settings.DatabaseSettings).url)
     if problems:
@@ -39,7 +52,7 @@ def _verify() -> job.Result:
     return {"status": "done", "problems": []}
 
 
-_VERBS = {"bootstrap": _bootstrap, "upgrade": _upgrade, "verify": _verify}
+_VERBS = {"bootstrap": _bootstrap, "upgrade": _upgrade, "prepare": _prepare, "verify": _verify}
 
 
 def main(arguments: Sequence[str]) -> job.Result:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from pydantic import Field, SecretStr
+from typing import Self
+
+from pydantic import Field, SecretStr, model_validator
 
 from config import constants
-from config.settings import Settings
+from config.settings import OptionalSecret, Port, Settings, postgres_url
 
 
 class BootstrapSettings(Settings):
-    """The superuser's URL and a password for each role; `DB_PASSWORD` is the owner's."""
+    """How the superuser logs in (`POSTGRES_ADMIN_URL` wins over the parts) and a password for each role;
+    `DB_PASSWORD` is the owner's."""
 
-    postgres_admin_url: SecretStr = Field(min_length=1)
+    postgres_admin_url: OptionalSecret = None
+    db_host: str = "localhost"
+    db_port: Port = 5432
+    postgres_user: str = "postgres"
+    postgres_password: OptionalSecret = None
     db_name: str = "fraud_detection"
     db_user: str = constants.ROLE_OWNER
     db_password: SecretStr = Field(min_length=1)
@@ -22,6 +29,27 @@ class BootstrapSettings(Settings):
     db_password_api: SecretStr = Field(min_length=1)
     db_password_trainer: SecretStr = Field(min_length=1)
     db_password_readonly: SecretStr = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.postgres_admin_url is None and self.postgres_password is None:
+            raise ValueError("POSTGRES_PASSWORD is not set: set it, or set POSTGRES_ADMIN_URL")
+        return self
+
+    @property
+    def admin_url(self) -> str:
+        """The superuser's libpq URL, with the password: never log it."""
+        if self.postgres_admin_url is not None:
+            return self.postgres_admin_url.get_secret_value()
+        assert self.postgres_password is not None
+        return postgres_url(
+            self.postgres_user, self.postgres_password, self.db_host, self.db_port, "postgres"
+        )
+
+    @property
+    def admin_secret(self) -> str:
+        """The variable the superuser's password came from."""
+        return "POSTGRES_PASSWORD" if self.postgres_admin_url is None else "POSTGRES_ADMIN_URL"
 
     @property
     def service_passwords(self) -> dict[str, SecretStr]:

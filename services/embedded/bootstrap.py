@@ -15,7 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-_SERVICES = ("core", "adapters", "producer", "streaming", "trainer", "api", "docker-proxy", "embedded")
+_SERVICES = (
+    "core",
+    "adapters",
+    "producer",
+    "streaming",
+    "trainer",
+    "api",
+    "docker-proxy",
+    "mlflow",
+    "embedded",
+)
 MIN_MEMORY_MIB = 3000
 MIN_DISK_MIB = 4000
 SYSTEMS = {("Linux", "x86_64"), ("Linux", "aarch64"), ("Darwin", "arm64")}

@@ -18,7 +18,7 @@ TYPED += ["services/collect_sources.py", "services/health.py"]
 TYPED += [
     f"services/{name}/fraud_{name}" for name in ("core", "adapters", "producer", "streaming", "trainer")
 ]
-TYPED += [f"services/{name}/fraud_{name}" for name in ("api", "embedded")]
+TYPED += [f"services/{name}/fraud_{name}" for name in ("api", "mlflow", "embedded")]
 TYPED += ["services/docker-proxy/fraud_docker_proxy"]
 
 # What runs inside Airflow, with Airflow's packages and settings of its own.

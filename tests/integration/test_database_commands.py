@@ -14,6 +14,7 @@ from psycopg2 import sql
 
 from fraud_adapters.postgres import connect
 from fraud_db.bootstrap import Passwords
+from tests.servers import Database
 
 
 def call(verb: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -25,6 +26,37 @@ def call(verb: str, environment: dict[str, str]) -> subprocess.CompletedProcess[
         timeout=60,
         check=False,
     )
+
+
+def test_one_call_prepares_a_database_from_parts(
+    database: Database, postgres_admin_url: str, passwords: Passwords
+) -> None:
+    server = urlsplit(postgres_admin_url)
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("DATABASE_URL")}
+    environment |= {
+        "DB_HOST": str(server.hostname),
+        "DB_PORT": str(server.port),
+        "DB_NAME": database.name,
+        "DB_USER": database.owner,
+        "DB_PASSWORD": passwords.owner,
+        "POSTGRES_PASSWORD": str(server.password),
+        "MLFLOW_DB_PASSWORD": passwords.mlflow,
+        "AIRFLOW_DB_PASSWORD": passwords.airflow,
+        **{f"DB_PASSWORD_{key.upper()}": value for key, value in passwords.services.items()},
+    }
+    done = call("prepare", environment)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["database"], told["owner"]) == (database.name, database.owner)
+    assert told["revision"]
+
+    other = call("prepare", environment | {"POSTGRES_PASSWORD": "an0ther"})
+    assert other.returncode == 2
+    assert "POSTGRES_PASSWORD: the superuser's password is not the one the data was made with" in other.stderr
+    assert "an0ther" not in other.stderr
+    unset = call("prepare", environment | {"POSTGRES_PASSWORD": ""})
+    assert unset.returncode == 2
+    assert "POSTGRES_PASSWORD is not set" in unset.stderr
 
 
 def test_bootstrap_upgrade_verify(postgres_admin_url: str, passwords: Passwords) -> None:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from config import constants
 from config.settings import ObjectStoreSettings
+from fraud_adapters.job import JobFailed
 from fraud_adapters.objectstore import ObjectMissing, ObjectStore, ObjectStoreUnavailable
+from fraud_trainer import first_start
+from fraud_trainer.job import main
 
 
 @pytest.fixture
@@ -62,6 +68,27 @@ def test_a_bucket_is_made_once(object_store_admin: ObjectStoreSettings) -> None:
     made.put_bytes("key", b"x")
     made.ensure_bucket()
     assert made.get_bytes("key") == b"x"
+
+
+def test_the_platforms_buckets_are_made_with_the_administrators_key(
+    object_store_admin: ObjectStoreSettings,
+    object_store: ObjectStoreSettings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = tuple(f"made-{uuid.uuid4().hex[:12]}" for _ in range(2))
+    monkeypatch.setattr(first_start, "BUCKETS", names)
+    monkeypatch.setattr(first_start, "PATIENCE_S", 0)
+
+    def made_by(client: ObjectStoreSettings) -> Mapping[str, Any]:
+        for name, value in client.model_dump().items():
+            text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+            monkeypatch.setenv(name.upper(), text)
+        return main(["buckets"])
+
+    with pytest.raises(JobFailed, match="refused"):
+        made_by(object_store)
+    assert made_by(object_store_admin)["created"] == list(names)
+    assert made_by(object_store_admin)["created"] == []
 
 
 def test_wrong_keys_are_refused_and_silence_is_told(object_store_admin: ObjectStoreSettings) -> None:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -12,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from config.settings import KafkaSettings
+from config.settings import ConfigurationError, KafkaSettings
 from fraud_adapters.job import JobFailed
 from fraud_adapters.kafka import PartitionReader, PublishError, Record
 from fraud_adapters.postgres import connect
@@ -22,6 +26,7 @@ from fraud_producer import __main__ as cli
 from fraud_producer import publishing
 from tests.integration.store_rows import CREDITCARD, Database, run
 from tests.unit.test_producer_files import KAGGLE, kaggle_rows, write_csv, write_parquet
+from tests.waiting import eventually
 
 Producer = Callable[..., Mapping[str, Any]]
 
@@ -102,6 +107,30 @@ def test_a_run_has_one_time(produce: Producer, topics: KafkaSettings) -> None:
     assert times == {f"2026-02-03T04:05:06{tail}Z" for tail in ("", ".000001", ".000002")}
     with pytest.raises(JobFailed, match="was made at 2026-02-03T04:05:06"):
         produce("generate", "--count", 3, "--run-id", "r1", "--at", "2026-02-03T04:05:07Z")
+
+
+def test_it_goes_on_until_told_to_stop(database: Database, topics: KafkaSettings) -> None:
+    environment = {
+        **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        "APP_ENV": "testing",
+        "DATABASE_URL": database.url("producer"),
+        "KAFKA_BOOTSTRAP_SERVERS": topics.kafka_bootstrap_servers,
+        "KAFKA_TOPIC": topics.topic,
+    }
+    command = [sys.executable, "-m", "fraud_producer", "generate", "--every", "0.2s", "--count", "7"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as producer:
+        try:
+            assert eventually(lambda: bool(reported(topics)), 60)
+            producer.send_signal(signal.SIGTERM)
+            told = json.loads(producer.communicate(timeout=60)[0])
+        finally:
+            producer.kill()
+    assert producer.returncode == 0
+    sent = records(topics, topics.topic)
+    assert len(sent) == told["transactions"] == 7 * told["runs"] > 7
+    assert len({record.key for record in sent}) == len(sent)
+    assert len(reported(topics)) == told["labels_sent"]
 
 
 def test_two_runs_differ(produce: Producer, topics: KafkaSettings) -> None:
@@ -202,6 +231,30 @@ class TestBackfill:
     def test_more_a_day_adds_only_the_rest(self, produce: Producer, database: Database) -> None:
         produce("backfill", "--days", 1, "--per-day", 100)
         assert produce("backfill", "--days", 1, "--per-day", 150)["transactions"] == 50
+
+    def test_a_new_installation_gets_its_history_once(self, produce: Producer, database: Database) -> None:
+        made = produce("history", "--days", 2, "--per-day", 100)
+        assert (made["written"], made["transactions"]) == (True, 200)
+        again = produce("history", "--days", 2, "--per-day", 100)
+        assert (again["written"], again["reason"]) == (
+            False,
+            "There are 200 transactions with a known class.",
+        )
+        # What was interrupted is completed.
+        assert produce("history", "--days", 3, "--per-day", 100)["transactions"] == 100
+
+    def test_nothing_is_simulated_among_real_transactions(
+        self, produce: Producer, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("APP_ENV", "production")
+        with pytest.raises(ConfigurationError, match="APP_ENV is production"):
+            produce("history", "--days", 1, "--per-day", 10)
+        monkeypatch.setenv("APP_ENV", "testing")
+        produce("history", "--days", 1, "--per-day", 10)
+        run(database.url("owner"), "DELETE FROM simulated_labels")
+        refused = produce("history", "--days", 1, "--per-day", 20)
+        assert "were not simulated" in refused["reason"]
+        assert run(database.url("owner"), "SELECT count(*) FROM transactions") == [(10,)]
 
     def test_the_stored_values_are_those_simulated(self, produce: Producer, database: Database) -> None:
         produce("backfill", "--days", 1, "--per-day", 50)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from contextlib import closing
 from typing import Any
 
@@ -15,7 +16,8 @@ from fraud_adapters.job import JobFailed
 from fraud_adapters.kafka import PartitionReader, Publisher, ensure_topics
 from fraud_adapters.offsets import move_offset
 from fraud_adapters.postgres import connect
-from fraud_streaming.topics import NAMES, _latest, describe
+from fraud_streaming.__main__ import main
+from fraud_streaming.topics import NAMES, _latest, create, describe
 from tests.integration.store_rows import Database
 
 
@@ -120,3 +122,26 @@ def test_a_look_ends_where_the_topic_ended_when_it_began(topics: KafkaSettings) 
 def test_a_broker_that_is_away_is_named(settings: DatabaseSettings) -> None:
     with pytest.raises(JobFailed, match=r"Kafka cannot be reached \(127\.0\.0\.1:9"):
         describe(settings, KafkaSettings(kafka_bootstrap_servers="127.0.0.1:9"), 0)
+
+
+def test_missing_topics_are_made_and_the_others_left_alone(topics: KafkaSettings) -> None:
+    own = of_another_prefix(topics, f"made-{uuid.uuid4().hex[:8]}")
+    ensure_topics(own.bootstrap_servers, [own.labels_topic])
+    done = create(own, 3)
+    assert done["created"] == [own.topic, own.alerts_topic, own.dlq_topic]
+    assert create(own, 3) == {"status": "done", "topics": done["topics"], "created": []}
+    for topic, partitions in ((own.topic, 3), (own.labels_topic, 1)):
+        with PartitionReader(own.bootstrap_servers, topic, client_id="test") as reader:
+            assert len(reader.partitions()) == partitions
+
+
+def test_making_topics_needs_no_database(topics: KafkaSettings) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KAFKA_BOOTSTRAP_SERVERS", topics.kafka_bootstrap_servers)
+        patch.setenv("KAFKA_TOPIC", topics.topic)
+        assert main(["topics", "--create"])["created"] == []
+        patch.setenv("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9")
+        with pytest.raises(JobFailed, match=r"127\.0\.0\.1:9"):
+            main(["topics", "--create"])
+        with pytest.raises(SystemExit, match="2"):
+            main(["topics", "--create", "--peek", "1"])

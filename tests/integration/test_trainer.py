@@ -283,7 +283,7 @@ def test_a_model_that_fails_its_gate_gets_no_alias_and_the_job_exits_1(site: Sit
 def test_another_contract_goes_the_whole_way(site: Site, tmp_path: Path) -> None:
     rows, labels = _wire_rows(ROWS)
     _store(site, rows, labels.tolist(), source="bank", by="chargeback")
-    result = main(["run"])
+    result = main(["first-model"])
     assert result["load"]["optimum"] is None
     assert set(result["load"]["label_sources"]) == {"chargeback", "implied"}
     assert result["features"]["missing"] == int(np.isnan(rows.columns["fee"]).sum())
@@ -295,6 +295,8 @@ def test_another_contract_goes_the_whole_way(site: Site, tmp_path: Path) -> None
     model = Model.load(files, result["register"]["digest"], site.contract)
     assert model.manifest.features == site.contract.feature_names
     assert model.manifest.data_from == START
+    kept = {"status": "done", "trained": False, "champion": result["register"]["version"]}
+    assert main(["first-model"]) == kept
 
 
 @as_wire

@@ -18,7 +18,7 @@ from fraud_db.upgrade import alembic_config
 
 SQL = Path(fraud_db.__file__).parent / "migrations" / "sql"
 ENVIRONMENT = {
-    "POSTGRES_ADMIN_URL": "postgresql://postgres:x@localhost/postgres",
+    "POSTGRES_PASSWORD": "sup@r",
     "DB_PASSWORD": "owner",
     "MLFLOW_DB_PASSWORD": "mlflow",
     "AIRFLOW_DB_PASSWORD": "airflow",
@@ -82,3 +82,12 @@ def test_a_missing_variable_is_named(monkeypatch: pytest.MonkeyPatch, missing: s
     monkeypatch.delenv(missing)
     with pytest.raises(ConfigurationError, match=f"^{missing} is not set"):
         load(BootstrapSettings)
+
+
+def test_the_superuser_logs_in_by_parts_or_by_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("DB_HOST", "postgres")
+    assert load(BootstrapSettings).admin_url == "postgresql://postgres:sup%40r@postgres:5432/postgres"
+    monkeypatch.setenv("POSTGRES_ADMIN_URL", "postgresql://root:x@elsewhere/postgres")
+    assert load(BootstrapSettings).admin_url == "postgresql://root:x@elsewhere/postgres"

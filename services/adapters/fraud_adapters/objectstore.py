@@ -59,8 +59,8 @@ class ObjectStore:
             ),
         )
 
-    def ensure_bucket(self) -> None:
-        """Make the bucket where it does not exist.
+    def ensure_bucket(self) -> bool:
+        """Make the bucket where it does not exist; whether it was made.
 
         Raises:
             ObjectStoreUnavailable: the store does not answer, or does not allow it.
@@ -71,6 +71,8 @@ class ObjectStore:
         except ObjectMissing:
             with self._told("(bucket)"):
                 self._s3.create_bucket(Bucket=self.bucket)
+            return True
+        return False
 
     def put_bytes(self, key: str, content: bytes) -> None:
         """Store an object, over an earlier one.

@@ -11,13 +11,23 @@ from typing import Any
 from fraud_adapters import job
 from fraud_core.record_model import parse_event_time
 from fraud_producer.drift import KINDS
-from fraud_producer.job import SERVICE, backfill, generate, labels, optimum, replay
+from fraud_producer.job import SERVICE, backfill, first_history, generate, labels, optimum, replay
 
-VERBS = {"generate": generate, "labels": labels, "replay": replay, "backfill": backfill, "optimum": optimum}
+VERBS = {
+    "generate": generate,
+    "labels": labels,
+    "replay": replay,
+    "backfill": backfill,
+    "history": first_history,
+    "optimum": optimum,
+}
 
 
 def main(arguments: Sequence[str]) -> Mapping[str, Any]:
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.verb == "generate" and options.every is not None and (options.run_id or options.at):
+        parser.error("--every makes runs of its own: leave out --run-id and --at")
     return VERBS[options.verb](options)
 
 
@@ -30,16 +40,25 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--at", type=_moment, help="event time, RFC 3339 (default: now, or as it was at a retry)"
     )
+    made.add_argument(
+        "--every", type=_span, metavar="SPAN", help="go on until SIGTERM: a run every 5s, 2m, …"
+    )
     _population_options(made)
     verbs.add_parser("labels", help="publish the labels that are due")
     _replay_options(verbs.add_parser("replay", help="send a CSV or Parquet file"))
-    past = verbs.add_parser("backfill", help="write whole days of history into Postgres")
-    past.add_argument("--days", type=_positive, default=30)
-    past.add_argument("--per-day", type=_positive, help="transactions a day (default: config.yaml)")
-    past.add_argument("--until", type=_moment, help="the days before the day of this time (default: today)")
-    _population_options(past)
+    _history_options(verbs.add_parser("backfill", help="write whole days of history into Postgres"))
+    _history_options(
+        verbs.add_parser("history", help="backfill where there is nothing to learn from, else nothing")
+    )
     _population_options(verbs.add_parser("optimum", help="the best possible model's figures"))
     return parser
+
+
+def _history_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--days", type=_positive, default=30)
+    parser.add_argument("--per-day", type=_positive, help="transactions a day (default: config.yaml)")
+    parser.add_argument("--until", type=_moment, help="the days before the day of this time (default: today)")
+    _population_options(parser)
 
 
 def _population_options(parser: argparse.ArgumentParser) -> None:
@@ -91,6 +110,17 @@ def _speed(text: str) -> float:
     if not 0 <= value < math.inf:
         raise argparse.ArgumentTypeError("must be 0 or more")
     return value
+
+
+def _span(text: str) -> float:
+    """Seconds."""
+    try:
+        seconds = float(text[:-1]) * {"s": 1, "m": 60}[text[-1:]]
+    except (ValueError, LookupError):
+        raise argparse.ArgumentTypeError("must be a number of seconds or minutes, as in 5s or 2m") from None
+    if not 0.1 <= seconds <= 86_400:
+        raise argparse.ArgumentTypeError("must lie between 0.1s and a day")
+    return seconds
 
 
 def _moment(text: str) -> datetime:

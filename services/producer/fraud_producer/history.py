@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from fraud_adapters.ledger import store_labels
 from fraud_adapters.scored import store_transactions
@@ -15,6 +15,18 @@ from fraud_producer.wire import SOURCE, label_event
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812
+    from psycopg2.extensions import cursor as Cursor  # noqa: N812
+
+
+# No more than `wanted` rows are looked at, however many there are.
+_LABELLED: Final = (
+    "SELECT count(*) FROM (SELECT FROM transactions WHERE class IS NOT NULL LIMIT %s) AS labelled"
+)
+_OF_OTHERS: Final = """
+    SELECT EXISTS (
+        SELECT FROM transactions AS t
+        WHERE NOT EXISTS (SELECT FROM simulated_labels AS s WHERE s.transaction_id = t.transaction_id))
+"""
 
 
 class HistoryConflict(Exception):
@@ -29,6 +41,22 @@ class Written:
     frauds: int = 0
     labels: int = 0
     days_already_there: int = 0
+
+
+def needless(cur: Cursor, wanted: int) -> str | None:
+    """Why no history is to be simulated here, if so: enough is known, or there are real transactions."""
+    cur.execute(_LABELLED, (wanted,))
+    if (known := _one(cur)) >= wanted:
+        return f"There are {known:,} transactions with a known class."
+    cur.execute(_OF_OTHERS)
+    if _one(cur):
+        return "There are transactions that were not simulated; none are simulated among them."
+    return None
+
+
+def _one(cur: Cursor) -> int:
+    row = cur.fetchone()
+    return int(row[0]) if row else 0
 
 
 def midnights(until: datetime, days: int) -> list[datetime]:

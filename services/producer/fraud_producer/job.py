@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import time
 import uuid
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg2
@@ -29,7 +31,7 @@ from fraud_adapters.kafka import KafkaFailure, Publisher, ensure_topics
 from fraud_adapters.logs import get_logger
 from fraud_adapters.postgres import DatabaseUnavailable, connect
 from fraud_core.contract import Contract
-from fraud_producer import history, publishing, truth
+from fraud_producer import history, publishing, steady, truth
 from fraud_producer.drift import drifted
 from fraud_producer.optimum import Optimum, bounds_of, compute
 from fraud_producer.population import Population, population
@@ -45,13 +47,23 @@ PROGRESS_SECONDS: Final = 5.0
 
 
 def generate(options: argparse.Namespace) -> dict[str, Any]:
-    """Publish what is due, then a run of simulated transactions."""
+    """Publish what is due, then a run of simulated transactions; with `--every` one run after the other."""
     simulator, settings = _simulator(options)
     kafka = load(KafkaSettings)
-    now = datetime.now(UTC)
-    run = publishing.Run(
-        options.run_id or str(uuid.uuid4()), options.count, options.at or now, bool(options.at)
-    )
+
+    def once(run_id: str) -> dict[str, Any]:
+        now = datetime.now(UTC)
+        run = publishing.Run(run_id, options.count, options.at or now, bool(options.at))
+        return _publish(run, now, simulator, settings, kafka)
+
+    if options.every is None:
+        return once(options.run_id or str(uuid.uuid4()))
+    return asdict(steady.generate(once, options.every, _until_told()))
+
+
+def _publish(
+    run: publishing.Run, now: datetime, simulator: Simulator, settings: Parameters, kafka: KafkaSettings
+) -> dict[str, Any]:
     with (
         _plain_failures(f"run {run.run_id} (--run-id repeats it)"),
         _database() as connection,
@@ -107,6 +119,26 @@ def backfill(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def first_history(options: argparse.Namespace) -> dict[str, Any]:
+    """Days of history for an installation that has nothing to learn from; none for any other.
+
+    Raises:
+        ConfigurationError: it would be simulated in production.
+    """
+    platform = load(PlatformSettings)
+    wanted = options.days * (options.per_day or parameters(platform).simulator.history_per_day)
+    with _plain_failures("history"), _database() as connection, connection.cursor() as cur:
+        reason = history.needless(cur, wanted)
+    if reason is not None:
+        return {"status": "done", "written": False, "reason": reason}
+    if platform.app_env == "production":
+        raise ConfigurationError(
+            "APP_ENV is production, where no history is simulated: store labelled transactions of your own "
+            "(fraud_producer replay), then train."
+        )
+    return {"status": "done", "written": True, **backfill(options)}
+
+
 def optimum(options: argparse.Namespace) -> dict[str, Any]:
     """The best possible figures; needs no server."""
     simulator, settings = _simulator(options)
@@ -158,6 +190,14 @@ def replay(options: argparse.Namespace) -> dict[str, Any]:
         "columns_ignored": file.layout.ignored,
         "truth": "in the record" if options.with_class else "when due" if keeps_truth else "left out",
     }
+
+
+def _until_told() -> Event:
+    """What SIGTERM and SIGINT set."""
+    stop = Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
 
 
 class _Progress:

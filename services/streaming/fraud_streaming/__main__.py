@@ -24,7 +24,7 @@ from fraud_streaming.follow import Port, follow
 from fraud_streaming.job import run
 from fraud_streaming.pump import Limits
 from fraud_streaming.site import SERVICE, Site
-from fraud_streaming.topics import NAMES, describe
+from fraud_streaming.topics import NAMES, create, describe
 
 
 def main(arguments: Sequence[str]) -> dict[str, Any]:
@@ -34,6 +34,10 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
         result: dict[str, Any] = options.act(options)
         return result
     if options.verb == "topics":
+        if options.create:
+            if options.topic or options.peek:
+                parser.error("--create makes all four topics: leave out --topic and --peek")
+            return create(load(KafkaSettings), options.partitions)
         return describe(load(DatabaseSettings), load(KafkaSettings), options.peek, options.topic)
     platform = load(PlatformSettings)
     streaming = parameters(platform).streaming
@@ -86,6 +90,10 @@ def _parser() -> argparse.ArgumentParser:
         help="with --follow: where /metrics and /health are served (STREAM_METRICS_PORT)",
     )
     topics = verbs.add_parser("topics", help="positions, ends and lag of the topics")
+    topics.add_argument("--create", action="store_true", help="make those that do not exist")
+    topics.add_argument(
+        "--partitions", type=_positive, default=1, help="with --create: of those it makes (default 1)"
+    )
     topics.add_argument("--topic", choices=NAMES, help="only this one")
     topics.add_argument("--peek", type=_few, default=0, metavar="N", help="show the latest N records of each")
     letter_verbs.add_verbs(verbs)

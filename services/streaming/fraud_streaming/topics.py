@@ -1,4 +1,4 @@
-"""`topics`: how far each topic has been read, and a look at its records."""
+"""`topics`: made where they are missing, how far each has been read, and a look at its records."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from config.settings import DatabaseSettings, KafkaSettings
 from fraud_adapters.alert_outbox import alerts_waiting
 from fraud_adapters.job import JobFailed
-from fraud_adapters.kafka import KafkaFailure, PartitionReader, Record, TopicMissing, topic_ids
+from fraud_adapters.kafka import KafkaFailure, PartitionReader, Record, TopicMissing, ensure_topics, topic_ids
 from fraud_adapters.offsets import StoredOffset, read_offset
 from fraud_adapters.postgres import DatabaseUnavailable, connect
 
@@ -47,6 +47,20 @@ def describe(
                 return {"topics": shown, "alerts_waiting": alerts_waiting(cur)}
     except (KafkaFailure, DatabaseUnavailable) as error:
         raise JobFailed(str(error)) from error
+
+
+def create(kafka: KafkaSettings, partitions: int) -> dict[str, Any]:
+    """Make those of the four topics that do not exist; the others keep the partitions they have.
+
+    Raises:
+        JobFailed: Kafka cannot be reached, or refuses.
+    """
+    names = [kafka.topic, kafka.labels_topic, kafka.alerts_topic, kafka.dlq_topic]
+    try:
+        made = ensure_topics(kafka.bootstrap_servers, names, partitions)
+    except KafkaFailure as error:
+        raise JobFailed(str(error)) from error
+    return {"status": "done", "topics": names, "created": made}
 
 
 def _topic(conn: Connection, servers: list[str], name: str, topic: str, peek: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`python -m fraud_trainer load | features | train | validate | register | run`."""
+"""`python -m fraud_trainer load | features | train | validate | register | run | first-model | buckets`."""
 
 import os
 

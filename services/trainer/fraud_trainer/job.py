@@ -24,6 +24,7 @@ from fraud_adapters.postgres import DatabaseUnavailable, connect
 from fraud_adapters.registry import Registry, RegistryUnavailable
 from fraud_adapters.registry_writer import RegistryWriter
 from fraud_adapters.scoring import ModelRefused
+from fraud_trainer import first_start
 from fraud_trainer.bench import Bench
 from fraud_trainer.calibration import CalibrationError
 from fraud_trainer.registering import register
@@ -34,6 +35,9 @@ from fraud_trainer.validating import validate
 
 Step = Callable[[Bench], dict[str, Any]]
 
+RUN: Final = "run"
+FIRST_MODEL: Final = "first-model"
+BUCKETS: Final = "buckets"
 DEFAULT_DAG: Final = "01_training_pipeline"
 STEPS: Final[dict[str, Step]] = {"load": load, "features": features, "train": train, "validate": validate}
 # What a person can act on; everything else is a fault of ours and keeps its traceback.
@@ -59,6 +63,10 @@ def main(arguments: Sequence[str]) -> Result:
     now = datetime.now(UTC)
     options = _parser(now).parse_args(arguments)
     try:
+        if options.verb == BUCKETS:
+            return first_start.buckets()
+        if options.verb == FIRST_MODEL and (version := first_start.champion()) is not None:
+            return {"status": "done", "trained": False, "champion": version}
         with bench_of(options) as bench:
             return execute(options.verb, bench, promote=options.promote)
     except _TOLD as error:
@@ -68,9 +76,9 @@ def main(arguments: Sequence[str]) -> Result:
 
 
 def execute(verb: str, bench: Bench, *, promote: bool) -> Result:
-    """One step, or with `run` all of them; then the result holds each step's under its name."""
+    """One step, or with `run` and `first-model` all; then the result holds each step's under its name."""
     steps: dict[str, Step] = {**STEPS, "register": partial(register, promote=promote)}
-    wanted = list(steps) if verb == "run" else [verb]
+    wanted = list(steps) if verb in {RUN, FIRST_MODEL} else [verb]
     results: dict[str, Any] = {}
     seconds: dict[str, float] = {}
     for name in wanted:
@@ -143,7 +151,12 @@ def _parser(now: datetime) -> argparse.ArgumentParser:
         prog="python -m fraud_trainer",
         description="Train a model on transactions with mature labels, gate it, and register it in MLflow.",
     )
-    parser.add_argument("verb", choices=[*STEPS, "register", "run"], help="one step, or all of them (run)")
+    parser.add_argument(
+        "verb",
+        choices=[*STEPS, "register", RUN, FIRST_MODEL, BUCKETS],
+        help=f"one step, all of them ({RUN}), all of them where there is no champion ({FIRST_MODEL}), "
+        f"or make the buckets of the object store ({BUCKETS})",
+    )
     parser.add_argument("--dag", default=DEFAULT_DAG, help=f"whose run it is (default {DEFAULT_DAG})")
     parser.add_argument(
         "--run-id",

@@ -1,0 +1,85 @@
+"""`generate --every`: when runs are made, which, and what happens after a failure."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from fraud_adapters.job import JobFailed
+from fraud_producer.__main__ import main
+from fraud_producer.steady import generate
+
+RESULT = {"transactions": 50, "labels_sent": 3}
+
+
+class Time:
+    """A clock that only waiting and working move; the end comes after so many waits."""
+
+    def __init__(self, waits: int) -> None:
+        self.now = 0.0
+        self.waited: list[float] = []
+        self._waits = waits
+
+    def __call__(self) -> float:
+        return self.now
+
+    def is_set(self) -> bool:
+        return len(self.waited) >= self._waits
+
+    def wait(self, timeout: float) -> bool:
+        self.waited.append(timeout)
+        self.now += timeout
+        return self.is_set()
+
+
+def working(time: Time, seconds: list[float], ids: list[str]) -> Callable[[str], dict[str, Any]]:
+    """Runs that take so long, one after the other; a negative number is a run that fails at once."""
+
+    def once(run_id: str) -> dict[str, Any]:
+        took = seconds[len(ids)]
+        ids.append(run_id)
+        if took < 0:
+            raise JobFailed("Kafka is away.")
+        time.now += took
+        return RESULT
+
+    return once
+
+
+def test_runs_keep_their_pace_and_are_all_different() -> None:
+    time, ids = Time(4), list[str]()
+    made = generate(working(time, [1, 2, 1, 1], ids), 5, time, time)
+    assert time.waited == [4, 3, 4, 4]
+    assert len(set(ids)) == 4
+    assert (made.runs, made.transactions, made.labels_sent, made.failures) == (4, 200, 12, 0)
+
+
+def test_what_a_slow_run_missed_is_not_made_up_for() -> None:
+    time, ids = Time(3), list[str]()
+    generate(working(time, [23, 1, 1], ids), 5, time, time)
+    assert time.waited == [0, 4, 4]
+
+
+def test_a_failed_run_is_repeated_after_longer_and_longer_pauses() -> None:
+    time, ids = Time(9), list[str]()
+    made = generate(working(time, [1, *[-1] * 6, 1, 1], ids), 5, time, time)
+    assert time.waited == [4, 5, 10, 20, 40, 60, 60, 4, 4]
+    assert len(set(ids[1:8])) == 1
+    assert len(set(ids)) == 3
+    assert (made.runs, made.failures) == (3, 6)
+
+
+def test_a_pace_slower_than_the_longest_pause_is_kept() -> None:
+    time, ids = Time(2), list[str]()
+    generate(working(time, [-1, -1], ids), 90, time, time)
+    assert time.waited == [90, 90]
+
+
+def test_what_does_not_go_together_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    for more in (["--run-id", "x"], ["--at", "2026-01-01T00:00:00Z"]):
+        with pytest.raises(SystemExit, match="2"):
+            main(["generate", "--every", "5s", *more])
+    for span in ("5", "s", "5h", "0s", "-1s", "nans"):
+        with pytest.raises(SystemExit, match="2"):
+            main(["generate", f"--every={span}"])
+    assert "5s or 2m" in capsys.readouterr().err
