@@ -34,7 +34,8 @@ def complete(environ: MutableMapping[str, str] = os.environ) -> None:
         Unreadable: NAME_FILE names a file that cannot be read.
     """
     for name, value in list(_secrets(environ)):
-        environ.setdefault(name, value)
+        if not environ.get(name):
+            environ[name] = value
     if environ.get("AIRFLOW_DB_PASSWORD") and environ.get("DB_HOST"):
         port = environ.get("DB_PORT") or "5432"
         made = f"postgresql+psycopg2://airflow@{environ['DB_HOST']}:{port}/airflow"

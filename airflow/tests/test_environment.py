@@ -77,6 +77,7 @@ def test_twice_is_as_once() -> None:
 def test_a_secret_of_a_file_is_taken_without_its_last_newline(secrets: Path) -> None:
     (secrets / "redis").write_text("p@ss\n", encoding="utf-8")
     environ = SCHEDULER | {"REDIS_PASSWORD_FILE": str(secrets / "redis"), "LOG_FILE": "logs/fraud.log"}
+    environ["REDIS_PASSWORD"] = ""
     complete(environ)
     assert environ["REDIS_PASSWORD"] == "p@ss"
     assert environ[BROKER] == "redis://:p%40ss@redis:6379/0"
