@@ -148,10 +148,22 @@ def test_secrets_do_not_show_in_a_spec() -> None:
     assert "geheim" not in repr(spec)
 
 
-@pytest.mark.parametrize("chosen", ["docker", "kubernetes", None])
-def test_a_runner_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, chosen: str | None) -> None:
-    monkeypatch.delenv("JOB_RUNNER", raising=False)
-    if chosen:
-        monkeypatch.setenv("JOB_RUNNER", chosen)
-    with pytest.raises(jobs.JobRefused, match=rf"^JOB_RUNNER={chosen or 'docker'}: .*set process"):
+def test_a_runner_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JOB_RUNNER", "kubernetes")
+    with pytest.raises(jobs.JobRefused, match=r"^JOB_RUNNER=kubernetes: .*docker or process"):
         jobs.choose_runner()
+
+
+def test_containers_are_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    from fraud_airflow.runners.docker_runner import DockerRunner
+
+    monkeypatch.delenv("JOB_RUNNER", raising=False)
+    monkeypatch.setenv("DOCKER_HOST", "tcp://docker-proxy:2375")
+    assert isinstance(jobs.choose_runner(), DockerRunner)
+
+
+def test_an_image_is_named_as_the_installation_says() -> None:
+    trainer = jobs.SERVICES["trainer"]
+    assert jobs.image_name(trainer, {}) == "fraud-detection/ml:local"
+    worker = {"JOB_IMAGE_PREFIX": "registry.site/fraud-detection/", "JOB_IMAGE_TAG": "1.4"}
+    assert jobs.image_name(trainer, worker) == "registry.site/fraud-detection/ml:1.4"

@@ -52,42 +52,51 @@ class JobFailed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """What a job in a container may use; the docker-proxy has maxima of its own."""
+
+    memory_mib: int = 512
+    cpus: float = 1.0
+    pids: int = 256
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
     """A service whose verbs run as jobs.
 
-    `private` names the job's secret variables and the worker's variables they come from; `fixed` are
-    values that are the same in every installation.
+    `image` is the image's name without prefix and tag; `private` names the job's secret variables and the
+    worker's variables they come from; `fixed` are values that are the same in every installation.
     """
 
     module: str
     image: str
     private: Mapping[str, str]
     fixed: Mapping[str, str] = field(default_factory=dict)
+    limits: Limits = Limits()
 
 
 SERVICES: Final[Mapping[str, Service]] = {
-    "producer": Service(
-        "fraud_producer", "fraud-detection/jobs:local", {"DATABASE_URL": "DATABASE_URL_PRODUCER"}
-    ),
+    "producer": Service("fraud_producer", "jobs", {"DATABASE_URL": "DATABASE_URL_PRODUCER"}),
     "streaming": Service(
         "fraud_streaming",
-        "fraud-detection/jobs:local",
+        "jobs",
         {"DATABASE_URL": "DATABASE_URL_STREAMING", "API_CLIENT_SECRET": "API_CLIENT_SECRET_STREAMING"},
         {"API_CLIENT_ID": "streaming"},
     ),
     "trainer": Service(
         "fraud_trainer",
-        "fraud-detection/ml:local",
+        "ml",
         {
             "DATABASE_URL": "DATABASE_URL_TRAINER",
             "AWS_ACCESS_KEY_ID": "RUNS_AWS_ACCESS_KEY_ID",
             "AWS_SECRET_ACCESS_KEY": "RUNS_AWS_SECRET_ACCESS_KEY",
         },
         {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"},
+        Limits(memory_mib=3072, cpus=2.0),
     ),
     "api": Service(
         "fraud_api",
-        "fraud-detection/api:local",
+        "api",
         {"DATABASE_URL": "DATABASE_URL_API", "API_KEY_ENCRYPTION_SECRET": "API_KEY_ENCRYPTION_SECRET"},
     ),
 }
@@ -121,6 +130,7 @@ class JobSpec:
     environment: Mapping[str, str]
     private: Mapping[str, str] = field(repr=False)
     single: str | None = None
+    limits: Limits = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +186,12 @@ def check_environment(environment: object) -> None:
                 f"environment: {name} looks like a secret, which the web UI would show: "
                 "give it to the service as a private variable."
             )
+
+
+def image_name(service: Service, worker: Mapping[str, str]) -> str:
+    """The service's image as this installation has it: JOB_IMAGE_PREFIX, its name, JOB_IMAGE_TAG."""
+    prefix = worker.get("JOB_IMAGE_PREFIX") or "fraud-detection/"
+    return f"{prefix}{service.image}:{worker.get('JOB_IMAGE_TAG') or 'local'}"
 
 
 def public_environment(worker: Mapping[str, str]) -> dict[str, str]:
@@ -247,10 +263,12 @@ def choose_runner() -> JobRunner:
         JobRefused: there is no such runner, or it is not configured.
     """
     chosen = os.environ.get(RUNNER_VARIABLE) or "docker"
-    if chosen != "process":
-        raise JobRefused(
-            f"{RUNNER_VARIABLE}={chosen}: this installation can only run processes: set process."
-        )
-    from fraud_airflow.runners import process_runner
+    if chosen == "docker":
+        from fraud_airflow.runners import docker_runner
 
-    return process_runner.from_environment(os.environ)
+        return docker_runner.from_environment(os.environ)
+    if chosen == "process":
+        from fraud_airflow.runners import process_runner
+
+        return process_runner.from_environment(os.environ)
+    raise JobRefused(f"{RUNNER_VARIABLE}={chosen}: jobs run as docker or process: set one of them.")

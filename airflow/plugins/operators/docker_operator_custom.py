@@ -95,11 +95,12 @@ class FraudDockerOperator(BaseOperator):
             name=jobs.job_name(labels),
             labels=labels,
             module=service.module,
-            image=service.image,
+            image=jobs.image_name(service, os.environ),
             arguments=(self.verb, *(str(argument) for argument in self.arguments)),
             environment={**jobs.public_environment(os.environ), **service.fixed, **own},
             private=jobs.private_environment(service, os.environ),
             single=self.single,
+            limits=service.limits,
         )
 
     def _show(self, line: str) -> None:

@@ -22,8 +22,10 @@ class Daemon:
         # Every job holds two connections as long as it runs.
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
         transport = httpx.AsyncHTTPTransport(uds=socket, limits=limits)
+        # Pieces are passed on as they come, so they must not be compressed for the proxy.
+        headers = {"Accept-Encoding": "identity"}
         self._http = httpx.AsyncClient(
-            transport=transport, base_url="http://docker", timeout=_PATIENT, trust_env=False
+            transport=transport, base_url="http://docker", headers=headers, timeout=_PATIENT, trust_env=False
         )
         self._prefix = ""
 

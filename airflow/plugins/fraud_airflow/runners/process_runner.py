@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import selectors
 import shutil
@@ -10,7 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,28 +18,13 @@ from typing import Any, Final
 from fraud_airflow.jobs import RESULT_LIMIT_BYTES, RESULT_PATH, JobFailed, JobOutcome, JobRefused, JobSpec
 from fraud_airflow.lines import LineSplitter
 from fraud_airflow.runners import launcher, lock
+from fraud_airflow.runners.result import MISSING, parse, unreadable
+from fraud_airflow.runners.terms import FIXED, KILL_PATIENCE_S, LOCK_PATIENCE_S, Line, quiet
 
-KILL_PATIENCE_S: Final = 3.0  # Airflow follows its own SIGTERM with SIGKILL after 5 s
-# A task that Airflow runs again while the first still runs: that one is told at its next heartbeat (5 s).
-LOCK_PATIENCE_S: Final = 15.0
 _INTERVAL_S: Final = 1.0 if hasattr(os, "pidfd_open") else 0.05  # how often to look, whatever happens
 _PIECE_BYTES: Final = 64 * 1024
 _PIPE_BYTES: Final = 1024 * 1024  # the most a pipe holds on Linux
 _PASSED_ON: Final = ("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
-_FIXED: Final = {
-    "NO_PROXY": "127.0.0.1,localhost",
-    "no_proxy": "127.0.0.1,localhost",
-    "TZ": "UTC",
-    "LANG": "C.UTF-8",
-    "LC_ALL": "C.UTF-8",
-    "PYTHONUTF8": "1",
-    "PYTHONUNBUFFERED": "1",
-    # Numeric libraries start a thread per core each; a job shares the machine with the servers.
-    "OMP_NUM_THREADS": "2",
-    "OPENBLAS_NUM_THREADS": "1",
-}
-
-Line = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +52,7 @@ def from_environment(worker: Mapping[str, str]) -> ProcessRunner:
         )
     if not cwd.is_dir():
         raise JobRefused(f"JOB_CWD: there is no directory {cwd}: name the one jobs shall start in.")
-    base = {name: worker[name] for name in _PASSED_ON if worker.get(name)} | _FIXED
+    base = {name: worker[name] for name in _PASSED_ON if worker.get(name)} | FIXED
     for name, source in (("PATH", "JOB_PATH"), ("PYTHONPATH", "JOB_PYTHONPATH")):
         if worker.get(source):
             base[name] = worker[source]
@@ -92,7 +76,7 @@ class ProcessRunner:
             except BaseException:
                 # A timeout, or a log that cannot be written: nothing may run on unseen.
                 self.kill()
-                self._follow(process, _quiet(line))
+                self._follow(process, quiet(line))
                 raise
             code = self._reap(process)
             document, problem = _read_result(result)
@@ -193,14 +177,6 @@ class ProcessRunner:
         return code
 
 
-def _quiet(line: Line) -> Line:
-    def try_to(text: str) -> None:
-        with suppress(Exception):
-            line(text)
-
-    return try_to
-
-
 @contextmanager
 def _selector(pid: int) -> Iterator[selectors.BaseSelector]:
     """A selector that wakes when the process ends, where the system can tell."""
@@ -266,20 +242,10 @@ def _read_result(path: Path) -> tuple[dict[str, Any] | None, str]:
         with path.open("rb") as file:
             content = file.read(RESULT_LIMIT_BYTES + 1)
     except FileNotFoundError:
-        return None, "it wrote no result"
+        return None, MISSING
     except OSError as error:
-        return None, f"its result cannot be read ({error.strerror})"
-    if len(content) > RESULT_LIMIT_BYTES:
-        return None, f"its result is larger than {RESULT_LIMIT_BYTES} bytes"
-    try:
-        document = json.loads(content, parse_constant=_refuse)
-    except (ValueError, RecursionError):
-        return None, "its result is no JSON"
-    return (document, "") if isinstance(document, dict) else (None, "its result is no JSON object")
-
-
-def _refuse(name: str) -> None:
-    raise ValueError(name)
+        return unreadable(error.strerror)
+    return parse(content)
 
 
 def _path(worker: Mapping[str, str], name: str) -> Path:

@@ -1,0 +1,82 @@
+"""A container's log: from the daemon's frames to lines, and on from where a broken connection left off."""
+
+from __future__ import annotations
+
+import calendar
+import time
+from collections.abc import Iterator
+from typing import Final, Protocol
+
+from fraud_airflow.lines import LineSplitter
+
+_HEAD: Final = 8  # stream, three zeros, length
+_STAMP: Final = len("2026-11-21T20:20:32.583330759Z ")
+_PIECE_BYTES: Final = 64 * 1024
+
+
+class Readable(Protocol):
+    """What a log is read from."""
+
+    def read1(self, n: int = -1, /) -> bytes:
+        """What is there, at most `n` bytes; nothing at the end."""
+
+
+class LogReader:
+    """The lines of one container's log, over as many connections as it takes, each line once.
+
+    The daemon can begin at a moment, but many frames have the same. So it is asked for all of the last two
+    seconds that were seen, in the order of its file, and as many as were seen of them are left out.
+    """
+
+    def __init__(self) -> None:
+        self._splitters = {1: LineSplitter(), 2: LineSplitter()}
+        self._seen: dict[int, int] = {}
+        self._skip = 0
+        self._second, self._second_text = 0, b""
+
+    def query(self) -> dict[str, str]:
+        """What to ask the daemon for; the frames that come are those of the next `lines`."""
+        self._skip = sum(self._seen.values())
+        asked = {"stdout": "1", "stderr": "1", "timestamps": "1"}
+        return asked | ({"since": str(min(self._seen))} if self._seen else {})
+
+    def lines(self, log: Readable) -> Iterator[str]:
+        """The lines in it that are new, as they come."""
+        for stream, content in _frames(log):
+            if self._skip:
+                self._skip -= 1
+                continue
+            self._count(content[: _STAMP - 1])
+            yield from self._splitters[2 if stream == 2 else 1].feed(content[_STAMP:])
+
+    def rest(self) -> Iterator[str]:
+        """What was written after the last line feeds."""
+        for splitter in self._splitters.values():
+            yield from splitter.rest()
+
+    def _count(self, stamp: bytes) -> None:
+        second = self._parse(stamp[:19])
+        self._seen[second] = self._seen.get(second, 0) + 1
+        # Two streams are stamped apart and written together: a frame may be a little older than the last.
+        for old in [one for one in self._seen if one < max(self._seen) - 1]:
+            del self._seen[old]
+
+    def _parse(self, text: bytes) -> int:
+        if text != self._second_text:
+            self._second = calendar.timegm(time.strptime(text.decode("ascii"), "%Y-%m-%dT%H:%M:%S"))
+            self._second_text = text
+        return self._second
+
+
+def _frames(log: Readable) -> Iterator[tuple[int, bytes]]:
+    held = bytearray()
+    while piece := log.read1(_PIECE_BYTES):
+        held += piece
+        begin = 0
+        while len(held) >= begin + _HEAD:
+            end = begin + _HEAD + int.from_bytes(held[begin + 4 : begin + _HEAD], "big")
+            if len(held) < end:
+                break
+            yield held[begin], bytes(held[begin + _HEAD : end])
+            begin = end
+        del held[:begin]

@@ -1,0 +1,46 @@
+"""A job's result, out of its container once it has ended."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from typing import Any, Final
+
+from fraud_airflow.jobs import RESULT_LIMIT_BYTES
+from fraud_airflow.runners.docker_api import Answer, Docker, Interrupted
+from fraud_airflow.runners.result import MISSING, TOO_LARGE, parse, unreadable
+
+PATH: Final = "/result/result.json"
+# The heads of the archive come on top.
+_LIMIT_BYTES: Final = RESULT_LIMIT_BYTES + 16 * 1024
+
+
+def read(docker: Docker, container: str) -> tuple[dict[str, Any] | None, str]:
+    """The document, or why there is none."""
+    with docker.open("GET", f"/containers/{container}/archive", {"path": PATH}) as response:
+        try:
+            answer = Answer(response.status, response.read(_LIMIT_BYTES))
+        except Interrupted as error:
+            return unreadable(str(error))
+    if answer.status == 404:
+        return None, MISSING
+    if answer.status != 200:
+        return unreadable(answer.message())
+    return from_archive(answer.content)
+
+
+def from_archive(content: bytes) -> tuple[dict[str, Any] | None, str]:
+    """The document in a tar archive, of which the end may be missing."""
+    try:
+        with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
+            member = archive.next()
+            if member is None:
+                return None, MISSING
+            if member.isdir():
+                return unreadable("Is a directory")
+            file = archive.extractfile(member) if member.isreg() else None
+            if file is None:
+                return unreadable("Is no plain file")
+            return (None, TOO_LARGE) if member.size > RESULT_LIMIT_BYTES else parse(file.read())
+    except tarfile.TarError as error:
+        return unreadable(str(error))
