@@ -44,6 +44,7 @@ HELP = {
     "test": "unit, integration and fault tests, against the real embedded servers",
     "proof": "the kill test in full, then every fault test, also the slow ones; see docs/faults.md",
     "test-browser": "the pages, in Chromium",
+    "test-stack": "the platform on Docker Compose, from the images to its removal; --install, --keep, --help",
     "lint": "ruff",
     "typecheck": "mypy --strict",
     "lock": "write requirements/*.txt anew (needs uv)",
@@ -91,6 +92,8 @@ def _dispatch(command: str, rest: list[str]) -> int:
         environment("requirements-test", _say, AIRFLOW)
         where = [] if _names_tests(rest) else ["tests/browser"]
         return _python(environment("browser", _say), ["-m", "pytest", *rest, *where])
+    if command == "test-stack":
+        return _python(environment("test", _say), ["-m", "tests.stack", *rest])
     if command == "lint":
         tools = environment("test", _say)
         checked = _python(tools, ["-m", "ruff", "check", *TESTED])

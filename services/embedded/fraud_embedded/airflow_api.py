@@ -9,11 +9,10 @@ import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from config.constants import AIRFLOW_USER
 from fraud_embedded import probes
-from fraud_embedded.airflow import Airflow
 from fraud_embedded.process import StartFailed
 
 _TIMEOUT_S: Final = 30
@@ -30,11 +29,21 @@ class DagRun:
     ended: datetime | None
 
 
+class Server(Protocol):
+    """Where Airflow answers, and the password of its user."""
+
+    @property
+    def url(self) -> str: ...
+
+    @property
+    def password(self) -> str: ...
+
+
 @dataclass(slots=True)
 class AirflowApi:
     """The REST API of one Airflow; logs in when it has to. An answer may take `seconds`."""
 
-    server: Airflow
+    server: Server
     seconds: float = _TIMEOUT_S
     _token: str = field(default="", repr=False)
 

@@ -1,0 +1,253 @@
+"""`./fraud test-stack`: builds the images, brings the stack up with real Docker, tests it, and removes it.
+
+Exit codes: pytest's; 2 where it refuses to run; 75 where the machine cannot run it, which is not a success.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from fraud_embedded import dotenv
+from fraud_embedded.ports import free_ports, is_free
+from tests.stack.docker_host import NotRun, containers, docker
+from tests.stack.stack import COMPOSE, ROOT, SITE_VARIABLE, Site, Stack
+
+NOT_RUN: Final = 75  # EX_TEMPFAIL
+REFUSED: Final = 2
+# Not the project's own name: volumes of a stack that somebody keeps here must survive.
+PROJECT: Final = "fraud-stack-test"
+# What people see of the stack: service → variable and the specified port.
+PUBLISHED: Final = {
+    "postgres": ("PUBLISH_POSTGRES", 5432),
+    "redis": ("PUBLISH_REDIS", 6379),
+    "kafka": ("PUBLISH_KAFKA", 9092),
+    "mlflow": ("PUBLISH_MLFLOW", 5000),
+    "api": ("PUBLISH_API", 8000),
+    "airflow": ("PUBLISH_AIRFLOW", 8080),
+    "flower": ("PUBLISH_FLOWER", 5555),
+    "prometheus": ("PUBLISH_PROMETHEUS", 9090),
+    "alertmanager": ("PUBLISH_ALERTMANAGER", 9093),
+    "grafana": ("PUBLISH_GRAFANA", 3000),
+}
+# Whatever a person may choose as a password.
+HARD: Final = r"""p@ss:/w#rd% $HOME\n "?&=ü"""
+HARD_NAMES: Final = (
+    "POSTGRES_PASSWORD",
+    "DB_PASSWORD",
+    "DB_PASSWORD_PRODUCER",
+    "DB_PASSWORD_STREAMING",
+    "DB_PASSWORD_API",
+    "MLFLOW_DB_PASSWORD",
+    "AIRFLOW_DB_PASSWORD",
+    "REDIS_PASSWORD",
+    "AIRFLOW_PASSWORD",
+    "API_CLIENT_SECRET_STREAMING",
+)
+OFFLINE: Final = ROOT / "images" / "offline.env"
+LOGS: Final = ROOT / ".local" / "stack-logs"
+# In this order; what is not named comes first, since it needs Docker alone.
+LAST: Final = ("up", "scoring", "dags", "operations", "monitoring", "networks", "kills", "restarts", "down")
+
+
+class Refused(Exception):
+    """The tests must not run now; the reason is one sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What the command line asks for."""
+
+    install: bool
+    keep: bool
+    build: bool
+    pytest: tuple[str, ...]
+
+
+def main(arguments: Sequence[str]) -> int:
+    choices = _choices(arguments)
+    logs = LOGS / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    logs.mkdir(parents=True)
+    try:
+        with docker(choices.install, logs) as variables:
+            os.environ.update(variables)
+            return _with_docker(choices, logs)
+    except NotRun as reason:
+        print(f"test-stack: not run: {reason}", flush=True)
+        return NOT_RUN
+    except Refused as reason:
+        print(f"test-stack: refused: {reason}", file=sys.stderr, flush=True)
+        return REFUSED
+    finally:
+        if not any(logs.iterdir()):
+            logs.rmdir()
+
+
+def _choices(arguments: Sequence[str]) -> Choices:
+    parser = argparse.ArgumentParser(prog="./fraud test-stack", description=__doc__)
+    parser.add_argument("--install", action="store_true", help="install and start what is missing (root)")
+    parser.add_argument("--keep", action="store_true", help="leave the stack running")
+    parser.add_argument("--no-build", action="store_true", help="take the images that are there")
+    parser.add_argument("pytest", nargs="*", metavar="PYTEST", help="after --: tests or options for pytest")
+    given = parser.parse_args(arguments)
+    install = given.install or (os.environ.get("CI") == "true" and os.geteuid() == 0)
+    return Choices(install, given.keep, not given.no_build, tuple(given.pytest))
+
+
+def _with_docker(choices: Choices, logs: Path) -> int:
+    _refuse_other_stack()
+    with tempfile.TemporaryDirectory(prefix="fraud-stack-") as folder:
+        official = _official_images()
+        site = Site(PROJECT, _ports(), _write_dotenv(Path(folder) / ".env"), () if official else ("grafana",))
+        _export(site, Path(folder), official)
+        if choices.build:
+            _build(official)
+        return _run(site, Path(folder), choices, logs)
+
+
+def _refuse_other_stack() -> None:
+    mine = containers(os.environ, f"label=com.docker.compose.project={PROJECT}")
+    theirs = [name for name in containers(os.environ, "name=^fraud-") if name not in mine]
+    if theirs:
+        raise Refused(
+            f"there are containers called {', '.join(theirs[:3])} …, which the tests would need: "
+            "docker compose -f docker-compose.local.yml down stops them and keeps their data."
+        )
+    if mine:
+        _say("removing what an earlier run has left …")
+        subprocess.run(["docker", "compose", "-p", PROJECT, "down", "-v"], check=False, capture_output=True)
+
+
+def _official_images() -> bool:
+    """Whether the third parties' own images can be had; STACK_IMAGES says so, or a pull that works."""
+    asked = os.environ.get("STACK_IMAGES", "")
+    if asked not in {"", "official", "offline"}:
+        raise Refused(f"STACK_IMAGES={asked} is neither official nor offline.")
+    if asked:
+        return asked == "official"
+    image = os.environ.get("REDIS_IMAGE", _default_image("REDIS_IMAGE"))
+    for command in (["image", "inspect", image], ["pull", "--quiet", image]):
+        if _quiet(["docker", *command], seconds=300):
+            _say("with the official images")
+            return True
+    _say("no registry can be reached: with the images of images/, made of packages")
+    return False
+
+
+def _default_image(variable: str) -> str:
+    text = (ROOT / COMPOSE[-1]).read_text(encoding="utf-8")
+    return text.partition(f"${{{variable}:-")[2].partition("}")[0]
+
+
+def _quiet(command: list[str], seconds: float) -> bool:
+    try:
+        return not subprocess.run(command, capture_output=True, check=False, timeout=seconds).returncode
+    except subprocess.TimeoutExpired:
+        return False
+
+
+def _ports() -> dict[str, int]:
+    """The specified ports; another one where something listens there already."""
+    chosen = {}
+    for service, (_, port) in PUBLISHED.items():
+        chosen[service] = port if is_free(port) else free_ports(1)[0]
+        if chosen[service] != port:
+            _say(f"port {port} is taken: {service} is published on {chosen[service]}")
+    return chosen
+
+
+def _write_dotenv(path: Path) -> dict[str, str]:
+    """A .env as `./fraud` writes it, and passwords that are hard to carry."""
+    dotenv.ensure(path, ROOT / ".env.example")
+    lines = [f"{name}={dotenv.written(f'{HARD}{number}')}" for number, name in enumerate(HARD_NAMES)]
+    with path.open("a", encoding="utf-8") as file:
+        file.write("\n".join(lines) + "\n")
+    return dotenv.read(path)
+
+
+def _export(site: Site, folder: Path, official: bool) -> None:
+    """The tests then run the documented commands as they stand."""
+    site.write(folder / "site.json")
+    files = [folder / ".env", *([] if official else [OFFLINE])]
+    os.environ[SITE_VARIABLE] = str(folder / "site.json")
+    os.environ["COMPOSE_PROJECT_NAME"] = PROJECT
+    os.environ["COMPOSE_ENV_FILES"] = ",".join(map(str, files))
+    for service, (variable, _) in PUBLISHED.items():
+        os.environ[variable] = str(site.ports[service])
+    for name in site.left_out:
+        _say(f"{name}: left out: it cannot be built offline")
+
+
+def _build(official: bool) -> None:
+    if not official:
+        _timed("images of third parties", [str(ROOT / "fraud"), "images-offline"])
+    _timed("images", [str(ROOT / "fraud"), "build"])
+
+
+def _timed(what: str, command: list[str]) -> None:
+    started = time.monotonic()
+    if subprocess.run(command, cwd=ROOT, check=False).returncode:
+        raise SystemExit(f"test-stack: failed: {' '.join(command)}")
+    _say(f"{what} built in {time.monotonic() - started:.0f} s")
+
+
+def _run(site: Site, folder: Path, choices: Choices, logs: Path) -> int:
+    stack = Stack(site)
+    failed = 1
+    try:
+        started = time.monotonic()
+        stack.up()
+        stack.wait_healthy()
+        _say(f"up and healthy after {time.monotonic() - started:.0f} s")
+        failed = subprocess.run(
+            [sys.executable, "-m", "pytest", "--durations=15", *_tests(choices.pytest)], cwd=ROOT, check=False
+        ).returncode
+    except AssertionError as error:
+        _say(f"failed: {error}")
+    finally:
+        if failed:
+            _keep_logs(stack, logs)
+        if choices.keep:
+            kept = Path(shutil.copytree(folder, logs, dirs_exist_ok=True))
+            _say(f"the stack is left running; its .env is {kept / '.env'}")
+        else:
+            subprocess.run(
+                [*COMPOSE, "--profile", "*", "down", "-v"], cwd=ROOT, check=False, capture_output=True
+            )
+    return failed
+
+
+def _tests(given: Sequence[str]) -> list[str]:
+    if any((ROOT / word.partition("::")[0]).exists() for word in given if not word.startswith("-")):
+        return list(given)
+    here = Path(__file__).parent
+    last = [here / f"test_{name}.py" for name in LAST]
+    first = sorted(path for path in here.glob("test_*.py") if path not in last)
+    return [*given, *(str(path) for path in [*first, *last] if path.exists())]
+
+
+def _keep_logs(stack: Stack, logs: Path) -> None:
+    """What every container wrote, and its state."""
+    for service, one in stack.containers().items():
+        with (logs / f"{service}.log").open("wb") as log:
+            subprocess.run(["docker", "logs", one["Id"]], stdout=log, stderr=log, check=False)
+    (logs / "states.txt").write_text(stack.run(*COMPOSE, "--profile", "*", "ps", "--all"), encoding="utf-8")
+    _say(f"the logs of all containers are in {logs}")
+
+
+def _say(text: str) -> None:
+    print(f"test-stack: {text}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

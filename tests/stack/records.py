@@ -1,0 +1,56 @@
+"""Transactions that the tests publish themselves, to be found again by their names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+from confluent_kafka import KafkaError, Message, Producer
+
+from tests.integration.api_server import creditcard
+from tests.stack.stack import Stack
+
+TOPIC: Final = "fraud-detection-transactions"
+_PATIENCE_MS: Final = 180_000
+
+
+def publish(stack: Stack, names: Sequence[str]) -> None:
+    """Each exactly once, whatever happens to the broker meanwhile; returns when all are acknowledged."""
+    producer = Producer(
+        {
+            "bootstrap.servers": f"localhost:{stack.site.ports['kafka']}",
+            "enable.idempotence": True,
+            "message.timeout.ms": _PATIENCE_MS,
+        }
+    )
+    failures: list[KafkaError] = []
+
+    def delivered(error: KafkaError | None, _: Message) -> None:
+        if error is not None:
+            failures.append(error)
+
+    for name in names:
+        body = creditcard(name) | {"event_time": datetime.now(UTC).isoformat()}
+        producer.produce(TOPIC, key=name, value=json.dumps(body), on_delivery=delivered)
+    assert producer.flush(_PATIENCE_MS / 1000) == 0
+    assert not failures
+
+
+def decided(stack: Stack, names: Sequence[str]) -> int:
+    """How many of them are stored with exactly one decision.
+
+    Raises:
+        AssertionError: one has two.
+    """
+    values = ",".join(f"('{name}')" for name in names)
+    [[transactions, decisions, distinct]] = stack.psql(
+        f"WITH wanted (transaction_id) AS (VALUES {values}) "
+        "SELECT (SELECT count(*) FROM wanted JOIN transactions USING (transaction_id)), "
+        "count(p.transaction_id), count(DISTINCT p.transaction_id) "
+        "FROM wanted JOIN predictions p USING (transaction_id) WHERE p.deciding"
+    )
+    assert decisions == distinct, "a transaction was decided twice"
+    assert transactions == decisions, "a transaction is stored without its decision"
+    return int(distinct)

@@ -1,0 +1,208 @@
+"""The running stack, as its users reach it: Compose, `docker exec`, published ports."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+
+from fraud_embedded.airflow_api import AirflowApi
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+COMPOSE: Final = ("docker", "compose", "-f", "docker-compose.local.yml")
+# The harness tells the tests where it has written what they need to know.
+SITE_VARIABLE: Final = "FRAUD_STACK_SITE"
+# These do their work and end; everything else runs.
+ONE_SHOTS: Final = frozenset({"db-migrate", "topics", "buckets", "history", "first-model", "airflow-init"})
+# Made by the docker-proxy for every container that a job runs in.
+JOB_FILTER: Final = "label=fraud.project=fraud-detection"
+
+
+class CommandFailed(AssertionError):
+    """A command of the platform's operation failed; with what it said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What the harness has chosen."""
+
+    project: str
+    ports: Mapping[str, int]
+    dotenv: Mapping[str, str] = field(repr=False)
+    left_out: tuple[str, ...]
+
+    def write(self, path: Path) -> None:
+        document = {
+            "project": self.project,
+            "ports": dict(self.ports),
+            "dotenv": dict(self.dotenv),
+            "left_out": list(self.left_out),
+        }
+        path.touch(mode=0o600)
+        path.write_text(json.dumps(document), encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> Site:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return cls(found["project"], found["ports"], found["dotenv"], tuple(found["left_out"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """Commands and questions; every command runs in the repository, with the harness's .env."""
+
+    site: Site
+
+    def run(self, *command: str, seconds: float = 120, stdin: str | None = None) -> str:
+        """A command's standard output.
+
+        Raises:
+            CommandFailed: it ended with something else than 0.
+        """
+        done = subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=seconds, input=stdin
+        )
+        if done.returncode:
+            said = (done.stdout[-2000:] + done.stderr[-4000:]).strip()
+            raise CommandFailed(f"{shlex.join(command)} → {done.returncode}\n{said}")
+        return done.stdout
+
+    def compose(self, *arguments: str, seconds: float = 300) -> str:
+        return self.run(*COMPOSE, *arguments, seconds=seconds)
+
+    def up(self, *services: str, seconds: float = 600) -> None:
+        """`up -d` of everything that can run here, or of the services named."""
+        self.compose("up", "-d", *(services or self.services()), seconds=seconds)
+
+    def services(self, *profiles: str) -> list[str]:
+        """The services that run without a profile, and those of the profiles named."""
+        words = [word for profile in profiles for word in ("--profile", profile)]
+        named = self.compose(*words, "config", "--services").split()
+        return sorted(set(named) - set(self.site.left_out))
+
+    def inspect(self, *containers: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(self.run("docker", "inspect", *containers))
+        return found
+
+    def containers(self) -> dict[str, dict[str, Any]]:
+        """What `docker inspect` says of each container of the project, by service."""
+        ids = self.run(
+            "docker",
+            "ps",
+            "--all",
+            "--quiet",
+            "--filter",
+            f"label=com.docker.compose.project={self.site.project}",
+        ).split()
+        if not ids:
+            return {}
+        return {one["Config"]["Labels"]["com.docker.compose.service"]: one for one in self.inspect(*ids)}
+
+    def jobs(self) -> list[str]:
+        """The names of the job containers there are, running or not."""
+        return self.run("docker", "ps", "--all", "--format", "{{.Names}}", "--filter", JOB_FILTER).split()
+
+    def python(self, container: str, program: str, seconds: float = 60) -> str:
+        """What a program prints in a running container."""
+        return self.run("docker", "exec", "-i", container, "python3", "-", seconds=seconds, stdin=program)
+
+    def psql(self, statement: str) -> list[list[str]]:
+        """The rows of a statement, as the specification's commands get at them."""
+        command = ["docker", "exec", "fraud-postgres", "psql", "-U", "fraud_user", "-d", "fraud_detection"]
+        answer = self.run(*command, "-At", "-F", "\t", "-c", statement)
+        return [line.split("\t") for line in answer.splitlines()]
+
+    def stored(self) -> dict[str, int]:
+        """How many transactions and deciding predictions there are."""
+        [[transactions, decisions]] = self.psql(
+            "SELECT (SELECT count(*) FROM transactions), (SELECT count(*) FROM predictions WHERE deciding)"
+        )
+        return {"transactions": int(transactions), "decisions": int(decisions)}
+
+    def url(self, service: str) -> str:
+        return f"http://127.0.0.1:{self.site.ports[service]}"
+
+    def airflow(self) -> AirflowApi:
+        return AirflowApi(Login(self.url("airflow"), self.site.dotenv["AIRFLOW_PASSWORD"]))
+
+    def client(self, name: str = "streaming") -> httpx.Client:
+        """The API behind the gateway, with a fresh token of one of the platform's clients."""
+        form = {
+            "grant_type": "client_credentials",
+            "client_id": name,
+            "client_secret": self.site.dotenv[f"API_CLIENT_SECRET_{name.upper()}"],
+        }
+        answer = httpx.post(f"{self.url('api')}/auth/token", data=form, trust_env=False, timeout=30)
+        answer.raise_for_status()
+        headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
+        return httpx.Client(base_url=self.url("api"), headers=headers, trust_env=False, timeout=30)
+
+    def prometheus(self, path: str, **query: str) -> Any:
+        """What Prometheus answers below /api/v1."""
+        answer = httpx.get(
+            f"{self.url('prometheus')}/api/v1/{path}", params=query, trust_env=False, timeout=30
+        )
+        assert answer.status_code == 200, f"{path} {query}: {answer.text[:500]}"
+        return answer.json()["data"]
+
+    def unsettled(self) -> dict[str, str]:
+        """Service → state, of all that neither run healthily nor have ended as they should."""
+        found = {service: settled(one, service) for service, one in self.containers().items()}
+        return {service: state for service, state in found.items() if state}
+
+    def wait_healthy(self, seconds: float = 300) -> None:
+        wait_for(lambda: not self.unsettled(), seconds, lambda: f"not healthy: {self.unsettled()}")
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Where Airflow answers, and the password of its user."""
+
+    url: str
+    password: str = field(repr=False)
+
+
+def settled(container: Mapping[str, Any], service: str) -> str:
+    """Empty where a container is as it should be, else what it is."""
+    state = container["State"]
+    if service in ONE_SHOTS:
+        return "" if (state["Status"], state["ExitCode"]) == ("exited", 0) else _state(state)
+    health = state.get("Health", {}).get("Status", "healthy")
+    return "" if (state["Status"], health) == ("running", "healthy") else _state(state)
+
+
+def _state(state: Mapping[str, Any]) -> str:
+    if state["Status"] == "running":
+        return str(state.get("Health", {}).get("Status", "running"))
+    return f"{state['Status']} ({state['ExitCode']})"
+
+
+def wait_for(
+    condition: Callable[[], bool], seconds: float, otherwise: Callable[[], str] = lambda: "it did not happen"
+) -> None:
+    """Ask until the answer is yes; an error of the connection counts as not yet."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            if condition():
+                return
+        except (httpx.TransportError, httpx.HTTPStatusError, CommandFailed) as error:
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{otherwise()} within {seconds:.0f} s: {error}") from error
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{otherwise()} within {seconds:.0f} s")
+        time.sleep(0.5)
+
+
+def running_stack() -> Stack | None:
+    """The stack that the harness has brought up, if it has."""
+    path = os.environ.get(SITE_VARIABLE)
+    return Stack(Site.read(Path(path))) if path else None

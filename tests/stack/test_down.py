@@ -1,0 +1,41 @@
+"""`down` and `up` again keep the data; `down -v` leaves nothing. Comes last: afterwards there is no stack."""
+
+from __future__ import annotations
+
+from tests.stack.stack import Stack, wait_for
+
+
+def test_down_and_up_again_keep_what_was_stored(stack: Stack) -> None:
+    airflow = stack.airflow()
+    for dag in ("00_transaction_producer", "00_realtime_streaming"):
+        airflow.pause(dag, True)
+    before = stack.stored()
+    newest = stack.psql("SELECT transaction_id, fraud_score FROM predictions ORDER BY 1 DESC LIMIT 50")
+    runs = {run.run_id for run in airflow.runs("00_transaction_producer")}
+    stack.compose("down", seconds=240)
+    assert stack.containers() == {}
+    stack.up()
+    stack.wait_healthy()
+    after = stack.stored()
+    assert after["transactions"] >= before["transactions"] > 0
+    assert after["decisions"] >= before["decisions"] > 0
+    names = ",".join(f"'{name}'" for name, _ in newest)
+    kept = f"SELECT transaction_id, fraud_score FROM predictions WHERE transaction_id IN ({names})"
+    assert stack.psql(f"{kept} ORDER BY 1 DESC") == newest
+    assert runs <= {run.run_id for run in stack.airflow().runs("00_transaction_producer", limit=1000)}
+
+
+def test_it_goes_on_where_it_was(stack: Stack) -> None:
+    airflow = stack.airflow()
+    for dag in ("00_transaction_producer", "00_realtime_streaming"):
+        airflow.pause(dag, False)
+    before = stack.stored()
+    wait_for(lambda: stack.stored()["decisions"] > before["decisions"], 180)
+
+
+def test_down_v_leaves_nothing(stack: Stack) -> None:
+    stack.compose("down", "-v", seconds=240)
+    project = f"label=com.docker.compose.project={stack.site.project}"
+    for kind in (("ps", "--all"), ("volume", "ls"), ("network", "ls")):
+        assert stack.run("docker", *kind, "--quiet", "--filter", project).split() == []
+    assert stack.jobs() == []

@@ -1,0 +1,106 @@
+"""Prometheus reaches everything, knows every documented metric, and its rules and receivers are valid."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from tests.stack.stack import ROOT, Stack, wait_for
+
+TARGETS = {"api", "gateway", "objectstore", "prometheus", "alertmanager"}
+ROW = re.compile(r"^\| `(\w+)` \| (\w+) \|[^|]*\|([^|]*)\|", re.MULTILINE)
+DOCUMENTED = {
+    name: (kind, services.strip())
+    for name, kind, services in ROW.findall((ROOT / "docs" / "metrics.md").read_text(encoding="utf-8"))
+}
+DASHBOARD = json.loads((ROOT / "monitoring/grafana/dashboards/scoring.json").read_text(encoding="utf-8"))
+
+
+def targets(stack: Stack) -> dict[str, dict[str, Any]]:
+    found = stack.prometheus("targets", state="active")["activeTargets"]
+    return {one["labels"]["job"]: one for one in found}
+
+
+def known(stack: Stack) -> dict[str, str]:
+    """Metric → type, of what targets have exported."""
+    return {name: entries[0]["type"] for name, entries in stack.prometheus("metadata").items()}
+
+
+def missing(stack: Stack, service: str) -> set[str]:
+    wanted = {(name, kind) for name, (kind, services) in DOCUMENTED.items() if service in services}
+    assert wanted
+    there = known(stack)
+    return {name for name, kind in wanted if _type(there, name) != kind}
+
+
+def _type(there: dict[str, str], name: str) -> str | None:
+    # In the text format a counter's family has the name of its series.
+    return there.get(name) or there.get(name.removesuffix("_total"))
+
+
+def test_every_target_is_up(stack: Stack) -> None:
+    expected = TARGETS | ({"grafana"} - set(stack.site.left_out))
+
+    def down() -> dict[str, str]:
+        return {name: one["lastError"] for name, one in targets(stack).items() if one["health"] != "up"}
+
+    wait_for(lambda: set(targets(stack)) == expected and not down(), 60, lambda: f"down: {down()}")
+
+
+def test_every_documented_metric_of_the_api_is_there(stack: Stack) -> None:
+    wait_for(lambda: not missing(stack, "api"), 60, lambda: f"missing: {missing(stack, 'api')}")
+    [served] = stack.prometheus("query", query="fraud_api_model_info")["result"]
+    [[version]] = stack.psql("SELECT model_version FROM predictions ORDER BY prediction_time DESC LIMIT 1")
+    assert served["metric"]["version"] == version
+    scored = stack.prometheus("query", query="sum(fraud_api_scored_total)")["result"]
+    assert float(scored[0]["value"][1]) > 0
+
+
+def test_every_documented_metric_of_the_follower_is_there(stack: Stack) -> None:
+    """While the profile runs; without it the follower is no target, and so none that is down."""
+    assert "follower" not in targets(stack)
+    stack.compose("--profile", "follow", "up", "-d", "follower")
+    try:
+        wait_for(lambda: targets(stack).get("follower", {}).get("health") == "up", 120)
+        wait_for(lambda: not missing(stack, "follower"), 60, lambda: f"missing: {missing(stack, 'follower')}")
+    finally:
+        stack.compose("--profile", "follow", "rm", "-sf", "follower")
+    wait_for(lambda: "follower" not in targets(stack), 60)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    sorted({target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]}),
+)
+def test_the_dashboard_asks_what_prometheus_understands(stack: Stack, expression: str) -> None:
+    stack.prometheus("query", query=expression.replace("$__rate_interval", "1m"))
+
+
+def test_rules_and_receivers_are_valid(stack: Stack) -> None:
+    rules = [one["name"] for group in stack.prometheus("rules")["groups"] for one in group["rules"]]
+    assert "NoModel" in rules
+    checks = ("check config prometheus.yml", "test rules rules_test.yml")
+    for what, kind, file in (check.split() for check in checks):
+        check = ["promtool", what, kind, f"/etc/prometheus/{file}"]
+        assert "SUCCESS" in stack.run("docker", "exec", "fraud-prometheus", *check)
+    receivers = "/run/alertmanager/alertmanager.yml"
+    assert "SUCCESS" in stack.run("docker", "exec", "fraud-alertmanager", "amtool", "check-config", receivers)
+
+
+def test_an_alert_reaches_alertmanager(stack: Stack) -> None:
+    """A real one: the gateway is stopped until Prometheus has noticed."""
+    stack.compose("stop", "gateway")
+    try:
+        wait_for(
+            lambda: any(
+                one["labels"]["alertname"] == "TargetDown" and one["labels"]["job"] == "gateway"
+                for one in stack.prometheus("alerts")["alerts"]
+            ),
+            120,
+        )
+    finally:
+        stack.compose("start", "gateway")
+    wait_for(lambda: targets(stack)["gateway"]["health"] == "up", 60)

@@ -1,0 +1,114 @@
+"""Only what must talk can; tried from inside, beside what must work, so that a "no" means something."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.stack.stack import Stack
+
+REACH = """
+import json, socket
+answer = {}
+for host, port in %s:
+    try:
+        socket.create_connection((host, port), timeout=4).close()
+        answer[f"{host}:{port}"] = True
+    except OSError:
+        answer[f"{host}:{port}"] = False
+print(json.dumps(answer))
+"""
+# Container → what it must reach, and what it must not.
+REACHED = {
+    "fraud-airflow-worker": (
+        ["redis:6379", "docker-proxy:2375", "airflow-webserver:8080", "api:8000"],
+        ["postgres:5432", "kafka:9092", "objectstore:8333", "api:8001", "api-metrics:8001"],
+    ),
+    "fraud-airflow-scheduler": (
+        ["postgres:5432", "redis:6379"],
+        ["objectstore:8333", "api-metrics:8001"],
+    ),
+    "fraud-airflow-dag-processor": (
+        ["postgres:5432"],
+        ["redis:6379", "docker-proxy:2375", "api:8000"],
+    ),
+    "fraud-airflow-triggerer": (
+        ["airflow-webserver:8080"],
+        ["redis:6379", "docker-proxy:2375"],
+    ),
+    "fraud-api": (
+        ["postgres:5432", "mlflow:5000"],
+        ["redis:6379", "docker-proxy:2375", "airflow-webserver:8080"],
+    ),
+    "fraud-mlflow": (
+        ["postgres:5432", "objectstore:8333"],
+        ["redis:6379", "docker-proxy:2375", "api-metrics:8001"],
+    ),
+    "fraud-docker-proxy": (
+        [],
+        ["postgres:5432", "redis:6379", "api:8000", "kafka:9092", "airflow-webserver:8080"],
+    ),
+}
+IN_A_JOB = [
+    "docker",
+    "run",
+    "--rm",
+    "-i",
+    "--network",
+    "fraud-jobs",
+    "fraud-detection/jobs:local",
+    "python",
+    "-",
+]
+NEVER_IN_A_WORKER = (
+    "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN",
+    "AIRFLOW_DB_PASSWORD",
+    "AIRFLOW__API_AUTH__JWT_SECRET",
+    "AIRFLOW__API__SECRET_KEY",
+    "AIRFLOW__CORE__FERNET_KEY",
+    "POSTGRES_PASSWORD",
+    "AIRFLOW_PASSWORD",
+    "DB_PASSWORD_API",
+    "API_CLIENT_SECRET_ADMIN",
+    "API_KEY_ENCRYPTION_SECRET",
+)
+
+
+def program(addresses: list[str]) -> str:
+    pairs = [(host, int(port)) for host, _, port in (one.partition(":") for one in addresses)]
+    return REACH % repr(pairs)
+
+
+@pytest.mark.parametrize("container", REACHED)
+def test_who_reaches_whom(stack: Stack, container: str) -> None:
+    reached, closed = REACHED[container]
+    answer = json.loads(stack.python(container, program(reached + closed)))
+    assert answer == dict.fromkeys(reached, True) | dict.fromkeys(closed, False)
+
+
+def test_what_a_job_reaches(stack: Stack) -> None:
+    reached = ["postgres:5432", "kafka:9092", "api:8000", "mlflow:5000", "objectstore:8333"]
+    closed = ["docker-proxy:2375", "redis:6379", "api:8001", "api-metrics:8001", "airflow-webserver:8080"]
+    closed += ["prometheus:9090", "objectstore:9327"]
+    answer = json.loads(stack.run(*IN_A_JOB, stdin=program(reached + closed)))
+    assert answer == dict.fromkeys(reached, True) | dict.fromkeys(closed, False)
+
+
+def test_a_job_reaches_nothing_of_another_network_by_address(stack: Stack) -> None:
+    """A name that does not resolve would be no wall."""
+    addresses = []
+    for name, port in (("redis", 6379), ("docker-proxy", 2375), ("airflow-webserver", 8080)):
+        networks = stack.inspect(f"fraud-{name}")[0]["NetworkSettings"]["Networks"].values()
+        addresses += [f"{network['IPAddress']}:{port}" for network in networks]
+    answer = json.loads(stack.run(*IN_A_JOB, stdin=program(addresses)))
+    assert answer == dict.fromkeys(addresses, False)
+
+
+def test_what_a_worker_does_not_know(stack: Stack) -> None:
+    program = "import json, os; print(json.dumps(dict(os.environ)))"
+    given = json.loads(stack.python("fraud-airflow-worker", program))
+    assert [name for name in NEVER_IN_A_WORKER if name in given] == []
+    names = ("AIRFLOW_DB_PASSWORD", "AIRFLOW_JWT_SECRET", "AIRFLOW_FERNET_KEY", "POSTGRES_PASSWORD")
+    secrets = [stack.site.dotenv[name] for name in names]
+    assert [name for name, value in given.items() if any(secret in value for secret in secrets)] == []

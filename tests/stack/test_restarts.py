@@ -1,0 +1,56 @@
+"""Each service is restarted in turn while transactions come in: nothing is lost, nothing is decided twice."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from tests.stack.records import decided, publish
+from tests.stack.stack import ONE_SHOTS, Stack, running_stack, settled, wait_for
+
+RECORDS = 20
+SECONDS = 240
+
+
+def services() -> list[str]:
+    stack = running_stack()
+    return [] if stack is None else [name for name in stack.services() if name not in ONE_SHOTS]
+
+
+@pytest.fixture(scope="module")
+def published(stack: Stack) -> Iterator[list[str]]:
+    """The names of all that was published meanwhile; the DAGs run by their schedules."""
+    for dag in ("00_transaction_producer", "00_realtime_streaming"):
+        stack.airflow().pause(dag, False)
+    yield []
+
+
+@pytest.mark.parametrize("service", services())
+def test_a_restart(stack: Stack, published: list[str], service: str) -> None:
+    names = [f"stack-{uuid.uuid4()}" for _ in range(RECORDS)]
+    stack.compose("restart", service, seconds=SECONDS)
+    publish(stack, names)
+    published += names
+    wait_for(
+        lambda: not settled(stack.containers()[service], service),
+        SECONDS,
+        lambda: f"{service}: {settled(stack.containers()[service], service)}",
+    )
+
+
+def test_nothing_was_lost_or_doubled(stack: Stack, published: list[str]) -> None:
+    assert len(published) == RECORDS * len(services())
+    stack.wait_healthy()
+    wait_for(
+        lambda: decided(stack, published) == len(published),
+        SECONDS,
+        lambda: f"{decided(stack, published)} of {len(published)} are decided",
+    )
+
+
+def test_the_queue_of_dead_letters_holds_none_of_them(stack: Stack, published: list[str]) -> None:
+    values = ",".join(f"'{name}'" for name in published)
+    question = f"SELECT count(*) FROM dead_letters WHERE convert_from(record_key, 'UTF8') IN ({values})"
+    assert stack.psql(question) == [["0"]]
