@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import compose
 from bootstrap import AIRFLOW, ROOT, Environment, Refused, environment, preflight
 
 TESTED = ["config", "services", "db_init", "tests", "requirements", "airflow"]
@@ -20,6 +21,7 @@ TYPED += [
 ]
 TYPED += [f"services/{name}/fraud_{name}" for name in ("api", "mlflow", "embedded")]
 TYPED += ["services/docker-proxy/fraud_docker_proxy"]
+TYPED += [f"services/embedded/{name}.py" for name in ("bootstrap", "compose", "launch")]
 
 # What runs inside Airflow, with Airflow's packages and settings of its own.
 TYPED_AIRFLOW = ["plugins", "dags", "scripts", "tests"]
@@ -38,6 +40,7 @@ HELP = {
     "demo-clean": "stop the platform and remove its data",
     "follow": "start the long-lived consumer beside the running platform; --stop ends it",
     "exec": "run a command with the running platform's addresses and credentials: exec [--role NAME] -- CMD",
+    **compose.COMMANDS,
     "unpause": "let the real-time, the monitoring and the training DAGs run",
     "airflow": "Airflow's own command line in the running platform: airflow dags list-runs -d DAG",
     "rotate-keys": "sign tokens with a new key; the old one stays valid until its tokens expire",
@@ -83,6 +86,10 @@ def main(arguments: Sequence[str]) -> int:
 def _dispatch(command: str, rest: list[str]) -> int:
     if command == "lock":
         return _lock()
+    if command in compose.COMMANDS:
+        return compose.run(command, rest)
+    if compose.takes(command):
+        return compose.inside(command, rest)
     if command == "test":
         return _test(rest)
     if command == "proof":

@@ -1,8 +1,11 @@
 """What `make demo` writes and reads before anything is started."""
 
 import base64
+import json
 import os
 import stat
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -161,6 +164,76 @@ def test_each_process_of_airflow_gets_its_own_secrets_only(
         assert not holders(secret)
     assert not holders("SMTP_PASSWORD")
     assert not holders("AIRFLOW_PASSWORD")
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Addresses and log-ins of another platform, exported in the shell."""
+    hosts = dict.fromkeys(("DB_HOST", "API_HOST", "API_METRICS_HOST", "STREAM_METRICS_HOST"), "elsewhere")
+    hosts |= {
+        "DATABASE_URL": "postgresql://elsewhere/x",
+        "KAFKA_BOOTSTRAP_SERVERS": "elsewhere:9092",
+        "MLFLOW_TRACKING_URI": "http://elsewhere:5000",
+        "S3_ENDPOINT_URL": "http://elsewhere:8333",
+        "API_URL": "http://elsewhere:8000",
+        "AWS_ACCESS_KEY_ID": "elsewhere",
+        "REDIS_PASSWORD": "elsewhere",
+    }
+    for name, value in hosts.items():
+        monkeypatch.setenv(name, value)
+    return hosts
+
+
+def test_no_host_of_the_file_or_the_shell_reaches_a_process(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch, elsewhere: dict[str, str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(account, "database_account", lambda: None)
+    layout.local.mkdir()
+    own = {name: value for name, value in elsewhere.items() if name != "AWS_ACCESS_KEY_ID"}
+    layout.env_file.write_text("".join(f"{name}={value}\n" for name, value in own.items()))
+    ensure_dotenv(layout)
+    platform = configure(layout, Addresses(100), read_settings(layout, os.environ))
+
+    def leaked(environment: Mapping[str, str]) -> set[str]:
+        return {name for name, value in environment.items() if "elsewhere" in value}
+
+    for spec in platform.specs().values():
+        assert not leaked(spec.environment()), spec.name
+    told = tmp_path / "environment.json"
+    dump = f"import json, os, pathlib; pathlib.Path({str(told)!r}).write_text(json.dumps(dict(os.environ)))"
+    for role in ("bootstrap", "migrate", "producer", "streaming", "trainer", "api", "operator"):
+        assert not leaked(platform.environment(role)), role
+        assert operations.execute(platform, role, [sys.executable, "-c", dump]) == 0
+        assert leaked(json.loads(told.read_text())) <= {"REDIS_PASSWORD", "STREAM_METRICS_HOST"}, role
+
+
+def test_a_client_with_two_secrets_stops_the_start(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(account, "database_account", lambda: None)
+    layout.local.mkdir()
+    ensure_dotenv(layout)
+    settings = read_settings(layout, {})
+    environment = configure(layout, Addresses(0), settings | {"API_KEYS": "guest:theirs"}).environment("api")
+    assert environment["API_KEYS"] == "guest:theirs"
+    assert environment["API_CLIENT_SECRET_ADMIN"] == settings["API_CLIENT_SECRET_ADMIN"]
+    with pytest.raises(ConfigurationError, match="API_CLIENT_SECRET_ADMIN"):
+        configure(layout, Addresses(0), settings | {"API_KEYS": "admin:another"}).specs()
+
+
+def test_a_bucket_known_to_both_has_the_secret_of_the_file(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(account, "database_account", lambda: None)
+    layout.local.mkdir()
+    ensure_dotenv(layout)
+    settings = read_settings(layout, {})
+    store = configure(layout, Addresses(0), settings).stack.objectstore
+    runs, mlflow, broker = (
+        store.bucket_environment(bucket)["AWS_SECRET_ACCESS_KEY"]
+        for bucket in (constants.BUCKET_RUNS, constants.BUCKET_MLFLOW, constants.BUCKET_BROKER)
+    )
+    assert runs == settings["RUNS_AWS_SECRET_ACCESS_KEY"]
+    assert mlflow == settings["MLFLOW_AWS_SECRET_ACCESS_KEY"]
+    assert broker not in settings.values()
 
 
 def test_a_key_is_made_where_the_template_asks_for_one() -> None:

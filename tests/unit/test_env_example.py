@@ -29,13 +29,34 @@ STARTERS = {
     *ALERT_ROUTES,
     *(f"DB_PASSWORD_{service.upper()}" for service in constants.SERVICE_ROLES),
 }
-# What only the servers of Compose read.
-COMPOSE = {"REDIS_PASSWORD", "GRAFANA_PASSWORD"}
+# What the Compose files read: name → default.
+COMPOSE = {
+    name: default
+    for file in ROOT.glob("docker-compose.*.yml")
+    for name, default in re.findall(r"\$\{([A-Z][A-Z0-9_]*)(?::-([^}]*))?", file.read_text(encoding="utf-8"))
+    if f"$${{{name}" not in file.read_text(encoding="utf-8")
+}
+# Where servers are follows from how the platform is started.
+HOSTS = {
+    "DATABASE_URL",
+    "DB_HOST",
+    "DB_PORT",
+    "KAFKA_BOOTSTRAP_SERVERS",
+    "MLFLOW_TRACKING_URI",
+    "S3_ENDPOINT_URL",
+    "API_URL",
+    "API_HOST",
+    "API_PORT",
+    "API_METRICS_HOST",
+    "API_METRICS_PORT",
+    "STREAM_METRICS_HOST",
+    "STREAM_METRICS_PORT",
+}
 
 
 def read_by_settings() -> set[str]:
     fields = {name.upper() for one in CLASSES for name in one.model_fields}
-    return fields | set(ENVIRONMENT_OVERRIDES) | set(constants.ENV_VARS) | STARTERS | COMPOSE
+    return fields | set(ENVIRONMENT_OVERRIDES) | set(constants.ENV_VARS) | STARTERS | COMPOSE.keys()
 
 
 def test_every_variable_that_is_read_is_described() -> None:
@@ -44,6 +65,18 @@ def test_every_variable_that_is_read_is_described() -> None:
 
 def test_every_variable_that_is_described_is_read() -> None:
     assert DESCRIBED - read_by_settings() == set()
+
+
+def test_what_compose_reads_has_the_defaults_described() -> None:
+    assert {"POSTGRES_PASSWORD", "PUBLISH_API"} <= COMPOSE.keys()
+    said = dict(re.findall(r"^# ((?:PUBLISH|PROMETHEUS)_[A-Z]+)=(.+)$", TEXT, re.MULTILINE))
+    assert said == {name: COMPOSE[name] for name in said}
+
+
+def test_compose_takes_no_host_from_the_file_or_the_shell() -> None:
+    assert not HOSTS & COMPOSE.keys()
+    assert HOSTS <= DESCRIBED
+    assert "env_file" not in "".join(file.read_text("utf-8") for file in ROOT.glob("docker-compose.*.yml"))
 
 
 def test_it_works_as_it_stands_for_development_only(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,4 +118,6 @@ def read(state_file: Path) -> int | None:
 
 
 def keep(state_file: Path, addresses: Addresses) -> None:
-    state_file.write_text(json.dumps({"port_offset": addresses.offset}) + "\n", encoding="utf-8")
+    ports = [port + addresses.offset for port in SPECIFIED.values()]
+    kept = {"port_offset": addresses.offset, "ports": ports}
+    state_file.write_text(json.dumps(kept) + "\n", encoding="utf-8")

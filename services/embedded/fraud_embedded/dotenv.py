@@ -16,6 +16,21 @@ from typing import Final
 from config.constants import API_CLIENTS, DEVELOPMENT_SECRET_MARK
 from fraud_embedded.private_files import write_private
 
+# What a person may also set for one start; secrets come from `.env` alone, so that credentials that happen to
+# be exported in a shell never reach a server.
+SITE_CHOICES: Final = (
+    "APP_ENV",
+    "FRAUD_CONTRACT",
+    "FRAUD_CONTRACTS_DIR",
+    "FRAUD_CONFIG_DIR",
+    "KAFKA_TOPIC",
+    "KAFKA_GROUP",
+    "DATA_DRIFT_THRESHOLD",
+    "CONCEPT_DRIFT_THRESHOLD",
+    "MIN_RECALL_THRESHOLD",
+    "MIN_PRECISION_THRESHOLD",
+    "LOG_LEVEL",
+)
 _DEFAULT_SECRET: Final = re.compile(rf"{DEVELOPMENT_SECRET_MARK}[\w-]*=?")
 _REST: Final = r"\s*(?:#.*)?$"
 # A backslash escapes the quote and stands for itself elsewhere.

@@ -2,36 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from config.settings import ConfigurationError
-from fraud_embedded import dotenv
+from fraud_embedded import dotenv, places
 
 ROOT: Final = Path(__file__).resolve().parents[3]
-# A socket's path may have about 100 characters; names below the directory take up to 20.
-_SOCKET_DIRECTORY_MAX: Final = 80
-# Site choices that a person may also set for one start; secrets come from `.env` alone, so that
-# credentials that happen to be exported in a shell never reach a server.
 # Site choices that every process of the platform gets. Its logs go to stderr: the supervisor keeps them.
-PASSED_ON: Final = (
-    "APP_ENV",
-    "FRAUD_CONTRACT",
-    "FRAUD_CONTRACTS_DIR",
-    "FRAUD_CONFIG_DIR",
-    "KAFKA_TOPIC",
-    "KAFKA_GROUP",
-    "DATA_DRIFT_THRESHOLD",
-    "CONCEPT_DRIFT_THRESHOLD",
-    "MIN_RECALL_THRESHOLD",
-    "MIN_PRECISION_THRESHOLD",
-    "LOG_LEVEL",
-)
+PASSED_ON: Final = dotenv.SITE_CHOICES
 # What Airflow is told besides, and what its connections for alerts are set up from.
 AIRFLOW_CHOICES: Final = (
     "ALERT_EMAIL_RECIPIENTS",
@@ -70,7 +52,7 @@ class Layout:
 
     @property
     def state_file(self) -> Path:
-        return self.local / "state.json"
+        return places.state_file(self.local)
 
     @property
     def models(self) -> Path:
@@ -78,12 +60,8 @@ class Layout:
 
     @property
     def run(self) -> Path:
-        """Process files and sockets: below `local` where the path is short enough for a socket."""
-        inside = self.local / "run"
-        if len(os.fsencode(inside)) <= _SOCKET_DIRECTORY_MAX:
-            return inside
-        digest = hashlib.sha256(os.fsencode(self.local)).hexdigest()[:12]
-        return Path(tempfile.gettempdir()) / f"fraud-run-{os.getuid()}-{digest}"
+        """Process files and sockets."""
+        return places.run_directory(self.local)
 
     def make(self) -> None:
         """Make the directories; what holds secrets is for its owner alone."""

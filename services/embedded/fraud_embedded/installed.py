@@ -54,7 +54,7 @@ class Platform:
     def topics(self) -> list[str]:
         """The four topics, whose names share the prefix of KAFKA_TOPIC."""
         topic = self.settings.get("KAFKA_TOPIC") or constants.TOPIC_TRANSACTIONS
-        kafka = KafkaSettings(kafka_topic=topic)
+        kafka = KafkaSettings(kafka_topic=topic, kafka_bootstrap_servers=self.stack.broker.bootstrap)
         return [kafka.topic, kafka.labels_topic, kafka.alerts_topic, kafka.dlq_topic]
 
     def secret(self, name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,6 +25,10 @@ from fraud_embedded.supervision import NAMES, Supervisor
 
 # On a busy machine with two slow cores; a server that ends is noticed at once.
 _PATIENCE_S: Final = 180
+# Where servers are and how to log in to them follows from the role alone, whatever a shell has exported.
+_OURS: Final = re.compile(
+    r"(DATABASE_URL|DB|POSTGRES|PG\w+|KAFKA|MLFLOW|S3|AWS|API)(_\w+)?|AIRFLOW__\w+",
+)
 
 
 def prepare(layout: Layout, progress: Progress) -> tuple[Platform, Supervisor, bool]:
@@ -158,6 +163,7 @@ class Startup:
 
 def command(platform: Platform, role: str, arguments: list[str]) -> int:
     """Run a command of the person's own with a role's environment added to theirs."""
-    environment = dict(os.environ) | platform.environment(role)
+    own = {name: value for name, value in os.environ.items() if not _OURS.fullmatch(name)}
+    environment = own | platform.environment(role)
     environment |= {"NO_PROXY": "127.0.0.1,localhost", "no_proxy": "127.0.0.1,localhost"}
     return subprocess.run(arguments, env=environment, check=False).returncode

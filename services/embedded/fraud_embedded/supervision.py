@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from supervisor.xmlrpc import SupervisorTransport
 
-from fraud_embedded import airflow, broker, child
+from fraud_embedded import airflow, broker, child, places
 from fraud_embedded.installation import Layout
 from fraud_embedded.private_files import write_private
 from fraud_embedded.process import ProcessSpec, StartFailed, base_environment, tail, wait_ready
@@ -91,7 +91,7 @@ class Supervisor:
         """Whether there is a supervisor that answers."""
         try:
             with socket.socket(socket.AF_UNIX) as probe:
-                probe.connect(str(self._layout.run / "s.sock"))
+                probe.connect(str(places.supervisor_socket(self._layout.local)))
             self._call("getState")
         except (OSError, xmlrpc.client.Error):
             return False
@@ -186,7 +186,7 @@ class Supervisor:
 
     def _call(self, method: str, *arguments: Any) -> Any:
         # One connection a call: they come from several threads.
-        transport = SupervisorTransport(None, None, f"unix://{self._layout.run / 's.sock'}")
+        transport = SupervisorTransport(None, None, f"unix://{places.supervisor_socket(self._layout.local)}")
         with xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport) as server:
             return getattr(server.supervisor, method)(*arguments)
 

@@ -1,0 +1,203 @@
+"""`./fraud up` and its like: what is refused before Compose is called, and what Compose is called with."""
+
+import json
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import compose
+import pytest
+from bootstrap import Refused
+from compose import Port, build_environment, refuse_taken
+
+from fraud_embedded import addresses, places
+from fraud_embedded.addresses import Addresses
+from fraud_embedded.dotenv import parse
+
+ROOT = Path(__file__).resolve().parents[2]
+# Says what it was called with, and answers as Docker does.
+DOCKER = """#!/bin/sh
+case "$*" in
+    "compose version --short") echo "${FAKE_VERSION-2.40.3}"; exit "${FAKE_COMPOSE:-0}" ;;
+    "version --format"*) [ -z "${FAKE_DAEMON:-}" ] || { echo "$FAKE_DAEMON" >&2; exit 1; }; echo 28.0 ;;
+    *"config --format json") cat config.json ;;
+    *"ps --format json") cat ps.json ;;
+    "ps --quiet"*) echo "${FAKE_RUNNING:-}" ;;
+    *) echo "$*" >> calls; env >> environment ;;
+esac
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project of its own, where Docker is a script."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "docker").write_text(DOCKER)
+    (programs / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    monkeypatch.setattr(compose, "ROOT", tmp_path)
+    monkeypatch.setattr(compose, "HOST_CERTIFICATES", tmp_path / "certificates.crt")
+    (tmp_path / ".env.example").write_text((ROOT / ".env.example").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({"services": {"api": {}}}))
+    (tmp_path / "ps.json").write_text("")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def listener() -> Iterator[int]:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        yield server.getsockname()[1]
+
+
+def publish(place: Path, port: int) -> None:
+    ports = [{"host_ip": "127.0.0.1", "published": str(port), "target": 5432}]
+    services = {"postgres": {"ports": ports}, "history": {"ports": [{"target": 1}]}, "topics": {}}
+    (place / "config.json").write_text(json.dumps({"services": services}))
+
+
+def calls(place: Path) -> str:
+    return (place / "calls").read_text()
+
+
+def test_the_first_start_writes_private_secrets_and_calls_compose(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("POSTGRES_PASSWORD", "of another project")
+    monkeypatch.setenv("APP_ENV", "testing")
+    (place / "certificates.crt").write_text("bundle")
+    assert compose.run("up", []) == 0
+    env_file = place / ".env"
+    assert stat.S_IMODE(env_file.stat().st_mode) == 0o600
+    assert "change-me" not in "".join(parse(env_file.read_text()).values())
+    assert calls(place) == "compose --file docker-compose.local.yml up --detach\n"
+    seen = (place / "environment").read_text()
+    assert f"CA_BUNDLE={place / 'certificates.crt'}\n" in seen
+    assert "APP_ENV=testing\n" in seen
+    assert "of another project" not in seen
+    assert "every secret a random one" in capsys.readouterr().err
+    secrets = env_file.read_text()
+    assert compose.run("up", ["--build"]) == 0
+    assert calls(place).endswith("up --detach --build\n")
+    assert env_file.read_text() == secrets
+
+
+def test_offline_images_come_from_their_own_file(place: Path) -> None:
+    with pytest.raises(Refused, match="make images-offline"):
+        compose.run("up", ["--offline"])
+    (place / "images").mkdir()
+    (place / "images" / "offline.env").write_text("POSTGRES_IMAGE=x\n")
+    compose.run("build", ["--offline", "api"])
+    files = "--file docker-compose.local.yml --env-file .env --env-file images/offline.env"
+    assert calls(place) == f"compose {files} build api\n"
+
+
+def test_a_port_of_somebody_else_stops_the_start_before_anything_is_done(place: Path, listener: int) -> None:
+    publish(place, listener)
+    with pytest.raises(Refused, match=rf"port {listener} \(postgres\).*stop what listens there.*PUBLISH_"):
+        compose.run("up", [])
+    assert not (place / "calls").exists()
+
+
+@pytest.mark.parametrize("as_list", [True, False])
+def test_a_port_of_our_own_containers_is_no_clash(place: Path, listener: int, as_list: bool) -> None:
+    publish(place, listener)
+    entries = [
+        {"Service": "postgres", "Publishers": [{"PublishedPort": listener}, {"PublishedPort": 0}]},
+        {"Service": "history", "Publishers": None},
+    ]
+    text = json.dumps(entries) if as_list else "\n".join(map(json.dumps, entries))
+    (place / "ps.json").write_text(text)
+    assert compose.run("up", []) == 0
+
+
+def test_a_port_of_the_embedded_platform_is_named_with_what_frees_it(tmp_path: Path) -> None:
+    local = tmp_path / ".local"
+    places.run_directory(local).mkdir(parents=True)
+    addresses.keep(places.state_file(local), Addresses(100))
+    published = [Port("postgres", "127.0.0.1", 5532), Port("grafana", "127.0.0.1", 3000)]
+
+    def refused() -> str:
+        with pytest.raises(Refused) as told:
+            refuse_taken(published, set(), local, lambda port: port.number == 5532)
+        return str(told.value)
+
+    assert "demo-down" not in refused()
+    with socket.socket(socket.AF_UNIX) as supervisor:
+        supervisor.bind(str(places.supervisor_socket(local)))
+        supervisor.listen()
+        assert "port 5532 (postgres)" in refused()
+        assert "`make demo-down`" in refused()
+        refuse_taken(published, set(), local, lambda port: False)
+        refuse_taken(published, {5532}, local, lambda port: port.number == 5532)
+
+
+def test_what_is_missing_is_said_in_a_sentence(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_DAEMON", "permission denied")
+    with pytest.raises(Refused, match=r"daemon does not answer.*permission denied"):
+        compose.run("up", [])
+    monkeypatch.setenv("FAKE_VERSION", "2.20.1")
+    with pytest.raises(Refused, match=r"2\.20\.1, and 2\.24 or later"):
+        compose.run("up", [])
+    monkeypatch.setenv("FAKE_COMPOSE", "1")
+    with pytest.raises(Refused, match="no Compose v2"):
+        compose.run("up", [])
+    monkeypatch.setenv("PATH", str(place))
+    with pytest.raises(Refused, match="no docker"):
+        compose.run("up", [])
+
+
+def test_a_bad_env_file_and_none_at_all(place: Path) -> None:
+    with pytest.raises(Refused, match=r"no \.env.*make up"):
+        compose.run("down", [])
+    (place / ".env").write_text("DB_PASSWORD=pa$word\n")
+    with pytest.raises(Refused, match=r"DB_PASSWORD in \.env"):
+        compose.run("up", [])
+
+
+@pytest.mark.parametrize(
+    ("words", "called"),
+    [
+        (["down"], "down"),
+        (["down", "-v"], "down --volumes"),
+        (["ps"], "ps"),
+        (["ps", "-a"], "ps --all"),
+        (["logs", "api"], "logs --tail 100 api"),
+        (["logs", "-f"], "logs --follow"),
+    ],
+)
+def test_the_others_reach_services_of_every_profile(place: Path, words: list[str], called: str) -> None:
+    (place / ".env").write_text("")
+    assert compose.run(words[0], words[1:]) == 0
+    assert calls(place) == f"compose --file docker-compose.local.yml --profile * {called}\n"
+
+
+def test_a_bundle_of_ones_own_is_kept(tmp_path: Path) -> None:
+    host = tmp_path / "host.crt"
+    assert build_environment({}, {}, host) == {}
+    host.write_text("bundle")
+    assert build_environment({}, {}, host) == {"CA_BUNDLE": str(host)}
+    assert build_environment({"CA_BUNDLE": "mine"}, {}, host) == {"CA_BUNDLE": "mine"}
+    assert build_environment({}, {"CA_BUNDLE": "mine"}, host) == {}
+
+
+def test_commands_of_both_ways_go_to_the_containers_where_those_run(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not compose.takes("unpause")
+    monkeypatch.setenv("FAKE_RUNNING", "0123456789ab")
+    assert compose.takes("unpause")
+    assert not compose.takes("demo-status")
+    assert compose.inside("unpause", []) == 0
+    assert calls(place).startswith("exec fraud-airflow-scheduler airflow dags unpause --yes")
+    local = place / ".local"
+    places.run_directory(local).mkdir(parents=True)
+    with socket.socket(socket.AF_UNIX) as supervisor:
+        supervisor.bind(str(places.supervisor_socket(local)))
+        supervisor.listen()
+        assert not compose.takes("unpause")
