@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,11 +123,16 @@ class Compose:
 
     def __init__(self, root: Path, offline: bool) -> None:
         self._root = root
-        self._files = ["--file", COMPOSE_FILE]
+        # Compose's own variable; who sets it means those files, not ours.
+        named = os.environ.get("COMPOSE_ENV_FILES", "")
+        self._own = not named
+        self._env_files = [Path(name) for name in filter(None, named.split(","))] or [Path(".env")]
         if offline:
             if not (root / OFFLINE).is_file():
                 raise Refused(f"There is no {OFFLINE}: --offline needs the images of `make images-offline`.")
-            self._files += ["--env-file", ".env", "--env-file", str(OFFLINE)]
+            self._env_files.append(OFFLINE)
+        options = [word for file in self._env_files for word in ("--env-file", str(file))]
+        self._files = ["--file", COMPOSE_FILE, *options]
 
     def prepare(self) -> None:
         """See that Compose is there, and `.env`.
@@ -135,6 +141,8 @@ class Compose:
             Refused: Compose is missing or too old, or `.env` cannot be read.
         """
         require_compose()
+        if not self._own:
+            return
         try:
             written = dotenv.ensure(self._root / ".env", self._root / ".env.example")
         except dotenv.BadDotenv as error:
@@ -176,7 +184,7 @@ class Compose:
             Refused: Compose is missing or too old, or there is no `.env`.
         """
         require_compose()
-        if not (self._root / ".env").is_file():
+        if self._own and not (self._root / ".env").is_file():
             raise Refused("There is no .env, which every command of Compose reads: `make up` writes one.")
         command = ["docker", "compose", *self._files, *words]
         return subprocess.run(command, cwd=self._root, env=self.environment(), check=False).returncode
@@ -189,10 +197,10 @@ class Compose:
 
     def environment(self) -> dict[str, str]:
         """Ours, without what `.env` says: there the shell would win, with credentials of somebody else."""
-        try:
-            told = dotenv.read(self._root / ".env")
-        except (FileNotFoundError, dotenv.BadDotenv):
-            told = {}
+        told: dict[str, str] = {}
+        for file in self._env_files if self._own else ():
+            with suppress(FileNotFoundError, dotenv.BadDotenv):
+                told |= dotenv.read(self._root / file)
         return build_environment(os.environ, told, HOST_CERTIFICATES)
 
 

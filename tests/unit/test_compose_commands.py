@@ -17,6 +17,7 @@ from fraud_embedded.addresses import Addresses
 from fraud_embedded.dotenv import parse
 
 ROOT = Path(__file__).resolve().parents[2]
+COMPOSE = "compose --file docker-compose.local.yml --env-file .env"
 # Says what it was called with, and answers as Docker does.
 DOCKER = """#!/bin/sh
 case "$*" in
@@ -37,6 +38,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     programs.mkdir()
     (programs / "docker").write_text(DOCKER)
     (programs / "docker").chmod(0o755)
+    monkeypatch.delenv("COMPOSE_ENV_FILES", raising=False)
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     monkeypatch.setattr(compose, "ROOT", tmp_path)
     monkeypatch.setattr(compose, "HOST_CERTIFICATES", tmp_path / "certificates.crt")
@@ -75,7 +77,7 @@ def test_the_first_start_writes_private_secrets_and_calls_compose(
     env_file = place / ".env"
     assert stat.S_IMODE(env_file.stat().st_mode) == 0o600
     assert "change-me" not in "".join(parse(env_file.read_text()).values())
-    assert calls(place) == "compose --file docker-compose.local.yml up --detach\n"
+    assert calls(place) == f"{COMPOSE} up --detach\n"
     seen = (place / "environment").read_text()
     assert f"CA_BUNDLE={place / 'certificates.crt'}\n" in seen
     assert "APP_ENV=testing\n" in seen
@@ -93,8 +95,7 @@ def test_offline_images_come_from_their_own_file(place: Path) -> None:
     (place / "images").mkdir()
     (place / "images" / "offline.env").write_text("POSTGRES_IMAGE=x\n")
     compose.run("build", ["--offline", "api"])
-    files = "--file docker-compose.local.yml --env-file .env --env-file images/offline.env"
-    assert calls(place) == f"compose {files} build api\n"
+    assert calls(place) == f"{COMPOSE} --env-file images/offline.env build api\n"
 
 
 def test_a_port_of_somebody_else_stops_the_start_before_anything_is_done(place: Path, listener: int) -> None:
@@ -174,7 +175,7 @@ def test_a_bad_env_file_and_none_at_all(place: Path) -> None:
 def test_the_others_reach_services_of_every_profile(place: Path, words: list[str], called: str) -> None:
     (place / ".env").write_text("")
     assert compose.run(words[0], words[1:]) == 0
-    assert calls(place) == f"compose --file docker-compose.local.yml --profile * {called}\n"
+    assert calls(place) == f"{COMPOSE} --profile * {called}\n"
 
 
 def test_a_bundle_of_ones_own_is_kept(tmp_path: Path) -> None:
@@ -201,3 +202,12 @@ def test_commands_of_both_ways_go_to_the_containers_where_those_run(
         supervisor.bind(str(places.supervisor_socket(local)))
         supervisor.listen()
         assert not compose.takes("unpause")
+
+
+def test_files_that_somebody_names_are_used_instead_of_ours(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COMPOSE_ENV_FILES", "/elsewhere/a,/elsewhere/b")
+    assert compose.run("build", []) == 0
+    assert calls(place).endswith("--env-file /elsewhere/a --env-file /elsewhere/b build\n")
+    assert not (place / ".env").exists()
