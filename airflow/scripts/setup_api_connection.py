@@ -32,7 +32,9 @@ def api_connection(environ: Mapping[str, str]) -> Wanted:
         port=port or (443 if address.scheme == "https" else 80),
         schema=address.scheme,
         login=environ.get("API_CLIENT_ID") or CLIENT_AIRFLOW,
-        password=required(environ, "API_CLIENT_SECRET", "the secret of that client in API_KEYS"),
+        password=required(
+            environ, "API_CLIENT_SECRET", "the secret of that client, API_CLIENT_SECRET_AIRFLOW in .env"
+        ),
     )
 
 

@@ -119,7 +119,9 @@ def test_a_fresh_token_that_is_refused_too_names_the_client(
 
 def test_a_wrong_secret_says_where_to_correct_it(api: Api) -> None:
     api.secret = "rotated"
-    with pytest.raises(AirflowException, match=r"client airflow no token.*connection fraud_api.*API_KEYS"):
+    with pytest.raises(
+        AirflowException, match=r"client airflow no token.*connection fraud_api.*API_CLIENT_SECRET_AIRFLOW"
+    ):
         FraudApiHook().get("/models")
 
 
