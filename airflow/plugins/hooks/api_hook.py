@@ -187,8 +187,8 @@ class FraudApiHook(BaseHook):
     @property
     def _fix_client(self) -> str:
         return (
-            f"Correct login and password of the connection {self.conn_id} so that they are a client of the API "
-            "and its secret (API_CLIENT_SECRET_AIRFLOW in .env), and see that the client is active."
+            f"Correct login and password of the connection {self.conn_id} so that they are a client of the "
+            "API and its secret (API_CLIENT_SECRET_AIRFLOW in .env), and see that the client is active."
         )
 
 
