@@ -60,7 +60,7 @@ def rebuild(asked: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
     Raises:
         Refused: a field is not on the list, or its value not allowed.
     """
-    host = asked.get("HostConfig") or {}
+    host = {} if asked.get("HostConfig") is None else asked["HostConfig"]
     if not isinstance(host, dict):
         raise Refused(400, "HostConfig: write an object.")
     _refuse_others(asked, _TAKEN, "")

@@ -52,6 +52,7 @@ class Leases:
     def abandon(self, container: str) -> None:
         """Whoever waited is gone: end it at once, unless somebody else waits."""
         if not self._waiting[container]:
+            say("abandoned", id=container)
             self._end(container, "whoever waited for it is gone")
 
     async def look(self) -> None:

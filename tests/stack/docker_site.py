@@ -1,0 +1,194 @@
+"""A docker-proxy before the real daemon, with a network and an image of the tests' own."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+import docker
+import pytest
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+
+from tests.waiting import eventually
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+SOCKET: Final = os.environ.get("DOCKER_SOCKET", "/var/run/docker.sock")
+BASE_IMAGE: Final = "fraud-detection/jobs:local"
+# What a test wants a job to do comes as a variable.
+JOB: Final = "import os\nexec(compile(os.environ['JOB_SOURCE'], 'job', 'exec'))\n"
+
+
+def daemon() -> Any:
+    """A client of the daemon itself; without a daemon the test is skipped."""
+    try:
+        client = docker.APIClient(base_url=f"unix://{SOCKET}", version="auto", timeout=120)
+        client.ping()
+    except DockerException as error:
+        pytest.skip(f"no Docker daemon answers: {error}")
+    return client
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+class Wait:
+    """A call that lasts as long as a container runs, or until it is given up."""
+
+    def __init__(self, port: int, path: str) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        self._connection.request("POST", path)
+        self._response = self._connection.getresponse()
+        assert self._response.status == 200, self._response.read()
+
+    def status(self) -> int:
+        try:
+            return int(json.loads(self._response.read())["StatusCode"])
+        finally:
+            self.give_up()
+
+    def give_up(self) -> None:
+        self._response.close()
+        self._connection.close()
+
+
+class Proxy:
+    """The proxy as a process, which can be ended and started again."""
+
+    def __init__(self, log: Path, **settings: str) -> None:
+        self.port = free_port()
+        self._log = log
+        self._settings = settings
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    def start(self) -> None:
+        """Returns when it answers."""
+        settings = {"PROXY_HOST": "127.0.0.1", "PROXY_PORT": str(self.port), "DOCKER_SOCKET": SOCKET}
+        paths = os.pathsep.join([str(ROOT / "services" / "docker-proxy"), *sys.path])
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "fraud_docker_proxy"],
+                env={**os.environ, "PYTHONPATH": paths, **settings, **self._settings},
+                stderr=log,
+            )
+        assert eventually(self.answers, 60), self._log.read_text("utf-8")
+
+    def answers(self) -> bool:
+        with suppress(OSError, http.client.HTTPException):
+            return self.call("GET", "/_ping")[0] in (200, 502)
+        return False
+
+    def end(self, *, kill: bool = False) -> None:
+        if self._process is not None:
+            self._process.kill() if kill else self._process.terminate()
+            self._process.wait(60)
+            self._process = None
+
+    def call(
+        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, Any]:
+        """Status and document of one call."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            content = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+            connection.request(method, path, content, dict(headers or {}))
+            response = connection.getresponse()
+            return response.status, _document(response.read())
+        finally:
+            connection.close()
+
+    def wait(self, container: str, condition: str = "next-exit") -> Wait:
+        """A wait that has begun."""
+        return Wait(self.port, f"/containers/{container}/wait?condition={condition}")
+
+    def log(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self._log.read_text("utf-8").splitlines() if line[:1] == "{"]
+
+
+def _document(content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except ValueError:
+        return content.decode("latin-1")
+
+
+class Site:
+    """A project with its network, its image and its proxy; nothing of it is left."""
+
+    def __init__(self, folder: Path, image: str, grace_s: float) -> None:
+        self.daemon = daemon()
+        self.project = f"fraud-test-{secrets.token_hex(4)}"
+        self.image = image
+        self.network = f"{self.project}-jobs"
+        self.daemon.create_network(self.network)
+        self.proxy = Proxy(
+            folder / "proxy.log",
+            PROXY_PROJECT=self.project,
+            PROXY_IMAGES=image,
+            PROXY_NETWORK=self.network,
+            PROXY_GRACE_S=str(grace_s),
+        )
+
+    def containers(self) -> list[dict[str, Any]]:
+        """All of this project, by the daemon's own account."""
+        found = self.daemon.containers(all=True, filters={"label": f"fraud.project={self.project}"})
+        return list(found)
+
+    def close(self) -> None:
+        self.proxy.end()
+        for left in self.containers():
+            with suppress(NotFound, APIError):
+                self.daemon.remove_container(left["Id"], force=True, v=True)
+        self.daemon.remove_network(self.network)
+
+
+@contextmanager
+def site(folder: Path, image: str, grace_s: float = 3) -> Iterator[Site]:
+    made = Site(folder, image, grace_s)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@contextmanager
+def job_image() -> Iterator[str]:
+    """The jobs' image with one more module, which does what a variable says."""
+    client = daemon()
+    try:
+        client.inspect_image(BASE_IMAGE)
+    except ImageNotFound:
+        pytest.skip(f"not run: there is no image {BASE_IMAGE}: make build")
+    name = f"fraud-test-job:{secrets.token_hex(4)}"
+    context = _archive({"Dockerfile": f"FROM {BASE_IMAGE}\nCOPY fraud_job.py /app/\n", "fraud_job.py": JOB})
+    for step in client.build(fileobj=context, custom_context=True, tag=name, decode=True, rm=True):
+        assert "error" not in step, step
+    try:
+        yield name
+    finally:
+        client.remove_image(name, force=True)
+
+
+def _archive(files: Mapping[str, str]) -> io.BytesIO:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        for name, text in files.items():
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = len(text.encode()), 0o644
+            archive.addfile(member, io.BytesIO(text.encode()))
+    packed.seek(0)
+    return packed

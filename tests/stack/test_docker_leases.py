@@ -1,0 +1,147 @@
+"""How long the docker-proxy lets a container live: as long as somebody waits for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.stack.docker_site import Proxy, Site, Wait, job_image, site
+from tests.waiting import eventually
+
+SLEEP: Final = "import time; time.sleep(1000)"
+GRACE_S: Final = 2.0
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with job_image() as image, site(tmp_path_factory.mktemp("proxy"), image, GRACE_S) as made:
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(here: Site) -> Iterator[None]:
+    yield
+    assert here.containers() == []
+
+
+def create(here: Site, source: str = SLEEP) -> str:
+    body = {"Image": here.image, "Cmd": ["python", "-m", "fraud_job"], "Env": [f"JOB_SOURCE={source}"]}
+    status, answer = here.proxy.call("POST", "/containers/create", body)
+    assert status == 201, answer
+    return str(answer["Id"])
+
+
+def started(here: Site, source: str = SLEEP) -> tuple[str, Wait]:
+    container = create(here, source)
+    wait = here.proxy.wait(container)
+    assert here.proxy.call("POST", f"/containers/{container}/start")[0] == 204
+    return container, wait
+
+
+def gone(here: Site) -> bool:
+    return eventually(lambda: not here.containers(), 60)
+
+
+def only(here: Site, container: str) -> bool:
+    return eventually(lambda: [one["Id"] for one in here.containers()] == [container], 60)
+
+
+def said(here: Site, event: str) -> dict[str, Any]:
+    return {line["id"]: line.get("reason") for line in here.proxy.log() if line["event"] == event}
+
+
+def test_a_container_goes_with_whoever_waited_for_it_and_no_other(here: Site) -> None:
+    container, wait = started(here)
+    other, other_wait = started(here)
+    wait.give_up()
+    assert only(here, other)
+    assert here.daemon.inspect_container(other)["State"]["Running"]
+    other_wait.give_up()
+    assert gone(here)
+    assert said(here, "ended")[container] == "whoever waited for it is gone"
+
+
+def test_a_container_that_does_not_listen_goes_too(here: Site) -> None:
+    source = "import signal; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); signal.pause()"
+    container, wait = started(here, source)
+    assert eventually(lambda: here.daemon.logs(container) == b"deaf\n", 60)
+    wait.give_up()
+    assert gone(here)
+
+
+def test_a_container_two_wait_for_outlives_one_of_them(here: Site) -> None:
+    container, wait = started(here)
+    second = here.proxy.wait(container)
+    _, other_wait = started(here)
+    wait.give_up()
+    other_wait.give_up()
+    assert only(here, container), "the one that was given up later is gone"
+    assert here.daemon.inspect_container(container)["State"]["Running"]
+    second.give_up()
+    assert gone(here)
+
+
+def test_a_container_nobody_ever_waits_for_goes_after_the_grace(here: Site) -> None:
+    one, two = create(here), create(here)
+    here.proxy.call("POST", f"/containers/{two}/start")
+    assert gone(here)
+    assert said(here, "ended")[one] == said(here, "ended")[two] == "nobody waits for it"
+
+
+def test_a_container_that_is_waited_for_outlives_the_grace_and_then_its_remains_go(here: Site) -> None:
+    container, wait = started(here, f"import time; time.sleep({3 * GRACE_S})")
+    assert wait.status() == 0
+    assert here.daemon.inspect_container(container)["State"]["ExitCode"] == 0
+    assert gone(here)
+
+
+@pytest.mark.parametrize("kill", [False, True])
+def test_a_restart_of_the_proxy_ends_only_what_nobody_waits_for_again(here: Site, kill: bool) -> None:
+    (kept, first), (left, second) = started(here), started(here)
+    here.proxy.end(kill=kill)
+    for broken in (first, second):
+        with pytest.raises((OSError, HTTPException)):
+            broken.status()
+    assert {one["State"] for one in here.containers()} == {"running"}
+    here.proxy.start()
+    again = here.proxy.wait(kept)
+    assert only(here, kept)
+    assert here.daemon.inspect_container(kept)["State"]["Running"]
+    again.give_up()
+    assert gone(here)
+    assert said(here, "ended")[left] == "nobody waits for it"
+
+
+def test_what_is_being_ended_when_the_proxy_ends_is_ended(here: Site) -> None:
+    container, wait = started(here)
+    wait.give_up()
+    assert eventually(lambda: container in said(here, "abandoned"), 60)
+    here.proxy.end()
+    left = here.containers()
+    here.proxy.start()
+    assert left == []
+
+
+def test_a_container_of_another_project_is_let_live(here: Site) -> None:
+    foreign = here.daemon.create_container(here.image, ["sleep", "1000"], labels={"fraud.project": "other"})
+    try:
+        here.daemon.start(foreign["Id"])
+        create(here)
+        assert gone(here)
+        assert here.daemon.inspect_container(foreign["Id"])["State"]["Running"]
+    finally:
+        here.daemon.remove_container(foreign["Id"], force=True)
+
+
+def test_a_daemon_that_does_not_answer_is_told_of(tmp_path: Path) -> None:
+    nowhere = str(tmp_path / "none")
+    proxy = Proxy(tmp_path / "log", PROXY_IMAGES="one:1", DOCKER_SOCKET=nowhere)
+    status, answer = proxy.call("GET", "/_ping")
+    proxy.end()
+    assert status == 502
+    assert answer["message"].startswith("The Docker daemon does not answer")
+    assert any(line["event"] == "cannot_look" for line in proxy.log())
