@@ -13,6 +13,8 @@ from pathlib import Path
 import compose
 from bootstrap import AIRFLOW, ROOT, Environment, Refused, environment, preflight
 
+from fraud_embedded import secret_files
+
 TESTED = ["config", "services", "db_init", "tests", "requirements", "airflow"]
 TYPED = ["config", "db_init/fraud_db", "tests", "requirements/lock.py"]
 TYPED += ["services/collect_sources.py", "services/health.py"]
@@ -44,6 +46,7 @@ HELP = {
     "unpause": "let the real-time, the monitoring and the training DAGs run",
     "airflow": "Airflow's own command line in the running platform: airflow dags list-runs -d DAG",
     "rotate-keys": "sign tokens with a new key; the old one stays valid until its tokens expire",
+    "secrets": "write the secrets of a production installation, a file each; secrets [FOLDER]",
     "test": "unit, integration and fault tests, against the real embedded servers",
     "proof": "the kill test in full, then every fault test, also the slow ones; see docs/faults.md",
     "test-browser": "the pages, in Chromium",
@@ -90,6 +93,8 @@ def _dispatch(command: str, rest: list[str]) -> int:
         return compose.run(command, rest)
     if compose.takes(command):
         return compose.inside(command, rest)
+    if command == "secrets":
+        return secret_files.main(rest)
     if command == "test":
         return _test(rest)
     if command == "proof":

@@ -1,0 +1,177 @@
+"""What both Compose files promise, as far as it can be read; Compose itself reads them in the stack test."""
+
+import re
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from config.constants import DEVELOPMENT_SECRET_MARK
+from fraud_embedded import secret_files
+
+ROOT = Path(__file__).resolve().parents[2]
+LOCAL, PRODUCTION = "docker-compose.local.yml", "docker-compose.vm1.yml"
+FILES = [LOCAL, PRODUCTION]
+VARIABLE = re.compile(r"(?<!\$)\$\{(\w+)(?:(:?[-?])([^}]*))?\}")
+ADDRESS = re.compile(r"127\.0\.0\.1|\$\{\w+_BIND:-127\.0\.0\.1\}")
+# Set by who calls Compose, or read by it alone; the rest is in .env.example.
+OF_THE_CALLER = re.compile(
+    r"PUBLISH_\w+|\w+_IMAGE|IMAGE_\w+|\w+_BIND|CA_BUNDLE|SECRETS_DIR|REGISTRY|TAG|AIRFLOW_URL|"
+    r"MLFLOW_ALLOWED_HOSTS|PROMETHEUS_KEEP"
+)
+MAJORS = {"POSTGRES_IMAGE": "17", "REDIS_IMAGE": "8", "KAFKA_IMAGE": "4", "PROMETHEUS_IMAGE": "v2"}
+
+
+def text(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def document(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(text(name))
+    return found
+
+
+def services() -> list[Any]:
+    return [
+        pytest.param(name, service, one, id=f"{name.split('.')[1]}-{service}")
+        for name in FILES
+        for service, one in document(name)["services"].items()
+    ]
+
+
+def ends(one: dict[str, Any]) -> bool:
+    return one.get("restart") == "no"
+
+
+@pytest.mark.parametrize(("name", "service", "one"), services())
+def test_a_service(name: str, service: str, one: dict[str, Any]) -> None:
+    assert one["container_name"] == f"fraud-{service}"
+    assert one["mem_limit"]
+    assert one["restart"] in {"no", "unless-stopped"}
+    for port in one.get("ports", []):
+        assert ADDRESS.match(port), f"{port} is open to everybody"
+    command = f"{one.get('command', '')} {one.get('entrypoint', '')}"
+    assert not re.search(r"(?<!\$)\$\{?\w*(PASSWORD|SECRET|TOKEN|_KEY)", command), (
+        "seen in the list of processes"
+    )
+    assert not re.search(r"://[^\s/@]*:[^\s/@]*@", str(one)), "a password in an address"
+    health = "healthcheck" in one or "HEALTH_URL" in one.get("environment", {})
+    assert health != ends(one), "a server has a health check, what ends has none"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_who_is_waited_for_can_be(name: str) -> None:
+    every = document(name)["services"]
+    for service, one in every.items():
+        for other, how in one.get("depends_on", {}).items():
+            expected = "service_completed_successfully" if ends(every[other]) else "service_healthy"
+            assert how["condition"] == expected, f"{service} waits for {other}"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_variable_is_described(name: str) -> None:
+    described = set(re.findall(r"^(?:# )?([A-Z][A-Z0-9_]+)=", text(".env.example"), re.MULTILINE))
+    read = {found[1] for found in VARIABLE.finditer(text(name))}
+    assert {one for one in read - described if not OF_THE_CALLER.fullmatch(one)} == set()
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_third_party_image_is_pinned_and_can_be_replaced(name: str) -> None:
+    for service, one in document(name)["services"].items():
+        if "fraud-detection/" in one["image"]:
+            continue
+        found = VARIABLE.fullmatch(one["image"])
+        assert found, f"{service}: {one['image']}"
+        assert re.search(r":v?\d+\.\d+", found[3]), f"{service}: {found[3]} is not pinned"
+
+
+def test_both_files_have_the_same_third_parties() -> None:
+    ours, theirs = (
+        dict(re.findall(r"\$\{(\w+_IMAGE):-([^}]+)\}", text(name))) for name in (LOCAL, PRODUCTION)
+    )
+    assert theirs.items() <= ours.items()
+    for variable, major in MAJORS.items():
+        assert re.match(rf"{major}(\.|$)", ours[variable].rpartition(":")[2]), ours[variable]
+
+
+def test_every_image_of_a_job_is_named_by_a_service() -> None:
+    """`up` builds and `pull` fetches only what a service names."""
+    for name in FILES:
+        every = document(name)["services"]
+        allowed = every["docker-proxy"]["environment"]["PROXY_IMAGES"].split(",")
+        assert set(allowed) <= {one["image"] for one in every.values()}
+
+
+def test_production_refuses_what_development_forgives() -> None:
+    found = text(PRODUCTION)
+    assert DEVELOPMENT_SECRET_MARK in found, "the preflight looks for it"
+    secrets = set(document(PRODUCTION)["secrets"])
+    for name in re.findall(rf"^(\w+)={DEVELOPMENT_SECRET_MARK}", text(".env.example"), re.MULTILINE):
+        assert not re.search(rf"\$\{{{name}[:}}]", found), f"{name} comes from .env"
+    checked = set(document(PRODUCTION)["services"]["preflight"]["secrets"])
+    assert secrets - checked == set(secret_files.OPTIONAL)
+
+
+def test_in_production_everything_waits_for_the_preflight() -> None:
+    every = document(PRODUCTION)["services"]
+
+    def waits(service: str) -> bool:
+        return service == "preflight" or any(waits(other) for other in every[service].get("depends_on", {}))
+
+    assert [service for service in every if not waits(service)] == []
+
+
+def test_in_production_a_secret_is_a_file_that_the_service_is_given() -> None:
+    for service, one in document(PRODUCTION)["services"].items():
+        environment = one.get("environment", {})
+        named = {
+            value.removeprefix("/run/secrets/")
+            for key, value in environment.items()
+            if key.endswith("_FILE") and str(value).startswith("/run/secrets/")
+        }
+        used = set(re.findall(r"/run/secrets/(\w+)", str(one))) | named
+        given = set(one.get("secrets", []))
+        assert used <= given, service
+        if service not in {"preflight", "objectstore"}:
+            assert given <= used, f"{service} is given what it does not use"
+        secret = {key for key in environment if re.search(r"PASSWORD|SECRET|JWT|FERNET", key)}
+        assert {key for key in secret if not key.endswith("_FILE")} == set(), service
+
+
+def test_in_production_no_store_is_published() -> None:
+    every = document(PRODUCTION)["services"]
+    assert not [name for name in ("postgres", "redis", "kafka") if "ports" in every[name]]
+    assert {
+        one["environment"]["APP_ENV"] for one in every.values() if "APP_ENV" in one.get("environment", {})
+    } == {"production"}
+    assert not {"api", "gateway", "prometheus", "grafana", "history", "first-model"} & set(every)
+
+
+def test_secrets_are_written_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "secrets"
+    assert secret_files.main([str(folder)]) == 0
+    wanted = set(document(PRODUCTION)["secrets"]) | set(secret_files.OF_THE_API)
+    files = {path.name: path for path in folder.iterdir()}
+    assert set(files) == wanted
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700, "nobody else gets at the files"
+    values = {name: path.read_text(encoding="utf-8") for name, path in files.items()}
+    filled = [value for name, value in values.items() if name not in secret_files.OPTIONAL]
+    assert len(set(filled)) == len(filled)
+    assert min(map(len, filled)) >= 44
+    files["db_password"].unlink()
+    assert secret_files.main([str(folder)]) == 0
+    again = {name: path.read_text(encoding="utf-8") for name, path in files.items()}
+    assert {name for name in again if again[name] != values[name]} == {"db_password"}
+    said = capsys.readouterr()
+    assert not [value for value in filled if value in said.out + said.err]
+
+
+@pytest.mark.parametrize("words", [["--folder"], ["one", "two"]])
+def test_secrets_are_not_written_by_accident(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert secret_files.main(words) == 2
+    assert list(tmp_path.iterdir()) == []
