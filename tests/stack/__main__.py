@@ -57,7 +57,11 @@ HARD_NAMES: Final = (
 OFFLINE: Final = ROOT / "images" / "offline.env"
 LOGS: Final = ROOT / ".local" / "stack-logs"
 # In this order; what is not named comes first, since it needs Docker alone.
-LAST: Final = ("up", "scoring", "dags", "operations", "monitoring", "networks", "kills", "restarts", "down")
+LAST: Final = (
+    *("up", "scoring", "dags", "operations", "monitoring", "networks", "kills", "restarts"),
+    # Afterwards there is no stack.
+    *("down", "production"),
+)
 
 
 class Refused(Exception):
@@ -117,7 +121,9 @@ def _with_docker(choices: Choices, logs: Path) -> int:
 
 def _refuse_other_stack() -> None:
     mine = containers(os.environ, f"label=com.docker.compose.project={PROJECT}")
-    theirs = [name for name in containers(os.environ, "name=^fraud-") if name not in mine]
+    theirs = [
+        name for name in containers(os.environ, "name=^fraud-") if name not in mine and not _is_job(name)
+    ]
     if theirs:
         raise Refused(
             f"there are containers called {', '.join(theirs[:3])} …, which the tests would need: "
@@ -126,6 +132,10 @@ def _refuse_other_stack() -> None:
     if mine:
         _say("removing what an earlier run has left …")
         subprocess.run(["docker", "compose", "-p", PROJECT, "down", "-v"], check=False, capture_output=True)
+
+
+def _is_job(name: str) -> bool:
+    return name.startswith(("fraud-job-", "fraud-single-"))
 
 
 def _official_images() -> bool:
