@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bootstrap import ROOT, Refused
+from image_builds import builders, built, labels
 
 # `config` lies there, and has nothing but the standard library in what is imported here.
 sys.path.insert(0, str(ROOT))
@@ -69,7 +70,7 @@ def run(command: str, words: Sequence[str]) -> int:
         return _up(compose, options.build)
     if command == "build":
         compose.prepare()
-        return compose.call("build", *options.service)
+        return compose.call("build", *builders(options.service, built(ROOT)))
     if command == "down":
         # Services of every profile, so that none is left behind.
         return compose.call("--profile", "*", "down", *(["--volumes"] if options.volumes else []))
@@ -201,7 +202,7 @@ class Compose:
         for file in self._env_files if self._own else ():
             with suppress(FileNotFoundError, dotenv.BadDotenv):
                 told |= dotenv.read(self._root / file)
-        return build_environment(os.environ, told, HOST_CERTIFICATES)
+        return labels(self._root) | build_environment(os.environ, told, HOST_CERTIFICATES)
 
 
 def build_environment(

@@ -6,11 +6,13 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import compose
+import image_offline
+import image_push
 from bootstrap import AIRFLOW, ROOT, Environment, Refused, environment, preflight
 
 from fraud_embedded import secret_files
@@ -24,6 +26,7 @@ TYPED += [
 TYPED += [f"services/{name}/fraud_{name}" for name in ("api", "mlflow", "embedded")]
 TYPED += ["services/docker-proxy/fraud_docker_proxy"]
 TYPED += [f"services/embedded/{name}.py" for name in ("bootstrap", "compose", "launch")]
+TYPED += [f"services/embedded/image_{name}.py" for name in ("builds", "offline", "push")]
 
 # What runs inside Airflow, with Airflow's packages and settings of its own.
 TYPED_AIRFLOW = ["plugins", "dags", "scripts", "tests"]
@@ -43,6 +46,8 @@ HELP = {
     "follow": "start the long-lived consumer beside the running platform; --stop ends it",
     "exec": "run a command with the running platform's addresses and credentials: exec [--role NAME] -- CMD",
     **compose.COMMANDS,
+    **image_push.COMMANDS,
+    **image_offline.COMMANDS,
     "unpause": "let the real-time, the monitoring and the training DAGs run",
     "airflow": "Airflow's own command line in the running platform: airflow dags list-runs -d DAG",
     "rotate-keys": "sign tokens with a new key; the old one stays valid until its tokens expire",
@@ -87,14 +92,12 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _dispatch(command: str, rest: list[str]) -> int:
-    if command == "lock":
-        return _lock()
     if command in compose.COMMANDS:
         return compose.run(command, rest)
     if compose.takes(command):
         return compose.inside(command, rest)
-    if command == "secrets":
-        return secret_files.main(rest)
+    if command in ALONE:
+        return ALONE[command](rest)
     if command == "test":
         return _test(rest)
     if command == "proof":
@@ -179,6 +182,15 @@ def _lock() -> int:
     return subprocess.run(
         [sys.executable, str(ROOT / "requirements" / "lock.py"), uv], check=False
     ).returncode
+
+
+# What needs no package.
+ALONE: dict[str, Callable[[list[str]], int]] = {
+    "push": image_push.run,
+    "images-offline": image_offline.run,
+    "secrets": secret_files.main,
+    "lock": lambda _: _lock(),
+}
 
 
 def _help() -> None:

@@ -18,12 +18,13 @@ from fraud_embedded.dotenv import parse
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = "compose --file docker-compose.local.yml --env-file .env"
+API = {"image": "fraud-detection/api:local", "build": {"context": "."}}
 # Says what it was called with, and answers as Docker does.
 DOCKER = """#!/bin/sh
 case "$*" in
     "compose version --short") echo "${FAKE_VERSION-2.40.3}"; exit "${FAKE_COMPOSE:-0}" ;;
     "version --format"*) [ -z "${FAKE_DAEMON:-}" ] || { echo "$FAKE_DAEMON" >&2; exit 1; }; echo 28.0 ;;
-    *"config --format json") cat config.json ;;
+    *"config --format json"|*"config --no-interpolate --format json") cat config.json ;;
     *"ps --format json") cat ps.json ;;
     "ps --quiet"*) echo "${FAKE_RUNNING:-}" ;;
     *) echo "$*" >> calls; env >> environment ;;
@@ -40,10 +41,12 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (programs / "docker").chmod(0o755)
     monkeypatch.delenv("COMPOSE_ENV_FILES", raising=False)
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    monkeypatch.delenv("CA_BUNDLE", raising=False)
     monkeypatch.setattr(compose, "ROOT", tmp_path)
     monkeypatch.setattr(compose, "HOST_CERTIFICATES", tmp_path / "certificates.crt")
     (tmp_path / ".env.example").write_text((ROOT / ".env.example").read_text())
-    (tmp_path / "config.json").write_text(json.dumps({"services": {"api": {}}}))
+    (tmp_path / "pyproject.toml").write_text('[project]\nversion = "4.5"\n')
+    (tmp_path / "config.json").write_text(json.dumps({"services": {"api": API}}))
     (tmp_path / "ps.json").write_text("")
     monkeypatch.chdir(tmp_path)
     return tmp_path

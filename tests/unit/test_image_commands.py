@@ -1,0 +1,164 @@
+"""`./fraud build`, `push` and `images-offline`: what they refuse, and what Docker is asked for."""
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import compose
+import image_offline
+import pytest
+import yaml
+from bootstrap import Refused
+from image_builds import builders, built, labels, short
+from image_push import run, target
+
+ROOT = Path(__file__).resolve().parents[2]
+# Says what it was called with; an image whose name is in `missing` is not there.
+DOCKER = """#!/bin/sh
+case "$*" in
+    *"config --no-interpolate --format json") cat config.json; exit ;;
+    *"image inspect"*) for last; do :; done; ! grep -qxF "$last" missing; exit ;;
+    "compose version"*) echo 2.40.3; exit ;;
+    version*) exit ;;
+    "push --quiet "*refusing*) echo "denied" >&2; exit 1 ;;
+esac
+echo "$*" >> calls
+"""
+IMAGES = {"api": "fraud-detection/api:local", "topics": "fraud-detection/jobs:local"}
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project of two images, where Docker is a script."""
+    (tmp_path / "docker").write_text(DOCKER)
+    (tmp_path / "docker").chmod(0o755)
+    services = {name: {"image": image, "build": {}} for name, image in IMAGES.items()}
+    (tmp_path / "config.json").write_text(
+        json.dumps({"services": {**services, "redis": {"image": "redis:8"}}})
+    )
+    (tmp_path / "missing").write_text("")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.delenv("REGISTRY", raising=False)
+    monkeypatch.delenv("TAG", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_every_image_is_tagged_and_pushed(place: Path) -> None:
+    assert run(["REGISTRY=registry.example:5000/team/", "TAG=1.4.0"], place) == 0
+    pushed = [f"registry.example:5000/team/fraud-detection/{name}:1.4.0" for name in ("api", "jobs")]
+    wanted = [
+        line
+        for image, name in zip(sorted(IMAGES.values()), pushed, strict=True)
+        for line in (f"tag {image} {name}", f"push --quiet {name}")
+    ]
+    assert (place / "calls").read_text().splitlines() == wanted
+
+
+def test_a_registry_that_refuses_ends_the_push(place: Path) -> None:
+    assert run(["REGISTRY=refusing.example", "TAG=1"], place) == 1
+    assert "jobs" not in (place / "calls").read_text()
+
+
+def test_nothing_is_pushed_while_an_image_is_not_built(place: Path) -> None:
+    (place / "missing").write_text(IMAGES["topics"] + "\n")
+    with pytest.raises(Refused, match="Not built: jobs"):
+        run(["REGISTRY=registry.example", "TAG=1"], place)
+    assert not (place / "calls").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ([], "REGISTRY"),
+        (["REGISTRY=r.example"], "TAG"),
+        (["TAG=1"], "REGISTRY"),
+        (["REGISTRY=https://r.example", "TAG=1"], "REGISTRY"),
+        (["REGISTRY=r.example", "TAG=a b"], "TAG"),
+        (["REGISTRY=r.example", "TAG=1", "tag=2"], "tag=2"),
+        (["r.example"], "r.example"),
+    ],
+)
+def test_what_is_missing_or_malformed_is_named(words: list[str], named: str) -> None:
+    with pytest.raises(Refused, match=re.escape(named)):
+        target(words, {})
+
+
+def test_make_hands_registry_and_tag_on_in_the_environment() -> None:
+    assert target([], {"REGISTRY": "r.example", "TAG": "1"}) == ("r.example", "1")
+    assert target(["TAG=2"], {"REGISTRY": "r.example", "TAG": "1"}) == ("r.example", "2")
+
+
+def test_an_image_is_named_by_itself_or_by_the_service_that_builds_it(place: Path) -> None:
+    images = built(place)
+    assert images == IMAGES
+    assert builders(["jobs", "topics", "api"], images) == ["topics", "topics", "api"]
+    assert builders([], images) == []
+    with pytest.raises(Refused, match=r"no image 'redis' .* api, jobs"):
+        builders(["redis"], images)
+
+
+def test_two_builds_of_a_commit_are_labelled_alike(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text('[project]\nversion = "4.5"\n')
+    assert labels(tmp_path) == {"IMAGE_VERSION": "4.5"}
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b.c"]
+    subprocess.run([*git, "init", "--quiet"], check=True)
+    subprocess.run([*git, "add", "."], check=True)
+    date = {
+        **os.environ,
+        "GIT_AUTHOR_DATE": "2026-01-02T03:04:05Z",
+        "GIT_COMMITTER_DATE": "2026-01-02T03:04:05Z",
+    }
+    subprocess.run([*git, "commit", "--quiet", "-m", "one"], env=date, check=True)
+    first = labels(tmp_path)
+    assert first == labels(tmp_path)
+    assert first["IMAGE_CREATED"].startswith("2026-01-02T03:04:05") and len(first["IMAGE_REVISION"]) == 40
+    (tmp_path / "new").write_text("")
+    assert labels(tmp_path)["IMAGE_REVISION"] == first["IMAGE_REVISION"] + "-modified"
+
+
+def test_every_build_takes_the_base_the_labels_and_the_certificates() -> None:
+    described = yaml.safe_load((ROOT / "docker-compose.local.yml").read_text())
+    builds = {name: one["build"] for name, one in described["services"].items() if "build" in one}
+    assert {short(described["services"][name]["image"]) for name in builds} >= {
+        "api",
+        "jobs",
+        "ml",
+        "airflow",
+    }
+    for build in builds.values():
+        assert {"PYTHON_IMAGE", "IMAGE_VERSION", "IMAGE_REVISION", "IMAGE_CREATED"} <= set(build["args"])
+        assert build["secrets"] == ["ca-bundle"]
+
+
+def test_the_offline_images_are_of_the_official_ones_major_version() -> None:
+    text = (ROOT / "docker-compose.local.yml").read_text()
+    official = dict(re.findall(r"\$\{(\w+_IMAGE):-[^:]+:v?([\d.]+)", text))
+    offline = dict(re.findall(r"^(\w+_IMAGE)=fraud-detection/(\w+):offline$", _offline_env(), re.MULTILINE))
+    assert set(official) - set(offline) == {"GRAFANA_IMAGE"}
+    for name, version in official.items():
+        if name in offline:
+            first = (ROOT / "images" / offline[name] / "Dockerfile").read_text().splitlines()[0]
+            held = re.search(r" (\d+)(\.\d+)? of ", first)
+            assert held and held[1] == version.split(".")[0], f"{name}={version}, but: {first}"
+
+
+def _offline_env() -> str:
+    return (ROOT / "images" / "offline.env").read_text()
+
+
+def test_the_offline_base_gets_security_updates_of_the_mirror_it_came_from() -> None:
+    made = image_offline.with_updates("deb http://mirror.example/debian trixie main\n")
+    assert "deb http://mirror.example/debian-security trixie-security main\n" in made
+    assert image_offline.with_updates("something else") == "something else"
+
+
+def test_without_root_the_offline_base_is_refused(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(image_offline, "require_compose", lambda: None)
+    monkeypatch.setattr(compose, "ROOT", place)
+    (place / "missing").write_text(image_offline.IMAGE + "\n")
+    with pytest.raises(Refused, match="root"):
+        image_offline.run([])
