@@ -121,9 +121,8 @@ def _with_docker(choices: Choices, logs: Path) -> int:
 
 def _refuse_other_stack() -> None:
     mine = containers(os.environ, f"label=com.docker.compose.project={PROJECT}")
-    theirs = [
-        name for name in containers(os.environ, "name=^fraud-") if name not in mine and not _is_job(name)
-    ]
+    others = set(containers(os.environ, "name=^fraud-")) - set(mine)
+    theirs = sorted(name for name in others if not _is_job(name))
     if theirs:
         raise Refused(
             f"there are containers called {', '.join(theirs[:3])} …, which the tests would need: "

@@ -1,4 +1,4 @@
-"""`docker-compose.vm1.yml`: what it refuses, and stores with secrets in files. The local stack must be gone."""
+"""`docker-compose.vm1.yml`: what it refuses, and its stores. The local stack must be gone."""
 
 from __future__ import annotations
 
@@ -44,11 +44,9 @@ def installation(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("SECRETS_DIR", str(tmp_path / "secrets"))
     secret_files.write(tmp_path / "secrets")
-    named = [
-        (f"fraud-detection/{one}:local", f"{REQUIRED['REGISTRY']}/fraud-detection/{one}:1") for one in IMAGES
-    ]
-    for here, there in named:
-        stack.run("docker", "tag", here, there)
+    named = [f"{REQUIRED['REGISTRY']}/fraud-detection/{one}:1" for one in IMAGES]
+    for one, there in zip(IMAGES, named, strict=True):
+        stack.run("docker", "tag", f"fraud-detection/{one}:local", there)
     try:
         yield Installation(stack, tmp_path / "secrets")
     finally:
