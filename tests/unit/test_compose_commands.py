@@ -4,6 +4,8 @@ import json
 import os
 import socket
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -214,3 +216,10 @@ def test_files_that_somebody_names_are_used_instead_of_ours(
     assert compose.run("build", []) == 0
     assert calls(place).endswith("--env-file /elsewhere/a --env-file /elsewhere/b build\n")
     assert not (place / ".env").exists()
+
+
+def test_it_needs_the_standard_library_alone() -> None:
+    command = [sys.executable, "-E", "-S", str(ROOT / "services" / "embedded" / "launch.py"), "help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "start the platform on Docker Compose" in done.stdout

@@ -74,6 +74,8 @@ def test_an_older_file_keeps_the_secrets_of_its_clients(tmp_path: Path) -> None:
     assert "API_CLIENT_SECRET_AIRFLOW" in added
     assert len(values["API_CLIENT_SECRET_AIRFLOW"]) == 64
     assert api_clients(values)["guest"] == "theirs"
+    names = [line.partition("=")[0] for line in file.read_text().splitlines() if "=" in line]
+    assert len(names) == len(set(names))
     assert ensure(file, TEMPLATE) == []
 
 
