@@ -149,7 +149,9 @@ class Compose:
         except dotenv.BadDotenv as error:
             raise Refused(str(error)) from None
         if written:
-            _say(f"Wrote {len(written)} settings to {self._root / '.env'}, every secret a random one.")
+            _say(
+                f"Wrote {len(written)} settings to {self._root / '.env'}; every secret made is a random one."
+            )
 
     def require_daemon(self) -> None:
         """Refuse to go on where Docker's daemon does not answer."""

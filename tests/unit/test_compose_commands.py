@@ -87,7 +87,7 @@ def test_the_first_start_writes_private_secrets_and_calls_compose(
     assert f"CA_BUNDLE={place / 'certificates.crt'}\n" in seen
     assert "APP_ENV=testing\n" in seen
     assert "of another project" not in seen
-    assert "every secret a random one" in capsys.readouterr().err
+    assert "every secret made is a random one" in capsys.readouterr().err
     secrets = env_file.read_text()
     assert compose.run("up", ["--build"]) == 0
     assert calls(place).endswith("up --detach --build\n")

@@ -43,7 +43,9 @@ def prepare(layout: Layout, progress: Progress) -> tuple[Platform, Supervisor, b
     """
     layout.make()
     if written := ensure_dotenv(layout):
-        progress.say(f"Wrote {len(written)} settings to {layout.env_file}, every secret a random one.")
+        progress.say(
+            f"Wrote {len(written)} settings to {layout.env_file}; every secret made is a random one."
+        )
     settings = read_settings(layout, os.environ)
     supervisor = Supervisor(layout)
     running = supervisor.running()
