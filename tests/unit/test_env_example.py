@@ -29,13 +29,16 @@ STARTERS = {
     *ALERT_ROUTES,
     *(f"DB_PASSWORD_{service.upper()}" for service in constants.SERVICE_ROLES),
 }
-# What the Compose files read: name → default.
-COMPOSE = {
-    name: default
-    for file in ROOT.glob("docker-compose.*.yml")
-    for name, default in re.findall(r"\$\{([A-Z][A-Z0-9_]*)(?::-([^}]*))?", file.read_text(encoding="utf-8"))
-    if f"$${{{name}" not in file.read_text(encoding="utf-8")
-}
+
+
+def interpolated(file: Path) -> dict[str, str]:
+    """The variables a Compose file reads, and their defaults."""
+    found = re.findall(r"(?<!\$)\$\{([A-Z][A-Z0-9_]*)(?::-([^}]*))?", file.read_text(encoding="utf-8"))
+    return dict(sorted(found, key=lambda pair: bool(pair[1])))
+
+
+LOCAL = ROOT / "docker-compose.local.yml"
+PRODUCTION = ROOT / "docker-compose.vm1.yml"
 # Where servers are follows from how the platform is started.
 HOSTS = {
     "DATABASE_URL",
@@ -52,11 +55,12 @@ HOSTS = {
     "STREAM_METRICS_HOST",
     "STREAM_METRICS_PORT",
 }
+DOCKER = interpolated(LOCAL).keys() | interpolated(PRODUCTION).keys()
 
 
 def read_by_settings() -> set[str]:
     fields = {name.upper() for one in CLASSES for name in one.model_fields}
-    return fields | set(ENVIRONMENT_OVERRIDES) | set(constants.ENV_VARS) | STARTERS | COMPOSE.keys()
+    return fields | set(ENVIRONMENT_OVERRIDES) | set(constants.ENV_VARS) | STARTERS | DOCKER
 
 
 def test_every_variable_that_is_read_is_described() -> None:
@@ -67,16 +71,20 @@ def test_every_variable_that_is_described_is_read() -> None:
     assert DESCRIBED - read_by_settings() == set()
 
 
-def test_what_compose_reads_has_the_defaults_described() -> None:
-    assert {"POSTGRES_PASSWORD", "PUBLISH_API"} <= COMPOSE.keys()
-    said = dict(re.findall(r"^# ((?:PUBLISH|PROMETHEUS)_[A-Z]+)=(.+)$", TEXT, re.MULTILINE))
-    assert said == {name: COMPOSE[name] for name in said}
+def test_the_defaults_described_are_those_of_compose() -> None:
+    said = dict(re.findall(r"^# ([A-Z][A-Z0-9_]*)=(.+)$", TEXT, re.MULTILINE))
+    local, production = interpolated(LOCAL), interpolated(PRODUCTION)
+    for found, names in ((local, r"PUBLISH_|PROMETHEUS_"), (production, r"SECRETS_|AIRFLOW_URL|\w+_BIND")):
+        described = {name: default for name, default in said.items() if re.match(names, name)}
+        assert described
+        assert described == {name: found[name] for name in described}
 
 
-def test_compose_takes_no_host_from_the_file_or_the_shell() -> None:
-    assert not HOSTS & COMPOSE.keys()
+def test_the_local_stack_takes_no_host_from_the_file_or_the_shell() -> None:
+    assert {"POSTGRES_PASSWORD", "PUBLISH_API"} <= interpolated(LOCAL).keys()
+    assert not HOSTS & interpolated(LOCAL).keys()
     assert HOSTS <= DESCRIBED
-    assert "env_file" not in "".join(file.read_text("utf-8") for file in ROOT.glob("docker-compose.*.yml"))
+    assert "env_file" not in LOCAL.read_text("utf-8")
 
 
 def test_it_works_as_it_stands_for_development_only(monkeypatch: pytest.MonkeyPatch) -> None:
