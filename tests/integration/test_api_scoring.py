@@ -28,6 +28,7 @@ from fraud_adapters.columnar import answer_from_ipc, batch_to_ipc
 from fraud_adapters.scoring import Model
 from fraud_core.batch import Batch
 from fraud_core.features import feature_matrix
+from fraud_embedded.ports import free_ports
 from tests.integration.api_server import (
     CLIENTS,
     ROOT,
@@ -222,8 +223,10 @@ def test_keys_rotate_while_the_server_runs(
 def test_clients_are_rotated_and_deactivated_while_the_server_runs(
     server: ApiServer, module_database: Any
 ) -> None:
-    made = server.command("seed-clients", API_KEYS="passing:first-secret")
+    own = {f"API_CLIENT_SECRET_{name.upper()}": secret for name, secret in CLIENTS.items()}
+    made = server.command("seed-clients", API_KEYS="passing:first-secret", **own)
     assert made["created"] == ["passing"]
+    assert {"streaming", "admin"} <= set(made["unchanged"])
     assert server.command("seed-clients", API_KEYS="passing:first-secret")["unchanged"] == ["passing"]
     assert server.command("seed-clients", API_KEYS="passing:second-secret")["rotated"] == ["passing"]
     form = {"grant_type": "client_credentials", "client_id": "passing"}
@@ -683,3 +686,25 @@ def test_after_all_that_the_server_still_serves(server: ApiServer, client: httpx
     assert client.post("/predict", json=creditcard()).status_code == 200
     assert server.metric('fraud_api_requests_total{method="POST",route="/predict",status="500"}') == 0
     assert "Traceback" not in Path(server.log).read_text()
+
+
+@pytest.mark.parametrize(
+    ("host", "sentence"),
+    [
+        ("192.0.2.1", "API_METRICS_PORT: port {port} of 192.0.2.1 cannot be used"),
+        ("nowhere.invalid", "API_METRICS_HOST: port {port} of nowhere.invalid cannot be used"),
+    ],
+)
+def test_the_metrics_have_a_host_of_their_own(server: ApiServer, host: str, sentence: str) -> None:
+    port, metrics_port = free_ports(2)
+    changes = {"API_PORT": str(port), "API_METRICS_PORT": str(metrics_port), "API_METRICS_HOST": host}
+    done = subprocess.run(
+        [sys.executable, "-m", "fraud_api", "serve"],
+        env=server.environment() | changes,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert sentence.format(port=metrics_port) in done.stderr
