@@ -52,7 +52,9 @@ def run(words: Sequence[str]) -> int:
 
 
 def _build(compose: Compose, *words: str) -> int:
-    command = ["docker", "compose", "--file", "images/compose.yml", "build", *words]
+    # Named here: a project's name is a label, and the environment may say another for the stack.
+    project = ["--project-name", "fraud-detection-offline", "--file", "images/compose.yml"]
+    command = ["docker", "compose", *project, "build", *words]
     _say(f"Building {words[0] if words else 'the images on it'} …")
     return subprocess.run(command, cwd=ROOT, env=compose.environment(), check=False).returncode
 

@@ -1,0 +1,48 @@
+"""Docker's command line, for tests that need Docker but not the stack."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import Any
+
+import pytest
+
+SECONDS = 600
+
+
+def docker(*words: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command of Docker; its exit code is for the caller to judge."""
+    command = ["docker", *words]
+    return subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=SECONDS)
+
+
+def told(*words: str) -> str:
+    """What a command of Docker that must succeed prints."""
+    done = docker(*words)
+    assert done.returncode == 0, f"docker {' '.join(words)} → {done.returncode}\n{done.stderr[-3000:]}"
+    return done.stdout.strip()
+
+
+def image(name: str) -> dict[str, Any]:
+    """What Docker knows of an image that is there.
+
+    Raises:
+        Skipped: there is no Docker, or the image is not built.
+    """
+    try:
+        done = docker("image", "inspect", name)
+    except FileNotFoundError:
+        pytest.skip("not run: there is no docker")
+    if done.returncode:
+        pytest.skip(f"not run: {name} is not built")
+    found: dict[str, Any] = json.loads(done.stdout)[0]
+    return found
+
+
+def labelled(label: str, *kinds: str) -> None:
+    """Remove what a test has left of containers, images or volumes with the label."""
+    for kind in kinds:
+        found = docker(kind, "ls", "--quiet", *(["--all"] if kind == "container" else []), "--filter", label)
+        for one in found.stdout.split():
+            docker(kind, "rm", "--force", one)
