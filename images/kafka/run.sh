@@ -22,6 +22,10 @@ if [ -z "${CLUSTER_ID:-}" ]; then
     echo "CLUSTER_ID is not set: give the cluster an identity, 22 characters of URL-safe base64." >&2
     exit 2
 fi
+if [ -z "${KAFKA_LOG_DIRS:-}" ]; then
+    echo "KAFKA_LOG_DIRS is not set: name the folder of the log, /var/lib/kafka/data." >&2
+    exit 2
+fi
 
 if [ ! -f "${KAFKA_LOG_DIRS%%,*}/meta.properties" ]; then
     "${java[@]}" kafka.tools.StorageTool format --cluster-id "$CLUSTER_ID" --ignore-formatted --config "$properties"

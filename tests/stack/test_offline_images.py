@@ -91,6 +91,7 @@ def test_kafka_names_what_it_lacks() -> None:
     kafka = "fraud-detection/kafka:offline"
     assert "KAFKA_PROCESS_ROLES" in _fails(kafka)
     assert "CLUSTER_ID" in _fails(kafka, "--env", "KAFKA_NODE_ID=1")
+    assert "KAFKA_LOG_DIRS" in _fails(kafka, "--env", "KAFKA_NODE_ID=1", "--env", "CLUSTER_ID=x")
 
 
 def test_kafka_writes_its_settings_as_the_official_image_does() -> None:
