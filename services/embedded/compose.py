@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bootstrap import ROOT, Refused
-from image_builds import builders, built, labels
+from image_builds import builders, built, labels, require_bundle
 
 # `config` lies there, and has nothing but the standard library in what is imported here.
 sys.path.insert(0, str(ROOT))
@@ -70,6 +70,7 @@ def run(command: str, words: Sequence[str]) -> int:
         return _up(compose, options.build)
     if command == "build":
         compose.prepare()
+        compose.require_certificates()
         return compose.call("build", *builders(options.service, built(ROOT)))
     if command == "down":
         # Services of every profile, so that none is left behind.
@@ -98,6 +99,7 @@ def inside(command: str, words: Sequence[str]) -> int:
 def _up(compose: Compose, build: bool) -> int:
     compose.prepare()
     compose.require_daemon()
+    compose.require_certificates()
     refuse_taken(compose.published(), compose.held(), ROOT / ".local")
     return compose.call("up", "--detach", *(["--build"] if build else []))
 
@@ -200,11 +202,20 @@ class Compose:
 
     def environment(self) -> dict[str, str]:
         """Ours, without what `.env` says: there the shell would win, with credentials of somebody else."""
+        return labels(self._root) | build_environment(os.environ, self._dotenv(), HOST_CERTIFICATES)
+
+    def require_certificates(self) -> None:
+        """Refuse a build whose bundle of certificates is not there, or is more than BuildKit takes."""
+        named = (self._dotenv() | self.environment()).get("CA_BUNDLE")
+        if named:
+            require_bundle(self._root / named)
+
+    def _dotenv(self) -> dict[str, str]:
         told: dict[str, str] = {}
         for file in self._env_files if self._own else ():
             with suppress(FileNotFoundError, dotenv.BadDotenv):
                 told |= dotenv.read(self._root / file)
-        return labels(self._root) | build_environment(os.environ, told, HOST_CERTIFICATES)
+        return told
 
 
 def build_environment(

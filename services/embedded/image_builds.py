@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bootstrap import Refused
 
+_LARGEST = 500 * 1024  # of a secret of BuildKit
 COMPOSE_FILE = "docker-compose.local.yml"
 
 
@@ -50,6 +51,24 @@ def builders(names: Sequence[str], images: Mapping[str, str]) -> list[str]:
 def short(image: str) -> str:
     """`api` of `fraud-detection/api:local`."""
     return image.rpartition("/")[2].partition(":")[0]
+
+
+def require_bundle(bundle: Path) -> None:
+    """Refuse what BuildKit would refuse in words of its own.
+
+    Raises:
+        Refused: the file is not there, or too large for a secret.
+    """
+    if not bundle.exists():
+        raise Refused(
+            f"CA_BUNDLE names {bundle}, which is not there: name a file of certificates, or unset it."
+        )
+    size = bundle.stat().st_size
+    if size > _LARGEST:
+        raise Refused(
+            f"CA_BUNDLE names {bundle} with {-(-size // 1024)} KiB, and a build takes {_LARGEST // 1024}: "
+            "name a file that holds only the certificates a build needs."
+        )
 
 
 def labels(root: Path) -> dict[str, str]:

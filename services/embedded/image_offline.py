@@ -42,6 +42,7 @@ def run(words: Sequence[str]) -> int:
     require_compose()
     compose = Compose(ROOT, False)
     compose.require_daemon()
+    compose.require_certificates()
     started = time.monotonic()
     _make_base(os.environ.get("DEBIAN_MIRROR", ""), fresh=options.fresh)
     code = _build(compose, "base", *(["--no-cache"] if options.fresh else [])) or _build(compose)

@@ -94,6 +94,17 @@ def test_the_first_start_writes_private_secrets_and_calls_compose(
     assert env_file.read_text() == secrets
 
 
+def test_a_bundle_of_certificates_that_is_not_there_stops_a_build(place: Path) -> None:
+    compose.run("build", [])
+    with (place / ".env").open("a") as file:
+        file.write("CA_BUNDLE=none.pem\n")
+    (place / "calls").unlink()
+    for command in ("build", "up"):
+        with pytest.raises(Refused, match=r"CA_BUNDLE names .*none\.pem"):
+            compose.run(command, [])
+    assert not (place / "calls").exists()
+
+
 def test_offline_images_come_from_their_own_file(place: Path) -> None:
     with pytest.raises(Refused, match="make images-offline"):
         compose.run("up", ["--offline"])

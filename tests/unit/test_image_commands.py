@@ -11,7 +11,7 @@ import image_offline
 import pytest
 import yaml
 from bootstrap import Refused
-from image_builds import builders, built, labels, short
+from image_builds import builders, built, labels, require_bundle, short
 from image_push import run, target
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -147,6 +147,18 @@ def test_the_offline_images_are_of_the_official_ones_major_version() -> None:
 
 def _offline_env() -> str:
     return (ROOT / "images" / "offline.env").read_text()
+
+
+def test_certificates_that_no_build_can_take_are_refused(tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle.pem"
+    with pytest.raises(Refused, match=r"CA_BUNDLE names .*bundle.pem, which is not there"):
+        require_bundle(bundle)
+    bundle.write_bytes(b"x" * 500 * 1024)
+    require_bundle(bundle)
+    require_bundle(Path(os.devnull))
+    bundle.write_bytes(b"x" * (500 * 1024 + 1))
+    with pytest.raises(Refused, match=r"CA_BUNDLE names .* 501 KiB, and a build takes 500"):
+        require_bundle(bundle)
 
 
 def test_the_offline_base_gets_security_updates_of_the_mirror_it_came_from() -> None:
