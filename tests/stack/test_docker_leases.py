@@ -99,6 +99,16 @@ def test_a_container_that_is_waited_for_outlives_the_grace_and_then_its_remains_
     assert gone(here)
 
 
+def test_a_container_that_has_ended_keeps_its_grace_when_a_wait_is_given_up(here: Site) -> None:
+    container, wait = started(here, "print('said')")
+    assert wait.status() == 0
+    late = here.proxy.wait(container)
+    late.give_up()
+    assert gone(here)
+    assert container not in said(here, "abandoned")
+    assert said(here, "ended")[container] == "nobody waits for it"
+
+
 @pytest.mark.parametrize("kill", [False, True])
 def test_a_restart_of_the_proxy_ends_only_what_nobody_waits_for_again(here: Site, kill: bool) -> None:
     (kept, first), (left, second) = started(here), started(here)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 import httpx
@@ -146,7 +146,9 @@ class Proxy:
                 async with self._daemon.stream("POST", f"/containers/{container}/wait", query) as answer:
                     outcome = await relay(answer, receive, send)
             if outcome is Outcome.CLIENT_GONE:
-                self._leases.abandon(container)
+                # What cannot be looked at now is looked at when its grace is over.
+                with suppress(Refused):
+                    await self._leases.abandon(container)
 
         return waiting
 

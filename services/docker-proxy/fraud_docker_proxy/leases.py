@@ -49,9 +49,13 @@ class Leases:
         """While somebody reads what it wrote."""
         yield from self._counted(self._reading, container)
 
-    def abandon(self, container: str) -> None:
-        """Whoever waited is gone: end it at once, unless somebody else waits."""
-        if not self._waiting[container]:
+    async def abandon(self, container: str) -> None:
+        """Whoever waited is gone: end it at once if it runs, unless somebody else waits.
+
+        One that has ended keeps its grace: its log and its result may be about to be read.
+        """
+        running = (await self._containers.inspect(container))["State"]["Status"] in _ALIVE
+        if running and not self._waiting[container]:
             say("abandoned", id=container)
             self._end(container, "whoever waited for it is gone")
 

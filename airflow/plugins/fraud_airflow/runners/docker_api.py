@@ -7,14 +7,16 @@ does not tell when a wait has begun.
 from __future__ import annotations
 
 import http.client
+import io
 import json
 import re
+import select
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 from urllib.parse import urlencode
 
 from fraud_airflow.jobs import JobFailed, JobRefused
@@ -22,10 +24,15 @@ from fraud_airflow.jobs import JobFailed, JobRefused
 RECONNECT_S: Final = 30.0  # as long as a restart of the proxy may take
 _CALL_S: Final = 120.0
 _AGAIN_S: Final = 0.2
+_LOOK_S: Final = 1.0
 _HOST: Final = re.compile(r"tcp://([A-Za-z0-9][A-Za-z0-9.-]*):([0-9]{1,5})/?")
 
 T = TypeVar("T")
-Interrupted = (OSError, http.client.HTTPException)
+_Interrupted = (OSError, http.client.HTTPException)
+
+
+class Broken(Exception):
+    """A stream ended before its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +106,7 @@ class Docker:
         while True:
             try:
                 return ask()
-            except Interrupted as error:
+            except _Interrupted as error:
                 if time.monotonic() > deadline:
                     host, port = self._at
                     raise JobFailed(
@@ -152,13 +159,50 @@ class Stream:
     connection: http.client.HTTPConnection
     response: http.client.HTTPResponse
 
-    def __enter__(self) -> http.client.HTTPResponse:
-        return self.response
+    def __enter__(self) -> Stream:
+        return self
 
     def __exit__(self, *_: object) -> None:
         self.interrupt()
         self.response.close()
         self.connection.close()
+
+    def answer(self, limit: int | None = None) -> Answer:
+        """All of it, or as much as `limit` bytes.
+
+        Raises:
+            Broken: the connection is gone.
+        """
+        try:
+            return Answer(self.response.status, self.response.read(limit))
+        except _Interrupted as error:
+            raise Broken(str(error)) from None
+
+    def read1(self, n: int = -1, /) -> bytes:
+        """What is there, at most `n` bytes; nothing at the end.
+
+        Raises:
+            Broken: the connection is gone.
+        """
+        try:
+            self._await()
+            return self.response.read1(n)
+        except _Interrupted as error:
+            raise Broken(str(error)) from None
+
+    def _await(self) -> None:
+        # A signal that comes just before a call blocks is handled when the call returns: so none blocks long.
+        while not self._has_some() and not select.select([self.wire], [], [], _LOOK_S)[0]:
+            pass
+
+    def _has_some(self) -> bool:
+        """Whether something is read already that nobody took; also at the end."""
+        buffer = cast("io.BufferedReader | None", self.response.fp)
+        self.wire.setblocking(False)
+        try:
+            return buffer is None or bool(buffer.peek(1))
+        finally:
+            self.wire.setblocking(True)
 
     def interrupt(self) -> None:
         """Have whoever reads it, in whatever thread, find its end."""

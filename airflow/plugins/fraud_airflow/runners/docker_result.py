@@ -7,7 +7,7 @@ import tarfile
 from typing import Any, Final
 
 from fraud_airflow.jobs import RESULT_LIMIT_BYTES
-from fraud_airflow.runners.docker_api import Answer, Docker, Interrupted
+from fraud_airflow.runners.docker_api import Broken, Docker
 from fraud_airflow.runners.result import MISSING, TOO_LARGE, parse, unreadable
 
 PATH: Final = "/result/result.json"
@@ -17,10 +17,10 @@ _LIMIT_BYTES: Final = RESULT_LIMIT_BYTES + 16 * 1024
 
 def read(docker: Docker, container: str) -> tuple[dict[str, Any] | None, str]:
     """The document, or why there is none."""
-    with docker.open("GET", f"/containers/{container}/archive", {"path": PATH}) as response:
+    with docker.open("GET", f"/containers/{container}/archive", {"path": PATH}) as stream:
         try:
-            answer = Answer(response.status, response.read(_LIMIT_BYTES))
-        except Interrupted as error:
+            answer = stream.answer(_LIMIT_BYTES)
+        except Broken as error:
             return unreadable(str(error))
     if answer.status == 404:
         return None, MISSING

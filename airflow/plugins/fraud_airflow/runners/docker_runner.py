@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from fraud_airflow.jobs import RESULT_PATH, JobFailed, JobOutcome, JobRefused, JobSpec
 from fraud_airflow.runners import docker_api, docker_result
-from fraud_airflow.runners.docker_api import Answer, Docker, Interrupted
+from fraud_airflow.runners.docker_api import Answer, Broken, Docker
 from fraud_airflow.runners.docker_logs import LogReader
 from fraud_airflow.runners.docker_watch import Ending, Guard
 from fraud_airflow.runners.terms import FIXED, KILL_PATIENCE_S, LOCK_PATIENCE_S, Line, quiet
@@ -156,10 +156,9 @@ class DockerRunner:
             ended = ending.has_come()
             query = {**reader.query(), "follow": 0 if ended else 1}
             with self._docker.open("GET", f"/containers/{container}/logs", query) as log:
-                if log.status != 200:
-                    message = Answer(log.status, log.read()).message()
-                    raise JobFailed(f"The job's log cannot be read: {message}.")
-                with suppress(*Interrupted):
+                if log.response.status != 200:
+                    raise JobFailed(f"The job's container is gone: {log.answer().message()}.")
+                with suppress(Broken):
                     for text in reader.lines(log):
                         line(text)
                     complete = ended

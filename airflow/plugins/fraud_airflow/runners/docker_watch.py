@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import threading
@@ -10,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from fraud_airflow.jobs import JobFailed
-from fraud_airflow.runners.docker_api import Answer, Docker, Interrupted, Stream
+from fraud_airflow.runners.docker_api import Broken, Docker, Stream
 from fraud_airflow.runners.terms import KILL_PATIENCE_S
 
 _INTERVAL_S: Final = 1.0  # how often to look whether the task still has a supervisor
@@ -74,13 +73,13 @@ class Ending:
         if self._status is not None:
             return True
         try:
-            with stream as response:
-                answer = Answer(response.status, response.read())
-        except Interrupted:
+            with stream:
+                answer = stream.answer()
+        except Broken:
             return False
         if answer.status != 200:
             raise JobFailed(f"The job's container cannot be waited for: {answer.message()}.")
-        self._status = int(json.loads(answer.content)["StatusCode"])
+        self._status = int(answer.document()["StatusCode"])
         return True
 
     def _look(self) -> None:

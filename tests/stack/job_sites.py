@@ -1,0 +1,155 @@
+"""The two ways a job runs, with one way for a test to ask for it."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from fraud_airflow.jobs import JobOutcome, JobRunner, JobSpec, identify
+from fraud_airflow.runners.docker_api import Docker
+from fraud_airflow.runners.docker_runner import DockerRunner
+from fraud_airflow.runners.process_runner import Installation, ProcessRunner
+from tests.stack.docker_site import JOB, Site
+from tests.waiting import eventually
+
+BEGIN: Final = "import json, sys, time\nresult = os.environ['RESULT_PATH']\n"
+DONE: Final = "open(result, 'w').write('{\"done\": true}')\n"
+UP: Final = "print('up', flush=True)\n"
+FOR_EVER: Final = "while True: time.sleep(0.05)\n"
+DEAF: Final = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+# A task as a process of its own, which can be killed.
+TASK: Final = """
+import json, sys
+sys.path[:0] = json.loads(sys.argv[1])
+from pathlib import Path
+from fraud_airflow.jobs import JobSpec
+from tests.stack.job_sites import from_description
+kind, spec = json.loads(sys.argv[2]), JobSpec(**json.loads(sys.argv[3]))
+try:
+    outcome = from_description(kind).run(spec, lambda line: print(line, flush=True))
+    print("ended:", outcome.exit_code, flush=True)
+except Exception as error:
+    print("failed:", error, flush=True)
+"""
+
+
+class JobSite(Protocol):
+    """Where the jobs of a test run."""
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What a process needs to run jobs here too."""
+
+    def spec(self, source: str, single: str | None = None, **changed: Any) -> JobSpec: ...
+
+    def running(self) -> bool:
+        """Whether any job runs."""
+
+
+def from_description(kind: dict[str, Any]) -> JobRunner:
+    if "port" in kind:
+        return DockerRunner(Docker("127.0.0.1", kind["port"]), kind["lock_patience_s"])
+    place = Path(kind["place"])
+    at = Installation(Path(sys.executable), place, place / "run", {}, 0.5, kind["lock_patience_s"])
+    return ProcessRunner(at)
+
+
+class Containers:
+    def __init__(self, site: Site) -> None:
+        self.site = site
+
+    @property
+    def description(self) -> dict[str, Any]:
+        return {"port": self.site.proxy.port}
+
+    def spec(self, source: str, single: str | None = None, **changed: Any) -> JobSpec:
+        return _spec(self.site.image, source, single, changed)
+
+    def running(self) -> bool:
+        return bool(self.site.containers())
+
+
+class Processes:
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        (place / "fraud_job.py").write_text(JOB, "utf-8")
+        self._mark = f"mark-{secrets.token_hex(8)}"
+
+    @property
+    def description(self) -> dict[str, Any]:
+        return {"place": str(self.place)}
+
+    def spec(self, source: str, single: str | None = None, **changed: Any) -> JobSpec:
+        spec = _spec("none", source, single, changed)
+        return replace(spec, arguments=(*spec.arguments, self._mark))
+
+    def running(self) -> bool:
+        jobs = [path for path in Path("/proc").glob("[0-9]*/cmdline") if self._is_mine(path)]
+        return bool(jobs)
+
+    def _is_mine(self, path: Path) -> bool:
+        try:
+            words = path.read_bytes().split(b"\0")
+        except OSError:
+            return False
+        return self._mark.encode() in words
+
+
+def _spec(image: str, source: str, single: str | None, changed: dict[str, Any]) -> JobSpec:
+    run = changed.pop("run", "the_run")
+    labels = identify("the_dag", "the_task", run, -1, 1)
+    name = f"fraud-job-test-{secrets.token_hex(6)}"
+    spec = JobSpec(name, labels, "fraud_job", image, (), {"JOB_SOURCE": BEGIN + source}, {}, single)
+    changed["environment"] = {**spec.environment, **changed.get("environment", {})}
+    return replace(spec, **changed)
+
+
+def runner(site: JobSite, lock_patience_s: float = 60) -> JobRunner:
+    return from_description({**site.description, "lock_patience_s": lock_patience_s})
+
+
+def run(
+    site: JobSite, source: str, line: Callable[[str], None] = lambda _: None, **changed: Any
+) -> JobOutcome:
+    return runner(site).run(site.spec(source, **changed), line)
+
+
+class Task:
+    """A process that runs a job as a task does."""
+
+    def __init__(self, site: JobSite, source: str, supervised: bool = False, **changed: Any) -> None:
+        spec = site.spec(source, **changed)
+        fields = {name: getattr(spec, name) for name in _PLAIN}
+        kind = {**site.description, "lock_patience_s": 60}
+        command = [sys.executable, "-c", TASK, *map(json.dumps, (sys.path, kind, fields))]
+        if supervised:
+            command = [sys.executable, "-c", "import subprocess, sys; subprocess.run(sys.argv[1:])", *command]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, "TZ": "UTC"})
+
+    def line(self) -> str:
+        """The next line of the job, or what the task says of it."""
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().decode().rstrip("\n")
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def close(self) -> None:
+        self.kill()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+
+_PLAIN: Final = ("name", "labels", "module", "image", "arguments", "environment", "private", "single")
+
+
+def all_gone(site: JobSite) -> bool:
+    return eventually(lambda: not site.running(), 60)

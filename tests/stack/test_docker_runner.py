@@ -1,0 +1,159 @@
+"""What only holds for a job in a container: limits, orphans, and a proxy that goes away."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from fraud_airflow.jobs import JobFailed, JobRefused, Limits
+from fraud_airflow.runners.docker_api import Docker
+from fraud_airflow.runners.docker_runner import DockerRunner
+from tests.stack.docker_site import Site, free_port, job_image, site
+from tests.stack.job_sites import DONE, FOR_EVER, UP, Containers, Task, all_gone, run, runner
+from tests.waiting import eventually
+
+
+@pytest.fixture(scope="module")
+def docker_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with job_image() as image, site(tmp_path_factory.mktemp("proxy"), image) as made:
+        yield made
+
+
+@pytest.fixture
+def here(docker_site: Site) -> Iterator[Containers]:
+    made = Containers(docker_site)
+    yield made
+    assert all_gone(made)
+
+
+def test_a_job_has_the_limits_of_its_service(here: Containers) -> None:
+    seen: list[dict[str, Any]] = []
+
+    def line(_: str) -> None:
+        (one,) = here.site.containers()
+        seen.append(here.site.daemon.inspect_container(one["Id"])["HostConfig"])
+
+    run(here, UP + DONE, line, limits=Limits(memory_mib=70, cpus=0.5, pids=33))
+    assert (seen[0]["Memory"], seen[0]["NanoCpus"], seen[0]["PidsLimit"]) == (70 * 2**20, 500_000_000, 33)
+
+
+def test_a_job_that_takes_too_much_memory_says_so(here: Containers) -> None:
+    with pytest.raises(JobFailed, match=r"^The job ran out of its 64 MiB of memory\.$"):
+        run(here, "x = bytearray(200 * 2**20)", limits=Limits(memory_mib=64))
+
+
+def test_an_image_that_is_not_there_is_named(tmp_path: Any, here: Containers) -> None:
+    with site(tmp_path, "fraud-test-missing:1") as other:
+        spec = replace(here.spec(DONE), image="fraud-test-missing:1")
+        with pytest.raises(JobRefused, match=r"^The image fraud-test-missing:1 is not on this machine"):
+            runner(Containers(other)).run(spec, print)
+
+
+def test_what_the_proxy_refuses_is_not_tried_again(here: Containers) -> None:
+    with pytest.raises(JobRefused, match=r"^The Docker proxy refuses the job: Image: 'postgres:17' is"):
+        runner(here).run(here.spec(DONE, image="postgres:17"), print)
+
+
+def test_a_module_that_is_not_there_fails_as_it_does_in_a_process(here: Containers) -> None:
+    lines: list[str] = []
+    outcome = runner(here).run(here.spec(DONE, module="fraud_nothing"), lines.append)
+    assert outcome.exit_code == 1
+    assert lines[-1].endswith("No module named fraud_nothing")
+
+
+def test_a_proxy_that_does_not_answer_is_told_of(here: Containers) -> None:
+    nobody = DockerRunner(Docker("127.0.0.1", free_port(), patience_s=0.5))
+    with pytest.raises(JobFailed, match=r"^The Docker proxy at 127.0.0.1:\d+ does not answer .*: does"):
+        nobody.run(here.spec(DONE), print)
+
+
+@pytest.mark.parametrize("tried", ["1", "2"])
+def test_what_an_earlier_try_of_the_task_left_is_ended_before_the_next(here: Containers, tried: str) -> None:
+    with closing(Task(here, UP + FOR_EVER)) as earlier, closing(Task(here, UP + FOR_EVER, run="b")) as other:
+        assert earlier.line() == other.line() == "up"
+        spec = here.spec(DONE)
+        spec = replace(spec, labels={**spec.labels, "fraud.try_number": tried})
+        assert runner(here).run(spec, print).result == {"done": True}
+        assert earlier.line().startswith(("ended: -15", "failed: The job's container is gone"))
+        assert len(here.site.containers()) == 1, "another run's was not"
+        other.kill()
+
+
+def test_jobs_without_labels_end_nobody(here: Containers) -> None:
+    with closing(Task(here, UP + FOR_EVER)) as other:
+        assert other.line() == "up"
+        assert runner(here).run(here.spec(DONE, labels={}), print).exit_code == 0
+        assert len(here.site.containers()) == 1
+
+
+# Lines come all the time, so that connections break within and between them.
+TALKS = """
+import threading
+for number in range(1500):
+    (sys.stdout if number % 3 else sys.stderr).write(f'{number}\\n'); sys.stdout.flush()
+    if number % 10 == 0: time.sleep(0.02)
+"""
+
+
+@pytest.mark.parametrize("kill", [False, True])
+def test_a_job_outlives_restarts_of_the_proxy_and_no_line_is_lost_or_doubled(
+    here: Containers, kill: bool
+) -> None:
+    lines: list[str] = []
+    restarts = iter((200, 900))
+    due = next(restarts)
+
+    def line(text: str) -> None:
+        nonlocal due
+        lines.append(text)
+        if len(lines) == due:
+            due = next(restarts, 0)
+            here.site.proxy.end(kill=kill)
+            here.site.proxy.start()
+
+    assert run(here, TALKS + DONE, line).result == {"done": True}
+    out = [number for number in map(int, lines) if number % 3]
+    assert sorted(map(int, lines)) == list(range(1500))
+    assert out == sorted(out), "each stream keeps its order"
+
+
+def test_a_job_that_ends_while_the_proxy_is_away_has_its_result(here: Containers) -> None:
+    lines: list[str] = []
+
+    def line(text: str) -> None:
+        lines.append(text)
+        if text == "up":
+            here.site.proxy.end()
+            threading.Thread(target=come_back).start()
+
+    def come_back() -> None:
+        assert eventually(lambda: here.site.containers()[0]["State"] == "exited", 60)
+        here.site.proxy.start()
+
+    outcome = run(here, UP + "time.sleep(1); print('last')\n" + DONE + "sys.exit(3)", line)
+    assert (outcome.exit_code, outcome.result, outcome.problem) == (3, {"done": True}, "")
+    assert lines == ["up", "last"]
+
+
+def test_a_proxy_that_stays_away_fails_the_job_and_its_return_ends_it(here: Containers) -> None:
+    impatient = DockerRunner(Docker("127.0.0.1", here.site.proxy.port, patience_s=1))
+    with pytest.raises(JobFailed, match=r"does not answer"):
+        impatient.run(here.spec(UP + FOR_EVER), lambda _: here.site.proxy.end())
+    assert here.running()
+    here.site.proxy.start()
+    assert all_gone(here)
+
+
+def test_a_container_that_somebody_removes_fails_its_job(here: Containers) -> None:
+    def line(_: str) -> None:
+        (one,) = here.site.containers()
+        here.site.daemon.remove_container(one["Id"], force=True)
+
+    with pytest.raises(JobFailed):
+        outcome = run(here, UP + FOR_EVER, line)
+        raise JobFailed(f"exit code {outcome.exit_code}") if outcome.exit_code else AssertionError(outcome)

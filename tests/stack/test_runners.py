@@ -1,0 +1,281 @@
+"""What holds for a job, whether it runs as a process or in a container."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from fraud_airflow.jobs import JobFailed
+from tests.stack.docker_site import Site, job_image, site
+from tests.stack.job_sites import (
+    DEAF,
+    DONE,
+    FOR_EVER,
+    UP,
+    Containers,
+    JobSite,
+    Processes,
+    Task,
+    all_gone,
+    run,
+    runner,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def docker_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with job_image() as image, site(tmp_path_factory.mktemp("proxy"), image) as made:
+        yield made
+
+
+@pytest.fixture(params=["process", "docker"])
+def here(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[JobSite]:
+    made: JobSite
+    made = (
+        Processes(tmp_path)
+        if request.param == "process"
+        else Containers(request.getfixturevalue("docker_site"))
+    )
+    yield made
+    assert all_gone(made)
+
+
+def test_a_job_gets_its_arguments_and_environment_and_nothing_of_the_worker(
+    here: JobSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://worker:everything@db/x")
+    monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", "nine")
+    source = "json.dump({'argv': sys.argv[1:], 'env': dict(os.environ)}, open(result, 'w'))"
+    own, given = {"DATABASE_URL": "own"}, {"SEEN": "a $b 'c' \\ =\n d é"}
+    outcome = run(
+        here,
+        source,
+        arguments=("generate", "--count", "5"),
+        environment=given,
+        private={"DATABASE_URL": "own"},
+    )
+    assert outcome.exit_code == 0
+    assert outcome.result is not None
+    assert outcome.result["argv"][:3] == ["generate", "--count", "5"]
+    env = outcome.result["env"]
+    assert env.items() >= {**given, **own}.items()
+    assert not [name for name in env if name.startswith("AIRFLOW")]
+
+
+def test_no_secret_is_among_the_arguments_of_a_process(here: JobSite) -> None:
+    lines: list[str] = []
+    source = "print(*(open(f'/proc/{one}/cmdline').read() for one in (os.getpid(), os.getppid())))\n"
+    run(here, source, lines.append, private={"DATABASE_URL": "geheim"})
+    assert "fraud_job" in lines[0]
+    assert "geheim" not in lines[0]
+
+
+def test_stdout_stderr_long_lines_and_broken_characters_all_arrive(here: JobSite) -> None:
+    lines: list[str] = []
+    source = "os.write(2, b'err\\n'); os.write(1, b'\\xff\\n' + b'x' * 3_000_000 + b'\\n\\n\\nlast')\n" + DONE
+    assert run(here, source, lines.append).result == {"done": True}
+    lines.remove("err")  # the streams of a container are two
+    broken, long, *rest = lines
+    assert (broken, rest) == ("\ufffd", ["", "", "last"])
+    assert long == "x" * 65536 + f" … ({3_000_000 - 65536} bytes more)"
+
+
+def test_many_lines_arrive_all_and_in_order(here: JobSite) -> None:
+    lines: list[str] = []
+    assert run(here, "for i in range(100_000): print(i)\nsys.exit(5)", lines.append).exit_code == 5
+    assert lines == [str(number) for number in range(100_000)]
+
+
+def test_a_job_that_closes_its_output_is_waited_for(here: JobSite) -> None:
+    assert run(here, "os.close(1); os.close(2); time.sleep(1)\n" + DONE).result == {"done": True}
+
+
+@pytest.mark.parametrize("session", [False, True])
+def test_a_grandchild_that_keeps_the_output_open_is_not_waited_for(here: JobSite, session: bool) -> None:
+    child = f"subprocess.Popen(['sleep', '20'], start_new_session={session})"
+    lines: list[str] = []
+    source = f"import subprocess; {child}\nprint('said')\n" + DONE
+    assert run(here, source, lines.append).result == {"done": True}
+    assert lines == ["said"]
+
+
+@pytest.mark.parametrize("code", [1, 2, 3, 99])
+def test_the_exit_code_comes_back_with_the_result(here: JobSite, code: int) -> None:
+    outcome = run(here, DONE + f"sys.exit({code})")
+    assert (outcome.exit_code, outcome.result) == (code, {"done": True})
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM])
+def test_a_job_that_a_signal_ended_says_so(here: JobSite, number: int) -> None:
+    assert run(here, f"os.kill(os.getpid(), {int(number)})").exit_code == -number
+
+
+@pytest.mark.parametrize(
+    ("source", "problem"),
+    [
+        ("", "it wrote no result"),
+        ("open(result, 'w').write('{')", "its result is no JSON"),
+        ("open(result, 'w').write('[1]')", "its result is no JSON object"),
+        ("os.mkdir(result)", "its result cannot be read (Is a directory)"),
+        ("open(result, 'w').write(json.dumps('x' * 65536))", "its result is larger than 65536 bytes"),
+        ("open(result, 'w').truncate(10**9)", "its result is larger than 65536 bytes"),
+    ],
+)
+def test_a_wrong_result_is_described(here: JobSite, source: str, problem: str) -> None:
+    outcome = run(here, source)
+    assert (outcome.exit_code, outcome.result, outcome.problem) == (0, None, problem)
+
+
+def killing(here: JobSite, source: str) -> list[str]:
+    """The lines of a job whose task is ended at its first."""
+    one = runner(here)
+    lines: list[str] = []
+
+    def line(text: str) -> None:
+        lines.append(text)
+        one.kill()
+
+    with pytest.raises(JobFailed, match=r"^The job was ended, because its task was"):
+        one.run(here.spec(source), line)
+    return lines
+
+
+def test_a_killed_job_is_asked_first(here: JobSite) -> None:
+    stop = "def stop(*_):\n    os.write(1, b'finishing\\n'); os._exit(3)\n"
+    source = f"import signal\n{stop}signal.signal(signal.SIGTERM, stop)\n"
+    assert killing(here, source + UP + FOR_EVER) == ["up", "finishing"]
+
+
+def test_a_job_that_does_not_listen_is_ended_after_the_patience(here: JobSite) -> None:
+    assert killing(here, DEAF + UP + FOR_EVER) == ["up"]
+
+
+def test_a_job_killed_in_a_signal_handler_ends(here: JobSite) -> None:
+    one, up = runner(here), threading.Event()
+    before = signal.signal(signal.SIGUSR1, lambda *_: one.kill())
+
+    def ring() -> None:
+        up.wait(60)
+        os.kill(os.getpid(), signal.SIGUSR1)  # while the runner waits for the next line
+
+    sender = threading.Thread(target=ring)
+    sender.start()
+    try:
+        with pytest.raises(JobFailed, match=r"^The job was ended"):
+            one.run(here.spec(UP + FOR_EVER), lambda _: up.set())
+    finally:
+        sender.join()
+        signal.signal(signal.SIGUSR1, before)
+
+
+def test_a_job_killed_before_its_start_is_not_started(here: JobSite) -> None:
+    one = runner(here)
+    lines: list[str] = []
+    one.kill()
+    with pytest.raises(JobFailed, match=r"^The task was ended before its job was started"):
+        one.run(here.spec(UP), lines.append)
+    assert lines == []
+
+
+class TimeIsUp(BaseException):
+    pass
+
+
+def test_a_job_whose_time_is_up_is_asked_first_and_heard(here: JobSite) -> None:
+    lines: list[str] = []
+
+    def line(text: str) -> None:
+        lines.append(text)
+        if text == "up":
+            raise TimeIsUp
+
+    source = (
+        "import signal; signal.signal(signal.SIGTERM, lambda *_: (os.write(1, b'asked\\n'), sys.exit(1)))\n"
+    )
+    with pytest.raises(TimeIsUp):
+        run(here, source + UP + FOR_EVER, line)
+    assert lines == ["up", "asked"]
+    assert not here.running()
+
+
+def test_a_job_ends_although_its_log_cannot_be_written(here: JobSite) -> None:
+    def line(text: str) -> None:
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        run(here, DEAF + UP + FOR_EVER, line)
+    assert not here.running()
+
+
+@pytest.mark.parametrize("source", ["", DEAF])
+def test_a_job_dies_with_a_task_that_is_killed(here: JobSite, source: str) -> None:
+    with closing(Task(here, source + UP + FOR_EVER)) as task:
+        assert task.line() == "up"
+        assert here.running()
+        task.kill()
+        assert all_gone(here)
+
+
+def test_a_job_dies_with_the_supervisor_of_its_task(here: JobSite) -> None:
+    with closing(Task(here, UP + FOR_EVER, supervised=True)) as task:
+        assert task.line() == "up"
+        task.kill()
+        assert task.line() == "failed: The job was ended, because its task was."
+        assert all_gone(here)
+
+
+@pytest.fixture
+def lock() -> str:
+    return f"test-{secrets.token_hex(6)}"
+
+
+def test_a_lock_lives_as_long_as_the_job_and_names_its_holder(here: JobSite, lock: str) -> None:
+    with closing(Task(here, UP + FOR_EVER, single=lock)) as task:
+        assert task.line() == "up"
+        with pytest.raises(JobFailed) as failed:
+            runner(here, 0.3).run(here.spec(DONE, lock, run="another"), print)
+        assert f"The lock {lock} is held by the job of the_dag the_task the_run" in str(failed.value)
+        assert "since 20" in str(failed.value)
+        assert run(here, DONE, single=f"{lock}-2", run="another").exit_code == 0, "another lock is free"
+        task.kill()
+        assert run(here, DONE, single=lock, run="another").exit_code == 0
+
+
+def test_a_task_that_waits_for_a_lock_can_be_ended(here: JobSite, lock: str) -> None:
+    with closing(Task(here, UP + FOR_EVER, single=lock)) as task:
+        assert task.line() == "up"
+        one = runner(here)
+        timer = threading.Timer(0.5, one.kill)
+        timer.start()
+        with pytest.raises(JobFailed, match=rf"^The task was ended while it waited for the lock {lock}"):
+            one.run(here.spec(DONE, lock, run="another"), print)
+        timer.join()
+
+
+def test_jobs_of_one_lock_never_overlap(here: JobSite, lock: str) -> None:
+    source = (
+        "began = time.time(); time.sleep(0.5)\njson.dump({'span': [began, time.time()]}, open(result, 'w'))"
+    )
+    spans: list[tuple[float, float]] = []
+
+    def one(number: int) -> None:
+        outcome = run(here, source, single=lock, run=f"run-{number}")
+        assert outcome.result is not None
+        spans.append(outcome.result["span"])
+
+    threads = [threading.Thread(target=one, args=[number]) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(spans) == 4
+    spans.sort()
+    assert all(end <= begin for (_, end), (begin, _) in pairwise(spans))
