@@ -158,6 +158,7 @@ HOST: Final[dict[str, Any]] = {
     "init": {"Init": True},
     "case": {"privileged": True},
     "case_memory": {"MEMORY": 2**40},
+    "case_folded": {"Bind\u017f": ["/:/host"]},  # which the daemon's decoder takes for an s
     "unknown": {"ReleasedInTenYears": True},
     "id_file": {"ContainerIDFile": "/etc/cron.d/x"},
 }
