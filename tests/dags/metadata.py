@@ -47,7 +47,7 @@ class Metadata:
 
     def _run(self, *command: str, changed: dict[str, str]) -> subprocess.CompletedProcess[str]:
         server = self.server
-        environment = base_environment() | server.metadata() | server.tokens() | dict(server.setup)
+        environment = base_environment() | server.metadata() | dict(server.setup)
         environment |= {"AIRFLOW_PYTHON": str(server.python), "AIRFLOW_PASSWORD": server.password}
         return subprocess.run(
             command,
