@@ -41,7 +41,7 @@ PUBLISHED: Final = {
     "grafana": ("PUBLISH_GRAFANA", 3000),
 }
 # Whatever a person may choose as a password.
-HARD: Final = r"""p@ss:/w#rd% $HOME\n "?&=ü"""
+HARD: Final = r"""p@ss:/w#rd% $HOME\n it's "?&=ü"""
 HARD_NAMES: Final = (
     "POSTGRES_PASSWORD",
     "DB_PASSWORD",
@@ -219,7 +219,9 @@ def _run(site: Site, folder: Path, choices: Choices, logs: Path) -> int:
         stack.wait_healthy()
         _say(f"up and healthy after {time.monotonic() - started:.0f} s")
         failed = subprocess.run(
-            [sys.executable, "-m", "pytest", "--durations=15", *_tests(choices.pytest)], cwd=ROOT, check=False
+            [sys.executable, "-m", "pytest", "--timeout=600", "--durations=15", *_tests(choices.pytest)],
+            cwd=ROOT,
+            check=False,
         ).returncode
     except AssertionError as error:
         _say(f"failed: {error}")

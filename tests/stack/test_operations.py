@@ -14,11 +14,11 @@ COMPOSE = "docker compose -f docker-compose.local.yml"
 # Command → what its output must show.
 COMMANDS = {
     f'{PSQL} "SELECT COUNT(*) as total, MAX(ingestion_timestamp) as last_insert FROM transactions;"': (
-        r"total \|\s+last_insert[^1-9]+[1-9]\d*"
+        r"total\s+\|\s+last_insert[^1-9]+[1-9]\d*"
     ),
     f'{PSQL} "SELECT COUNT(*) as total_predictions, '
     'SUM(CASE WHEN is_fraud_predicted THEN 1 ELSE 0 END) as frauds_detected FROM predictions;"': (
-        r"total_predictions \| frauds_detected[^1-9]+[1-9]\d*"
+        r"total_predictions\s+\|\s+frauds_detected[^1-9]+[1-9]\d*"
     ),
     f'{PSQL} "SELECT * FROM drift_metrics ORDER BY detected_at DESC LIMIT 10;"': r"detected_at",
     f'{PSQL} "SELECT * FROM retraining_triggers ORDER BY triggered_at DESC LIMIT 5;"': r"triggered_at",
