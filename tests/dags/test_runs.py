@@ -201,12 +201,17 @@ def test_a_job_ends_with_its_killed_task_and_the_retry_makes_its_transactions(qu
 
 
 def test_runs_are_listed_as_in_airflow_2(quiet: World) -> None:
+    def succeeded() -> set[str]:
+        return {run.run_id for run in quiet.airflow.runs(PRODUCER) if run.state == "success"}
+
     assert quiet.recent(PRODUCER, 1)
+    before = succeeded()
     options = ("-d", PRODUCER, "--state", "success", "-o", "json")
     done = quiet.metadata.script("airflow_cli.py", "dags", "list-runs", *options)
     assert done.returncode == 0, done.stderr[-2000:]
     listed = {run["run_id"] for run in json.loads(done.stdout[done.stdout.index("[{") :])}
-    assert listed == {run.run_id for run in quiet.airflow.runs(PRODUCER) if run.state == "success"}
+    # The command takes its time: a task found dead has the file read anew, and with it the schedule begins.
+    assert before <= listed <= succeeded()
 
 
 def test_no_secret_is_in_any_log_not_even_masked(quiet: World) -> None:
