@@ -13,6 +13,7 @@ from tests.stack.docker_site import Proxy, Site, Wait, job_image, site
 from tests.waiting import eventually
 
 SLEEP: Final = "import time; time.sleep(1000)"
+DEAF: Final = "import signal; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); signal.pause()"
 GRACE_S: Final = 2.0
 
 
@@ -66,8 +67,7 @@ def test_a_container_goes_with_whoever_waited_for_it_and_no_other(here: Site) ->
 
 
 def test_a_container_that_does_not_listen_goes_too(here: Site) -> None:
-    source = "import signal; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); signal.pause()"
-    container, wait = started(here, source)
+    container, wait = started(here, DEAF)
     assert eventually(lambda: here.daemon.logs(container) == b"deaf\n", 60)
     wait.give_up()
     assert gone(here)
@@ -127,7 +127,8 @@ def test_a_restart_of_the_proxy_ends_only_what_nobody_waits_for_again(here: Site
 
 
 def test_what_is_being_ended_when_the_proxy_ends_is_ended(here: Site) -> None:
-    container, wait = started(here)
+    container, wait = started(here, DEAF)  # so that it takes a while
+    assert eventually(lambda: here.daemon.logs(container) == b"deaf\n", 60)
     wait.give_up()
     assert eventually(lambda: container in said(here, "abandoned"), 60)
     here.proxy.end()

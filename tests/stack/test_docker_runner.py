@@ -128,7 +128,7 @@ def test_a_job_that_ends_while_the_proxy_is_away_has_its_result(here: Containers
     def line(text: str) -> None:
         lines.append(text)
         if text == "up":
-            here.site.proxy.end()
+            here.site.proxy.end(kill=True)  # at once, so that no answer comes through any more
             threading.Thread(target=come_back).start()
 
     def come_back() -> None:
