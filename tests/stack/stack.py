@@ -21,7 +21,9 @@ COMPOSE: Final = ("docker", "compose", "-f", "docker-compose.local.yml")
 # The harness tells the tests where it has written what they need to know.
 SITE_VARIABLE: Final = "FRAUD_STACK_SITE"
 # These do their work and end; everything else runs.
-ONE_SHOTS: Final = frozenset({"db-migrate", "topics", "buckets", "history", "first-model", "airflow-init"})
+ONE_SHOTS: Final = frozenset(
+    {"preflight", "db-migrate", "topics", "buckets", "history", "first-model", "airflow-init"}
+)
 # Made by the docker-proxy for every container that a job runs in.
 JOB_FILTER: Final = "label=fraud.project=fraud-detection"
 
@@ -106,9 +108,11 @@ class Stack:
             return {}
         return {one["Config"]["Labels"]["com.docker.compose.service"]: one for one in self.inspect(*ids)}
 
-    def jobs(self) -> list[str]:
-        """The names of the job containers there are, running or not."""
-        return self.run("docker", "ps", "--all", "--format", "{{.Names}}", "--filter", JOB_FILTER).split()
+    def jobs(self) -> dict[str, str]:
+        """Id → name of the job containers there are, running or not; a name is used again, an id never."""
+        form = ["--all", "--no-trunc", "--format", "{{.ID}} {{.Names}}", "--filter", JOB_FILTER]
+        lines = self.run("docker", "ps", *form).splitlines()
+        return {line.split()[0]: line.split()[1] for line in lines}
 
     def python(self, container: str, program: str, seconds: float = 60) -> str:
         """What a program prints in a running container."""
@@ -116,8 +120,8 @@ class Stack:
 
     def psql(self, statement: str) -> list[list[str]]:
         """The rows of a statement, as the specification's commands get at them."""
-        command = ["docker", "exec", "fraud-postgres", "psql", "-U", "fraud_user", "-d", "fraud_detection"]
-        answer = self.run(*command, "-At", "-F", "\t", "-c", statement)
+        psql = "docker exec -i fraud-postgres psql -U fraud_user -d fraud_detection -v ON_ERROR_STOP=1"
+        answer = self.run(*psql.split(), "-At", "-F", "\t", stdin=statement)
         return [line.split("\t") for line in answer.splitlines()]
 
     def stored(self) -> dict[str, int]:

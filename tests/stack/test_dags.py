@@ -53,7 +53,7 @@ def test_no_container_of_a_job_is_left(stack: Stack) -> None:
     for dag in DAGS:
         airflow.pause(dag, True)
     try:
-        wait_for(lambda: stack.jobs() == [], 120, lambda: f"left: {stack.jobs()}")
+        wait_for(lambda: not stack.jobs(), 120, lambda: f"left: {stack.jobs()}")
     finally:
         for dag in DAGS:
             airflow.pause(dag, False)

@@ -38,4 +38,4 @@ def test_down_v_leaves_nothing(stack: Stack) -> None:
     project = f"label=com.docker.compose.project={stack.site.project}"
     for kind in (("ps", "--all"), ("volume", "ls"), ("network", "ls")):
         assert stack.run("docker", *kind, "--quiet", "--filter", project).split() == []
-    assert stack.jobs() == []
+    assert stack.jobs() == {}
