@@ -67,6 +67,7 @@ def test_every_documented_metric_of_the_follower_is_there(stack: Stack) -> None:
     try:
         wait_for(lambda: targets(stack).get("follower", {}).get("health") == "up", 120)
         wait_for(lambda: not missing(stack, "follower"), 60, lambda: f"missing: {missing(stack, 'follower')}")
+        stack.wait_healthy(60)
     finally:
         stack.compose("--profile", "follow", "rm", "-sf", "follower")
     wait_for(lambda: "follower" not in targets(stack), 60)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
 from config import constants, settings
 from fraud_adapters.logs import get_logger
 from fraud_adapters.objectstore import ObjectStore, ObjectStoreUnavailable
-from fraud_adapters.registry import Registry
+from fraud_adapters.registry import Registry, RegistryUnavailable
 
 BUCKETS: Final = (constants.BUCKET_RUNS, constants.BUCKET_MLFLOW)
 PATIENCE_S: Final = 60.0
 _PROBE: Final = "ready"
+_PAUSE_S: Final = 1.0
+
+T = TypeVar("T")
 
 
 def buckets() -> dict[str, Any]:
@@ -26,27 +30,34 @@ def buckets() -> dict[str, Any]:
     """
     store = settings.load(settings.ObjectStoreSettings)
     made = [name for name in BUCKETS if ObjectStore(store, name).ensure_bucket()]
-    _wait_until_writable(ObjectStore(store, constants.BUCKET_RUNS), time.monotonic() + PATIENCE_S)
+    runs = ObjectStore(store, constants.BUCKET_RUNS)
+    patiently(lambda: runs.put_bytes(_PROBE, b""), ObjectStoreUnavailable, PATIENCE_S)
     return {"status": "done", "buckets": list(BUCKETS), "created": made}
-
-
-def _wait_until_writable(store: ObjectStore, deadline: float) -> None:
-    while True:
-        try:
-            return store.put_bytes(_PROBE, b"")
-        except ObjectStoreUnavailable as error:
-            if time.monotonic() > deadline:
-                raise
-            get_logger(__name__).info("not_writable_yet", reason=str(error))
-        time.sleep(1)
 
 
 def champion() -> str | None:
     """The version that decides in this installation, if there is one.
 
+    A machine on which everything starts at once may take long over one answer: it is asked again.
+
     Raises:
-        RegistryUnavailable: MLflow does not answer.
+        RegistryUnavailable: MLflow does not answer in time.
     """
     name = f"{constants.REGISTERED_MODEL_PREFIX}{settings.load(settings.PlatformSettings).fraud_contract}"
     with Registry(settings.load(settings.MlflowSettings).tracking_uri) as registry:
-        return registry.version_of_alias(name, constants.ALIAS_CHAMPION)
+        return patiently(
+            lambda: registry.version_of_alias(name, constants.ALIAS_CHAMPION), RegistryUnavailable, PATIENCE_S
+        )
+
+
+def patiently(ask: Callable[[], T], unavailable: type[Exception], patience_s: float) -> T:
+    """What `ask` gives, asked again every second while it raises `unavailable`, for so many seconds."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            return ask()
+        except unavailable as error:
+            if time.monotonic() > deadline:
+                raise
+            get_logger(__name__).info("not_available_yet", reason=str(error))
+        time.sleep(_PAUSE_S)

@@ -1,0 +1,51 @@
+"""What is asked again while everything starts at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from fraud_trainer import first_start
+from fraud_trainer.first_start import patiently
+
+
+class Busy(Exception):
+    pass
+
+
+@pytest.fixture(autouse=True)
+def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(first_start, "_PAUSE_S", 0)
+
+
+def test_what_is_busy_is_asked_again() -> None:
+    answers: Iterator[Exception | str] = iter([Busy("starting"), Busy("starting"), "there"])
+
+    def ask() -> str:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    assert patiently(ask, Busy, 60) == "there"
+
+
+def test_what_stays_busy_is_said() -> None:
+    def ask() -> None:
+        raise Busy("still starting")
+
+    with pytest.raises(Busy, match="still starting"):
+        patiently(ask, Busy, -1)
+
+
+def test_anything_else_is_not_asked_again() -> None:
+    asked = []
+
+    def ask() -> None:
+        asked.append(1)
+        raise ValueError("wrong")
+
+    with pytest.raises(ValueError, match="wrong"):
+        patiently(ask, Busy, 60)
+    assert len(asked) == 1
