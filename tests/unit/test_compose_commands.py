@@ -6,6 +6,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -133,9 +134,15 @@ def test_a_port_of_our_own_containers_is_no_clash(place: Path, listener: int, as
     assert compose.run("up", []) == 0
 
 
-def test_a_port_of_the_embedded_platform_is_named_with_what_frees_it(tmp_path: Path) -> None:
-    local = tmp_path / ".local"
-    places.run_directory(local).mkdir(parents=True)
+@pytest.fixture
+def local() -> Iterator[Path]:
+    """A path short enough for a socket below it."""
+    with tempfile.TemporaryDirectory(prefix="fraud-") as folder:
+        yield Path(folder)
+
+
+def test_a_port_of_the_embedded_platform_is_named_with_what_frees_it(local: Path) -> None:
+    places.run_directory(local).mkdir()
     addresses.keep(places.state_file(local), Addresses(100))
     published = [Port("postgres", "127.0.0.1", 5532), Port("grafana", "127.0.0.1", 3000)]
 
