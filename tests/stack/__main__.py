@@ -12,7 +12,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -56,9 +57,10 @@ HARD_NAMES: Final = (
 )
 OFFLINE: Final = ROOT / "images" / "offline.env"
 LOGS: Final = ROOT / ".local" / "stack-logs"
-# In this order; what is not named comes first, since it needs Docker alone.
-LAST: Final = (
-    *("up", "scoring", "dags", "operations", "monitoring", "networks", "kills", "restarts"),
+_PYTEST: Final = (sys.executable, "-m", "pytest", "--timeout=600", "--durations=15")
+# What needs the running stack, in this order; everything else needs Docker alone.
+WHOLE: Final = (
+    *("up", "one_env", "scoring", "dags", "operations", "monitoring", "networks", "kills", "restarts"),
     # Afterwards there is no stack.
     *("down", "production"),
 )
@@ -213,16 +215,16 @@ def _timed(what: str, command: list[str]) -> None:
 def _run(site: Site, folder: Path, choices: Choices, logs: Path) -> int:
     stack = Stack(site)
     failed = 1
+    parts, whole = _tests(choices.pytest)
     try:
-        started = time.monotonic()
-        stack.up()
-        stack.wait_healthy()
-        _say(f"up and healthy after {time.monotonic() - started:.0f} s")
-        failed = subprocess.run(
-            [sys.executable, "-m", "pytest", "--timeout=600", "--durations=15", *_tests(choices.pytest)],
-            cwd=ROOT,
-            check=False,
-        ).returncode
+        # They need Docker, not the stack: so they fill the time in which that starts.
+        with _beside([*_PYTEST, *parts] if parts else [], logs / "parts.txt") as ended:
+            started = time.monotonic()
+            stack.up()
+            stack.wait_healthy()
+            _say(f"up and healthy after {time.monotonic() - started:.0f} s")
+            failed = subprocess.run([*_PYTEST, *whole], cwd=ROOT, check=False).returncode
+        failed = failed or ended[0]
     except AssertionError as error:
         _say(f"failed: {error}")
     finally:
@@ -238,13 +240,32 @@ def _run(site: Site, folder: Path, choices: Choices, logs: Path) -> int:
     return failed
 
 
-def _tests(given: Sequence[str]) -> list[str]:
+@contextmanager
+def _beside(command: Sequence[str], log: Path) -> Iterator[list[int]]:
+    """Run a command meanwhile; at the end what it wrote is shown, and its exit code is in the list."""
+    ended: list[int] = []
+    if not command:
+        yield [0]
+        return
+    with log.open("wb") as file:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT)
+    try:
+        yield ended
+    finally:
+        ended.append(process.wait())
+        print(log.read_text(encoding="utf-8", errors="replace"), flush=True)
+        if not ended[0]:
+            log.unlink()
+
+
+def _tests(given: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Options and tests of the parts, and those of the stack; tests that are named run with the stack."""
     if any((ROOT / word.partition("::")[0]).exists() for word in given if not word.startswith("-")):
-        return list(given)
+        return [], list(given)
     here = Path(__file__).parent
-    last = [here / f"test_{name}.py" for name in LAST]
-    first = sorted(path for path in here.glob("test_*.py") if path not in last)
-    return [*given, *(str(path) for path in [*first, *last] if path.exists())]
+    whole = [here / f"test_{name}.py" for name in WHOLE]
+    parts = sorted(path for path in here.glob("test_*.py") if path not in whole)
+    return [*given, *map(str, parts)], [*given, *map(str, whole)]
 
 
 def _keep_logs(stack: Stack, logs: Path) -> None:
