@@ -99,13 +99,9 @@ def test_the_first_start_writes_private_secrets_and_calls_compose(
 def test_what_is_not_built_is_built_one_image_after_the_other(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    more = {
-        "worker": {"image": "fraud-detection/airflow:local", "build": {}},
-        "redis": {"image": "redis:8.0"},
-    }
-    (place / "config.json").write_text(
-        json.dumps({"services": {"api": API, "worker": worker, "redis": {"image": "redis:8.0"}}})
-    )
+    worker = {"image": "fraud-detection/airflow:local", "build": {}}
+    services = {"api": API, "worker": worker, "redis": {"image": "redis:8.0"}}
+    (place / "config.json").write_text(json.dumps({"services": services}))
     assert compose.run("up", []) == 0
     assert calls(place) == f"{COMPOSE} up --detach\n"
     (place / "calls").unlink()
