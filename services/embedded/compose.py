@@ -71,8 +71,7 @@ def run(command: str, words: Sequence[str]) -> int:
     if command == "build":
         compose.prepare()
         compose.require_certificates()
-        images = built(ROOT)
-        return _build(compose, builders(options.service, images) or list(images))
+        return compose.call("build", *builders(options.service, built(ROOT)))
     if command == "down":
         # Services of every profile, so that none is left behind.
         return compose.call("--profile", "*", "down", *(["--volumes"] if options.volumes else []))
@@ -102,20 +101,7 @@ def _up(compose: Compose, build: bool) -> int:
     compose.require_daemon()
     compose.require_certificates()
     refuse_taken(compose.published(), compose.held(), ROOT / ".local")
-    wanted = [service for service, image in built(ROOT).items() if build or not _is_there(image)]
-    return _build(compose, wanted) or compose.call("up", "--detach")
-
-
-def _build(compose: Compose, services: Iterable[str]) -> int:
-    """One after the other: a build of Docker 20.10 that outlives those beside it loses its network."""
-    for service in services:
-        if code := compose.call("build", service):
-            return code
-    return 0
-
-
-def _is_there(image: str) -> bool:
-    return not _ask(["docker", "image", "inspect", image]).returncode
+    return compose.call("up", "--detach", *(["--build"] if build else []))
 
 
 def _parser(command: str) -> argparse.ArgumentParser:

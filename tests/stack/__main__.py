@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -82,6 +83,8 @@ class Choices:
 
 def main(arguments: Sequence[str]) -> int:
     choices = _choices(arguments)
+    # Asked to end, it still removes and stops what it has started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     logs = LOGS / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     logs.mkdir(parents=True)
     try:

@@ -29,7 +29,6 @@ case "$*" in
     "version --format"*) [ -z "${FAKE_DAEMON:-}" ] || { echo "$FAKE_DAEMON" >&2; exit 1; }; echo 28.0 ;;
     *"config --format json"|*"config --no-interpolate --format json") cat config.json ;;
     *"ps --format json") cat ps.json ;;
-    "image inspect"*) exit "${FAKE_IMAGE:-0}" ;;
     "ps --quiet"*) echo "${FAKE_RUNNING:-}" ;;
     *) echo "$*" >> calls; env >> environment ;;
 esac
@@ -92,23 +91,8 @@ def test_the_first_start_writes_private_secrets_and_calls_compose(
     assert "every secret made is a random one" in capsys.readouterr().err
     secrets = env_file.read_text()
     assert compose.run("up", ["--build"]) == 0
-    assert calls(place).endswith(f"{COMPOSE} build api\n{COMPOSE} up --detach\n")
+    assert calls(place).endswith("up --detach --build\n")
     assert env_file.read_text() == secrets
-
-
-def test_what_is_not_built_is_built_one_image_after_the_other(
-    place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    worker = {"image": "fraud-detection/airflow:local", "build": {}}
-    services = {"api": API, "worker": worker, "redis": {"image": "redis:8.0"}}
-    (place / "config.json").write_text(json.dumps({"services": services}))
-    assert compose.run("up", []) == 0
-    assert calls(place) == f"{COMPOSE} up --detach\n"
-    (place / "calls").unlink()
-    monkeypatch.setenv("FAKE_IMAGE", "1")
-    assert compose.run("up", []) == 0
-    builds = [f"{COMPOSE} build api", f"{COMPOSE} build worker"]
-    assert calls(place).splitlines() == [*builds, f"{COMPOSE} up --detach"]
 
 
 def test_a_bundle_of_certificates_that_is_not_there_stops_a_build(place: Path) -> None:
@@ -248,7 +232,7 @@ def test_files_that_somebody_names_are_used_instead_of_ours(
 ) -> None:
     monkeypatch.setenv("COMPOSE_ENV_FILES", "/elsewhere/a,/elsewhere/b")
     assert compose.run("build", []) == 0
-    assert calls(place).endswith("--env-file /elsewhere/a --env-file /elsewhere/b build api\n")
+    assert calls(place).endswith("--env-file /elsewhere/a --env-file /elsewhere/b build\n")
     assert not (place / ".env").exists()
 
 
