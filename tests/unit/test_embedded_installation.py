@@ -121,6 +121,15 @@ def test_a_directory_of_somebody_else_is_refused(tmp_path: Path) -> None:
         account.own(tmp_path / "link", None)
 
 
+@pytest.fixture
+def settings(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Of an installation with a .env of its own; it needs no account for the database."""
+    monkeypatch.setattr(account, "database_account", lambda: None)
+    layout.local.mkdir()
+    ensure_dotenv(layout)
+    return read_settings(layout, {})
+
+
 def test_every_role_of_the_database_has_a_password_in_the_example() -> None:
     values = parse((ROOT / ".env.example").read_text())
     for service in constants.SERVICE_ROLES:
@@ -128,12 +137,8 @@ def test_every_role_of_the_database_has_a_password_in_the_example() -> None:
 
 
 def test_the_follower_is_known_beside_the_servers_and_gets_its_own_roles_secrets(
-    layout: Layout, monkeypatch: pytest.MonkeyPatch
+    layout: Layout, settings: dict[str, str]
 ) -> None:
-    monkeypatch.setattr(account, "database_account", lambda: None)
-    layout.local.mkdir()
-    ensure_dotenv(layout)
-    settings = read_settings(layout, {})
     platform = configure(layout, Addresses(100), settings)
     assert "follower" in platform.specs()
     spec = platform.follower_spec()
@@ -207,11 +212,7 @@ def test_no_host_of_the_file_or_the_shell_reaches_a_process(
         assert leaked(json.loads(told.read_text())) <= {"REDIS_PASSWORD", "STREAM_METRICS_HOST"}, role
 
 
-def test_a_client_with_two_secrets_stops_the_start(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(account, "database_account", lambda: None)
-    layout.local.mkdir()
-    ensure_dotenv(layout)
-    settings = read_settings(layout, {})
+def test_a_client_with_two_secrets_stops_the_start(layout: Layout, settings: dict[str, str]) -> None:
     environment = configure(layout, Addresses(0), settings | {"API_KEYS": "guest:theirs"}).environment("api")
     assert environment["API_KEYS"] == "guest:theirs"
     assert environment["API_CLIENT_SECRET_ADMIN"] == settings["API_CLIENT_SECRET_ADMIN"]
@@ -219,13 +220,7 @@ def test_a_client_with_two_secrets_stops_the_start(layout: Layout, monkeypatch: 
         configure(layout, Addresses(0), settings | {"API_KEYS": "admin:another"}).specs()
 
 
-def test_a_bucket_known_to_both_has_the_secret_of_the_file(
-    layout: Layout, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(account, "database_account", lambda: None)
-    layout.local.mkdir()
-    ensure_dotenv(layout)
-    settings = read_settings(layout, {})
+def test_a_bucket_known_to_both_has_the_secret_of_the_file(layout: Layout, settings: dict[str, str]) -> None:
     store = configure(layout, Addresses(0), settings).stack.objectstore
     runs, mlflow, broker = (
         store.bucket_environment(bucket)["AWS_SECRET_ACCESS_KEY"]
