@@ -33,8 +33,8 @@ TYPED_AIRFLOW = ["plugins", "dags", "scripts", "tests"]
 
 # What takes longest comes first, so that no worker is left with it alone at the end.
 SUITES = ["tests/dags", "tests/faults", "tests/integration", "tests/unit"]
-# Every worker has servers of its own, so what one kills is missed by nobody else. Tests wait for servers half of
-# their time: with one more worker than cores all of them took 8:07 instead of 9:28 minutes, on two.
+# Every worker has servers of its own, so what one kills is missed by nobody else. Tests wait for servers half
+# of their time: with one more worker than cores they took 8:07 instead of 9:28 minutes, on two.
 WORKERS = str(min(4, (os.cpu_count() or 1) + 1))
 PARALLEL = ["-n", WORKERS, "--dist", "loadfile", "--no-loadscope-reorder"]
 
