@@ -80,6 +80,20 @@ EXIT_FAILED: Final = 1
 EXIT_CONFIGURATION: Final = 2  # the sentence on stderr names the variable and the fix
 EXIT_NOTHING_TO_DO: Final = 99  # Airflow marks the task as skipped
 
+# --- What every process of the platform finds in its environment, whatever starts it -------------
+PROCESS_ENVIRONMENT: Final = {
+    "NO_PROXY": "127.0.0.1,localhost",
+    "no_proxy": "127.0.0.1,localhost",
+    "TZ": "UTC",
+    "LANG": "C.UTF-8",
+    "LC_ALL": "C.UTF-8",
+    "PYTHONUTF8": "1",
+    "PYTHONUNBUFFERED": "1",
+    # Numeric libraries start a thread per core each; a process shares the machine with all the others.
+    "OMP_NUM_THREADS": "2",
+    "OPENBLAS_NUM_THREADS": "1",
+}
+
 # --- What a DAG may need to know; hosts default to Compose's service names -----------------------
 _DEFAULTS: Final = {
     "APP_ENV": "development",

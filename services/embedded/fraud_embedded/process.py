@@ -14,20 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from config import constants
+
 # What a child may see of our own environment: no proxy, no credentials, no Python settings.
 _PASSED_ON: Final = ("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
-_FIXED: Final = {
-    "NO_PROXY": "127.0.0.1,localhost",
-    "no_proxy": "127.0.0.1,localhost",
-    "TZ": "UTC",
-    "LANG": "C.UTF-8",
-    "LC_ALL": "C.UTF-8",
-    "PYTHONUTF8": "1",
-    "PYTHONUNBUFFERED": "1",
-    # Numeric libraries start a thread per core each; here six servers share the machine.
-    "OMP_NUM_THREADS": "2",
-    "OPENBLAS_NUM_THREADS": "1",
-}
 
 Probe = Callable[[], bool]
 
@@ -63,7 +53,7 @@ def base_environment(user: str | None = None) -> dict[str, str]:
         env["PYTHONPATH"] = os.environ["PYTHONPATH"]
     if user is not None:
         env |= {"HOME": pwd.getpwnam(user).pw_dir, "USER": user, "LOGNAME": user}
-    return env | _FIXED
+    return env | constants.PROCESS_ENVIRONMENT
 
 
 def wait_ready(

@@ -8,12 +8,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
+from config.constants import PROCESS_ENVIRONMENT
 from fraud_airflow.jobs import RESULT_PATH, JobFailed, JobOutcome, JobRefused, JobSpec
 from fraud_airflow.runners import docker_api, docker_result
 from fraud_airflow.runners.docker_api import Answer, Broken, Docker
 from fraud_airflow.runners.docker_logs import LogReader
 from fraud_airflow.runners.docker_watch import Ending, Guard
-from fraud_airflow.runners.terms import FIXED, KILL_PATIENCE_S, LOCK_PATIENCE_S, Line, quiet
+from fraud_airflow.runners.terms import KILL_PATIENCE_S, LOCK_PATIENCE_S, Line, quiet
 
 _LOCK_INTERVAL_S: Final = 0.2
 _TASK: Final = ("fraud.dag_id", "fraud.task_id", "fraud.run_id", "fraud.map_index")
@@ -177,7 +178,7 @@ class DockerRunner:
 
 
 def _body(spec: JobSpec) -> dict[str, Any]:
-    variables = {**FIXED, **spec.environment, **spec.private, RESULT_PATH: docker_result.PATH}
+    variables = {**PROCESS_ENVIRONMENT, **spec.environment, **spec.private, RESULT_PATH: docker_result.PATH}
     return {
         "Image": spec.image,
         "Cmd": ["python", "-m", spec.module, *spec.arguments],

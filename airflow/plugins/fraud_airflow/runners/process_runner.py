@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from config.constants import PROCESS_ENVIRONMENT
 from fraud_airflow.jobs import RESULT_LIMIT_BYTES, RESULT_PATH, JobFailed, JobOutcome, JobRefused, JobSpec
 from fraud_airflow.lines import LineSplitter
 from fraud_airflow.runners import launcher, lock
 from fraud_airflow.runners.result import MISSING, parse, unreadable
-from fraud_airflow.runners.terms import FIXED, KILL_PATIENCE_S, LOCK_PATIENCE_S, Line, quiet
+from fraud_airflow.runners.terms import KILL_PATIENCE_S, LOCK_PATIENCE_S, Line, quiet
 
 _INTERVAL_S: Final = 1.0 if hasattr(os, "pidfd_open") else 0.05  # how often to look, whatever happens
 _PIECE_BYTES: Final = 64 * 1024
@@ -52,7 +53,7 @@ def from_environment(worker: Mapping[str, str]) -> ProcessRunner:
         )
     if not cwd.is_dir():
         raise JobRefused(f"JOB_CWD: there is no directory {cwd}: name the one jobs shall start in.")
-    base = {name: worker[name] for name in _PASSED_ON if worker.get(name)} | FIXED
+    base = {name: worker[name] for name in _PASSED_ON if worker.get(name)} | PROCESS_ENVIRONMENT
     for name, source in (("PATH", "JOB_PATH"), ("PYTHONPATH", "JOB_PYTHONPATH")):
         if worker.get(source):
             base[name] = worker[source]
