@@ -11,7 +11,7 @@ fi
 python3 -m venv /opt/pip
 python3 -m venv --without-pip /opt/venv
 /opt/pip/bin/pip --python /opt/venv/bin/python install --quiet --disable-pip-version-check --root-user-action ignore \
-    --no-compile --only-binary :all: --require-hashes --requirement "$1"
+    --no-compile --only-binary :all: --no-deps --require-hashes --requirement "$1"
 
 # Packages' own tests: a tenth of the image, and nothing imports them.
 find /opt/venv/lib -type d -name tests -prune -exec rm -rf {} +

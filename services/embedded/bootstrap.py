@@ -165,7 +165,8 @@ def _install(lock: Path, home: Home, say: Callable[[str], None]) -> tuple[Path, 
     """Install the lock by the first of uv, venv and pip that is there: the Python, and the folder."""
     venv, target = home.venv, home.target
     python = venv / "bin" / "python"
-    hashed = ["--require-hashes", "--only-binary", ":all:", "-r", str(lock)]
+    # A lock is complete. Older pips would resolve `name[extra]` past the locked `name`, then refuse it.
+    hashed = ["--require-hashes", "--no-deps", "--only-binary", ":all:", "-r", str(lock)]
     quiet = ["--quiet", "--disable-pip-version-check"]
     if uv := _uv():
         _fresh_venv(venv, [uv, "venv", "--quiet", "--python", sys.executable, str(venv)], say)
