@@ -25,6 +25,7 @@ from tests.waiting import eventually
 ROOT: Final = Path(__file__).resolve().parents[2]
 SOCKET: Final = os.environ.get("DOCKER_SOCKET", "/var/run/docker.sock")
 BASE_IMAGE: Final = "fraud-detection/jobs:local"
+LIMITS: Final = {"Memory": 64 * 2**20, "NanoCpus": 500_000_000, "PidsLimit": 20}
 # What a test wants a job to do comes as a variable.
 JOB: Final = "import os\nexec(compile(os.environ['JOB_SOURCE'], 'job', 'exec'))\n"
 
@@ -111,9 +112,13 @@ class Proxy:
         finally:
             connection.close()
 
-    def wait(self, container: str, condition: str = "next-exit") -> Wait:
+    def wait(self, container: str) -> Wait:
         """A wait that has begun."""
-        return Wait(self.port, f"/containers/{container}/wait?condition={condition}")
+        return Wait(self.port, f"/containers/{container}/wait?condition=next-exit")
+
+    def remove(self, container: str) -> None:
+        """As a runner does."""
+        assert self.call("DELETE", f"/containers/{container}?force=1&v=1")[0] == 204
 
     def log(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self._log.read_text("utf-8").splitlines() if line[:1] == "{"]
@@ -142,6 +147,17 @@ class Site:
             PROXY_NETWORK=self.network,
             PROXY_GRACE_S=str(grace_s),
         )
+
+    def body(self, source: str, **changed: Any) -> dict[str, Any]:
+        """What a runner asks for a container with, which runs this source."""
+        asked = {
+            "Image": self.image,
+            "Cmd": ["python", "-m", "fraud_job"],
+            "Env": [f"JOB_SOURCE={source}"],
+            "Labels": {"fraud.dag_id": "the_dag"},
+            "HostConfig": LIMITS,
+        }
+        return asked | changed
 
     def containers(self) -> list[dict[str, Any]]:
         """All of this project, by the daemon's own account."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
 from http.client import HTTPException
 from pathlib import Path
@@ -30,8 +31,8 @@ def nothing_is_left(here: Site) -> Iterator[None]:
 
 
 def create(here: Site, source: str = SLEEP) -> str:
-    body = {"Image": here.image, "Cmd": ["python", "-m", "fraud_job"], "Env": [f"JOB_SOURCE={source}"]}
-    status, answer = here.proxy.call("POST", "/containers/create", body)
+    path = f"/containers/create?name=fraud-job-{secrets.token_hex(6)}"
+    status, answer = here.proxy.call("POST", path, here.body(source))
     assert status == 201, answer
     return str(answer["Id"])
 

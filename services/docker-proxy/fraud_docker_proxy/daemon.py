@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
 import httpx
@@ -33,25 +33,24 @@ class Daemon:
         """Give the connections back."""
         await self._http.aclose()
 
-    async def version(self) -> dict[str, Any]:
-        """What the daemon says about itself."""
-        answer = await self._send("GET", "/version", {}, None)
-        return dict((await _read(answer)).json())
-
-    async def ping(self) -> None:
-        """Nothing, when the daemon answers."""
-        await _read(await self._send("GET", "/_ping", {}, None))
+    async def ping(self) -> str:
+        """The version of the daemon's API."""
+        with _answering():
+            return str((await self._http.get("/_ping")).headers["Api-Version"])
 
     async def call(
         self, method: str, path: str, query: Mapping[str, str] | None = None, body: Any = None
     ) -> httpx.Response:
         """The whole answer, whatever its status."""
-        return await _read(await self._send(method, await self._at(path), query or {}, body))
+        with _answering():
+            return await self._http.request(method, await self._at(path), params=query, json=body)
 
     @asynccontextmanager
     async def stream(self, method: str, path: str, query: Mapping[str, str]) -> AsyncIterator[httpx.Response]:
         """The answer from its head on."""
-        answer = await self._send(method, await self._at(path), query, None)
+        request = self._http.build_request(method, await self._at(path), params=query)
+        with _answering():
+            answer = await self._http.send(request, stream=True)
         try:
             yield answer
         finally:
@@ -59,23 +58,14 @@ class Daemon:
 
     async def _at(self, path: str) -> str:
         if not self._prefix:
-            major, minor = (int(part) for part in (await self.version())["ApiVersion"].split("."))
-            self._prefix = "/v{}.{}".format(*min((major, minor), NEWEST))
+            major, minor = (await self.ping()).split(".")
+            self._prefix = "/v{}.{}".format(*min((int(major), int(minor)), NEWEST))
         return self._prefix + path
 
-    async def _send(self, method: str, path: str, query: Mapping[str, str], body: Any) -> httpx.Response:
-        request = self._http.build_request(method, path, params=dict(query), json=body)
-        try:
-            return await self._http.send(request, stream=True)
-        except httpx.HTTPError as error:
-            raise Refused(502, f"The Docker daemon does not answer ({type(error).__name__}).") from None
 
-
-async def _read(answer: httpx.Response) -> httpx.Response:
+@contextmanager
+def _answering() -> Iterator[None]:
     try:
-        await answer.aread()
+        yield
     except httpx.HTTPError as error:
-        raise Refused(502, f"The Docker daemon broke off its answer ({type(error).__name__}).") from None
-    finally:
-        await answer.aclose()
-    return answer
+        raise Refused(502, f"The Docker daemon does not answer ({type(error).__name__}).") from None

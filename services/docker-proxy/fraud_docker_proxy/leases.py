@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from fraud_docker_proxy.containers import Containers
@@ -18,6 +17,7 @@ from fraud_docker_proxy.daemon import Daemon
 from fraud_docker_proxy.events import say
 from fraud_docker_proxy.refusals import Refused
 
+WAIT: Final = "/wait"
 STOP_S: Final = 3  # between SIGTERM and SIGKILL
 SHUTDOWN_S: Final = 8.0  # Compose kills after ten
 _ALIVE: Final = frozenset({"running", "paused", "restarting"})
@@ -30,48 +30,46 @@ class Leases:
         self._daemon = daemon
         self._containers = containers
         self._grace_s = grace_s
-        self._waiting: Counter[str] = Counter()
-        self._reading: Counter[str] = Counter()
+        # Container and call, as often as somebody makes it.
+        self._held: list[tuple[str, str]] = []
         self._seen: dict[str, float] = {}
         self._ending: dict[str, asyncio.Task[None]] = {}
 
-    def touch(self, container: str) -> None:
-        """Somebody has to do with it: its grace begins anew."""
-        self._seen[container] = time.monotonic()
-
     @contextmanager
-    def waiting(self, container: str) -> Iterator[None]:
-        """While somebody waits for its end."""
-        yield from self._counted(self._waiting, container)
-
-    @contextmanager
-    def reading(self, container: str) -> Iterator[None]:
-        """While somebody reads what it wrote."""
-        yield from self._counted(self._reading, container)
+    def held(self, container: str, call: str) -> Iterator[None]:
+        """While somebody makes a call whose answer lasts: waits for its end, or reads what it wrote."""
+        self._held.append((container, call))
+        try:
+            yield
+        finally:
+            self._held.remove((container, call))
+            self._seen[container] = time.monotonic()
 
     async def abandon(self, container: str) -> None:
         """Whoever waited is gone: end it at once if it runs, unless somebody else waits.
 
         One that has ended keeps its grace: its log and its result may be about to be read.
         """
-        running = (await self._containers.inspect(container))["State"]["Status"] in _ALIVE
-        if running and not self._waiting[container]:
-            say("abandoned", id=container)
-            self._end(container, "whoever waited for it is gone")
+        # What cannot be looked at now is looked at when its grace is over.
+        with suppress(Refused):
+            running = (await self._containers.inspect(container))["State"]["Status"] in _ALIVE
+            if running and (container, WAIT) not in self._held:
+                say("abandoned", id=container)
+                self._end(container, "whoever waited for it is gone")
 
     async def look(self) -> None:
         """End what nobody has waited for through the grace period."""
         containers = {one["Id"]: one["State"] for one in await self._containers.all()}
         now = time.monotonic()
         for container, state in containers.items():
-            held = self._waiting[container] or (state not in _ALIVE and self._reading[container])
-            if held:
+            calls = [call for one, call in self._held if one == container]
+            # One that runs is held by a wait alone.
+            if WAIT in calls or (calls and state not in _ALIVE):
                 self._seen[container] = now
             elif now - self._seen.setdefault(container, now) >= self._grace_s:
                 self._end(container, "nobody waits for it")
         for gone in self._seen.keys() - containers.keys():
             del self._seen[gone]
-            self._containers.forget(gone)
 
     async def watch(self) -> None:
         """Look again and again, until cancelled."""
@@ -86,16 +84,6 @@ class Leases:
         """Finish what is being ended; what runs and is waited for goes on without the proxy."""
         if self._ending:
             await asyncio.wait(self._ending.values(), timeout=SHUTDOWN_S)
-
-    def _counted(self, counter: Counter[str], container: str) -> Iterator[None]:
-        counter[container] += 1
-        try:
-            yield
-        finally:
-            counter[container] -= 1
-            if not counter[container]:
-                del counter[container]
-            self.touch(container)
 
     def _end(self, container: str, why: str) -> None:
         if container not in self._ending:

@@ -3,49 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-from enum import Enum, auto
+from contextlib import suppress
 
 import httpx
 from starlette.types import Receive, Send
 
 
-class Outcome(Enum):
-    """Who ended it."""
+async def relay(answer: httpx.Response, receive: Receive, send: Send) -> bool:
+    """Pass the answer on, its head at once; whether the client stayed as long as there was something to come.
 
-    COMPLETE = auto()
-    CLIENT_GONE = auto()
-    DAEMON_GONE = auto()
-
-
-async def relay(answer: httpx.Response, receive: Receive, send: Send) -> Outcome:
-    """Pass the answer on, its head at once.
-
-    After DAEMON_GONE the response is not completed, so that the client sees that something is missing.
+    Where the daemon breaks off, the response is not completed: so the client sees that something is missing.
     """
     kind = answer.headers.get("content-type", "application/octet-stream")
     headers = [(b"content-type", kind.encode())]
     await send({"type": "http.response.start", "status": answer.status_code, "headers": headers})
-    await send({"type": "http.response.body", "body": b"", "more_body": True})
-    pump, gone = asyncio.create_task(_pump(answer, send)), asyncio.create_task(_gone(receive))
+    pump = asyncio.create_task(_pump(answer, send))
+    gone = asyncio.create_task(_gone(receive))
     try:
         await asyncio.wait({pump, gone}, return_when=asyncio.FIRST_COMPLETED)
         if not pump.done():
-            return Outcome.CLIENT_GONE
-        return Outcome.COMPLETE if await pump else Outcome.DAEMON_GONE
+            return False
+        await pump
+        return True
     finally:
         pump.cancel()
         gone.cancel()
         await asyncio.gather(pump, gone, return_exceptions=True)
 
 
-async def _pump(answer: httpx.Response, send: Send) -> bool:
-    try:
+async def _pump(answer: httpx.Response, send: Send) -> None:
+    with suppress(httpx.HTTPError):
         async for piece in answer.aiter_raw():
             await send({"type": "http.response.body", "body": piece, "more_body": True})
-    except httpx.HTTPError:
-        return False
-    await send({"type": "http.response.body", "body": b"", "more_body": False})
-    return True
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def _gone(receive: Receive) -> None:
