@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import secrets
+import socket
+import time
 from collections.abc import Iterator
 from http.client import HTTPException
 from pathlib import Path
@@ -98,6 +100,29 @@ def test_a_container_that_is_waited_for_outlives_the_grace_and_then_its_remains_
     assert wait.status() == 0
     assert here.daemon.inspect_container(container)["State"]["ExitCode"] == 0
     assert gone(here)
+
+
+def test_whoever_reads_the_log_of_a_container_that_runs_does_not_keep_it(here: Site) -> None:
+    container = create(here)
+    here.proxy.call("POST", f"/containers/{container}/start")
+    assert here.proxy.call("GET", logs(container, follow=1)) == (200, "")  # it lasts until the container ends
+    assert gone(here)
+    assert said(here, "ended")[container] == "nobody waits for it"
+
+
+def test_whoever_reads_the_log_of_a_container_that_has_ended_keeps_it(here: Site) -> None:
+    container, wait = started(here, "for _ in range(20_000): print('x' * 1000)")
+    with socket.create_connection(("127.0.0.1", here.proxy.port), timeout=60) as reader:
+        assert wait.status() == 0
+        reader.sendall(f"GET {logs(container, follow=0)} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        assert reader.recv(12) == b"HTTP/1.1 200"
+        time.sleep(3 * GRACE_S)
+        assert [one["Id"] for one in here.containers()] == [container]
+    assert gone(here)
+
+
+def logs(container: str, follow: int) -> str:
+    return f"/containers/{container}/logs?stdout=1&stderr=1&timestamps=1&follow={follow}"
 
 
 def test_a_container_that_has_ended_keeps_its_grace_when_a_wait_is_given_up(here: Site) -> None:
