@@ -163,7 +163,22 @@ class Stack:
         return {service: state for service, state in found.items() if state}
 
     def wait_healthy(self, seconds: float = 300) -> None:
+        """Until Docker calls everything healthy."""
         wait_for(lambda: not self.unsettled(), seconds, lambda: f"not healthy: {self.unsettled()}")
+
+    def wait_working(self, *services: str, seconds: float = 300) -> None:
+        """Until the services' own health checks pass: Docker would ask only when its interval is over."""
+        for service in services:
+            wait_for(lambda: self._works(service), seconds, lambda: f"not healthy: {service}")  # noqa: B023
+
+    def _works(self, service: str) -> bool:
+        [container] = self.inspect(f"fraud-{service}")
+        if container["State"]["Status"] != "running":
+            return False
+        how, *test = container["Config"]["Healthcheck"]["Test"]
+        command = ["sh", "-c", *test] if how == "CMD-SHELL" else test
+        self.run("docker", "exec", container["Id"], *command, seconds=30)
+        return True
 
 
 @dataclass(frozen=True, slots=True)
