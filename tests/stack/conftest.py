@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
-from tests.stack.stack import Stack, running_stack
+from tests.stack.stack import SCHEDULED, Stack, running_stack
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +16,14 @@ def stack() -> Stack:
     if found is None:
         pytest.skip("not run: there is no stack; ./fraud test-stack brings one up")
     return found
+
+
+@pytest.fixture(scope="module")
+def quiet(stack: Stack) -> Iterator[None]:
+    """While no DAG runs by its schedule: what a test asks then has the machine to itself."""
+    airflow = stack.airflow()
+    for dag in SCHEDULED:
+        airflow.pause(dag, True)
+    yield
+    for dag in SCHEDULED:
+        airflow.pause(dag, False)

@@ -24,6 +24,8 @@ SITE_VARIABLE: Final = "FRAUD_STACK_SITE"
 ONE_SHOTS: Final = frozenset(
     {"preflight", "db-migrate", "topics", "buckets", "history", "first-model", "airflow-init"}
 )
+# These run from the start on.
+SCHEDULED: Final = ("00_transaction_producer", "00_realtime_streaming", "00_token_renewal")
 # Made by the docker-proxy for every container that a job runs in.
 JOB_FILTER: Final = "label=fraud.project=fraud-detection"
 

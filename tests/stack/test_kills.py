@@ -59,5 +59,5 @@ def test_a_killed_worker_leaves_no_container(stack: Stack) -> None:
         wait_for(lambda: container not in stack.jobs(), 60, lambda: f"{container} has survived its worker")
     finally:
         stack.compose("start", "airflow-worker")
-        stack.wait_healthy()
+        stack.wait_working("airflow-worker")
     all_decided(stack, names)

@@ -7,7 +7,7 @@ import shlex
 
 import pytest
 
-from tests.stack.stack import Stack
+from tests.stack.stack import SCHEDULED, Stack
 
 PSQL = "docker exec fraud-postgres psql -U fraud_user -d fraud_detection -c"
 COMPOSE = "docker compose -f docker-compose.local.yml"
@@ -34,15 +34,13 @@ COMMANDS = {
         r"00_transaction_producer.*success"
     ),
     "docker exec fraud-airflow-scheduler airflow dags list-import-errors": r"No data found",
-    "docker exec fraud-airflow-scheduler airflow dags unpause 00_transaction_producer": r"",
-    "docker exec fraud-airflow-scheduler airflow dags unpause 00_realtime_streaming": r"",
-    "docker exec fraud-airflow-scheduler airflow dags unpause 00_token_renewal": r"",
     "docker exec fraud-airflow-scheduler python3 -c "
     "\"from config import constants; print(constants.ENV_VARS.get('DB_HOST'))\"": r"^postgres$",
     "docker exec fraud-airflow-worker python3 -c "
     "\"import os; print(os.getenv('AIRFLOW__CELERY__BROKER_URL'))\"": r"^redis://",
     "docker logs fraud-airflow-worker --tail=50": r"",
 }
+pytestmark = pytest.mark.usefixtures("quiet")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -61,14 +59,20 @@ def test_a_dag_is_tried_from_the_command_line(stack: Stack) -> None:
 
 def test_the_worker_is_restarted(stack: Stack) -> None:
     stack.run(*shlex.split(f"{COMPOSE} restart airflow-worker"), seconds=240)
-    stack.wait_healthy()
+    stack.wait_working("airflow-worker")
 
 
 def test_flower_under_its_profile(stack: Stack) -> None:
     """`--build` is left to the build: here only that the profile starts it."""
     stack.run(*shlex.split(f"{COMPOSE} --profile flower up -d --no-deps flower"), seconds=240)
     try:
-        stack.wait_healthy()
-        assert stack.inspect("fraud-flower")[0]["State"]["Health"]["Status"] == "healthy"
+        stack.wait_working("flower")
     finally:
         stack.run(*shlex.split(f"{COMPOSE} --profile flower rm -sf flower"))
+
+
+@pytest.mark.parametrize("dag", SCHEDULED)
+def test_a_dag_is_unpaused_from_the_command_line(stack: Stack, dag: str) -> None:
+    assert stack.airflow().paused(dag)
+    stack.run(*shlex.split(f"docker exec fraud-airflow-scheduler airflow dags unpause {dag}"))
+    assert not stack.airflow().paused(dag)

@@ -51,6 +51,10 @@ class AirflowApi:
         """Whether Airflow has read the DAG's file."""
         return self._call("GET", f"/api/v2/dags/{dag_id}", missing=None) is not None
 
+    def paused(self, dag_id: str) -> bool:
+        """Whether the DAG's schedule rests."""
+        return bool(self._call("GET", f"/api/v2/dags/{dag_id}")["is_paused"])
+
     def pause(self, dag_id: str, paused: bool) -> bool:
         """Pause or unpause a DAG; False where there is no such DAG."""
         answer = self._call("PATCH", f"/api/v2/dags/{dag_id}", {"is_paused": paused}, missing=None)
