@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
@@ -10,10 +11,12 @@ from typing import Final
 from confluent_kafka import KafkaError, Message, Producer
 
 from tests.integration.api_server import creditcard
-from tests.stack.stack import Stack
+from tests.stack.stack import Stack, wait_for
 
 TOPIC: Final = "fraud-detection-transactions"
 _PATIENCE_MS: Final = 180_000
+# More than a run of the stream drains in its eight seconds, so that there is time to kill it.
+_BACKLOG: Final = 4000
 
 
 def publish(stack: Stack, names: Sequence[str]) -> None:
@@ -54,3 +57,20 @@ def decided(stack: Stack, names: Sequence[str]) -> int:
     assert decisions == distinct, "a transaction was decided twice"
     assert transactions == decisions, "a transaction is stored without its decision"
     return int(distinct)
+
+
+def job_at_work(stack: Stack) -> tuple[str, list[str]]:
+    """The id of a container that scores a backlog, and the names of the backlog's records.
+
+    Whichever run comes first takes the backlog: the one triggered here, or one by the schedule.
+    """
+    names = [f"stack-{uuid.uuid4()}" for _ in range(_BACKLOG)]
+    before = set(stack.jobs())
+    publish(stack, names)
+    run = stack.airflow().trigger("00_realtime_streaming")
+
+    def streaming() -> list[str]:
+        return [job for job, name in stack.jobs().items() if job not in before and "streaming" in name]
+
+    wait_for(lambda: bool(streaming()), 120, lambda: f"no container for {run}: {stack.jobs()}")
+    return streaming()[0], names

@@ -57,8 +57,12 @@ def test_every_documented_metric_of_the_api_is_there(stack: Stack) -> None:
     [served] = stack.prometheus("query", query="fraud_api_model_info")["result"]
     [[version]] = stack.psql("SELECT model_version FROM predictions ORDER BY prediction_time DESC LIMIT 1")
     assert served["metric"]["version"] == version
-    scored = stack.prometheus("query", query="sum(fraud_api_scored_total)")["result"]
-    assert float(scored[0]["value"][1]) > 0
+
+    def scored() -> float:
+        series = stack.prometheus("query", query="sum(fraud_api_scored_total)")["result"]
+        return float(series[0]["value"][1]) if series else 0.0
+
+    wait_for(lambda: scored() > 0, 60)
 
 
 @pytest.mark.parametrize(
