@@ -45,4 +45,4 @@ def labelled(label: str, *kinds: str) -> None:
     for kind in kinds:
         found = docker(kind, "ls", "--quiet", *(["--all"] if kind == "container" else []), "--filter", label)
         for one in found.stdout.split():
-            docker(kind, "rm", "--force", one)
+            docker(kind, "rm", "--force", *(["--volumes"] if kind == "container" else []), one)

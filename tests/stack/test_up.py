@@ -59,6 +59,14 @@ def test_nothing_is_privileged_and_everything_has_a_limit(containers: dict[str, 
             assert one["Config"]["User"] not in {"", "0", "root", "0:0"}, name
 
 
+def test_every_volume_has_a_name(stack: Stack, containers: dict[str, dict[str, Any]]) -> None:
+    """One without stays behind at every `down`, and nobody knows what it was."""
+    mounted = {
+        mount["Name"] for one in containers.values() for mount in one["Mounts"] if mount["Type"] == "volume"
+    }
+    assert {name for name in mounted if not name.startswith(f"{stack.site.project}_")} == set()
+
+
 def test_only_the_proxy_holds_the_socket(containers: dict[str, dict[str, Any]]) -> None:
     holders = {
         name
