@@ -161,7 +161,9 @@ def _proof(rest: list[str]) -> int:
     """The kill test with the options given, then the faults; stops at what fails."""
     tools = environment("test", _say)
     killed = _python(tools, ["-m", "tests.faults.kill", *rest])
-    return killed or _python(tools, ["-m", "pytest", "tests/faults", "-m", "proof or not proof"])
+    if killed or {"-h", "--help"} & set(rest):
+        return killed
+    return _python(tools, ["-m", "pytest", "tests/faults", "-m", "proof or not proof"])
 
 
 def _python(here: Environment, arguments: list[str], folder: Path = ROOT) -> int:
