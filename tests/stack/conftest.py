@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.stack.stack import SCHEDULED, Stack, running_stack
+from tests.stack.stack import Stack, running_stack
 
 
 @pytest.fixture(scope="session")
@@ -21,9 +21,6 @@ def stack() -> Stack:
 @pytest.fixture(scope="module")
 def quiet(stack: Stack) -> Iterator[None]:
     """While no DAG runs by its schedule: what a test asks then has the machine to itself."""
-    airflow = stack.airflow()
-    for dag in SCHEDULED:
-        airflow.pause(dag, True)
+    stack.pause(True)
     yield
-    for dag in SCHEDULED:
-        airflow.pause(dag, False)
+    stack.pause(False)

@@ -16,7 +16,7 @@ from tests.stack.stack import Stack, wait_for
 TOPIC: Final = "fraud-detection-transactions"
 _PATIENCE_MS: Final = 180_000
 # More than a run of the stream drains in its eight seconds, so that there is time to kill it.
-_BACKLOG: Final = 4000
+BACKLOG: Final = 4000
 
 
 def publish(stack: Stack, names: Sequence[str]) -> None:
@@ -64,7 +64,7 @@ def job_at_work(stack: Stack) -> tuple[str, list[str]]:
 
     Whichever run comes first takes the backlog: the one triggered here, or one by the schedule.
     """
-    names = [f"stack-{uuid.uuid4()}" for _ in range(_BACKLOG)]
+    names = [f"stack-{uuid.uuid4()}" for _ in range(BACKLOG)]
     before = set(stack.jobs())
     publish(stack, names)
     run = stack.airflow().trigger("00_realtime_streaming")

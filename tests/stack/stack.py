@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import httpx
 
+from config import constants
 from fraud_embedded.airflow_api import AirflowApi
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -24,8 +25,6 @@ SITE_VARIABLE: Final = "FRAUD_STACK_SITE"
 ONE_SHOTS: Final = frozenset(
     {"preflight", "db-migrate", "topics", "buckets", "history", "first-model", "airflow-init"}
 )
-# These run from the start on.
-SCHEDULED: Final = ("00_transaction_producer", "00_realtime_streaming", "00_token_renewal")
 # Made by the docker-proxy for every container that a job runs in.
 JOB_FILTER: Final = "label=fraud.project=fraud-detection"
 
@@ -139,6 +138,12 @@ class Stack:
     def airflow(self) -> AirflowApi:
         return AirflowApi(Login(self.url("airflow"), self.site.dotenv["AIRFLOW_PASSWORD"]))
 
+    def pause(self, paused: bool) -> None:
+        """Let the schedules of the real-time DAGs rest, or go on."""
+        airflow = self.airflow()
+        for dag in constants.DAGS_REAL_TIME:
+            airflow.pause(dag, paused)
+
     def client(self, name: str = "streaming") -> httpx.Client:
         """The API behind the gateway, with a fresh token of one of the platform's clients."""
         form = {
@@ -168,10 +173,9 @@ class Stack:
         """Until Docker calls everything healthy."""
         wait_for(lambda: not self.unsettled(), seconds, lambda: f"not healthy: {self.unsettled()}")
 
-    def wait_working(self, *services: str, seconds: float = 300) -> None:
-        """Until the services' own health checks pass: Docker would ask only when its interval is over."""
-        for service in services:
-            wait_for(lambda: self._works(service), seconds, lambda: f"not healthy: {service}")  # noqa: B023
+    def wait_working(self, service: str, seconds: float = 300) -> None:
+        """Until the service's own health check passes: Docker would ask only when its interval is over."""
+        wait_for(lambda: self._works(service), seconds, lambda: f"not healthy: {service}")
 
     def _works(self, service: str) -> bool:
         [container] = self.inspect(f"fraud-{service}")

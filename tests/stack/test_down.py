@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from tests.stack.stack import SCHEDULED, Stack, wait_for
+from tests.stack.stack import Stack, wait_for
 
 
 def test_down_and_up_again_keep_what_was_stored(stack: Stack) -> None:
     airflow = stack.airflow()
-    for dag in SCHEDULED:
-        airflow.pause(dag, True)
+    stack.pause(True)
     before = stack.stored()
     newest = stack.psql("SELECT transaction_id, fraud_score FROM predictions ORDER BY 1 DESC LIMIT 50")
     runs = {run.run_id for run in airflow.runs("00_transaction_producer")}
@@ -26,9 +25,7 @@ def test_down_and_up_again_keep_what_was_stored(stack: Stack) -> None:
 
 
 def test_it_goes_on_where_it_was(stack: Stack) -> None:
-    airflow = stack.airflow()
-    for dag in SCHEDULED:
-        airflow.pause(dag, False)
+    stack.pause(False)
     before = stack.stored()
     wait_for(lambda: stack.stored()["decisions"] > before["decisions"], 180)
 

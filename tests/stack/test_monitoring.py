@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.stack.stack import ROOT, Stack, wait_for
+from tests.stack.stack import ROOT, Stack, settled, wait_for
 
 TARGETS = {"api", "gateway", "objectstore", "prometheus", "alertmanager"}
 ROW = re.compile(r"^\| `(\w+)` \| (\w+) \|[^|]*\|([^|]*)\|", re.MULTILINE)
@@ -106,7 +106,7 @@ def test_every_documented_metric_of_the_follower_is_there(stack: Stack) -> None:
     try:
         wait_for(lambda: targets(stack).get("follower", {}).get("health") == "up", 120)
         wait_for(lambda: not missing(stack, "follower"), 60, lambda: f"missing: {missing(stack, 'follower')}")
-        stack.wait_working("follower", seconds=60)
+        wait_for(lambda: not settled(stack.containers()["follower"], "follower"), 60)
     finally:
         stack.compose("--profile", "follow", "rm", "-sf", "follower")
     wait_for(lambda: "follower" not in targets(stack), 60)

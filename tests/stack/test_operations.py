@@ -7,7 +7,8 @@ import shlex
 
 import pytest
 
-from tests.stack.stack import SCHEDULED, Stack
+from config import constants
+from tests.stack.stack import Stack
 
 PSQL = "docker exec fraud-postgres psql -U fraud_user -d fraud_detection -c"
 COMPOSE = "docker compose -f docker-compose.local.yml"
@@ -66,12 +67,13 @@ def test_flower_under_its_profile(stack: Stack) -> None:
     """`--build` is left to the build: here only that the profile starts it."""
     stack.run(*shlex.split(f"{COMPOSE} --profile flower up -d --no-deps flower"), seconds=240)
     try:
-        stack.wait_working("flower")
+        stack.wait_healthy()
+        assert stack.inspect("fraud-flower")[0]["State"]["Health"]["Status"] == "healthy"
     finally:
         stack.run(*shlex.split(f"{COMPOSE} --profile flower rm -sf flower"))
 
 
-@pytest.mark.parametrize("dag", SCHEDULED)
+@pytest.mark.parametrize("dag", constants.DAGS_REAL_TIME)
 def test_a_dag_is_unpaused_from_the_command_line(stack: Stack, dag: str) -> None:
     assert stack.airflow().paused(dag)
     stack.run(*shlex.split(f"docker exec fraud-airflow-scheduler airflow dags unpause {dag}"))

@@ -104,10 +104,12 @@ class Proxy:
         # A running container could change what a path means while it is looked up.
         if document["State"]["Status"] not in ("exited", "dead"):
             raise Refused(409, "The result can be had when the container has ended.")
-        return await self._stream(asked, document["Id"], call)
+        return self._streaming(asked, document["Id"], call)
 
     async def _stream(self, asked: Asked, name: str, call: str) -> ASGIApp:
-        container = await self._containers.id(name)
+        return self._streaming(asked, await self._containers.id(name), call)
+
+    def _streaming(self, asked: Asked, container: str, call: str) -> ASGIApp:
         path = f"/containers/{container}{call}"
 
         async def streaming(_: Scope, receive: Receive, send: Send) -> None:

@@ -19,7 +19,7 @@ from fraud_docker_proxy.refusals import Refused
 
 WAIT: Final = "/wait"
 STOP_S: Final = 3  # between SIGTERM and SIGKILL
-SHUTDOWN_S: Final = 8.0  # Compose kills after ten
+SHUTDOWN_S: Final = 8.0  # whoever ends the proxy may kill it after ten
 _ALIVE: Final = frozenset({"running", "paused", "restarting"})
 
 
