@@ -16,6 +16,7 @@ import pytest
 import yaml
 from pyarrow import ipc
 
+from fraud_adapters.arrow_stream import END_OF_STREAM
 from fraud_adapters.columnar import (
     Answer,
     ColumnarError,
@@ -179,6 +180,23 @@ def test_every_truncation_is_refused() -> None:
 @pytest.mark.parametrize("body", [b"", b"{}", b"\0" * 100, b"\xff" * 64, b"ARROW1\0\0"])
 def test_what_is_no_stream_is_refused(body: bytes) -> None:
     assert reason_for(body) in {"truncated", "not_arrow"}
+
+
+@pytest.mark.parametrize(
+    "trailing",
+    [
+        stream(table(wire_batch())),
+        END_OF_STREAM,
+        b"garbage" + END_OF_STREAM,
+        b"\0" * 8 + END_OF_STREAM,
+        stream(table(wire_batch()))[len(END_OF_STREAM) :],
+    ],
+    ids=["a stream", "an end mark", "garbage", "zeros", "a stream's tail"],
+)
+def test_what_follows_the_stream_is_refused(trailing: bytes) -> None:
+    assert reason_for(stream(table(wire_batch())) + trailing) == "not_arrow"
+    with pytest.raises(ColumnarError, match="goes on after the end"):
+        answer_from_ipc(answer_to_ipc(answer(3)) + trailing, 6, 100)
 
 
 def test_flipped_bytes_never_do_worse_than_a_refusal() -> None:

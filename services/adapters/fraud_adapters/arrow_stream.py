@@ -64,13 +64,12 @@ def _messages(body: bytes) -> list[Any]:
     # Without its end mark a stream cut between two messages would look complete.
     if not body.endswith(END_OF_STREAM):
         raise ColumnarError("truncated", "The Arrow stream ends without its end-of-stream mark.")
-    reader = ipc.MessageReader.open_stream(pa.py_buffer(body))
-    messages = []
-    while True:
-        try:
-            messages.append(reader.read_next_message())
-        except StopIteration:
-            return messages
+    source = pa.BufferReader(body)
+    messages = list(ipc.MessageReader.open_stream(source))
+    # The reader stops at the first end mark, whatever follows it.
+    if source.tell() != len(body):
+        raise ColumnarError("not_arrow", "The body goes on after the end of its Arrow stream.")
+    return messages
 
 
 def _record_batch(message: Any, schema: Any) -> Any:
