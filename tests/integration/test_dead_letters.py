@@ -109,7 +109,7 @@ def test_a_dead_letter_tells_all_it_takes_to_put_it_back(site: StreamingSite) ->
         "schema": "creditcard/1",
         "traceparent": trace.decode(),
         "reason": "not_json",
-        "detail": "The record is not JSON.",
+        "detail": "The record is not JSON in UTF-8.",
         "origin": f"{site.kafka.topic}/0/0",
         "origin_timestamp_ms": str(stored[0][0]),
         "payload_bytes": "1",

@@ -183,7 +183,7 @@ def test_what_is_not_kept_whole_is_put_back_only_repaired(site: StreamingSite, t
 GOOD = creditcard_records(["ok"])[0]
 BAD_FILES: dict[str, tuple[list[Any], str]] = {
     "no JSON": ([{"id": 1, "record": GOOD}, "{"], "line 2: is not JSON"),
-    "not UTF-8": (["\udcff"], "line 1: is not JSON"),
+    "not UTF-8": (["\udcff"], "line 1: is not JSON in UTF-8"),
     "nested": (["[" * 100_000], "line 1: is not JSON"),
     "no object": (["", "[1]"], "line 2: is no JSON object"),
     "a name twice": (['{"id": 1, "id": 2, "record": {}}'], "line 1: a name is given twice"),

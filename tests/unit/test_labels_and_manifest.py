@@ -1,3 +1,4 @@
+import codecs
 import json
 from datetime import UTC, datetime
 from typing import Any
@@ -34,11 +35,17 @@ def test_arrival_stands_in_for_a_missing_report_time() -> None:
     assert event.reported_at == ARRIVAL
 
 
+def test_a_label_may_begin_with_a_byte_order_mark() -> None:
+    assert parse_label(codecs.BOM_UTF8 + json.dumps(MESSAGE).encode(), ARRIVAL) == label()
+
+
 @pytest.mark.parametrize(
     ("payload", "reason"),
     [
         (None, Reason.EMPTY),
         (b"{", Reason.NOT_JSON),
+        (json.dumps(MESSAGE).encode("utf-16"), Reason.NOT_JSON),
+        (json.dumps(MESSAGE).encode("utf-32-be"), Reason.NOT_JSON),
         (b"[" * 50_000, Reason.NOT_JSON),
         (b"[]", Reason.NOT_OBJECT),
         (json.dumps({**MESSAGE, "label": 2}).encode(), Reason.OUT_OF_RANGE),

@@ -1,3 +1,4 @@
+import codecs
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -73,11 +74,17 @@ def test_the_second_contract_goes_the_same_way() -> None:
     assert batch.columns["fee"][1] == 0.13
 
 
+UTF_16_AND_32 = ("utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be")
 HOSTILE: list[tuple[bytes | None, Reason]] = [
     (None, Reason.EMPTY),
     (b"", Reason.EMPTY),
     (b"nonsense", Reason.NOT_JSON),
     (b"\xff\xfe", Reason.NOT_JSON),
+    *((json.dumps(CARD_RECORD).encode(code), Reason.NOT_JSON) for code in UTF_16_AND_32),
+    (json.dumps(CARD_RECORD).replace("t-1", "\u20ac").encode("cp1252"), Reason.NOT_JSON),
+    (b'{"transaction_id": "\xed\xa0\x80"}', Reason.NOT_JSON),  # a surrogate, encoded
+    (codecs.BOM_UTF8, Reason.NOT_JSON),
+    (2 * codecs.BOM_UTF8 + json.dumps(CARD_RECORD).encode(), Reason.NOT_JSON),
     (b"[" * 20_000, Reason.NOT_JSON),
     (b"[1]", Reason.NOT_OBJECT),
     (b"x" * 70_000, Reason.TOO_LARGE),
@@ -118,6 +125,14 @@ def test_hostile_records_are_rejected_and_neighbours_kept(payload: bytes | None,
     batch, rejected = parse(CREDITCARD, good, payload, good)
     assert rejected == [reason]
     assert batch.ids == ["good", "good"]
+
+
+def test_a_byte_order_mark_changes_nothing() -> None:
+    plain = changed(CARD_RECORD)
+    batch, rejected = parse(CREDITCARD, codecs.BOM_UTF8 + plain, plain)
+    assert rejected == []
+    assert batch.ids == ["t-1", "t-1"]
+    assert all(column[0] == column[1] for column in batch.columns.values())
 
 
 def test_rejections_never_show_a_value() -> None:

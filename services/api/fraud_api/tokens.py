@@ -8,7 +8,6 @@ checked before or after it, and every failure is an `InvalidToken`.
 from __future__ import annotations
 
 import base64
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,6 +16,8 @@ from typing import Any, Final, Protocol
 
 from jose import jwt
 from jose.backends.base import Key
+
+from fraud_core import strict_json
 
 ALGORITHM: Final = "ES256"
 ISSUER: Final = "fraud-api"
@@ -172,7 +173,7 @@ def _checked_header(segment: str) -> str:
     """The key id of a header that says nothing but algorithm, key and type."""
     try:
         padded = segment + "=" * (-len(segment) % 4)
-        header = json.loads(base64.urlsafe_b64decode(padded))
+        header = strict_json.loads(base64.urlsafe_b64decode(padded))
     except (ValueError, RecursionError):
         raise InvalidToken("The token's header is malformed.") from None
     if not isinstance(header, dict) or not set(header) <= _HEADER_NAMES:

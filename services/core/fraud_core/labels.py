@@ -54,7 +54,7 @@ def parse_label(payload: bytes | None, arrival: datetime) -> LabelEvent | tuple[
     except strict_json.RepeatedName:
         return Reason.DUPLICATE_KEY, "A name is given twice in the record."
     except (ValueError, RecursionError):
-        return Reason.NOT_JSON, "The record is not JSON."
+        return Reason.NOT_JSON, "The record is not JSON in UTF-8."
     if not isinstance(content, dict):
         return Reason.NOT_OBJECT, "The record is no JSON object."
     if type(content.get("label")) is bool:

@@ -122,7 +122,7 @@ class RecordParser:
         except strict_json.RepeatedName:
             return Rejected(index, Reason.DUPLICATE_KEY, "A name is given twice in the record.")
         except (ValueError, RecursionError):
-            return Rejected(index, Reason.NOT_JSON, "The record is not JSON.")
+            return Rejected(index, Reason.NOT_JSON, "The record is not JSON in UTF-8.")
         if not isinstance(content, dict):
             return Rejected(index, Reason.NOT_OBJECT, "The record is no JSON object.")
         if self._make_id is not None and content.get("transaction_id") is None:

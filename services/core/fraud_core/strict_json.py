@@ -11,14 +11,16 @@ class RepeatedName(ValueError):
 
 
 def loads(payload: bytes) -> Any:
-    """Parse JSON; NaN and Infinity are read as such, for the fields' own checks to refuse.
+    """Parse JSON in UTF-8, with or without a byte order mark; NaN and Infinity are read as such, for the
+    fields' own checks to refuse.
 
     Raises:
         RepeatedName: an object names a member twice.
-        ValueError: it is not JSON.
+        ValueError: it is not JSON in UTF-8.
         RecursionError: it is nested too deeply.
     """
-    return json.loads(payload, object_pairs_hook=_without_repeats)
+    # Given bytes, the parser guesses the encoding: UTF-16 and UTF-32 would pass, and so would surrogates.
+    return json.loads(payload.decode("utf-8-sig"), object_pairs_hook=_without_repeats)
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -81,7 +81,7 @@ class RepairedFile:
         except strict_json.RepeatedName:
             raise self.refused(number, "a name is given twice") from None
         except (ValueError, RecursionError):
-            raise self.refused(number, "is not JSON") from None
+            raise self.refused(number, "is not JSON in UTF-8") from None
         if not isinstance(content, dict):
             raise self.refused(number, "is no JSON object")
         identifier, record = content.get("id"), content.get("record")
