@@ -104,14 +104,19 @@ class StreamingSite:
         said = {HEADER_SCHEMA: self.contract.schema_id.encode()} if headers is None else headers
         self._publish(self.kafka.topic, values, said)
 
-    def send_as_a_stranger(self, values: Iterable[bytes | Mapping[str, Any]]) -> None:
+    def send_as_a_stranger(
+        self,
+        values: Iterable[bytes | Mapping[str, Any]],
+        headers: Sequence[tuple[str, bytes | None]] = (),
+        topic: str | None = None,
+    ) -> None:
         """By another client, which sends what ours refuses: records of ten megabytes, for instance."""
         producer = confluent_kafka.Producer(
             {"bootstrap.servers": self.kafka.kafka_bootstrap_servers, "message.max.bytes": 12_000_000}
         )
         for value in values:
             payload = value if isinstance(value, bytes) else json.dumps(value).encode()
-            producer.produce(self.kafka.topic, payload, b"key")
+            producer.produce(topic or self.kafka.topic, payload, b"key", headers=list(headers))
             producer.flush(10)
 
     def send_labels(self, values: Iterable[bytes | Mapping[str, Any]]) -> None:

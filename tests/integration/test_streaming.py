@@ -120,6 +120,9 @@ HOSTILE: dict[str, tuple[Any, str]] = {
     "empty": (b"", "empty"),
     "not JSON": (b"{", "not_json"),
     "invalid UTF-8": (b"\xff\xfe\x00", "not_json"),
+    "UTF-16": (json.dumps(creditcard_records(["bad"])[0]).encode("utf-16"), "not_json"),
+    "UTF-16 without a mark": (json.dumps(creditcard_records(["bad"])[0]).encode("utf-16-le"), "not_json"),
+    "UTF-32": (json.dumps(creditcard_records(["bad"])[0]).encode("utf-32"), "not_json"),
     "nested 100,000 times": (b"[" * 50_000, "not_json"),
     "a list": (b"[1, 2]", "not_object"),
     "10 MB": (b'{"v1": "' + b"x" * 10_000_000 + b'"}', "too_large"),
@@ -172,6 +175,26 @@ def test_records_of_another_contract_are_set_aside(site: StreamingSite) -> None:
     site.send(creditcard_records(["unnamed"]), headers={})  # a plain producer names none
     assert site.consume()["dead_lettered"] == {"schema_mismatch": 1}
     assert site.ids() == {"ours", "unnamed"}
+
+
+@pytest.mark.parametrize("value", [None, b""], ids=["null", "empty"])
+def test_a_schema_header_without_a_value_names_no_contract(site: StreamingSite, value: bytes | None) -> None:
+    site.send_as_a_stranger(creditcard_records(["a", "b"]), [("schema", value), ("redriven", value)])
+    site.send_as_a_stranger([b"{"], [("schema", value), ("redriven", value)])
+    assert site.consume()["dead_lettered"] == {"not_json": 1}
+    assert site.ids() == {"a", "b"}
+    assert site.rows("SELECT redriven_from FROM dead_letters") == [(None,)]
+
+
+def test_a_byte_order_mark_is_no_part_of_a_record(site: StreamingSite) -> None:
+    record = creditcard_records(["marked"])[0]
+    site.send_as_a_stranger([json.dumps(record).encode("utf-8-sig")])
+    labels = [json.dumps(label("marked")).encode(code) for code in ("utf-8-sig", "utf-16", "utf-32")]
+    site.send_as_a_stranger(labels, topic=site.kafka.labels_topic)
+    result = site.consume()
+    assert (result["stored"], result["labels"]["stored"]) == (1, 1)
+    assert result["labels"]["dead_lettered"] == {"not_json": 2}
+    assert site.ids() == {"marked"}
 
 
 def test_an_id_known_with_other_fields_is_a_conflict(site: StreamingSite) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from fraud_adapters.job import JobFailed
 from fraud_adapters.kafka import Record
 from fraud_adapters.scored import Predictions
 from fraud_core.batch import Batch
@@ -21,9 +23,10 @@ from fraud_streaming.chunk import Chunk
 from fraud_streaming.commit import Committed
 from fraud_streaming.labels import LabelWork
 from fraud_streaming.pump import CHUNK_BYTES, Limits, Pump
+from fraud_streaming.repaired import RepairedFile
 from fraud_streaming.report import Report
 from fraud_streaming.transactions import TransactionWork
-from fraud_streaming.work import Outcome, arrival, dead_letter
+from fraud_streaming.work import Outcome, arrival, dead_letter, sent_at_ms
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 CONTRACT = Contract.from_mapping(
@@ -79,6 +82,18 @@ def test_rows_stay_with_their_records() -> None:
     assert found == [(0, "not_json"), (2, "empty"), (4, "schema_mismatch")]
 
 
+@pytest.mark.parametrize("header", [b"", CONTRACT.schema_id.encode()])
+def test_an_empty_schema_header_names_no_contract(header: bytes) -> None:
+    prepared, letters = work().prepare([record(GOOD, schema=header)])
+    assert (prepared.batch.ids, letters) == (["a"], [])
+
+
+def test_an_empty_redriven_header_names_no_origin() -> None:
+    plain = record(b"", timestamp_ms=1_500, redriven=b"", origin_timestamp_ms=b"9000")
+    assert sent_at_ms(plain) == 1_500
+    assert dead_letter(plain, "empty", "why", 10).redriven_from is None
+
+
 def test_a_chunk_without_transactions_is_not_scored() -> None:
     prepared, _ = work().prepare([record(b"{")])
     assert work().decide(prepared).predictions is None
@@ -90,6 +105,22 @@ def test_labels_that_are_too_large_are_not_parsed() -> None:
     prepared, letters = labels.prepare([record(message), record(message + b" " * 200)])
     assert [event.transaction_id for event in prepared.events] == ["a"]
     assert [str(letter.reason) for letter in letters] == ["too_large"]
+
+
+@pytest.mark.parametrize("code", ["utf-16", "utf-16-le", "utf-32"])
+def test_a_repaired_file_in_another_encoding_is_refused(code: str, tmp_path: Path) -> None:
+    path = tmp_path / "repaired.jsonl"
+    line = '{"id": 7, "record": {"payer": "Zo\u00eb"}}'
+    path.write_bytes(f"{line}\n{line}\n".encode(code))
+    with closing(RepairedFile(path)) as file, pytest.raises(JobFailed, match="line 1: is not JSON in UTF-8"):
+        list(file.pages())
+
+
+def test_a_repaired_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "repaired.jsonl"
+    path.write_text('{"id": 7, "record": {"payer": "Zo\u00eb"}}\n', encoding="utf-8-sig")
+    with closing(RepairedFile(path)) as file:
+        assert [one.record for page in file.pages() for one in page] == [{"payer": "Zo\u00eb"}]
 
 
 def test_the_report_has_percentiles_only_of_something() -> None:

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 from config.settings import ConfigurationError
 
 State = Callable[[], tuple[bool, dict[str, Any]]]
+App = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 class _Server(ThreadingMixIn, WSGIServer):
@@ -36,6 +37,9 @@ def serve(host: str, port: int, registry: CollectorRegistry, live: State, ready:
 
     def answer(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
+        if environ["REQUEST_METHOD"] != "GET":
+            start("405 Method Not Allowed", [("Content-Type", "application/json"), ("Allow", "GET, HEAD")])
+            return [b'{"detail": "Only GET and HEAD are answered."}']
         if path == "/metrics":
             result: Iterable[bytes] = metrics(environ, start)
             return result
@@ -47,7 +51,7 @@ def serve(host: str, port: int, registry: CollectorRegistry, live: State, ready:
         return [json.dumps({"status": "ok" if good else "unavailable", **detail}).encode()]
 
     try:
-        server = make_server(host, port, answer, server_class=_Server, handler_class=_Quiet)
+        server = make_server(host, port, _answering_head(answer), server_class=_Server, handler_class=_Quiet)
     except OSError as error:
         raise ConfigurationError(
             f"STREAM_METRICS_PORT: {host}:{port} cannot be had ({error.strerror}): choose another port."
@@ -55,3 +59,18 @@ def serve(host: str, port: int, registry: CollectorRegistry, live: State, ready:
     assert isinstance(server, _Server)
     Thread(target=server.serve_forever, name="health", daemon=True).start()
     return server
+
+
+def _answering_head(app: App) -> App:
+    """HEAD is GET without the body."""
+
+    def answer(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        if environ["REQUEST_METHOD"] != "HEAD":
+            return app(environ, start)
+        heads: list[tuple[str, list[tuple[str, str]]]] = []
+        pieces = app(environ | {"REQUEST_METHOD": "GET"}, lambda *head: heads.append(head))
+        status, headers = heads[0]
+        start(status, [*headers, ("Content-Length", str(sum(map(len, pieces))))])
+        return []
+
+    return answer

@@ -115,7 +115,8 @@ class TransactionWork:
         return outcome
 
     def _is_ours(self, record: Record) -> bool:
-        return record.headers.get(HEADER_SCHEMA, self._schema) == self._schema
+        # Some clients cannot leave a header out: they send an empty one, or null, which is read as empty.
+        return (record.headers.get(HEADER_SCHEMA) or self._schema) == self._schema
 
     def _of_another_contract(self, record: Record) -> DeadLetter:
         named = record.headers[HEADER_SCHEMA][:60].decode("ascii", "backslashreplace")

@@ -77,7 +77,7 @@ def arrival(record: Record, now: datetime) -> datetime:
 def sent_at_ms(record: Record) -> int:
     """The record's timestamp since 1970; of one that was put back, that of the record it was at first."""
     first = record.headers.get(HEADER_ORIGIN_TIMESTAMP, b"")
-    if HEADER_REDRIVEN in record.headers and _MILLISECONDS.fullmatch(first):
+    if record.headers.get(HEADER_REDRIVEN) and _MILLISECONDS.fullmatch(first):
         return int(first)
     return record.timestamp_ms
 
@@ -103,4 +103,4 @@ def dead_letter(record: Record, reason: str, detail: str, payload_bytes: int) ->
 
 def _redriven_from(record: Record) -> str | None:
     origin = record.headers.get(HEADER_REDRIVEN)
-    return None if origin is None else origin[:MAX_HEADER_BYTES].decode("ascii", "replace")
+    return None if not origin else origin[:MAX_HEADER_BYTES].decode("ascii", "replace")
