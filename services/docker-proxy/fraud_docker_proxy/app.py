@@ -41,6 +41,7 @@ class Proxy:
         one = "/containers/([A-Za-z0-9][A-Za-z0-9_.-]*)"
         self._calls: list[tuple[str, str, type[forms.Form], Handler]] = [
             ("GET", "/_ping", forms.Nothing, self._ping),
+            ("HEAD", "/_ping", forms.Nothing, self._ping),
             ("GET", "/containers/json", forms.Listing, self._list),
             ("POST", "/containers/create", forms.Naming, self._create),
             ("GET", f"{one}/json", forms.Nothing, self._inspect),

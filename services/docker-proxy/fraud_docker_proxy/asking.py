@@ -27,10 +27,12 @@ async def read(request: Request) -> Asked:
     """The request, whole.
 
     Raises:
-        Refused: it is too large, or would have another protocol than HTTP.
+        Refused: it is too large or compressed, or would have another protocol than HTTP.
     """
     if "upgrade" in request.headers:
         raise Refused(403, "The proxy hands out no raw connection.")
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise Refused(415, "Content-Encoding: the proxy reads bodies as they are, without compression.")
     body = b""
     async for piece in request.stream():
         body += piece
@@ -47,7 +49,7 @@ def parse(body: bytes) -> dict[str, Any]:
         Refused: it is none, or holds a name twice.
     """
     try:
-        document = json.loads(body.decode(), object_pairs_hook=_once)
+        document = json.loads(body.decode("utf-8-sig"), object_pairs_hook=_once)
     except (ValueError, RecursionError):
         raise Refused(400, "The body is no JSON.") from None
     if not isinstance(document, dict):
