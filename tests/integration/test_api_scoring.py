@@ -147,6 +147,19 @@ def test_malformed_forms_are_refused(server: ApiServer, body: bytes) -> None:
     assert problem(answer, answer.status_code)["status"] in {400, 401}
 
 
+@pytest.mark.parametrize("code", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_a_form_in_another_encoding_is_malformed(server: ApiServer, code: str) -> None:
+    form = f"grant_type=client_credentials&client_id=reader&client_secret={CLIENTS['reader']}"
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    answer = httpx.post(
+        f"{server.url}/auth/token", content=form.encode(code), headers=headers, trust_env=False
+    )
+    assert problem(answer, 400)["detail"] == "The form is malformed."
+    marked = form.encode("utf-8-sig")
+    answer = httpx.post(f"{server.url}/auth/token", content=marked, headers=headers, trust_env=False)
+    assert answer.status_code == 200
+
+
 def test_an_unknown_client_costs_as_much_time_as_a_known_one(server: ApiServer) -> None:
     def seconds(client_id: str) -> float:
         times = []
@@ -486,6 +499,11 @@ HOSTILE: dict[str, tuple[bytes, int]] = {
     "not JSON": (b"hello", 400),
     "half a record": (changed()[:100], 400),
     "not UTF-8": (b"\xff\xfe\x00", 400),
+    "in UTF-16": (changed().decode().encode("utf-16"), 400),
+    "in UTF-16 without a mark": (changed().decode().encode("utf-16-le"), 400),
+    "in UTF-32": (changed().decode().encode("utf-32"), 400),
+    "new_data in UTF-16": ('{"new_data": [{}]}'.encode("utf-16"), 400),
+    "new_data in UTF-32 without a mark": ('{"new_data": [{}]}'.encode("utf-32-be"), 400),
     "nested 100,000 deep": (b"[" * 100_000, 413),
     "nested objects": (b'{"v1":' * 5_000, 400),
     "null": (b"null", 422),
@@ -508,6 +526,7 @@ HOSTILE: dict[str, tuple[bytes, int]] = {
     "a time of 1e8": (spliced("time", "1e8"), 422),
     "a field missing": (changed(v7=...), 422),
     "a field unknown": (changed(v99=1.0), 422),
+    "a field named new_data": (changed(new_data=[creditcard()]), 422),
     "a name with a lone surrogate": (changed()[:-1] + b', "\\ud800": 1}', 422),
     "a name twice": (changed()[:-1] + b', "v1": 1.0}', 422),
     "id with NUL": (changed(transaction_id="a\0b"), 422),
@@ -554,6 +573,7 @@ def test_hostile_bodies(client: httpx.Client, name: str, sent: str, findings: Fi
 HOSTILE_BATCHES: dict[str, tuple[bytes, int]] = {
     "empty": (b"", 400),
     "not JSON": (b"{", 400),
+    "in UTF-16": ('{"transactions": []}'.encode("utf-16"), 400),
     "a list": (b"[]", 422),
     "no transactions": (b"{}", 422),
     "transactions no list": (b'{"transactions": {}}', 422),
@@ -597,6 +617,8 @@ def rewritten(how: str) -> bytes:
         "truncated": good[:-20],
         "half": good[: len(good) // 2],
         "garbled": good[:200] + b"\xff" * 200 + good[400:],
+        "twice": 2 * good,
+        "with garbage": good + b"garbage" + good[-8:],
     }[how]
 
 
@@ -606,6 +628,8 @@ HOSTILE_ARROW: dict[str, tuple[bytes, int]] = {
     "truncated": (rewritten("truncated"), 400),
     "half": (rewritten("half"), 400),
     "garbled": (rewritten("garbled"), 400),
+    "two streams": (rewritten("twice"), 400),
+    "garbage and another end mark": (rewritten("with garbage"), 400),
     "a column missing": (arrow(v3=None), 422),
     "no ids": (arrow(transaction_id=None), 422),
     "a column unknown": (arrow(v99=pa.array([1.0, 2.0])), 422),

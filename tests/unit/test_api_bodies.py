@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -18,7 +19,7 @@ from config.parameters import read_yaml
 from fraud_api import bodies
 from fraud_api.bodies import BodyLimit
 from fraud_api.problems import Problem, traceparent_of
-from fraud_api.requests import BATCH_KEY, LIST_KEY, RequestParser
+from fraud_api.requests import BATCH_KEY, LIST_KEY, RequestParser, may_be_list
 from fraud_core.contract import Contract
 from fraud_core.records import RecordParser
 
@@ -112,6 +113,7 @@ def test_a_body_that_trickles_in_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_list_is_parsed_in_order_and_ids_are_made() -> None:
     body = json.dumps({LIST_KEY: [record(transaction_id="x"), record(hour=5)]}).encode()
     batch = parser().listed(body, NOW)
+    assert batch is not None
     assert batch.ids == ["x", "made"]
     assert batch.columns["hour"].tolist() == [3.0, 5.0]
     assert batch.event_times == [NOW, NOW]
@@ -148,6 +150,58 @@ def test_lists_that_are_refused(text: str, status: int) -> None:
     assert caught.value.status == status
 
 
+LISTS = {
+    "plain": b'{"new_data": [RECORD]}',
+    "with space": b'\n{ "new_data"\t:[RECORD]}',
+    "escaped": b'{"new\\u005fdata": [RECORD]}',
+    "escaped whole": b'{"\\u006E\\u0065\\u0077\\u005F\\u0064\\u0061\\u0074\\u0061": [RECORD]}',
+    "with a byte order mark": codecs.BOM_UTF8 + b'{"new_data": [RECORD]}',
+}
+
+
+@pytest.mark.parametrize("body", LISTS.values(), ids=LISTS)
+def test_a_list_is_known_however_its_name_is_written(body: bytes) -> None:
+    body = body.replace(b"RECORD", json.dumps(record(transaction_id="new_data")).encode())
+    assert may_be_list(body)
+    batch = parser().listed(body, NOW)
+    assert batch is not None
+    assert batch.ids == ["new_data"]
+
+
+RECORDS = {
+    "as an id": (json.dumps(record(transaction_id="new_data")), None),
+    "as a text": (json.dumps(record(payer="new_data")), None),
+    "in a text": (json.dumps(record(payer='"new_data"')), None),
+    "as an unknown field": (json.dumps({"new_data": 1} | record()), "unknown_field"),
+    "as an unknown field that is a list": (json.dumps(record(new_data=[record()])), "unknown_field"),
+    "as a text's name": (json.dumps(record(payer={"new_data": []})), "wrong_type"),
+    "and a field missing": (json.dumps(record(payer="new_data", hour=...)), "missing_field"),
+}
+
+
+@pytest.mark.parametrize(("text", "reason"), RECORDS.values(), ids=RECORDS)
+def test_a_record_is_no_list_for_the_text_new_data_in_it(text: str, reason: str | None) -> None:
+    body = text.encode()
+    assert parser().listed(body, NOW) is None
+    if reason is None:
+        assert len(parser().single(body, NOW)) == 1
+        return
+    with pytest.raises(Problem) as caught:
+        parser().single(body, NOW)
+    assert [error["reason"] for error in caught.value.members["errors"]] == [reason]
+
+
+@pytest.mark.parametrize("code", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
+@pytest.mark.parametrize("key", [LIST_KEY, BATCH_KEY, ""])
+def test_another_encoding_than_utf_8_is_refused(code: str, key: str) -> None:
+    document: Any = {key: [record()]} if key else record()
+    read = {LIST_KEY: parser().listed, BATCH_KEY: parser().batch, "": parser().single}[key]
+    with pytest.raises(Problem, match="UTF-8") as caught:
+        read(json.dumps(document).encode(code), NOW)
+    assert caught.value.status == 400
+    read(codecs.BOM_UTF8 + json.dumps(document).encode(), NOW)
+
+
 @pytest.mark.parametrize("depth", [100, 300, 900, 1000, 5000])
 @pytest.mark.parametrize("brackets", [("[", "]"), ('{"a":', "}")])
 def test_nesting_is_refused_at_every_depth(depth: int, brackets: tuple[str, str]) -> None:
@@ -163,7 +217,9 @@ def test_an_optional_nan_is_no_null() -> None:
     body = b'{"new_data": [' + json.dumps(record(fee=float("nan"))).encode() + b"]}"
     with pytest.raises(Problem, match="fee"):
         parser().listed(body, NOW)
-    assert len(parser().listed(json.dumps({LIST_KEY: [record(fee=None)]}).encode(), NOW)) == 1
+    batch = parser().listed(json.dumps({LIST_KEY: [record(fee=None)]}).encode(), NOW)
+    assert batch is not None
+    assert len(batch) == 1
 
 
 @pytest.mark.parametrize("store", ["true", 1, None, []])
@@ -191,6 +247,7 @@ def test_a_record_in_a_list_is_judged_as_if_it_were_alone(changes: list[dict[str
     body = json.dumps({LIST_KEY: records}).encode()
     if not verdicts.rejected:
         batch = parser().listed(body, NOW)
+        assert batch is not None
         assert batch.ids == verdicts.batch.ids
         assert batch.columns["sent_amount"].tolist() == verdicts.batch.columns["sent_amount"].tolist()
         return

@@ -23,8 +23,13 @@ class DirectRoute(APIRoute):
     """A route whose endpoint takes the request and gives the response.
 
     Parsing by parameter and checking answers against models is what most of a small request's time would
-    go into; here the endpoints parse by themselves, once.
+    go into; here the endpoints parse by themselves, once. What can be had by GET can be asked by HEAD.
     """
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        super().__init__(path, endpoint, **options)
+        if self.methods is not None and "GET" in self.methods:
+            self.methods.add("HEAD")
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         endpoint: Callable[[Request], Coroutine[Any, Any, Response]] = self.endpoint

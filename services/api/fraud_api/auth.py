@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
+from codecs import BOM_UTF8
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
@@ -16,6 +17,7 @@ from fastapi.responses import Response
 from fraud_adapters.logs import get_logger
 from fraud_adapters.postgres import DatabaseUnavailable
 from fraud_api.clients import Client
+from fraud_api.content import media_type
 from fraud_api.credentials import secret_matches
 from fraud_api.identities import Identities
 from fraud_api.problems import Problem, json_response, unavailable
@@ -165,14 +167,17 @@ class TokenOffice:
 
 
 def _form(request: Request, body: bytes) -> dict[str, str]:
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/x-www-form-urlencoded":
+    if media_type(request) != "application/x-www-form-urlencoded":
         raise _oauth(400, "invalid_request", "The body must be application/x-www-form-urlencoded.")
     try:
+        text = body.removeprefix(BOM_UTF8).decode("ascii")
+        # In a form every other character is written as %XX; UTF-16 is full of NULs.
+        if text and not text.isprintable():
+            raise ValueError
         pairs = parse_qsl(
-            body.decode("ascii"),
+            text,
             keep_blank_values=True,
-            strict_parsing=bool(body),
+            strict_parsing=bool(text),
             errors="strict",
             max_num_fields=16,
         )

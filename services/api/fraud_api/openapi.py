@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.routing import BaseRoute, Route
 
 from config.constants import SCOPES
 from fraud_adapters.columnar import MEDIA_TYPE as ARROW
@@ -30,7 +32,7 @@ _PROBLEMS: Final = {
     408: "The body did not arrive in time.",
     409: "A transaction_id is known with other fields.",
     413: "The body, or the number of records in it, is over the limit.",
-    415: "The media type is none this route reads.",
+    415: "The media type is none this route reads, or the body is compressed.",
     422: "The request is not valid; `errors` says where.",
     503: "No model, or the database does not answer.",
 }
@@ -113,9 +115,8 @@ def install(app: FastAPI, record: type[BaseModel]) -> None:
 
 
 def _build(app: FastAPI, record: type[BaseModel]) -> dict[str, Any]:
-    document = get_openapi(
-        title=app.title, version=app.version, description=app.description, routes=app.routes
-    )
+    routes = [_without_head(route) for route in app.routes]
+    document = get_openapi(title=app.title, version=app.version, description=app.description, routes=routes)
     components = document.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
     for model in (record, PredictionAnswer, PredictionList, TokenAnswer, ProblemDocument):
@@ -125,3 +126,12 @@ def _build(app: FastAPI, record: type[BaseModel]) -> dict[str, Any]:
     flow = {"tokenUrl": "auth/token", "scopes": {name: _SCOPES[name] for name in SCOPES}}
     components["securitySchemes"] = {SCHEME: {"type": "oauth2", "flows": {"clientCredentials": flow}}}
     return document
+
+
+def _without_head(route: BaseRoute) -> BaseRoute:
+    """The route as it is documented: that HEAD is GET without the body goes without saying."""
+    if not isinstance(route, Route) or route.methods is None:
+        return route
+    documented = copy(route)
+    documented.methods = route.methods - {"HEAD"}
+    return documented

@@ -19,10 +19,11 @@ from fraud_adapters.columnar import answer_to_ipc
 from fraud_adapters.logs import get_logger
 from fraud_adapters.postgres import DatabaseUnavailable
 from fraud_api.auth import Gatekeeper
+from fraud_api.content import media_type
 from fraud_api.metrics import Metrics
 from fraud_api.model_holder import ModelHolder, Serving
 from fraud_api.problems import Problem, json_response, traceparent_of, unavailable
-from fraud_api.requests import RequestParser, is_list, refuse_repeated_ids
+from fraud_api.requests import RequestParser, may_be_list, refuse_repeated_ids
 from fraud_api.scoring import Scored, arrow_answer, json_answers, score_batch, score_single
 from fraud_api.writer import Outcome, PredictionWriter, WriterBusy
 from fraud_core.batch import Batch
@@ -71,11 +72,12 @@ class Predictor:
         """One record, or a list of them as `{"new_data": […]}`; stored before it is answered."""
         received = _received(request)
         await self._gatekeeper.admit(request, "predict")
-        if _media_type(request) != JSON:
+        if media_type(request, JSON) != JSON:
             raise Problem(415, f"The body must be {JSON}.")
         body = await request.body()
-        if is_list(body):
-            return await self._predict_list(body, received)
+        if may_be_list(body) and (listed := await self._scored_list(body, received)) is not None:
+            outcome = await self._stored(listed, SINGLE)
+            return json_response({"predictions": json_answers(listed, outcome)})
         batch = self._parser.single(body, received.at)
         scored = _stamped(score_single(self._contract, self._serving(), batch), received)
         outcome = await self._stored(scored, SINGLE)
@@ -85,7 +87,7 @@ class Predictor:
         """Many records, as JSON or as an Arrow stream; stored only when asked for."""
         received = _received(request)
         await self._gatekeeper.admit(request, "predict")
-        kind = _media_type(request)
+        kind = media_type(request, JSON)
         store = _flag(request, "store")
         body = await request.body()
         if kind == ARROW:
@@ -118,13 +120,15 @@ class Predictor:
         self._count(BATCH, scored.predictions.decisions)
         return Response(answer, media_type=ARROW)
 
-    async def _predict_list(self, body: bytes, received: Received) -> Response:
+    async def _scored_list(self, body: bytes, received: Received) -> Scored | None:
+        """None where the body is one record after all."""
         serving = self._serving()
-        scored = await self._beside_the_loop(
-            lambda: self._score(serving, self._parser.listed(body, received.at), received)
-        )
-        outcome = await self._stored(scored, SINGLE)
-        return json_response({"predictions": json_answers(scored, outcome)})
+
+        def work() -> Scored | None:
+            listed = self._parser.listed(body, received.at)
+            return None if listed is None else self._score(serving, listed, received)
+
+        return await self._beside_the_loop(work)
 
     def _serving(self) -> Serving:
         serving = self._holder.current
@@ -183,10 +187,6 @@ def _stamped(scored: Scored, received: Received) -> Scored:
         traceparents=[received.traceparent] * rows,
     )
     return replace(scored, predictions=stamped)
-
-
-def _media_type(request: Request) -> str:
-    return request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
 
 
 def _flag(request: Request, name: str) -> bool:

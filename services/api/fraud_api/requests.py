@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,6 +23,10 @@ LIST_KEY: Final = "new_data"
 BATCH_KEY: Final = "transactions"
 STORE_KEY: Final = "store"
 MAX_ERRORS: Final = 20  # shown of a request with more
+# JSON may write any character of a name as an escape.
+_LIST_KEY_WRITTEN: Final = re.compile(
+    '"{}"'.format("".join(rf"(?:{char}|\\u(?i:{ord(char):04x}))" for char in LIST_KEY)).encode()
+)
 
 Encoder = Callable[[Any], bytes]
 
@@ -39,26 +44,30 @@ class RequestParser:
         self._contract = contract
         self._parser = parser
         self._max_rows = max_rows
+        self._record_names = frozenset(parser.model.model_fields) - {LIST_KEY}
 
     def single(self, body: bytes, arrival: datetime) -> Batch:
         """A body that is one record.
 
         Raises:
-            Problem: 400 when it is not JSON, 422 when it is no transaction of the contract.
+            Problem: 400 when it is not JSON in UTF-8, 422 when it is no transaction of the contract.
         """
         parsed = self._parser.parse([body], [arrival])
         if parsed.rejected:
             rejected = parsed.rejected[0]
             if rejected.reason in {Reason.NOT_JSON, Reason.EMPTY}:
-                raise Problem(400, "The body is not JSON.")
+                raise _not_json()
             if rejected.reason == Reason.TOO_LARGE:
                 raise Problem(413, rejected.detail)
             raise _invalid(parsed)
         return parsed.batch
 
-    def listed(self, body: bytes, arrival: datetime) -> Batch:
-        """A body `{"new_data": [record, …]}`. Raises as `single`, and 413 for too many records."""
+    def listed(self, body: bytes, arrival: datetime) -> Batch | None:
+        """A body `{"new_data": [record, …]}`; None where it is one record, in which that may be a text or an
+        unknown field. Raises as `single`, and 413 for too many records."""
         document, encode = _document(body, LIST_KEY)
+        if LIST_KEY not in document or not self._record_names.isdisjoint(document):
+            return None
         if set(document) != {LIST_KEY}:
             raise Problem(422, f"The body must hold {LIST_KEY} alone.")
         return self._records(document, LIST_KEY, encode, arrival)
@@ -100,15 +109,19 @@ class RequestParser:
         return parsed.batch
 
 
-def is_list(body: bytes) -> bool:
-    """Whether a body of `/predict` may be the form with `new_data`."""
-    return b'"new_data"' in body
+def may_be_list(body: bytes) -> bool:
+    """Whether `new_data` stands in a body of `/predict`, as a name or as a text: `listed` can tell."""
+    return _LIST_KEY_WRITTEN.search(body) is not None
 
 
 def refuse_repeated_ids(ids: Sequence[str]) -> None:
     """Raises Problem: 409, an id comes twice in what is to be stored."""
     if len(set(ids)) != len(ids):
         raise Problem(409, "A transaction_id comes twice in the request; nothing of it is stored.")
+
+
+def _not_json() -> Problem:
+    return Problem(400, "The body is not JSON in UTF-8.")
 
 
 def _invalid(parsed: Parsed) -> Problem:
@@ -135,7 +148,7 @@ def _document(body: bytes, key: str) -> tuple[dict[str, Any], Encoder]:
     except strict_json.RepeatedName:
         raise Problem(422, "A name is given twice in one object.", reason=str(Reason.DUPLICATE_KEY)) from None
     except (ValueError, RecursionError):
-        raise Problem(400, "The body is not JSON.") from None
+        raise _not_json() from None
     if type(document) is not dict:
         raise Problem(422, "The body must be a JSON object.")
     # orjson would write NaN as null, which an optional field takes.

@@ -32,7 +32,7 @@ def _add_identity_routes(app: FastAPI, service: Service) -> None:
         description="The client's id and secret come in the form, or as HTTP basic authentication.",
         responses={
             **openapi.answer("An access token.", openapi.TokenAnswer),
-            **openapi.problems(400, 401, 413, 503),
+            **openapi.problems(400, 401, 413, 415, 503),
         },
         openapi_extra={
             "requestBody": {

@@ -1,0 +1,174 @@
+"""The API as clients meet it that we did not write: load tests, probes, and those that compress."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import httpx
+import pytest
+
+from fraud_adapters.columnar import MEDIA_TYPE as ARROW
+from fraud_adapters.columnar import batch_to_ipc
+from tests.integration.api_server import CLIENTS, ApiServer, cloned, creditcard, problem
+from tests.integration.store_rows import CREDITCARD, batch
+from tests.integration.streaming_site import served
+
+FORM = "application/x-www-form-urlencoded"
+
+
+@pytest.fixture(scope="module")
+def server(
+    template: Any, postgres_admin_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ApiServer]:
+    directory = tmp_path_factory.mktemp("clients-api")
+    with cloned(template, postgres_admin_url, "clients_api") as database, served(database, directory) as api:
+        yield api
+
+
+@pytest.fixture
+def client(server: ApiServer) -> Iterator[httpx.Client]:
+    with server.client() as client:
+        yield client
+
+
+# --- one length for one transaction ---------------------------------------------------------------
+
+
+def apache_bench(server: ApiServer, body: Path, requests: int, *options: str) -> str:
+    """`ab` against `/predict`, ten at a time; its report."""
+    program = shutil.which("ab")
+    if program is None:
+        pytest.skip("there is no ab here: install apache2-utils")
+    command = [program, "-q", "-n", str(requests), "-c", "10", "-p", str(body), "-T", "application/json"]
+    command += ["-H", f"Authorization: Bearer {server.token()}", *options, f"{server.url}/predict"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    ("requests", "options"), [(1000, ()), (200, ("-k",))], ids=["connections closed", "kept alive"]
+)
+@pytest.mark.parametrize("identified", [True, False], ids=["with an id", "without an id"])
+def test_a_load_test_counts_no_answer_as_failed(
+    server: ApiServer, tmp_path: Path, identified: bool, requests: int, options: tuple[str, ...]
+) -> None:
+    body = tmp_path / "body.json"
+    # With an id all but the first are replays of it.
+    body.write_text(json.dumps(creditcard(f"load-{requests}" if identified else None, seed=4)))
+    report = apache_bench(server, body, requests, *options)
+    counts = dict(re.findall(r"^([\w -]+):\s+(\d+)\b", report, re.MULTILINE))
+    assert (counts["Complete requests"], counts["Failed requests"]) == (str(requests), "0"), report
+    assert "Non-2xx responses" not in counts
+
+
+def test_answers_about_one_transaction_have_one_length(client: httpx.Client) -> None:
+    record = creditcard("one-length", seed=5)
+    single = [client.post("/predict", json=record) for _ in range(20)]
+    assert [answer.json()["replayed"] for answer in single] == [False] + [True] * 19
+    assert len({len(answer.content) for answer in single}) == 1
+    lists = [client.post("/predict", json={"new_data": [record, creditcard()]}) for _ in range(5)]
+    assert [answer.json()["predictions"][1]["replayed"] for answer in lists] == [False] * 5
+    stored = {"transactions": [creditcard("one-length-2", seed=6)], "store": True}
+    batches = [client.post("/predict/batch", json=stored) for _ in range(5)]
+    assert len({len(answer.content) for answer in batches}) == 1
+    latency = single[0].json()["latency_ms"]
+    assert isinstance(latency, float)
+    assert 0 < latency < 10_000
+
+
+# --- a list, or a record in which its name stands -------------------------------------------------
+
+
+def test_a_transaction_may_be_called_new_data(client: httpx.Client) -> None:
+    answer = client.post("/predict", json=creditcard("new_data", seed=7))
+    assert (answer.status_code, answer.json()["transaction_id"]) == (200, "new_data")
+    escaped = json.dumps({"new_data": [creditcard("listed", seed=8)]}).replace("_", "\\u005f")
+    listed = client.post("/predict", content=escaped, headers={"Content-Type": "application/json"})
+    assert [one["transaction_id"] for one in listed.json()["predictions"]] == ["listed"]
+
+
+# --- compressed bodies ----------------------------------------------------------------------------
+
+
+def bodies() -> dict[str, tuple[str, str, bytes]]:
+    """Address, media type and body of a good request to each route that reads one."""
+    record = json.dumps(creditcard("coded", seed=9)).encode()
+    form = {"grant_type": "client_credentials", "client_id": "reader", "client_secret": CLIENTS["reader"]}
+    return {
+        "one record": ("/predict", "application/json", record),
+        "a list": ("/predict", "application/json", b'{"new_data": [' + record + b"]}"),
+        "a batch": ("/predict/batch", "application/json", b'{"transactions": [' + record + b"]}"),
+        "columns": ("/predict/batch", ARROW, batch_to_ipc(CREDITCARD, batch(2, prefix="coded"))),
+        "a form": ("/auth/token", FORM, urlencode(form).encode()),
+    }
+
+
+@pytest.mark.parametrize("name", bodies())
+def test_a_compressed_body_is_refused_by_name(client: httpx.Client, name: str) -> None:
+    path, kind, body = bodies()[name]
+    headers = {"Content-Type": kind}
+    if kind == FORM:
+        del client.headers["Authorization"]
+    for coding, content in [("gzip", gzip.compress(body)), ("gzip", body), ("identity, deflate", body)]:
+        answer = client.post(path, content=content, headers=headers | {"Content-Encoding": coding})
+        assert problem(answer, 415)["detail"].startswith("Content-Encoding: ")
+        assert answer.headers["accept-encoding"] == "identity"
+    for coding in ("identity", "Identity", ""):
+        answer = client.post(path, content=body, headers=headers | {"Content-Encoding": coding})
+        assert answer.status_code == 200, answer.text
+
+
+# --- probes ---------------------------------------------------------------------------------------
+
+
+def answer_to(server: ApiServer, method: str, path: str) -> tuple[int, dict[str, str], bytes]:
+    """By a socket: a client library drops what a server must not send."""
+    request = f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), 10) as raw, raw.makefile("rb") as stream:
+        raw.sendall(request.encode())
+        head, _, body = stream.read().partition(b"\r\n\r\n")
+    first, *lines = head.decode().split("\r\n")
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    return int(first.split()[1]), headers, body
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/", 200),
+        ("/health/live", 200),
+        ("/health/ready", 200),
+        ("/health/ready?deep=1", 503),  # there is no broker
+        ("/health/ready?deep=yes", 422),
+        ("/.well-known/jwks.json", 200),
+        ("/openapi.json", 200),
+        ("/docs", 200),
+        ("/models", 401),
+        ("/nothing", 404),
+    ],
+)
+def test_head_is_get_without_the_body(server: ApiServer, path: str, status: int) -> None:
+    got, headers, body = answer_to(server, "GET", path)
+    assert (got, bool(body)) == (status, True)
+    asked, asked_headers, nothing = answer_to(server, "HEAD", path)
+    assert (asked, nothing) == (status, b"")
+    for name in ("content-type", "content-length"):
+        assert asked_headers[name] == headers[name]
+
+
+def test_head_is_no_other_method(server: ApiServer) -> None:
+    assert answer_to(server, "HEAD", "/predict")[0] == 405
+    status, headers, _ = answer_to(server, "POST", "/health/live")
+    assert (status, set(re.split(r",\s*", headers["allow"]))) == (405, {"GET", "HEAD"})
+    operations = server.get("/openapi.json").json()["paths"]["/health/live"]
+    assert set(operations) == {"get"}
