@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Final
 
 import psycopg2
-from psycopg2 import sql
 
 from config import constants
 from config.settings import PlatformSettings, parameters
-from fraud_db.bootstrap import Passwords, bootstrap, clone_database
+from fraud_db.bootstrap import Passwords, bootstrap, clone_database, drop_database
 from fraud_db.upgrade import upgrade
 from fraud_embedded import objectstore, postgres
 from fraud_embedded.ports import free_ports
@@ -88,8 +87,4 @@ def cloned_database(template: Database, name: str) -> Iterator[Database]:
     try:
         yield Database(name, template.owner, template.server, template.passwords)
     finally:
-        connection = psycopg2.connect(admin)
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
-        connection.close()
+        drop_database(admin, name)

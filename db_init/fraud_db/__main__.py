@@ -9,7 +9,7 @@ from config import settings
 from fraud_adapters import job
 from fraud_adapters.postgres import DatabaseUnavailable
 from fraud_db.bootstrap import BootstrapError, Passwords, bootstrap
-from fraud_db.environment import BootstrapSettings
+from fraud_db.environment import AdminSettings, BootstrapSettings
 from fraud_db.upgrade import MigrationError, upgrade
 from fraud_db.verify import verify
 
@@ -46,7 +46,8 @@ def _prepare() -> job.Result:
 
 
 def _verify() -> job.Result:
-    problems = verify(settings.load(settings.DatabaseSettings).url)
+    admin_url = settings.load(AdminSettings).admin_url
+    problems = verify(settings.load(settings.DatabaseSettings).url, admin_url)
     if problems:
         raise job.JobFailed(f"The database is not as it should be: {problems[0]}.", {"problems": problems})
     return {"status": "done", "problems": []}

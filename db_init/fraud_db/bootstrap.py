@@ -83,6 +83,30 @@ def bootstrap(
         connection.close()
 
 
+def create_database(admin_url: str, name: str, owner: str, users: Iterable[str]) -> None:
+    """An empty database, unless it exists; `users` may connect to it.
+
+    Raises:
+        DatabaseUnavailable: the server cannot be reached.
+    """
+    connection = connect(admin_url, "fraud_db create")
+    try:
+        connection.autocommit = True
+        _ensure_database(connection, name, owner, users)
+    finally:
+        connection.close()
+
+
+def drop_database(admin_url: str, name: str) -> None:
+    """Remove a database, whoever is still connected to it; ignored where there is none."""
+    connection = connect(admin_url, "fraud_db drop")
+    try:
+        connection.autocommit = True
+        _execute(connection, "DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
+    finally:
+        connection.close()
+
+
 def clone_database(admin_url: str, template: str, name: str, owner: str) -> None:
     """Create `name` as a copy of `template`, to which nobody may be connected; same owner, same rights."""
     connection = connect(admin_url, "fraud_db clone")

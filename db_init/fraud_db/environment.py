@@ -10,25 +10,14 @@ from config import constants
 from config.settings import OptionalSecret, Port, Settings, postgres_url
 
 
-class BootstrapSettings(Settings):
-    """How the superuser logs in (`POSTGRES_ADMIN_URL` wins over the parts) and a password for each role;
-    `DB_PASSWORD` is the owner's."""
+class AdminSettings(Settings):
+    """How the superuser logs in: `POSTGRES_ADMIN_URL` wins over the parts."""
 
     postgres_admin_url: OptionalSecret = None
     db_host: str = "localhost"
     db_port: Port = 5432
     postgres_user: str = "postgres"
     postgres_password: OptionalSecret = None
-    db_name: str = "fraud_detection"
-    db_user: str = constants.ROLE_OWNER
-    db_password: SecretStr = Field(min_length=1)
-    mlflow_db_password: SecretStr = Field(min_length=1)
-    airflow_db_password: SecretStr = Field(min_length=1)
-    db_password_producer: SecretStr = Field(min_length=1)
-    db_password_streaming: SecretStr = Field(min_length=1)
-    db_password_api: SecretStr = Field(min_length=1)
-    db_password_trainer: SecretStr = Field(min_length=1)
-    db_password_readonly: SecretStr = Field(min_length=1)
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -50,6 +39,21 @@ class BootstrapSettings(Settings):
     def admin_secret(self) -> str:
         """The variable the superuser's password came from."""
         return "POSTGRES_PASSWORD" if self.postgres_admin_url is None else "POSTGRES_ADMIN_URL"
+
+
+class BootstrapSettings(AdminSettings):
+    """The superuser's log-in and a password for each role; `DB_PASSWORD` is the owner's."""
+
+    db_name: str = "fraud_detection"
+    db_user: str = constants.ROLE_OWNER
+    db_password: SecretStr = Field(min_length=1)
+    mlflow_db_password: SecretStr = Field(min_length=1)
+    airflow_db_password: SecretStr = Field(min_length=1)
+    db_password_producer: SecretStr = Field(min_length=1)
+    db_password_streaming: SecretStr = Field(min_length=1)
+    db_password_api: SecretStr = Field(min_length=1)
+    db_password_trainer: SecretStr = Field(min_length=1)
+    db_password_readonly: SecretStr = Field(min_length=1)
 
     @property
     def service_passwords(self) -> dict[str, SecretStr]:

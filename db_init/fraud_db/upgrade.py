@@ -9,6 +9,7 @@ from typing import Final
 
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.pool import NullPool
@@ -45,10 +46,19 @@ def upgrade(url: str, labels: Labels) -> str:
     """
     with engine(url).begin() as connection:
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-        _require_roles(connection)
-        command.upgrade(alembic_config(connection), "head")
+        migrate(connection)
         _sync_label_sources(connection, labels)
     return head()
+
+
+def migrate(connection: Connection) -> None:
+    """Migrate to the newest revision, in the connection's transaction.
+
+    Raises:
+        MigrationError: the services' roles are missing.
+    """
+    _require_roles(connection)
+    command.upgrade(alembic_config(connection), "head")
 
 
 def engine(url: str) -> Engine:
@@ -63,6 +73,11 @@ def alembic_config(connection: Connection | None = None) -> Config:
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
     return config
+
+
+def current_revision(connection: Connection) -> str | None:
+    """The revision the database is at; None where nothing was migrated yet."""
+    return MigrationContext.configure(connection).get_current_revision()
 
 
 def head() -> str:

@@ -2,46 +2,56 @@
 
 from __future__ import annotations
 
-from typing import Any
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
+from psycopg2.extensions import make_dsn
 from sqlalchemy import Connection, text
 
-from fraud_adapters.tables import metadata
-from fraud_db.upgrade import engine, head
+from config import constants
+from fraud_db import catalogue
+from fraud_db.bootstrap import create_database, drop_database
+from fraud_db.upgrade import current_revision, engine, head, migrate
 
-# Alembic's own table is part of no application's metadata.
-_VERSION_TABLE = "alembic_version"
 
-
-def verify(url: str) -> list[str]:
+def verify(url: str, admin_url: str) -> list[str]:
     """What is wrong with the database, a sentence without full stop each; empty when nothing is.
+
+    Its schema is compared with that of a database made for the purpose by the migrations themselves, so
+    that there is no second description of the schema; that one is removed again.
 
     Args:
         url: libpq URL of the database's owner.
+        admin_url: libpq URL of a superuser of the same server.
 
     Raises:
         DatabaseUnavailable: the server cannot be reached.
     """
     with engine(url).connect() as connection:
-        context = MigrationContext.configure(
-            connection,
-            opts={"compare_type": True, "compare_server_default": True, "include_object": _is_ours},
-        )
-        revision = context.get_current_revision()
+        revision = current_revision(connection)
         if revision != head():
             return [f"it is at revision {revision}, not {head()}: run `python -m fraud_db upgrade`"]
-        differences = [
-            f"its tables differ from the code's: {item}" for item in compare_metadata(context, metadata)
-        ]
-        return differences + _broken_chain(connection)
+        found = catalogue.read(connection)
+        broken = broken_chain(connection)
+        owner = str(connection.scalar(text("SELECT current_user")))
+    with _new_database(admin_url, owner) as name, engine(make_dsn(url, dbname=name)).begin() as connection:
+        migrate(connection)
+        expected = catalogue.read(connection)
+    return catalogue.differences(expected, found) + broken
 
 
-def _is_ours(_object: Any, name: str | None, kind: str, _reflected: bool, _other: Any) -> bool:
-    return not (kind == "table" and name == _VERSION_TABLE)
+@contextmanager
+def _new_database(admin_url: str, owner: str) -> Iterator[str]:
+    name = f"fraud_verify_{uuid.uuid4().hex[:12]}"
+    create_database(admin_url, name, owner, constants.SERVICE_ROLES.values())
+    try:
+        yield name
+    finally:
+        drop_database(admin_url, name)
 
 
-def _broken_chain(connection: Connection) -> list[str]:
+def broken_chain(connection: Connection) -> list[str]:
+    """What is wrong with the audit log, a sentence without full stop each."""
     rows = connection.execute(text("SELECT broken_entry, problem FROM audit_verify()"))
     return [f"the audit log is broken at entry {row.broken_entry}: {row.problem}" for row in rows]

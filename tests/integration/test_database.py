@@ -15,8 +15,9 @@ import pytest
 from psycopg2 import sql
 
 from config import constants
+from fraud_adapters.placement import NUMERIC_COLUMNS
 from fraud_adapters.postgres import DatabaseUnavailable, connect
-from fraud_db.bootstrap import BootstrapError, Passwords, bootstrap
+from fraud_db.bootstrap import BootstrapError, Passwords, bootstrap, drop_database
 from fraud_db.upgrade import MigrationError, head, upgrade
 from fraud_db.verify import verify
 from tests.integration.store_rows import LABELS, Database, run
@@ -32,12 +33,11 @@ def names(postgres_admin_url: str) -> Iterator[Names]:
         kind: f"{kind}_{tag}" for kind in ("database", "owner", "mlflow", "airflow", *constants.SERVICE_ROLES)
     }
     yield made
+    for name in (made["database"], made["mlflow"], made["airflow"]):
+        drop_database(postgres_admin_url, name)
     with closing(connect(postgres_admin_url, "test")) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
-            for name in (made["database"], made["mlflow"], made["airflow"]):
-                drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
-                cursor.execute(drop.format(sql.Identifier(name)))
             for name in made.values():
                 cursor.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(name)))
 
@@ -91,7 +91,7 @@ def test_two_bootstraps_and_two_migrations_at_once(postgres_admin_url: str, name
             job.result(timeout=60)
         migrated = [pool.submit(upgrade, url, LABELS) for _ in range(2)]
         assert [job.result(timeout=60) for job in migrated] == [head(), head()]
-    assert verify(url) == []
+    assert verify(url, postgres_admin_url) == []
 
 
 def test_no_password_reaches_the_server_or_a_repr(postgres_admin_url: str, names: Names) -> None:
@@ -161,25 +161,47 @@ def test_a_server_that_has_vanished_is_noticed_within_half_a_minute(database: Da
     assert silent + probe * probes <= 30
 
 
-def test_tables_and_migrations_are_equal(database: Database) -> None:
-    assert verify(database.url("owner")) == []
+def test_a_migrated_database_is_what_the_migrations_make(database: Database) -> None:
+    assert verify(database.url("owner"), database.url("admin")) == []
+    left = "SELECT datname FROM pg_database WHERE datname LIKE 'fraud_verify_%'"
+    assert run(database.url("admin"), left) == []
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        "ALTER TABLE transactions ADD COLUMN extra integer",
-        "ALTER TABLE transactions ALTER COLUMN v1 TYPE numeric(12, 6)",
-        "ALTER TABLE predictions ALTER COLUMN role SET DEFAULT 'other'",
-        "ALTER TABLE predictions ALTER COLUMN engine DROP NOT NULL",
-        "DROP INDEX predictions_deciding",
-        "DROP TABLE alerts",
-        "UPDATE alembic_version SET version_num = '0001'",
-    ],
-)
-def test_verify_sees_a_difference(database: Database, change: str) -> None:
-    run(database.url("owner"), change)
-    assert verify(database.url("owner"))
+def test_a_right_revoked_and_granted_again_is_no_difference(database: Database) -> None:
+    run(database.url("owner"), "GRANT SELECT ON alerts TO fraud_api")
+    run(database.url("owner"), "REVOKE SELECT ON alerts FROM fraud_api")
+    assert verify(database.url("owner"), database.url("admin")) == []
+
+
+def test_verify_sees_each_difference(database: Database) -> None:
+    changes = {
+        "ALTER TABLE transactions ADD COLUMN extra integer": "column transactions.extra was not made",
+        "ALTER TABLE transactions ALTER COLUMN v1 TYPE numeric(12, 6)": "column transactions.v1 is",
+        "ALTER TABLE predictions ALTER COLUMN role SET DEFAULT 'other'": "column predictions.role is",
+        "ALTER TABLE predictions ALTER COLUMN engine DROP NOT NULL": "column predictions.engine is",
+        "ALTER TABLE labels ADD CHECK (label < 9)": "constraint labels.labels_label_check",
+        "DROP INDEX predictions_deciding": "index predictions_deciding is missing",
+        "DROP TABLE alerts": "table alerts is missing",
+        "CREATE VIEW frauds AS SELECT 1 AS one": "view frauds was not made",
+        "ALTER TABLE audit_log DISABLE TRIGGER ALL": "trigger audit_log.",
+        "GRANT DELETE ON audit_log TO fraud_api": "table audit_log is",
+        "GRANT UPDATE (score) ON predictions TO fraud_api": "column predictions.score is",
+        "CREATE OR REPLACE FUNCTION audit_hash(entry audit_log) RETURNS bytea LANGUAGE sql IMMUTABLE "
+        "SET search_path = pg_catalog, public, pg_temp AS $$ SELECT NULL::bytea $$": "function audit_hash",
+        "GRANT EXECUTE ON FUNCTION reclassify() TO fraud_api": "function reclassify() is",
+    }
+    for change in changes:
+        run(database.url("admin"), change)
+    sentences = verify(database.url("owner"), database.url("admin"))
+    for change, start in changes.items():
+        assert [one for one in sentences if one.startswith(start)], (change, sentences)
+
+
+def test_verify_names_the_revision_of_a_database_that_is_behind(database: Database) -> None:
+    run(database.url("owner"), "UPDATE alembic_version SET version_num = '0001'")
+    assert verify(database.url("owner"), database.url("admin")) == [
+        f"it is at revision 0001, not {head()}: run `python -m fraud_db upgrade`"
+    ]
 
 
 def test_migrating_again_with_data_present_changes_nothing(database: Database) -> None:
@@ -226,3 +248,27 @@ def test_documented_queries_run_as_they_stand(database: Database, role: str) -> 
         "SELECT * FROM retraining_triggers ORDER BY triggered_at DESC LIMIT 5;",
     ):
         run(database.url(role), query)
+
+
+def test_numeric_columns_have_the_precision_and_scale_the_code_quantises_to(database: Database) -> None:
+    columns = (
+        "SELECT column_name, numeric_precision, numeric_scale FROM information_schema.columns"
+        " WHERE table_name = 'transactions'"
+    )
+    found = {name: (precision, scale) for name, precision, scale in run(database.url("owner"), columns)}
+    assert {name: found[name] for name in NUMERIC_COLUMNS} == NUMERIC_COLUMNS
+
+
+def test_the_specified_columns_are_there(database: Database) -> None:
+    wanted = {
+        "transactions": "transaction_id time v1 v28 amount class source ingestion_timestamp",
+        "predictions": "transaction_id fraud_score is_fraud_predicted model_version prediction_time",
+        "drift_metrics": "detected_at",
+        "retraining_triggers": "triggered_at",
+        "model_versions": "version",
+        "airflow_task_metrics": "dag_id",
+    }
+    columns = "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'public'"
+    found = set(run(database.url("owner"), columns))
+    for table, names in wanted.items():
+        assert {(table, name) for name in names.split()} <= found

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlsplit
 from psycopg2 import sql
 
 from fraud_adapters.postgres import connect
-from fraud_db.bootstrap import Passwords
+from fraud_db.bootstrap import Passwords, drop_database
 from tests.servers import Database
 
 
@@ -75,12 +75,13 @@ def test_bootstrap_upgrade_verify(postgres_admin_url: str, passwords: Passwords)
     try:
         ran = [call("bootstrap", environment) for _ in range(2)]
         ran += [call("upgrade", environment | parts), call("upgrade", kept | {"DATABASE_URL": whole})]
-        ran += [call("verify", kept | {"DATABASE_URL": whole})]
+        admin = {"POSTGRES_ADMIN_URL": postgres_admin_url}
+        ran += [call("verify", kept | admin | {"DATABASE_URL": whole})]
         assert [done.returncode for done in ran] == [0] * 5, [done.stderr for done in ran]
         assert json.loads(ran[0].stdout) == {"status": "done", "database": name, "owner": name}
         assert json.loads(ran[-1].stdout)["problems"] == []
 
-        refused = call("verify", kept | {"DATABASE_URL": whole.replace("0wner", "wr0ng")})
+        refused = call("verify", kept | admin | {"DATABASE_URL": whole.replace("0wner", "wr0ng")})
         assert refused.returncode == 1
         assert "authentication failed" in refused.stderr
         unset = call("bootstrap", {key: value for key, value in environment.items() if key != "DB_PASSWORD"})
@@ -92,9 +93,8 @@ def test_bootstrap_upgrade_verify(postgres_admin_url: str, passwords: Passwords)
                 value for value in (*secrets.values(), quote("0wner@s/3cret", safe="")) if value in said
             ]
     finally:
+        drop_database(postgres_admin_url, name)
         with closing(connect(postgres_admin_url, "test")) as connection:
             connection.autocommit = True
             with connection.cursor() as cursor:
-                drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
-                cursor.execute(drop.format(sql.Identifier(name)))
                 cursor.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(name)))

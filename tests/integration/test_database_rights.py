@@ -9,11 +9,9 @@ import pytest
 from psycopg2 import errors
 
 from config import constants
-from fraud_adapters.tables import metadata
 from tests.integration.store_rows import Database, new_id, run
 
 SECRETS = {"clients", "signing_keys", "revoked_tokens"}
-TABLES = sorted(metadata.tables)
 # What each service may write; reading is checked below, everything not listed must be refused.
 MAY_INSERT = {
     "producer": {"transactions", "labels", "simulated_labels", "simulations"},
@@ -36,7 +34,6 @@ MAY_READ = {
     "streaming": MAY_INSERT["streaming"] | {"label_sources"},
     "api": MAY_INSERT["api"] - {"alert_outbox"} | {"model_versions"},
     "trainer": {"transactions", "predictions", "labels", "label_sources", "simulations", "model_versions"},
-    "readonly": set(TABLES) - SECRETS - {"audit_head"},
 }
 MAY_CALL = {
     "labels_as_of(timestamptz)": {"trainer", "readonly"},
@@ -52,6 +49,12 @@ MAY_CALL = {
 }
 
 
+def tables(database: Database) -> set[str]:
+    """Every table the migrations make."""
+    found = run(database.url("owner"), "SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    return {name for (name,) in found} - {"alembic_version"}
+
+
 def insert_transaction(url: str, identifier: str, **columns: Any) -> None:
     values = {"event_time": "2026-01-01Z", "contract": "creditcard/1", "source": "test"} | columns
     names = ", ".join(("transaction_id", *values))
@@ -60,8 +63,9 @@ def insert_transaction(url: str, identifier: str, **columns: Any) -> None:
 
 
 def test_every_service_has_the_rights_it_needs_and_no_other(database: Database) -> None:
+    every = tables(database)
     allowed: dict[str, dict[str, set[str]]] = {
-        "SELECT": MAY_READ,
+        "SELECT": MAY_READ | {"readonly": every - SECRETS - {"audit_head"}},
         "INSERT": MAY_INSERT,
         "UPDATE": MAY_UPDATE,
         "DELETE": MAY_DELETE,
@@ -75,7 +79,7 @@ def test_every_service_has_the_rights_it_needs_and_no_other(database: Database) 
             # Any column counts: a right on one column is a right.
             kind = "table" if right in {"DELETE", "TRUNCATE", "TRIGGER"} else "any_column"
             ask = f"SELECT t FROM unnest(%s) AS t WHERE has_{kind}_privilege(t, '{right}')"
-            found = {row[0] for row in run(url, ask, TABLES)}
+            found = {row[0] for row in run(url, ask, sorted(every))}
             assert found == by_service.get(service, set()), (service, right)
         for function, services in MAY_CALL.items():
             answer = run(url, "SELECT has_function_privilege(%s, 'EXECUTE')", function)
@@ -134,8 +138,7 @@ def test_a_temporary_object_cannot_capture_a_function_of_the_owner(database: Dat
 
 
 def test_not_even_the_owner_changes_the_ledgers(database: Database) -> None:
-    for table in ("labels", "audit_log"):
-        column = metadata.tables[table].primary_key.columns.keys()[0]
+    for table, column in (("labels", "label_id"), ("audit_log", "entry_id")):
         for change in (
             f"UPDATE {table} SET {column} = {column}",
             f"DELETE FROM {table}",

@@ -11,8 +11,6 @@ from alembic.script import ScriptDirectory
 import fraud_db
 from config import constants
 from config.settings import ConfigurationError, load
-from fraud_adapters.placement import NUMERIC_COLUMNS
-from fraud_adapters.tables import metadata, transactions
 from fraud_db.environment import BootstrapSettings
 from fraud_db.upgrade import alembic_config
 
@@ -45,25 +43,6 @@ def test_no_function_with_the_owners_rights_trusts_the_callers_search_path() -> 
         for head in re.findall(r"CREATE (?:OR REPLACE )?FUNCTION.*?AS \$\$", path.read_text(), re.DOTALL):
             if "SECURITY DEFINER" in head:
                 assert "SET search_path = pg_catalog, public, pg_temp" in " ".join(head.split()), head
-
-
-def test_numeric_columns_are_the_tables() -> None:
-    for column, (precision, scale) in NUMERIC_COLUMNS.items():
-        kind = transactions.c[column].type
-        assert (kind.precision, kind.scale) == (precision, scale)  # type: ignore[attr-defined]
-
-
-def test_the_specified_columns_are_there() -> None:
-    wanted = {
-        "transactions": "transaction_id time v1 v28 amount class source ingestion_timestamp",
-        "predictions": "transaction_id fraud_score is_fraud_predicted model_version prediction_time",
-        "drift_metrics": "detected_at",
-        "retraining_triggers": "triggered_at",
-        "model_versions": "version",
-        "airflow_task_metrics": "dag_id",
-    }
-    for table, columns in wanted.items():
-        assert set(columns.split()) <= set(metadata.tables[table].columns.keys())
 
 
 def test_every_role_has_a_password_variable(monkeypatch: pytest.MonkeyPatch) -> None:
