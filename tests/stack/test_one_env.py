@@ -11,7 +11,7 @@ from fraud_embedded import dotenv
 from fraud_embedded.addresses import choose
 from fraud_embedded.startup import usable
 from tests.stack.stack import COMPOSE, ROOT, Stack
-from tests.unit.test_dotenv import READ
+from tests.unit.test_dotenv import FILES, READ
 
 
 def compose_config(env_file: Path, compose_file: Path, **shell: str) -> subprocess.CompletedProcess[str]:
@@ -41,12 +41,23 @@ def values_in(compose_file: Path, env_file: Path) -> dict[str, str]:
 def test_compose_reads_every_value_as_we_do(tmp_path: Path) -> None:
     names = {f"V{number}": text for number, text in enumerate(READ)}
     env_file, compose_file = tmp_path / "values.env", tmp_path / "one.yml"
-    env_file.write_text("".join(f"{name}={text}\n" for name, text in names.items()), "utf-8")
+    env_file.write_bytes("".join(f"{name}={text}\n" for name, text in names.items()).encode())
     environment = {name: f"${{{name}}}" for name in names}
     compose_file.write_text(
         json.dumps({"services": {"one": {"image": "none", "environment": environment}}}), "utf-8"
     )
     assert values_in(compose_file, env_file) == dotenv.read(env_file)
+
+
+def test_compose_reads_every_file_as_we_do(tmp_path: Path) -> None:
+    env_file, compose_file = tmp_path / "file.env", tmp_path / "one.yml"
+    for text, values in FILES.items():
+        env_file.write_bytes(text.encode())
+        environment = {name: f"${{{name}}}" for name in values}
+        compose_file.write_text(
+            json.dumps({"services": {"one": {"image": "none", "environment": environment}}}), "utf-8"
+        )
+        assert values_in(compose_file, env_file) == dotenv.read(env_file) == values
 
 
 def test_the_example_is_all_that_compose_needs_and_no_host_of_the_shell_counts() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from config.settings import api_clients
-from fraud_embedded.dotenv import BadDotenv, ensure, parse, written
+from fraud_embedded.dotenv import BadDotenv, ensure, parse, read, with_random_secrets, written
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = ROOT / ".env.example"
@@ -34,6 +34,26 @@ READ = {
     "''": "",
     "": "",
     "!@%^&*()[]{};:,.<>/?|~`+=-é": "!@%^&*()[]{};:,.<>/?|~`+=-é",
+    "1\r": "1",
+    "'q'\r": "q",
+    "x \t # a remark": "x",
+    "x\u2028y": "x\u2028y",
+    "x\x85y\u2029z": "x\x85y\u2029z",
+    "\u3000x\u3000": "\u3000x",
+    "\xa0x\xa0": "x",
+    "\ufeffx": "\ufeffx",
+}
+# Whole files → as Compose v2 reads them.
+FILES = {
+    "\ufeffA=1\nB=2\n": {"A": "1", "B": "2"},
+    "\ufeff# a remark\r\nA=1\r\n": {"A": "1"},
+    "\r\nA='1'\r\nB=2\r\n": {"A": "1", "B": "2"},
+    "A: yaml\nB:\n": {"A": "yaml", "B": ""},
+    "A: 'two words' # a remark\nB:1=2\n": {"A": "two words", "B": "1=2"},
+    "A:= b\nB=: c\n": {"A": "= b", "B": ": c"},
+    "export A=1\nexport\tB=2\n": {"A": "1", "B": "2"},
+    "\tA\t=\t1\n\xa0B\xa0= 2": {"A": "1", "B": "2"},
+    "A=1\nB=2\nA=3\n": {"A": "3", "B": "2"},
 }
 
 
@@ -42,18 +62,87 @@ def test_a_value_is_what_compose_reads(text: str, value: str) -> None:
     assert parse(f"A={text}\nB=next\n") == {"A": value, "B": "next"}
 
 
-@pytest.mark.parametrize("text", ["pa$word", "${HOME}", "'qx", "'qx' b", '"q$x"', '"q\\x"', '"qx'])
+@pytest.mark.parametrize(("text", "values"), FILES.items())
+def test_a_file_is_what_compose_reads(text: str, values: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(text.encode())
+    assert read(tmp_path / ".env") == values
+
+
+# Compose expands `$`, a backslash and a line break; a comment without a value, or after a tab, it takes as
+# part of the value; a control character reaches no process, or not the same way.
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("pa$word", "${HOME}", "$(HOME)", "'qx", "'qx' b", "'qx\nqy'", '"q$x"', '"q\\x"', '"qx', '"qx" b'),
+        *(" # qx", "\t# qx", "qx\t# qy", "qx\xa0# qy", "qx\rqy=1", "qx\0", "'q\x0bx'", "q\x1cx"),
+    ],
+)
 def test_what_compose_would_read_otherwise_is_refused_without_the_value(text: str) -> None:
     with pytest.raises(BadDotenv, match=r"^DB_PASSWORD in \.env: ") as refused:
         parse(f"DB_PASSWORD={text}\n")
     assert text.strip("'\"") not in str(refused.value)
+    assert "qx" not in str(refused.value)
 
 
-def test_comments_exports_and_lines_without_a_value() -> None:
-    assert parse("# A=1\nexport B=2\n\nnonsense\n E = f \n") == {"B": "2", "E": "f"}
+def test_comments_and_exports() -> None:
+    assert parse("# A=1\nexport B=2\n\n E = f \n") == {"B": "2", "E": "f"}
 
 
-@pytest.mark.parametrize("value", [*READ.values(), "a'b\\c", "$", " ", "#", '"\'"', "tab\there"])
+@pytest.mark.parametrize(
+    "line", ["DB_PASSWORD", "export A", "s3cret words", "s3cret words=1", "=s3cret", "\ufeffA=1"]
+)
+def test_a_line_that_gives_nothing_is_refused_by_its_number(line: str) -> None:
+    with pytest.raises(BadDotenv, match=r"^\.env: line 2: .*write NAME=value") as refused:
+        parse(f"A=1\n{line}\n")
+    assert "s3cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"A=1\nB=caf\xe9\n", "line 2: is not UTF-8"),
+        ("A=1\n".encode("utf-16"), "is UTF-16"),
+        (None, "cannot be read: Is a directory"),
+    ],
+)
+def test_a_file_that_is_not_text_is_named_and_left_as_it_is(
+    content: bytes | None, said: str, tmp_path: Path
+) -> None:
+    file = tmp_path / ".env"
+    file.mkdir() if content is None else file.write_bytes(content)
+    for act in (lambda: read(file), lambda: ensure(file, TEMPLATE)):
+        with pytest.raises(BadDotenv, match=said) as refused:
+            act()
+        assert str(file) in str(refused.value)
+    assert file.is_dir() if content is None else file.read_bytes() == content
+
+
+def test_a_byte_order_mark_loses_no_secret(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    text = with_random_secrets(TEMPLATE.read_text())
+    first = next(iter(parse(text)))
+    kept = "".join(
+        line for line in text.splitlines(keepends=True) if "=" in line and not line.startswith("#")
+    )
+    file.write_text("\ufeff" + kept.replace("\n", "\r\n"), newline="")
+    assert ensure(file, TEMPLATE) == []
+    assert read(file)[first] == parse(text)[first]
+    older = "".join(line for line in kept.splitlines(keepends=True) if "REDIS_PASSWORD" not in line)
+    file.write_text("\ufeff" + older.replace("\n", "\r\n"), newline="")
+    assert ensure(file, TEMPLATE) == ["REDIS_PASSWORD"]
+    values = read(file)
+    assert {**values, "REDIS_PASSWORD": ""} == {**parse(text), "REDIS_PASSWORD": ""}
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadDotenv, match=r"file/\.env: cannot be (read|written): Not a directory"):
+        ensure(tmp_path / "file" / ".env", TEMPLATE)
+
+
+@pytest.mark.parametrize(
+    "value", [*READ.values(), "a'b\\c", "$", " ", "#", '"\'"', "tab\there", "t\t#", "a: b"]
+)
 def test_what_is_written_is_read_again(value: str) -> None:
     try:
         text = written(value)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from config.constants import API_CLIENTS, DEVELOPMENT_SECRET_MARK
+from config.text_files import NotText, read_utf8
 from fraud_embedded.private_files import write_private
 
 # What a person may also set for one start; secrets come from `.env` alone, so that credentials that happen to
@@ -32,11 +33,22 @@ SITE_CHOICES: Final = (
     "LOG_LEVEL",
 )
 _DEFAULT_SECRET: Final = re.compile(rf"{DEVELOPMENT_SECRET_MARK}[\w-]*=?")
-_REST: Final = r"\s*(?:#.*)?$"
+# What Compose takes off the left of a name and a value, and off the right of a value without quotes.
+_SPACE: Final = "\t\v\f\r \x85\xa0"
+_TRAILING: Final = (
+    _SPACE
+    + "\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
+)
+_ASSIGNMENT: Final = re.compile(r"(?:export[\t\f\r ]+)?([^=:]*)[=:](.*)", re.DOTALL)
+_NAME: Final = re.compile(r"[\w.\-\[\]]+")
+_REST: Final = rf"[{_SPACE}]*(?:#.*)?$"
 # A backslash escapes the quote and stands for itself elsewhere.
 _SINGLE: Final = re.compile(r"'((?:[^'\\]|\\.)*)'" + _REST)
 _DOUBLE: Final = re.compile(r'"([^"\\$]*)"' + _REST)
 _PLAIN: Final = re.compile(r"""[^\s#$'"]*""")
+_NOT_A_COMMENT: Final = re.compile(r"[\t\v\f\x85\xa0]#")
+# No environment variable can hold a NUL; the others are never meant.
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class BadDotenv(Exception):
@@ -48,35 +60,85 @@ def read(path: Path) -> dict[str, str]:
 
     Raises:
         FileNotFoundError: there is none.
-        BadDotenv: a value can be misread.
+        BadDotenv: it cannot be read, or a line can be misread.
     """
-    return parse(path.read_text("utf-8"))
+    return parse(_text(path))
+
+
+def _text(path: Path) -> str:
+    try:
+        return read_utf8(path)
+    except NotText as error:
+        raise BadDotenv(str(error)) from None
 
 
 def parse(text: str) -> dict[str, str]:
-    """`NAME=value` lines, quoted or not; nothing is expanded.
+    """`NAME=value` and `NAME: value` lines, quoted or not; nothing is expanded. The last of a name counts.
 
     Raises:
-        BadDotenv: a value can be misread.
+        BadDotenv: a line can be misread.
     """
     values: dict[str, str] = {}
-    for line in text.splitlines():
-        name, equals, value = line.strip().removeprefix("export ").partition("=")
-        if equals and not name.startswith("#"):
-            values[name.strip()] = _value(name.strip(), value.strip())
+    for number, line in enumerate(text.split("\n"), start=1):
+        statement = line.strip(_SPACE)
+        if statement and not statement.startswith("#"):
+            name, value = _assignment(number, statement)
+            values[name] = value
     return values
 
 
-def _value(name: str, text: str) -> str:
-    if text.startswith("'"):
-        if found := _SINGLE.match(text):
-            return found[1].replace("\\'", "'")
-        raise BadDotenv(f"{name} in .env: the single quotes do not end (a quote inside is written \\').")
-    if text.startswith('"'):
-        if found := _DOUBLE.match(text):
-            return found[1]
-        raise BadDotenv(f'{name} in .env: \\, $ and " mean something in double quotes: use single quotes.')
-    plain = text.partition(" #")[0].strip()
+def _assignment(number: int, statement: str) -> tuple[str, str]:
+    # What stands there may be a piece of a secret: it is not shown.
+    found = _ASSIGNMENT.fullmatch(statement)
+    if found is None:
+        raise BadDotenv(f".env: line {number}: has no =: write NAME=value, or # before a comment.")
+    name = found[1].strip(_SPACE)
+    if not _NAME.fullmatch(name):
+        raise BadDotenv(f".env: line {number}: what stands before = or : is not a name: write NAME=value.")
+    value = found[2].lstrip(_SPACE)
+    if value.startswith("'"):
+        value = _single_quoted(name, value)
+    elif value.startswith('"'):
+        value = _double_quoted(name, value)
+    else:
+        value = _unquoted(name, found[2])
+    if _CONTROL.search(value):
+        raise BadDotenv(f"{name} in .env: there is a control character in the value: remove it.")
+    return name, value
+
+
+def _single_quoted(name: str, text: str) -> str:
+    if found := _SINGLE.match(text):
+        return found[1].replace("\\'", "'")
+    raise BadDotenv(
+        f"{name} in .env: the single quotes do not end, or something follows them "
+        "(a quote inside is written \\')."
+    )
+
+
+def _double_quoted(name: str, text: str) -> str:
+    if found := _DOUBLE.match(text):
+        return found[1]
+    if "\\" in text or "$" in text:
+        raise BadDotenv(f"{name} in .env: \\ and $ mean something in double quotes: use single quotes.")
+    raise BadDotenv(
+        f"{name} in .env: the double quotes do not end, or something follows them: use single quotes."
+    )
+
+
+def _unquoted(name: str, text: str) -> str:
+    plain = text.lstrip(_SPACE)
+    if plain.startswith("#") and text[0] in _SPACE:
+        raise BadDotenv(
+            f"{name} in .env: Compose takes a comment without a value before it as the value: "
+            "put the comment on a line of its own, or the value in single quotes."
+        )
+    plain = plain.partition(" #")[0].rstrip(_TRAILING)
+    if _NOT_A_COMMENT.search(plain):
+        raise BadDotenv(
+            f"{name} in .env: only a space and # begin a comment: "
+            "put a space before #, or the value in single quotes."
+        )
     if "$" in plain.replace("$$", ""):
         raise BadDotenv(
             f"{name} in .env: $ begins the name of a variable: put the value in single quotes, or write $$."
@@ -88,13 +150,14 @@ def written(value: str) -> str:
     """A value as both read it.
 
     Raises:
-        BadDotenv: there is no such way: a line break, or a backslash where a quote would follow it.
+        BadDotenv: there is no such way: a control character, or a backslash where a quote would follow it.
     """
     if _PLAIN.fullmatch(value):
         return value
-    if "\n" in value or "\r" in value or "\\'" in value or value.endswith("\\"):
+    if _CONTROL.search(value) or "\\'" in value or value.endswith("\\"):
         raise BadDotenv(
-            "A value with a line break, or with \\ before ' or at its end, cannot be written to .env."
+            "A value with a line break or other control character, or with \\ before ' or at its end, "
+            "cannot be written to .env."
         )
     quoted = value.replace("'", "\\'")
     return f"'{quoted}'"
@@ -109,14 +172,15 @@ def ensure(file: Path, template: Path) -> list[str]:
         The names written.
 
     Raises:
-        BadDotenv: what is there cannot be read.
+        BadDotenv: what is there cannot be read, or it cannot be written.
     """
     example = template.read_text("utf-8")
-    if not file.exists():
+    try:
+        present = _text(file)
+    except FileNotFoundError:
         text = with_random_secrets(example)
         _replace_private(file, text)
         return sorted(parse(text))
-    present = file.read_text("utf-8")
     known = parse(present)
     missing = {name: value for name, value in parse(example).items() if name not in known}
     if missing:
@@ -161,5 +225,8 @@ def with_random_secrets(template: str) -> str:
 
 def _replace_private(path: Path, text: str) -> None:
     staging = path.with_name(f".{path.name}.new")
-    write_private(staging, text)
-    staging.replace(path)
+    try:
+        write_private(staging, text)
+        staging.replace(path)
+    except OSError as error:
+        raise BadDotenv(f"{path}: cannot be written: {error.strerror}.") from None
