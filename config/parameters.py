@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
+from functools import reduce
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from config.yaml_files import YamlFile
 from fraud_core.gate import GatePolicy
 
 # Variables that lie over a parameter, by the path of the parameter.
@@ -112,33 +115,31 @@ class Parameters(_Section):
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML mapping.
+    """The content of a YAML mapping; see `YamlFile.read`.
 
     Raises:
-        ValueError: the file is missing, is not YAML, or is no mapping; one sentence.
+        ValueError: the file is missing or cannot be read; one sentence.
     """
+    return _read(path).values
+
+
+def _read(path: Path) -> YamlFile:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
+        return YamlFile.read(path)
+    except FileNotFoundError as error:
         raise ValueError(f"{path}: cannot be read: {error.strerror}.") from None
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path}: is not YAML: {' '.join(str(error).split())}.") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: must hold a mapping of names to values.")
-    return content
 
 
 def load_parameters(directory: Path, app_env: str) -> Parameters:
     """Read `config.yaml`, lay `config.<app_env>.yaml` and the environment's overrides over it.
 
     Raises:
-        ValueError: one sentence naming the file, the key and what is wrong with it.
+        ValueError: one sentence naming the file, the line, the key and what is wrong with it.
     """
-    base = directory / "config.yaml"
-    values = read_yaml(base)
-    overlay = directory / f"config.{app_env}.yaml"
-    if overlay.is_file():
-        values = _overlaid(values, read_yaml(overlay))
+    files = [_read(directory / "config.yaml")]
+    with suppress(FileNotFoundError):
+        files.append(YamlFile.read(directory / f"config.{app_env}.yaml"))
+    values = reduce(_overlaid, (file.values for file in files))
     for variable, (section, key) in ENVIRONMENT_OVERRIDES.items():
         if text := os.environ.get(variable):
             values = _overlaid(values, {section: {key: text}})
@@ -146,23 +147,31 @@ def load_parameters(directory: Path, app_env: str) -> Parameters:
         parameters = Parameters.model_validate(values)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
-        location = ".".join(str(part) for part in first["loc"])
-        names = {".".join(path): name for name, path in ENVIRONMENT_OVERRIDES.items()}
-        variable = names.get(location, "")
-        origin = variable if os.environ.get(variable) else f"{base.name}: {location}"
-        raise ValueError(f"{origin}: {first['msg'].rstrip('.')}.") from None
+        raise ValueError(f"{_origin(files, first['loc'])}: {first['msg'].rstrip('.')}.") from None
     if parameters.gate not in parameters.gates:
         raise ValueError(
-            f"{base.name}: gate: there is no policy {parameters.gate!r}; "
+            f"{_origin(files, ('gate',))}: there is no policy {parameters.gate!r}; "
             f"known: {', '.join(parameters.gates)}."
         )
     for key in ("batch_size", "follow_batch_size"):
         if getattr(parameters.streaming, key) > parameters.serving.max_batch:
             raise ValueError(
-                f"{base.name}: streaming.{key}: the API takes {parameters.serving.max_batch} transactions "
-                "at most in one request (serving.max_batch)."
+                f"{_origin(files, ('streaming', key))}: the API takes {parameters.serving.max_batch} "
+                "transactions at most in one request (serving.max_batch)."
             )
     return parameters
+
+
+def _origin(files: Sequence[YamlFile], location: Sequence[str | int]) -> str:
+    """Where a value comes from: a variable, or the last file that knows most of its path; and its key."""
+    name = ".".join(map(str, location))
+    variables = {".".join(path): variable for variable, path in ENVIRONMENT_OVERRIDES.items()}
+    if os.environ.get(variable := variables.get(name, "")):
+        return variable
+    known = [len(file.known(location)) for file in files]
+    # What no file holds is missing in the first.
+    found = [file for file, depth in zip(files, known, strict=True) if depth == max(known)]
+    return f"{found[-1 if max(known) == len(location) else 0].origin(location)}: {name}"
 
 
 def _overlaid(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

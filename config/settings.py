@@ -17,7 +17,8 @@ from pydantic import AnyHttpUrl, BeforeValidator, Field, SecretStr, ValidationEr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from config import constants
-from config.parameters import Parameters, load_parameters, read_yaml
+from config.parameters import Parameters, load_parameters
+from config.yaml_files import YamlFile
 from fraud_core.contract import Contract, ContractError
 
 CONFIG_DIR = Path(__file__).resolve().parent
@@ -305,6 +306,9 @@ def contract(platform: PlatformSettings) -> Contract:
         known = ", ".join(sorted(p.stem for p in platform.fraud_contracts_dir.glob("*.yaml"))) or "none"
         raise ConfigurationError(f"FRAUD_CONTRACT: there is no contract {path}; contracts found: {known}.")
     try:
-        return Contract.from_mapping(read_yaml(path))
-    except (ContractError, ValueError) as error:
-        raise ConfigurationError(f"FRAUD_CONTRACT: {path.name}: {error}") from None
+        file = YamlFile.read(path)
+        return Contract.from_mapping(file.values)
+    except ContractError as error:
+        raise ConfigurationError(f"FRAUD_CONTRACT: {file.origin(error.location)}: {error}") from None
+    except ValueError as error:
+        raise ConfigurationError(f"FRAUD_CONTRACT: {error}") from None

@@ -22,7 +22,15 @@ ENVELOPE = ("transaction_id", "event_time")
 
 
 class ContractError(ValueError):
-    """A contract that cannot be used; the message names the field and the fix."""
+    """A contract that cannot be used; the message names the field and the fix.
+
+    Attributes:
+        location: the path of the value that is wrong, where it is one value.
+    """
+
+    def __init__(self, message: str, location: tuple[str | int, ...] = ()) -> None:
+        super().__init__(message)
+        self.location = location
 
 
 class ContractField(BaseModel):
@@ -123,7 +131,7 @@ class Contract(BaseModel):
             first = error.errors(include_url=False, include_context=False)[0]
             where = ".".join(str(part) for part in first["loc"])
             message = first["msg"].removeprefix("Value error, ")
-            raise ContractError(f"{where}: {message}" if where else message) from None
+            raise ContractError(f"{where}: {message}" if where else message, first["loc"]) from None
 
     @model_validator(mode="after")
     def _coherent(self) -> Self:
