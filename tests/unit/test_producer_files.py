@@ -87,7 +87,7 @@ def test_missing_and_doubled_columns_are_named() -> None:
 @pytest.mark.parametrize(
     ("column", "value", "said"),
     [
-        ("V4", "abc", "v4: is no number"),
+        ("V4", "abc", "v4: is not a number"),
         ("V4", "", "v4: is missing"),
         ("V4", "nan", "v4"),
         ("V4", "inf", "v4"),
@@ -105,6 +105,97 @@ def test_a_bad_value_is_named_with_its_row(tmp_path: Path, column: str, value: s
     assert len(next(batches)) == 1000
     with pytest.raises(BadFile, match=rf"^x\.csv: row 1204: {said}"):
         next(batches)
+
+
+NOT_NUMBERS = [
+    "1_000",
+    "١٢",
+    "１２",
+    "0x10",
+    "1,5",
+    "1 000",
+    "1\xa0000",
+    "1'000",
+    "−1",
+    "1e",
+    "1.2.3",
+    "$5",
+    "5%",
+    "²",
+]
+
+
+def odd_digits() -> list[tuple[Any, str, str]]:
+    cases: list[tuple[Any, str, str]] = [(write_csv, "Amount", text) for text in NOT_NUMBERS]
+    cases += [(write_parquet, "Amount", text) for text in NOT_NUMBERS[:3]]
+    return cases + [(write_csv, column, "1_0") for column in ("Time", "V4", "Class")]
+
+
+@pytest.mark.parametrize(("write", "column", "text"), odd_digits())
+def test_only_plain_digits_are_a_number(tmp_path: Path, write: Any, column: str, text: str) -> None:
+    rows = [[str(value) for value in row] for row in kaggle_rows(2)]
+    rows[1][KAGGLE.index(column)] = text if write is write_parquet else f'"{text}"'
+    path = write(tmp_path / f"x.{'csv' if write is write_csv else 'parquet'}", KAGGLE, rows)
+    with pytest.raises(BadFile, match=rf"row 2: {column.lower()}: is not a number: write it as 1234\.5"):
+        list(TransactionFile.open(path, CREDITCARD).batches())
+
+
+@pytest.mark.parametrize("write", [write_csv, write_parquet])
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1e3", 1000), (" 1 ", 1), ("+1", 1), ("1E+2", 100), (".5", 0.5), ("5.", 5), ("007", 7), ("1e-9", 0)],
+)
+def test_every_usual_way_to_write_a_number_is_read(
+    tmp_path: Path, write: Any, text: str, value: float
+) -> None:
+    rows = [[str(cell) for cell in row] for row in kaggle_rows(1)]
+    rows[0][KAGGLE.index("Amount")] = text
+    path = write(tmp_path / f"x.{'csv' if write is write_csv else 'parquet'}", KAGGLE, rows)
+    assert next(TransactionFile.open(path, CREDITCARD).batches()).columns["amount"].tolist() == [value]
+
+
+@pytest.mark.parametrize("value", [b"1_000", b"\xff", True])
+def test_bytes_and_truths_of_parquet_are_no_amounts(tmp_path: Path, value: Any) -> None:
+    rows = kaggle_rows(1)
+    rows[0][KAGGLE.index("Amount")] = value
+    path = write_parquet(tmp_path / "x.parquet", KAGGLE, rows)
+    with pytest.raises(BadFile, match=r"row 1: amount: is not (a number|text)"):
+        list(TransactionFile.open(path, CREDITCARD).batches())
+
+
+def test_binary_text_of_parquet_is_text(tmp_path: Path) -> None:
+    header = ["sent_amount", "hour", "channel", "urgent", "payer", "payee"]
+    row = [b"12.5", b"3", b"web", b"true", b"p1", b"q1"]
+    path = write_parquet(tmp_path / "x.parquet", header, [row])
+    columns = next(TransactionFile.open(path, WIRE).batches()).columns
+    assert [columns[name][0] for name in ("sent_amount", "hour", "channel")] == [12.5, 3, "web"]
+    assert columns["payer"].tolist() == ["p1"]
+
+
+@pytest.mark.parametrize(("separator", "named"), [(";", "semicolons"), ("\t", "tabs"), ("|", "bars")])
+@pytest.mark.parametrize(("quote", "mark"), [("", ""), ('"', "\ufeff")])
+def test_another_separator_is_named(
+    tmp_path: Path, separator: str, named: str, quote: str, mark: str
+) -> None:
+    lines = [separator.join(f"{quote}{name}{quote}" for name in KAGGLE)]
+    lines += [separator.join(str(value).replace(".", ",") for value in row) for row in kaggle_rows(2)]
+    (tmp_path / "x.csv").write_text(mark + "\r\n".join(lines), encoding="utf-8", newline="")
+    with pytest.raises(
+        BadFile, match=rf"^x\.csv: the columns are separated by {named}: separate them by commas"
+    ):
+        TransactionFile.open(tmp_path / "x.csv", CREDITCARD)
+
+
+def test_a_line_that_is_not_csv_is_named(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "x.csv", KAGGLE, [*kaggle_rows(1), ['"a"b', *kaggle_rows(1)[0][1:]]])
+    with pytest.raises(BadFile, match=r"x\.csv: cannot be read: line 3: "):
+        list(TransactionFile.open(path, CREDITCARD).batches())
+
+
+def test_a_file_in_another_encoding_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_bytes("Time;V1;é\n".encode("latin-1"))
+    with pytest.raises(BadFile, match=r"x\.csv: is not UTF-8: save it as UTF-8"):
+        TransactionFile.open(tmp_path / "x.csv", CREDITCARD)
 
 
 def test_a_row_too_short_is_named(tmp_path: Path) -> None:

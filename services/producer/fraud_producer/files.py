@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,7 +24,13 @@ from fraud_core.records import batch_from_records
 
 CHUNK_ROWS: Final = 1_000
 _TRUTHS: Final = {"true": True, "1": True, "false": False, "0": False}
+# Python's own float also takes 1_000 and the digits of every script.
+_NUMBER: Final = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+_NOT_FINITE: Final = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
+_OTHER_SEPARATORS: Final = {";": "semicolons", "\t": "tabs", "|": "bars"}
+_LONGEST_HEADER: Final = 1_000_000
 _ANY_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_UNREADABLE: Final = (OSError, pa.ArrowException, csv.Error, UnicodeDecodeError)
 
 
 class BadFile(Exception):
@@ -87,11 +94,9 @@ class TransactionFile:
         try:
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
-            columns = _columns(path)
-        except OSError as error:
-            raise BadFile(f"{path}: cannot be read: {error.strerror or error}.") from None
-        except (pa.ArrowException, csv.Error, UnicodeDecodeError) as error:
-            raise BadFile(f"{path}: cannot be read: {_one_line(error)}.") from None
+            columns = _columns(path, contract)
+        except _UNREADABLE as error:
+            raise _unreadable(path, error) from None
         return cls(path, contract, layout(contract, columns, path.name), digest)
 
     def batches(self, rows: int = CHUNK_ROWS) -> Iterator[Batch]:
@@ -138,10 +143,8 @@ class TransactionFile:
                         yield batch.to_pydict()
             else:
                 yield from self._csv_tables(rows)
-        except OSError as error:
-            raise BadFile(f"{self.path}: cannot be read: {error.strerror or error}.") from None
-        except (pa.ArrowException, csv.Error, UnicodeDecodeError) as error:
-            raise BadFile(f"{self.path}: cannot be read: {_one_line(error)}.") from None
+        except _UNREADABLE as error:
+            raise _unreadable(self.path, error) from None
 
     def _csv_tables(self, rows: int) -> Iterator[Mapping[str, Sequence[Any]]]:
         with self.path.open(encoding="utf-8-sig", newline="") as file:
@@ -149,7 +152,7 @@ class TransactionFile:
             header = next(reader)
             places = {name: header.index(name) for name in self.layout.names}
             waiting: list[list[str]] = []
-            for number, row in enumerate(filter(None, reader)):
+            for number, row in enumerate(filter(None, _lines(reader))):
                 if len(row) != len(header):
                     raise self._bad_row(number, f"has {len(row)} values, the header has {len(header)}.")
                 waiting.append(row)
@@ -163,19 +166,42 @@ class TransactionFile:
         return BadFile(f"{self.path.name}: row {index + 1}: {detail}")
 
 
-def _columns(path: Path) -> list[str]:
+def _lines(reader: Any) -> Iterator[list[str]]:
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise csv.Error(f"line {reader.line_num}: {error}") from None
+
+
+def _columns(path: Path, contract: Contract) -> list[str]:
     if path.suffix.lower() == ".parquet":
         return list(parquet.read_schema(path).names)
     with path.open(encoding="utf-8-sig", newline="") as file:
+        _refuse_other_separator(path, file.readline(_LONGEST_HEADER), contract)
+        file.seek(0)
         header = next(csv.reader(file, strict=True), [])
     if len(set(header)) != len(header):
         raise csv.Error("two columns have the same name")
     return header
 
 
+def _refuse_other_separator(path: Path, header: str, contract: Contract) -> None:
+    fields = {field.name for field in contract.fields}
+
+    def held(separator: str) -> int:
+        return len(fields & {name.strip(' "\r\n').lower() for name in header.split(separator)})
+
+    separator = max(_OTHER_SEPARATORS, key=held)
+    if held(separator) > held(","):
+        raise BadFile(
+            f"{path.name}: the columns are separated by {_OTHER_SEPARATORS[separator]}: "
+            "separate them by commas, and write the decimal point as a point."
+        )
+
+
 def _value(field: ContractField, raw: Any) -> Any:
     """A cell as the contract's model takes it; None where it is empty."""
-    text = raw.strip() if isinstance(raw, str) else raw
+    text = _text(field, raw).strip() if isinstance(raw, str | bytes) else raw
     if text is None or text == "":
         return None
     if not field.numeric:
@@ -185,13 +211,36 @@ def _value(field: ContractField, raw: Any) -> Any:
         if truth is None:
             raise ValueError(f"{field.name}: is neither true nor false.")
         return truth
-    try:
-        number = float(text)
-    except (TypeError, ValueError):
-        raise ValueError(f"{field.name}: is no number.") from None
+    number = _number(field, text)
     if math.isnan(number) and not field.required:
         return None
     return int(number) if field.type == "integer" and number.is_integer() else number
+
+
+def _text(field: ContractField, raw: str | bytes) -> str:
+    # Parquet calls text without a declared encoding binary.
+    try:
+        return raw if isinstance(raw, str) else raw.decode("utf-8")
+    except UnicodeDecodeError:
+        raise ValueError(f"{field.name}: is not text.") from None
+
+
+def _number(field: ContractField, value: Any) -> float:
+    plain = not isinstance(value, str) or _NUMBER.fullmatch(value) or _NOT_FINITE.fullmatch(value)
+    truth = isinstance(value, bool) and field.type == "decimal"
+    try:
+        if plain and not truth:
+            return float(value)
+    except (TypeError, ValueError):
+        pass
+    raise ValueError(f"{field.name}: is not a number: write it as 1234.5, without separators in between.")
+
+
+def _unreadable(path: Path, error: Exception) -> BadFile:
+    if isinstance(error, UnicodeDecodeError):
+        return BadFile(f"{path}: is not UTF-8: save it as UTF-8.")
+    reason = getattr(error, "strerror", None) or _one_line(error)
+    return BadFile(f"{path}: cannot be read: {reason}.")
 
 
 def _one_line(error: Exception) -> str:
