@@ -7,16 +7,20 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from typing import Final
 
 from config.settings import ConfigurationError
 from fraud_adapters.kafka import KafkaFailure
 from fraud_adapters.postgres import DatabaseUnavailable
-from fraud_embedded import operations
+from fraud_embedded import lock_file, operations
 from fraud_embedded.account import NoPlace
-from fraud_embedded.installation import default_layout
+from fraud_embedded.installation import Layout, default_layout
 from fraud_embedded.installed import OPERATOR
 from fraud_embedded.process import StartFailed
 from fraud_embedded.progress import Progress
+
+# What starts or stops servers, by its name as a command.
+_ALONE: Final = {"demo": "demo", "follow": "follow", "down": "demo-down", "clean": "demo-clean"}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -27,22 +31,26 @@ def main(arguments: Sequence[str]) -> int:
         # Its options are Airflow's to read.
         return operations.airflow_command(operations.existing(layout, environ), list(arguments[1:]))
     options = _parser().parse_args(arguments)
-    if options.verb == "demo":
-        return _demo(as_json=options.json)
+    if options.verb in _ALONE:
+        with lock_file.hold(layout.lock, f"./fraud {_ALONE[options.verb]}"):
+            return _alone(options, layout, environ)
     if options.verb == "status":
         return operations.status(layout, environ)
-    if options.verb == "follow":
-        return operations.follow(layout, environ, end=options.stop)
     if options.verb == "unpause":
         return operations.unpause(layout, environ)
     if options.verb == "logs":
         return operations.logs(layout, options.service)
-    if options.verb == "down":
-        return operations.down(layout)
-    if options.verb == "clean":
-        return operations.clean(layout)
     words = options.command[1:] if options.command[:1] == ["--"] else options.command
     return operations.execute(operations.existing(layout, environ), options.role, words)
+
+
+def _alone(options: argparse.Namespace, layout: Layout, environ: dict[str, str]) -> int:
+    """What starts or stops servers, one at a time."""
+    if options.verb == "demo":
+        return _demo(as_json=options.json)
+    if options.verb == "follow":
+        return operations.follow(layout, environ, end=options.stop)
+    return operations.down(layout) if options.verb == "down" else operations.clean(layout)
 
 
 def _demo(*, as_json: bool) -> int:
@@ -83,6 +91,12 @@ def _run() -> int:
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         return 2
+    except lock_file.Busy as holder:
+        print(
+            f"failed: {holder} is at work here: wait for its end, or end it with Ctrl-C or kill.",
+            file=sys.stderr,
+        )
+        return 1
     except (StartFailed, NoPlace, JobEnded, DatabaseUnavailable, KafkaFailure) as error:
         print(f"failed: {error}", file=sys.stderr)
         return 1

@@ -55,6 +55,11 @@ class Layout:
         return places.state_file(self.local)
 
     @property
+    def lock(self) -> Path:
+        """Held by the one command that starts or stops servers."""
+        return self.local / "platform.lock"
+
+    @property
     def models(self) -> Path:
         return self.local / "models"
 
