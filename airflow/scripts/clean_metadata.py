@@ -148,9 +148,9 @@ def _number(environ: Mapping[str, str], name: str, default: float) -> float:
 
 
 def _seconds(text: str) -> float:
-    found = re.fullmatch(r"(\d+)([smhd])", text)
+    found = re.fullmatch(r"(\d{1,4})([smhd])", text, re.ASCII)
     if found is None or int(found[1]) == 0:
-        raise argparse.ArgumentTypeError(f"{text} is no time: say 30m or 1h")
+        raise argparse.ArgumentTypeError(f"must be a span from 1s to 9999d, such as 30m or 1h, not {text!r}")
     return float(int(found[1]) * _UNITS[found[2]])
 
 

@@ -25,6 +25,7 @@ sys.path.insert(0, str(ROOT))
 
 from config import constants
 from fraud_embedded import dotenv, places
+from fraud_embedded.process import shell_code
 
 OFFLINE = Path("images") / "offline.env"
 HOST_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
@@ -92,7 +93,8 @@ def inside(command: str, words: Sequence[str]) -> int:
     """Run such a command in its container; its exit code."""
     container, program = INSIDE[command]
     terminal = ["--interactive", "--tty"] if sys.stdin.isatty() and sys.stdout.isatty() else []
-    return subprocess.run(["docker", "exec", *terminal, container, *program, *words], check=False).returncode
+    done = subprocess.run(["docker", "exec", *terminal, container, *program, *words], check=False)
+    return shell_code(done.returncode)
 
 
 def _up(compose: Compose, build: bool) -> int:
@@ -191,7 +193,8 @@ class Compose:
         if self._own and not (self._root / ".env").is_file():
             raise Refused("There is no .env, which every command of Compose reads: `make up` writes one.")
         command = ["docker", "compose", *self._files, *words]
-        return subprocess.run(command, cwd=self._root, env=self.environment(), check=False).returncode
+        done = subprocess.run(command, cwd=self._root, env=self.environment(), check=False)
+        return shell_code(done.returncode)
 
     def _told(self, *words: str) -> str:
         done = _ask(["docker", "compose", *self._files, *words], self._root, self.environment())

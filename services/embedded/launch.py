@@ -16,6 +16,7 @@ import image_push
 from bootstrap import AIRFLOW, ROOT, Environment, Refused, environment, preflight
 
 from fraud_embedded import secret_files
+from fraud_embedded.process import shell_code
 
 TESTED = ["config", "services", "db_init", "tests", "requirements", "airflow"]
 TYPED = ["config", "db_init/fraud_db", "tests", "requirements/lock.py"]
@@ -170,7 +171,7 @@ def _python(here: Environment, arguments: list[str], folder: Path = ROOT) -> int
     done = subprocess.run(
         [str(here.python), *arguments], cwd=folder, env={**os.environ, **here.variables}, check=False
     )
-    return done.returncode
+    return shell_code(done.returncode)
 
 
 def _replace(here: Environment, arguments: list[str]) -> None:

@@ -239,3 +239,31 @@ def test_a_key_is_made_where_the_template_asks_for_one() -> None:
 def test_following_needs_a_running_platform(layout: Layout, capsys: pytest.CaptureFixture[str]) -> None:
     assert operations.follow(layout, {}, end=False) == operations.NOT_RUNNING
     assert "./fraud demo starts it" in capsys.readouterr().out
+
+
+# What a program holds, None for a folder; its mode; how running it ends, and what is said.
+PROGRAMS = [
+    ("#!/bin/sh\nexit 7\n", 0o755, 7, ""),
+    ("#!/bin/sh\nkill -TERM $$\n", 0o755, 128 + 15, ""),
+    ("#!/bin/sh\nkill -KILL $$\n", 0o755, 128 + 9, ""),
+    ("words\n", 0o644, 126, "cannot be run: Permission denied"),
+    ("words\n", 0o755, 126, "cannot be run: Exec format error"),
+    (None, 0o755, 126, "cannot be run: Permission denied"),
+]
+
+
+def test_a_command_ends_as_in_a_shell(
+    settings: Mapping[str, str], layout: Layout, capsys: pytest.CaptureFixture[str]
+) -> None:
+    platform = configure(layout, Addresses(0), settings)
+    for number, (content, mode, code, said) in enumerate(PROGRAMS):
+        program = layout.root / f"program-{number}"
+        if content is None:
+            program.mkdir()
+        else:
+            program.write_text(content)
+            program.chmod(mode)
+        assert operations.execute(platform, "operator", [str(program)]) == code
+        assert capsys.readouterr().err == (f"{program}: {said}\n" if said else "")
+    assert operations.execute(platform, "operator", ["no-such-program"]) == 127
+    assert capsys.readouterr().err == "no-such-program: command not found\n"

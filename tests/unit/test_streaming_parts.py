@@ -160,7 +160,7 @@ def test_the_report_keeps_the_latencies_of_the_latest_records() -> None:
         ["redrive"],
         ["redrive", "--id", "x"],
         ["redrive", "--id", "1", "--all"],
-        ["redrive", "--file", "f", "--reason", "empty"],
+        ["redrive", "--file", __file__, "--reason", "empty"],
         ["redrive", "--all", "--since", "2026-01-31T12:00:00Z"],
     ],
 )

@@ -16,7 +16,7 @@ from fraud_embedded.addresses import Addresses
 from fraud_embedded.airflow_api import AirflowApi
 from fraud_embedded.installation import Layout, read_settings
 from fraud_embedded.installed import FOLLOWER, Platform, configure
-from fraud_embedded.process import base_environment, tail
+from fraud_embedded.process import base_environment, shell_code, tail
 from fraud_embedded.startup import command
 from fraud_embedded.summary import urls
 from fraud_embedded.supervision import NAMES, Supervisor
@@ -125,7 +125,8 @@ def airflow_command(platform: Platform, arguments: list[str]) -> int:
     """Airflow's command line in the running platform's environment; its exit code."""
     server = platform.airflow()
     program = [str(server.python), server.script("airflow_cli.py"), *arguments]
-    return subprocess.run(program, env=base_environment() | server.commands(), check=False).returncode
+    done = subprocess.run(program, env=base_environment() | server.commands(), check=False)
+    return shell_code(done.returncode)
 
 
 def _follow_from_end(path: Path) -> None:
@@ -181,6 +182,9 @@ def execute(platform: Platform, role: str, arguments: list[str]) -> int:
     except FileNotFoundError:
         print(f"{arguments[0]}: command not found", file=sys.stderr)
         return 127
+    except OSError as error:
+        print(f"{arguments[0]}: cannot be run: {error.strerror}", file=sys.stderr)
+        return 126
     except subprocess.SubprocessError as error:
         print(error, file=sys.stderr)
         return 126

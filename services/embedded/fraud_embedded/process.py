@@ -87,6 +87,11 @@ def run_logged(argv: Sequence[str], cwd: Path, env: Mapping[str, str], log: Path
         ).returncode
 
 
+def shell_code(returncode: int) -> int:
+    """What a shell gives for a child's return code: 128 and its number for a signal."""
+    return 128 - returncode if returncode < 0 else returncode
+
+
 def tail(log: Path, lines: int = 25) -> str:
     """The last lines of a log, each shortened to what a terminal can show."""
     try:

@@ -19,7 +19,7 @@ from fraud_embedded.installation import Layout, ensure_dotenv, read_settings
 from fraud_embedded.installed import Platform, configure
 from fraud_embedded.jobs import run_job
 from fraud_embedded.ports import is_free
-from fraud_embedded.process import ProcessSpec
+from fraud_embedded.process import ProcessSpec, shell_code
 from fraud_embedded.progress import Progress
 from fraud_embedded.supervision import NAMES, Supervisor
 
@@ -168,4 +168,4 @@ def command(platform: Platform, role: str, arguments: list[str]) -> int:
     own = {name: value for name, value in os.environ.items() if not _OURS.fullmatch(name)}
     environment = own | platform.environment(role)
     environment |= {"NO_PROXY": "127.0.0.1,localhost", "no_proxy": "127.0.0.1,localhost"}
-    return subprocess.run(arguments, env=environment, check=False).returncode
+    return shell_code(subprocess.run(arguments, env=environment, check=False).returncode)

@@ -19,7 +19,7 @@ import psycopg2
 
 from config import constants
 from config.settings import DatabaseSettings, KafkaSettings, ObjectStoreSettings, load
-from fraud_adapters import job
+from fraud_adapters import arguments, job
 from fraud_adapters.kafka import KafkaFailure, topic_ids
 from fraud_adapters.logs import get_logger
 from fraud_adapters.objectstore import ObjectStore, ObjectStoreUnavailable
@@ -112,18 +112,20 @@ def keep_trimming(site: Site, keep: Keep, stop: Event, done: Path | None) -> dic
     return total
 
 
-def main(arguments: Sequence[str]) -> dict[str, Any]:
+def main(words: Sequence[str]) -> dict[str, Any]:
     parser = argparse.ArgumentParser(prog="python -m fraud_embedded.trim", description=__doc__)
     parser.add_argument("--once", action="store_true", help="do not go on every 30 seconds until SIGTERM")
     parser.add_argument(
         "--requests",
-        type=_count,
+        type=arguments.whole_number(0, 1_000_000),
         default=Keep().requests,
         metavar="N",
         help="of what is read keep the latest N",
     )
-    parser.add_argument("--done", type=Path, metavar="FILE", help="touched after each time that worked")
-    options = parser.parse_args(arguments)
+    parser.add_argument(
+        "--done", type=arguments.file_to_write, metavar="FILE", help="touched after each time that worked"
+    )
+    options = parser.parse_args(words)
     site = Site(load(DatabaseSettings), load(KafkaSettings), load(ObjectStoreSettings))
     keep = Keep(requests=options.requests)
     if options.once:
@@ -135,13 +137,6 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     return {"removed": keep_trimming(site, keep, stop, options.done)}
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if not 0 <= value <= 1_000_000:
-        raise argparse.ArgumentTypeError("must lie between 0 and 1000000")
-    return value
 
 
 if __name__ == "__main__":

@@ -9,9 +9,11 @@ from typing import Final
 
 import numpy as np
 
+from fraud_core.plain_numbers import parse_number
 from fraud_producer.population import FEATURES, Component, Population, new_pattern
 
 SHIFTED_FEATURES: Final = 6
+STRONGEST: Final = 1e6
 
 
 def amount_scale(base: Population, strength: float) -> Population:
@@ -66,17 +68,27 @@ def drifted(base: Population, options: Sequence[str]) -> Population:
         ValueError: an option is unknown, no number, or out of its range; one sentence.
     """
     for option in options:
-        kind, _, text = option.partition("=")
-        if kind not in KINDS:
-            raise ValueError(f"there is no drift {kind!r}; known: {', '.join(KINDS)}")
-        try:
-            strength = float(text)
-        except ValueError:
-            raise ValueError(f"drift {kind} needs a strength, such as {kind}=1.0") from None
-        if not math.isfinite(strength):
-            raise ValueError(f"drift {kind} needs a finite strength")
+        kind, strength = check(option)
         base = KINDS[kind](base, strength)
     return base
+
+
+def check(option: str) -> tuple[str, float]:
+    """Kind and strength of an option.
+
+    Raises:
+        ValueError: there is no such kind, or the strength is not a number; one sentence.
+    """
+    kind, _, text = option.partition("=")
+    if kind not in KINDS:
+        raise ValueError(f"there is no drift {kind!r}; known: {', '.join(KINDS)}")
+    try:
+        strength = parse_number(text)
+    except ValueError:
+        strength = math.inf
+    if abs(strength) > STRONGEST:
+        raise ValueError(f"drift {kind} needs a strength, a number up to {STRONGEST:g}, such as {kind}=1.0")
+    return kind, strength
 
 
 def _moved(base: Population, step: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Population:

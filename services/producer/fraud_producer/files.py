@@ -19,13 +19,12 @@ from pydantic import ValidationError
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract, ContractField
 from fraud_core.identifiers import transaction_id
+from fraud_core.plain_numbers import parse_number
 from fraud_core.record_model import reason_of, record_model
 from fraud_core.records import batch_from_records
 
 CHUNK_ROWS: Final = 1_000
 _TRUTHS: Final = {"true": True, "1": True, "false": False, "0": False}
-# Python's own float also takes 1_000 and the digits of every script.
-_NUMBER: Final = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _NOT_FINITE: Final = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
 _OTHER_SEPARATORS: Final = {";": "semicolons", "\t": "tabs", "|": "bars"}
 _LONGEST_HEADER: Final = 1_000_000
@@ -226,10 +225,10 @@ def _text(field: ContractField, raw: str | bytes) -> str:
 
 
 def _number(field: ContractField, value: Any) -> float:
-    plain = not isinstance(value, str) or _NUMBER.fullmatch(value) or _NOT_FINITE.fullmatch(value)
-    truth = isinstance(value, bool) and field.type == "decimal"
     try:
-        if plain and not truth:
+        if isinstance(value, str):
+            return float(value) if _NOT_FINITE.fullmatch(value) else parse_number(value)
+        if not isinstance(value, bool) or field.type != "decimal":
             return float(value)
     except (TypeError, ValueError):
         pass

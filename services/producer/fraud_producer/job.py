@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any, Final
 
@@ -157,7 +156,7 @@ def replay(options: argparse.Namespace) -> dict[str, Any]:
     schedule = Schedule(options.start or datetime.now(UTC), options.speed, placed=options.start is not None)
     one = None
     try:
-        file = TransactionFile.open(Path(options.file), site)
+        file = TransactionFile.open(options.file, site)
         if file.layout.ignored:
             log.warning("columns_ignored", file=file.path.name, columns=file.layout.ignored)
         keeps_truth = (

@@ -18,7 +18,7 @@ from config.settings import (
     load,
     parameters,
 )
-from fraud_adapters import job
+from fraud_adapters import arguments, job
 from fraud_streaming import letter_verbs
 from fraud_streaming.follow import Port, follow
 from fraud_streaming.job import run
@@ -27,9 +27,9 @@ from fraud_streaming.site import SERVICE, Site
 from fraud_streaming.topics import NAMES, create, describe
 
 
-def main(arguments: Sequence[str]) -> dict[str, Any]:
+def main(words: Sequence[str]) -> dict[str, Any]:
     parser = _parser()
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(words)
     if "act" in options:
         result: dict[str, Any] = options.act(options)
         return result
@@ -72,13 +72,18 @@ def _follow(site: Site, options: argparse.Namespace) -> dict[str, Any]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m fraud_streaming", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
+    many = arguments.whole_number(1, 1_000_000_000)
     runner = verbs.add_parser("run", help="score and store what is on the topics, then stop")
-    runner.add_argument("--batch-size", type=_positive, help="transactions scored and stored at once")
-    runner.add_argument("--max-seconds", type=float, help="stop reading a topic after so many seconds")
-    runner.add_argument("--max-records", type=_positive, help="stop reading a topic after so many records")
+    runner.add_argument("--batch-size", type=many, help="transactions scored and stored at once")
+    runner.add_argument(
+        "--max-seconds",
+        type=arguments.number(0, 86_400, above=True),
+        help="stop reading a topic after so many seconds",
+    )
+    runner.add_argument("--max-records", type=many, help="stop reading a topic after so many records")
     runner.add_argument(
         "--max-bad-share",
-        type=_share,
+        type=arguments.number(0, 1),
         help="stop where a larger share of the records cannot be processed (streaming.max_bad_share)",
     )
     runner.add_argument(
@@ -86,46 +91,27 @@ def _parser() -> argparse.ArgumentParser:
     )
     runner.add_argument(
         "--metrics-port",
-        type=_port,
+        type=arguments.whole_number(1, 65_535),
         help="with --follow: where /metrics and /health are served (STREAM_METRICS_PORT)",
     )
     topics = verbs.add_parser("topics", help="positions, ends and lag of the topics")
     topics.add_argument("--create", action="store_true", help="make those that do not exist")
     topics.add_argument(
-        "--partitions", type=_positive, default=1, help="with --create: of those it makes (default 1)"
+        "--partitions",
+        type=arguments.whole_number(1, 10_000),
+        default=1,
+        help="with --create: of those it makes (default 1)",
     )
     topics.add_argument("--topic", choices=NAMES, help="only this one")
-    topics.add_argument("--peek", type=_few, default=0, metavar="N", help="show the latest N records of each")
+    topics.add_argument(
+        "--peek",
+        type=arguments.whole_number(0, 1000),
+        default=0,
+        metavar="N",
+        help="show the latest N records of each",
+    )
     letter_verbs.add_verbs(verbs)
     return parser
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if not 1 <= value <= 1_000_000_000:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value
-
-
-def _few(text: str) -> int:
-    value = int(text)
-    if not 0 <= value <= 1000:
-        raise argparse.ArgumentTypeError("must lie between 0 and 1000")
-    return value
-
-
-def _port(text: str) -> int:
-    value = int(text)
-    if not 1 <= value <= 65535:
-        raise argparse.ArgumentTypeError("must lie between 1 and 65535")
-    return value
-
-
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError("must lie between 0 and 1")
-    return value
 
 
 if __name__ == "__main__":

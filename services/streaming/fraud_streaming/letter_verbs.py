@@ -3,37 +3,41 @@
 from __future__ import annotations
 
 import argparse
-import re
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, Final
 
 from config.settings import DatabaseSettings, KafkaSettings, PlatformSettings, contract, load, parameters
+from fraud_adapters import arguments
 from fraud_adapters.dead_letter_queries import Selection
-from fraud_core.record_model import Reason, parse_event_time
+from fraud_core.record_model import Reason
 from fraud_streaming.labels import LABEL_CONFLICT
 from fraud_streaming.letters import export, show
 from fraud_streaming.redrive import RedriveSite, Terms, redrive_repaired, redrive_selected
 from fraud_streaming.work import StreamReason
 
 REASONS: Final = sorted({*map(str, Reason), *map(str, StreamReason), LABEL_CONFLICT})
-_AGO: Final = re.compile(r"(\d{1,6})([mhd])", re.ASCII)
-_UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
+_NUMBER: Final = arguments.whole_number(1, 2**63 - 1)
 
 
 def add_verbs(verbs: Any) -> None:
     """Add both verbs to the sub-parsers."""
     shown = verbs.add_parser("dead-letters", help="records that could not be processed")
     _add_filters(shown)
-    shown.add_argument("--limit", type=_number, metavar="N", help="the newest N (50), or export the oldest N")
-    shown.add_argument("--export", type=Path, metavar="FILE", help="write them as JSON lines, to be repaired")
+    shown.add_argument("--limit", type=_NUMBER, metavar="N", help="the newest N (50), or export the oldest N")
+    shown.add_argument(
+        "--export",
+        type=arguments.file_to_write,
+        metavar="FILE",
+        help="write them as JSON lines, to be repaired",
+    )
     shown.add_argument("--open", action="store_true", help="only those that were not put back")
     shown.set_defaults(act=_dead_letters)
     redrive = verbs.add_parser("redrive", help="put dead letters back on the topic they came from")
     _add_filters(redrive)
-    redrive.add_argument("--id", type=_number, nargs="+", metavar="N", dest="ids", help="these dead letters")
+    redrive.add_argument("--id", type=_NUMBER, nargs="+", metavar="N", dest="ids", help="these dead letters")
     redrive.add_argument("--all", action="store_true", help="every one that was not put back yet")
-    redrive.add_argument("--file", type=Path, help='repaired records: lines {"id": 12, "record": {…}}')
+    redrive.add_argument(
+        "--file", type=arguments.file_to_read, help='repaired records: lines {"id": 12, "record": {…}}'
+    )
     redrive.add_argument("--again", action="store_true", help="also those that were put back before")
     redrive.add_argument("--no-check", action="store_true", help="send what the contract refuses, too")
     redrive.add_argument("--dry-run", action="store_true", help="send nothing, say what would be sent")
@@ -43,7 +47,10 @@ def add_verbs(verbs: Any) -> None:
 def _add_filters(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reason", choices=REASONS, metavar="REASON", help=f"one of {', '.join(REASONS)}")
     parser.add_argument(
-        "--since", type=_moment, metavar="TIME", help="since 2026-01-31T12:00:00Z, or 30m, 12h, 7d ago"
+        "--since",
+        type=arguments.moment_or_ago,
+        metavar="TIME",
+        help="since 2026-01-31T12:00:00Z, or 30m, 12h, 7d ago",
     )
 
 
@@ -73,22 +80,3 @@ def _redrive(options: argparse.Namespace) -> dict[str, Any]:
         not_redriven=options.ids is None and not options.again,
     )
     return redrive_selected(site, selection, terms)
-
-
-def _number(text: str) -> int:
-    value = int(text)
-    if not 1 <= value < 2**63:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value
-
-
-def _moment(text: str) -> datetime:
-    ago = _AGO.fullmatch(text)
-    try:
-        if ago is not None:
-            return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-        return parse_event_time(text)
-    except OverflowError:
-        raise argparse.ArgumentTypeError("lies too far back") from None
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None

@@ -16,6 +16,7 @@ from typing import Any, Final
 import psycopg2
 
 from config import constants, settings
+from fraud_adapters.arguments import moment
 from fraud_adapters.job import JobFailed, Result
 from fraud_adapters.logs import get_logger
 from fraud_adapters.objectstore import ObjectMissing, ObjectStore, ObjectStoreUnavailable
@@ -164,16 +165,9 @@ def _parser(now: datetime) -> argparse.ArgumentParser:
         help="the run whose steps belong together (default: a new one, which only suits `load` and `run`)",
     )
     parser.add_argument(
-        "--as-of", type=_moment, default=now, help="labels as known then, RFC 3339 with zone (default: now)"
+        "--as-of", type=moment, default=now, help="labels as known then, RFC 3339 with zone (default: now)"
     )
     parser.add_argument(
         "--promote", action="store_true", help="make the model champion even where there is one already"
     )
     return parser
-
-
-def _moment(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        raise argparse.ArgumentTypeError(f"{text} has no time zone")
-    return moment.astimezone(UTC)
