@@ -30,6 +30,8 @@ CONNECT_TIMEOUT_MS: Final = 5_000
 RECONNECT_MAX_MS: Final = 1_000
 COMMIT_MS: Final = 1_500
 LOOK_UP_MS: Final = 3_000
+# A join takes about 3 s on Tansu. One that takes longer is given up; then the session expires.
+JOIN_TO_LEAVE_S: Final = 4.5
 
 
 class GroupMember(TopicConsumer):
@@ -133,6 +135,11 @@ class GroupMember(TopicConsumer):
         self._paused = False
         self._consumer.resume(*map(self._at, self._positions))
 
+    @property
+    def settled(self) -> bool:
+        """Whether its latest join is finished: what `assigned` gives is then all that it is to have."""
+        return self._rebalance.settled
+
     def assigned(self) -> Partitions:
         """The partitions the group has given to this member."""
         return self._assigned
@@ -165,7 +172,7 @@ class GroupMember(TopicConsumer):
         `on_revoked` is called for what is still assigned.
         """
         self._give_up(self._assigned)
-        self._rebalance.end()
+        self._rebalance.end(JOIN_TO_LEAVE_S)
         super().close()
         self._raise_failure()
 
