@@ -7,9 +7,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from airflow.sdk import Variable
 
 from config.constants import POOL_REAL_TIME
 from fraud_airflow import completion
+from fraud_airflow.alerting import site
+from fraud_airflow.alerting.alert import Alert
 from fraud_airflow.defaults import dag_defaults, real_time
 
 STREAMED: dict[str, Any] = {
@@ -21,7 +24,32 @@ STREAMED: dict[str, Any] = {
     "labels": {"stored": 6, "lag": 7, "dead_lettered": {"unknown_field": 1}},
     "alerts_published": 8,
     "latency_ms": {"p50": 812.4, "p99": None},
+    "stalled_holders_ended": [],
 }
+
+
+class Told:
+    """A notifier that only notes what it is to tell."""
+
+    def __init__(self) -> None:
+        self.alerts: list[Alert] = []
+        self.resolved: list[str] = []
+
+    def alert(self, alert: Alert) -> list[str]:
+        self.alerts.append(alert)
+        return []
+
+    def resolve(self, key: str) -> list[str]:
+        self.resolved.append(key)
+        return []
+
+
+@pytest.fixture(autouse=True)
+def told(monkeypatch: pytest.MonkeyPatch) -> Told:
+    made = Told()
+    monkeypatch.setattr(site, "notifier", lambda: made)
+    monkeypatch.setattr(Variable, "get", lambda name, default=None: default)
+    return made
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +69,27 @@ def test_a_streaming_run_in_figures(caplog: pytest.LogCaptureFixture) -> None:
         assert figure in line
     assert "p50 812 ms" in latency
     assert "p99" not in latency
+
+
+@pytest.mark.parametrize("lag", [None, 9])
+def test_a_lag_that_nobody_knows_does_not_cost_the_line(
+    caplog: pytest.LogCaptureFixture, lag: int | None
+) -> None:
+    completion.streaming({**STREAMED, "lag": lag, "labels": {**STREAMED["labels"], "lag": None}})
+    assert f"lag {lag or 'unknown'}; 6 labels stored, lag unknown" in caplog.messages[0]
+
+
+def test_a_consumer_that_stood_still_is_told_until_the_next_run(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    completion.streaming({**STREAMED, "stalled_holders_ended": ["the-transactions/0"]})
+    (alert,) = told.alerts
+    assert (alert.key, alert.severity) == (completion.STALLED, "high")
+    assert "the-transactions/0" in alert.text
+    assert not told.resolved
+    monkeypatch.setattr(Variable, "get", lambda name, default=None: "an open incident")
+    completion.streaming(STREAMED)
+    assert told.resolved == [completion.STALLED]
 
 
 def test_a_skipped_job_hands_on_nothing(caplog: pytest.LogCaptureFixture) -> None:
