@@ -95,6 +95,7 @@ class Streaming(_Section):
     max_record_bytes: int = Field(ge=1024)
     max_bad_share: float = Field(ge=0, le=1)
     dead_letter_payload_bytes: int = Field(ge=0, le=65_536)  # what the table takes
+    stalled_after_seconds: float = Field(ge=1, le=86_400)
 
 
 class Parameters(_Section):

@@ -9,10 +9,11 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import psutil
@@ -28,6 +29,7 @@ from tests.waiting import eventually
 BOUNDED = "bounded run"
 FOLLOWER = "follower"
 KINDS = (BOUNDED, FOLLOWER)
+EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,30 +123,51 @@ class Crew:
         self._listener = threading.Thread(target=self._listen, name="crew", daemon=True)
         self._listener.start()
 
-    def bounded(self, site: StreamingSite, *options: str, batch: int = 100, **more: Any) -> Consumer:
-        """`fraud_streaming run` with these options; `fate` and `commit_order` as in `points.py`."""
-        arguments = ["run", "--batch-size", str(batch), *options]
-        return self._launch(BOUNDED, arguments, site.environment(), **more)
+    def bounded(
+        self,
+        site: StreamingSite,
+        *options: str,
+        batch: int = 100,
+        streaming: Mapping[str, Any] = EMPTY,
+        **more: Any,
+    ) -> Consumer:
+        """`fraud_streaming run` with these options; `fate` and `commit_order` as in `points.py`.
 
-    def follower(self, site: StreamingSite, *options: str, batch: int = 100, **more: Any) -> Consumer:
-        """`fraud_streaming run --follow`, as `bounded`."""
-        arguments = ["run", "--follow", "--metrics-port", str(free_ports(1)[0]), *options]
-        environment = site.environment() | {"FRAUD_CONFIG_DIR": str(self._configured(batch))}
-        return self._launch(FOLLOWER, arguments, environment, **more)
+        Args:
+            streaming: parameters of this section that differ from `config.yaml`.
+        """
+        arguments = ["run", "--batch-size", str(batch), *options]
+        return self._launch(BOUNDED, arguments, site.environment() | self._configured(streaming), **more)
+
+    def follower(
+        self,
+        site: StreamingSite,
+        *options: str,
+        batch: int = 100,
+        port: int = 0,
+        streaming: Mapping[str, Any] = EMPTY,
+        **more: Any,
+    ) -> Consumer:
+        """`fraud_streaming run --follow`, as `bounded`; its metrics are on `port`."""
+        arguments = ["run", "--follow", "--metrics-port", str(port or free_ports(1)[0]), *options]
+        configured = self._configured({"follow_batch_size": batch, **streaming})
+        return self._launch(FOLLOWER, arguments, site.environment() | configured, **more)
 
     def start(self, kind: str, site: StreamingSite, *options: str, **more: Any) -> Consumer:
         """A consumer of that kind."""
         return {BOUNDED: self.bounded, FOLLOWER: self.follower}[kind](site, *options, **more)
 
-    def _configured(self, batch: int) -> Path:
-        """A configuration in which a follower takes at most so many records at once."""
-        directory = self._directory / f"config-{batch}"
+    def _configured(self, streaming: Mapping[str, Any]) -> dict[str, str]:
+        """The variables of a configuration with these parameters in the section `streaming`."""
+        directory = self._directory / "-".join(
+            ["config", *(f"{k}={v}" for k, v in sorted(streaming.items()))]
+        )
         if not directory.exists():
             directory.mkdir()
             document = yaml.safe_load((CONFIG_DIR / "config.yaml").read_text())
-            document["streaming"]["follow_batch_size"] = batch
+            document["streaming"].update(streaming)
             (directory / "config.yaml").write_text(yaml.safe_dump(document))
-        return directory
+        return {"FRAUD_CONFIG_DIR": str(directory)}
 
     def tell(self, **order: Any) -> None:
         assert self._server.stdin is not None

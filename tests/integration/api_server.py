@@ -92,7 +92,7 @@ class ApiServer:
             **self.extra,
         }
 
-    def start(self, ready: bool = True, seconds: float = 40) -> None:
+    def start(self, ready: bool = True, seconds: float = 120) -> None:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", self.module, "serve"],
@@ -145,7 +145,7 @@ class ApiServer:
         return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(name))
 
 
-def wait_until(condition: Any, server: ApiServer | None = None, seconds: float = 40) -> None:
+def wait_until(condition: Any, server: ApiServer | None = None, seconds: float = 120) -> None:
     """Poll until the condition holds; a connection error counts as not yet."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

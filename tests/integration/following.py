@@ -66,6 +66,11 @@ class Following:
         lanes: dict[str, bool] = json.loads(self.get("/health/ready")[1])["lanes"]
         return lanes
 
+    def waits_for(self) -> dict[str, str]:
+        """What each lane that is not ready waits for."""
+        waits_for: dict[str, str] = json.loads(self.get("/health/ready")[1] or "{}").get("waits_for", {})
+        return waits_for
+
     def threads(self) -> dict[str, bool]:
         threads: dict[str, bool] = json.loads(self.get("/health/live")[1])["threads"]
         return threads

@@ -35,6 +35,7 @@ STREAMING = Streaming(
     max_record_bytes=65536,
     max_bad_share=0.5,
     dead_letter_payload_bytes=16384,
+    stalled_after_seconds=30,
 )
 
 

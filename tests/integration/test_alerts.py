@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from config.settings import KafkaSettings
 from fraud_adapters.alert_outbox import take_alerts
@@ -64,9 +65,10 @@ def waiting(database: Database) -> list[str]:
 def relaying(
     database: Database, kafka: KafkaSettings, contract: Contract = CREDITCARD
 ) -> Iterator[AlertRelay]:
-    with AlertRelay(
-        database.url("streaming"), kafka.bootstrap_servers, kafka.alerts_topic, contract
-    ) as relay:
+    def opened(name: str) -> Connection:
+        return connect(database.url("streaming"), name)
+
+    with AlertRelay(opened, kafka.bootstrap_servers, kafka.alerts_topic, contract) as relay:
         yield relay
 
 

@@ -12,10 +12,11 @@ from config import constants
 from tests.integration.store_rows import Database, new_id, run
 
 SECRETS = {"clients", "signing_keys", "revoked_tokens"}
+POSITIONS = {"stream_offsets", "stream_stalls"}
 # What each service may write; reading is checked below, everything not listed must be refused.
 MAY_INSERT = {
     "producer": {"transactions", "labels", "simulated_labels", "simulations"},
-    "streaming": {"transactions", "predictions", "labels", "stream_offsets", "dead_letters", "alert_outbox"},
+    "streaming": {"transactions", "predictions", "labels", "dead_letters", "alert_outbox", *POSITIONS},
     "api": {"transactions", "predictions", "shadow_predictions", "alert_outbox", *SECRETS},
     "trainer": {"model_versions"},
     "readonly": set[str](),
@@ -23,7 +24,7 @@ MAY_INSERT = {
 MAY_UPDATE = {
     "producer": {"simulated_labels", "simulations"},
     # Of a dead letter, only when it was put back.
-    "streaming": {"stream_offsets", "alert_outbox", "dead_letters"},
+    "streaming": {"alert_outbox", "dead_letters", *POSITIONS},
     "api": {"clients", "signing_keys"},
     "trainer": set[str](),
     "readonly": set[str](),

@@ -16,14 +16,17 @@ import pytest
 from config.settings import KafkaSettings
 from fraud_adapters.job import JobFailed, NothingToDo
 from fraud_adapters.kafka import ensure_topics
+from fraud_adapters.offsets import lock_partition
 from fraud_embedded.ports import free_ports
 from tests.integration.api_server import ApiServer, cloned
 from tests.integration.following import following
+from tests.integration.group_members import Member, poll_until
 from tests.integration.store_rows import Database
 from tests.integration.streaming_site import ROOT, StreamingSite, creditcard_records, read_all, served
 from tests.waiting import eventually
 
 PATIENCE = 60.0
+THREADS = {"transactions": True, "labels": True, "companion": True, "watch": True}
 
 
 @pytest.fixture(scope="module")
@@ -72,10 +75,13 @@ def test_it_stores_what_was_there_and_what_comes(site: StreamingSite) -> None:
         assert eventually(lambda: follower.metric("fraud_stream_records_total", **counted) == 300)
         assert follower.metric("fraud_stream_dead_letters_total", topic=topic, reason="not_json") == 1
         assert follower.metric("fraud_stream_partitions", topic=topic) == 1
+        position = "fraud_stream_position"
+        assert eventually(lambda: follower.metric(position, topic=topic) == 301, PATIENCE)
         assert eventually(lambda: "fraud_stream_lag_records{" in follower.get("/metrics")[1])
-        assert follower.metric("fraud_stream_lag_records") == 0
+        assert eventually(lambda: follower.metric("fraud_stream_lag_records") == 0, PATIENCE)
         assert follower.metric("fraud_stream_batch_seconds_count", topic=topic) >= 1
-        assert follower.get("/health/live")[0] == follower.get("/health/ready")[0] == 200
+        assert follower.get("/health/live")[0] == 200
+        assert eventually(follower.ready, PATIENCE)
         assert follower.get("/nothing")[0] == 404
         result = follower.end()
     assert (result["stored"], result["dead_lettered"], result["labels"]["stored"]) == (
@@ -123,6 +129,54 @@ def test_a_bounded_run_leaves_a_followers_partitions_alone(site: StreamingSite) 
     site.send(creditcard_records(ids(50, 80)))
     assert site.consume()["stored"] == 30
     assert exact(site, 80)
+
+
+def test_one_whose_join_does_not_end_says_so_and_tells_the_lag(site: StreamingSite) -> None:
+    topic, group = site.kafka.topic, site.kafka.group
+    hanging = Member(site.kafka.kafka_bootstrap_servers, topic, group)
+    with closing(hanging.member):
+        # It sends heartbeats and does not poll any more: the group waits for it before it lets others in.
+        poll_until(lambda: hanging.owns(0), hanging)
+        site.send(creditcard_records(ids(0, 120)))
+        with following(site.site) as follower:
+            expected = {"transactions": f"the consumer group {group}: its join is not finished"}
+            assert eventually(lambda: follower.waits_for() == expected, PATIENCE)
+            assert eventually(lambda: follower.metric("fraud_stream_lag_records", topic=topic) == 120, 20)
+            assert follower.get("/health/ready")[0] == 503
+            assert follower.metric("fraud_stream_joined", topic=topic) == 0
+            hanging.member.close()
+            assert stored(site, 120)
+            assert eventually(follower.ready, PATIENCE)
+            assert follower.metric("fraud_stream_joined", topic=topic) == 1
+            follower.end()
+
+
+def test_one_without_partitions_is_ready_and_tells_the_lag(site: StreamingSite) -> None:
+    topic = site.kafka.topic
+    with following(site.site) as one, following(site.site) as other:
+
+        def held() -> list[float]:
+            return sorted(f.metric("fraud_stream_partitions", topic=topic) for f in (one, other))
+
+        assert eventually(lambda: held() == [0, 1] and one.ready() and other.ready(), PATIENCE)
+        with locked_table(site) as let_go:
+            site.send(creditcard_records(ids(0, 90)))
+            lag = "fraud_stream_lag_records"
+            assert eventually(lambda: one.metric(lag, topic=topic) == 90, PATIENCE)
+            assert eventually(lambda: other.metric(lag, topic=topic) == 90, PATIENCE)
+            let_go()
+        assert stored(site, 90)
+
+
+def test_partitions_that_another_has_locked_are_named(site: StreamingSite) -> None:
+    with closing(psycopg2.connect(site.database.url("streaming"))) as holder:
+        assert lock_partition(holder, site.kafka.topic, 0)
+        with following(site.site) as follower:
+            expected = "partitions [0]: another consumer has locked them"
+            assert eventually(lambda: follower.waits_for() == {"transactions": expected}, PATIENCE)
+            assert follower.lanes() == {"transactions": False, "labels": True}
+            holder.close()
+            assert eventually(follower.ready, PATIENCE)
 
 
 @contextmanager
@@ -208,13 +262,13 @@ def test_it_publishes_alerts_and_judges_silence(site: StreamingSite) -> None:
 def test_it_is_not_live_once_nobody_publishes_alerts_any_more(site: StreamingSite) -> None:
     with following(site.site) as follower:
         assert eventually(lambda: follower.get("/health/live")[0] == 200, PATIENCE)
-        assert follower.threads() == {"transactions": True, "labels": True, "companion": True}
+        assert follower.threads() == THREADS
         follower.end()
     site.rows("REVOKE EXECUTE ON FUNCTION refresh_classes(integer) FROM fraud_streaming")
     with following(site.site) as follower:
         assert eventually(follower.ready, PATIENCE), "the lanes do not need it"
         assert eventually(lambda: follower.get("/health/live")[0] == 503, PATIENCE)
-        assert follower.threads() == {"transactions": True, "labels": True, "companion": False}
+        assert follower.threads() == THREADS | {"companion": False}
 
 
 def test_a_hanging_database_does_not_keep_it_from_ending(site: StreamingSite) -> None:

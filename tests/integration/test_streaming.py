@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from fraud_adapters.offsets import lock_partition
 from fraud_adapters.postgres import connect
 from tests.integration.api_server import ApiServer, cloned
 from tests.integration.store_rows import Database
-from tests.integration.streaming_site import StreamingSite, creditcard_records, served
+from tests.integration.streaming_site import STREAMING, StreamingSite, creditcard_records, served
 from tests.waiting import eventually
 
 IDS = [f"tx-{number}" for number in range(250)]
@@ -272,6 +274,31 @@ def test_a_label_id_known_with_other_content_is_a_conflict(site: StreamingSite) 
     result = site.consume()["labels"]
     assert (result["stored"], result["replayed"]) == (1, 1)
     assert result["dead_lettered"] == {"label_conflict": 1}
+
+
+def test_the_lag_of_labels_that_another_holds_is_known(site: StreamingSite) -> None:
+    site.send(creditcard_records(IDS[:10]))
+    site.send_labels(
+        [{"transaction_id": f"tx-{number}", "label": 0, "source": "analyst"} for number in range(3)]
+    )
+    with closing(connect(site.database.url("streaming"), "other")) as other:
+        assert lock_partition(other, site.kafka.labels_topic, 0)
+        result = site.consume()
+    assert (result["stored"], result["labels"]["consumed"], result["labels"]["lag"]) == (10, 0, 3)
+    assert result["stalled_holders_ended"] == []
+
+
+def test_a_run_says_for_how_long_another_has_stood_still_and_then_goes_on(site: StreamingSite) -> None:
+    site = replace(site, streaming=STREAMING.model_copy(update={"stalled_after_seconds": 1.5}))
+    site.send(creditcard_records(IDS[:10]))
+    with closing(connect(site.database.url("streaming"), "other")) as other:
+        assert lock_partition(other, site.kafka.topic, 0)
+        with pytest.raises(NothingToDo, match=r"has not moved for 0 s although records wait; after 2 s"):
+            site.consume()
+        time.sleep(1.6)
+        result = site.consume()
+    assert result["stalled_holders_ended"] == [f"{site.kafka.topic}/0"]
+    assert result["stored"] == 10
 
 
 def test_a_partition_at_work_elsewhere_is_left_alone(site: StreamingSite) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from kafka.errors import KafkaError
 
 from fraud_adapters.kafka_consumer import Record, TopicConsumer
-from fraud_adapters.kafka_errors import BOOTSTRAP_TIMEOUT_MS, missing
+from fraud_adapters.kafka_errors import BOOTSTRAP_TIMEOUT_MS, ReadError, missing
 
 POLL_SLICE_MS = 150
 
@@ -78,6 +78,31 @@ class PartitionReader(TopicConsumer):
         if len(marks) < len(self._positions):
             return None
         return sum(max(0, mark - self._positions[partition]) for partition, mark in marks.items())
+
+    def ends(self, offsets: Mapping[int, int], timeout_s: float) -> dict[int, int]:
+        """Per partition the end of the log, by a fetch from the offset given; it is now read from there.
+
+        A partition whose fetch brought none in time, or whose offset is not in the log, is left out.
+        """
+        deadline = time.monotonic() + timeout_s
+        self.assign(offsets)
+        while time.monotonic() < deadline and len(self.high_watermarks()) < len(offsets):
+            try:
+                self._poll(1, POLL_SLICE_MS)
+            except ReadError:
+                break  # what was fetched before has its mark
+        return self.high_watermarks()
+
+    def record_waits(self, partition: int, offset: int, timeout_s: float) -> bool:
+        """Whether a record can be read from this offset on; it is now read from there.
+
+        The high watermark alone does not say that: transaction markers take offsets, too.
+        """
+        self.assign({partition: offset})
+        try:
+            return bool(self.poll(1, timeout_s))
+        except ReadError:
+            return False
 
     def drained(self) -> bool:
         """True once every position has reached the high watermark of a fetch really made."""

@@ -95,7 +95,9 @@ class Rebalance(AsyncConsumerRebalanceListener):  # type: ignore[misc]
 
     async def _leave(self, reason: str | None = None, timeout_ms: float | None = None) -> None:
         if not await self._may_leave():
-            log.info("The group %s is not settled: this member's session expires.", self._coordinator.group_id)
+            log.info(
+                "The group %s is not settled: this member's session expires.", self._coordinator.group_id
+            )
             self._coordinator.reset_generation()
         await self._leave_group(reason, timeout_ms)
 

@@ -29,7 +29,7 @@ def lock_partition(conn: Connection, topic: str, partition: int) -> bool:
     Commits and rollbacks do not release it. Must be called outside a transaction.
     """
     with conn.cursor() as cur:
-        cur.execute("SELECT pg_try_advisory_lock(%s)", (_lock_key(topic, partition),))
+        cur.execute("SELECT pg_try_advisory_lock(%s)", (lock_key(topic, partition),))
         taken: bool = cur.fetchone() == (True,)
     _end_read(conn)
     return taken
@@ -38,7 +38,7 @@ def lock_partition(conn: Connection, topic: str, partition: int) -> bool:
 def unlock_partition(conn: Connection, topic: str, partition: int) -> None:
     """Release the partition's lock; must be called outside a transaction."""
     with conn.cursor() as cur:
-        cur.execute("SELECT pg_advisory_unlock(%s)", (_lock_key(topic, partition),))
+        cur.execute("SELECT pg_advisory_unlock(%s)", (lock_key(topic, partition),))
     _end_read(conn)
 
 
@@ -94,7 +94,8 @@ _MOVE = """
 """
 
 
-def _lock_key(topic: str, partition: int) -> int:
+def lock_key(topic: str, partition: int) -> int:
+    """The key of the partition's advisory lock."""
     digest = hashlib.sha256(f"stream/{topic}/{partition}".encode()).digest()
     return int.from_bytes(digest[:8], "big", signed=True)
 

@@ -23,12 +23,14 @@ class DatabaseUnavailable(Exception):
     """Postgres cannot be reached or refuses the log-in; one sentence, without the password."""
 
 
-def connect(url: str, application_name: str) -> Connection:
+def connect(url: str, application_name: str, *, idle_in_transaction_s: float = 0.0) -> Connection:
     """Open a connection whose time zone is UTC.
 
     Args:
         url: libpq URL, with its password.
         application_name: what the server's activity view shows.
+        idle_in_transaction_s: the server ends the session, and with it what it has locked, once a
+            transaction of it has waited so long for this client; 0 for never.
 
     Raises:
         DatabaseUnavailable: nobody answers, the log-in is refused, or the URL is none.
@@ -41,7 +43,8 @@ def connect(url: str, application_name: str) -> Connection:
             connect_timeout=CONNECT_TIMEOUT_SECONDS,
             **_NOTICE,
             client_encoding="UTF8",
-            options="-c timezone=UTC -c datestyle=ISO",
+            options="-c timezone=UTC -c datestyle=ISO"
+            f" -c idle_in_transaction_session_timeout={round(idle_in_transaction_s * 1000)}",
         )
     except psycopg2.OperationalError as error:
         raise DatabaseUnavailable(f"Postgres is not available: {_one_line(error)}.") from None

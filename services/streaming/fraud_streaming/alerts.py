@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -13,7 +13,7 @@ import psycopg2
 from config.constants import ALERT_SCHEMA, HEADER_SCHEMA, HEADER_TRACEPARENT
 from fraud_adapters.alert_outbox import Alert, delete_alerts, take_alerts
 from fraud_adapters.kafka import Publisher, ensure_topics
-from fraud_adapters.postgres import DatabaseUnavailable, connect
+from fraud_adapters.postgres import DatabaseUnavailable
 from fraud_core.contract import Contract
 from fraud_core.decision import Decision
 
@@ -31,11 +31,13 @@ class AlertRelay:
     publishes it again, with the same key. Connects when there is something to do, and anew after a failure.
 
     Args:
-        url: libpq URL of the streaming service's role.
+        connect: opens a session of this name, of the streaming service's role.
     """
 
-    def __init__(self, url: str, bootstrap: Sequence[str], topic: str, contract: Contract) -> None:
-        self._url = url
+    def __init__(
+        self, connect: Callable[[str], Connection], bootstrap: Sequence[str], topic: str, contract: Contract
+    ) -> None:
+        self._connect = connect
         self._bootstrap = bootstrap
         self._topic = topic
         self._contract = contract
@@ -66,7 +68,7 @@ class AlertRelay:
 
     def _publish_some(self) -> int:
         if self._conn is None:
-            self._conn = connect(self._url, CLIENT)
+            self._conn = self._connect(CLIENT)
         with self._conn, self._conn.cursor() as cur:
             alerts = take_alerts(cur, self._contract, AT_ONCE)
             if alerts:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 
 from fraud_adapters.ledger import refresh_classes
 from fraud_adapters.logs import get_logger
-from fraud_adapters.postgres import connect
 from fraud_streaming.alerts import AlertRelay
 from fraud_streaming.failures import PASSING, sentence
 from fraud_streaming.metrics import Metrics
@@ -62,10 +61,12 @@ class Companion(Thread):
                 self._ending.wait(RETRY_SECONDS)
 
     def _work(self) -> None:
-        url, kafka = self._site.database.url, self._site.kafka
+        kafka = self._site.kafka
         with (
-            closing(connect(url, f"{SERVICE}-companion")) as conn,
-            AlertRelay(url, kafka.bootstrap_servers, kafka.alerts_topic, self._site.contract) as relay,
+            closing(self._site.connect(f"{SERVICE}-companion")) as conn,
+            AlertRelay(
+                self._site.connect, kafka.bootstrap_servers, kafka.alerts_topic, self._site.contract
+            ) as relay,
         ):
             while not self._ending.is_set():
                 self._woken.wait(LOOK_SECONDS)

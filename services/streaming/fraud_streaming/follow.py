@@ -16,6 +16,7 @@ from fraud_streaming.lane import FINISH_SECONDS, Lane
 from fraud_streaming.metrics import Metrics
 from fraud_streaming.report import result_of
 from fraud_streaming.site import Feed, Site, feeds
+from fraud_streaming.watch import Watch, Watched
 
 # What is in flight, then leaving the group and closing connections; a server that hangs is not waited for.
 STOP_SECONDS: Final = FINISH_SECONDS + 8.0
@@ -40,11 +41,14 @@ def follow(site: Site, stop: Event, port: Port | None = None) -> dict[str, Any]:
     metrics = Metrics()
     companion = Companion(site, metrics)
     followers = [_Follower(site, feed, stop, metrics, companion) for feed in feeds(site)]
-    server = serve(port.host, port.port, metrics.registry, *_states(followers, companion)) if port else None
+    watched = [Watched(one.feed.topic, one.lane, metrics.lane(one.feed.topic)) for one in followers]
+    watch = Watch(site, watched, stop)
+    threads: tuple[Thread, ...] = (companion, watch, *followers)
+    server = serve(port.host, port.port, metrics.registry, *_states(followers, threads)) if port else None
     started = time.monotonic()
     get_logger(__name__).info("following", topics=[follower.feed.topic for follower in followers])
     try:
-        for thread in (companion, *followers):
+        for thread in threads:
             thread.start()
         stop.wait()
         deadline = time.monotonic() + STOP_SECONDS
@@ -81,14 +85,16 @@ class _Follower(Thread):
             self._stop_all.set()
 
 
-def _states(followers: list[_Follower], companion: Companion) -> tuple[State, State]:
+def _states(followers: list[_Follower], threads: tuple[Thread, ...]) -> tuple[State, State]:
     def live() -> tuple[bool, dict[str, Any]]:
-        states = {thread.name: thread.is_alive() for thread in (*followers, companion)}
+        states = {thread.name: thread.is_alive() for thread in threads}
         return all(states.values()), {"threads": states}
 
     def ready() -> tuple[bool, dict[str, Any]]:
-        states = {follower.name: follower.lane.ready for follower in followers}
-        return all(states.values()), {"lanes": states}
+        waits_for = {follower.name: follower.lane.waits_for() for follower in followers}
+        lanes = {name: what is None for name, what in waits_for.items()}
+        reasons = {name: what for name, what in waits_for.items() if what is not None}
+        return not reasons, {"lanes": lanes, **({"waits_for": reasons} if reasons else {})}
 
     return live, ready
 

@@ -13,7 +13,10 @@ from fraud_adapters.kafka_groups import commit_group_offsets
 from fraud_adapters.ledger import refresh_classes
 from fraud_adapters.logs import get_logger
 from fraud_adapters.postgres import connect
+from fraud_adapters.stalled_holders import StalledHolder
 from fraud_streaming.alerts import AlertRelay
+from fraud_streaming.backlog import lag, unread_offsets
+from fraud_streaming.challenge import challenge, stall_sentence
 from fraud_streaming.claim import Claim, claim, start_reading
 from fraud_streaming.commit import Committer
 from fraud_streaming.companion import REFRESH_ROWS
@@ -36,17 +39,25 @@ def run(site: Site, limits: Limits) -> dict[str, Any]:
         NothingToDo: another consumer holds every partition.
     """
     reports: dict[str, Report] = {}
+    ended: list[str] = []
     try:
-        judged = _run(site, limits, reports)
+        judged = _run(site, limits, reports, ended)
         alerts = _publish_alerts(site)
     except (*PASSING, *LASTING) as error:
-        raise JobFailed(sentence(error), result_of(reports)) from error
-    return {**result_of(reports), "classes_refreshed": judged, "alerts_published": alerts}
+        raise JobFailed(sentence(error), {**result_of(reports), "stalled_holders_ended": ended}) from error
+    return {
+        **result_of(reports),
+        "classes_refreshed": judged,
+        "alerts_published": alerts,
+        "stalled_holders_ended": ended,
+    }
 
 
-def _run(site: Site, limits: Limits, reports: dict[str, Report]) -> int:
+def _run(site: Site, limits: Limits, reports: dict[str, Report], ended: list[str]) -> int:
     """Gives how many transactions were judged because time has passed."""
     with ExitStack() as open_until_the_end:
+        # It holds the locks, too: if it is frozen, whoever finds it so ends it, and says so. The server would
+        # only end it, as it does with other sessions that idle in a transaction.
         conn = open_until_the_end.enter_context(closing(connect(site.database.url, SERVICE)))
         api = open_until_the_end.enter_context(ApiClient(site.api))
         api.check()
@@ -54,7 +65,7 @@ def _run(site: Site, limits: Limits, reports: dict[str, Report]) -> int:
             DeadLetterTopic(site.kafka.bootstrap_servers, site.kafka.dlq_topic)
         )
         ids = topic_ids(site.kafka.bootstrap_servers, [site.kafka.topic, site.kafka.labels_topic])
-        drain = _Drain(site, conn, api, dead_letters, limits, reports)
+        drain = _Drain(site, conn, api, dead_letters, limits, reports, ended)
         for feed in feeds(site):
             drain(feed, ids[feed.topic])
         # Another round follows with the next run: others wait for the locks this one takes.
@@ -63,7 +74,7 @@ def _run(site: Site, limits: Limits, reports: dict[str, Report]) -> int:
 
 def _publish_alerts(site: Site) -> int:
     kafka = site.kafka
-    with AlertRelay(site.database.url, kafka.bootstrap_servers, kafka.alerts_topic, site.contract) as relay:
+    with AlertRelay(site.connect, kafka.bootstrap_servers, kafka.alerts_topic, site.contract) as relay:
         return relay.publish()
 
 
@@ -75,15 +86,20 @@ class _Drain:
     dead_letters: DeadLetterTopic
     limits: Limits
     reports: dict[str, Report]
+    ended: list[str]  # partitions whose holder stood still and lost its locks
 
     def __call__(self, feed: Feed, topic_id: str) -> None:
         servers = self.site.kafka.bootstrap_servers
         with PartitionReader(servers, feed.topic, client_id=SERVICE) as reader:
-            claimed = claim(self.conn, feed.topic, topic_id, reader.partitions())
+            claimed, holders = self._claim(feed, topic_id, reader)
             if claimed is None and not self.reports:
-                raise NothingToDo(f"Another consumer is at work on the topic {feed.topic}.")
+                stalls = [stall_sentence(feed.topic, holder) for holder in holders]
+                raise NothingToDo(
+                    " ".join([f"Another consumer is at work on the topic {feed.topic}.", *stalls])
+                )
             if claimed is None:
                 get_logger(__name__).info("another_consumer_at_work", topic=feed.topic)
+                self.reports[feed.name] = Report(lag=lag(self.conn, reader, feed.topic))
                 return
             start_reading(reader, feed.topic, claimed)
             pump = self._pump(feed, claimed, reader)
@@ -91,6 +107,24 @@ class _Drain:
             pump.run()
         if pump.committed:
             _show_position(servers, feed, pump.committed)
+
+    def _claim(
+        self, feed: Feed, topic_id: str, reader: PartitionReader
+    ) -> tuple[Claim | None, list[StalledHolder]]:
+        """What is free, or becomes free as its holder stands still; and the other holders that do."""
+        partitions = reader.partitions()
+        claimed = claim(self.conn, feed.topic, topic_id, partitions)
+        held = set(partitions) - set(claimed.positions if claimed else ())
+        if not held:
+            return claimed, []
+        offsets = unread_offsets(self.conn, reader, feed.topic)
+        patience = self.site.streaming.stalled_after_seconds
+        holders = challenge(self.conn, reader, feed.topic, {p: offsets[p] for p in held}, patience)
+        ended = [holder for holder in holders if holder.ended]
+        if not ended:
+            return claimed, holders
+        self.ended.extend(f"{feed.topic}/{holder.partition}" for holder in ended)
+        return claim(self.conn, feed.topic, topic_id, partitions), holders
 
     def _pump(self, feed: Feed, claimed: Claim, reader: PartitionReader) -> Pump[Any]:
         work = feed.work(self.api)

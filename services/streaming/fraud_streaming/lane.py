@@ -28,6 +28,7 @@ POLL_SECONDS: Final = 0.2
 RELOCK_SECONDS: Final = 0.3  # between two tries for partitions somebody else still holds
 FINISH_SECONDS: Final = 8.0  # for what is in flight when partitions are taken away or the lane stops
 RETRY_SECONDS: Final = (0.2, 0.5, 1.0, 2.0, 5.0)  # after the first, second, … failure in a row
+STEP_SECONDS: Final = 30.0  # longer than anything waited for: it is frozen, or a server keeps it waiting
 SHOW_SECONDS: Final = 1.0  # between two commits of the group's position, which only Kafka's tools look at
 
 
@@ -49,16 +50,24 @@ class Lane:
         self._on_commit = on_commit
         self._log = get_logger(__name__)
         self._session: Session | None = None
-        self._reached: dict[int, int] = {}  # stored positions of what is held
         self._to_show: dict[int, int] = {}
         self._failures = 0
         self._retry_at = self._relock_at = self._show_at = 0.0
+        self._stepped_at = time.monotonic()
+        self._waits_for: str | None = "its start"
+        self._told: str | None = self._waits_for
+        self._trouble = "its start"
+        self.contended: frozenset[int] = frozenset()  # assigned, and locked by another consumer
         self.report = Report()
 
-    @property
-    def ready(self) -> bool:
-        """Whether everything it needs answered when it last looked."""
-        return self._session is not None
+    def waits_for(self) -> str | None:
+        """What keeps it from working, in a few words; None while it is ready.
+
+        A member that the group has answered is ready with all that it was given, also where that is nothing:
+        the partitions are then with another member.
+        """
+        silent = time.monotonic() - self._stepped_at
+        return f"a step that has taken {silent:.0f} s" if silent > STEP_SECONDS else self._waits_for
 
     def run(self) -> None:
         """Follow until `stop` is set.
@@ -85,6 +94,7 @@ class Lane:
         try:
             while not self._stop.is_set():
                 self._step(member)
+                self._take_stock(member)
             self._finish(member)
         finally:
             self._close()
@@ -109,12 +119,31 @@ class Lane:
         if records and self._session is not None:
             self._session.submit(records, member.positions())
 
+    def _take_stock(self, member: GroupMember) -> None:
+        self._stepped_at = time.monotonic()
+        session = self._session
+        self._metrics.joined.set(member.settled)
+        missing = member.assigned() - session.held if session is not None else frozenset()
+        self.contended &= missing
+        if session is None:
+            self._waits_for = self._trouble
+        elif not member.settled:
+            self._waits_for = f"the consumer group {self._feed.group}: its join is not finished"
+        elif self.contended:
+            self._waits_for = f"partitions {sorted(self.contended)}: another consumer has locked them"
+        elif not missing:
+            self._waits_for = None
+        if self._waits_for != self._told:
+            self._told = self._waits_for
+            self._log.info("waits" if self._told else "ready", topic=self._feed.topic, waits_for=self._told)
+
     def _look_after(self, member: GroupMember) -> None:
         now = time.monotonic()
         if self._session is None:
             if now < self._retry_at:
                 return
             self._session = Session(self._site, self._feed, self._stop.wait)
+        self._session.check_locks()
         self._take_committed(self._session)
         self._session.pipeline.raise_failure()
         if now >= self._relock_at and (waiting := member.assigned() - self._session.held):
@@ -126,10 +155,10 @@ class Lane:
 
     def _claim(self, member: GroupMember, session: Session, waiting: frozenset[int]) -> None:
         stored = session.claim(waiting)
+        self.contended = waiting - stored.keys()
         if not stored:
             return
         starts = start_offsets(self._feed.topic, stored, member.earliest_offsets(list(stored)))
-        self._reached.update(starts)
         self._metrics.partitions.set(len(session.held))
         self._log.info("partitions_taken", topic=self._feed.topic, positions=starts)
         member.start(starts)
@@ -137,9 +166,7 @@ class Lane:
     def _take_committed(self, session: Session) -> None:
         for done in session.pipeline.finished():
             self._failures = 0
-            reached = {partition: new for partition, (_, new) in done.chunk.moves.items()}
-            self._reached.update(reached)
-            self._to_show.update(reached)
+            self._to_show.update({partition: new for partition, (_, new) in done.chunk.moves.items()})
             self._count(done)
 
     def _count(self, done: Committed) -> None:
@@ -148,8 +175,6 @@ class Lane:
         self._on_commit()
 
     def _show(self, member: GroupMember) -> None:
-        marks = member.high_watermarks()
-        self._metrics.lag({p: max(0, mark - self._reached.get(p, mark)) for p, mark in marks.items()})
         if not self._to_show:
             return
         try:
@@ -173,9 +198,7 @@ class Lane:
         except PASSING as error:
             self._forget(error)
         for partition in partitions:
-            self._reached.pop(partition, None)
             self._to_show.pop(partition, None)
-            self._metrics.gave_up(partition)
         self._metrics.partitions.set(0 if self._session is None else len(self._session.held))
 
     def _settled(self, session: Session) -> bool:
@@ -199,6 +222,8 @@ class Lane:
         delay = RETRY_SECONDS[min(self._failures, len(RETRY_SECONDS) - 1)]
         self._failures += 1
         self._retry_at = time.monotonic() + delay
+        self._trouble = sentence(error)
+        self._waits_for = self._trouble
         self._metrics.failed(error)
         self._log.warning(
             "reading_again", topic=self._feed.topic, error=sentence(error), retry_in_seconds=delay

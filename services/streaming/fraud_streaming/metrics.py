@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
@@ -23,6 +24,21 @@ class Metrics:
             "fraud_stream_lag_records",
             "Records between the stored position and the end of the partition.",
             ("topic", "partition"),
+            registry=self.registry,
+        )
+        self.position = Gauge(
+            "fraud_stream_position", "The stored position.", ("topic", "partition"), registry=self.registry
+        )
+        self.joined = Gauge(
+            "fraud_stream_joined",
+            "1 while the consumer group has answered the latest join.",
+            ("topic",),
+            registry=self.registry,
+        )
+        self.holders_ended = Counter(
+            "fraud_stream_stalled_holders_ended_total",
+            "Other consumers that held partitions and stood still, and lost their locks.",
+            ("topic",),
             registry=self.registry,
         )
         self.partitions = Gauge(
@@ -101,6 +117,8 @@ class LaneMetrics:
         self._latency = metrics.latency.labels(topic)
         self.partitions = metrics.partitions.labels(topic)
         self.paused = metrics.paused.labels(topic)
+        self.joined = metrics.joined.labels(topic)
+        self.holders_ended = metrics.holders_ended.labels(topic)
 
     def committed(self, done: Committed) -> None:
         self._stored.inc(done.outcome.stored)
@@ -115,10 +133,10 @@ class LaneMetrics:
     def failed(self, error: BaseException) -> None:
         self._metrics.retries.labels(self._topic, type(error).__name__).inc()
 
-    def lag(self, by_partition: dict[int, int]) -> None:
-        for partition, records in by_partition.items():
-            self._metrics.lag.labels(self._topic, str(partition)).set(records)
-
-    def gave_up(self, partition: int) -> None:
-        """The lag of a partition is from now on told by whoever holds it."""
-        self._metrics.lag.remove_by_labels({"topic": self._topic, "partition": str(partition)})
+    def standing(self, positions: Mapping[int, int], ends: Mapping[int, int]) -> None:
+        """Where each partition stands, whoever holds it; one without an end was not fetched in time."""
+        for partition, at in positions.items():
+            self._metrics.position.labels(self._topic, str(partition)).set(at)
+        for partition, end in ends.items():
+            lag = max(0, end - positions[partition])
+            self._metrics.lag.labels(self._topic, str(partition)).set(lag)

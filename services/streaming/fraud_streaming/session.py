@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
+from select import select
 from typing import Any, Final
 
 from fraud_adapters.api_client import ApiClient
 from fraud_adapters.dead_letters import recent_share
 from fraud_adapters.kafka import Record, topic_ids
 from fraud_adapters.offsets import unlock_partition
-from fraud_adapters.postgres import connect
 from fraud_streaming.chunk import Positions
 from fraud_streaming.claim import claim
 from fraud_streaming.commit import Committer
@@ -41,9 +41,9 @@ class Session:
         self._ended = True  # no step is at work that would be in the way of closing
         servers = site.kafka.bootstrap_servers
         with ExitStack() as opened:
-            conn = connect(site.database.url, SERVICE)
+            conn = site.connect(SERVICE)
             opened.callback(self._close_store, conn)
-            self._locks = opened.enter_context(closing(connect(site.database.url, f"{SERVICE}-locks")))
+            self._locks = opened.enter_context(closing(site.connect(f"{SERVICE}-locks")))
             self._locks.autocommit = True
             api = opened.enter_context(ApiClient(site.api, pause=pause))
             if feed.asks_api:
@@ -79,6 +79,17 @@ class Session:
         with self._locks.cursor() as cur:
             self._guard.seed(*recent_share(cur, self._feed.topic, self._topic_id, claimed.positions, WINDOW))
         return claimed.positions
+
+    def check_locks(self) -> None:
+        """Notice that the session with the locks was ended, without waiting for a server that is silent.
+
+        Raises:
+            psycopg2.OperationalError: it was; another consumer may hold the partitions.
+        """
+        # A server that has nothing to answer only speaks when it ends the session.
+        if select([self._locks], [], [], 0)[0]:
+            with self._locks.cursor() as cur:
+                cur.execute("SELECT 1")
 
     def release(self, partitions: Iterable[int]) -> None:
         """Unlock partitions of which nothing is in flight."""

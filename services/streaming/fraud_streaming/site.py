@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from config.parameters import Streaming
 from config.settings import ApiClientSettings, DatabaseSettings, KafkaSettings
+from fraud_adapters.postgres import connect
 from fraud_core.contract import Contract
 from fraud_core.records import RecordParser
 from fraud_streaming.labels import LabelWork
 from fraud_streaming.transactions import Scorer, TransactionWork
 from fraud_streaming.work import Work
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection as Connection  # noqa: N812
 
 SERVICE: Final = "fraud-streaming"
 
@@ -27,6 +31,15 @@ class Site:
     kafka: KafkaSettings
     api: ApiClientSettings
     streaming: Streaming
+
+    def connect(self, name: str) -> Connection:
+        """A database session of this name. The server ends it if a transaction of it waits for this process
+        as long as a stalled holder is given: one that is frozen must not keep what it has locked.
+
+        Raises:
+            DatabaseUnavailable: nobody answers, or the log-in is refused.
+        """
+        return connect(self.database.url, name, idle_in_transaction_s=self.streaming.stalled_after_seconds)
 
 
 @dataclass(frozen=True, slots=True)
