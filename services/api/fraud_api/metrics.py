@@ -8,7 +8,10 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from fraud_api.bodies import CLIENT_LEFT
+
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 10.0)
+CLIENT_LEFT_STATUS: Final = 499  # as nginx counts a client that did not wait for its answer
 _SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 
@@ -83,6 +86,8 @@ class MeasureRequests:
         try:
             await self._app(scope, receive, observed)
         finally:
+            if CLIENT_LEFT in scope:
+                status = CLIENT_LEFT_STATUS
             # A path that matches no route may be anything: as a label it would fill the memory.
             route = getattr(scope.get("route"), "path", "unmatched")
             method = scope["method"] if scope.get("route") else "any"
