@@ -104,7 +104,7 @@ class ApiServer:
     def program(self) -> list[str]:
         return [sys.executable, "-m", self.module, "serve"]
 
-    def start(self, ready: bool = True, seconds: float = 40) -> None:
+    def start(self, ready: bool = True, seconds: float = 90) -> None:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 self.program(),
@@ -163,8 +163,8 @@ def scoring_server(database: Any, folder: Path, **options: Any) -> Iterator[ApiS
     manifest = cache_model(folder / "models", CREDITCARD, "7")
     record_version(database.url("owner"), CREDITCARD, "7", manifest.digest())
     server = ApiServer(database.url("api"), folder / "models", folder / "api.log", **options)
-    server.start()
     try:
+        server.start()
         yield server
     finally:
         server.stop()

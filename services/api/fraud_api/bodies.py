@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any, Final
+from time import perf_counter
+from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -21,6 +22,7 @@ DRAIN_BYTES: Final = 64_000_000
 DRAIN_SECONDS: Final = 5.0
 # In the scope of a request whose client left before the body's end.
 CLIENT_LEFT: Final = "fraud_api.client_left"
+AWAITED: Final = "fraud_api.awaited"  # seconds in which a request's body was awaited
 
 
 class BodyLimit:
@@ -81,7 +83,7 @@ class _Body:
             return await self._receive()
         try:
             async with asyncio.timeout_at(self._deadline):
-                message = await self._receive()
+                message = await self._next()
         except TimeoutError:
             self._over = True
             raise _closing(408, "The request's body did not arrive in time.") from None
@@ -104,12 +106,19 @@ class _Body:
         try:
             async with asyncio.timeout(DRAIN_SECONDS):
                 while dropped < DRAIN_BYTES:
-                    message = await self._receive()
+                    message = await self._next()
                     if message["type"] != "http.request" or not message.get("more_body", False):
                         return
                     dropped += len(message.get("body", b""))
         except TimeoutError:
             return
+
+    async def _next(self) -> Message:
+        started = perf_counter()
+        try:
+            return await self._receive()
+        finally:
+            self._scope[AWAITED] = self._scope.get(AWAITED, 0.0) + perf_counter() - started
 
     def _left(self) -> Problem:
         self._scope[CLIENT_LEFT] = True
@@ -121,5 +130,5 @@ def _too_large(limit: int) -> Problem:
     return _closing(413, f"The body is larger than {limit} bytes.")
 
 
-def _closing(status: int, detail: str, **members: Any) -> Problem:
-    return Problem(status, detail, headers={"Connection": "close"}, **members)
+def _closing(status: int, detail: str) -> Problem:
+    return Problem(status, detail, headers={"Connection": "close"})
