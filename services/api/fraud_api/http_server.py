@@ -13,7 +13,7 @@ import uvloop
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
-from granian.net import SocketHolder
+from granian.net import SocketHolder  # type: ignore[attr-defined]
 from granian.server import embed
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -72,7 +72,7 @@ async def _serve(app: Starlette, listener: socket.socket) -> None:
         serving = asyncio.create_task(server.serve())
         stop = asyncio.create_task(told_to_stop.wait())
         await asyncio.wait([serving, stop], return_when=asyncio.FIRST_COMPLETED)
-        server.stop()
+        server.stop()  # type: ignore[no-untyped-call]
         await asyncio.wait([serving], timeout=STOP_SECONDS)
         if not serving.done():
             get_logger(__name__).warning("connections_cut_off", seconds=STOP_SECONDS)
@@ -105,7 +105,8 @@ class _Server(embed.Server):
         self._listener = listener
 
     def _init_shared_socket(self) -> None:
-        self._shd = SocketHolder(self._listener.detach(), False, self.backlog)
+        # Granian's annotations know neither this constructor nor that there may be a socket.
+        self._shd = SocketHolder(self._listener.detach(), False, self.backlog)  # type: ignore
 
 
 def _allowed_connections() -> int:
