@@ -199,7 +199,7 @@ def test_http_2_without_an_offer_is_refused(server: ApiServer) -> None:
 
 # --- clients that leave ---------------------------------------------------------------------------
 
-LEAVING: Final = {
+LEAVING: Final[dict[str, Callable[[str], list[bytes]]]] = {
     "half a form": lambda _: [FORM + b"Content-Length: 100\r\n\r\n", b"grant"],
     "half a transaction": lambda token: [predict(token, body())[0], body()[:100]],
     "half a batch": lambda token: [predict(token, body(), path="/predict/batch")[0], b'{"trans'],
