@@ -13,15 +13,16 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import multiprocessing
 import os
+import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -76,6 +77,9 @@ def main() -> None:
     )
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--clients", type=int, default=500)
+    if sys.argv[1:2] == ["bother"]:
+        asyncio.run(_bother(Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4], int(sys.argv[5])))
+        sys.exit("a client has ended")
     options = parser.parse_args()
     os.environ["FRAUD_CONTRACT"] = "creditcard"
     from config.parameters import read_yaml  # noqa: PLC0415
@@ -115,34 +119,34 @@ def measure(api: ApiServer, name: str, clients: int, seconds: float) -> dict[str
 @contextmanager
 def _bad_clients(port: int, name: str, clients: int) -> Iterator[Callable[[], dict[str, int]]]:
     """In a process of their own; gives how many connections the server has closed, by its answer's status."""
-    ours, theirs = multiprocessing.get_context("spawn").Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=_bother, args=(port, name, clients, theirs))
-    process.start()
-    ours.recv()
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "closed.json"
+        command = [sys.executable, __file__, "bother", str(report), str(port), name, str(clients)]
+        process = subprocess.Popen(command)
+        while not report.exists():
+            assert process.poll() is None
+            time.sleep(0.1)
 
-    def closed() -> dict[str, int]:
-        ours.send(None)
-        counted: dict[str, int] = ours.recv()
-        return counted
+        def closed() -> dict[str, int]:
+            assert process.poll() is None, "the bad clients have ended"
+            counted: dict[str, int] = json.loads(report.read_bytes())
+            return counted
 
-    try:
-        yield closed
-    finally:
-        process.terminate()
-        process.join()
+        try:
+            yield closed
+        finally:
+            process.terminate()
+            process.wait()
 
 
-def _bother(port: int, name: str, clients: int, pipe: Connection) -> None:
+async def _bother(report: Path, port: int, name: str, clients: int) -> None:
     closed: Counter[str] = Counter()
-
-    async def all_of_them() -> None:
-        tasks = [asyncio.create_task(_client(port, KINDS[name], closed)) for _ in range(clients)]
-        pipe.send(None)
-        await asyncio.to_thread(pipe.recv)
-        pipe.send(dict(closed))
-        await asyncio.gather(*tasks)
-
-    asyncio.run(all_of_them())
+    partial = report.with_suffix(".partial")
+    tasks = [asyncio.create_task(_client(port, KINDS[name], closed)) for _ in range(clients)]
+    while not any(task.done() for task in tasks):
+        partial.write_text(json.dumps(closed))
+        partial.replace(report)
+        await asyncio.sleep(1)
 
 
 async def _others_and_memory(
