@@ -20,8 +20,8 @@ from fraud_adapters.postgres import connect
 from fraud_embedded import apache_kafka, broker, objectstore, postgres
 from fraud_embedded.ports import free_ports
 from fraud_embedded.process import ProcessSpec, Running
-from tests.integration.api_server import ApiServer, wait_until
-from tests.integration.streaming_site import StreamingSite, served
+from tests.integration.api_server import ApiServer, scoring_server, wait_until
+from tests.integration.streaming_site import StreamingSite
 from tests.servers import Database, cloned_database, configured_stack, migrated_template, random_passwords
 from tests.waiting import eventually
 
@@ -163,7 +163,7 @@ def running_world() -> Iterator[World]:
         broker.prepare(stack.broker)
         kafka = start(broker.spec(stack.broker))
         own = until_the_end.enter_context(cloned_database(template, "faults_api"))
-        api = until_the_end.enter_context(served(own, base))
+        api = until_the_end.enter_context(scoring_server(own, base))
         yield World(base, template, database_server, kafka, api, own, stack.broker.bootstrap, until_the_end)
 
 

@@ -23,6 +23,7 @@ from fraud_core.contract import Contract
 from fraud_core.manifest import Manifest
 from fraud_db.bootstrap import clone_database
 from fraud_embedded.ports import free_ports
+from tests.integration.store_rows import CREDITCARD
 from tests.small_model import make_model
 
 ROOT: Final = Path(__file__).parents[2]
@@ -71,6 +72,14 @@ class ApiServer:
     process: subprocess.Popen[bytes] | None = None
     module: str = "fraud_api"
 
+    @classmethod
+    def changed(cls, server: ApiServer, log: Path, **constants: int) -> ApiServer:
+        """Another server of the same database and models, with other constants: `bodies__BODY_SECONDS=1`."""
+        assignments = (f"{name.replace('__', '.')}={value}" for name, value in constants.items())
+        extra = {"API_CONSTANTS": ",".join(assignments)}
+        module = "tests.integration.changed_api"
+        return cls(server.database_url, server.cache, log, server.contract, extra, module=module)
+
     def __post_init__(self) -> None:
         self.port, self.metrics_port = free_ports(2)
         self.url = f"http://127.0.0.1:{self.port}"
@@ -92,10 +101,13 @@ class ApiServer:
             **self.extra,
         }
 
+    def program(self) -> list[str]:
+        return [sys.executable, "-m", self.module, "serve"]
+
     def start(self, ready: bool = True, seconds: float = 120) -> None:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", self.module, "serve"],
+                self.program(),
                 env=self.environment(),
                 cwd=ROOT,
                 stdout=log,
@@ -143,6 +155,21 @@ class ApiServer:
         """The sum over a metric's labels."""
         text = httpx.get(f"http://127.0.0.1:{self.metrics_port}/metrics", trust_env=False).text
         return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(name))
+
+
+@contextmanager
+def scoring_server(
+    database: Any, folder: Path, contract: Contract = CREDITCARD, **options: Any
+) -> Iterator[ApiServer]:
+    """A running server with a small model of version 7 from the cache: there is no registry."""
+    manifest = cache_model(folder / "models", contract, "7")
+    record_version(database.url("owner"), contract, "7", manifest.digest())
+    server = ApiServer(database.url("api"), folder / "models", folder / "api.log", contract.name, **options)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
 
 
 def wait_until(condition: Any, server: ApiServer | None = None, seconds: float = 120) -> None:

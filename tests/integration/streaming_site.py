@@ -7,8 +7,7 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from fraud_core.contract import Contract
 from fraud_streaming.job import run
 from fraud_streaming.pump import Limits
 from fraud_streaming.site import Site
-from tests.integration.api_server import CLIENTS, ApiServer, cache_model, record_version
+from tests.integration.api_server import CLIENTS
 from tests.integration.store_rows import CREDITCARD, Database
 from tests.integration.store_rows import run as run_sql
 
@@ -192,16 +191,3 @@ def creditcard_records(ids: Sequence[str], seed: int = 1) -> list[dict[str, Any]
         }
         for number, identifier in enumerate(ids)
     ]
-
-
-@contextmanager
-def served(database: Database, directory: Path, contract: Contract = CREDITCARD) -> Iterator[ApiServer]:
-    """An API with a small model of version 7, its files and log in `directory`."""
-    made = cache_model(directory / "models", contract, "7")
-    record_version(database.url("owner"), contract, "7", made.digest())
-    server = ApiServer(database.url("api"), directory / "models", directory / "api.log", contract.name)
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()

@@ -26,9 +26,9 @@ from fraud_core.contract import Contract
 from fraud_streaming import alerts
 from fraud_streaming.alerts import AlertRelay
 from fraud_streaming.topics import describe
-from tests.integration.api_server import NOWHERE, ApiServer, cloned
+from tests.integration.api_server import NOWHERE, ApiServer, cloned, scoring_server
 from tests.integration.store_rows import CREDITCARD, START, WIRE, Database, batch, predictions, run
-from tests.integration.streaming_site import StreamingSite, creditcard_records, read_all, served
+from tests.integration.streaming_site import StreamingSite, creditcard_records, read_all
 
 DECISIONS = ("block", "review", "approve")
 
@@ -42,7 +42,7 @@ def home(template: Any, postgres_admin_url: str) -> Iterator[Database]:
 
 @pytest.fixture(scope="module")
 def api(home: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
-    with served(home, tmp_path_factory.mktemp("alerts-api")) as server:
+    with scoring_server(home, tmp_path_factory.mktemp("alerts-api")) as server:
         yield server
 
 

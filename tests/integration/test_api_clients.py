@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import re
-import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -18,9 +17,9 @@ import pytest
 
 from fraud_adapters.columnar import MEDIA_TYPE as ARROW
 from fraud_adapters.columnar import batch_to_ipc
-from tests.integration.api_server import CLIENTS, ApiServer, cloned, creditcard, problem
+from tests.integration.api_server import CLIENTS, ApiServer, cloned, creditcard, problem, scoring_server
 from tests.integration.store_rows import CREDITCARD, batch
-from tests.integration.streaming_site import served
+from tests.programs import program
 
 FORM = "application/x-www-form-urlencoded"
 
@@ -30,7 +29,10 @@ def server(
     template: Any, postgres_admin_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ApiServer]:
     directory = tmp_path_factory.mktemp("clients-api")
-    with cloned(template, postgres_admin_url, "clients_api") as database, served(database, directory) as api:
+    with (
+        cloned(template, postgres_admin_url, "clients_api") as database,
+        scoring_server(database, directory) as api,
+    ):
         yield api
 
 
@@ -45,10 +47,8 @@ def client(server: ApiServer) -> Iterator[httpx.Client]:
 
 def apache_bench(server: ApiServer, body: Path, requests: int, *options: str) -> str:
     """`ab` against `/predict`, ten at a time; its report."""
-    program = shutil.which("ab")
-    if program is None:
-        pytest.skip("there is no ab here: install apache2-utils")
-    command = [program, "-q", "-n", str(requests), "-c", "10", "-p", str(body), "-T", "application/json"]
+    command = [program("ab"), "-q", "-n", str(requests), "-c", "10", "-p", str(body)]
+    command += ["-T", "application/json"]
     command += ["-H", f"Authorization: Bearer {server.token()}", *options, f"{server.url}/predict"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr

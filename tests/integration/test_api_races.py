@@ -18,9 +18,9 @@ from config.settings import KafkaSettings
 from fraud_adapters.postgres import connect
 from fraud_adapters.scored import store_scored, store_transactions
 from fraud_api.session import Cursor, Session
-from tests.integration.api_server import ApiServer, cloned, creditcard
+from tests.integration.api_server import ApiServer, cloned, creditcard, scoring_server
 from tests.integration.store_rows import CREDITCARD, Database, batch, predictions, run
-from tests.integration.streaming_site import STREAMING, StreamingSite, creditcard_records, served
+from tests.integration.streaming_site import STREAMING, StreamingSite, creditcard_records
 from tests.waiting import eventually
 
 ItemT = TypeVar("ItemT")
@@ -40,7 +40,7 @@ def home(template: Any, postgres_admin_url: str) -> Iterator[Database]:
 def servers(home: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[ApiServer]]:
     """Two processes of the API on one database."""
     directory = tmp_path_factory.mktemp("races-api")
-    with served(home, directory) as one:
+    with scoring_server(home, directory) as one:
         shutil.copytree(one.cache, directory / "models-2")
         other = ApiServer(one.database_url, directory / "models-2", directory / "api-2.log")
         try:

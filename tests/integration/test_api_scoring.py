@@ -33,11 +33,10 @@ from tests.integration.api_server import (
     CLIENTS,
     ROOT,
     ApiServer,
-    cache_model,
     cloned,
     creditcard,
     problem,
-    record_version,
+    scoring_server,
     wait_until,
 )
 from tests.integration.store_rows import CREDITCARD, batch, run
@@ -53,14 +52,8 @@ def module_database(template: Any, postgres_admin_url: str) -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def server(module_database: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
-    """A server whose model comes from the cache: there is no registry."""
-    folder = tmp_path_factory.mktemp("api")
-    manifest = cache_model(folder / "models", CREDITCARD, "7")
-    record_version(module_database.url("owner"), CREDITCARD, "7", manifest.digest())
-    server = ApiServer(module_database.url("api"), folder / "models", folder / "api.log")
-    server.start()
-    yield server
-    server.stop()
+    with scoring_server(module_database, tmp_path_factory.mktemp("api")) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,9 @@ from fraud_adapters.dead_letters import DeadLetter
 from fraud_adapters.job import JobFailed
 from fraud_adapters.kafka import KafkaFailure, ensure_topics, topic_ids
 from fraud_streaming.dlq import DeadLetterTopic
-from tests.integration.api_server import ApiServer, cloned
+from tests.integration.api_server import ApiServer, cloned, scoring_server
 from tests.integration.store_rows import Database
-from tests.integration.streaming_site import StreamingSite, creditcard_records, served
+from tests.integration.streaming_site import StreamingSite, creditcard_records
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def api(
     directory = tmp_path_factory.mktemp("dead-letters-api")
     with (
         cloned(template, postgres_admin_url, "dead_letters_api") as database,
-        served(database, directory) as server,
+        scoring_server(database, directory) as server,
     ):
         yield server
 

@@ -34,9 +34,9 @@ from fraud_core.decision import decide
 from fraud_core.features import feature_matrix
 from fraud_core.labels import LabelEvent
 from fraud_core.quantise import quantise
-from tests.integration.api_server import ApiServer, cloned
+from tests.integration.api_server import ApiServer, cloned, scoring_server
 from tests.integration.store_rows import CREDITCARD, START, Database
-from tests.integration.streaming_site import ROOT, StreamingSite, read_all, served
+from tests.integration.streaming_site import ROOT, StreamingSite, read_all
 
 SAMPLE = 3000
 ALL_ROWS = "FRAUD_TEST_ALL_ROWS"  # set it to replay the whole file: some 36 thousand rows
@@ -88,7 +88,7 @@ def test_real_rows_are_stored_and_scored_exactly(
     rows = ulb_rows(tmp_path / "ulb.parquet")
     with (
         cloned(template, postgres_admin_url, f"e2e_{uuid.uuid4().hex[:8]}") as own,
-        served(own, tmp_path) as server,
+        scoring_server(own, tmp_path) as server,
     ):
         site = StreamingSite(database, topics, server.url)
         file = str(tmp_path / "ulb.parquet")

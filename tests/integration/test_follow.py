@@ -18,11 +18,11 @@ from fraud_adapters.job import JobFailed, NothingToDo
 from fraud_adapters.kafka import ensure_topics
 from fraud_adapters.offsets import lock_partition
 from fraud_embedded.ports import free_ports
-from tests.integration.api_server import ApiServer, cloned
+from tests.integration.api_server import ApiServer, cloned, scoring_server
 from tests.integration.following import following
 from tests.integration.group_members import Member, poll_until
 from tests.integration.store_rows import Database
-from tests.integration.streaming_site import ROOT, StreamingSite, creditcard_records, read_all, served
+from tests.integration.streaming_site import ROOT, StreamingSite, creditcard_records, read_all
 from tests.waiting import eventually
 
 PATIENCE = 60.0
@@ -36,7 +36,7 @@ def api(
     directory = tmp_path_factory.mktemp("follow-api")
     with (
         cloned(template, postgres_admin_url, "follow_api") as database,
-        served(database, directory) as server,
+        scoring_server(database, directory) as server,
     ):
         yield server
 
@@ -221,7 +221,7 @@ def test_lost_database_connections_are_replaced(site: StreamingSite) -> None:
 def test_without_the_api_labels_go_on_and_transactions_wait(
     site: StreamingSite, database: Database, tmp_path: Any
 ) -> None:
-    with served(database, tmp_path) as own:
+    with scoring_server(database, tmp_path) as own:
         here = replace(site, api_url=own.url)
         with following(here.site) as follower:
             assert eventually(follower.ready, PATIENCE)

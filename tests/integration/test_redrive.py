@@ -20,9 +20,9 @@ from fraud_adapters.kafka import Record
 from fraud_adapters.postgres import connect
 from fraud_streaming.letters import export, show
 from fraud_streaming.redrive import RedriveSite, Terms, redrive_repaired, redrive_selected
-from tests.integration.api_server import ApiServer, cloned
+from tests.integration.api_server import ApiServer, cloned, scoring_server
 from tests.integration.store_rows import Database
-from tests.integration.streaming_site import StreamingSite, creditcard_records, read_all, served
+from tests.integration.streaming_site import StreamingSite, creditcard_records, read_all
 from tests.waiting import eventually
 
 
@@ -33,7 +33,7 @@ def api(
     directory = tmp_path_factory.mktemp("redrive-api")
     with (
         cloned(template, postgres_admin_url, "redrive_api") as database,
-        served(database, directory) as server,
+        scoring_server(database, directory) as server,
     ):
         yield server
 

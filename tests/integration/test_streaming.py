@@ -20,9 +20,9 @@ from fraud_adapters.job import JobFailed, NothingToDo
 from fraud_adapters.kafka import ensure_topics
 from fraud_adapters.offsets import lock_partition
 from fraud_adapters.postgres import connect
-from tests.integration.api_server import ApiServer, cloned
+from tests.integration.api_server import ApiServer, cloned, scoring_server
 from tests.integration.store_rows import Database
-from tests.integration.streaming_site import STREAMING, StreamingSite, creditcard_records, served
+from tests.integration.streaming_site import STREAMING, StreamingSite, creditcard_records
 from tests.waiting import eventually
 
 IDS = [f"tx-{number}" for number in range(250)]
@@ -35,7 +35,7 @@ def api(
     directory = tmp_path_factory.mktemp("streaming-api")
     with (
         cloned(template, postgres_admin_url, "streaming_api") as database,
-        served(database, directory) as server,
+        scoring_server(database, directory) as server,
     ):
         yield server
 
@@ -337,7 +337,10 @@ def test_without_the_api_nothing_moves(site: StreamingSite, monkeypatch: pytest.
 @pytest.fixture
 def mortal_api(template: Any, postgres_admin_url: str, tmp_path: Path) -> Iterator[ApiServer]:
     """An API that a test may end."""
-    with cloned(template, postgres_admin_url, "streaming_api_gone") as own, served(own, tmp_path) as server:
+    with (
+        cloned(template, postgres_admin_url, "streaming_api_gone") as own,
+        scoring_server(own, tmp_path) as server,
+    ):
         yield server
 
 

@@ -29,11 +29,11 @@ from fraud_embedded.objectstore import ObjectStoreServer
 from fraud_embedded.process import Running
 from fraud_embedded.stack import Stack
 from fraud_embedded.trim import Keep, Site, trim
-from tests.integration.api_server import ApiServer, cloned
+from tests.integration.api_server import ApiServer, cloned, scoring_server
 from tests.integration.conftest import bucket_settings
 from tests.integration.following import following
 from tests.integration.store_rows import Database
-from tests.integration.streaming_site import ROOT, StreamingSite, creditcard_records, served
+from tests.integration.streaming_site import ROOT, StreamingSite, creditcard_records
 from tests.killable import KafkaServer
 from tests.waiting import eventually
 
@@ -49,7 +49,7 @@ def api(
     directory = tmp_path_factory.mktemp("trim-api")
     with (
         cloned(template, postgres_admin_url, "trim_api") as database,
-        served(database, directory) as server,
+        scoring_server(database, directory) as server,
     ):
         yield server
 

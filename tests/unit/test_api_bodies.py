@@ -1,4 +1,4 @@
-"""Bodies: counted on what arrives; and JSON lists decoded without losing anything."""
+"""Heads and bodies: counted on what arrives; and JSON lists decoded without losing anything."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from starlette.types import Message, Receive, Scope, Send
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from config.parameters import read_yaml
 from fraud_api import bodies
 from fraud_api.bodies import BodyLimit
+from fraud_api.heads import MAX_HEAD_BYTES, HeadLimit
+from fraud_api.metrics import MeasureRequests, Metrics
 from fraud_api.problems import Problem, traceparent_of
 from fraud_api.requests import BATCH_KEY, LIST_KEY, RequestParser, may_be_list
 from fraud_core.contract import Contract
@@ -105,6 +108,121 @@ def test_a_body_that_trickles_in_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(Problem) as caught:
         asyncio.run(BodyLimit(_reader, LIMIT, {})(scope, receive, send))
     assert caught.value.status == 408
+
+
+def run_limited(
+    app: ASGIApp, messages: Iterable[tuple[float, Message]], *headers: tuple[bytes, bytes]
+) -> Metrics:
+    """Run an application behind all that counts; each message comes after so many seconds."""
+    waiting = list(messages)
+
+    async def receive() -> Message:
+        seconds, message = waiting.pop(0)
+        await asyncio.sleep(seconds)
+        return message
+
+    async def send(_message: Message) -> None:
+        return
+
+    metrics = Metrics()
+    scope = {"type": "http", "path": "/", "headers": list(headers), "method": "POST"}
+    asyncio.run(MeasureRequests(BodyLimit(app, LIMIT, {}), metrics)(scope, receive, send))
+    return metrics
+
+
+async def _answering(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers as the application does, problems included."""
+    try:
+        await _reader(scope, receive, send)
+        await Response(status_code=200)(scope, receive, send)
+    except Problem as problem:
+        await problem.response()(scope, receive, send)
+
+
+PART: Message = {"type": "http.request", "body": b"x", "more_body": True}
+END: Message = {"type": "http.request", "body": b"", "more_body": False}
+GONE: Message = {"type": "http.disconnect"}
+
+
+@pytest.mark.parametrize(
+    ("messages", "status"),
+    [([PART, END], 200), ([PART, GONE], 499), ([GONE], 499), ([PART] * 1001, 413)],
+    ids=["whole", "broken off", "nothing", "too much"],
+)
+def test_a_client_that_leaves_is_counted_apart(messages: list[Message], status: int) -> None:
+    metrics = run_limited(_answering, [(0, message) for message in [*messages, GONE]])
+    labels = {"method": "any", "route": "unmatched", "status": str(status)}
+    assert metrics.registry.get_sample_value("fraud_api_requests_total", labels) == 1
+
+
+async def _refusing(scope: Scope, receive: Receive, send: Send) -> None:
+    await Response(status_code=401)(scope, receive, send)
+
+
+@pytest.mark.parametrize("app", [_answering, _refusing], ids=["read", "drained"])
+def test_the_time_in_which_a_body_is_awaited_is_not_the_apis(app: ASGIApp) -> None:
+    metrics = run_limited(app, [(0.2, PART), (0.2, END)], (b"content-length", b"1"))
+    seconds = metrics.registry.get_sample_value("fraud_api_request_seconds_sum", {"route": "unmatched"})
+    assert seconds is not None
+    assert 0 <= seconds < 0.2
+
+
+@pytest.mark.parametrize(
+    ("headers", "read"),
+    [
+        ([(b"content-length", b"1")], 2),
+        ([(b"transfer-encoding", b"chunked")], 2),
+        ([(b"content-length", b"1"), (b"expect", b"100-continue")], 0),
+        ([(b"content-length", b"0")], 0),
+        ([], 0),
+    ],
+)
+def test_what_nobody_reads_is_drained_unless_the_client_waits(
+    headers: list[tuple[bytes, bytes]], read: int
+) -> None:
+    left = [PART, END]
+
+    taken = 0
+
+    async def receive() -> Message:
+        nonlocal taken
+        taken += 1
+        return left.pop(0)
+
+    async def send(_message: Message) -> None:
+        return
+
+    scope = {"type": "http", "path": "/", "headers": headers, "method": "POST"}
+    asyncio.run(BodyLimit(_refusing, LIMIT, {})(scope, receive, send))
+    assert taken == read
+
+
+# --- the head ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("size", "status"), [(MAX_HEAD_BYTES, 200), (MAX_HEAD_BYTES + 1, 431)])
+@pytest.mark.parametrize("part", ["path", "query", "header"])
+def test_the_head_counts_as_it_was_sent(part: str, size: int, status: int) -> None:
+    heads = {
+        "path": b"GET /%s HTTP/1.1\r\nhost: a\r\n\r\n",
+        "query": b"GET /a?%s HTTP/1.1\r\nhost: a\r\n\r\n",
+        "header": b"GET / HTTP/1.1\r\nhost: a\r\nx: %s\r\n\r\n",
+    }
+    padding = b"a" * (size - len(heads[part] % b""))
+    line, *lines = (heads[part] % padding).rstrip().split(b"\r\n")
+    path, _, query = line.split(b" ")[1].partition(b"?")
+    headers = [tuple(one.split(b": ")) for one in lines]
+    statuses: list[int] = []
+
+    async def receive() -> Message:
+        return END
+
+    async def send(message: Message) -> None:
+        statuses.append(message.get("status", 0))
+
+    scope = {"type": "http", "method": "GET", "raw_path": path, "query_string": query, "headers": headers}
+    asyncio.run(HeadLimit(Response(status_code=200))(scope, receive, send))
+    assert statuses[0] == status
 
 
 # --- lists ----------------------------------------------------------------------------------------

@@ -11,8 +11,8 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
+from fraud_api.http_server import HEAD_SECONDS
 from fraud_api.metrics import Metrics as ApiMetrics
-from fraud_api.server import KEEP_ALIVE_SECONDS
 from fraud_streaming.metrics import Metrics as StreamMetrics
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -103,7 +103,7 @@ def test_dashboards_show_what_exists() -> None:
 def test_the_gateway_drops_a_connection_before_the_api_does() -> None:
     routes = yaml.safe_load((ROOT / "services" / "gateway" / "routes.yml").read_text(encoding="utf-8"))
     timeouts = routes["http"]["serversTransports"]["api"]["forwardingTimeouts"]
-    assert int(timeouts["idleConnTimeout"].removesuffix("s")) < KEEP_ALIVE_SECONDS
+    assert int(timeouts["idleConnTimeout"].removesuffix("s")) < HEAD_SECONDS
 
 
 def rendered(folder: Path, **variables: str) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:

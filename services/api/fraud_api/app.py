@@ -13,6 +13,7 @@ from fastapi.routing import APIRoute
 from fraud_api import docs, openapi, problems, routes
 from fraud_api.auth import MAX_FORM_BYTES
 from fraud_api.bodies import BodyLimit
+from fraud_api.heads import HeadLimit
 from fraud_api.metrics import MeasureRequests
 from fraud_api.service import Installation, Service
 
@@ -62,6 +63,7 @@ def create_app(installation: Installation, service: Service) -> FastAPI:
     routes.add(app, service)
     if installation.show_docs:
         docs.install(app)
+    app.add_middleware(HeadLimit)
     app.add_middleware(
         BodyLimit, limit=installation.parameters.max_body_bytes, by_path={"/auth/token": MAX_FORM_BYTES}
     )

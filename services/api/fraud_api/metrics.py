@@ -8,7 +8,10 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from fraud_api.bodies import AWAITED, CLIENT_LEFT
+
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 10.0)
+CLIENT_LEFT_STATUS: Final = 499  # as nginx counts a client that did not wait for its answer
 _SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 
@@ -26,7 +29,7 @@ class Metrics:
         )
         self.latency = Histogram(
             "fraud_api_request_seconds",
-            "From the request's first byte to the answer's last.",
+            "From the request's head to its answer, without the time in which its body was awaited.",
             ("route",),
             buckets=_SECONDS,
             registry=self.registry,
@@ -83,8 +86,11 @@ class MeasureRequests:
         try:
             await self._app(scope, receive, observed)
         finally:
+            if CLIENT_LEFT in scope:
+                status = CLIENT_LEFT_STATUS
             # A path that matches no route may be anything: as a label it would fill the memory.
             route = getattr(scope.get("route"), "path", "unmatched")
             method = scope["method"] if scope.get("route") else "any"
             self._metrics.requests.labels(method, route, status).inc()
-            self._metrics.latency.labels(route).observe(perf_counter() - started)
+            seconds = perf_counter() - started - scope.get(AWAITED, 0.0)
+            self._metrics.latency.labels(route).observe(seconds)

