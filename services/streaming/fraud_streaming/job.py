@@ -78,7 +78,7 @@ class _Drain:
 
     def __call__(self, feed: Feed, topic_id: str) -> None:
         servers = self.site.kafka.bootstrap_servers
-        with PartitionReader(servers, feed.topic, client_id=SERVICE) as reader:
+        with PartitionReader(servers, feed.topic, SERVICE, self.site.keep_bytes) as reader:
             claimed = claim(self.conn, feed.topic, topic_id, reader.partitions())
             if claimed is None and not self.reports:
                 raise NothingToDo(f"Another consumer is at work on the topic {feed.topic}.")

@@ -103,6 +103,8 @@ class LaneMetrics:
         self.paused = metrics.paused.labels(topic)
 
     def committed(self, done: Committed) -> None:
+        if not done.chunk.records:
+            return  # it only moved positions
         self._stored.inc(done.outcome.stored)
         self._replayed.inc(done.outcome.replayed)
         self._dead.inc(len(done.letters))

@@ -28,6 +28,11 @@ class Site:
     api: ApiClientSettings
     streaming: Streaming
 
+    @property
+    def keep_bytes(self) -> int:
+        """Of a record's value: enough to see that it is too large, and for its dead letter."""
+        return max(self.streaming.max_record_bytes + 1, self.streaming.dead_letter_payload_bytes)
+
 
 @dataclass(frozen=True, slots=True)
 class Feed:

@@ -141,7 +141,8 @@ def _shown(record: Record) -> dict[str, Any]:
         "key": _text(record.key or b""),
         "headers": {name: _text(value) for name, value in record.headers.items()},
         "value": _text(record.value),
-        "value_bytes": len(record.value),
+        "value_bytes": record.value_bytes,
+        **({} if record.damage is None else {"damage": record.damage, "detail": record.detail}),
     }
 
 
