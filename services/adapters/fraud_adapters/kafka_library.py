@@ -92,6 +92,11 @@ class Internals:
         self._fetcher.PartitionRecords = partial(FetchedRecords, keep_bytes)
         self._fetcher._parse_fetched_data = self._parsed
 
+    def begin(self) -> None:
+        """Nothing that was fetched so far counts."""
+        self._stable.clear()
+        self._silent.clear()
+
     def position(self, at: TopicPartition) -> int | None:
         """The offset that is read next, without asking the broker."""
         state = self._subscription.assignment.get(at)
@@ -107,7 +112,7 @@ class Internals:
         return None if mark is None else min(mark, self._stable.get(at, mark))
 
     def refuse_silence(self, at: TopicPartition) -> None:
-        """Raises PositionUnreadable: for seconds the broker has had nothing to give that the log should hold."""
+        """Raises PositionUnreadable where the broker for seconds gave nothing of what the log should hold."""
         offset, since = self._silent.get(at, (None, 0.0))
         if offset is not None and offset == self.position(at) and time.monotonic() - since > SILENT_SECONDS:
             why = f"the broker gives nothing from there, though the log reaches {self.readable_end(at)}"
@@ -123,6 +128,7 @@ class Internals:
         self._fetcher._paused_partition_records.pop(at, None)
         self._fetcher._paused_completed_fetches.pop(at, None)
         self._subscription.assignment[at].highwater = None
+        self._silent.pop(at, None)
 
     def _parsed(self, fetch: Any) -> Any:
         parsed = self._parse(fetch)
@@ -131,13 +137,12 @@ class Internals:
             known = data.last_stable_offset >= 0  # -1 where the broker does not say
             end = data.last_stable_offset if known else data.high_watermark
             self._stable[fetch.topic_partition] = end
-            self._hear(
-                fetch.topic_partition, fetch.fetched_offset, data.records or fetch.fetched_offset >= end
-            )
+            silent = not data.records and fetch.fetched_offset < end
+            self._hear(fetch.topic_partition, fetch.fetched_offset, silent)
         return parsed
 
-    def _hear(self, at: TopicPartition, offset: int, answered: object) -> None:
-        if answered:
+    def _hear(self, at: TopicPartition, offset: int, silent: bool) -> None:
+        if not silent:
             self._silent.pop(at, None)
         elif self._silent.get(at, (None,))[0] != offset:
             self._silent[at] = (offset, time.monotonic())

@@ -58,6 +58,7 @@ class PartitionReader(TopicConsumer):
         """Read exactly these partitions, each from the offset given (0 when none is stored)."""
         self._positions = dict(offsets)
         self._consumer.assign([])  # forget the old watermarks
+        self._internals.begin()
         self._consumer.assign([self._at(partition) for partition in offsets])
         for partition, offset in offsets.items():
             self._consumer.seek(self._at(partition), offset)
