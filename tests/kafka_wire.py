@@ -17,8 +17,11 @@ import lz4.frame
 import zstandard
 from crc32c import crc32c
 
+from tests.waiting import eventually
+
 CODECS = {"none": 0, "gzip": 1, "snappy": 2, "xerial": 2, "lz4": 3, "zstd": 4, "zstd-sized": 4}
 HEAD_BYTES = 61
+NO_LEADER_YET = (3, 5, 6)  # a topic that was just made
 # A broker rolls its segment where times lie far apart.
 NOW_MS = int(time.time() * 1000)
 
@@ -120,6 +123,17 @@ def legacy(
 
 def produce(bootstrap: str, topic: str, batch: bytes, partition: int = 0) -> int:
     """Send it as it is; the broker's error code, 0 where it took it."""
+    codes: list[int] = []
+
+    def answered() -> bool:
+        codes.append(_produce(bootstrap, topic, batch, partition))
+        return codes[-1] not in NO_LEADER_YET
+
+    assert eventually(answered), f"{topic} has no leader"
+    return codes[-1]
+
+
+def _produce(bootstrap: str, topic: str, batch: bytes, partition: int) -> int:
     host, port = bootstrap.split(":")
 
     def text(value: str) -> bytes:
