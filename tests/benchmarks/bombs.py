@@ -14,7 +14,8 @@ import os
 import sys
 import uuid
 
-from config.settings import CONFIG_DIR, KafkaSettings, read_yaml
+from config.parameters import read_yaml
+from config.settings import CONFIG_DIR, KafkaSettings
 from fraud_adapters.kafka import ensure_topics
 from fraud_core.contract import Contract
 from tests.benchmarks import machine
