@@ -95,7 +95,7 @@ def compressed(codec: str, data: bytes) -> bytes:
     if codec == "xerial":
         return _xerial(data)
     if codec == "lz4":
-        return bytes(lz4.frame.compress(data))
+        return bytes(lz4.frame.compress(data, block_linked=False))  # brokers take no other
     if codec in {"zstd", "zstd-sized"}:
         return zstandard.ZstdCompressor(write_content_size=codec == "zstd-sized").compress(data)
     return data

@@ -74,9 +74,13 @@ class Pump(Generic[PreparedT]):
         started = time.monotonic()
         pipeline = Pipeline(self._work, self._committer)
         try:
-            for chunk in self._chunks(started + self._limits.seconds):
-                pipeline.submit(chunk)
-                self._take(pipeline, below=AHEAD)
+            try:
+                for chunk in self._chunks(started + self._limits.seconds):
+                    pipeline.submit(chunk)
+                    self._take(pipeline, below=AHEAD)
+            except KafkaFailure:
+                self._take(pipeline, below=1)  # what was read before it is stored
+                raise
             self._take(pipeline, below=1)
         finally:
             pipeline.close()
