@@ -1,9 +1,9 @@
 """Kafka: topics, publishing, reading. The only module of ours that names a Kafka client."""
 
-from fraud_adapters.kafka_consumer import Record
 from fraud_adapters.kafka_errors import (
     BrokerUnavailable,
     KafkaFailure,
+    PositionUnreadable,
     PublishError,
     ReadError,
     TopicMissing,
@@ -11,13 +11,16 @@ from fraud_adapters.kafka_errors import (
 from fraud_adapters.kafka_member import GroupMember
 from fraud_adapters.kafka_publisher import Publisher
 from fraud_adapters.kafka_reader import PartitionReader
+from fraud_adapters.kafka_record import Damage, Record
 from fraud_adapters.kafka_topics import ensure_topics, topic_ids
 
 __all__ = [
     "BrokerUnavailable",
+    "Damage",
     "GroupMember",
     "KafkaFailure",
     "PartitionReader",
+    "PositionUnreadable",
     "PublishError",
     "Publisher",
     "ReadError",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
@@ -23,33 +22,27 @@ from fraud_adapters.kafka_errors import (
     require_broker,
     servers,
 )
+from fraud_adapters.kafka_library import Internals
+from fraud_adapters.kafka_record import Record
 
 # How long the broker holds a fetch that finds nothing: bounds the time it takes to see an end.
 FETCH_WAIT_MS = 100
 CLOSE_MS = 2_000
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One record as it is in the log. A null value is `b""`: neither is a transaction."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp_ms: int
-    key: bytes | None
-    value: bytes
-    headers: dict[str, bytes]
-
-
 class TopicConsumer(ABC):
-    """Raw records of one topic, from positions the caller gave.
+    """Raw records of one topic, from positions the caller gave. Those of transactions come once committed.
+
+    Args:
+        keep_bytes: how much of a record's value is kept.
 
     Raises:
         BrokerUnavailable: no broker answered.
     """
 
-    def __init__(self, bootstrap: str | Sequence[str], topic: str, client_id: str, **settings: Any) -> None:
+    def __init__(
+        self, bootstrap: str | Sequence[str], topic: str, client_id: str, *, keep_bytes: int, **settings: Any
+    ) -> None:
         quiet_library()
         addresses = servers(bootstrap)
         require_broker(addresses)
@@ -63,6 +56,7 @@ class TopicConsumer(ABC):
                 enable_auto_commit=False,  # its default loses records at a crash
                 auto_offset_reset="none",  # its default skips to the end
                 allow_auto_create_topics=False,
+                isolation_level="read_committed",  # its default reads what was aborted
                 enable_incremental_fetch_sessions=False,  # every answer names every high watermark
                 fetch_max_wait_ms=FETCH_WAIT_MS,
                 metrics_enabled=False,
@@ -70,6 +64,7 @@ class TopicConsumer(ABC):
             )
         except KafkaError as error:
             raise BrokerUnavailable(f"Kafka at {','.join(addresses)} does not answer: {error}.") from error
+        self._internals = Internals(self._consumer, keep_bytes)
 
     @abstractmethod
     def poll(self, max_records: int, timeout_s: float) -> list[Record]:
@@ -83,6 +78,11 @@ class TopicConsumer(ABC):
         """Per partition that is read the end of the log at the latest fetch; absent before the first one."""
         marks = {p: self._consumer.highwater(self._at(p)) for p in self._positions}
         return {partition: mark for partition, mark in marks.items() if mark is not None}
+
+    def readable_ends(self) -> dict[int, int]:
+        """As `high_watermarks`, but no further than a transaction that is still open lets us read."""
+        ends = {p: self._internals.readable_end(self._at(p)) for p in self._positions}
+        return {partition: end for partition, end in ends.items() if end is not None}
 
     def close(self) -> None:
         """Release the connection, within a few seconds even when the broker does not answer."""
@@ -106,29 +106,19 @@ class TopicConsumer(ABC):
             raise self._out_of_range(error.args[0] if error.args else {}) from error
         except (KafkaError, AssertionError) as error:
             raise self._unreadable(error) from error
+        self._follow_positions()
         if not found:
             self._refuse_offsets_past_the_end()
-        return self._taken(found)
+            for partition in self._positions:
+                self._internals.refuse_silence(self._at(partition))
+        return [record for records in found.values() for record in records]
 
-    def _taken(self, found: Mapping[TopicPartition, list[Any]]) -> list[Record]:
-        records = [
-            Record(
-                topic=raw.topic,
-                partition=raw.partition,
-                offset=raw.offset,
-                timestamp_ms=raw.timestamp,
-                key=raw.key,
-                value=raw.value or b"",
-                headers={name: value or b"" for name, value in raw.headers},
-            )
-            for batch in found.values()
-            for raw in batch
-        ]
-        for at in found:
-            # Not the last offset + 1: transaction markers take offsets, too.
-            position = self._consumer.position(at, timeout_ms=0)
-            self._positions[at.partition] = max(found[at][-1].offset + 1, position or 0)
-        return records
+    def _follow_positions(self) -> None:
+        # Not the last record's offset + 1: transaction markers and aborted records take offsets, too.
+        for partition in self._positions:
+            position = self._internals.position(self._at(partition))
+            if position is not None:
+                self._positions[partition] = position
 
     def _earliest(self, partitions: Iterable[int], timeout_ms: int) -> dict[int, int]:
         try:

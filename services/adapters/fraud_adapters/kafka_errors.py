@@ -27,7 +27,18 @@ class PublishError(KafkaFailure):
 
 
 class ReadError(KafkaFailure):
-    """A partition cannot be read on: the stored offset is not in the log, or a record is corrupt."""
+    """A partition cannot be read on: the stored offset is not in the log, or the broker refuses."""
+
+
+class PositionUnreadable(KafkaFailure):
+    """What lies at an offset cannot be read, and nothing says where the next record begins."""
+
+    def __init__(self, topic: str, partition: int, offset: int, why: str) -> None:
+        super().__init__(
+            f"The topic {topic} cannot be read on from offset {offset} of partition {partition}: {why}, and "
+            "nothing says for sure where the next record begins. Nothing was skipped: to give up what lies "
+            "there, set next_offset in the table stream_offsets to an offset past it as the database's owner."
+        )
 
 
 def servers(bootstrap: str | Sequence[str]) -> list[str]:

@@ -10,14 +10,14 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from kafka import TopicPartition
 from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.errors import KafkaError
 from kafka.structs import OffsetAndMetadata
 
-from fraud_adapters.kafka_consumer import Record, TopicConsumer, one_line
+from fraud_adapters.kafka_consumer import TopicConsumer, one_line
 from fraud_adapters.kafka_errors import KafkaFailure
 from fraud_adapters.kafka_rebalance import Callback, Partitions, Rebalance
+from fraud_adapters.kafka_record import KEEP_BYTES, Record
 
 # With the library's 45 s a dead member keeps its partitions that long, and a join on Tansu takes 23 s.
 SESSION_TIMEOUT_MS: Final = 6_000
@@ -48,6 +48,7 @@ class GroupMember(TopicConsumer):
             all are revoked and what is ours now is assigned again.
         session_timeout_ms: after so long without a heartbeat the group gives the partitions away.
         max_poll_interval_ms: after so long without `poll` the member leaves the group by itself.
+        keep_bytes: how much of a record's value is kept.
 
     Raises:
         BrokerUnavailable: no broker answered.
@@ -65,11 +66,13 @@ class GroupMember(TopicConsumer):
         session_timeout_ms: int = SESSION_TIMEOUT_MS,
         heartbeat_interval_ms: int = HEARTBEAT_MS,
         max_poll_interval_ms: int = MAX_POLL_INTERVAL_MS,
+        keep_bytes: int = KEEP_BYTES,
     ) -> None:
         super().__init__(
             bootstrap,
             topic,
             client_id,
+            keep_bytes=keep_bytes,
             group_id=group,
             session_timeout_ms=session_timeout_ms,
             heartbeat_interval_ms=heartbeat_interval_ms,
@@ -94,7 +97,8 @@ class GroupMember(TopicConsumer):
         then nothing comes, and the member joins again by itself once it is back.
 
         Raises:
-            ReadError: a started offset is not in the log any more or not yet, or the records are corrupt.
+            ReadError: a started offset is not in the log any more or not yet.
+            PositionUnreadable: what lies at a position cannot be read, nor can it be skipped for sure.
         """
         deadline = time.monotonic() + timeout_s
         records: list[Record] = []
@@ -113,7 +117,7 @@ class GroupMember(TopicConsumer):
             raise ValueError(f"The partitions {sorted(strange)} of {self._topic} are not assigned.")
         for partition, offset in offsets.items():
             at = self._at(partition)
-            self._forget(at)
+            self._internals.forget(at)
             self._consumer.seek(at, offset)
             self._positions[partition] = offset
             if not self._paused:
@@ -186,15 +190,6 @@ class GroupMember(TopicConsumer):
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
-
-    def _forget(self, at: TopicPartition) -> None:
-        # The library parks what it had fetched of a paused partition, and while another partition is read
-        # it may never take that up again, nor fetch anything new of the parked one.
-        fetcher = self._consumer._fetcher
-        fetcher._paused_partition_records.pop(at, None)
-        fetcher._paused_completed_fetches.pop(at, None)
-        # An old mark would make an offset beyond it look as if it were not in the log.
-        self._consumer._subscription.assignment[at].highwater = None
 
     def _take_over(self, partitions: Partitions) -> None:
         self._positions.clear()

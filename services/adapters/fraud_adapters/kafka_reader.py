@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 
 from kafka.errors import KafkaError
 
-from fraud_adapters.kafka_consumer import Record, TopicConsumer
-from fraud_adapters.kafka_errors import BOOTSTRAP_TIMEOUT_MS, ReadError, missing
+from fraud_adapters.kafka_consumer import TopicConsumer
+from fraud_adapters.kafka_errors import BOOTSTRAP_TIMEOUT_MS, PositionUnreadable, ReadError, missing
+from fraud_adapters.kafka_record import KEEP_BYTES, Record
 
 POLL_SLICE_MS = 150
 
@@ -19,12 +20,17 @@ POLL_SLICE_MS = 150
 class PartitionReader(TopicConsumer):
     """Reads raw records of one topic.
 
+    Args:
+        keep_bytes: how much of a record's value is kept.
+
     Raises:
         BrokerUnavailable: no broker answered.
     """
 
-    def __init__(self, bootstrap: str | Sequence[str], topic: str, client_id: str) -> None:
-        super().__init__(bootstrap, topic, client_id, group_id=None)
+    def __init__(
+        self, bootstrap: str | Sequence[str], topic: str, client_id: str, keep_bytes: int = KEEP_BYTES
+    ) -> None:
+        super().__init__(bootstrap, topic, client_id, keep_bytes=keep_bytes, group_id=None)
 
     def partitions(self) -> list[int]:
         """The topic's partition numbers, ascending.
@@ -52,6 +58,7 @@ class PartitionReader(TopicConsumer):
         """Read exactly these partitions, each from the offset given (0 when none is stored)."""
         self._positions = dict(offsets)
         self._consumer.assign([])  # forget the old watermarks
+        self._internals.begin()
         self._consumer.assign([self._at(partition) for partition in offsets])
         for partition, offset in offsets.items():
             self._consumer.seek(self._at(partition), offset)
@@ -63,7 +70,8 @@ class PartitionReader(TopicConsumer):
         loop that follows the log it never waits longer than about 0.2 s.
 
         Raises:
-            ReadError: an offset is not in the log any more or not yet, or the records are corrupt.
+            ReadError: an offset is not in the log any more or not yet.
+            PositionUnreadable: what lies at a position cannot be read, nor can it be skipped for sure.
         """
         deadline = time.monotonic() + timeout_s
         while True:
@@ -89,7 +97,7 @@ class PartitionReader(TopicConsumer):
         while time.monotonic() < deadline and len(self.high_watermarks()) < len(offsets):
             try:
                 self._poll(1, POLL_SLICE_MS)
-            except ReadError:
+            except (ReadError, PositionUnreadable):
                 break  # what was fetched before has its mark
         return self.high_watermarks()
 
@@ -101,9 +109,14 @@ class PartitionReader(TopicConsumer):
         self.assign({partition: offset})
         try:
             return bool(self.poll(1, timeout_s))
-        except ReadError:
+        except (ReadError, PositionUnreadable):
             return False
 
     def drained(self) -> bool:
-        """True once every position has reached the high watermark of a fetch really made."""
-        return self.lag() == 0
+        """True once every position has reached what a fetch really made could read.
+
+        Records after a transaction that is still open are none of it: whoever waits for them waits for a
+        producer.
+        """
+        ends = self.readable_ends()
+        return len(ends) == len(self._positions) and all(self._positions[p] >= end for p, end in ends.items())

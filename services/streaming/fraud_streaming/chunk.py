@@ -27,9 +27,16 @@ class Positions:
     def add(self, stored: Mapping[int, int | None]) -> None:
         self._at.update(stored)
 
+    def behind(self, reached: Mapping[int, int]) -> set[int]:
+        """The partitions whose position is before what was reached."""
+        return {p for p, offset in reached.items() if p in self._at and offset > (self._at[p] or 0)}
+
     def chunk(self, records: Sequence[Record], reached: Mapping[int, int]) -> Chunk:
-        """The records as a chunk; `reached` is per partition the offset that comes after them."""
-        partitions = {record.partition for record in records}
+        """The records as a chunk; `reached` is per partition the offset that comes after them.
+
+        A partition without records is moved, too, where what lies up to there are gaps.
+        """
+        partitions = {record.partition for record in records} | self.behind(reached)
         moves = {partition: (self._at[partition], reached[partition]) for partition in partitions}
         self._at.update({partition: new for partition, (_, new) in moves.items()})
         return Chunk(records, moves, time.monotonic())

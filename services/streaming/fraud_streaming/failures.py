@@ -7,7 +7,7 @@ from typing import Final
 import psycopg2
 
 from fraud_adapters.api_client import ApiRefused, ApiUnavailable
-from fraud_adapters.kafka import KafkaFailure
+from fraud_adapters.kafka import KafkaFailure, PositionUnreadable
 from fraud_adapters.offsets import OffsetMoved
 from fraud_adapters.postgres import DatabaseUnavailable
 from fraud_streaming.claim import PositionLost, TopicChanged
@@ -19,7 +19,7 @@ PASSING: Final = (
     *(KafkaFailure, ApiUnavailable, OffsetMoved),
 )
 # Trying again gives the same.
-LASTING: Final = (ApiRefused, TopicChanged, PositionLost, PoisonFlood)
+LASTING: Final = (ApiRefused, TopicChanged, PositionLost, PositionUnreadable, PoisonFlood)
 
 
 def sentence(error: BaseException) -> str:

@@ -90,7 +90,7 @@ class _Drain:
 
     def __call__(self, feed: Feed, topic_id: str) -> None:
         servers = self.site.kafka.bootstrap_servers
-        with PartitionReader(servers, feed.topic, client_id=SERVICE) as reader:
+        with PartitionReader(servers, feed.topic, SERVICE, self.site.keep_bytes) as reader:
             claimed, holders = self._claim(feed, topic_id, reader)
             if claimed is None and not self.reports:
                 stalls = [stall_sentence(feed.topic, holder) for holder in holders]

@@ -13,7 +13,7 @@ from fraud_adapters.ledger import StoredLabels, store_labels
 from fraud_core.labels import LabelEvent, parse_label
 from fraud_core.record_model import Reason
 from fraud_streaming.savepoint import together_or_apart
-from fraud_streaming.work import Outcome, StreamReason, arrival, dead_letter
+from fraud_streaming.work import Outcome, StreamReason, arrival, dead_letter, sound_and_damaged
 
 if TYPE_CHECKING:
     from psycopg2.extensions import cursor as Cursor  # noqa: N812
@@ -38,9 +38,10 @@ class LabelWork:
         self._clock = clock
 
     def prepare(self, records: Sequence[Record]) -> tuple[Labels, list[DeadLetter]]:
-        labels, letters = Labels([], []), []
+        sound, letters = sound_and_damaged(records, self._payload_bytes)
+        labels = Labels([], [])
         now = self._clock()
-        for record in records:
+        for record in sound:
             said = label_of(record.value, arrival(record, now), self._max_bytes)
             if isinstance(said, LabelEvent):
                 labels.records.append(record)

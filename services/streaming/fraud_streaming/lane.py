@@ -12,7 +12,7 @@ from collections.abc import Callable
 from threading import Event
 from typing import Final
 
-from fraud_adapters.kafka import KafkaFailure
+from fraud_adapters.kafka import KafkaFailure, PositionUnreadable
 from fraud_adapters.kafka_member import GroupMember
 from fraud_adapters.logs import get_logger
 from fraud_streaming.claim import start_offsets
@@ -78,6 +78,8 @@ class Lane:
         while not self._stop.is_set():
             try:
                 self._follow()
+            except PositionUnreadable:
+                raise  # reading again gives the same
             except KafkaFailure as error:
                 self._forget(error)
                 self._stop.wait(max(0.0, self._retry_at - time.monotonic()))
@@ -90,12 +92,16 @@ class Lane:
             SERVICE,
             on_assigned=lambda _partitions: None,
             on_revoked=self._revoked,
+            keep_bytes=self._site.keep_bytes,
         )
         try:
             while not self._stop.is_set():
                 self._step(member)
                 self._take_stock(member)
             self._finish(member)
+        except PositionUnreadable:
+            self._finish(member)  # what was read before it is stored
+            raise
         finally:
             self._close()
             member.close()
@@ -151,6 +157,7 @@ class Lane:
             self._claim(member, self._session, waiting)
         if now >= self._show_at:
             self._show_at = now + SHOW_SECONDS
+            self._session.submit_gaps(member.positions())
             self._show(member)
 
     def _claim(self, member: GroupMember, session: Session, waiting: frozenset[int]) -> None:

@@ -8,13 +8,14 @@ from typing import Any, Final
 from config.settings import DatabaseSettings, KafkaSettings, PlatformSettings, contract, load, parameters
 from fraud_adapters import arguments
 from fraud_adapters.dead_letter_queries import Selection
+from fraud_adapters.kafka import Damage
 from fraud_core.record_model import Reason
 from fraud_streaming.labels import LABEL_CONFLICT
 from fraud_streaming.letters import export, show
 from fraud_streaming.redrive import RedriveSite, Terms, redrive_repaired, redrive_selected
 from fraud_streaming.work import StreamReason
 
-REASONS: Final = sorted({*map(str, Reason), *map(str, StreamReason), LABEL_CONFLICT})
+REASONS: Final = sorted({*map(str, Reason), *map(str, StreamReason), *map(str, Damage), LABEL_CONFLICT})
 _NUMBER: Final = arguments.whole_number(1, 2**63 - 1)
 
 

@@ -121,6 +121,8 @@ class LaneMetrics:
         self.holders_ended = metrics.holders_ended.labels(topic)
 
     def committed(self, done: Committed) -> None:
+        if not done.chunk.records:
+            return  # it only moved positions
         self._stored.inc(done.outcome.stored)
         self._replayed.inc(done.outcome.replayed)
         self._dead.inc(len(done.letters))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Generic, Protocol
 
-from fraud_adapters.kafka import Record
+from fraud_adapters.kafka import KafkaFailure, Record
 from fraud_streaming.chunk import Chunk, Positions
 from fraud_streaming.commit import Committer
 from fraud_streaming.pipeline import AHEAD, Pipeline
@@ -74,9 +74,13 @@ class Pump(Generic[PreparedT]):
         started = time.monotonic()
         pipeline = Pipeline(self._work, self._committer)
         try:
-            for chunk in self._chunks(started + self._limits.seconds):
-                pipeline.submit(chunk)
-                self._take(pipeline, below=AHEAD)
+            try:
+                for chunk in self._chunks(started + self._limits.seconds):
+                    pipeline.submit(chunk)
+                    self._take(pipeline, below=AHEAD)
+            except KafkaFailure:
+                self._take(pipeline, below=1)  # what was read before it is stored
+                raise
             self._take(pipeline, below=1)
         finally:
             pipeline.close()
@@ -104,14 +108,22 @@ class Pump(Generic[PreparedT]):
                 left = None if left is None else left - len(records)
                 yield self._positions.chunk(records, self._reader.positions())
             elif self._reader.drained():
-                return
+                break
+        if self._positions.behind(reached := self._reader.positions()):
+            # Transaction markers and aborted records: the next run need not read them again.
+            yield self._positions.chunk([], reached)
 
     def _collect(self, size: int, deadline: float) -> list[Record]:
         records: list[Record] = []
         total = 0
         while len(records) < size and total < CHUNK_BYTES:
             patience = min(POLL_SECONDS, max(0.0, deadline - time.monotonic()))
-            found = self._reader.poll(size - len(records), patience)
+            try:
+                found = self._reader.poll(size - len(records), patience)
+            except KafkaFailure:
+                if not records:
+                    raise
+                break  # what was read before is stored first; the next poll says it again
             records += found
             total += sum(len(record.value) for record in found)
             if not found or self._reader.drained():

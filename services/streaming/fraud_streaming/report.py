@@ -31,7 +31,9 @@ class Report:
     _latencies_kept: int = 0
 
     def committed(self, done: Committed) -> None:
-        """Count a chunk."""
+        """Count a chunk; one without records only moved positions."""
+        if not done.chunk.records:
+            return
         self.consumed += len(done.chunk.records)
         self.stored += done.outcome.stored
         self.replayed += done.outcome.replayed

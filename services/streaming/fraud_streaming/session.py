@@ -101,6 +101,11 @@ class Session:
         """Hand records to the pipeline; `reached` is per partition the offset that comes after them."""
         self.pipeline.submit(self._positions.chunk(records, reached))
 
+    def submit_gaps(self, reached: Mapping[int, int]) -> None:
+        """Move positions past offsets that hold no record, where reading has gone on past them."""
+        if self._positions.behind(reached):
+            self.submit([], reached)
+
     def close(self) -> None:
         """Give everything up, at once; what is being stored either is or is not."""
         self._ended = self.pipeline.close(CLOSE_SECONDS)

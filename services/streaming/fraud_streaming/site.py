@@ -41,6 +41,11 @@ class Site:
         """
         return connect(self.database.url, name, idle_in_transaction_s=self.streaming.stalled_after_seconds)
 
+    @property
+    def keep_bytes(self) -> int:
+        """Of a record's value: enough to see that it is too large, and for its dead letter."""
+        return max(self.streaming.max_record_bytes + 1, self.streaming.dead_letter_payload_bytes)
+
 
 @dataclass(frozen=True, slots=True)
 class Feed:

@@ -20,7 +20,10 @@ CLIENT: Final = "fraud-streaming-topics"
 NAMES: Final = ("transactions", "labels", "alerts", "dlq")
 POLL_SECONDS: Final = 2.0
 ATTEMPTS: Final = 10  # polls that bring nothing before the broker counts as silent
+PAGE: Final = 500
+MAX_SPAN: Final = 10_000  # offsets of a partition that are looked through for its latest records
 MAX_TEXT: Final = 2000  # characters of a value shown
+SHOWN_BYTES: Final = 4 * MAX_TEXT
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -69,7 +72,7 @@ def _topic(conn: Connection, servers: list[str], name: str, topic: str, peek: in
         topic_id = topic_ids(servers, [topic])[topic]
     except TopicMissing:
         return {"topic": topic, "exists": False, "consumed": consumed}
-    with PartitionReader(servers, topic, client_id=CLIENT) as reader:
+    with PartitionReader(servers, topic, CLIENT, SHOWN_BYTES) as reader:
         earliest = reader.earliest_offsets()
         ends = _ends(reader, earliest)
         records = _latest(reader, earliest, ends, peek) if peek else []
@@ -122,15 +125,28 @@ def _latest(
     reader: PartitionReader, earliest: dict[int, int], ends: dict[int, int], peek: int
 ) -> list[dict[str, Any]]:
     """The latest before `ends`: records may come faster than they are read here."""
-    reader.assign({partition: max(earliest[partition], end - peek) for partition, end in ends.items()})
+    span = peek
+    while True:
+        starts = {partition: max(earliest[partition], end - span) for partition, end in ends.items()}
+        records = _between(reader, starts, ends)
+        if len(records) >= peek or starts == earliest or span >= MAX_SPAN:
+            break
+        span = min(4 * span, MAX_SPAN)  # not every offset holds a record
+    records.sort(key=lambda record: (record.timestamp_ms, record.partition, record.offset))
+    return [_shown(record) for record in records[-peek:]]
+
+
+def _between(reader: PartitionReader, starts: dict[int, int], ends: dict[int, int]) -> list[Record]:
+    reader.assign(starts)
     records: list[Record] = []
     silent = 0
     while silent < ATTEMPTS and any(at < ends[partition] for partition, at in reader.positions().items()):
-        found = reader.poll(peek, POLL_SECONDS)
+        found = reader.poll(PAGE, POLL_SECONDS)
+        if not found and reader.drained():
+            break  # what follows belongs to a transaction that is open
         silent = 0 if found else silent + 1
         records += [record for record in found if record.offset < ends[record.partition]]
-    records.sort(key=lambda record: (record.timestamp_ms, record.partition, record.offset))
-    return [_shown(record) for record in records[-peek:]]
+    return records
 
 
 def _shown(record: Record) -> dict[str, Any]:
@@ -141,7 +157,8 @@ def _shown(record: Record) -> dict[str, Any]:
         "key": _text(record.key or b""),
         "headers": {name: _text(value) for name, value in record.headers.items()},
         "value": _text(record.value),
-        "value_bytes": len(record.value),
+        "value_bytes": record.value_bytes,
+        **({} if record.damage is None else {"damage": record.damage, "detail": record.detail}),
     }
 
 

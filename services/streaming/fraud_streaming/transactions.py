@@ -17,7 +17,7 @@ from fraud_core.contract import Contract
 from fraud_core.record_model import Reason
 from fraud_core.records import RecordParser
 from fraud_streaming.savepoint import together_or_apart
-from fraud_streaming.work import Outcome, StreamReason, arrival, dead_letter
+from fraud_streaming.work import Outcome, StreamReason, arrival, dead_letter, sound_and_damaged
 
 if TYPE_CHECKING:
     from psycopg2.extensions import cursor as Cursor  # noqa: N812
@@ -70,8 +70,9 @@ class TransactionWork:
         self._schema = contract.schema_id.encode()
 
     def prepare(self, records: Sequence[Record]) -> tuple[Transactions, list[DeadLetter]]:
-        ours = [record for record in records if self._is_ours(record)]
-        letters = [self._of_another_contract(record) for record in records if not self._is_ours(record)]
+        sound, letters = sound_and_damaged(records, self._payload_bytes)
+        ours = [record for record in sound if self._is_ours(record)]
+        letters += [self._of_another_contract(record) for record in sound if not self._is_ours(record)]
         now = self._clock()
         parsed = self._parser.parse(
             [record.value for record in ours], [arrival(record, now) for record in ours]

@@ -90,7 +90,7 @@ def dead_letter(record: Record, reason: str, detail: str, payload_bytes: int) ->
         offset=record.offset,
         key=record.key[:MAX_KEY_BYTES] if record.key is not None else None,
         payload=record.value[:payload_bytes],
-        payload_bytes=len(record.value),
+        payload_bytes=record.value_bytes,
         reason=reason,
         detail=detail,
         timestamp_ms=sent_at_ms(record),
@@ -99,6 +99,16 @@ def dead_letter(record: Record, reason: str, detail: str, payload_bytes: int) ->
         },
         redriven_from=_redriven_from(record),
     )
+
+
+def sound_and_damaged(records: Sequence[Record], payload_bytes: int) -> tuple[list[Record], list[DeadLetter]]:
+    """The records that could be read as they lie in the log, and a dead letter for each that could not."""
+    letters = [
+        dead_letter(record, record.damage, record.detail, payload_bytes)
+        for record in records
+        if record.damage is not None
+    ]
+    return [record for record in records if record.damage is None], letters
 
 
 def _redriven_from(record: Record) -> str | None:

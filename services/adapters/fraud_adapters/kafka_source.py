@@ -1,0 +1,91 @@
+"""The content of a batch as bytes to read from, of which only a window is held."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+
+class Broken(Exception):
+    """The content is not what its own lengths say; the text ends a sentence."""
+
+
+class Source:
+    """Reads forward over pieces that come one after the other.
+
+    `buffer[pos:]` is what is held; `dropped + pos` is how far it has read.
+    """
+
+    __slots__ = ("_pieces", "buffer", "dropped", "pos")
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self.buffer = b""
+        self.pos = 0
+        self.dropped = 0
+
+    def hold(self, size: int) -> int:
+        """Have so many bytes at hand, or all that are left; how many it are."""
+        held = len(self.buffer) - self.pos
+        while held < size and (piece := next(self._pieces, None)) is not None:
+            self.dropped += self.pos
+            self.buffer = self.buffer[self.pos :] + piece
+            self.pos = 0
+            held = len(self.buffer)
+        return held
+
+    def varint(self) -> int:
+        """A zigzag number of up to ten bytes."""
+        if not self.hold(10):
+            raise Broken("the data ends within a number")
+        try:
+            number, self.pos = varint(self.buffer, self.pos)
+        except IndexError:
+            raise Broken("the data ends within a number") from None
+        return number
+
+    def take(self, size: int, keep: int) -> bytes:
+        """The first `keep` of the next `size` bytes; the rest is passed over, a piece at a time."""
+        kept = min(size, keep)
+        if self.hold(kept) < kept:
+            raise Broken("the data ends within a value")
+        start = self.buffer[self.pos : self.pos + kept]
+        self.pos += kept
+        self.skip(size - kept)
+        return start
+
+    def move_to(self, end: int) -> None:
+        """Go on there: ahead, or back over the number that was read last."""
+        ahead = end - self.dropped - self.pos
+        if ahead < 0:
+            self.pos += ahead
+        self.skip(ahead)
+
+    def skip(self, size: int) -> None:
+        while size > 0:
+            held = self.hold(1)
+            if not held:
+                raise Broken("the data ends within a value")
+            step = min(held, size)
+            self.pos += step
+            size -= step
+
+
+def varint(buffer: bytes, pos: int) -> tuple[int, int]:
+    """The zigzag number at `pos`, and where it ends.
+
+    Raises:
+        IndexError: the buffer ends before it.
+        Broken: it has more than ten bytes.
+    """
+    byte = buffer[pos]
+    if byte < 0x80:
+        return (byte >> 1) ^ -(byte & 1), pos + 1
+    number, shift = byte & 0x7F, 7
+    while byte >= 0x80:
+        pos += 1
+        byte = buffer[pos]
+        number |= (byte & 0x7F) << shift
+        shift += 7
+        if shift > 70:
+            raise Broken("a number has more than ten bytes")
+    return (number >> 1) ^ -(number & 1), pos + 1

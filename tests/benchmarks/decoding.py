@@ -1,0 +1,67 @@
+"""How fast batches are decoded, by processor time and without a broker: kafka-python's decoder and ours.
+
+python tests/benchmarks/decoding.py
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from kafka import TopicPartition
+from kafka.consumer.fetcher import Fetcher
+from kafka.record import MemoryRecords
+
+from fraud_adapters.kafka_library import FetchedRecords
+from tests.kafka_wire import WireBatch, WireRecord
+
+BATCHES = 60
+RECORDS = 500
+CODECS = ("none", "gzip", "lz4", "zstd")
+AT = TopicPartition("t", 0)
+
+
+def _log(codec: str) -> bytes:
+    header = [(b"schema", b"creditcard/1"), (b"traceparent", b"00-" + b"a" * 52)]
+    records = [WireRecord(b'{"v":%d}' % n + b"x" * 580, b"card-%d" % n, header) for n in range(RECORDS)]
+    return b"".join(WireBatch(records, codec).packed(RECORDS * number) for number in range(BATCHES))
+
+
+def _ours(data: bytes) -> Iterator[Any]:
+    part = FetchedRecords(65_537, 0, AT, MemoryRecords(data))
+    while part:
+        yield from part.take(100)
+
+
+def _theirs(data: bytes) -> Iterator[Any]:
+    """With what our adapter made of each record before."""
+    part = Fetcher.PartitionRecords(0, AT, MemoryRecords(data))
+    while part:
+        for raw in part.take(100):
+            yield raw.value or b"", {name: value or b"" for name, value in raw.headers}
+
+
+def _rate(decode: Callable[[bytes], Iterator[Any]], data: bytes) -> float:
+    best = 0.0
+    for _ in range(3):
+        started = time.process_time()
+        count = sum(1 for _ in decode(data))
+        assert count == BATCHES * RECORDS
+        best = max(best, count / (time.process_time() - started))
+    return best
+
+
+def main() -> None:
+    for codec in CODECS:
+        data = _log(codec)
+        theirs = f"{_rate(_theirs, data):9,.0f}" if codec in {"none", "gzip"} else "        –"
+        print(f"{codec:5} kafka-python {theirs} ours {_rate(_ours, data):9,.0f} records a second")
+
+
+if __name__ == "__main__":
+    main()

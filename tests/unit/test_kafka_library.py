@@ -1,0 +1,52 @@
+"""The parts of kafka-python that are used beyond its interface, each by its name."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+from kafka import KafkaConsumer, KafkaProducer
+from kafka.consumer.fetcher import Fetcher
+from kafka.consumer.subscription_state import SubscriptionState, TopicPartitionState
+from kafka.coordinator.base import BaseCoordinator
+from kafka.protocol.consumer import FetchResponse
+from kafka.record import MemoryRecords
+
+
+@pytest.mark.parametrize(
+    ("owner", "text"),
+    [
+        (KafkaConsumer.__init__, "self._fetcher = "),
+        (KafkaConsumer.__init__, "self._subscription = "),
+        (KafkaConsumer.__init__, "self._coordinator = "),
+        (KafkaConsumer.__init__, "self._net = "),
+        (KafkaProducer.__init__, "self._sender = "),
+        (Fetcher.__init__, "self._paused_partition_records = "),
+        (Fetcher.__init__, "self._paused_completed_fetches = "),
+        # Found on the instance first, so that both can be replaced for one consumer.
+        (Fetcher.fetched_records, "self._parse_fetched_data(completion)"),
+        (Fetcher._parse_fetched_data, "self.PartitionRecords("),
+        (Fetcher._parse_fetched_data, ".highwater = highwater"),
+        (Fetcher.PartitionRecords.__init__, "self._unpack_records(tp, records, key_deserializer"),
+        (Fetcher.PartitionRecords.__init__, "self.aborted_producer_ids = set()"),
+        (Fetcher.PartitionRecords.__init__, "self.aborted_transactions = collections.deque("),
+        (Fetcher.PartitionRecords.__init__, "self.next_fetch_offset = fetch_offset"),
+        (Fetcher.PartitionRecords.__init__, "self.bytes_read = 0"),
+        (Fetcher.PartitionRecords.__init__, "self.leader_epoch = "),
+        (Fetcher.PartitionRecords.drain, "self.record_iterator = None"),
+        (MemoryRecords.__init__, "self._buffer = bytes_data"),
+        (SubscriptionState.__init__, "self.assignment = "),
+        (TopicPartitionState.__init__, "self._position = "),
+        (TopicPartitionState.__init__, "self.highwater = "),
+        (BaseCoordinator, "def ensure_active_group("),
+        (BaseCoordinator, "def ensure_active_group_async("),
+    ],
+)
+def test_an_inner_part_is_as_it_is_used(owner: object, text: str) -> None:
+    assert text in inspect.getsource(owner)  # type: ignore[arg-type]
+
+
+def test_a_fetch_says_up_to_where_it_could_read() -> None:
+    partition = FetchResponse.FetchableTopicResponse.PartitionData
+    names = {"last_stable_offset", "high_watermark", "aborted_transactions", "records"}
+    assert names <= set(dir(partition))
