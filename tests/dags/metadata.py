@@ -82,10 +82,12 @@ def start(spec: ProcessSpec, until_the_end: ExitStack) -> Server:
 def airflow_beside(stack: Stack, passwords: Passwords, **own: Any) -> Airflow:
     """Airflow beside those servers, on a free port, with secrets of its own."""
     place = stack.broker.place.with_name("airflow")
+    port, watch_metrics_port = free_ports(2)
     given: dict[str, Any] = {
         "root": ROOT,
         "place": place,
-        "port": free_ports(1)[0],
+        "port": port,
+        "watch_metrics_port": watch_metrics_port,
         "database_url": stack.postgres.url(METADATA, passwords.airflow, METADATA),
         "fernet_key": base64.urlsafe_b64encode(random.token_bytes(32)).decode(),
         "jwt_secret": random.token_hex(32),
