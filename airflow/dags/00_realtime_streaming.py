@@ -27,7 +27,9 @@ with DAG(
     schedule=timedelta(seconds=10),
     doc_md=__doc__,
     # Whatever has arrived waits for its decision.
-    **real_time(["streaming"], paused=False),
+    **real_time(
+        ["streaming"], paused=False, task_timeout=timedelta(seconds=90), run_timeout=timedelta(minutes=5)
+    ),
 ):
     validate_streaming_config = PythonOperator(
         task_id="validate_streaming_config", python_callable=checks.streaming_config

@@ -27,7 +27,13 @@ with DAG(
     doc_md=__doc__,
     # A token that nobody renews runs out.
     **dag_defaults(
-        ["security"], paused=False, priority_weight=50, retries=4, retry_delay=timedelta(minutes=1)
+        ["security"],
+        paused=False,
+        task_timeout=timedelta(minutes=1),
+        run_timeout=timedelta(minutes=15),
+        priority_weight=50,
+        retries=4,
+        retry_delay=timedelta(minutes=1),
     ),
 ):
     validate_token_config = PythonOperator(

@@ -28,7 +28,12 @@ with DAG(
     doc_md=__doc__,
     # A first look needs something to look at; where transactions are real, simulated ones must not come among
     # them unless a person wants it.
-    **real_time(["producer"], paused=constants.ENV_VARS["APP_ENV"] == "production"),
+    **real_time(
+        ["producer"],
+        paused=constants.ENV_VARS["APP_ENV"] == "production",
+        task_timeout=timedelta(seconds=90),
+        run_timeout=timedelta(minutes=5),
+    ),
 ):
     validate_producer_config = PythonOperator(
         task_id="validate_producer_config", python_callable=checks.producer_config

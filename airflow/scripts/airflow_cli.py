@@ -36,7 +36,13 @@ def main() -> None:
     from airflow.__main__ import main as airflow
 
     sys.argv = ["airflow", *translated(sys.argv[1:])]
-    airflow()  # type: ignore[no-untyped-call]
+    # Airflow's start has put our plugins on the path.
+    from airflow_local_settings import DatedAhead
+
+    try:
+        airflow()  # type: ignore[no-untyped-call]
+    except DatedAhead as refused:
+        sys.exit(str(refused))
 
 
 def _refused(unreadable: Unreadable) -> int:

@@ -62,6 +62,7 @@ PARTS: Final[dict[str, Callable[[], None]]] = {
     "triggerer": lambda: heartbeat("triggerer"),
     "worker": beating,
     "cleanup": beating,
+    "watch": beating,
     "flower": flower,
 }
 

@@ -57,6 +57,9 @@ def level(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "fraud_airflow")
 
 
+LIMITS: Any = {"task_timeout": timedelta(seconds=90), "run_timeout": timedelta(minutes=5)}
+
+
 def test_a_producer_run_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
     completion.producer({"transactions": 50, "frauds": 3, "labels_sent": 7, "topic": "the-transactions"})
     assert caplog.messages == ["50 transactions (3 fraudulent) and 7 labels published to the-transactions."]
@@ -107,7 +110,7 @@ def test_a_renewed_token_is_described(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_a_dag_may_change_its_tasks_and_keeps_the_rest() -> None:
-    made = dag_defaults(["security"], paused=False, retries=4)
+    made = dag_defaults(["security"], paused=False, **LIMITS, retries=4)
     assert made["default_args"]["retries"] == 4
     assert made["default_args"]["owner"] == "ml-platform"
     assert made["tags"] == ["fraud", "security"]
@@ -115,7 +118,7 @@ def test_a_dag_may_change_its_tasks_and_keeps_the_rest() -> None:
 
 
 def test_two_dags_share_nothing_that_one_could_change() -> None:
-    first, second = real_time(["one"], paused=True), real_time(["two"], paused=False)
+    first, second = real_time(["one"], paused=True, **LIMITS), real_time(["two"], paused=False, **LIMITS)
     first["default_args"]["retries"] = 0
     first["tags"].append("odd")
     assert second["default_args"]["retries"] == 2

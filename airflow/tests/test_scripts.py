@@ -230,3 +230,18 @@ def test_a_signal_ends_the_waiting_at_once(number: signal.Signals) -> None:
     waiting.send_signal(number)
     assert waiting.wait(60) == 0
     waiting.stdout.close()
+
+
+@pytest.mark.parametrize(
+    ("environ", "sentence"),
+    [
+        ({}, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN is not set: the watch reads Airflow's database."),
+        (
+            {"AIRFLOW_WATCH_METRICS_PORT": "http"},
+            "AIRFLOW_WATCH_METRICS_PORT is http: set a port number, as 8003.",
+        ),
+    ],
+)
+def test_a_watch_that_cannot_begin_says_why(environ: dict[str, str], sentence: str) -> None:
+    done = script("watch_dags", **environ)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"{sentence}\n")

@@ -19,7 +19,7 @@ from fraud_embedded.airflow import Airflow
 from fraud_embedded.ports import free_ports
 from fraud_embedded.process import ProcessSpec, base_environment
 from fraud_embedded.stack import Stack
-from tests.faults.world import Server
+from tests.faults.world import START_SECONDS, Server
 from tests.integration.api_server import CLIENTS
 from tests.integration.store_rows import run as run_sql
 from tests.servers import OWNER, TEMPLATE, configured_stack, random_passwords
@@ -72,20 +72,22 @@ def running_postgres() -> Iterator[tuple[Stack, Passwords, ExitStack]]:
         yield stack, passwords, until_the_end
 
 
-def start(spec: ProcessSpec, until_the_end: ExitStack) -> Server:
+def start(spec: ProcessSpec, until_the_end: ExitStack, seconds: float = START_SECONDS) -> Server:
     server = Server(spec)
     until_the_end.callback(server.stop)
-    server.start()
+    server.start(seconds)
     return server
 
 
 def airflow_beside(stack: Stack, passwords: Passwords, **own: Any) -> Airflow:
     """Airflow beside those servers, on a free port, with secrets of its own."""
     place = stack.broker.place.with_name("airflow")
+    port, watch_metrics_port = free_ports(2)
     given: dict[str, Any] = {
         "root": ROOT,
         "place": place,
-        "port": free_ports(1)[0],
+        "port": port,
+        "watch_metrics_port": watch_metrics_port,
         "database_url": stack.postgres.url(METADATA, passwords.airflow, METADATA),
         "fernet_key": base64.urlsafe_b64encode(random.token_bytes(32)).decode(),
         "jwt_secret": random.token_hex(32),

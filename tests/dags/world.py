@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from fraud_embedded import airflow, broker, objectstore
 from fraud_embedded.airflow_api import AirflowApi
 from fraud_embedded.stack import Stack
 from tests.dags.metadata import ROOT, Metadata, airflow_beside, running_postgres, start
+from tests.dags.webhook import Webhook, running_webhook
 from tests.faults.world import Server
 from tests.integration.api_server import (
     CLIENTS,
@@ -40,8 +42,14 @@ from tests.waiting import eventually
 TOPIC: Final = "ledger-transactions"
 # On a busy machine with two cores, with other workers' tests beside.
 PATIENCE_S: Final = 240.0
+# Beside the platform's own: DAGs as they are written, with times a test can wait for.
+_BUNDLES: Final = [
+    {"name": name, "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle", "kwargs": kwargs}
+    for name, kwargs in (("dags-folder", {}), ("halting", {"path": str(Path(__file__).with_name("halting"))}))
+]
 PUBLIC: Final = {
     "APP_ENV": "testing",
+    "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(_BUNDLES),
     # Each reading of a DAG file says anew when its next run is due: see `only_what_is_triggered`.
     "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",
     # A person can wait until a dead task is found, a test need not.
@@ -114,6 +122,7 @@ class World:
     api: ApiServer
     broker: Server
     metadata: Metadata
+    webhook: Webhook
     secrets: dict[str, str] = field(repr=False)
 
     def __post_init__(self) -> None:
@@ -194,7 +203,8 @@ def running_world() -> Iterator[World]:
         database = until_the_end.enter_context(cloned_database(template, "ledger"))
         kafka = KafkaSettings(kafka_bootstrap_servers=stack.broker.bootstrap, kafka_topic=TOPIC)
         api = _api(stack, database, kafka)
-        metadata = Metadata(_airflow(stack, passwords, database, kafka, api))
+        webhook = until_the_end.enter_context(running_webhook())
+        metadata = Metadata(_airflow(stack, passwords, database, kafka, api, webhook=webhook))
         prepared = beside.submit(metadata.initialise)
         running_broker = servers.result()
         ensure_topics(stack.broker.bootstrap, [kafka.topic], partitions=2)
@@ -204,7 +214,8 @@ def running_world() -> Iterator[World]:
         done = prepared.result()
         assert done.returncode == 0, done.stderr[-3000:]
         _start_airflow(metadata, until_the_end)
-        yield World(database, kafka, api, running_broker, metadata, _secrets(stack, passwords, metadata))
+        secrets = _secrets(stack, passwords, metadata)
+        yield World(database, kafka, api, running_broker, metadata, webhook, secrets)
 
 
 def _servers(stack: Stack, until_the_end: ExitStack) -> Server:
@@ -219,7 +230,7 @@ def _start_airflow(metadata: Metadata, until_the_end: ExitStack) -> None:
     """All its processes, as the demo starts them."""
     specs = {spec.name: spec for spec in airflow.specs(metadata.server)}
     with ThreadPoolExecutor() as beside:
-        for one in [beside.submit(start, specs[name], until_the_end) for name in airflow.NAMES]:
+        for one in [beside.submit(start, specs[name], until_the_end, PATIENCE_S) for name in airflow.NAMES]:
             one.result()
 
 
@@ -232,12 +243,19 @@ def _api(stack: Stack, database: Database, kafka: KafkaSettings) -> ApiServer:
 
 
 def _airflow(
-    stack: Stack, passwords: Passwords, database: Database, kafka: KafkaSettings, api: ApiServer
+    stack: Stack,
+    passwords: Passwords,
+    database: Database,
+    kafka: KafkaSettings,
+    api: ApiServer,
+    *,
+    webhook: Webhook,
 ) -> Any:
     setup = {
         "API_URL": api.url,
         "API_CLIENT_ID": constants.CLIENT_AIRFLOW,
         "API_CLIENT_SECRET": CLIENTS["airflow"],
+        "SLACK_WEBHOOK_URL": webhook.url,
     }
     public = {"KAFKA_BOOTSTRAP_SERVERS": stack.broker.bootstrap, "KAFKA_TOPIC": kafka.topic}
     public |= {"KAFKA_GROUP": kafka.group, "API_URL": api.url}
@@ -272,4 +290,5 @@ def _secrets(stack: Stack, passwords: Passwords, metadata: Metadata) -> dict[str
         "tokens of tasks": server.jwt_secret,
         "sessions": server.secret_key,
         "the log-in": server.password,
+        "the webhook": server.setup["SLACK_WEBHOOK_URL"],
     }

@@ -40,10 +40,10 @@ class Server:
     def runs(self) -> bool:
         return self._running is not None
 
-    def start(self) -> None:
+    def start(self, seconds: float = START_SECONDS) -> None:
         """Returns once it answers."""
         self._running = Running(self.spec, self.spec.cwd.parent / f"{self.spec.name}.log")
-        self._running.wait_ready(START_SECONDS)
+        self._running.wait_ready(seconds)
 
     def stop(self) -> None:
         if self._running is not None:

@@ -16,10 +16,10 @@ from fraud_adapters.job import JobFailed
 from fraud_embedded.ports import free_ports
 from fraud_streaming.topics import describe
 from tests.bombs import BOMBS, SCHEMA, bomb, peak_mib
-from tests.integration.api_server import ApiServer, cloned
+from tests.integration.api_server import ApiServer, cloned, scoring_server
 from tests.integration.following import following
 from tests.integration.store_rows import Database
-from tests.integration.streaming_site import StreamingSite, creditcard_records, served
+from tests.integration.streaming_site import StreamingSite, creditcard_records
 from tests.kafka_wire import WireBatch, WireRecord, produce
 from tests.killable import KafkaServer
 from tests.waiting import eventually
@@ -35,7 +35,7 @@ def api(
     directory = tmp_path_factory.mktemp("unreadable-api")
     with (
         cloned(template, postgres_admin_url, "unreadable_api") as database,
-        served(database, directory) as server,
+        scoring_server(database, directory) as server,
     ):
         yield server
 

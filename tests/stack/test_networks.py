@@ -42,6 +42,10 @@ REACHED = {
         ["airflow-webserver:8080"],
         ["redis:6379", "docker-proxy:2375"],
     ),
+    "fraud-airflow-watch": (
+        ["postgres:5432"],
+        ["redis:6379", "docker-proxy:2375"],
+    ),
     "fraud-api": (
         ["postgres:5432", "mlflow:5000"],
         ["redis:6379", "docker-proxy:2375", "airflow-webserver:8080"],

@@ -161,7 +161,8 @@ def test_each_process_of_airflow_gets_its_own_secrets_only(
         inside = {name: " ".join(spec.env.values()) for name, spec in specs.items()}
         return {name for name in inside if name.startswith("airflow") and settings[secret] in inside[name]}
 
-    everyone = {"airflow-webserver", "airflow-scheduler", "airflow-dag-processor", "airflow-cleanup"}
+    everyone = {"airflow-webserver", "airflow-scheduler", "airflow-dag-processor"}
+    everyone |= {"airflow-cleanup", "airflow-watch"}
     assert holders("AIRFLOW_DB_PASSWORD") == everyone
     assert holders("AIRFLOW_JWT_SECRET") == {"airflow-webserver", "airflow-scheduler"}
     assert holders("DB_PASSWORD_STREAMING") == holders("DB_PASSWORD_PRODUCER") == {"airflow-scheduler"}

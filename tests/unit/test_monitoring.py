@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import runpy
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,13 @@ def exported(service: str, registry: CollectorRegistry) -> dict[str, tuple[str, 
 
 def every() -> dict[str, tuple[str, frozenset[str], frozenset[str]]]:
     together: dict[str, tuple[str, frozenset[str], frozenset[str]]] = {}
-    for service, registry in (("api", ApiMetrics().registry), ("follower", StreamMetrics().registry)):
+    watch = runpy.run_path(str(ROOT / "airflow" / "scripts" / "watch_metrics.py"))["WatchMetrics"]()
+    registries = {
+        "api": ApiMetrics().registry,
+        "follower": StreamMetrics().registry,
+        "airflow": watch.registry,
+    }
+    for service, registry in registries.items():
         for name, (kind, labels) in exported(service, registry).items():
             services = together[name][2] if name in together else frozenset[str]()
             together[name] = (kind, labels, services | {service})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +14,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from airflow.sdk.execution_time import comms
 
 from config import constants
-from fraud_airflow.alerting.callbacks import on_failure, on_success
+from fraud_airflow.alerting.callbacks import on_failure, on_run_failure, on_success
 from operators.alert_operator import FraudDetectionAlertOperator
 
 KEY = "a_dag/a_task"
@@ -67,6 +68,51 @@ def test_what_is_said_of_the_error(error: Any, text: str, slack: Any) -> None:
 def test_a_critical_dag_s_failure_is_critical(slack: Any) -> None:
     on_failure(context(tags=("critical", "daily")))
     assert slack()[0].startswith("*[critical] a_dag: a_task failed*")
+
+
+def run_context(reason: str, *, dated: timedelta | None = None, task: bool = True, **options: Any) -> Any:
+    """As the DAG processor gives it: without a task where the run has none that has not ended."""
+    made: dict[str, Any] = {"run_id": "run-1", "reason": reason}
+    if task:
+        made |= context(**options)
+        made["dag_run"] = SimpleNamespace(logical_date=dated and datetime.now(UTC) + dated)
+    tags = {"critical"} if options.get("tags") else set()
+    made["dag"] = SimpleNamespace(dag_id="a_dag", tags=tags, dagrun_timeout=timedelta(minutes=5))
+    return made
+
+
+def test_a_run_that_was_given_up_and_that_its_task_works_again(slack: Any) -> None:
+    on_run_failure(run_context("timed_out"))
+    assert slack() == [
+        "*[high] a_dag: a run was given up*\nIt had not ended after 0:05:00 (dagrun_timeout); the next one "
+        "may begin.\n\nRun run-1, task a_task."
+    ]
+    on_success(context())
+    assert slack()[-1].startswith("*[resolved] a_dag: a run was given up*")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            {"reason": "timed_out", "dated": timedelta(hours=1)},
+            "is ahead: until then none of its tasks starts.",
+        ),
+        ({"reason": "timed_out", "dated": timedelta(hours=-1)}, "the next one may begin.\n"),
+        ({"reason": "timed_out", "task": False}, "Run run-1."),
+        ({"reason": "all_tasks_deadlocked"}, "None of its tasks can go on (all_tasks_deadlocked)."),
+        ({"reason": "timed_out", "tags": ("critical",)}, "*[critical] a_dag: "),
+    ],
+)
+def test_what_is_said_of_a_run(options: dict[str, Any], said: str, slack: Any) -> None:
+    on_run_failure(run_context(**options))
+    [told] = slack()
+    assert said in told
+
+
+def test_a_task_that_failed_has_told_already(slack: Any, supervisor: Any) -> None:
+    on_run_failure(run_context("task_failure"))
+    assert (slack(), supervisor.messages) == ([], [])
 
 
 def test_a_success_costs_one_read(supervisor: Any) -> None:

@@ -17,6 +17,7 @@ KAFKA: Final = 9092
 API: Final = 8000
 API_METRICS: Final = 8001
 STREAM_METRICS: Final = 8002
+WATCH_METRICS: Final = 8003
 AIRFLOW: Final = 8080
 MLFLOW: Final = 5000
 OBJECT_STORE: Final = 8333
@@ -27,6 +28,7 @@ SPECIFIED: Final = {
     "api": API,
     "api metrics": API_METRICS,
     "stream metrics": STREAM_METRICS,
+    "airflow metrics": WATCH_METRICS,
     "airflow": AIRFLOW,
     "mlflow": MLFLOW,
     "object store": OBJECT_STORE,
@@ -55,6 +57,10 @@ class Addresses:
     @property
     def stream_metrics(self) -> int:
         return STREAM_METRICS + self.offset
+
+    @property
+    def watch_metrics(self) -> int:
+        return WATCH_METRICS + self.offset
 
     @property
     def airflow(self) -> int:

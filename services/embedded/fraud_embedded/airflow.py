@@ -19,7 +19,8 @@ WEBSERVER: Final = "airflow-webserver"
 SCHEDULER: Final = "airflow-scheduler"
 DAG_PROCESSOR: Final = "airflow-dag-processor"
 CLEANUP: Final = "airflow-cleanup"
-NAMES: Final = (WEBSERVER, DAG_PROCESSOR, SCHEDULER, CLEANUP)
+WATCH: Final = "airflow-watch"
+NAMES: Final = (WEBSERVER, DAG_PROCESSOR, SCHEDULER, CLEANUP, WATCH)
 # Two cores, and jobs that mostly wait for the database: more at once only take each other's time.
 PARALLELISM: Final = "4"
 # A task in flight gets its time to end.
@@ -36,6 +37,7 @@ class Airflow:
     root: Path
     place: Path
     port: int
+    watch_metrics_port: int
     database_url: str = field(repr=False)
     fernet_key: str = field(repr=False)
     jwt_secret: str = field(repr=False)
@@ -171,6 +173,13 @@ def specs(server: Airflow) -> tuple[ProcessSpec, ...]:
             cwd=server.place,
             env=server.metadata(),
             ready=lambda: True,
+        ),
+        ProcessSpec(
+            name=WATCH,
+            argv=(str(server.python), server.script("watch_dags.py")),
+            cwd=server.place,
+            env=server.metadata() | {"AIRFLOW_WATCH_METRICS_PORT": str(server.watch_metrics_port)},
+            ready=lambda: probes.http_ok(server.watch_metrics_port, "/metrics"),
         ),
     )
 

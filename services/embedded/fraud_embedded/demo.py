@@ -14,7 +14,7 @@ from typing import Any, Final
 from config.constants import ALIAS_CHAMPION, DAGS_REAL_TIME
 from config.settings import ConfigurationError
 from fraud_embedded import probes
-from fraud_embedded.airflow import SCHEDULER
+from fraud_embedded.airflow import SCHEDULER, WATCH
 from fraud_embedded.airflow_api import AirflowApi
 from fraud_embedded.installation import Layout
 from fraud_embedded.installed import Platform
@@ -117,6 +117,7 @@ def _run_dags(platform: Platform, supervisor: Supervisor, startup: Startup, prog
         for dag_id in DAGS_REAL_TIME:
             _wait(partial(api.known, dag_id), f"{dag_id} is not known to airflow", api, supervisor)
             api.pause(dag_id, paused=False)
+    startup.start(WATCH)
 
 
 def _watch_live(

@@ -139,6 +139,7 @@ class Platform:
             root=self.layout.root,
             place=self.layout.local / "airflow",
             port=self.addresses.airflow,
+            watch_metrics_port=self.addresses.watch_metrics,
             database_url=self.stack.postgres.url(
                 constants.DATABASE_AIRFLOW, self.secret("AIRFLOW_DB_PASSWORD"), constants.DATABASE_AIRFLOW
             ),

@@ -165,6 +165,7 @@ def urls(platform: Platform) -> dict[str, str]:
         "api": f"{platform.api_url}/docs",
         "api metrics": f"http://127.0.0.1:{platform.addresses.api_metrics}/metrics",
         "airflow": platform.airflow().url,
+        "airflow metrics": f"http://127.0.0.1:{platform.addresses.watch_metrics}/metrics",
         "mlflow": stack.mlflow.tracking_uri,
         "postgres": f"127.0.0.1:{stack.postgres.port}/{platform.database}",
         "kafka": stack.broker.bootstrap,

@@ -12,15 +12,16 @@ from config.constants import CONNECTION_SLACK, ENV_VARS
 from fraud_airflow.alerting.mail import EmailChannel
 from fraud_airflow.alerting.notifier import Channel, Notifier
 from fraud_airflow.alerting.slack import SlackChannel
-from fraud_airflow.alerting.state import VariableIncidents
+from fraud_airflow.alerting.state import Incidents, VariableIncidents
 
 _REPEAT_MINUTES = 60.0
 
 
-def notifier() -> Notifier:
+def notifier(incidents: Incidents | None = None) -> Notifier:
+    """Of a task, unless another place is given where incidents are kept."""
     return Notifier(
         channels,
-        VariableIncidents(),
+        incidents or VariableIncidents(),
         repeat_after=repeat_after(ENV_VARS["ALERT_REPEAT_MINUTES"]),
         clock=lambda: datetime.now(UTC),
     )

@@ -66,11 +66,25 @@ def variable_name(key: str) -> str:
     return _PREFIX + sha256(key.encode()).hexdigest()[:24]
 
 
+class Variables(Protocol):
+    """Airflow's Variables: a task reaches them through its supervisor, a process beside the scheduler in the
+    metadata database."""
+
+    def get(self, key: str, *, default: str | None) -> str | None: ...
+
+    def set(self, key: str, value: str, description: str) -> None: ...
+
+    def delete(self, key: str) -> object: ...
+
+
 class VariableIncidents:
     """Incidents as Airflow Variables. Two tasks at the same moment may both be the first to tell."""
 
+    def __init__(self, variables: Variables | None = None) -> None:
+        self._variables: Any = variables or Variable
+
     def read(self, key: str) -> Incident | None:
-        text = Variable.get(variable_name(key), default=None)
+        text = self._variables.get(variable_name(key), default=None)
         if text is None:
             return None
         try:
@@ -80,10 +94,12 @@ class VariableIncidents:
             return None
 
     def write(self, incident: Incident) -> None:
-        Variable.set(variable_name(incident.key), incident.to_json(), description=f"Alert: {incident.key}")
+        self._variables.set(
+            variable_name(incident.key), incident.to_json(), description=f"Alert: {incident.key}"
+        )
 
     def delete(self, key: str) -> None:
-        Variable.delete(variable_name(key))
+        self._variables.delete(variable_name(key))
 
 
 def _time(text: str | None) -> datetime | None:

@@ -1,0 +1,189 @@
+"""A DAG that stands still: nobody can make it so by a date, its run ends in time, and people hear of it."""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import pytest
+
+from config import constants
+from tests.dags.world import PATIENCE_S, Run, World
+from tests.waiting import eventually
+
+DAG: Final = "halting"
+# Starting everything takes its time on a busy machine, and belongs to the first test.
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.fixture(scope="module")
+def alone(world: World) -> Iterator[World]:
+    """The platform's own DAGs rest meanwhile; the one that halts is known, and paused."""
+    for dag_id in constants.DAGS_REAL_TIME:
+        world.airflow.pause(dag_id, paused=True)
+    put_slots(world, 4)
+    assert eventually(lambda: world.airflow.known(DAG), PATIENCE_S), world.airflow.import_errors()
+    yield world
+    for dag_id in constants.DAGS_REAL_TIME:
+        world.airflow.pause(dag_id, paused=False)
+
+
+@pytest.fixture
+def halting(alone: World) -> Iterator[World]:
+    """Nobody has been told of the DAG before, and it is left as it was found."""
+    assert eventually(lambda: overdue(alone) is None, PATIENCE_S), "a paused DAG is not watched"
+    alone.metadata.rows("DELETE FROM variable WHERE description LIKE 'Alert: %' RETURNING 1")
+    alone.webhook.texts.clear()
+    yield alone
+    alone.airflow.pause(DAG, paused=True)
+    put_slots(alone, 4)
+    left = "UPDATE dag_run SET state = 'failed' WHERE dag_id = %s AND state IN ('queued', 'running')"
+    alone.metadata.rows(f"{left} RETURNING 1", DAG)
+
+
+def put_slots(world: World, slots: int) -> None:
+    """Make the DAG's pool, or change it; with none no task begins."""
+    world.metadata.rows(
+        "INSERT INTO slot_pool (pool, slots, description, include_deferred) VALUES (%s, %s, '', false)"
+        " ON CONFLICT (pool) DO UPDATE SET slots = excluded.slots RETURNING 1",
+        DAG,
+        slots,
+    )
+
+
+def posted(world: World, path: str, body: dict[str, Any]) -> tuple[int, str]:
+    """What Airflow's REST API answers, whether it takes it or not."""
+    try:
+        return 200, str(world.airflow._send("POST", path, body, token(world)))
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def token(world: World) -> dict[str, str]:
+    return {"Authorization": f"Bearer {world.airflow._log_in()}"}
+
+
+def active(world: World) -> list[tuple[Any, ...]]:
+    return world.metadata.rows(
+        "SELECT run_id, state FROM dag_run WHERE dag_id = %s AND state IN ('queued', 'running')", DAG
+    )
+
+
+def failed(world: World) -> list[str]:
+    rows = world.metadata.rows("SELECT run_id FROM dag_run WHERE dag_id = %s AND state = 'failed'", DAG)
+    return [str(row[0]) for row in rows]
+
+
+def successes(world: World, since: datetime) -> int:
+    [(count,)] = world.metadata.rows(
+        "SELECT count(*) FROM dag_run WHERE dag_id = %s AND state = 'success' AND start_date > %s", DAG, since
+    )
+    return int(count)
+
+
+def ahead(hours: int = 1) -> str:
+    return (datetime.now(UTC) + timedelta(hours=hours)).isoformat()
+
+
+@pytest.mark.parametrize(
+    ("dates", "field"),
+    [
+        ({"logical_date": ahead()}, "logical_date"),
+        ({"logical_date": ahead(24 * 365)}, "logical_date"),
+        ({"logical_date": None, "run_after": ahead()}, "run_after"),
+        ({"logical_date": "2026-01-01T00:00:00Z", "run_after": ahead()}, "run_after"),
+    ],
+)
+def test_a_run_dated_ahead_is_refused(halting: World, dates: dict[str, str | None], field: str) -> None:
+    status, answer = posted(halting, f"/api/v2/dags/{DAG}/dagRuns", dates)
+    assert (status, active(halting)) == (400, []), answer
+    assert f"{field} is " in answer
+    assert "is in the future" in answer
+    assert "set a date that has passed" in answer
+
+
+def test_the_command_line_refuses_it_too(halting: World) -> None:
+    done = halting.metadata.script("airflow_cli.py", "dags", "trigger", DAG, "--logical-date", ahead())
+    assert (done.returncode, active(halting)) == (1, []), done.stdout
+    assert done.stderr.splitlines()[-1].startswith("logical_date is ")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_backfill_is_refused(halting: World) -> None:
+    span = {"from_date": "2026-01-01T00:00:00Z", "to_date": "2026-01-02T00:00:00Z"}
+    status, answer = posted(halting, "/api/v2/backfills", {"dag_id": DAG, "max_active_runs": 1, **span})
+    assert (400 <= status < 500, active(halting)) == (True, []), (status, answer)
+    assert "backfill" in answer
+
+
+def test_a_run_dated_long_ago_does_its_work(halting: World) -> None:
+    """Before the start date it would have no task, and succeed."""
+    halting.airflow.pause(DAG, paused=False)
+    status, answer = posted(
+        halting, f"/api/v2/dags/{DAG}/dagRuns", {"logical_date": "1999-01-01T00:00:00Z", "dag_run_id": "old"}
+    )
+    assert status == 200, answer
+    assert Run(halting.airflow, DAG, "old").succeeded().tasks == {"work": "success"}
+
+
+def made_ahead(world: World, column: str) -> Run:
+    """A run that is dated ahead all the same, as one of an Airflow without the policy or of a wrong clock."""
+    run = world.trigger(DAG)
+    world.metadata.rows(
+        f"UPDATE dag_run SET {column} = %s WHERE run_id = %s RETURNING 1", ahead(), run.run_id
+    )
+    return run
+
+
+@pytest.mark.parametrize("cause", ["dated ahead", "no slot"])
+def test_a_run_that_stands_still_is_given_up_and_told(halting: World, cause: str) -> None:
+    if cause == "no slot":
+        put_slots(halting, 0)
+    else:
+        made_ahead(halting, "logical_date")
+    halting.airflow.pause(DAG, paused=False)
+    told = halting.webhook.wait_for("[high] halting: a run was given up")
+    assert "It had not ended after 0:00:10 (dagrun_timeout)" in told
+    assert ("is ahead: until then none of its tasks starts" in told) is (cause == "dated ahead")
+    [run] = [
+        Run(halting.airflow, DAG, run_id) for run_id in failed(halting) if f"Run {run_id}, task work." in told
+    ]
+    assert run.tasks == {"work": "skipped"}
+    put_slots(halting, 4)
+    begun = datetime.now(UTC)
+    assert eventually(lambda: successes(halting, begun) >= 2, PATIENCE_S), "the DAG goes on by itself"
+    halting.webhook.wait_for("[resolved] halting: a run was given up")
+
+
+def overdue(world: World) -> float | None:
+    """The DAG's metric; None if it is not watched."""
+    address = f"http://127.0.0.1:{world.metadata.server.watch_metrics_port}/metrics"
+    with urllib.request.urlopen(address) as answer:
+        lines = answer.read().decode().splitlines()
+    found = [line for line in lines if line.startswith(f'fraud_airflow_overdue_seconds{{dag="{DAG}"}}')]
+    return float(found[0].split()[-1]) if found else None
+
+
+def test_a_dag_whose_runs_do_not_succeed_is_told_and_its_end_too(halting: World) -> None:
+    """A queued run that must wait: Airflow limits only the time of one that has started."""
+    run = made_ahead(halting, "run_after")
+    begun = datetime.now(UTC)
+    halting.airflow.pause(DAG, paused=False)
+    told = halting.webhook.wait_for("halting: no run succeeds")
+    assert datetime.now(UTC) - begun >= timedelta(seconds=20), "ten periods have passed since it was unpaused"
+    assert told.startswith("*[high] halting: no run succeeds*\nIt should run every 2 s, and no run has ")
+    assert f"The run {run.run_id} is queued and dated ahead" in told
+    assert (overdue(halting) or 0) > 0
+    # Airflow may make one run before it counts the one that waits.
+    assert (successes(halting, begun) <= 1, run.state) == (True, "queued")
+    halting.airflow._call("PATCH", run.path, {"state": "failed"})
+    # Airflow counts a DAG's runs anew when one ends by itself, or its file is read again, which is rare here.
+    halting.run(DAG)
+    halting.webhook.wait_for("[resolved] halting: no run succeeds")
+    assert (overdue(halting) or 0) < 0
+    assert len(halting.webhook.about("halting: no run succeeds")) == 2, "told once, and its end once"
+    halting.airflow.pause(DAG, paused=True)
+    assert eventually(lambda: overdue(halting) is None, PATIENCE_S)
