@@ -10,7 +10,7 @@ from functools import reduce
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from config.yaml_files import YamlFile
 from fraud_core.gate import GatePolicy
@@ -69,6 +69,21 @@ class Training(_Section):
     xgboost: dict[str, float | int | str]
 
 
+class Runs(_Section):
+    """How long the files of training runs stay in the object store."""
+
+    keep: timedelta  # after the last step, where no version needs them
+    abandoned_after: timedelta = Field(
+        ge=timedelta(hours=1)
+    )  # nothing written for so long: nobody works on it
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Runs:
+        if self.keep < self.abandoned_after:
+            raise ValueError("keep must be at least abandoned_after")
+        return self
+
+
 class Serving(_Section):
     token_minutes: int = Field(ge=1, le=24 * 60)
     client_token_minutes: dict[str, Annotated[int, Field(ge=1, le=7 * 24 * 60)]] = Field(default_factory=dict)
@@ -107,6 +122,7 @@ class Parameters(_Section):
     labels: Labels
     simulator: Simulator
     training: Training
+    runs: Runs
     serving: Serving
     streaming: Streaming
 

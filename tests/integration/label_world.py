@@ -179,7 +179,7 @@ class World:
         assert {name: said for name, *said in rows} == {k: list(v) for k, v in self.classes.items()}
 
     def check_as_of(self) -> None:
-        moments = [*self.model.moments(), self.now]
+        moments = [*(at for at in self.model.moments() if at < self.now), self.now]
         rows = self.ask(
             "SELECT t.n, a.* FROM unnest(%s::timestamptz[]) WITH ORDINALITY AS t (at, n),"
             " labels_as_of(t.at) a WHERE a.transaction_id = ANY (%s)",

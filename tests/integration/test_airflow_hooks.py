@@ -11,8 +11,10 @@ from typing import Any
 import httpx
 import pytest
 
+from fraud_adapters.mlflow_http import MlflowHttp
 from fraud_adapters.registry import Registry
 from fraud_adapters.registry_writer import RegistryWriter
+from fraud_adapters.tracked_runs import TrackedRuns
 from tests.integration.airflow_site import AirflowSite, airflow_python
 from tests.integration.api_server import CLIENTS, ApiServer, cache_model, cloned, record_version
 from tests.integration.store_rows import CREDITCARD
@@ -118,7 +120,10 @@ def model(mlflow_uri: str, site: AirflowSite) -> str:
     name = f"fraud-{uuid.uuid4().hex[:8]}"
     writer = RegistryWriter(mlflow_uri)
     for recall in (0.8, 0.9):
-        run_id = writer.start_run(name, f"recall {recall}", {"contract": "any/1"})
+        with MlflowHttp(mlflow_uri) as http:
+            run_id = TrackedRuns(http).open(
+                name, f"runs/test/{name}", f"recall {recall}", {"contract": "any/1"}
+            )
         writer.log(run_id, parameters={"depth": 5}, metrics={"recall": recall}, tags={})
         writer.register(name, run_id, {"gate": "passed"})
     site.extra |= {"MLFLOW_TRACKING_URI": mlflow_uri, "TEST_MODEL": name}

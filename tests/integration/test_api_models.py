@@ -15,8 +15,10 @@ import psycopg2
 import pytest
 
 from config.constants import ALIAS_CHAMPION
+from fraud_adapters.mlflow_http import MlflowHttp
 from fraud_adapters.registry import ARTEFACT_PATH
 from fraud_adapters.registry_writer import RegistryWriter
+from fraud_adapters.tracked_runs import TrackedRuns
 from tests.integration.api_server import (
     NOWHERE,
     ROOT,
@@ -39,6 +41,7 @@ class Publisher:
 
     def __init__(self, mlflow_uri: str, owner_url: str, folder: Path) -> None:
         self._writer = RegistryWriter(mlflow_uri)
+        self._mlflow_uri = mlflow_uri
         self._owner_url = owner_url
         self._folder = folder
         self._seed = 0
@@ -47,9 +50,11 @@ class Publisher:
         self._seed += 1
         files = self._folder / str(self._seed)
         manifest = make_model(files, CREDITCARD, self._seed)
-        run_id = self._writer.start_run("api-tests", f"model {self._seed}", {})
-        self._writer.log_files(run_id, files, ARTEFACT_PATH)
-        self._writer.finish(run_id, "FINISHED")
+        with MlflowHttp(self._mlflow_uri) as http:
+            runs = TrackedRuns(http)
+            run_id = runs.open("api-tests", f"runs/test/{self._seed}", f"model {self._seed}", {})
+            self._writer.log_files(run_id, files, ARTEFACT_PATH)
+            runs.end(run_id, "FINISHED")
         version = self._writer.register(CREDITCARD.registered_model, run_id, {})
         if recorded:
             record_version(self._owner_url, CREDITCARD, version, digest or manifest.digest(), passed=passed)

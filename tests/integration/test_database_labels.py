@@ -165,3 +165,12 @@ def test_label_and_transaction_stored_at_the_same_moment_find_each_other(
         labels.commit()
         transactions.commit()
     assert classes(database) == {"tx-0": 1}
+
+
+def test_what_was_known_of_one_transaction_is_looked_up_by_its_id(database: Database) -> None:
+    """The function is inlined, and the moment checked once, not for each row."""
+    statement = "EXPLAIN SELECT * FROM labels_as_of(now()) WHERE transaction_id = 'tx-0'"
+    plan = "\n".join(row[0] for row in run(database.url("trainer"), statement))
+    assert "Function Scan" not in plan
+    assert plan.count("One-Time Filter: has_come(now())") == 2
+    assert "Index Cond: ((transaction_id)::text = 'tx-0'::text)" in plan

@@ -38,6 +38,7 @@ MAY_READ = {
 }
 MAY_CALL = {
     "labels_as_of(timestamptz)": {"trainer", "readonly"},
+    "has_come(timestamptz)": {"trainer", "readonly"},
     "apply_labels(text[])": {"producer", "streaming", "api"},
     "apply_labels_to_new(text[])": {"producer", "streaming", "api"},
     "set_classes(text[], timestamptz)": set[str](),

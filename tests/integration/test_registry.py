@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from fraud_adapters.mlflow_http import MlflowHttp
 from fraud_adapters.registry import ARTEFACT_PATH, Registry, RegistryUnavailable
 from fraud_adapters.registry_writer import RegistryWriter
+from fraud_adapters.tracked_runs import TrackedRuns
 from fraud_core.manifest import FILE_NAME, Calibration, Manifest
 from tests.integration.store_rows import START
 
@@ -45,11 +47,14 @@ def test_a_version_goes_there_and_back(mlflow_uri: str, tmp_path: Path) -> None:
     (tmp_path / "made").mkdir()
     _files(tmp_path / "made")
     writer = RegistryWriter(mlflow_uri)
-    with Registry(mlflow_uri) as registry:
+    with Registry(mlflow_uri) as registry, MlflowHttp(mlflow_uri) as http:
         assert registry.version_of_alias(name, "champion") is None
 
-        run_id = writer.start_run(name, "a run", {"contract": "any/1"})
-        assert writer.start_run(name, "another run", {}) != run_id
+        runs, folder = TrackedRuns(http), f"runs/test/{name}:+%2F"
+        assert runs.find(folder) == []
+        run_id = runs.open(name, folder, "a run", {"contract": "any/1"})
+        assert runs.open(name, f"{folder}x", "another run", {}) != run_id
+        assert [(run.run_id, run.status) for run in runs.find(folder)] == [(run_id, "RUNNING")]
         writer.log(run_id, parameters={"depth": 5}, metrics={"recall": 0.9, "undefined": None}, tags={"a": 1})
         writer.log_files(run_id, tmp_path / "made", ARTEFACT_PATH)
         version = writer.register(name, run_id, {"gate": "none"})
@@ -63,12 +68,32 @@ def test_a_version_goes_there_and_back(mlflow_uri: str, tmp_path: Path) -> None:
         back = registry.download(name, version, tmp_path / "back" / "deep")
         made = {file.name: file.read_bytes() for file in (tmp_path / "made").iterdir()}
         assert {file.name: file.read_bytes() for file in back.iterdir()} == made
-        writer.finish(run_id, "FINISHED")
+        (made_version,) = runs.versions(run_id)
+        assert made_version.version == "1"
+        assert made_version.aliases == {"champion"}
+        assert made_version.tags["gate"] == "none"
 
         with pytest.raises(RegistryUnavailable, match="has no version 99"):
             registry.download(name, "99", tmp_path / "none")
     with pytest.raises(RegistryUnavailable, match="MLflow at"):
         writer.set_alias(name, "champion", "99")
+
+
+def test_a_run_is_ended_once_and_resumed_unless_it_is_finished(mlflow_uri: str) -> None:
+    name = f"fraud-{uuid.uuid4().hex[:8]}"
+    with MlflowHttp(mlflow_uri) as http:
+        runs = TrackedRuns(http)
+        run_id = runs.open(name, f"runs/test/{name}", "a run", {})
+        assert runs.end_unfinished(runs.find(f"runs/test/{name}"), "KILLED") == [run_id]
+        assert runs.end_unfinished(runs.find(f"runs/test/{name}"), "FAILED") == []
+        runs.resume(run_id)
+        assert [run.status for run in runs.find(f"runs/test/{name}")] == ["RUNNING"]
+        runs.end(run_id, "FINISHED")
+        runs.resume(run_id)
+        finished = runs.get(run_id)
+        assert finished is not None
+        assert finished.status == "FINISHED"
+        assert runs.get("0" * 32) is None
 
 
 def test_asking_for_an_alias_is_cheap(mlflow_uri: str) -> None:
@@ -85,7 +110,8 @@ def test_a_version_without_a_manifest_cannot_be_fetched(mlflow_uri: str, tmp_pat
     (tmp_path / "made").mkdir()
     (tmp_path / "made" / FILE_NAME).write_text("{}")
     writer = RegistryWriter(mlflow_uri)
-    run_id = writer.start_run(name, "a run", {})
+    with MlflowHttp(mlflow_uri) as http:
+        run_id = TrackedRuns(http).open(name, f"runs/test/{name}", "a run", {})
     writer.log_files(run_id, tmp_path / "made", ARTEFACT_PATH)
     version = writer.register(name, run_id, {})
     with Registry(mlflow_uri) as registry, pytest.raises(RegistryUnavailable, match="no readable manifest"):

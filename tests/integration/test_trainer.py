@@ -7,9 +7,9 @@ import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,63 +18,42 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import yaml
 
 from config import constants
 from config.parameters import load_parameters, read_yaml
 from config.settings import CONFIG_DIR, ObjectStoreSettings
 from fraud_adapters.job import JobFailed
 from fraud_adapters.ledger import store_labels
+from fraud_adapters.mlflow_http import MlflowHttp
 from fraud_adapters.objectstore import ObjectStore
 from fraud_adapters.postgres import connect
 from fraud_adapters.registry import Registry
 from fraud_adapters.registry_writer import RegistryWriter
 from fraud_adapters.scored import store_scored, store_transactions
 from fraud_adapters.scoring import Model
-from fraud_core.batch import Batch
+from fraud_adapters.tracked_runs import TrackedRuns
 from fraud_core.contract import Contract
 from fraud_core.labels import LabelEvent, Source
 from fraud_core.quantise import quantise
-from fraud_producer.optimum import compute
-from fraud_producer.population import population
-from fraud_producer.simulator import Simulator
 from fraud_trainer import loading, steps
+from fraud_trainer.arguments import parser
 from fraud_trainer.bench import Bench
-from fraud_trainer.job import _parser, bench_of, execute, main
+from fraud_trainer.job import bench_of, execute, main
 from fraud_trainer.registering import register
 from fraud_trainer.run_store import RunStore
+from fraud_trainer.tracking import TAG_TRAINED
 from fraud_trainer.validating import validate
 from tests.integration.store_rows import START, Database, predictions, run
-
-ROWS = 16_000
-RATE = 0.35  # more frauds than ever happen, so that few rows hold the 1,000 the gate asks for
-
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """An installation: its contract under a name of its own, since the MLflow server is everybody's."""
-
-    contract: Contract
-    database: Database
-    mlflow_uri: str
-
-
-def _site(
-    source: Path, database: Database, mlflow_uri: str, store: ObjectStoreSettings, folder: Path
-) -> tuple[Site, dict[str, str]]:
-    content = {**read_yaml(source), "name": f"t{uuid.uuid4().hex[:10]}"}
-    (folder / f"{content['name']}.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
-    environment = {
-        "APP_ENV": "testing",
-        "FRAUD_CONTRACT": content["name"],
-        "FRAUD_CONTRACTS_DIR": str(folder),
-        "DATABASE_URL": database.url("trainer"),
-        "MLFLOW_TRACKING_URI": mlflow_uri,
-        "S3_ENDPOINT_URL": store.endpoint_url,
-        "AWS_ACCESS_KEY_ID": store.aws_access_key_id,
-        "AWS_SECRET_ACCESS_KEY": store.aws_secret_access_key.get_secret_value(),
-    }
-    return Site(Contract.from_mapping(content), database, mlflow_uri), environment
+from tests.integration.training_site import (
+    CREDITCARD,
+    ROWS,
+    WIRE,
+    Site,
+    card_rows,
+    installed,
+    store_history,
+    wire_rows,
+)
 
 
 @pytest.fixture
@@ -85,11 +64,14 @@ def site(
     object_store: ObjectStoreSettings,
     tmp_path: Path,
 ) -> Iterator[Site]:
-    made, environment = _site(request.param, database, mlflow_uri, object_store, tmp_path)
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in environment.items():
-            patch.setenv(name, value)
+    with installed(request.param, database, mlflow_uri, object_store, tmp_path) as made:
         yield made
+
+
+@pytest.fixture
+def tracked(mlflow_uri: str) -> Iterator[TrackedRuns]:
+    with MlflowHttp(mlflow_uri) as http:
+        yield TrackedRuns(http)
 
 
 @pytest.fixture
@@ -98,67 +80,15 @@ def registry(mlflow_uri: str) -> Iterator[Registry]:
         yield made
 
 
-CREDITCARD = CONFIG_DIR / "contracts" / "creditcard.yaml"
-WIRE = Path(__file__).parents[1] / "contracts" / "wire.yaml"
 as_creditcard = pytest.mark.parametrize("site", [CREDITCARD], indirect=True)
 as_wire = pytest.mark.parametrize("site", [WIRE], indirect=True)
-
-
-def _store(
-    site: Site, rows: Batch, labels: Sequence[int], source: str = "simulator", by: Source = "simulator"
-) -> None:
-    """Transactions, and a report for each fraud; silence says the rest."""
-    frauds = [
-        LabelEvent(str(uuid.uuid4()), name, 1, by, moment)
-        for name, moment, label in zip(rows.ids, rows.event_times, labels, strict=True)
-        if label
-    ]
-    with closing(connect(site.database.url("producer"), "test")) as connection:
-        with connection, connection.cursor() as cursor:
-            store_transactions(cursor, site.contract, rows, source)
-        with connection, connection.cursor() as cursor:
-            store_labels(cursor, frauds)
-
-
-def _card_rows(site: Site, overlap: float) -> None:
-    """History of the simulator, and its optimum."""
-    people = population(11, RATE, overlap)
-    moments = [START + timedelta(minutes=minute) for minute in range(ROWS)]
-    made = Simulator(site.contract, people, timedelta(days=7)).at("history", moments)
-    _store(site, made.batch, made.labels.tolist())
-    optimum = compute(people, load_parameters(CONFIG_DIR, "testing").gate_in_force, sample=20_000)
-    run(
-        site.database.url("producer"),
-        "INSERT INTO simulations (population, parameters, optimum) VALUES (%s, '{}', %s)",
-        optimum.population,
-        json.dumps(optimum.to_mapping()),
-    )
-
-
-def _wire_rows(n: int, start: datetime = START) -> tuple[Batch, np.ndarray]:
-    """Transfers whose frauds are large, by web, and mostly without a fee."""
-    source = np.random.default_rng(5)
-    labels = (source.random(n) < RATE).astype(np.int64)
-    fee = quantise(source.gamma(2, 3, n), 2)
-    fee[source.random(n) < np.where(labels == 1, 0.9, 0.05)] = np.nan
-    columns: dict[str, Any] = {
-        "sent_amount": quantise(source.lognormal(4 + 4 * labels, 0.7), 3),
-        "hour": source.integers(0, 24, n).astype(np.float64),
-        "channel": np.array(source.choice(["branch", "web", "phone"], n), dtype=object),
-        "urgent": (source.random(n) < np.where(labels == 1, 0.9, 0.1)).astype(np.float64),
-        "fee": fee,
-        "payer": np.array([f'payer "{number % 50}",\n{number}' for number in range(n)], dtype=object),
-        "payee": np.array([f"payee {number % 70}" for number in range(n)], dtype=object),
-    }
-    moments = [start + timedelta(minutes=minute) for minute in range(n)]
-    return Batch([f"w{number}" for number in range(n)], moments, columns), labels
 
 
 @as_creditcard
 def test_a_model_is_trained_step_by_step_and_becomes_champion(
     site: Site, object_store: ObjectStoreSettings, tmp_path: Path
 ) -> None:
-    _card_rows(site, overlap=0.01)
+    card_rows(site, overlap=0.01)
     name, owner = site.contract.registered_model, site.database.url("owner")
     options = ["--run-id", "scheduled__2026-03-01T02:00:00+00:00", "--dag", "01_training_pipeline"]
     results = {verb: main([verb, *options])[verb] for verb in (*steps_of_the_dag(), "register")}
@@ -214,9 +144,13 @@ def _check_a_version_never_changes(
     site: Site, options: list[str], version: str, digest: str, folder: Path
 ) -> None:
     """Another manifest of a registered run is refused before its files are stored."""
-    with bench_of(_parser(datetime.now(UTC)).parse_args(["register", *options])) as bench:
-        trained = bench.run.step("train")
-        bench.run.finish_step("train", {**trained, "threshold_rule": "another"})
+    now = datetime.now(UTC)
+    with bench_of(parser(now).parse_args(["register", *options]), now) as bench:
+        trained = {**bench.run.step("train").outcome, "threshold_rule": "another"}
+        sealed = bench.run.seal("train", trained, bench.run.step("features"))
+        bench.run.finish(sealed)
+        # Even if MLflow were told that this is what was trained.
+        bench.tracking().log(trained["mlflow_run_id"], tags={TAG_TRAINED: sealed.digest})
         validate(bench)
         with pytest.raises(JobFailed, match=rf"Version {version} .* recorded with another manifest"):
             register(bench, promote=True)
@@ -254,7 +188,7 @@ def _check_tracking(site: Site, run_id: str) -> None:
 
 @as_creditcard
 def test_a_model_that_fails_its_gate_gets_no_alias_and_the_job_exits_1(site: Site, tmp_path: Path) -> None:
-    _card_rows(site, overlap=0.2)
+    card_rows(site, overlap=0.2)
     result = tmp_path / "result.json"
     job = subprocess.run(
         [sys.executable, "-m", "fraud_trainer", "run", "--promote"],
@@ -281,8 +215,8 @@ def test_a_model_that_fails_its_gate_gets_no_alias_and_the_job_exits_1(site: Sit
 
 @as_wire
 def test_another_contract_goes_the_whole_way(site: Site, tmp_path: Path) -> None:
-    rows, labels = _wire_rows(ROWS)
-    _store(site, rows, labels.tolist(), source="bank", by="chargeback")
+    rows, labels = wire_rows(ROWS)
+    store_history(site, rows, labels.tolist(), source="bank", by="chargeback")
     result = main(["first-model"])
     assert result["load"]["optimum"] is None
     assert set(result["load"]["label_sources"]) == {"chargeback", "implied"}
@@ -301,9 +235,9 @@ def test_another_contract_goes_the_whole_way(site: Site, tmp_path: Path) -> None
 
 @as_wire
 def test_values_are_read_back_as_they_were_stored(site: Site) -> None:
-    rows, labels = _wire_rows(300)
+    rows, labels = wire_rows(300)
     rows.columns["payee"][0] = ""
-    _store(site, rows, labels.tolist())
+    store_history(site, rows, labels.tolist())
     with closing(connect(site.database.url("trainer"), "test")) as connection:
         table = loading.read_examples(connection, site.contract, datetime.now(UTC))
     found = loading.to_batch(site.contract, table)
@@ -318,10 +252,10 @@ def test_values_are_read_back_as_they_were_stored(site: Site) -> None:
 def test_only_mature_labels_are_learnt_from(site: Site) -> None:
     """Silence, an explicit report, a young report, a young transaction, a blocked one, another contract's."""
     now = datetime.now(UTC)
-    old, _ = _wire_rows(4)
-    young = replace(_wire_rows(2, start=now - timedelta(minutes=5))[0], ids=["y0", "y1"])
-    blocked = replace(_wire_rows(2)[0], ids=["b0", "b1"])
-    other = replace(_wire_rows(1)[0], ids=["o0"])
+    old, _ = wire_rows(4)
+    young = replace(wire_rows(2, start=now - timedelta(minutes=5))[0], ids=["y0", "y1"])
+    blocked = replace(wire_rows(2)[0], ids=["b0", "b1"])
+    other = replace(wire_rows(1)[0], ids=["o0"])
     elsewhere = site.contract.model_copy(update={"version": site.contract.version + 1})
 
     def report(name: str, label: int, source: Source, ago: timedelta) -> LabelEvent:
@@ -383,7 +317,7 @@ def _ulb() -> Path:
 
 
 def test_real_transactions_honestly_fail_the_gate_of_the_specification(
-    mlflow_uri: str, registry: Registry, object_store: ObjectStoreSettings
+    mlflow_uri: str, registry: Registry, tracked: TrackedRuns, object_store: ObjectStoreSettings
 ) -> None:
     """0.17 % frauds: the best known results stay far below recall .95 with FPR .02 and F1 .85."""
     table = pq.read_table(_ulb()).sort_by("Time")
@@ -402,22 +336,20 @@ def test_real_transactions_honestly_fail_the_gate_of_the_specification(
         loading.SOURCE: ["ulb"] * table.num_rows,
         **columns,
     }
-    bench = _ulb_bench(contract, mlflow_uri, registry, object_store)
+    bench = _ulb_bench(contract, mlflow_uri, registry, tracked, object_store)
     stored = pa.table(examples)
     position = stored.schema.get_field_index(loading.TIME)
     stored = stored.set_column(
         position, loading.TIME, stored.column(loading.TIME).cast(pa.timestamp("us", tz="UTC"))
     )
-    bench.run.finish_step(
-        "load",
-        {
-            "digest": bench.run.put_table(steps.EXAMPLES, stored),
-            "data_from": START.isoformat(),
-            "data_to": START.isoformat(),
-            "sources": {"ulb": table.num_rows},
-            "optimum": None,
-        },
-    )
+    loaded = {
+        "digest": bench.run.put_table(steps.EXAMPLES, stored),
+        "data_from": START.isoformat(),
+        "data_to": START.isoformat(),
+        "sources": {"ulb": table.num_rows},
+        "optimum": None,
+    }
+    bench.run.finish(bench.run.seal("load", loaded))
     for verb in ("features", "train", "validate"):
         result = execute(verb, bench, promote=False)
     gate = result["validate"]["gate"]
@@ -430,7 +362,11 @@ def test_real_transactions_honestly_fail_the_gate_of_the_specification(
 
 
 def _ulb_bench(
-    contract: Contract, mlflow_uri: str, registry: Registry, object_store: ObjectStoreSettings
+    contract: Contract,
+    mlflow_uri: str,
+    registry: Registry,
+    tracked: TrackedRuns,
+    object_store: ObjectStoreSettings,
 ) -> Bench:
     parameters = load_parameters(CONFIG_DIR, "testing")
 
@@ -447,6 +383,8 @@ def _ulb_bench(
         database=no_database,
         tracking=lambda: RegistryWriter(mlflow_uri),
         registry=registry,
+        tracked=tracked,
         now=datetime.now(UTC),
+        as_of=None,
         code_version="test",
     )

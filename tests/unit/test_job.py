@@ -67,3 +67,37 @@ def test_a_place_for_the_result_that_cannot_be_written_is_named(body: str, code:
     assert returned == code
     assert last.startswith("configuration: RESULT_PATH: ")
     assert last.endswith("cannot be written (No such file or directory): name another file.")
+
+
+PAUSE = "import os, signal, time; from fraud_adapters import stopping\n    "
+KILL = "os.kill(os.getpid(), signal.{}); "
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGINT", 130), ("SIGHUP", 129)])
+def test_a_signal_ends_a_job_in_order(name: str, code: int, tmp_path: Path) -> None:
+    """What the job puts in order meanwhile is not cut short by another signal."""
+    body = (
+        f"{PAUSE}try:\n        {KILL.format(name)}time.sleep(20)\n"
+        f"    finally:\n        {KILL.format('SIGTERM')}{KILL.format('SIGINT')}print('in order')"
+    )
+    sentence = f"interrupted: Interrupted by {name}: what was committed is kept."
+    assert run_job(body, tmp_path) == (code, sentence, None)
+
+
+def test_a_signal_waits_for_a_request_whose_answer_must_not_be_lost(tmp_path: Path) -> None:
+    body = (
+        f"{PAUSE}with stopping.held():\n        {KILL.format('SIGTERM')}"
+        "open(os.environ['RESULT_PATH'], 'w').write('{}')\n    time.sleep(20)"
+    )
+    code, _, result = run_job(body, tmp_path)
+    assert (code, result) == (143, {})
+
+
+def test_a_signal_that_is_ignored_from_the_start_stays_ignored(tmp_path: Path) -> None:
+    """As `nohup` and a shell's `&` have it."""
+    ignoring = "import os, signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+    main = "def main(_):\n    os.kill(os.getpid(), signal.SIGHUP)\n    return {}\n"
+    code = f"{ignoring}{HEAD}{main}run('tester', main)"
+    environment = {"RESULT_PATH": str(tmp_path / "result"), "PYTHONPATH": ":".join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, env=environment)
+    assert done.returncode == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -19,6 +19,7 @@ from config import constants
 from config.parameters import Training
 from fraud_adapters.job import JobFailed
 from fraud_adapters.objectstore import ObjectMissing
+from fraud_adapters.tracked_runs import ModelVersion, TrackedRun
 from fraud_core.contract import Contract
 from fraud_core.gate import GatePolicy, RecallAtPrecision
 from fraud_core.metrics import confusion
@@ -76,14 +77,45 @@ class Mlflow:
 
     aliases: dict[str, str] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
-    versions: list[Mapping[str, str]] = field(default_factory=list)
+    registered: list[Mapping[str, str]] = field(default_factory=list)
     metrics: dict[str, float | None] = field(default_factory=dict)
     tags: dict[str, object] = field(default_factory=dict)
-    status: str = "RUNNING"
+    runs: dict[str, TrackedRun] = field(default_factory=dict)
+    made_from: list[str] = field(default_factory=list)
 
-    def start_run(self, experiment: str, name: str, tags: Mapping[str, str]) -> str:
-        self.tags |= {**tags, "experiment": experiment, "name": name}
-        return "run-1"
+    def open(self, experiment: str, folder: str, name: str, tags: Mapping[str, str]) -> str:
+        run_id = f"run-{len(self.runs) + 1}"
+        self.runs[run_id] = TrackedRun(
+            run_id, "RUNNING", {**tags, "folder": folder, "experiment": experiment}
+        )
+        return run_id
+
+    def find(self, folder: str) -> list[TrackedRun]:
+        return [run for run in reversed(self.runs.values()) if run.tags["folder"] == folder]
+
+    def get(self, run_id: str) -> TrackedRun | None:
+        return self.runs.get(run_id)
+
+    def resume(self, run_id: str) -> None:
+        if self.runs[run_id].status != "FINISHED":
+            self.runs[run_id] = replace(self.runs[run_id], status="RUNNING")
+
+    def end(self, run_id: str, status: Literal["FINISHED", "FAILED", "KILLED"]) -> None:
+        self.runs[run_id] = replace(self.runs[run_id], status=status)
+
+    def end_unfinished(self, runs: Sequence[TrackedRun], status: Literal["FAILED", "KILLED"]) -> list[str]:
+        ended = [run.run_id for run in runs if run.status == "RUNNING"]
+        for run_id in ended:
+            self.end(run_id, status)
+        return ended
+
+    def _numbers(self, run_id: str) -> list[str]:
+        return [str(number + 1) for number, made in enumerate(self.made_from) if made == run_id]
+
+    def versions(self, run_id: str) -> list[ModelVersion]:
+        return [
+            ModelVersion("m", number, self.registered[int(number) - 1]) for number in self._numbers(run_id)
+        ]
 
     def log(
         self,
@@ -95,16 +127,18 @@ class Mlflow:
     ) -> None:
         self.metrics |= metrics or {}
         self.tags |= tags or {}
+        texts = {name: str(value) for name, value in (tags or {}).items()}
+        self.runs[run_id] = replace(self.runs[run_id], tags={**self.runs[run_id].tags, **texts})
 
     def log_files(self, run_id: str, directory: Path, path: str | None = None) -> None:
         self.files |= {f"{path}/{file.name}": file.read_bytes() for file in directory.iterdir()}
 
-    def finish(self, run_id: str, status: Literal["FINISHED", "FAILED"]) -> None:
-        self.status = status
-
     def register(self, name: str, run_id: str, tags: Mapping[str, str]) -> str:
-        self.versions.append(tags)
-        return str(len(self.versions))
+        if known := self._numbers(run_id):
+            return known[0]
+        self.registered.append(tags)
+        self.made_from.append(run_id)
+        return str(len(self.registered))
 
     def set_alias(self, name: str, alias: str, version: str) -> None:
         self.aliases[alias] = version
@@ -134,11 +168,14 @@ class Ledger:
         return self
 
     def execute(self, statement: str, values: Any) -> None:
-        if not statement.lstrip().startswith("SELECT version"):
+        if not statement.lstrip().startswith(("SELECT version", "SELECT pg_advisory_lock")):
             self.said.append((statement, values))
 
-    def fetchone(self) -> None:
+    def fetchall(self) -> list[Any]:
         """Nothing is recorded yet."""
+        return []
+
+    def cancel(self) -> None: ...
 
     def close(self) -> None: ...
 
@@ -163,7 +200,9 @@ def world() -> World:
         database=lambda: Ledger(said),
         tracking=lambda: mlflow,
         registry=mlflow,
+        tracked=mlflow,
         now=NOW,
+        as_of=None,
         code_version="abc",
     )
     return World(bench, mlflow, store, said)
@@ -184,17 +223,15 @@ def _examples(bench: Bench, *, difficulty: float, rows: int = 4000, seed: int = 
             **{name: np.round(values[:, position], 6) for position, name in enumerate(NAMES)},
         }
     )
-    bench.run.finish_step(
-        "load",
-        {
-            "digest": bench.run.put_table(steps.EXAMPLES, table),
-            "sources": {"simulator": rows},
-            "data_from": moments[0].isoformat(),
-            "data_to": moments[-1].isoformat(),
-            "optimum": {"recall": 0.98},
-            "population": "p1",
-        },
-    )
+    outcome = {
+        "digest": bench.run.put_table(steps.EXAMPLES, table),
+        "sources": {"simulator": rows},
+        "data_from": moments[0].isoformat(),
+        "data_to": moments[-1].isoformat(),
+        "optimum": {"recall": 0.98},
+        "population": "p1",
+    }
+    bench.run.finish(bench.run.seal("load", outcome))
 
 
 def _run(bench: Bench, *, promote: bool = False) -> dict[str, Any]:
@@ -297,7 +334,7 @@ def test_a_good_model_becomes_champion_and_the_next_one_challenger(world: World)
     statements = [statement for statement, _ in world.said]
     assert "INSERT INTO model_versions" in statements[0]
     assert "audit_append" in statements[1]
-    assert world.mlflow.status == "FINISHED"
+    assert world.mlflow.runs["run-1"].status == "FINISHED"
     assert world.mlflow.tags["optimum_population"] == "p1"
     assert world.mlflow.metrics["optimum_recall"] == 0.98
     assert world.mlflow.metrics["recall_low"] < world.mlflow.metrics["recall"]  # type: ignore[operator]
@@ -317,7 +354,7 @@ def test_a_model_that_fails_its_gate_is_registered_but_never_aliased(world: Worl
         _run(world.bench, promote=True)
     assert e.value.result["gate_passed"] is False
     assert world.mlflow.aliases == {}
-    assert world.mlflow.versions[0]["gate_passed"] == "false"
+    assert world.mlflow.registered[0]["gate_passed"] == "false"
     ((statement, row),) = world.said
     assert "INSERT INTO model_versions" in statement
     assert row["gate_passed"] is False
@@ -339,7 +376,7 @@ def test_engines_that_disagree_stop_the_run(world: World, monkeypatch: pytest.Mo
     _examples(world.bench, difficulty=0.2)
     with pytest.raises(JobFailed, match="ONNX model differs from XGBoost's by"):
         _run(world.bench)
-    assert (world.mlflow.status, world.mlflow.versions) == ("FAILED", [])
+    assert (world.mlflow.runs["run-1"].status, world.mlflow.registered) == ("FAILED", [])
 
 
 def test_too_few_frauds_to_judge_are_insufficient_however_good_the_model(world: World) -> None:
@@ -361,11 +398,9 @@ def test_the_held_out_part_decides_nothing_that_is_fitted(world: World) -> None:
     reversed_test = table.column("_label").to_numpy().copy()
     reversed_test[start:] = 1 - reversed_test[start:]
     changed = table.set_column(1, "_label", pa.array(reversed_test))
-    outcome = {
-        **world.bench.run.step("features"),
-        "digest": world.bench.run.put_table(steps.FEATURES, changed),
-    }
-    world.bench.run.finish_step("features", outcome)
+    run = world.bench.run
+    outcome = {**run.step("features").outcome, "digest": run.put_table(steps.FEATURES, changed)}
+    run.finish(run.seal("features", outcome, run.step("load")))
     again = steps.train(world.bench)
     fitted = ("digests", "threshold", "block_threshold", "calibration", "rounds")
     assert {name: again[name] for name in fitted} == {name: first[name] for name in fitted}
@@ -392,6 +427,28 @@ def test_a_file_changed_between_two_steps_is_refused(world: World) -> None:
     world.store.objects[f"{world.bench.run.prefix}/{steps.EXAMPLES}"] += b"x"
     with pytest.raises(JobFailed, match="was changed after it was written"):
         steps.features(world.bench)
+
+
+def test_a_step_follows_from_those_before_it_as_they_are_now(world: World) -> None:
+    _examples(world.bench, difficulty=0.5)
+    steps.features(world.bench)
+    assert world.bench.run.step("features")["rows"] == 4000
+    _examples(world.bench, difficulty=0.5, seed=2)
+    with pytest.raises(JobFailed, match=r"features\.json does not follow from load\.json as it is now"):
+        steps.train(world.bench)
+    assert world.mlflow.runs == {}
+
+
+def test_a_try_takes_up_the_run_of_the_one_before_if_it_trains_the_same(world: World) -> None:
+    _examples(world.bench, difficulty=0.5)
+    steps.features(world.bench)
+    for _ in range(2):
+        assert steps.train(world.bench)["mlflow_run_id"] == "run-1"
+        world.mlflow.end("run-1", "KILLED")
+    other = replace(world.bench, training=TRAINING.model_copy(update={"rounds": 50}))
+    world.mlflow.resume("run-1")
+    assert steps.train(other)["mlflow_run_id"] == "run-2"
+    assert [run.status for run in world.mlflow.runs.values()] == ["KILLED", "RUNNING"]
 
 
 def test_airflows_run_ids_make_one_folder() -> None:

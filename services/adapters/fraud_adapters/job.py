@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from config.constants import EXIT_CONFIGURATION, EXIT_DONE, EXIT_FAILED, EXIT_NOTHING_TO_DO
 from config.settings import ConfigurationError, LogSettings, load
-from fraud_adapters import logs
+from fraud_adapters import logs, stopping
 
 Result = Mapping[str, Any]
 
@@ -32,9 +32,11 @@ def run(service: str, main: Callable[[Sequence[str]], Result]) -> NoReturn:
     """Run `main(arguments)` as the process' job and exit.
 
     The result goes to `$RESULT_PATH` as JSON, or to stdout where that is not set. Exit codes: 0 done,
-    99 nothing to do, 2 wrong configuration, 1 failed; then one sentence on stderr says why.
+    99 nothing to do, 2 wrong configuration, 1 failed, 128 + n ended by signal n; then one sentence on stderr
+    says why.
     """
     result: Result | None = None
+    stopping.listen()
     try:
         logs.configure(load(LogSettings), service)
         result = main(sys.argv[1:])
@@ -48,8 +50,8 @@ def run(service: str, main: Callable[[Sequence[str]], Result]) -> NoReturn:
     except JobFailed as error:
         code = _end(EXIT_FAILED, "failed", error)
         result = {**error.result, "status": "failed", "error": str(error)}
-    except KeyboardInterrupt:
-        code = _end(130, "interrupted", "Interrupted: what was committed is kept.")
+    except stopping.Stopped as error:
+        code = _end(128 + error.signal, "interrupted", error)
     except Exception as error:
         logs.get_logger(service).error("unexpected_error", exc_info=True)
         sentence = " ".join(f"{type(error).__name__}: {error}".split())
@@ -67,7 +69,7 @@ def _figures(result: Result) -> dict[str, Any]:
     return {name: value for name, value in result.items() if isinstance(value, str | int | float)}
 
 
-def _end(code: int, kind: str, reason: Exception | str) -> int:
+def _end(code: int, kind: str, reason: BaseException | str) -> int:
     print(f"{kind}: {reason}", file=sys.stderr)  # noqa: T201
     return code
 

@@ -30,10 +30,11 @@ class ObjectMissing(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An object's key, and when it was written (aware)."""
+    """An object's key, when it was written (aware), and its size in bytes."""
 
     key: str
     written_at: datetime
+    size: int
 
 
 class ObjectStore:
@@ -126,7 +127,10 @@ class ObjectStore:
         """What lies under a prefix, in the store's order (by bytes of the key). Raises as `put_bytes`."""
         with self._told(prefix):
             for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
-                yield from (Entry(found["Key"], found["LastModified"]) for found in page.get("Contents", ()))
+                yield from (
+                    Entry(found["Key"], found["LastModified"], found["Size"])
+                    for found in page.get("Contents", ())
+                )
 
     def delete(self, keys: Sequence[str]) -> None:
         """Remove objects, in the order given; one that is not there is no error. Raises as `put_bytes`."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, TypeVar
 
 import psycopg2
 from psycopg2.extensions import connection as Connection  # noqa: N812
@@ -17,6 +19,8 @@ _NOTICE: Final = {
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,  # milliseconds
 }
+
+T = TypeVar("T")
 
 
 class DatabaseUnavailable(Exception):
@@ -54,6 +58,21 @@ def connect(url: str, application_name: str, *, idle_in_transaction_s: float = 0
             "The database URL cannot be read: it must look like "
             "postgresql://user:password@host:5432/database, special characters percent-encoded."
         ) from None
+
+
+def interruptible(connection: Connection, work: Callable[[], T]) -> T:
+    """What `work`, which waits for the server on `connection`, gives; a signal cancels it at once.
+
+    By itself libpq waits on, and the signal is only seen once the statement has ended.
+    """
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        future = beside.submit(work)
+        try:
+            return future.result()
+        except BaseException:
+            if not future.done():
+                connection.cancel()
+            raise
 
 
 def _require_whole(url: str) -> None:

@@ -1,4 +1,4 @@
-"""What the trainer writes to MLflow: runs, model versions, aliases. Needs the extra `mlflow`."""
+"""What the trainer writes to MLflow: figures, files, model versions, aliases. Needs the extra `mlflow`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from time import time
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from fraud_adapters.registry import ARTEFACT_PATH, RegistryUnavailable
 
@@ -35,14 +35,6 @@ class RegistryWriter:
         logging.getLogger("mlflow").setLevel(logging.WARNING)
         self._uri = tracking_uri.rstrip("/")
         self._client: Any = MlflowClient(tracking_uri=self._uri, registry_uri=self._uri)
-
-    def start_run(self, experiment: str, name: str, tags: Mapping[str, str]) -> str:
-        """Open a run, in an experiment that is made if absent; its id."""
-        with self._told():
-            found = self._client.get_experiment_by_name(experiment)
-            number = found.experiment_id if found else self._client.create_experiment(experiment)
-            run_id: str = self._client.create_run(number, run_name=name, tags=dict(tags)).info.run_id
-            return run_id
 
     def log(
         self,
@@ -71,10 +63,6 @@ class RegistryWriter:
         """Store all files of a directory as artefacts of the run, under `path`."""
         with self._told():
             self._client.log_artifacts(run_id, str(directory), path)
-
-    def finish(self, run_id: str, status: Literal["FINISHED", "FAILED"]) -> None:
-        with self._told():
-            self._client.set_terminated(run_id, status)
 
     def register(self, name: str, run_id: str, tags: Mapping[str, str]) -> str:
         """Make the run's artefacts under `model` a version of the model `name`; the version's number.

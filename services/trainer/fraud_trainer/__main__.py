@@ -1,4 +1,4 @@
-"""`python -m fraud_trainer load | features | train | validate | register | run | first-model | buckets`."""
+"""`python -m fraud_trainer <verb>`; `--help` names the verbs."""
 
 import os
 

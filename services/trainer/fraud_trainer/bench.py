@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from config.parameters import Training
+from fraud_adapters.tracked_runs import ModelVersion, TrackedRun
 from fraud_core.contract import Contract
 from fraud_core.gate import GatePolicy
 from fraud_trainer.run_store import RunStore
@@ -18,8 +19,6 @@ from fraud_trainer.run_store import RunStore
 
 class Tracking(Protocol):
     """MLflow, as far as the trainer writes to it; see `fraud_adapters.registry_writer`."""
-
-    def start_run(self, experiment: str, name: str, tags: Mapping[str, str]) -> str: ...
 
     def log(
         self,
@@ -31,8 +30,6 @@ class Tracking(Protocol):
     ) -> None: ...
 
     def log_files(self, run_id: str, directory: Path, path: str | None = None) -> None: ...
-
-    def finish(self, run_id: str, status: Literal["FINISHED", "FAILED"]) -> None: ...
 
     def register(self, name: str, run_id: str, tags: Mapping[str, str]) -> str: ...
 
@@ -47,9 +44,32 @@ class Reading(Protocol):
     def download(self, name: str, version: str, destination: Path) -> Path: ...
 
 
+class Runs(Protocol):
+    """The MLflow runs that belong to training runs; see `fraud_adapters.tracked_runs`."""
+
+    def open(self, experiment: str, folder: str, name: str, tags: Mapping[str, str]) -> str: ...
+
+    def find(self, folder: str) -> list[TrackedRun]: ...
+
+    def get(self, run_id: str) -> TrackedRun | None: ...
+
+    def resume(self, run_id: str) -> None: ...
+
+    def end(self, run_id: str, status: Literal["FINISHED", "FAILED", "KILLED"]) -> None: ...
+
+    def end_unfinished(
+        self, runs: Sequence[TrackedRun], status: Literal["FAILED", "KILLED"]
+    ) -> list[str]: ...
+
+    def versions(self, run_id: str) -> list[ModelVersion]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """One training run's contract, parameters and connections, which are opened where needed."""
+    """One training run's contract, parameters and connections, which are opened where needed.
+
+    `as_of` is the moment whose labels are learnt from; None is the database's now.
+    """
 
     contract: Contract
     training: Training
@@ -59,5 +79,7 @@ class Bench:
     database: Callable[[], Connection]
     tracking: Callable[[], Tracking]
     registry: Reading
+    tracked: Runs
     now: datetime
+    as_of: datetime | None
     code_version: str

@@ -16,30 +16,30 @@ from typing import Any, Final
 import psycopg2
 
 from config import constants, settings
-from fraud_adapters.arguments import moment
 from fraud_adapters.job import JobFailed, Result
 from fraud_adapters.logs import get_logger
+from fraud_adapters.mlflow_http import MlflowHttp, RegistryUnavailable
 from fraud_adapters.objectstore import ObjectMissing, ObjectStore, ObjectStoreUnavailable
 from fraud_adapters.onnx_export import ExportError
 from fraud_adapters.postgres import DatabaseUnavailable, connect
-from fraud_adapters.registry import Registry, RegistryUnavailable
+from fraud_adapters.registry import Registry
 from fraud_adapters.registry_writer import RegistryWriter
 from fraud_adapters.scoring import ModelRefused
+from fraud_adapters.tracked_runs import TrackedRuns
 from fraud_trainer import first_start
+from fraud_trainer.arguments import BUCKETS, CLEAN, FIRST_MODEL, RUN, parser
 from fraud_trainer.bench import Bench
 from fraud_trainer.calibration import CalibrationError
+from fraud_trainer.cleaning import Housekeeping, clean
 from fraud_trainer.registering import register
 from fraud_trainer.run_store import RunStore
 from fraud_trainer.splitting import SplitError
 from fraud_trainer.steps import features, load, train
+from fraud_trainer.tracking import ended_with_the_steps
 from fraud_trainer.validating import validate
 
 Step = Callable[[Bench], dict[str, Any]]
 
-RUN: Final = "run"
-FIRST_MODEL: Final = "first-model"
-BUCKETS: Final = "buckets"
-DEFAULT_DAG: Final = "01_training_pipeline"
 STEPS: Final[dict[str, Step]] = {"load": load, "features": features, "train": train, "validate": validate}
 # What a person can act on; everything else is a fault of ours and keeps its traceback.
 _TOLD: Final = (
@@ -59,17 +59,20 @@ def main(arguments: Sequence[str]) -> Result:
 
     Raises:
         JobFailed: it cannot be done, or the gate was not passed.
-        ConfigurationError: a variable is missing or wrong.
+        ConfigurationError: a variable or option is missing or wrong.
     """
     now = datetime.now(UTC)
-    options = _parser(now).parse_args(arguments)
+    options = parser(now).parse_args(arguments)
     try:
         if options.verb == BUCKETS:
             return first_start.buckets()
+        if options.verb == CLEAN:
+            with housekeeping(now) as house:
+                return clean(house, dry_run=options.dry_run)
         if options.verb == FIRST_MODEL and (version := first_start.champion()) is not None:
             return {"status": "done", "trained": False, "champion": version}
-        with bench_of(options) as bench:
-            return execute(options.verb, bench, promote=options.promote)
+        with bench_of(options, now) as bench:
+            return execute(options.verb, bench, promote=getattr(options, "promote", False))
     except _TOLD as error:
         raise JobFailed(str(error)) from error
     except psycopg2.Error as error:
@@ -82,14 +85,17 @@ def execute(verb: str, bench: Bench, *, promote: bool) -> Result:
     wanted = list(steps) if verb in {RUN, FIRST_MODEL} else [verb]
     results: dict[str, Any] = {}
     seconds: dict[str, float] = {}
-    for name in wanted:
-        started = monotonic()
-        try:
-            results[name] = steps[name](bench)
-        except JobFailed as error:
-            raise JobFailed(str(error), _result(bench, {**results, name: error.result}, seconds)) from None
-        seconds[name] = round(monotonic() - started, 2)
-        get_logger(__name__).info("step_done", step=name, seconds=seconds[name], run=bench.run.prefix)
+    with ended_with_the_steps(bench):
+        for name in wanted:
+            started = monotonic()
+            try:
+                results[name] = steps[name](bench)
+            except JobFailed as error:
+                raise JobFailed(
+                    str(error), _result(bench, {**results, name: error.result}, seconds)
+                ) from None
+            seconds[name] = round(monotonic() - started, 2)
+            get_logger(__name__).info("step_done", step=name, seconds=seconds[name], run=bench.run.prefix)
     return _result(bench, results, seconds)
 
 
@@ -105,7 +111,7 @@ def _result(bench: Bench, results: dict[str, Any], seconds: dict[str, float]) ->
 
 
 @contextmanager
-def bench_of(options: argparse.Namespace) -> Iterator[Bench]:
+def bench_of(options: argparse.Namespace, now: datetime) -> Iterator[Bench]:
     """Settings and adapters for a run; the object store's bucket is made where it does not exist."""
     platform = settings.load(settings.PlatformSettings)
     parameters = settings.parameters(platform)
@@ -113,7 +119,7 @@ def bench_of(options: argparse.Namespace) -> Iterator[Bench]:
     mlflow = settings.load(settings.MlflowSettings)
     store = ObjectStore(settings.load(settings.ObjectStoreSettings), constants.BUCKET_RUNS)
     store.ensure_bucket()
-    with Registry(mlflow.tracking_uri) as registry:
+    with Registry(mlflow.tracking_uri) as registry, MlflowHttp(mlflow.tracking_uri) as http:
         yield Bench(
             contract=settings.contract(platform),
             training=parameters.training,
@@ -124,8 +130,28 @@ def bench_of(options: argparse.Namespace) -> Iterator[Bench]:
             # Only the steps that write there pay for importing MLflow.
             tracking=cache(lambda: RegistryWriter(mlflow.tracking_uri)),
             registry=registry,
-            now=options.as_of,
+            tracked=TrackedRuns(http),
+            now=now,
+            as_of=getattr(options, "as_of", None),
             code_version=code_version(),
+        )
+
+
+@contextmanager
+def housekeeping(now: datetime) -> Iterator[Housekeeping]:
+    """Settings and adapters for removing what ended runs left; the key is that of the runs' bucket."""
+    parameters = settings.parameters(settings.load(settings.PlatformSettings))
+    database = settings.load(settings.DatabaseSettings)
+    mlflow = settings.load(settings.MlflowSettings)
+    store = ObjectStore(settings.load(settings.ObjectStoreSettings), constants.BUCKET_RUNS)
+    with Registry(mlflow.tracking_uri) as registry, MlflowHttp(mlflow.tracking_uri) as http:
+        yield Housekeeping(
+            bucket=store,
+            tracked=TrackedRuns(http),
+            registry=registry,
+            database=lambda: connect(database.url, "fraud_trainer"),
+            periods=parameters.runs,
+            now=now,
         )
 
 
@@ -145,29 +171,3 @@ def code_version() -> str:
     except (OSError, subprocess.SubprocessError):
         return "unknown"
     return answer.stdout.strip() or "unknown"
-
-
-def _parser(now: datetime) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m fraud_trainer",
-        description="Train a model on transactions with mature labels, gate it, and register it in MLflow.",
-    )
-    parser.add_argument(
-        "verb",
-        choices=[*STEPS, "register", RUN, FIRST_MODEL, BUCKETS],
-        help=f"one step, all of them ({RUN}), all of them where there is no champion ({FIRST_MODEL}), "
-        f"or make the buckets of the object store ({BUCKETS})",
-    )
-    parser.add_argument("--dag", default=DEFAULT_DAG, help=f"whose run it is (default {DEFAULT_DAG})")
-    parser.add_argument(
-        "--run-id",
-        default=f"manual__{now:%Y%m%dT%H%M%S.%fZ}",
-        help="the run whose steps belong together (default: a new one, which only suits `load` and `run`)",
-    )
-    parser.add_argument(
-        "--as-of", type=moment, default=now, help="labels as known then, RFC 3339 with zone (default: now)"
-    )
-    parser.add_argument(
-        "--promote", action="store_true", help="make the model champion even where there is one already"
-    )
-    return parser

@@ -14,7 +14,9 @@ from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812
 from pyarrow import csv
 
+from config.settings import ConfigurationError
 from fraud_adapters.placement import placement
+from fraud_adapters.postgres import interruptible
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract
 
@@ -25,6 +27,25 @@ LABEL: Final = "_label"
 SOURCE: Final = "_source"
 LABEL_SOURCE: Final = "_label_source"
 _MOMENT: Final = pa.timestamp("us", tz="UTC")
+
+
+def moment_of_labels(connection: Connection, as_of: datetime | None) -> datetime:
+    """The cut-off: `as_of`, or now where it is None, by the database's clock.
+
+    Raises:
+        ConfigurationError: it has not come yet; silence until then would count as legitimate.
+    """
+    with connection, connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        row = cursor.fetchone()
+    assert row is not None
+    now: datetime = row[0]
+    if as_of is not None and as_of > now:
+        raise ConfigurationError(
+            f"--as-of: {as_of.isoformat()} has not come yet, now is {now.isoformat(timespec='seconds')}: "
+            "nobody knows what will have been reported by then; give a moment that has passed."
+        )
+    return as_of or now
 
 
 def read_examples(connection: Connection, contract: Contract, as_of: datetime) -> pa.Table:
@@ -58,23 +79,25 @@ def read_examples(connection: Connection, contract: Contract, as_of: datetime) -
     )
     text = io.BytesIO()
     with connection, connection.cursor() as cursor:
-        cursor.copy_expert(query.as_string(cursor), text)
+        statement = query.as_string(cursor)
+        interruptible(connection, lambda: cursor.copy_expert(statement, text))
     return _parsed(contract, text.getbuffer())
 
 
 def left_out(connection: Connection, contract: Contract, as_of: datetime) -> dict[str, int]:
     """Why transactions of the contract are not examples: blocked without an explicit label, or too young."""
     with connection, connection.cursor() as cursor:
-        cursor.execute(
+        statement = (
             "SELECT count(*) FILTER (WHERE blocked), count(*) FILTER (WHERE NOT blocked) FROM ("
             " SELECT EXISTS (SELECT FROM predictions p WHERE p.transaction_id = x.transaction_id"
             "                AND p.deciding AND p.decision = 'block') AS blocked"
             " FROM transactions x"
             " LEFT JOIN (SELECT transaction_id AS labelled FROM labels_as_of(%(as_of)s) WHERE mature) l"
             " ON l.labelled = x.transaction_id"
-            " WHERE x.contract = %(contract)s AND x.event_time <= %(as_of)s AND l.labelled IS NULL) rest",
-            {"as_of": as_of, "contract": contract.schema_id},
+            " WHERE x.contract = %(contract)s AND x.event_time <= %(as_of)s AND l.labelled IS NULL) rest"
         )
+        values = {"as_of": as_of, "contract": contract.schema_id}
+        interruptible(connection, lambda: cursor.execute(statement, values))
         row = cursor.fetchone()
     blocked, young = row or (0, 0)
     return {"left_out_blocked": blocked, "left_out_unknown": young}

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from contextlib import closing
-from pathlib import Path
 from typing import Any, Final
 
 from psycopg2.extensions import connection as Connection  # noqa: N812
@@ -12,114 +10,97 @@ from psycopg2.extras import Json
 
 from config.constants import ALIAS_CHALLENGER, ALIAS_CHAMPION, ALIAS_PREVIOUS
 from fraud_adapters.job import JobFailed
+from fraud_adapters.postgres import interruptible
 from fraud_adapters.registry import ARTEFACT_PATH
 from fraud_adapters.scoring import Model
-from fraud_core import manifest as manifests
-from fraud_core.manifest import Manifest
 from fraud_trainer.bench import Bench
-from fraud_trainer.validating import model_directory
+from fraud_trainer.confirming import Verdict, confirmed, refuse_another
+from fraud_trainer.scratch import scratch_directory
+from fraud_trainer.tracking import resumed
+from fraud_trainer.validating import judge, model_directory
 
 ACTOR: Final = "trainer"
-_ANOTHER: Final = """
-    SELECT version FROM model_versions
-    WHERE name = %s AND (mlflow_run_id = %s OR version = %s) AND digest <> %s LIMIT 1
-"""
+# One registration of a run at a time, whoever else tries; the lock ends with the connection.
+_ALONE: Final = "SELECT pg_advisory_lock(hashtextextended('register ' || %s, 0))"
 
 
 def register(bench: Bench, *, promote: bool) -> dict[str, Any]:
     """Register the validated model. Repeated, it registers nothing twice and changes no version's files.
 
+    What `validate` wrote is not believed: the model is judged again, and must come out the same.
     A model that failed its gate becomes a version without an alias. One that passed becomes champion if
     there is none or if `promote` says so (the replaced one is then `previous`), else challenger.
 
     Raises:
         JobFailed: the gate was not passed; the sentence says which figure missed its bound by how much. Or
-            the run is registered with another manifest.
+            the run holds other than `validate` saw, or is registered with another manifest or verdict.
     """
-    validated = bench.run.step("validate")
-    run_id = bench.run.step("train")["mlflow_run_id"]
-    manifest = Manifest.from_json(bench.run.get(manifests.FILE_NAME, validated["digest"]))
+    step = bench.run.step("validate")
+    trained = bench.run.step("train")
+    run_id = resumed(bench, trained)
+    verdict = confirmed(bench, step, judge(bench, trained))
     with closing(bench.database()) as connection:
+        with connection, connection.cursor() as cursor:
+            interruptible(connection, lambda: cursor.execute(_ALONE, (run_id,)))
         # Before anything is uploaded: services refuse a version whose files are not those recorded.
-        _refuse_another(connection, bench, run_id, None, validated["digest"])
-        version = _store(bench, manifest, run_id, validated)
-        _record(connection, bench, version, manifest, validated)
-        _refuse_another(connection, bench, run_id, version, validated["digest"])
+        refuse_another(connection, bench, run_id, None, verdict)
+        version = _store(bench, run_id, verdict)
+        _record(connection, bench, version, run_id, verdict)
+        refuse_another(connection, bench, run_id, version, verdict)
         result: dict[str, Any] = {
             "name": bench.contract.registered_model,
             "version": version,
-            "digest": validated["digest"],
-            "gate_passed": validated["passed"],
-            "gate": validated["sentence"],
+            "digest": verdict.digest,
+            "gate_passed": verdict.gate.passed,
+            "gate": verdict.gate.sentence(),
             "aliases": {},
             "mlflow_run_id": run_id,
         }
-        if validated["passed"]:
-            result["aliases"] = _alias(connection, bench, version, validated, promote=promote)
-    bench.tracking().finish(run_id, "FINISHED")
-    bench.run.finish_step("register", result)
-    if not validated["passed"]:
-        raise JobFailed(f"{validated['sentence']} Version {version} is registered without an alias.", result)
+        if verdict.gate.passed:
+            result["aliases"] = _alias(connection, bench, version, verdict, promote=promote)
+    bench.tracked.end(run_id, "FINISHED")
+    bench.run.finish(bench.run.seal("register", result, step))
+    if not verdict.gate.passed:
+        raise JobFailed(
+            f"{verdict.gate.sentence()} Version {version} is registered without an alias.", result
+        )
     return result
 
 
-def _refuse_another(
-    connection: Connection, bench: Bench, run_id: str, version: str | None, digest: str
-) -> None:
-    """Refuse to go on where `model_versions` holds this run or version with another digest.
-
-    Raises:
-        JobFailed: it does.
-    """
-    with connection, connection.cursor() as cursor:
-        cursor.execute(_ANOTHER, (bench.contract.registered_model, run_id, version, digest))
-        row = cursor.fetchone()
-    if row is not None:
-        raise JobFailed(
-            f"Version {row[0]} of {bench.contract.registered_model} is recorded with another manifest than "
-            f"{bench.run.prefix} holds: train again, a version's files never change."
-        )
-
-
-def _store(bench: Bench, manifest: Manifest, run_id: str, validated: dict[str, Any]) -> str:
+def _store(bench: Bench, run_id: str, verdict: Verdict) -> str:
     """Upload, register, and read back what a service would get; the version's number."""
     name, tracking = bench.contract.registered_model, bench.tracking()
-    with model_directory(bench, manifest) as directory:
+    with model_directory(bench, verdict.manifest) as directory:
         tracking.log_files(run_id, directory, ARTEFACT_PATH)
     version = tracking.register(
         name,
         run_id,
         {
             "contract": bench.contract.schema_id,
-            "digest": validated["digest"],
-            "gate": bench.gate,
-            "gate_passed": str(validated["passed"]).lower(),
+            "digest": verdict.digest,
+            "gate": verdict.gate.policy,
+            "gate_passed": str(verdict.gate.passed).lower(),
         },
     )
-    with tempfile.TemporaryDirectory() as directory_name:
-        fetched = bench.registry.download(name, version, Path(directory_name))
-        Model.load(fetched, validated["digest"], bench.contract)
+    with scratch_directory() as directory:
+        fetched = bench.registry.download(name, version, directory)
+        Model.load(fetched, verdict.digest, bench.contract)
     return version
 
 
-def _record(
-    connection: Connection,
-    bench: Bench,
-    version: str,
-    manifest: Manifest,
-    validated: dict[str, Any],
-) -> None:
+def _record(connection: Connection, bench: Bench, version: str, run_id: str, verdict: Verdict) -> None:
     """The row services check a model against, committed before any alias names the version."""
+    manifest = verdict.manifest
     row = {
         "name": bench.contract.registered_model,
         "version": version,
-        "mlflow_run_id": bench.run.step("train")["mlflow_run_id"],
+        "mlflow_run_id": run_id,
         "contract": bench.contract.schema_id,
-        "digest": validated["digest"],
-        "gate_policy": validated["gate"]["policy"],
-        "gate_passed": validated["passed"],
-        "gate_outcome": Json(validated["gate"]),
-        "metrics": Json(validated["metrics"]),
+        "digest": verdict.digest,
+        "gate_policy": verdict.gate.policy,
+        "gate_passed": verdict.gate.passed,
+        "gate_outcome": Json(verdict.gate.to_mapping()),
+        "metrics": Json(manifest.metrics),
         "threshold": manifest.threshold,
         "block_threshold": manifest.block_threshold,
         "data_from": manifest.data_from,
@@ -130,11 +111,11 @@ def _record(
     names, places = ", ".join(row), ", ".join(f"%({name})s" for name in row)
     statement = f"INSERT INTO model_versions ({names}) VALUES ({places}) ON CONFLICT DO NOTHING"  # noqa: S608
     with connection, connection.cursor() as cursor:
-        cursor.execute(statement, row)
+        interruptible(connection, lambda: cursor.execute(statement, row))
 
 
 def _alias(
-    connection: Connection, bench: Bench, version: str, validated: dict[str, Any], *, promote: bool
+    connection: Connection, bench: Bench, version: str, verdict: Verdict, *, promote: bool
 ) -> dict[str, str]:
     """Set the aliases the version earned; those set, by name."""
     name = bench.contract.registered_model
@@ -149,7 +130,7 @@ def _alias(
     for alias, target in aliases.items():
         details = {"version": target, "champion_before": champion, "run": bench.run.prefix}
         if target == version:
-            details |= {"digest": validated["digest"], "gate": validated["sentence"]}
+            details |= {"digest": verdict.digest, "gate": verdict.gate.sentence()}
         # The entry stands only if the alias was set, and no alias is set that could not be recorded.
         with connection, connection.cursor() as cursor:
             cursor.execute(

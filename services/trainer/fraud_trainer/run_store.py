@@ -1,10 +1,15 @@
-"""What the steps of one run hand over: Parquet and JSON under `runs/<dag>/<run_id>/` in the object store."""
+"""What the steps of one run hand over: Parquet and JSON under `runs/<dag>/<run_id>/` in the object store.
+
+Each step's JSON names its run and holds the digest of the JSON of the step it follows. So a step that was run
+again, a file that was edited and one that was copied from another run are noticed by whoever reads on.
+"""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 from urllib.parse import quote
 
 import orjson
@@ -14,6 +19,12 @@ import pyarrow.parquet as pq
 from fraud_adapters.job import JobFailed
 from fraud_adapters.objectstore import ObjectMissing
 
+ROOT: Final = "runs/"
+# In this order; each follows from the one before it.
+STEPS: Final = ("load", "features", "train", "validate", "register")
+_RUN: Final = "_run"
+_FOLLOWS: Final = "_follows"
+
 
 class Store(Protocol):
     """One bucket; `get_bytes` raises `ObjectMissing`."""
@@ -21,6 +32,24 @@ class Store(Protocol):
     def put_bytes(self, key: str, content: bytes) -> None: ...
 
     def get_bytes(self, key: str) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a step left: its outcome, and the SHA-256 of its JSON, which covers all that went before it."""
+
+    name: str
+    content: bytes
+    outcome: Mapping[str, Any]
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(self.content).hexdigest()
+
+    def __getitem__(self, field: str) -> Any:
+        if field not in self.outcome:
+            raise JobFailed(f"{self.name}.json holds no {field}: run {self.name} again.")
+        return self.outcome[field]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +62,7 @@ class RunStore:
 
     @property
     def prefix(self) -> str:
-        return f"runs/{_folder(self.dag)}/{_folder(self.run_id)}"
+        return f"{ROOT}{_folder(self.dag)}/{_folder(self.run_id)}"
 
     def put(self, name: str, content: bytes) -> str:
         """Store a file; its SHA-256 in hex."""
@@ -59,18 +88,40 @@ class RunStore:
     def get_table(self, name: str, digest: str) -> pa.Table:
         return pq.read_table(pa.BufferReader(self.get(name, digest)))
 
-    def finish_step(self, step: str, outcome: dict[str, Any]) -> None:
-        """Store a step's outcome, by which the later steps find its files."""
-        self.put(f"{step}.json", orjson.dumps(outcome, option=orjson.OPT_SORT_KEYS))
+    def seal(self, name: str, outcome: Mapping[str, Any], follows: Step | None = None) -> Step:
+        """A step's outcome, bound to this run and to what it follows; not stored yet."""
+        bound = {**outcome, _RUN: self.prefix, _FOLLOWS: follows.digest if follows else None}
+        return Step(name, orjson.dumps(bound, option=orjson.OPT_SORT_KEYS), outcome)
 
-    def step(self, name: str) -> dict[str, Any]:
-        """The outcome of an earlier step.
+    def finish(self, step: Step) -> None:
+        """Store a step's outcome, by which the later steps find its files."""
+        self.put(f"{step.name}.json", step.content)
+
+    def step(self, name: str) -> Step:
+        """The outcome of an earlier step, which follows from all that are before it as they are now.
 
         Raises:
-            JobFailed: it has not been run, or did not end.
+            JobFailed: it has not been run, did not end, is another run's, or one before it was repeated.
         """
-        outcome: dict[str, Any] = orjson.loads(self._read(f"{name}.json"))
-        return outcome
+        step, follows = self._parsed(name)
+        position = STEPS.index(name)
+        if position and follows != self.step(STEPS[position - 1]).digest:
+            raise JobFailed(
+                f"{self.prefix}/{name}.json does not follow from {STEPS[position - 1]}.json as it is now: "
+                f"run {name} again."
+            )
+        return step
+
+    def _parsed(self, name: str) -> tuple[Step, str | None]:
+        content = self._read(f"{name}.json")
+        try:
+            outcome = dict(orjson.loads(content))
+            run, follows = outcome.pop(_RUN), outcome.pop(_FOLLOWS)
+        except (ValueError, TypeError, KeyError):
+            raise JobFailed(f"{self.prefix}/{name}.json is not what {name} writes: run it again.") from None
+        if run != self.prefix:
+            raise JobFailed(f"{self.prefix}/{name}.json is of the run {run}: run {name} again.")
+        return Step(name, content, outcome), follows
 
     def _read(self, name: str) -> bytes:
         try:
@@ -78,7 +129,8 @@ class RunStore:
         except ObjectMissing:
             step = name.partition(".")[0]
             raise JobFailed(
-                f"{self.prefix}/{name} is missing: run the step before it first (looked for {step})."
+                f"{self.prefix}/{name} is missing: run the step before it first (looked for {step}), or take "
+                "another run id where the files of an old run were removed."
             ) from None
 
 

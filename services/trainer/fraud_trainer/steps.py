@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
+import hashlib
 from contextlib import closing
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
@@ -19,8 +19,11 @@ from fraud_trainer import loading
 from fraud_trainer.bench import Bench
 from fraud_trainer.calibration import fit_sigmoid
 from fraud_trainer.fitting import Examples, Grown, grow, margins
+from fraud_trainer.run_store import Step
+from fraud_trainer.scratch import scratch_directory
 from fraud_trainer.splitting import Split, split_in_time
 from fraud_trainer.thresholds import choose_thresholds
+from fraud_trainer.tracking import TAG_TRAINED, open_run
 
 EXAMPLES: Final = "examples.parquet"
 FEATURES: Final = "features.parquet"
@@ -34,19 +37,23 @@ _LABEL: Final = "_label"
 def load(bench: Bench) -> dict[str, Any]:
     """Transactions with a mature label, from Postgres to the run's folder."""
     with closing(bench.database()) as connection:
-        table = loading.read_examples(connection, bench.contract, bench.now)
-        rest = loading.left_out(connection, bench.contract, bench.now)
+        as_of = loading.moment_of_labels(connection, bench.as_of)
+        table = loading.read_examples(connection, bench.contract, as_of)
+        rest = loading.left_out(connection, bench.contract, as_of)
         label_sources = _counts(table.column(loading.LABEL_SOURCE))
         # What came by the stream does not say who made it; its label does.
         optimum = loading.read_optimum(connection) if SIMULATOR in label_sources else None
     if not table.num_rows:
-        raise JobFailed(f"There is no transaction of {bench.contract.schema_id} with a mature label.")
+        raise JobFailed(
+            f"There is no transaction of {bench.contract.schema_id} with a mature label as of "
+            f"{as_of.isoformat(timespec='seconds')}."
+        )
     times = table.column(loading.TIME)
     outcome = {
         "digest": bench.run.put_table(EXAMPLES, table),
         "rows": table.num_rows,
         "frauds": int(pc.sum(table.column(loading.LABEL)).as_py()),
-        "as_of": bench.now.isoformat(),
+        "as_of": as_of.isoformat(),
         "data_from": times[0].as_py().isoformat(),
         "data_to": times[-1].as_py().isoformat(),
         "sources": _counts(table.column(loading.SOURCE)),
@@ -55,7 +62,7 @@ def load(bench: Bench) -> dict[str, Any]:
         "population": optimum.population if optimum else None,
         **rest,
     }
-    bench.run.finish_step("load", outcome)
+    bench.run.finish(bench.run.seal("load", outcome))
     return outcome
 
 
@@ -65,7 +72,8 @@ def _counts(column: pa.ChunkedArray) -> dict[str, int]:
 
 def features(bench: Bench) -> dict[str, Any]:
     """From transactions to what the model sees, in the same order."""
-    table = bench.run.get_table(EXAMPLES, bench.run.step("load")["digest"])
+    loaded = bench.run.step("load")
+    table = bench.run.get_table(EXAMPLES, loaded["digest"])
     matrix = feature_matrix(bench.contract, loading.to_batch(bench.contract, table))
     columns = {name: matrix[:, position] for position, name in enumerate(bench.contract.feature_names)}
     made = pa.table(
@@ -77,17 +85,16 @@ def features(bench: Bench) -> dict[str, Any]:
         "features": list(bench.contract.feature_names),
         "missing": int(np.isnan(matrix).sum()),
     }
-    bench.run.finish_step("features", outcome)
+    bench.run.finish(bench.run.seal("features", outcome, loaded))
     return outcome
 
 
-def read_features(bench: Bench) -> tuple[NDArray[np.int64], Examples]:
+def read_features(bench: Bench, step: Step) -> tuple[NDArray[np.int64], Examples]:
     """Event times in microseconds [n], ascending, and the examples in the same order.
 
     Raises:
         JobFailed: the features are another contract's.
     """
-    step = bench.run.step("features")
     if step["features"] != list(bench.contract.feature_names):
         raise JobFailed(f"The run's features are not those of {bench.contract.schema_id}: load again.")
     table = bench.run.get_table(FEATURES, step["digest"])
@@ -99,7 +106,9 @@ def read_features(bench: Bench) -> tuple[NDArray[np.int64], Examples]:
 
 def train(bench: Bench) -> dict[str, Any]:
     """Split in time, grow the trees, calibrate, choose the thresholds; the test part is not looked at."""
-    moments, data = read_features(bench)
+    step = bench.run.step("features")
+    moments, data = read_features(bench, step)
+    run_id = _open(bench, step)
     split = split_in_time(
         moments,
         data.labels,
@@ -126,9 +135,11 @@ def train(bench: Bench) -> dict[str, Any]:
         # Kept here, so that whoever validates again writes the same manifest.
         "created_at": bench.now.isoformat(),
         "code_version": bench.code_version,
+        "mlflow_run_id": run_id,
     }
-    outcome["mlflow_run_id"] = _track(bench, outcome)
-    bench.run.finish_step("train", outcome)
+    trained = bench.run.seal("train", outcome, step)
+    _track(bench, run_id, trained)
+    bench.run.finish(trained)
     return outcome
 
 
@@ -145,8 +156,8 @@ def _grow(bench: Bench, parts: dict[str, Examples]) -> Grown:
 
 
 def _store_model(bench: Bench, grown: Grown) -> dict[str, str]:
-    with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / FILES["xgboost"]
+    with scratch_directory() as directory:
+        path = directory / FILES["xgboost"]
         grown.booster.save_model(path)
         content = path.read_bytes()
     return {
@@ -162,19 +173,29 @@ def _describe(split: Split, labels: NDArray[np.int8]) -> dict[str, dict[str, int
     }
 
 
-def _track(bench: Bench, outcome: dict[str, Any]) -> str:
-    """Open the run in MLflow; its id."""
-    loaded, tracking = bench.run.step("load"), bench.tracking()
-    run_id = tracking.start_run(
-        bench.contract.registered_model,
-        f"{bench.run.dag}/{bench.run.run_id}",
-        {
-            "contract": bench.contract.schema_id,
-            "code_version": bench.code_version,
-            "data_source": ",".join(loaded["sources"]),
-        },
-    )
-    tracking.log(
+def _open(bench: Bench, features_step: Step) -> str:
+    """The run in MLflow; its id."""
+    loaded = bench.run.step("load")
+    inputs = {
+        "contract": bench.contract.schema_id,
+        "code": bench.code_version,
+        "features": features_step["digest"],
+        "training": bench.training.model_dump(mode="json"),
+        "gate": [bench.gate, bench.policy.model_dump(mode="json")],
+        "data": [loaded[name] for name in ("digest", "data_from", "data_to")],
+    }
+    digest = hashlib.sha256(orjson.dumps(inputs, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    tags = {
+        "contract": bench.contract.schema_id,
+        "code_version": bench.code_version,
+        "data_source": ",".join(loaded["sources"]),
+    }
+    return open_run(bench, digest, tags)
+
+
+def _track(bench: Bench, run_id: str, trained: Step) -> None:
+    loaded = bench.run.step("load")
+    bench.tracking().log(
         run_id,
         parameters={
             **{f"xgboost.{name}": value for name, value in bench.training.xgboost.items()},
@@ -183,15 +204,15 @@ def _track(bench: Bench, outcome: dict[str, Any]) -> str:
             "data_from": loaded["data_from"],
             "data_to": loaded["data_to"],
             "examples_digest": loaded["digest"],
-            **{f"rows.{name}": part["to"] - part["from"] for name, part in outcome["split"].items()},
-            **{f"frauds.{name}": part["frauds"] for name, part in outcome["split"].items()},
-            "threshold_rule": outcome["threshold_rule"],
+            **{f"rows.{name}": part["to"] - part["from"] for name, part in trained["split"].items()},
+            **{f"frauds.{name}": part["frauds"] for name, part in trained["split"].items()},
+            "threshold_rule": trained["threshold_rule"],
         },
         metrics={
-            "rounds_kept": outcome["rounds"],
-            "stopping_log_loss": outcome["stopping_loss"],
-            "threshold": outcome["threshold"],
-            "block_threshold": outcome["block_threshold"],
+            "rounds_kept": trained["rounds"],
+            "stopping_log_loss": trained["stopping_loss"],
+            "threshold": trained["threshold"],
+            "block_threshold": trained["block_threshold"],
         },
+        tags={TAG_TRAINED: trained.digest},
     )
-    return run_id

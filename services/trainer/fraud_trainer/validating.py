@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -16,73 +16,96 @@ from fraud_adapters.job import JobFailed
 from fraud_adapters.scoring import Model
 from fraud_core import manifest as manifests
 from fraud_core.decision import is_fraud
-from fraud_core.gate import evaluate
+from fraud_core.gate import GateOutcome, evaluate
 from fraud_core.manifest import Calibration, Manifest
 from fraud_core.metrics import average_precision, confusion, curve
 from fraud_trainer import plots
 from fraud_trainer.bench import Bench
 from fraud_trainer.fitting import Examples
 from fraud_trainer.judging import Figures, brier, figures
+from fraud_trainer.run_store import Step
+from fraud_trainer.scratch import scratch_directory
 from fraud_trainer.steps import FILES, read_features
+from fraud_trainer.tracking import resumed
 
 MAX_ENGINE_DIFFERENCE: Final = 1e-5
 _PICTURES: Final = "plots"
 
 
-def validate(bench: Bench) -> dict[str, Any]:
-    """Score the held-out part with both engines, measure, hold against the gate, and write the manifest.
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A trained model on the held-out part: labels and scores [n], figures, manifest, verdict."""
+
+    held: Examples
+    scores: NDArray[np.float64]
+    metrics: Figures
+    manifest: Manifest
+    gate: GateOutcome
+
+
+def judge(bench: Bench, trained: Step) -> Judgement:
+    """Score the held-out part with both engines, measure, and hold against the gate; nothing is written.
 
     Raises:
         JobFailed: the engines disagree by more than `MAX_ENGINE_DIFFERENCE`.
     """
-    trained = bench.run.step("train")
     part = trained["split"]["test"]
-    _, data = read_features(bench)
+    _, data = read_features(bench, bench.run.step("features"))
     held = Examples(data.features[part["from"] : part["to"]], data.labels[part["from"] : part["to"]])
     unmeasured = _manifest(bench, trained, {})
     with model_directory(bench, unmeasured) as directory:
         model = Model.load(directory, unmeasured.digest(), bench.contract)
         scores, difference = _scores(model, held.features)
     if difference > MAX_ENGINE_DIFFERENCE:
-        bench.tracking().finish(trained["mlflow_run_id"], "FAILED")
         raise JobFailed(
             f"The ONNX model differs from XGBoost's by {difference:.2g} on the held-out part, "
             f"more than {MAX_ENGINE_DIFFERENCE:g}: it is not registered."
         )
-    measured = _measure(bench, held, scores, float(trained["threshold"]), trained["mlflow_run_id"])
-    measured["engines_max_difference"] = difference
-    manifest = _manifest(bench, trained, measured)
+    metrics = _measure(bench, held, scores, float(trained["threshold"]))
+    metrics["engines_max_difference"] = difference
     outcome = evaluate(
         bench.gate,
         bench.policy,
-        measured,
+        metrics,
         frauds=int(held.labels.sum()),
         frauds_needed=bench.training.min_test_frauds,
     )
+    return Judgement(held, scores, metrics, _manifest(bench, trained, metrics), outcome)
+
+
+def validate(bench: Bench) -> dict[str, Any]:
+    """Judge the trained model, and write the manifest and the verdict.
+
+    Raises:
+        JobFailed: the engines disagree, or MLflow's run is another training's.
+    """
+    trained = bench.run.step("train")
+    run_id = resumed(bench, trained)
+    judgement = judge(bench, trained)
     result = {
-        "digest": bench.run.put(manifests.FILE_NAME, manifest.to_json()),
-        "metrics": measured,
-        "gate": outcome.to_mapping(),
-        "passed": outcome.passed,
-        "sentence": outcome.sentence(),
+        "digest": bench.run.put(manifests.FILE_NAME, judgement.manifest.to_json()),
+        "metrics": judgement.metrics,
+        "gate": judgement.gate.to_mapping(),
+        "passed": judgement.gate.passed,
+        "sentence": judgement.gate.sentence(),
     }
-    _track(bench, trained["mlflow_run_id"], result)
-    bench.run.finish_step("validate", result)
+    _draw(bench, run_id, judgement, float(trained["threshold"]))
+    _track(bench, run_id, result)
+    bench.run.finish(bench.run.seal("validate", result, trained))
     return result
 
 
 @contextmanager
 def model_directory(bench: Bench, manifest: Manifest) -> Iterator[Path]:
     """The model version's directory, from the run's files and a manifest; gone afterwards."""
-    with tempfile.TemporaryDirectory() as name:
-        directory = Path(name)
+    with scratch_directory() as directory:
         for file, digest in manifest.digests.items():
             (directory / file).write_bytes(bench.run.get(file, digest))
         (directory / manifests.FILE_NAME).write_bytes(manifest.to_json())
         yield directory
 
 
-def _manifest(bench: Bench, trained: dict[str, Any], measured: Figures) -> Manifest:
+def _manifest(bench: Bench, trained: Step, measured: Figures) -> Manifest:
     loaded = bench.run.step("load")
     return Manifest(
         contract=bench.contract.name,
@@ -109,19 +132,21 @@ def _scores(model: Model, features: NDArray[np.float32]) -> tuple[NDArray[np.flo
     return scores, float(np.max(np.abs(scores - single)))
 
 
-def _measure(
-    bench: Bench, held: Examples, scores: NDArray[np.float64], threshold: float, run_id: str
-) -> Figures:
+def _measure(bench: Bench, held: Examples, scores: NDArray[np.float64], threshold: float) -> Figures:
     found = confusion(held.labels, is_fraud(scores, threshold))
-    points = curve(held.labels, scores)
-    measured = figures(found, points, bench.policy)
+    measured = figures(found, curve(held.labels, scores), bench.policy)
     measured["brier"] = brier(held.labels, scores)
     measured["test_rows"], measured["test_frauds"] = float(len(scores)), float(held.labels.sum())
-    with tempfile.TemporaryDirectory() as name:
-        plots.precision_recall(points, found, average_precision(points), Path(name) / "precision_recall.png")
-        plots.confusion_matrix(found, Path(name) / "confusion_matrix.png")
-        bench.tracking().log_files(run_id, Path(name), _PICTURES)
     return measured
+
+
+def _draw(bench: Bench, run_id: str, judgement: Judgement, threshold: float) -> None:
+    labels, scores = judgement.held.labels, judgement.scores
+    found, points = confusion(labels, is_fraud(scores, threshold)), curve(labels, scores)
+    with scratch_directory() as directory:
+        plots.precision_recall(points, found, average_precision(points), directory / "precision_recall.png")
+        plots.confusion_matrix(found, directory / "confusion_matrix.png")
+        bench.tracking().log_files(run_id, directory, _PICTURES)
 
 
 def _track(bench: Bench, run_id: str, result: dict[str, Any]) -> None:

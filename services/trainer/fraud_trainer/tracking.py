@@ -1,0 +1,76 @@
+"""A training run's state as MLflow shows it: one open run at most, and none once nobody works on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
+
+from fraud_adapters.job import JobFailed
+from fraud_adapters.logs import get_logger
+from fraud_adapters.mlflow_http import RegistryUnavailable
+from fraud_adapters.stopping import Stopped
+from fraud_trainer.bench import Bench
+from fraud_trainer.run_store import Step
+
+TAG_INPUTS: Final = "fraud.inputs"  # digest of all that determines the model
+TAG_TRAINED: Final = "fraud.trained"  # digest of the `train.json` the run's figures are of
+
+
+def open_run(bench: Bench, inputs: str, tags: Mapping[str, str]) -> str:
+    """The MLflow run that shows this training; its id.
+
+    What an earlier try left is taken up where it was to train the same from the same. Else it is ended, and
+    so it is where a model version was made of it, which must not change any more.
+    """
+    earlier = bench.tracked.find(bench.run.prefix)
+    for run in earlier:
+        if run.tags.get(TAG_INPUTS) == inputs and _reusable(bench, run.run_id, run.status):
+            bench.tracked.end_unfinished([other for other in earlier if other != run], "KILLED")
+            bench.tracked.resume(run.run_id)
+            return run.run_id
+    bench.tracked.end_unfinished(earlier, "KILLED")
+    name = f"{bench.run.dag}/{bench.run.run_id}"
+    return bench.tracked.open(
+        bench.contract.registered_model, bench.run.prefix, name, {**tags, TAG_INPUTS: inputs}
+    )
+
+
+def _reusable(bench: Bench, run_id: str, status: str) -> bool:
+    return status != "FINISHED" and not bench.tracked.versions(run_id)
+
+
+def resumed(bench: Bench, trained: Step) -> str:
+    """The id of the MLflow run of this training, on which work goes on.
+
+    Raises:
+        JobFailed: MLflow knows the run as that of another training.
+    """
+    run_id = str(trained["mlflow_run_id"])
+    run = bench.tracked.get(run_id)
+    if run is None or run.tags.get(TAG_TRAINED) != trained.digest:
+        raise JobFailed(
+            f"MLflow's run {run_id} does not show the training that {bench.run.prefix}/train.json describes: "
+            "run train again."
+        )
+    bench.tracked.resume(run_id)
+    return run_id
+
+
+@contextmanager
+def ended_with_the_steps(bench: Bench) -> Iterator[None]:
+    """Whoever fails or is stopped within it leaves no MLflow run of this training open."""
+    try:
+        yield
+    except BaseException as error:
+        _end(bench, error)
+        raise
+
+
+def _end(bench: Bench, error: BaseException) -> None:
+    try:
+        status: Any = "KILLED" if isinstance(error, Stopped) else "FAILED"
+        bench.tracked.end_unfinished(bench.tracked.find(bench.run.prefix), status)
+    except RegistryUnavailable as unavailable:
+        # Not the job's own reason to fail. The next try ends it, or `clean`.
+        get_logger(__name__).warning("run_left_open", run=bench.run.prefix, reason=str(unavailable))

@@ -1,0 +1,165 @@
+"""What `clean` removes of the runs' files, and what it keeps, and why."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from config import constants
+from config.settings import ObjectStoreSettings
+from fraud_adapters.job import JobFailed
+from fraud_adapters.objectstore import ObjectStore
+from fraud_adapters.registry import Registry
+from fraud_adapters.registry_writer import RegistryWriter
+from fraud_adapters.scoring import Model
+from fraud_trainer.cleaning import clean
+from fraud_trainer.job import housekeeping, main
+from tests.integration.store_rows import Database, run
+from tests.integration.training_job import small_installation, statuses
+from tests.integration.training_site import Site
+
+ROOT = "runs/01_training_pipeline"
+DOCUMENTS = {f"{name}.json" for name in ("load", "features", "train", "validate", "manifest", "register")}
+DATA = {"examples.parquet", "features.parquet", "model.ubj", "model.onnx"}
+
+
+@pytest.fixture
+def bucket(object_store: ObjectStoreSettings) -> ObjectStore:
+    """By its own key, which is all the trainer has."""
+    return ObjectStore(object_store, constants.BUCKET_RUNS)
+
+
+@pytest.fixture
+def site(
+    database: Database,
+    mlflow_uri: str,
+    object_store: ObjectStoreSettings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Site]:
+    (tmp_path / "local").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "local"))
+    with small_installation(database, mlflow_uri, object_store, tmp_path) as made:
+        yield made
+
+
+@contextmanager
+def _days_later(days: float) -> Iterator[Any]:
+    with housekeeping(datetime.now(UTC) + timedelta(days=days)) as house:
+        yield house
+
+
+def _clean(days: float, *, dry_run: bool = False) -> dict[str, Any]:
+    with _days_later(days) as house:
+        return clean(house, dry_run=dry_run)
+
+
+def _left(bucket: ObjectStore) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for key in bucket.list("runs/"):
+        folder, _, name = key.rpartition("/")
+        found.setdefault(folder.removeprefix(f"{ROOT}/"), set()).add(name)
+    return found
+
+
+def _why(result: dict[str, Any], which: str) -> dict[str, str]:
+    return {line["run"].removeprefix(f"{ROOT}/"): line["why"] for line in result[which]}
+
+
+def test_what_no_version_needs_goes_after_a_time(site: Site, bucket: ObjectStore, tmp_path: Path) -> None:
+    for name in ("champion", "older", "newer"):
+        main(["run", "--run-id", name])
+    for verb in ("load", "features", "train"):
+        main([verb, "--run-id", "abandoned"])
+    main(["load", "--run-id", "begun:1/2"])
+    bucket.put_bytes("runs/another_dag/x/report.json", b"{}")
+    bucket.put_bytes("runs/note.txt", b"nobody's")
+    (tmp_path / "local" / "fraud-trainer-killed").mkdir()
+    before = _left(bucket)
+
+    # In progress, as far as anybody can tell.
+    assert main(["clean"])["removed"] == []
+    assert _clean(0.9)["mlflow_runs_ended"] == []
+    assert (_left(bucket), statuses(site)[-1]) == (before, "RUNNING")
+
+    # Abandoned, but young.
+    assert len(_clean(2, dry_run=True)["mlflow_runs_ended"]) == 1
+    assert statuses(site)[-1] == "RUNNING"
+    os.utime(tmp_path / "local" / "fraud-trainer-killed", (0, 0))
+    result = _clean(2)
+    assert (result["removed"], len(result["mlflow_runs_ended"])) == ([], 1)
+    assert (_left(bucket), statuses(site)) == (before, ["FINISHED"] * 3 + ["KILLED"])
+    assert (result["directories_removed"], list((tmp_path / "local").iterdir())) == (1, [])
+
+    said = _clean(8, dry_run=True)
+    assert _left(bucket) == before
+    result = _clean(8)
+    assert result == {**said, "dry_run": False}
+    assert _left(bucket) == {
+        "champion": DOCUMENTS | DATA,
+        "older": DOCUMENTS,
+        "newer": DOCUMENTS | DATA,
+        "runs": {"note.txt"},
+    }
+    name = site.contract.registered_model
+    assert _why(result, "removed") == {
+        "older": "version 2 has no alias, and MLflow holds its files",
+        "abandoned": "no model version was made of it",
+        "begun:1%2F2": "no model version was made of it",
+        "runs/another_dag/x": "no model version was made of it",
+    }
+    assert _why(result, "kept") == {
+        "champion": f"version 1 of {name} is champion",
+        "newer": f"version 3 of {name} is challenger",
+        "older": "version 2 has no alias, and MLflow holds its files",
+    }
+    assert result["removed_bytes"] > sum(line["bytes"] for line in result["kept"]) / 10
+    again = _clean(8)
+    assert (again["removed"], again["removed_bytes"], again["mlflow_runs_ended"]) == ([], 0, [])
+    assert _why(again, "kept")["older"] == "the documents of a registered run"
+
+    # What is kept is enough: to register again, and to serve the version whose run's files are gone.
+    assert main(["register", "--run-id", "champion"])["register"]["version"] == "1"
+    ((digest,),) = run(site.database.url("owner"), "SELECT digest FROM model_versions WHERE version = '2'")
+    with Registry(site.mlflow_uri) as registry:
+        Model.load(registry.download(name, "2", tmp_path / "served"), digest, site.contract)
+    with pytest.raises(JobFailed, match=r"features\.parquet is missing: .* another run id"):
+        main(["register", "--run-id", "older"])
+
+
+def test_files_of_a_version_that_mlflow_or_the_record_lacks_stay(site: Site, bucket: ObjectStore) -> None:
+    for name in ("lost", "unrecorded", "champion"):
+        main(["run", "--run-id", name, "--promote"])
+    client, model = RegistryWriter(site.mlflow_uri)._client, site.contract.registered_model
+    client.delete_registered_model_alias(model, constants.ALIAS_PREVIOUS)
+    client.delete_model_version(model, "1")
+    run(site.database.url("admin"), "DELETE FROM model_versions WHERE version = '2'")
+    before = _left(bucket)
+    result = _clean(30)
+    assert (result["removed"], _left(bucket)) == ([], before)
+    assert _why(result, "kept") == {
+        "lost": f"MLflow does not hold the files of version 1 of {model}",
+        "unrecorded": f"version 2 of {model} is not recorded: run register again",
+        "champion": f"version 3 of {model} is champion",
+    }
+
+
+@pytest.mark.parametrize("variable", ["MLFLOW_TRACKING_URI", "DATABASE_URL"])
+def test_what_is_not_known_to_be_needless_is_not_removed(
+    site: Site, bucket: ObjectStore, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    main(["load", "--run-id", "begun"])
+    before = _left(bucket)
+    monkeypatch.setenv(
+        variable, "http://127.0.0.1:9" if "URI" in variable else "postgresql://a:b@127.0.0.1:9/x"
+    )
+    with pytest.raises(Exception, match=r"MLflow at|Postgres is not available"):
+        _clean(30)
+    assert _left(bucket) == before
