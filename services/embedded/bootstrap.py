@@ -256,7 +256,9 @@ class _Installer:
         quiet = ["--quiet", "--disable-pip-version-check"]
         if uv := _uv():
             self._fresh_venv([uv, "venv", "--quiet", "--python", sys.executable, str(venv)], ["-c", ""])
-            command = [uv, "pip", "install", "--quiet", "--python", str(python), *hashed]
+            # As pip does: without it every process that may not write bytecode compiles anew at its start.
+            command = [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(python)]
+            command += hashed
             command += ["--reinstall"] if again else []
             # Behind a proxy that is gone everything may still lie in uv's cache.
             if self._call([*command, "--offline"]).returncode:
