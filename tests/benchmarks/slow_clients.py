@@ -102,6 +102,7 @@ def measure(api: ApiServer, name: str, clients: int, seconds: float) -> dict[str
     before = process.memory_info().rss
     with _bad_clients(api.port, name, clients) as closed:
         latencies, most = asyncio.run(_others_and_memory(api, process, seconds))
+        ended = closed()
     p50, p99, slowest = np.percentile(np.array(latencies) * 1000, [50, 99, 100])
     row = {
         "kind": name,
@@ -110,7 +111,7 @@ def measure(api: ApiServer, name: str, clients: int, seconds: float) -> dict[str
         "p99_ms": round(float(p99)),
         "max_ms": round(float(slowest)),
         "growth_mb": round((most - before) / 1e6, 1),
-        "closed": closed(),
+        "closed": ended,
     }
     print("| " + " | ".join(str(value) for value in row.values()) + " |", flush=True)
     return row
