@@ -95,9 +95,9 @@ STALLED: Final[dict[str, list[bytes]]] = {
 
 def test_clients_that_stall_do_not_hold_it_up(served: ApiServer, tmp_path: Path) -> None:
     server = ApiServer.changed(served, tmp_path / "api.log", http_server__STOP_SECONDS=STOP_SECONDS)
-    server.start()
-    assert server.process is not None
     try:
+        server.start()
+        assert server.process is not None
         with ExitStack() as stack:
             for segments in STALLED.values():
                 connection = stack.enter_context(connected(server, 1))
