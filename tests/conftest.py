@@ -1,0 +1,24 @@
+"""How the tests are shared out among workers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from xdist.scheduler import LoadFileScheduling
+
+
+class OneAirflow(LoadFileScheduling):  # type: ignore[misc]
+    """A file's tests share servers, so one worker runs them; those of DAGs share one Airflow, which is as
+    large as all other servers together.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        folder = file.rpartition("/")[0]
+        return folder if folder == "tests/dags" else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneAirflow:
+    return OneAirflow(config, log)
