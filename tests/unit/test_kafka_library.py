@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import inspect
+import socket
 
 import pytest
 from kafka import KafkaConsumer, KafkaProducer
 from kafka.consumer.fetcher import Fetcher
 from kafka.consumer.subscription_state import SubscriptionState, TopicPartitionState
 from kafka.coordinator.base import BaseCoordinator
+from kafka.net import KafkaNetSocket
 from kafka.protocol.consumer import FetchResponse
 from kafka.record import MemoryRecords
+
+from fraud_adapters import kafka_library
 
 
 @pytest.mark.parametrize(
@@ -38,6 +42,7 @@ from kafka.record import MemoryRecords
         (SubscriptionState.__init__, "self.assignment = "),
         (TopicPartitionState.__init__, "self._position = "),
         (TopicPartitionState.__init__, "self.highwater = "),
+        (KafkaNetSocket.connect, "await self.sock_connect(net, sock, sockaddr, timeout_at=timeout_at)"),
         (BaseCoordinator, "def ensure_active_group("),
         (BaseCoordinator, "def ensure_active_group_async("),
     ],
@@ -50,3 +55,21 @@ def test_a_fetch_says_up_to_where_it_could_read() -> None:
     partition = FetchResponse.FetchableTopicResponse.PartitionData
     names = {"last_stable_offset", "high_watermark", "aborted_transactions", "records"}
     assert names <= set(dir(partition))
+
+
+@pytest.mark.parametrize("failure", [ConnectionRefusedError(), KeyboardInterrupt(), GeneratorExit()])
+def test_a_socket_is_closed_whose_connection_does_not_come(failure: BaseException) -> None:
+    class Net:
+        async def wait_write(self, sock: socket.socket, timeout_at: float | None) -> None:
+            raise failure
+
+    assert KafkaNetSocket.sock_connect is kafka_library._closing_connect
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        sock = socket.socket()
+        sock.setblocking(False)
+        connecting = KafkaNetSocket().sock_connect(Net(), sock, listener.getsockname())
+        with pytest.raises(type(failure)):
+            connecting.send(None)
+        assert sock.fileno() == -1

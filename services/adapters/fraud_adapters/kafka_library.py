@@ -2,10 +2,13 @@
 
 The library decodes batches without a bound and stops for good at one it cannot decode. Its `Fetcher` gets
 another class for the records of a fetch, which decodes with `kafka_records`, and gives our `Record`s.
+And it leaves the socket of a connection that is refused, or under way when its client is closed, to the
+garbage collector.
 """
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -13,6 +16,7 @@ from typing import Any, Final
 
 from kafka import KafkaConsumer, TopicPartition
 from kafka.consumer.fetcher import Fetcher
+from kafka.net import KafkaNetSocket
 
 from fraud_adapters.kafka_batches import Batch, RawBatch, Undecided, checked, end_of, raw_batches
 from fraud_adapters.kafka_errors import PositionUnreadable
@@ -21,6 +25,21 @@ from fraud_adapters.kafka_record import Record
 from fraud_adapters.kafka_records import Place, records_of, unreadable
 
 SILENT_SECONDS: Final = 5.0  # of empty answers, each of which the broker had some time for
+
+
+async def _closing_connect(
+    self: KafkaNetSocket, net: Any, sock: socket.socket, sockaddr: Any, timeout_at: float | None = None
+) -> socket.socket:
+    try:
+        connected: socket.socket = await _connect(self, net, sock, sockaddr, timeout_at=timeout_at)
+        return connected
+    except BaseException:  # a cancelled task raises GeneratorExit
+        sock.close()
+        raise
+
+
+_connect = KafkaNetSocket.sock_connect
+KafkaNetSocket.sock_connect = _closing_connect
 
 
 class FetchedRecords(Fetcher.PartitionRecords):  # type: ignore[misc]
