@@ -59,7 +59,8 @@ def posted(world: World, path: str, body: dict[str, Any]) -> tuple[int, str]:
     try:
         return 200, str(world.airflow._send("POST", path, body, token(world)))
     except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
+        with error:
+            return error.code, error.read().decode()
 
 
 def token(world: World) -> dict[str, str]:

@@ -2,8 +2,8 @@
 
 The library decodes batches without a bound and stops for good at one it cannot decode. Its `Fetcher` gets
 another class for the records of a fetch, which decodes with `kafka_records`, and gives our `Record`s.
-And it leaves the socket of a connection that is refused, or under way when its client is closed, to the
-garbage collector.
+And it leaves a socket to the garbage collector where its connection is refused, or where the client is closed
+while it connects or has something to send: Python warns of each.
 """
 
 from __future__ import annotations
@@ -27,19 +27,23 @@ from fraud_adapters.kafka_records import Place, records_of, unreadable
 SILENT_SECONDS: Final = 5.0  # of empty answers, each of which the broker had some time for
 
 
-async def _closing_connect(
-    self: KafkaNetSocket, net: Any, sock: socket.socket, sockaddr: Any, timeout_at: float | None = None
+class CollectedSocket(socket.socket):
+    """A socket that is closed without a warning when it is collected."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def _socket(
+    self: KafkaNetSocket,
+    family: int = socket.AF_UNSPEC,
+    sock_type: int = socket.SOCK_STREAM,
+    proto: int = socket.IPPROTO_TCP,
 ) -> socket.socket:
-    try:
-        connected: socket.socket = await _connect(self, net, sock, sockaddr, timeout_at=timeout_at)
-        return connected
-    except BaseException:  # a cancelled task raises GeneratorExit
-        sock.close()
-        raise
+    return CollectedSocket(family, sock_type, proto)
 
 
-_connect = KafkaNetSocket.sock_connect
-KafkaNetSocket.sock_connect = _closing_connect
+KafkaNetSocket.socket = _socket
 
 
 class FetchedRecords(Fetcher.PartitionRecords):  # type: ignore[misc]

@@ -99,6 +99,7 @@ class AirflowApi:
             try:
                 return self._send(method, path, body, {"Authorization": f"Bearer {self._token}"})
             except urllib.error.HTTPError as error:
+                error.close()
                 if error.code == 404 and missing is not StartFailed:
                     return missing
                 if error.code != 401:
@@ -115,6 +116,7 @@ class AirflowApi:
         try:
             return str(self._send("POST", "/auth/token", body, {})["access_token"])
         except urllib.error.HTTPError as error:
+            error.close()
             told = f"airflow refuses the log-in of {AIRFLOW_USER} ({error.code})"
             raise StartFailed(f"{told}: ./fraud demo sets AIRFLOW_PASSWORD.") from None
         except (OSError, ValueError, LookupError) as error:

@@ -92,6 +92,7 @@ def champion(platform: Platform) -> str | None:
         with probes.direct().open(url, timeout=30) as answer:
             return str(json.load(answer)["model_version"]["version"])
     except urllib.error.HTTPError as error:
+        error.close()
         # Neither the model nor the alias is there yet.
         if error.code in (400, 404):
             return None
