@@ -201,7 +201,7 @@ ALONE: dict[str, Callable[[list[str]], int]] = {
 def _help() -> None:
     print("usage: ./fraud COMMAND [options]      (make COMMAND does the same)\n")
     for name, text in HELP.items():
-        print(f"  {name:<14}{text}")
+        print(f"  {name:<16}{text}")
 
 
 def _say(text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,8 @@ import confluent_kafka
 import pytest
 
 from fraud_adapters.kafka import PartitionReader, PositionUnreadable, Record, ensure_topics
+from fraud_embedded import apache_kafka as apache
+from fraud_embedded.process import StartFailed
 from fraud_embedded.stack import Stack
 from tests.integration.test_kafka import read_all
 from tests.kafka_wire import WireBatch, WireRecord, legacy, overwrite, placeholder, produce
@@ -56,6 +59,33 @@ def test_what_librdkafka_packs_is_read(any_kafka: KafkaServer, topic: str, codec
     send(any_kafka.bootstrap, topic, *sent, **{"compression.codec": codec})
     assert values(everything(any_kafka.bootstrap, topic)) == sent
     assert values(everything(any_kafka.bootstrap, topic, 123)) == sent[123:]
+
+
+@pytest.fixture(scope="module")
+def console_producer() -> list[str]:
+    """Kafka's own `kafka-console-producer`."""
+    try:
+        java, jars = apache.find_java(), apache.fetch_jars()
+    except StartFailed as error:
+        pytest.skip(str(error))
+    return [str(java), "-Xmx96m", "-cp", f"{jars}/*", "org.apache.kafka.tools.ConsoleProducer"]
+
+
+def test_what_kafkas_own_console_sends_is_read(any_kafka: KafkaServer, console_producer: list[str]) -> None:
+    sent = [b"%d " % number * 100 for number in range(500)]
+    with_headers = ("--reader-property", "parse.headers=true", "--compression-codec")
+    for codec in ("snappy", "lz4", "zstd"):
+        topic = new_topic(any_kafka.bootstrap)
+        address = ("--bootstrap-server", any_kafka.bootstrap, "--topic", topic)
+        subprocess.run(
+            [*console_producer, *address, *with_headers, codec],
+            input=b"".join(b"schema:creditcard/1\t%b\n" % value for value in sent),
+            check=True,
+            timeout=60,
+        )
+        found = everything(any_kafka.bootstrap, topic)
+        assert values(found) == sent, codec
+        assert {record.headers["schema"] for record in found} == {b"creditcard/1"}
 
 
 @pytest.mark.parametrize("codec", ["xerial", "zstd-sized"])

@@ -188,9 +188,9 @@ def render(summary: Summary) -> str:
     live, latency = summary.live, summary.latency_ms
     optimum = summary.optimum or {}
     lines = ["", "The platform is running.", ""]
-    lines += [f"  {name:<13} {address}" for name, address in summary.urls.items()]
+    lines += [f"  {name:<15} {address}" for name, address in summary.urls.items()]
     lines += [
-        f"  credentials   in {summary.credentials} (readable by you alone); airflow's user is airflow",
+        f"  {'credentials':<15} in {summary.credentials} (readable by you alone); airflow's user is airflow",
         "",
     ]
     lines += [
