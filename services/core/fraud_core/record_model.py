@@ -21,7 +21,8 @@ from pydantic import (
 from pydantic.json_schema import WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from fraud_core.contract import Contract, ContractField
+from fraud_core.contract import Contract
+from fraud_core.fields import ContractField
 from fraud_core.quantise import quantise_one
 
 # Printable ASCII without space: an id travels through headers, logs, URLs and file names.

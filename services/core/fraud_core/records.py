@@ -20,7 +20,8 @@ from pydantic import BaseModel, ValidationError
 from fraud_core import strict_json
 from fraud_core.batch import Batch, Column
 from fraud_core.bounds import NumericBounds
-from fraud_core.contract import Contract, ContractField
+from fraud_core.contract import Contract
+from fraud_core.fields import ContractField
 from fraud_core.record_model import ID_PATTERN, Reason, parse_event_time, reason_of, record_model
 
 # A reason is shown to people: it names the field, never the value, which may be card data.

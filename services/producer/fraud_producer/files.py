@@ -17,7 +17,8 @@ from pyarrow import parquet
 from pydantic import ValidationError
 
 from fraud_core.batch import Batch
-from fraud_core.contract import Contract, ContractField
+from fraud_core.contract import Contract
+from fraud_core.fields import ContractField
 from fraud_core.identifiers import transaction_id
 from fraud_core.plain_numbers import parse_number
 from fraud_core.record_model import reason_of, record_model
