@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from time import perf_counter
 from typing import Final, TypeVar
 
-import numpy as np
 from fastapi import Request
 from fastapi.responses import Response
 
@@ -179,14 +178,9 @@ def _received(request: Request) -> Received:
 
 def _stamped(scored: Scored, received: Received) -> Scored:
     """With the time from the request's arrival to its score, in milliseconds, and its trace."""
-    rows = len(scored.batch)
     elapsed = (perf_counter() - received.started) * 1000
-    stamped = replace(
-        scored.predictions,
-        latency_ms=np.full(rows, elapsed, dtype=np.float32),
-        traceparents=[received.traceparent] * rows,
-    )
-    return replace(scored, predictions=stamped)
+    traceparents = [received.traceparent] * len(scored.batch)
+    return replace(scored, predictions=scored.predictions.stamped(elapsed, traceparents))
 
 
 def _flag(request: Request, name: str) -> bool:

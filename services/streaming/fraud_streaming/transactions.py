@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Final, Protocol
 from config.constants import HEADER_SCHEMA, HEADER_TRACEPARENT
 from fraud_adapters.dead_letters import DeadLetter
 from fraud_adapters.kafka import Record
-from fraud_adapters.scored import Predictions, Stored, store_scored
+from fraud_adapters.scored import Stored, store_scored
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract
+from fraud_core.predictions import Predictions
 from fraud_core.record_model import Reason
 from fraud_core.records import RecordParser
 from fraud_streaming.savepoint import together_or_apart
@@ -38,7 +39,7 @@ class Scorer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Transactions:
-    """A chunk: the records that are transactions, row by row with the batch, and what was said of them."""
+    """A chunk: the records that are transactions, row by row with the batch, and their predictions."""
 
     records: list[Record]
     batch: Batch
@@ -88,14 +89,16 @@ class TransactionWork:
 
     def store(self, cur: Cursor, prepared: Transactions) -> Outcome:
         outcome = Outcome()
-        said = prepared.predictions
-        if said is None:
+        predictions = prepared.predictions
+        if predictions is None:
             return outcome
 
         def store(rows: Sequence[int]) -> Stored:
             if len(rows) == len(prepared.batch):
-                return store_scored(cur, self._contract, prepared.batch, said, SOURCE)
-            return store_scored(cur, self._contract, prepared.batch.take(rows), _take(said, rows), SOURCE)
+                return store_scored(cur, self._contract, prepared.batch, predictions, SOURCE)
+            return store_scored(
+                cur, self._contract, prepared.batch.take(rows), predictions.take(rows), SOURCE
+            )
 
         groups, refused = together_or_apart(cur, range(len(prepared.batch)), store)
         for rows, stored in groups:
@@ -134,16 +137,3 @@ class TransactionWork:
 def _traceparent(record: Record) -> str | None:
     value = record.headers.get(HEADER_TRACEPARENT)
     return value.decode() if value is not None and _TRACEPARENT.fullmatch(value) else None
-
-
-def _take(predictions: Predictions, rows: Sequence[int]) -> Predictions:
-    index = list(rows)
-    return replace(
-        predictions,
-        scores=predictions.scores[index],
-        predicted=predictions.predicted[index],
-        decisions=[predictions.decisions[row] for row in index],
-        feature_vectors=predictions.feature_vectors[index],
-        latency_ms=predictions.latency_ms[index],
-        traceparents=[predictions.traceparents[row] for row in index],
-    )
