@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from config.settings import DatabaseSettings, KafkaSettings
@@ -12,6 +11,7 @@ from fraud_adapters.job import JobFailed
 from fraud_adapters.kafka import KafkaFailure, PartitionReader, Record, TopicMissing, ensure_topics, topic_ids
 from fraud_adapters.offsets import StoredOffset, read_offset
 from fraud_adapters.postgres import DatabaseUnavailable, connect
+from fraud_core.moments import moment_of_milliseconds
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812
@@ -24,7 +24,6 @@ PAGE: Final = 500
 MAX_SPAN: Final = 10_000  # offsets of a partition that are looked through for its latest records
 MAX_TEXT: Final = 2000  # characters of a value shown
 SHOWN_BYTES: Final = 4 * MAX_TEXT
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def describe(
@@ -150,23 +149,17 @@ def _between(reader: PartitionReader, starts: dict[int, int], ends: dict[int, in
 
 
 def _shown(record: Record) -> dict[str, Any]:
+    moment = moment_of_milliseconds(record.timestamp_ms)
     return {
         "partition": record.partition,
         "offset": record.offset,
-        "timestamp": _moment(record.timestamp_ms),
+        "timestamp": moment.isoformat() if moment is not None else None,
         "key": _text(record.key or b""),
         "headers": {name: _text(value) for name, value in record.headers.items()},
         "value": _text(record.value),
         "value_bytes": record.value_bytes,
         **({} if record.damage is None else {"damage": record.damage, "detail": record.detail}),
     }
-
-
-def _moment(timestamp_ms: int) -> str | None:
-    try:
-        return (_EPOCH + timedelta(milliseconds=timestamp_ms)).isoformat()
-    except OverflowError:
-        return None
 
 
 def _text(value: bytes) -> str:

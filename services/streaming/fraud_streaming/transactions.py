@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -17,6 +16,7 @@ from fraud_core.contract import Contract
 from fraud_core.predictions import Predictions
 from fraud_core.record_model import Reason
 from fraud_core.records import RecordParser
+from fraud_core.traceparent import parse_traceparent
 from fraud_streaming.savepoint import together_or_apart
 from fraud_streaming.work import Outcome, StreamReason, arrival, dead_letter, sound_and_damaged
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from psycopg2.extensions import cursor as Cursor  # noqa: N812
 
 SOURCE: Final = "stream"  # what `transactions.source` says of these
-_TRACEPARENT: Final = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 class Scorer(Protocol):
@@ -84,7 +83,7 @@ class TransactionWork:
     def decide(self, prepared: Transactions) -> Transactions:
         if not prepared.records:
             return prepared
-        traces = [_traceparent(record) for record in prepared.records]
+        traces = [parse_traceparent(record.headers.get(HEADER_TRACEPARENT)) for record in prepared.records]
         return replace(prepared, predictions=self._scorer.score(self._contract, prepared.batch, traces))
 
     def store(self, cur: Cursor, prepared: Transactions) -> Outcome:
@@ -132,8 +131,3 @@ class TransactionWork:
 
     def _letter(self, record: Record, reason: str, detail: str) -> DeadLetter:
         return dead_letter(record, reason, detail, self._payload_bytes)
-
-
-def _traceparent(record: Record) -> str | None:
-    value = record.headers.get(HEADER_TRACEPARENT)
-    return value.decode() if value is not None and _TRACEPARENT.fullmatch(value) else None

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +18,7 @@ from fraud_core.decision import is_fraud
 from fraud_core.gate import GateOutcome, evaluate
 from fraud_core.manifest import Calibration, Manifest
 from fraud_core.metrics import average_precision, confusion, curve
+from fraud_core.moments import parse_moment
 from fraud_trainer import plots
 from fraud_trainer.bench import Bench
 from fraud_trainer.fitting import Examples
@@ -116,9 +116,9 @@ def _manifest(bench: Bench, trained: Step, measured: Figures) -> Manifest:
         threshold_rule=trained["threshold_rule"],
         calibration=Calibration.model_validate(trained["calibration"]),
         metrics=measured,
-        data_from=datetime.fromisoformat(loaded["data_from"]),
-        data_to=datetime.fromisoformat(loaded["data_to"]),
-        created_at=datetime.fromisoformat(trained["created_at"]),
+        data_from=parse_moment(loaded["data_from"]),
+        data_to=parse_moment(loaded["data_to"]),
+        created_at=parse_moment(trained["created_at"]),
         code_version=trained["code_version"],
         engines={"xgboost": FILES["xgboost"], "onnx": FILES["onnx"]},
         digests=trained["digests"],
