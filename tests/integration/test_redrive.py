@@ -15,7 +15,7 @@ import pytest
 
 from config.settings import KafkaSettings
 from fraud_adapters.dead_letter_queries import Selection, lock_letters, mark_redriven
-from fraud_adapters.job import JobFailed
+from fraud_adapters.failures import JobFailed
 from fraud_adapters.kafka import Record
 from fraud_adapters.postgres import connect
 from fraud_streaming.letters import export, show

@@ -20,9 +20,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from config import constants
+from config.job_results import EXIT_FAILED
 from config.parameters import load_parameters, read_yaml
 from config.settings import CONFIG_DIR, ObjectStoreSettings
-from fraud_adapters.job import JobFailed
+from fraud_adapters.failures import JobFailed
 from fraud_adapters.ledger import store_labels
 from fraud_adapters.mlflow_http import MlflowHttp
 from fraud_adapters.objectstore import ObjectStore
@@ -197,7 +198,7 @@ def test_a_model_that_fails_its_gate_gets_no_alias_and_the_job_exits_1(site: Sit
         text=True,
         check=False,
     )
-    assert job.returncode == constants.EXIT_FAILED, job.stderr
+    assert job.returncode == EXIT_FAILED, job.stderr
     sentence = job.stderr.strip().splitlines()[-1]
     assert "Gate specification failed: recall 0." in sentence
     assert "must be at least 0.95, missed by 0." in sentence

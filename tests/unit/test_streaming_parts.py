@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from fraud_adapters.job import JobFailed
+from fraud_adapters.failures import JobFailed
 from fraud_adapters.kafka import Record
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
-from config.constants import EXIT_CONFIGURATION, EXIT_DONE, EXIT_NOTHING_TO_DO
+from config.job_results import EXIT_CONFIGURATION, EXIT_DONE, EXIT_NOTHING_TO_DO
 from fraud_airflow import jobs, lines
 from fraud_airflow.runners.selection import choose_runner
 

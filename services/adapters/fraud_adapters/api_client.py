@@ -17,6 +17,7 @@ import urllib3
 
 from config.settings import ApiClientSettings
 from fraud_adapters.columnar import MEDIA_TYPE, ColumnarError, answer_from_ipc, batch_to_ipc
+from fraud_adapters.failures import PassingFailure, RefusedFailure
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract
 from fraud_core.predictions import Predictions
@@ -29,11 +30,11 @@ RENEW_BEFORE: Final = 30.0  # seconds a token must still be valid when it is sen
 _PASSING: Final = frozenset({408, 429})
 
 
-class ApiUnavailable(Exception):
+class ApiUnavailable(PassingFailure):
     """The API does not answer, or cannot at the moment; one sentence."""
 
 
-class ApiRefused(Exception):
+class ApiRefused(RefusedFailure):
     """The API refuses the request, and would refuse it again; one sentence with its problem's detail."""
 
 

@@ -16,6 +16,7 @@ import pyarrow as pa
 from pyarrow import parquet
 from pydantic import ValidationError
 
+from fraud_adapters.failures import LastingFailure
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract
 from fraud_core.fields import ContractField
@@ -33,7 +34,7 @@ _ANY_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _UNREADABLE: Final = (OSError, pa.ArrowException, csv.Error, UnicodeDecodeError)
 
 
-class BadFile(Exception):
+class BadFile(LastingFailure):
     """The file cannot be replayed; one sentence naming the file, the column and the row."""
 
 

@@ -7,10 +7,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from config.settings import DatabaseSettings, KafkaSettings
 from fraud_adapters.alert_outbox import alerts_waiting
-from fraud_adapters.job import JobFailed
-from fraud_adapters.kafka import KafkaFailure, PartitionReader, Record, TopicMissing, ensure_topics, topic_ids
+from fraud_adapters.kafka import (
+    BrokerUnavailable,
+    PartitionReader,
+    Record,
+    TopicMissing,
+    ensure_topics,
+    topic_ids,
+)
 from fraud_adapters.offsets import StoredOffset, read_offset
-from fraud_adapters.postgres import DatabaseUnavailable, connect
+from fraud_adapters.postgres import connect
 from fraud_core.moments import moment_of_milliseconds
 
 if TYPE_CHECKING:
@@ -36,32 +42,27 @@ def describe(
         only: one of `NAMES`; all of them by default.
 
     Raises:
-        JobFailed: Kafka or Postgres cannot be reached.
+        KafkaFailure: the topics cannot be read.
+        DatabaseUnavailable: Postgres cannot be reached.
     """
     topics = dict(
         zip(NAMES, (kafka.topic, kafka.labels_topic, kafka.alerts_topic, kafka.dlq_topic), strict=True)
     )
     names = NAMES if only is None else (only,)
-    try:
-        with closing(connect(database.url, CLIENT)) as conn:
-            shown = [_topic(conn, kafka.bootstrap_servers, name, topics[name], peek) for name in names]
-            with conn, conn.cursor() as cur:
-                return {"topics": shown, "alerts_waiting": alerts_waiting(cur)}
-    except (KafkaFailure, DatabaseUnavailable) as error:
-        raise JobFailed(str(error)) from error
+    with closing(connect(database.url, CLIENT)) as conn:
+        shown = [_topic(conn, kafka.bootstrap_servers, name, topics[name], peek) for name in names]
+        with conn, conn.cursor() as cur:
+            return {"topics": shown, "alerts_waiting": alerts_waiting(cur)}
 
 
 def create(kafka: KafkaSettings, partitions: int) -> dict[str, Any]:
     """Make those of the four topics that do not exist; the others keep the partitions they have.
 
     Raises:
-        JobFailed: Kafka cannot be reached, or refuses.
+        KafkaFailure: the broker cannot be reached, or refuses.
     """
     names = [kafka.topic, kafka.labels_topic, kafka.alerts_topic, kafka.dlq_topic]
-    try:
-        made = ensure_topics(kafka.bootstrap_servers, names, partitions)
-    except KafkaFailure as error:
-        raise JobFailed(str(error)) from error
+    made = ensure_topics(kafka.bootstrap_servers, names, partitions)
     return {"status": "done", "topics": names, "created": made}
 
 
@@ -117,7 +118,7 @@ def _ends(reader: PartitionReader, earliest: dict[int, int]) -> dict[int, int]:
         reader.poll(1, POLL_SECONDS)
         if set(marks := reader.high_watermarks()) == set(earliest):
             return marks
-    raise JobFailed("Kafka does not answer a fetch.")
+    raise BrokerUnavailable("Kafka does not answer a fetch.")
 
 
 def _latest(

@@ -9,7 +9,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812
 from psycopg2.extras import Json
 
 from config.constants import ALIAS_CHALLENGER, ALIAS_CHAMPION, ALIAS_PREVIOUS
-from fraud_adapters.job import JobFailed
+from fraud_adapters.failures import RefusedFailure
 from fraud_adapters.postgres import interruptible
 from fraud_adapters.registry import ARTEFACT_PATH
 from fraud_adapters.scoring import Model
@@ -32,8 +32,9 @@ def register(bench: Bench, *, promote: bool) -> dict[str, Any]:
     there is none or if `promote` says so (the replaced one is then `previous`), else challenger.
 
     Raises:
-        JobFailed: the gate was not passed; the sentence says which figure missed its bound by how much. Or
-            the run holds other than `validate` saw, or is registered with another manifest or verdict.
+        RefusedFailure: the gate was not passed; the sentence says which figure missed its bound by how much.
+        LastingFailure: the run holds other than `validate` saw, or is registered with another manifest or
+            verdict.
     """
     step = bench.run.step("validate")
     trained = bench.run.step("train")
@@ -61,7 +62,7 @@ def register(bench: Bench, *, promote: bool) -> dict[str, Any]:
     bench.tracked.end(run_id, "FINISHED")
     bench.run.finish(bench.run.seal("register", result, step))
     if not verdict.gate.passed:
-        raise JobFailed(
+        raise RefusedFailure(
             f"{verdict.gate.sentence()} Version {version} is registered without an alias.", result
         )
     return result

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from fraud_adapters.job import JobFailed
+from fraud_adapters.failures import LastingFailure
 from fraud_adapters.onnx_export import to_onnx
 from fraud_core.features import feature_matrix
 from fraud_trainer import loading
@@ -44,7 +44,7 @@ def load(bench: Bench) -> dict[str, Any]:
         # What came by the stream does not say who made it; its label does.
         optimum = loading.read_optimum(connection) if SIMULATOR in label_sources else None
     if not table.num_rows:
-        raise JobFailed(
+        raise LastingFailure(
             f"There is no transaction of {bench.contract.schema_id} with a mature label as of "
             f"{as_of.isoformat(timespec='seconds')}."
         )
@@ -93,10 +93,10 @@ def read_features(bench: Bench, step: Step) -> tuple[NDArray[np.int64], Examples
     """Event times in microseconds [n], ascending, and the examples in the same order.
 
     Raises:
-        JobFailed: the features are another contract's.
+        LastingFailure: the features are another contract's.
     """
     if step["features"] != list(bench.contract.feature_names):
-        raise JobFailed(f"The run's features are not those of {bench.contract.schema_id}: load again.")
+        raise LastingFailure(f"The run's features are not those of {bench.contract.schema_id}: load again.")
     table = bench.run.get_table(FEATURES, step["digest"])
     matrix = np.empty((table.num_rows, len(bench.contract.feature_names)), dtype=np.float32)
     for position, name in enumerate(bench.contract.feature_names):

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fraud_adapters.job import JobFailed
+from fraud_adapters.failures import LastingFailure
 from fraud_adapters.scoring import Model
 from fraud_core import manifest as manifests
 from fraud_core.decision import is_fraud
@@ -47,7 +47,7 @@ def judge(bench: Bench, trained: Step) -> Judgement:
     """Score the held-out part with both engines, measure, and hold against the gate; nothing is written.
 
     Raises:
-        JobFailed: the engines disagree by more than `MAX_ENGINE_DIFFERENCE`.
+        LastingFailure: the engines disagree by more than `MAX_ENGINE_DIFFERENCE`.
     """
     part = trained["split"]["test"]
     _, data = read_features(bench, bench.run.step("features"))
@@ -57,7 +57,7 @@ def judge(bench: Bench, trained: Step) -> Judgement:
         model = Model.load(directory, unmeasured.digest(), bench.contract)
         scores, difference = _scores(model, held.features)
     if difference > MAX_ENGINE_DIFFERENCE:
-        raise JobFailed(
+        raise LastingFailure(
             f"The ONNX model differs from XGBoost's by {difference:.2g} on the held-out part, "
             f"more than {MAX_ENGINE_DIFFERENCE:g}: it is not registered."
         )
@@ -77,7 +77,7 @@ def validate(bench: Bench) -> dict[str, Any]:
     """Judge the trained model, and write the manifest and the verdict.
 
     Raises:
-        JobFailed: the engines disagree, or MLflow's run is another training's.
+        LastingFailure: the engines disagree, or MLflow's run is another training's.
     """
     trained = bench.run.step("train")
     run_id = resumed(bench, trained)
