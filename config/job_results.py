@@ -5,7 +5,7 @@ Standard library only: Airflow's image holds this module, so that a DAG reads wh
 
 from __future__ import annotations
 
-from typing import Final, Literal, TypedDict
+from typing import Final, Literal, NotRequired, TypedDict
 
 # --- Exit codes -----------------------------------------------------------------------------------
 EXIT_DONE: Final = 0
@@ -97,3 +97,92 @@ class RunResult(FollowResult):
     classes_refreshed: int
     alerts_published: int
     stalled_holders_ended: list[str]  # "<topic>/<partition>"
+
+
+# --- fraud_trainer --------------------------------------------------------------------------------
+class LeftOut(TypedDict):
+    """Transactions that are no examples."""
+
+    left_out_blocked: int  # blocked, and without an explicit label
+    left_out_unknown: int  # too young for their silence to count
+
+
+class LoadResult(LeftOut):
+    """`load`: the examples, transactions with a mature label."""
+
+    digest: str  # SHA-256 of the file
+    rows: int
+    frauds: int
+    as_of: str  # the moment as of which labels count
+    data_from: str
+    data_to: str
+    sources: dict[str, int]  # of the transactions
+    label_sources: dict[str, int]
+    optimum: dict[str, float] | None  # the best possible figures, where the data is simulated
+    population: str | None
+
+
+class FeaturesResult(TypedDict):
+    """`features`: what the model sees of the examples."""
+
+    digest: str
+    rows: int
+    features: list[str]
+    missing: int
+
+
+# Rows of the examples, in time: the first of a part, and the one after its last.
+SplitPart = TypedDict("SplitPart", {"from": int, "to": int, "frauds": int})
+
+
+class TrainResult(TypedDict):
+    """`train`: the trees, their calibration and the thresholds."""
+
+    digests: dict[str, str]  # by file
+    split: dict[str, SplitPart]
+    rounds: int
+    stopping_loss: float
+    calibration: dict[str, float]
+    threshold: float
+    block_threshold: float
+    threshold_rule: str
+    created_at: str
+    code_version: str
+    mlflow_run_id: str
+
+
+class ValidateResult(TypedDict):
+    """`validate`: the figures on the held-out part, and the gate's verdict."""
+
+    digest: str  # of the manifest
+    metrics: dict[str, float | None]
+    gate: dict[str, object]
+    passed: bool
+    sentence: str
+
+
+class RegisterResult(TypedDict):
+    """`register`: the model version, also where it did not pass its gate."""
+
+    name: str
+    version: str
+    digest: str
+    gate_passed: bool
+    gate: str  # its verdict as a sentence
+    aliases: dict[str, str]  # set by this run: the version by the alias
+    mlflow_run_id: str
+
+
+class TrainingResult(TypedDict):
+    """Every verb of a training: of each step that was done its own result."""
+
+    status: Literal["done"]
+    dag: str
+    run_id: str
+    prefix: str  # where the run's files are
+    seconds: dict[str, float]  # by step
+    load: NotRequired[LoadResult]
+    features: NotRequired[FeaturesResult]
+    train: NotRequired[TrainResult]
+    validate: NotRequired[ValidateResult]
+    register: NotRequired[RegisterResult]

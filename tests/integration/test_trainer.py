@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -353,11 +353,11 @@ def test_real_transactions_honestly_fail_the_gate_of_the_specification(
     bench.run.finish(bench.run.seal("load", loaded))
     for verb in ("features", "train", "validate"):
         result = execute(verb, bench, promote=False)
-    gate = result["validate"]["gate"]
+    gate: Mapping[str, Any] = result["validate"]["gate"]
     assert gate["sufficient"] is True
     assert gate["passed"] is False
     assert [check["metric"] for check in gate["checks"] if not check["passed"]] == ["recall", "f1"]
-    metrics = result["validate"]["metrics"]
+    metrics: Mapping[str, Any] = result["validate"]["metrics"]
     assert metrics["roc_auc"] > 0.93  # it fails by the data's difficulty, not by being broken
     assert metrics["engines_max_difference"] < 1e-6
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import argparse
 import os
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache, partial
 from pathlib import Path
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from config import constants, settings
+from config.job_results import TrainingResult
 from fraud_adapters.failures import JobFailed
 from fraud_adapters.job import Result
 from fraud_adapters.logs import get_logger
@@ -33,7 +34,7 @@ from fraud_trainer.steps import features, load, train
 from fraud_trainer.tracking import ended_with_the_steps
 from fraud_trainer.validating import validate
 
-Step = Callable[[Bench], dict[str, Any]]
+Step = Callable[[Bench], Result]
 
 STEPS: Final[dict[str, Step]] = {"load": load, "features": features, "train": train, "validate": validate}
 
@@ -58,7 +59,7 @@ def main(arguments: Sequence[str]) -> Result:
         return execute(options.verb, bench, promote=getattr(options, "promote", False))
 
 
-def execute(verb: str, bench: Bench, *, promote: bool) -> Result:
+def execute(verb: str, bench: Bench, *, promote: bool) -> TrainingResult:
     """One step, or with `run` and `first-model` all; then the result holds each step's under its name."""
     steps: dict[str, Step] = {**STEPS, "register": partial(register, promote=promote)}
     wanted = list(steps) if verb in {RUN, FIRST_MODEL} else [verb]
@@ -77,15 +78,16 @@ def execute(verb: str, bench: Bench, *, promote: bool) -> Result:
     return _result(bench, results, seconds)
 
 
-def _result(bench: Bench, results: dict[str, Any], seconds: dict[str, float]) -> dict[str, Any]:
-    return {
-        "status": "done",
-        "dag": bench.run.dag,
-        "run_id": bench.run.run_id,
-        "prefix": bench.run.prefix,
-        "seconds": seconds,
-        **results,
-    }
+def _result(bench: Bench, results: Mapping[str, Any], seconds: dict[str, float]) -> TrainingResult:
+    result = TrainingResult(
+        status="done",
+        dag=bench.run.dag,
+        run_id=bench.run.run_id,
+        prefix=bench.run.prefix,
+        seconds=seconds,
+    )
+    # Each step's result is of the type that has the step's name.
+    return cast(TrainingResult, {**result, **results})
 
 
 @contextmanager

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import Any, Final
+from typing import Final
 
 from psycopg2.extensions import connection as Connection  # noqa: N812
 from psycopg2.extras import Json
 
 from config.constants import ALIAS_CHALLENGER, ALIAS_CHAMPION, ALIAS_PREVIOUS
+from config.job_results import RegisterResult
 from fraud_adapters.failures import RefusedFailure
 from fraud_adapters.postgres import interruptible
 from fraud_adapters.registry import ARTEFACT_PATH
@@ -24,7 +25,7 @@ ACTOR: Final = "trainer"
 _ALONE: Final = "SELECT pg_advisory_lock(hashtextextended('register ' || %s, 0))"
 
 
-def register(bench: Bench, *, promote: bool) -> dict[str, Any]:
+def register(bench: Bench, *, promote: bool) -> RegisterResult:
     """Register the validated model. Repeated, it registers nothing twice and changes no version's files.
 
     What `validate` wrote is not believed: the model is judged again, and must come out the same.
@@ -48,7 +49,7 @@ def register(bench: Bench, *, promote: bool) -> dict[str, Any]:
         version = _store(bench, run_id, verdict)
         _record(connection, bench, version, run_id, verdict)
         refuse_another(connection, bench, run_id, version, verdict)
-        result: dict[str, Any] = {
+        result: RegisterResult = {
             "name": bench.contract.registered_model,
             "version": version,
             "digest": verdict.digest,

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from config.job_results import ValidateResult
 from fraud_adapters.failures import LastingFailure
 from fraud_adapters.scoring import Model
 from fraud_core import manifest as manifests
@@ -73,7 +74,7 @@ def judge(bench: Bench, trained: Step) -> Judgement:
     return Judgement(held, scores, metrics, _manifest(bench, trained, metrics), outcome)
 
 
-def validate(bench: Bench) -> dict[str, Any]:
+def validate(bench: Bench) -> ValidateResult:
     """Judge the trained model, and write the manifest and the verdict.
 
     Raises:
@@ -82,7 +83,7 @@ def validate(bench: Bench) -> dict[str, Any]:
     trained = bench.run.step("train")
     run_id = resumed(bench, trained)
     judgement = judge(bench, trained)
-    result = {
+    result: ValidateResult = {
         "digest": bench.run.put(manifests.FILE_NAME, judgement.manifest.to_json()),
         "metrics": judgement.metrics,
         "gate": judgement.gate.to_mapping(),
@@ -149,7 +150,7 @@ def _draw(bench: Bench, run_id: str, judgement: Judgement, threshold: float) -> 
         bench.tracking().log_files(run_id, directory, _PICTURES)
 
 
-def _track(bench: Bench, run_id: str, result: dict[str, Any]) -> None:
+def _track(bench: Bench, run_id: str, result: ValidateResult) -> None:
     loaded = bench.run.step("load")
     optimum = loaded["optimum"] or {}
     bench.tracking().log(
