@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from fraud_adapters.failures import JobFailed, PassingFailure, UnexpectedFailure
+from fraud_adapters.kafka import PositionUnreadable, TopicMissing
+
 HEAD = """
 from config.settings import ConfigurationError
 from fraud_adapters.failures import LastingFailure, PassingFailure, RefusedFailure
@@ -142,3 +145,16 @@ def test_a_signal_that_is_ignored_from_the_start_stays_ignored(tmp_path: Path) -
     environment = {"RESULT_PATH": str(tmp_path / "result"), "PYTHONPATH": ":".join(sys.path)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, env=environment)
     assert done.returncode == 0
+
+
+def _derived(kind: type[JobFailed]) -> set[type[JobFailed]]:
+    return {kind}.union(*(_derived(one) for one in kind.__subclasses__()))
+
+
+def test_every_failure_that_is_raised_has_a_kind() -> None:
+    """What reads a log again and again must not be told that it may pass."""
+    without = {one for one in _derived(JobFailed) if one.kind == "unexpected" and not one.__subclasses__()}
+    assert without == {UnexpectedFailure}
+    assert issubclass(TopicMissing, PassingFailure)
+    assert not issubclass(PositionUnreadable, PassingFailure)
+    assert PositionUnreadable("t", 0, 1, "why").extended(after=" So.").kind == "lasting"
