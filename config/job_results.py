@@ -5,13 +5,17 @@ Standard library only: Airflow's image holds this module, so that a DAG reads wh
 
 from __future__ import annotations
 
-from typing import Final, Literal, NotRequired, TypedDict
+from typing import Final, Literal, NotRequired, TypedDict, get_args
 
 # --- Exit codes -----------------------------------------------------------------------------------
 EXIT_DONE: Final = 0
 EXIT_FAILED: Final = 1
 EXIT_CONFIGURATION: Final = 2  # the sentence on stderr names the variable and the fix
 EXIT_NOTHING_TO_DO: Final = 99  # Airflow marks the task as skipped
+
+# What the last line of a job begins with that did not do its work: "<label>: <one sentence>".
+EndingLabel = Literal["configuration", "failed", "nothing_to_do", "unexpected", "interrupted"]
+ENDING_LABELS: Final[tuple[EndingLabel, ...]] = get_args(EndingLabel)
 
 # passing: trying again later may help. lasting: it gives the same until a person changes something. refused:
 # a rule, the gate or another service does not allow what was asked for. unexpected: a fault of ours.

@@ -16,6 +16,7 @@ from config.job_results import (
     EXIT_DONE,
     EXIT_FAILED,
     EXIT_NOTHING_TO_DO,
+    EndingLabel,
     FailedResult,
     FailureKind,
     NothingToDoResult,
@@ -46,7 +47,7 @@ class _Ending(NamedTuple):
     """How a job ends: its exit code, and what its last line begins with."""
 
     code: int
-    label: str
+    label: EndingLabel
     has_result: bool = True
 
 
@@ -122,7 +123,7 @@ def _figures(result: Result) -> dict[str, Any]:
     return {name: value for name, value in result.items() if isinstance(value, str | int | float)}
 
 
-def _end(code: int, label: str, reason: BaseException | str) -> int:
+def _end(code: int, label: EndingLabel, reason: BaseException | str) -> int:
     print(f"{label}: {reason}", file=sys.stderr)  # noqa: T201
     return code
 
