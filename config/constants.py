@@ -74,12 +74,6 @@ CONNECTION_SMTP: Final = "fraud_smtp"  # where alert e-mail goes out
 CONNECTION_SLACK: Final = "fraud_slack"  # the webhook alerts are posted to
 VARIABLE_API_TOKEN: Final = "fraud_api_token"  # noqa: S105 - its name; 00_token_renewal renews what it holds
 
-# --- Exit codes of a job ------------------------------------------------------------------------
-EXIT_DONE: Final = 0
-EXIT_FAILED: Final = 1
-EXIT_CONFIGURATION: Final = 2  # the sentence on stderr names the variable and the fix
-EXIT_NOTHING_TO_DO: Final = 99  # Airflow marks the task as skipped
-
 # --- What every process of the platform finds in its environment, whatever starts it -------------
 PROCESS_ENVIRONMENT: Final = {
     "NO_PROXY": "127.0.0.1,localhost",

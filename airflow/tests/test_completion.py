@@ -10,21 +10,45 @@ import pytest
 from airflow.sdk import Variable
 
 from config.constants import POOL_REAL_TIME
+from config.job_results import GenerateResult, RunResult, TopicResult
 from fraud_airflow import completion
 from fraud_airflow.alerting import site
 from fraud_airflow.alerting.alert import Alert
 from fraud_airflow.defaults import dag_defaults, real_time
 
-STREAMED: dict[str, Any] = {
-    "stored": 50,
+LABELS: TopicResult = {
+    "consumed": 7,
+    "stored": 6,
+    "replayed": 0,
+    "dead_lettered": {"unknown_field": 1},
     "batches": 1,
+    "seconds": 0.1,
+    "latency_ms": None,
+    "lag": 7,
+}
+STREAMED: RunResult = {
+    "status": "done",
+    "consumed": 56,
+    "stored": 50,
     "replayed": 2,
-    "lag": 3,
     "dead_lettered": {"unreadable": 4},
-    "labels": {"stored": 6, "lag": 7, "dead_lettered": {"unknown_field": 1}},
+    "batches": 1,
+    "seconds": 0.5,
+    "latency_ms": {"p50": 812.4, "p99": 950.0},
+    "lag": 3,
+    "labels": LABELS,
+    "classes_refreshed": 0,
     "alerts_published": 8,
-    "latency_ms": {"p50": 812.4, "p99": None},
     "stalled_holders_ended": [],
+}
+GENERATED: GenerateResult = {
+    "run_id": "r1",
+    "topic": "the-transactions",
+    "event_time": "2026-01-01T00:00:00+00:00",
+    "transactions": 50,
+    "frauds": 3,
+    "labels_sent": 7,
+    "optimum": {},
 }
 
 
@@ -61,7 +85,7 @@ LIMITS: Any = {"task_timeout": timedelta(seconds=90), "run_timeout": timedelta(m
 
 
 def test_a_producer_run_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
-    completion.producer({"transactions": 50, "frauds": 3, "labels_sent": 7, "topic": "the-transactions"})
+    completion.producer(GENERATED)
     assert caplog.messages == ["50 transactions (3 fraudulent) and 7 labels published to the-transactions."]
 
 
@@ -70,15 +94,19 @@ def test_a_streaming_run_in_figures(caplog: pytest.LogCaptureFixture) -> None:
     line, latency = caplog.messages
     for figure in ("50 transactions stored", "2 known", "lag 3", "6 labels", "lag 7", "5 dead", "8 alerts"):
         assert figure in line
-    assert "p50 812 ms" in latency
-    assert "p99" not in latency
+    assert "p50 812 ms, p99 950 ms" in latency
+
+
+def test_a_run_that_stored_nothing_has_no_latency(caplog: pytest.LogCaptureFixture) -> None:
+    completion.streaming({**STREAMED, "latency_ms": None})
+    assert len(caplog.messages) == 1
 
 
 @pytest.mark.parametrize("lag", [None, 9])
 def test_a_lag_that_nobody_knows_does_not_cost_the_line(
     caplog: pytest.LogCaptureFixture, lag: int | None
 ) -> None:
-    completion.streaming({**STREAMED, "lag": lag, "labels": {**STREAMED["labels"], "lag": None}})
+    completion.streaming({**STREAMED, "lag": lag, "labels": {**LABELS, "lag": None}})
     assert f"lag {lag or 'unknown'}; 6 labels stored, lag unknown" in caplog.messages[0]
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from config import constants
 from fraud_airflow import jobs
+from fraud_airflow.runners.selection import choose_runner
 
 WORKER = {
     "DATABASE_URL": "postgresql://worker:everything@db/x",
@@ -151,7 +152,7 @@ def test_secrets_do_not_show_in_a_spec() -> None:
 def test_a_runner_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JOB_RUNNER", "kubernetes")
     with pytest.raises(jobs.JobRefused, match=r"^JOB_RUNNER=kubernetes: .*docker or process"):
-        jobs.choose_runner()
+        choose_runner()
 
 
 def test_containers_are_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,7 +160,7 @@ def test_containers_are_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.delenv("JOB_RUNNER", raising=False)
     monkeypatch.setenv("DOCKER_HOST", "tcp://docker-proxy:2375")
-    assert isinstance(jobs.choose_runner(), DockerRunner)
+    assert isinstance(choose_runner(), DockerRunner)
 
 
 def test_an_image_is_named_as_the_installation_says() -> None:

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from config import settings
 from fraud_adapters import job
+from fraud_adapters.failures import LastingFailure
 from fraud_adapters.postgres import DatabaseUnavailable
-from fraud_db.bootstrap import BootstrapError, Passwords, bootstrap
+from fraud_db.bootstrap import Passwords, bootstrap
 from fraud_db.environment import AdminSettings, BootstrapSettings
-from fraud_db.upgrade import MigrationError, upgrade
+from fraud_db.upgrade import upgrade
 from fraud_db.verify import verify
 
 
@@ -49,7 +50,7 @@ def _verify() -> job.Result:
     admin_url = settings.load(AdminSettings).admin_url
     problems = verify(settings.load(settings.DatabaseSettings).url, admin_url)
     if problems:
-        raise job.JobFailed(f"The database is not as it should be: {problems[0]}.", {"problems": problems})
+        raise LastingFailure(f"The database is not as it should be: {problems[0]}.", {"problems": problems})
     return {"status": "done", "problems": []}
 
 
@@ -59,10 +60,7 @@ _VERBS = {"bootstrap": _bootstrap, "upgrade": _upgrade, "prepare": _prepare, "ve
 def main(arguments: Sequence[str]) -> job.Result:
     parser = argparse.ArgumentParser(prog="python -m fraud_db", description=__doc__)
     parser.add_argument("verb", choices=_VERBS)
-    try:
-        return _VERBS[parser.parse_args(arguments).verb]()
-    except (BootstrapError, MigrationError, DatabaseUnavailable) as error:
-        raise job.JobFailed(str(error)) from None
+    return _VERBS[parser.parse_args(arguments).verb]()
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812
 from psycopg2.extensions import encrypt_password
 
 from config import constants
+from fraud_adapters.failures import LastingFailure
 from fraud_adapters.postgres import connect
 
 _LOCK: Final = 7234019850101
@@ -23,7 +24,7 @@ _QUIET: Final = (
 )
 
 
-class BootstrapError(Exception):
+class BootstrapError(LastingFailure):
     """The databases or roles cannot be made; the message is one sentence."""
 
 

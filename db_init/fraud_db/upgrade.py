@@ -16,6 +16,7 @@ from sqlalchemy.pool import NullPool
 
 from config import constants
 from config.parameters import Labels
+from fraud_adapters.failures import LastingFailure
 from fraud_adapters.postgres import connect
 
 IMPLIED: Final = "implied"
@@ -23,7 +24,7 @@ _LOCK: Final = 7234019850102
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 
-class MigrationError(Exception):
+class MigrationError(LastingFailure):
     """The database cannot be migrated; the message is one sentence."""
 
 

@@ -12,17 +12,15 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
-
 from config.settings import DatabaseSettings, KafkaSettings, PlatformSettings, contract, load
 from fraud_adapters.kafka import PartitionReader, Record, topic_ids
 from fraud_adapters.offsets import move_offset
 from fraud_adapters.postgres import connect
-from fraud_adapters.scored import Predictions, store_scored
+from fraud_adapters.scored import store_scored
 from fraud_adapters.scoring import Model
-from fraud_core.decision import decide, is_fraud
 from fraud_core.features import feature_matrix
 from fraud_core.manifest import Manifest
+from fraud_core.predictions import Predictions
 from fraud_core.records import RecordParser
 
 
@@ -46,19 +44,17 @@ def main(directory: Path, size: int) -> None:
             parsed = parser.parse([record.value for record in records], [now] * len(records))
             features = feature_matrix(rules, parsed.batch)
             scores = model.score_batch(features)
-            said = Predictions(
-                scores=scores.values,
-                predicted=is_fraud(scores.values, manifest.threshold),
-                decisions=decide(scores.values, manifest.threshold, manifest.block_threshold),
+            predictions = Predictions.from_scores(
+                scores.values,
+                features,
+                threshold=manifest.threshold,
+                block_threshold=manifest.block_threshold,
                 model_version="1",
                 engine=scores.engine,
-                feature_vectors=features,
                 policy_version="0",
-                latency_ms=np.zeros(len(features), dtype=np.float32),
-                traceparents=[None] * len(features),
             )
             with conn, conn.cursor() as cur:
-                stored += len(store_scored(cur, rules, parsed.batch, said, "floor").new_rows)
+                stored += len(store_scored(cur, rules, parsed.batch, predictions, "floor").new_rows)
                 reached = reader.positions()[0]
                 move_offset(cur, kafka.topic, 0, identifier, position, reached)
             position = reached

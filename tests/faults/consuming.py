@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from config.constants import EXIT_DONE, EXIT_FAILED
+from config.job_results import EXIT_DONE, EXIT_FAILED
 from tests.faults.crew import BOUNDED, Consumer, Crew, Fate
 from tests.faults.feed import Feed
 from tests.faults.kill import drain

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from config.constants import EXIT_DONE, EXIT_FAILED, EXIT_NOTHING_TO_DO
+from config.job_results import EXIT_DONE, EXIT_FAILED, EXIT_NOTHING_TO_DO
 from tests.faults.consuming import BATCH
 from tests.faults.crew import BOUNDED, FOLLOWER, Consumer, Crew, Fate
 from tests.faults.feed import Feed

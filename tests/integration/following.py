@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Event, Thread
@@ -25,7 +25,7 @@ class Following:
     site: Site
     port: int = field(default_factory=lambda: free_ports(1)[0])
     stop: Event = field(default_factory=Event)
-    result: dict[str, Any] = field(default_factory=dict)
+    result: Mapping[str, Any] = field(default_factory=dict)
     failure: BaseException | None = None
 
     def __post_init__(self) -> None:
@@ -37,12 +37,12 @@ class Following:
         except BaseException as error:
             self.failure = error
 
-    def end(self) -> dict[str, Any]:
+    def end(self) -> Mapping[str, Any]:
         """Stop it; what it gives, or raises."""
         self.stop.set()
         return self.ended()
 
-    def ended(self) -> dict[str, Any]:
+    def ended(self) -> Mapping[str, Any]:
         """Wait until it has ended; what it gives, or raises."""
         self.thread.join(ENDS_WITHIN)
         assert not self.thread.is_alive(), "the follower did not end"

@@ -14,10 +14,10 @@ import numpy as np
 from config.parameters import Labels, LabelSource, read_yaml
 from config.settings import CONFIG_DIR
 from fraud_adapters.postgres import connect
-from fraud_adapters.scored import Predictions
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract
 from fraud_core.features import feature_matrix
+from fraud_core.predictions import Predictions
 from fraud_core.quantise import quantise
 
 CREDITCARD = Contract.from_mapping(read_yaml(CONFIG_DIR / "contracts" / "creditcard.yaml"))

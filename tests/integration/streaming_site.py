@@ -65,7 +65,7 @@ class StreamingSite:
             streaming=self.streaming,
         )
 
-    def consume(self, **limits: Any) -> dict[str, Any]:
+    def consume(self, **limits: Any) -> Mapping[str, Any]:
         """A bounded run in this process; its result."""
         return run(self.site, Limits(**{"chunk_records": 100, "seconds": 30.0, **limits}))
 

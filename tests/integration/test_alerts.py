@@ -17,7 +17,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from config.settings import KafkaSettings
 from fraud_adapters.alert_outbox import take_alerts
-from fraud_adapters.job import JobFailed
+from fraud_adapters.failures import JobFailed
 from fraud_adapters.kafka import BrokerUnavailable, Publisher, Record
 from fraud_adapters.postgres import DatabaseUnavailable, connect
 from fraud_adapters.scored import store_scored

@@ -374,11 +374,13 @@ def test_a_batch_is_bit_equal_to_the_engine_and_not_stored(
     )
     assert answer.headers["content-type"] == ARROW
     columns = answer_from_ipc(answer.content, len(CREDITCARD.features), 1000)
+    predictions = columns.predictions
     assert columns.ids == rows.ids
-    assert np.array_equal(columns.scores, expected)
-    assert np.array_equal(columns.predicted, expected >= 0.5)
-    assert np.array_equal(columns.feature_vectors, features)
-    assert (columns.model_version, columns.engine, columns.threshold) == ("7", model.engine_batch, 0.5)
+    assert np.array_equal(predictions.scores, expected)
+    assert np.array_equal(predictions.predicted, expected >= 0.5)
+    assert np.array_equal(predictions.feature_vectors, features)
+    assert (predictions.model_version, predictions.engine) == ("7", model.engine_batch)
+    assert columns.threshold == 0.5
 
     records = [
         {"transaction_id": rows.ids[row]}

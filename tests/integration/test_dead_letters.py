@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient
 
 from config.settings import KafkaSettings
 from fraud_adapters.dead_letters import DeadLetter
-from fraud_adapters.job import JobFailed
+from fraud_adapters.failures import JobFailed
 from fraud_adapters.kafka import KafkaFailure, ensure_topics, topic_ids
 from fraud_streaming.dlq import DeadLetterTopic
 from tests.integration.api_server import ApiServer, cloned, scoring_server

@@ -17,9 +17,10 @@ import numpy as np
 import pytest
 
 from config.settings import ConfigurationError, KafkaSettings
-from fraud_adapters.job import JobFailed
+from fraud_adapters.failures import JobFailed
 from fraud_adapters.kafka import PartitionReader, PublishError, Record
 from fraud_adapters.postgres import connect
+from fraud_airflow import summaries
 from fraud_core.labels import LabelEvent, parse_label
 from fraud_core.records import RecordParser
 from fraud_producer import __main__ as cli
@@ -72,6 +73,9 @@ def test_generate_sends_transactions_and_keeps_their_truth(
     result = produce("generate", "--count", 50, "--run-id", "r1")
     sent = records(topics, topics.topic)
     assert result["transactions"] == len(sent) == 50
+    assert summaries.producer(json.loads(json.dumps(result))) == [
+        f"50 transactions ({result['frauds']} fraudulent) and 0 labels published to {topics.topic}."
+    ]
     parsed = RecordParser(CREDITCARD).parse([r.value for r in sent], [before] * 50)
     assert parsed.rejected == []
     assert all(before <= moment <= datetime.now(UTC) for moment in parsed.batch.event_times)

@@ -15,7 +15,7 @@ import pytest
 
 from config.settings import KafkaSettings
 from fraud_adapters.dead_letter_queries import Selection, lock_letters, mark_redriven
-from fraud_adapters.job import JobFailed
+from fraud_adapters.failures import JobFailed
 from fraud_adapters.kafka import Record
 from fraud_adapters.postgres import connect
 from fraud_streaming.letters import export, show
@@ -124,8 +124,8 @@ def test_a_second_time_nothing_is_sent_unless_asked_for(site: StreamingSite, tmp
         result = redrive_repaired(place(site), repaired, terms)
         counts.append((result["sent"], result["already_redriven"], len(sent(site))))
     assert counts == [(3, 0, 0), (3, 0, 3), (0, 3, 3), (0, 3, 3), (3, 0, 6)]
-    result = site.consume()
-    assert (result["stored"], result["replayed"]) == (3, 3)
+    consumed = site.consume()
+    assert (consumed["stored"], consumed["replayed"]) == (3, 3)
 
 
 def test_records_are_put_back_as_they_were_once_the_fault_is_corrected(site: StreamingSite) -> None:

@@ -16,10 +16,13 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from config.settings import KafkaSettings
-from fraud_adapters.job import JobFailed, NothingToDo
+from fraud_adapters.failures import JobFailed
+from fraud_adapters.job import NothingToDo
 from fraud_adapters.kafka import ensure_topics
 from fraud_adapters.offsets import lock_partition
 from fraud_adapters.postgres import connect
+from fraud_airflow import summaries
+from fraud_streaming.backlog import FETCH_SECONDS
 from tests.integration.api_server import ApiServer, cloned, scoring_server
 from tests.integration.store_rows import Database
 from tests.integration.streaming_site import STREAMING, StreamingSite, creditcard_records
@@ -276,7 +279,17 @@ def test_a_label_id_known_with_other_content_is_a_conflict(site: StreamingSite) 
     assert result["dead_lettered"] == {"label_conflict": 1}
 
 
-def test_the_lag_of_labels_that_another_holds_is_known(site: StreamingSite) -> None:
+def completion_line(written: str) -> str:
+    """What the DAG's last task logs of the result that a job wrote."""
+    return summaries.streaming(json.loads(written))[0]
+
+
+@pytest.mark.parametrize(("seconds", "lag"), [(FETCH_SECONDS, 3), (0.0, None)])
+def test_the_lag_of_labels_that_another_holds_is_known(
+    site: StreamingSite, monkeypatch: pytest.MonkeyPatch, seconds: float, lag: int | None
+) -> None:
+    """Unless Kafka does not show the end of the topic in time: then the run's line says so."""
+    monkeypatch.setattr("fraud_streaming.backlog.FETCH_SECONDS", seconds)
     site.send(creditcard_records(IDS[:10]))
     site.send_labels(
         [{"transaction_id": f"tx-{number}", "label": 0, "source": "analyst"} for number in range(3)]
@@ -284,8 +297,10 @@ def test_the_lag_of_labels_that_another_holds_is_known(site: StreamingSite) -> N
     with closing(connect(site.database.url("streaming"), "other")) as other:
         assert lock_partition(other, site.kafka.labels_topic, 0)
         result = site.consume()
-    assert (result["stored"], result["labels"]["consumed"], result["labels"]["lag"]) == (10, 0, 3)
+    assert (result["stored"], result["labels"]["consumed"], result["labels"]["lag"]) == (10, 0, lag)
     assert result["stalled_holders_ended"] == []
+    shown = "unknown" if lag is None else lag
+    assert f"lag 0; 0 labels stored, lag {shown}; 0 dead letters," in completion_line(json.dumps(result))
 
 
 def test_a_run_says_for_how_long_another_has_stood_still_and_then_goes_on(site: StreamingSite) -> None:
@@ -381,6 +396,9 @@ def test_the_command_gives_one_json_document(site: StreamingSite) -> None:
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert (result["status"], result["consumed"], result["batches"], result["lag"]) == ("done", 20, 2, 10)
+    assert completion_line(done.stdout).startswith(
+        "20 transactions stored in 2 batches (0 known already), lag 10; 0 labels stored, lag 0;"
+    )
     topics = json.loads(site.command("topics", "--peek", "2").stdout)["topics"]
     shown = {topic["topic"]: topic for topic in topics}
     first = shown[site.kafka.topic]["partitions"][0]

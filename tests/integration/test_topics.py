@@ -12,7 +12,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
 from config.settings import DatabaseSettings, KafkaSettings
-from fraud_adapters.job import JobFailed
+from fraud_adapters.failures import JobFailed
 from fraud_adapters.kafka import PartitionReader, Publisher, ensure_topics
 from fraud_adapters.offsets import move_offset
 from fraud_adapters.postgres import connect

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -20,9 +20,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from config import constants
+from config.job_results import EXIT_FAILED
 from config.parameters import load_parameters, read_yaml
 from config.settings import CONFIG_DIR, ObjectStoreSettings
-from fraud_adapters.job import JobFailed
+from fraud_adapters.failures import JobFailed
 from fraud_adapters.ledger import store_labels
 from fraud_adapters.mlflow_http import MlflowHttp
 from fraud_adapters.objectstore import ObjectStore
@@ -197,7 +198,7 @@ def test_a_model_that_fails_its_gate_gets_no_alias_and_the_job_exits_1(site: Sit
         text=True,
         check=False,
     )
-    assert job.returncode == constants.EXIT_FAILED, job.stderr
+    assert job.returncode == EXIT_FAILED, job.stderr
     sentence = job.stderr.strip().splitlines()[-1]
     assert "Gate specification failed: recall 0." in sentence
     assert "must be at least 0.95, missed by 0." in sentence
@@ -352,11 +353,11 @@ def test_real_transactions_honestly_fail_the_gate_of_the_specification(
     bench.run.finish(bench.run.seal("load", loaded))
     for verb in ("features", "train", "validate"):
         result = execute(verb, bench, promote=False)
-    gate = result["validate"]["gate"]
+    gate: Mapping[str, Any] = result["validate"]["gate"]
     assert gate["sufficient"] is True
     assert gate["passed"] is False
     assert [check["metric"] for check in gate["checks"] if not check["passed"]] == ["recall", "f1"]
-    metrics = result["validate"]["metrics"]
+    metrics: Mapping[str, Any] = result["validate"]["metrics"]
     assert metrics["roc_auc"] > 0.93  # it fails by the data's difficulty, not by being broken
     assert metrics["engines_max_difference"] < 1e-6
 

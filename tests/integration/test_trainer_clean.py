@@ -14,7 +14,7 @@ import pytest
 
 from config import constants
 from config.settings import ObjectStoreSettings
-from fraud_adapters.job import JobFailed
+from fraud_adapters.failures import JobFailed
 from fraud_adapters.objectstore import ObjectStore
 from fraud_adapters.registry import Registry
 from fraud_adapters.registry_writer import RegistryWriter

@@ -16,8 +16,9 @@ import psycopg2
 import pytest
 
 from config import constants
+from config.job_results import EXIT_CONFIGURATION, EXIT_FAILED
 from config.settings import ConfigurationError, ObjectStoreSettings
-from fraud_adapters.job import JobFailed
+from fraud_adapters.failures import JobFailed
 from fraud_adapters.objectstore import ObjectStore
 from fraud_adapters.postgres import connect
 from fraud_adapters.registry_writer import RegistryWriter
@@ -79,7 +80,7 @@ def test_labels_of_a_moment_that_has_not_come_are_refused(site: Site, verb: str,
 def test_what_is_not_a_moment_is_refused(moment: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["load", "--as-of", moment])
-    assert ended.value.code == constants.EXIT_CONFIGURATION
+    assert ended.value.code == EXIT_CONFIGURATION
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert "argument --as-of: must be a time with a zone from 1970 to 2199" in last
 
@@ -192,7 +193,7 @@ def test_without_mlflow_a_stopped_job_ends_all_the_same(site: Site) -> None:
     ):
         job.step_done("train")
         relay.cut()
-        assert job.stop(signal.SIGTERM) in {128 + signal.SIGTERM, constants.EXIT_FAILED}
+        assert job.stop(signal.SIGTERM) in {128 + signal.SIGTERM, EXIT_FAILED}
     assert any("run_left_open" in line for line in job.lines)
     assert statuses(site) == ["RUNNING"]
     main(["run", *FIRST])

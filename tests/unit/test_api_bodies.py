@@ -21,7 +21,7 @@ from fraud_api import bodies
 from fraud_api.bodies import BodyLimit
 from fraud_api.heads import MAX_HEAD_BYTES, HeadLimit
 from fraud_api.metrics import MeasureRequests, Metrics
-from fraud_api.problems import Problem, traceparent_of
+from fraud_api.problems import Problem
 from fraud_api.requests import BATCH_KEY, LIST_KEY, RequestParser, may_be_list
 from fraud_core.contract import Contract
 from fraud_core.records import RecordParser
@@ -373,23 +373,3 @@ def test_a_record_in_a_list_is_judged_as_if_it_were_alone(changes: list[dict[str
         parser().listed(body, NOW)
     found = [(error["index"], error["reason"]) for error in caught.value.members["errors"]]
     assert found == [(one.index, str(one.reason)) for one in verdicts.rejected]
-
-
-GOOD_TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-
-
-@pytest.mark.parametrize(
-    ("header", "kept"),
-    [
-        (GOOD_TRACE, True),
-        (None, False),
-        ("", False),
-        (GOOD_TRACE.upper(), False),
-        (GOOD_TRACE + "-x", False),
-        ("00-" + "0" * 32 + "-b7ad6b7169203331-01", False),
-        ("00-0af7651916cd43dd8448eb211c80319c-" + "0" * 16 + "-01", False),
-        ("x" * 5000, False),
-    ],
-)
-def test_only_a_proper_trace_is_kept(header: str | None, kept: bool) -> None:
-    assert traceparent_of(header) == (header if kept else None)

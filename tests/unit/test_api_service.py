@@ -15,7 +15,7 @@ import pytest
 
 from config.parameters import read_yaml
 from fraud_adapters.postgres import DatabaseUnavailable
-from fraud_adapters.scored import Predictions, Stored
+from fraud_adapters.scored import Stored
 from fraud_api import writer as writers
 from fraud_api.credentials import KeyEncryptionError, KeyVault, hash_secret, secret_matches
 from fraud_api.metrics import Metrics
@@ -23,6 +23,7 @@ from fraud_api.problems import Problem, unavailable
 from fraud_api.writer import Outcome, PredictionWriter, WriterBusy
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract
+from fraud_core.predictions import Predictions
 
 WIRE = Contract.from_mapping(read_yaml(Path(__file__).parents[1] / "contracts" / "wire.yaml"))
 

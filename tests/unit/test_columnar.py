@@ -18,7 +18,7 @@ from pyarrow import ipc
 
 from fraud_adapters.arrow_stream import END_OF_STREAM
 from fraud_adapters.columnar import (
-    Answer,
+    ColumnarAnswer,
     ColumnarError,
     answer_from_ipc,
     answer_to_ipc,
@@ -27,6 +27,7 @@ from fraud_adapters.columnar import (
 )
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract
+from fraud_core.predictions import Predictions
 from fraud_core.record_model import ID_PATTERN
 
 ROOT = Path(__file__).parents[2]
@@ -212,30 +213,29 @@ def test_flipped_bytes_never_do_worse_than_a_refusal() -> None:
             assert refused.reason
 
 
-def answer(rows: int) -> Answer:
+def answer(rows: int) -> ColumnarAnswer:
     scores = np.linspace(0, 1, rows) if rows else np.empty(0)
-    return Answer(
-        ids=[f"id-{i}" for i in range(rows)],
-        scores=scores,
-        predicted=scores >= 0.5,
-        decisions=["approve"] * rows,
-        feature_vectors=np.arange(rows * 6, dtype=np.float32).reshape(rows, 6),
-        model_version="7",
-        engine="xgboost-3.2.0",
+    predictions = Predictions.from_scores(
+        scores,
+        np.arange(rows * 6, dtype=np.float32).reshape(rows, 6),
         threshold=0.1234567890123456,
         block_threshold=0.9,
+        model_version="7",
+        engine="xgboost-3.2.0",
         policy_version="0",
     )
+    return ColumnarAnswer([f"id-{i}" for i in range(rows)], predictions, 0.1234567890123456, 0.9)
 
 
 @pytest.mark.parametrize("rows", [0, 1, 20])
 def test_an_answer_comes_back_bit_equal(rows: int) -> None:
     sent = answer(rows)
     back = answer_from_ipc(answer_to_ipc(sent), 6, 100)
-    np.testing.assert_array_equal(back.scores, sent.scores)
-    np.testing.assert_array_equal(back.predicted, sent.predicted)
-    np.testing.assert_array_equal(back.feature_vectors, sent.feature_vectors)
-    for name in ("ids", "decisions", "model_version", "engine", "threshold", "block_threshold"):
+    for name in ("scores", "predicted", "feature_vectors"):
+        np.testing.assert_array_equal(getattr(back.predictions, name), getattr(sent.predictions, name))
+    for name in ("decisions", "model_version", "engine", "policy_version"):
+        assert getattr(back.predictions, name) == getattr(sent.predictions, name)
+    for name in ("ids", "threshold", "block_threshold"):
         assert getattr(back, name) == getattr(sent, name)
 
 
@@ -250,9 +250,9 @@ def test_nothing_on_the_consumers_way_imports_pandas() -> None:
 import sys
 from datetime import UTC, datetime
 import numpy as np, yaml
-from fraud_adapters.columnar import Answer, answer_from_ipc, answer_to_ipc, batch_to_ipc
+from fraud_adapters.columnar import ColumnarAnswer, answer_from_ipc, answer_to_ipc, batch_to_ipc
 from fraud_adapters.rows import prediction_arrays, transaction_arrays
-from fraud_adapters.scored import Predictions
+from fraud_core.predictions import Predictions
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract
 with open("config/contracts/creditcard.yaml") as file:
@@ -260,12 +260,11 @@ with open("config/contracts/creditcard.yaml") as file:
 batch = Batch(["a"], [datetime.now(UTC)], {field.name: np.ones(1) for field in contract.inputs})
 batch_to_ipc(contract, batch)
 vectors = np.ones((1, 2), dtype=np.float32)
-body = answer_to_ipc(Answer(["a"], np.ones(1), np.ones(1, bool), ["block"], vectors, "7", "x", 0.5, 0.9, "0"))
-said = answer_from_ipc(body, 2, 10)
-transaction_arrays(contract, batch)
 times, none = np.zeros(1, dtype=np.float32), [None]
-arguments = (said.scores, said.predicted, said.decisions, "7", "x", vectors, "0", times, none)
-prediction_arrays(Predictions(*arguments))
+predictions = Predictions(np.ones(1), np.ones(1, bool), ["block"], "7", "x", vectors, "0", times, none)
+body = answer_to_ipc(ColumnarAnswer(["a"], predictions, 0.5, 0.9))
+transaction_arrays(contract, batch)
+prediction_arrays(answer_from_ipc(body, 2, 10).predictions)
 print("pandas" in sys.modules)
 """
     command = [sys.executable, "-c", program]

@@ -5,9 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from fraud_adapters.failures import JobFailed, PassingFailure, UnexpectedFailure
+from fraud_adapters.kafka import PositionUnreadable, TopicMissing
+
 HEAD = """
 from config.settings import ConfigurationError
-from fraud_adapters.job import JobFailed, NothingToDo, run
+from fraud_adapters.failures import LastingFailure, PassingFailure, RefusedFailure
+from fraud_adapters.job import NothingToDo, run
+from fraud_adapters.postgres import DatabaseUnavailable
+from psycopg2 import DataError, OperationalError
 """
 
 
@@ -37,7 +43,7 @@ def run_job(
     [
         ("raise NothingToDo('Another run is at work.')", 99, "nothing_to_do: Another run is at work."),
         ("raise ConfigurationError('DB_PORT: is wrong.')", 2, "configuration: DB_PORT: is wrong."),
-        ("raise JobFailed('The API is down.', {'stored': 2})", 1, "failed: The API is down."),
+        ("raise PassingFailure('The API is down.', {'stored': 2})", 1, "failed: The API is down."),
         ("return 1 / 0", 1, "unexpected: ZeroDivisionError: division by zero"),
     ],
 )
@@ -47,7 +53,45 @@ def test_a_job_ends_with_a_code_a_sentence_and_a_result(
     returned, last, result = run_job(body, tmp_path)
     assert (returned, last) == (code, sentence)
     if code == 1 and "API" in body:
-        assert result == {"stored": 2, "status": "failed", "error": "The API is down."}
+        assert result == {
+            "stored": 2,
+            "status": "failed",
+            "failure": "passing",
+            "error": "The API is down.",
+        }
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind", "sentence"),
+    [
+        ("DatabaseUnavailable('Postgres is away.')", "passing", "Postgres is away."),
+        (
+            "OperationalError('server closed\\nthe line')",
+            "passing",
+            "Postgres went away: server closed the line.",
+        ),
+        ("LastingFailure('The topic is another.')", "lasting", "The topic is another."),
+        ("DataError('value too long.')", "lasting", "Postgres: value too long."),
+        ("RefusedFailure('The gate was not passed.')", "refused", "The gate was not passed."),
+        (
+            "PassingFailure('Down.', {'a': 1}).extended(before='r1: ', after=' Safe.', result={'b': 2})",
+            "passing",
+            "r1: Down. Safe.",
+        ),
+        ("KeyError('x')", "unexpected", "KeyError: 'x'"),
+    ],
+)
+def test_a_failure_says_of_which_kind_it_is(raised: str, kind: str, sentence: str, tmp_path: Path) -> None:
+    returned, last, result = run_job(f"raise {raised}", tmp_path)
+    assert returned == 1
+    assert last == f"{'unexpected' if kind == 'unexpected' else 'failed'}: {sentence}"
+    assert result is not None
+    done = {"a": 1, "b": 2} if "extended" in raised else {}
+    assert result == {**done, "status": "failed", "failure": kind, "error": sentence}
+
+
+def test_a_wrong_configuration_leaves_no_result(tmp_path: Path) -> None:
+    assert run_job("raise ConfigurationError('DB_PORT: is wrong.')", tmp_path)[2] is None
 
 
 def test_a_job_that_is_done_logs_its_figures_and_writes_all_of_its_result(tmp_path: Path) -> None:
@@ -101,3 +145,16 @@ def test_a_signal_that_is_ignored_from_the_start_stays_ignored(tmp_path: Path) -
     environment = {"RESULT_PATH": str(tmp_path / "result"), "PYTHONPATH": ":".join(sys.path)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, env=environment)
     assert done.returncode == 0
+
+
+def _derived(kind: type[JobFailed]) -> set[type[JobFailed]]:
+    return {kind}.union(*(_derived(one) for one in kind.__subclasses__()))
+
+
+def test_every_failure_that_is_raised_has_a_kind() -> None:
+    """What reads a log again and again must not be told that it may pass."""
+    without = {one for one in _derived(JobFailed) if one.kind == "unexpected" and not one.__subclasses__()}
+    assert without == {UnexpectedFailure}
+    assert issubclass(TopicMissing, PassingFailure)
+    assert not issubclass(PositionUnreadable, PassingFailure)
+    assert PositionUnreadable("t", 0, 1, "why").extended(after=" So.").kind == "lasting"

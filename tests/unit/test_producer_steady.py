@@ -1,15 +1,23 @@
 """`generate --every`: when runs are made, which, and what happens after a failure."""
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
-from fraud_adapters.job import JobFailed
+from config.job_results import GenerateResult
+from fraud_adapters.kafka import BrokerUnavailable
 from fraud_producer.__main__ import main
 from fraud_producer.steady import generate
 
-RESULT = {"transactions": 50, "labels_sent": 3}
+RESULT: GenerateResult = {
+    "run_id": "r1",
+    "topic": "the-transactions",
+    "event_time": "2026-01-01T00:00:00+00:00",
+    "transactions": 50,
+    "frauds": 3,
+    "labels_sent": 3,
+    "optimum": {},
+}
 
 
 class Time:
@@ -32,14 +40,14 @@ class Time:
         return self.is_set()
 
 
-def working(time: Time, seconds: list[float], ids: list[str]) -> Callable[[str], dict[str, Any]]:
+def working(time: Time, seconds: list[float], ids: list[str]) -> Callable[[str], GenerateResult]:
     """Runs that take so long, one after the other; a negative number is a run that fails at once."""
 
-    def once(run_id: str) -> dict[str, Any]:
+    def once(run_id: str) -> GenerateResult:
         took = seconds[len(ids)]
         ids.append(run_id)
         if took < 0:
-            raise JobFailed("Kafka is away.")
+            raise BrokerUnavailable("Kafka is away.")
         time.now += took
         return RESULT
 
@@ -51,7 +59,7 @@ def test_runs_keep_their_pace_and_are_all_different() -> None:
     made = generate(working(time, [1, 2, 1, 1], ids), 5, time, time)
     assert time.waited == [4, 3, 4, 4]
     assert len(set(ids)) == 4
-    assert (made.runs, made.transactions, made.labels_sent, made.failures) == (4, 200, 12, 0)
+    assert made == {"runs": 4, "transactions": 200, "labels_sent": 12, "failures": 0}
 
 
 def test_what_a_slow_run_missed_is_not_made_up_for() -> None:
@@ -66,7 +74,7 @@ def test_a_failed_run_is_repeated_after_longer_and_longer_pauses() -> None:
     assert time.waited == [4, 5, 10, 20, 40, 60, 60, 4, 4]
     assert len(set(ids[1:8])) == 1
     assert len(set(ids)) == 3
-    assert (made.runs, made.failures) == (3, 6)
+    assert (made["runs"], made["failures"]) == (3, 6)
 
 
 def test_a_pace_slower_than_the_longest_pause_is_kept() -> None:

@@ -13,8 +13,9 @@ from config.parameters import read_yaml
 from config.settings import CONFIG_DIR
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract
+from fraud_core.moments import parse_moment
 from fraud_core.quantise import quantise_one
-from fraud_core.record_model import Reason, parse_event_time
+from fraud_core.record_model import Reason
 from fraud_core.records import RecordParser, batch_from_records
 
 ARRIVAL = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -239,7 +240,7 @@ def test_validated_models_become_the_same_batch() -> None:
     "text", ["2026-01-01T00:00:00Z", "2026-01-01t00:00:00.123456789z", "2026-01-01 02:00:00+02:00"]
 )
 def test_rfc_3339_times_are_read_as_utc(text: str) -> None:
-    moment = parse_event_time(text)
+    moment = parse_moment(text)
     assert moment.replace(microsecond=0) == datetime(2026, 1, 1, tzinfo=UTC)
     assert moment.tzinfo is UTC
 

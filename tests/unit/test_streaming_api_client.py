@@ -17,10 +17,11 @@ import yaml
 
 from config.settings import ApiClientSettings
 from fraud_adapters.api_client import RETRY_DELAYS, ApiClient, ApiRefused, ApiUnavailable
-from fraud_adapters.columnar import Answer, answer_to_ipc, batch_from_ipc
+from fraud_adapters.columnar import ColumnarAnswer, answer_to_ipc, batch_from_ipc
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract
 from fraud_core.features import feature_matrix
+from fraud_core.predictions import Predictions
 
 CONTRACT = Contract.from_mapping(
     yaml.safe_load((Path(__file__).parents[1] / "contracts/wire.yaml").read_text(encoding="utf-8"))
@@ -31,19 +32,16 @@ Reply = tuple[int, bytes]
 def scored(body: bytes) -> Reply:
     batch = batch_from_ipc(CONTRACT, body, 1000)
     scores = np.linspace(0, 1, len(batch))
-    answer = Answer(
-        ids=batch.ids,
-        scores=scores,
-        predicted=scores >= 0.5,
-        decisions=["approve"] * len(batch),
-        feature_vectors=feature_matrix(CONTRACT, batch),
-        model_version="7",
-        engine="xgboost-3.2.0",
+    predictions = Predictions.from_scores(
+        scores,
+        feature_matrix(CONTRACT, batch),
         threshold=0.5,
         block_threshold=0.9,
+        model_version="7",
+        engine="xgboost-3.2.0",
         policy_version="0",
     )
-    return 200, answer_to_ipc(answer)
+    return 200, answer_to_ipc(ColumnarAnswer(batch.ids, predictions, 0.5, 0.9))
 
 
 @dataclass

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import yaml
 
-from fraud_adapters.job import JobFailed
+from fraud_adapters.failures import JobFailed
 from fraud_adapters.kafka import Record
-from fraud_adapters.scored import Predictions
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract
+from fraud_core.predictions import Predictions
 from fraud_core.records import RecordParser
 from fraud_streaming.__main__ import main
 from fraud_streaming.chunk import Chunk

@@ -17,7 +17,7 @@ from sklearn.linear_model import LogisticRegression
 
 from config import constants
 from config.parameters import Training
-from fraud_adapters.job import JobFailed
+from fraud_adapters.failures import JobFailed
 from fraud_adapters.objectstore import ObjectMissing
 from fraud_adapters.tracked_runs import ModelVersion, TrackedRun
 from fraud_core.contract import Contract
@@ -234,7 +234,7 @@ def _examples(bench: Bench, *, difficulty: float, rows: int = 4000, seed: int = 
     bench.run.finish(bench.run.seal("load", outcome))
 
 
-def _run(bench: Bench, *, promote: bool = False) -> dict[str, Any]:
+def _run(bench: Bench, *, promote: bool = False) -> Mapping[str, Any]:
     steps.features(bench)
     for verb in ("train", "validate"):
         execute(verb, bench, promote=False)
@@ -392,7 +392,7 @@ def test_too_few_frauds_to_judge_are_insufficient_however_good_the_model(world: 
 def test_the_held_out_part_decides_nothing_that_is_fitted(world: World) -> None:
     _examples(world.bench, difficulty=0.5)
     steps.features(world.bench)
-    first = steps.train(world.bench)
+    first: Mapping[str, Any] = steps.train(world.bench)
     table = world.bench.run.get_table(steps.FEATURES, world.bench.run.step("features")["digest"])
     start = first["split"]["test"]["from"]
     reversed_test = table.column("_label").to_numpy().copy()
@@ -401,7 +401,7 @@ def test_the_held_out_part_decides_nothing_that_is_fitted(world: World) -> None:
     run = world.bench.run
     outcome = {**run.step("features").outcome, "digest": run.put_table(steps.FEATURES, changed)}
     run.finish(run.seal("features", outcome, run.step("load")))
-    again = steps.train(world.bench)
+    again: Mapping[str, Any] = steps.train(world.bench)
     fitted = ("digests", "threshold", "block_threshold", "calibration", "rounds")
     assert {name: again[name] for name in fitted} == {name: first[name] for name in fitted}
 

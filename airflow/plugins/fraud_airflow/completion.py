@@ -1,13 +1,15 @@
-"""What the last task of a DAG writes down: one line a person can read."""
+"""What the last task of a DAG writes down: lines a person can read."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from airflow.sdk import Variable
 
+from config.job_results import GenerateResult, RunResult
+from fraud_airflow import summaries
 from fraud_airflow.alerting.state import variable_name
 
 STALLED: Final = "00_realtime_streaming/stalled-holder"  # the incident's key
@@ -15,40 +17,20 @@ STALLED: Final = "00_realtime_streaming/stalled-holder"  # the incident's key
 log = logging.getLogger(__name__)
 
 
-def producer(result: Mapping[str, Any] | None) -> None:
+def producer(result: GenerateResult | None) -> None:
     """How many transactions a run published, and how many labels were due."""
     if result is None:
         log.info("Nothing was produced.")
         return
-    log.info(
-        "%d transactions (%d fraudulent) and %d labels published to %s.",
-        result["transactions"],
-        result["frauds"],
-        result["labels_sent"],
-        result["topic"],
-    )
+    _log(summaries.producer(result))
 
 
-def streaming(result: Mapping[str, Any] | None) -> None:
+def streaming(result: RunResult | None) -> None:
     """How many transactions a run stored and decided."""
     if result is None:
         log.info("Another consumer is at work: there was nothing to do.")
         return
-    labels = result["labels"]
-    log.info(
-        "%d transactions stored in %d batches (%d known already), lag %s; %d labels stored, lag %s; "
-        "%d dead letters, %d alerts published.",
-        result["stored"],
-        result["batches"],
-        result["replayed"],
-        _known(result["lag"]),
-        labels["stored"],
-        _known(labels["lag"]),
-        sum(result["dead_lettered"].values()) + sum(labels["dead_lettered"].values()),
-        result["alerts_published"],
-    )
-    if result["latency_ms"]:
-        log.info("From production to the database: %s.", _milliseconds(result["latency_ms"]))
+    _log(summaries.streaming(result))
     try:
         _tell_of_stalled_holders(result["stalled_holders_ended"])
     except Exception:
@@ -82,9 +64,6 @@ def token(renewed: Mapping[str, str]) -> None:
     )
 
 
-def _known(lag: int | None) -> str:
-    return "unknown" if lag is None else str(lag)
-
-
-def _milliseconds(latency: Mapping[str, float | None]) -> str:
-    return ", ".join(f"{name} {value:.0f} ms" for name, value in latency.items() if value is not None)
+def _log(lines: Sequence[str]) -> None:
+    for line in lines:
+        log.info("%s", line)

@@ -6,7 +6,6 @@ Standard library only: every DAG file imports this module.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +16,6 @@ from config import constants
 
 RESULT_PATH: Final = "RESULT_PATH"
 RESULT_LIMIT_BYTES: Final = 64 * 1024  # a result is a summary and references, never data
-RUNNER_VARIABLE: Final = "JOB_RUNNER"
 
 # What a job may see of its worker's environment, as far as it is set; nothing here is secret.
 PUBLIC_VARIABLES: Final = (
@@ -254,21 +252,3 @@ def job_name(labels: Mapping[str, str]) -> str:
     digest = hashlib.sha256("\0".join(labels.values()).encode()).hexdigest()[:12]
     readable = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{labels['fraud.dag_id']}.{labels['fraud.task_id']}")
     return f"fraud-job-{readable[:70]}-{digest}-{labels['fraud.try_number']}"
-
-
-def choose_runner() -> JobRunner:
-    """The runner that JOB_RUNNER names, `docker` by default.
-
-    Raises:
-        JobRefused: there is no such runner, or it is not configured.
-    """
-    chosen = os.environ.get(RUNNER_VARIABLE) or "docker"
-    if chosen == "docker":
-        from fraud_airflow.runners import docker_runner
-
-        return docker_runner.from_environment(os.environ)
-    if chosen == "process":
-        from fraud_airflow.runners import process_runner
-
-        return process_runner.from_environment(os.environ)
-    raise JobRefused(f"{RUNNER_VARIABLE}={chosen}: jobs run as docker or process: set one of them.")

@@ -6,10 +6,11 @@ import json
 import logging
 from typing import Any, Final
 
+from config.job_results import ENDING_LABELS
+
 LINE_LIMIT_BYTES: Final = 64 * 1024
 _LEVELS: Final = logging.getLevelNamesMapping()
 _NOT_SHOWN: Final = frozenset({"level", "event", "timestamp", "service", "logger", "exception"})
-_KINDS: Final = ("configuration: ", "failed: ", "nothing_to_do: ", "unexpected: ", "interrupted: ")
 
 
 class LineSplitter:
@@ -60,11 +61,11 @@ def readable(line: str) -> tuple[int, str]:
 
 
 def sentence(line: str) -> str:
-    """The reason a job gave in its last line, without the kind before it."""
+    """The reason a job gave in its last line, without the label before it."""
     record = _record(line)
     text = line if record is None else str(record["event"])
-    for kind in _KINDS:
-        text = text.removeprefix(kind)
+    for label in ENDING_LABELS:
+        text = text.removeprefix(f"{label}: ")
     return " ".join(text.split())[:2000]
 
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
-from config.constants import EXIT_CONFIGURATION, EXIT_DONE, EXIT_NOTHING_TO_DO
+from config.job_results import EXIT_CONFIGURATION, EXIT_DONE, EXIT_NOTHING_TO_DO
 from fraud_airflow import jobs, lines
+from fraud_airflow.runners.selection import choose_runner
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -69,7 +70,7 @@ class FraudDockerOperator(BaseOperator):
         """
         try:
             # Known to on_kill before anything is started.
-            self._runner = jobs.choose_runner()
+            self._runner = choose_runner()
             if self._killed:
                 self._runner.kill()
             outcome = self._runner.run(self._spec(context), self._show)

@@ -13,14 +13,14 @@ from types import TracebackType
 from typing import Any, Final, Self
 from urllib.parse import urlencode
 
-import numpy as np
 import urllib3
 
 from config.settings import ApiClientSettings
-from fraud_adapters.columnar import MEDIA_TYPE, Answer, ColumnarError, answer_from_ipc, batch_to_ipc
-from fraud_adapters.scored import Predictions
+from fraud_adapters.columnar import MEDIA_TYPE, ColumnarError, answer_from_ipc, batch_to_ipc
+from fraud_adapters.failures import PassingFailure, RefusedFailure
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract
+from fraud_core.predictions import Predictions
 
 RETRY_DELAYS: Final = (0.1, 0.3, 0.9, 2.0)  # seconds before each further attempt
 CONNECT_TIMEOUT: Final = 3.0
@@ -30,11 +30,11 @@ RENEW_BEFORE: Final = 30.0  # seconds a token must still be valid when it is sen
 _PASSING: Final = frozenset({408, 429})
 
 
-class ApiUnavailable(Exception):
+class ApiUnavailable(PassingFailure):
     """The API does not answer, or cannot at the moment; one sentence."""
 
 
-class ApiRefused(Exception):
+class ApiRefused(RefusedFailure):
     """The API refuses the request, and would refuse it again; one sentence with its problem's detail."""
 
 
@@ -79,19 +79,9 @@ class ApiClient:
         """
         started = time.perf_counter()
         body = self._post_authorised("/predict/batch", batch_to_ipc(contract, batch))
-        answer = self._read(contract, batch, body)
+        predictions = self._read(contract, batch, body)
         elapsed = (time.perf_counter() - started) * 1000
-        return Predictions(
-            scores=answer.scores,
-            predicted=answer.predicted,
-            decisions=answer.decisions,
-            model_version=answer.model_version,
-            engine=answer.engine,
-            feature_vectors=answer.feature_vectors,
-            policy_version=answer.policy_version,
-            latency_ms=np.full(len(batch), elapsed, dtype=np.float32),
-            traceparents=traceparents or [None] * len(batch),
-        )
+        return predictions.stamped(elapsed, traceparents or [None] * len(batch))
 
     def check(self) -> None:
         """Fetch a token: proves that the API answers and knows this client. Raises as `score`."""
@@ -108,7 +98,7 @@ class ApiClient:
     ) -> None:
         self.close()
 
-    def _read(self, contract: Contract, batch: Batch, body: bytes) -> Answer:
+    def _read(self, contract: Contract, batch: Batch, body: bytes) -> Predictions:
         try:
             answer = answer_from_ipc(body, len(contract.features), len(batch))
         except ColumnarError as error:
@@ -117,7 +107,7 @@ class ApiClient:
             ) from None
         if answer.ids != batch.ids:
             raise ApiUnavailable(f"The API at {self._url} answered other transactions than it was asked.")
-        return answer
+        return answer.predictions
 
     def _post_authorised(self, path: str, body: bytes) -> bytes:
         if self._clock() >= self._renew_at:

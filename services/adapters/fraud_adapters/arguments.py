@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from fraud_core.plain_numbers import parse_number
-from fraud_core.record_model import parse_event_time
+from fraud_core.moments import parse_moment
+from fraud_core.plain_numbers import parse_number, parse_whole_number
 
 # Delays and days are added to and taken from these: far from where a date ends, and from where numpy's do.
 EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -20,17 +20,16 @@ MANY: Final = 100_000_000
 _MOMENT: Final = "must be a time with a zone from 1970 to 2199, such as 2026-01-31T12:00:00Z"
 _AGO: Final = re.compile(r"(\d{1,6})([mhd])", re.ASCII)
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
-# Python's int also takes 1_000, spaces and the digits of every script.
-_WHOLE: Final = re.compile(r"[+-]?\d{1,30}", re.ASCII)
 
 
 def whole_number(low: int, high: int) -> Callable[[str], int]:
     """A whole number from `low` to `high`."""
 
     def parse(text: str) -> int:
-        if _WHOLE.fullmatch(text) is None or not low <= int(text) <= high:
-            raise ArgumentTypeError(f"must be a whole number from {low} to {high}, not {_shown(text)}")
-        return int(text)
+        try:
+            return parse_whole_number(text, low, high)
+        except ValueError as error:
+            raise ArgumentTypeError(f"{error}, not {_shown(text)}") from None
 
     return parse
 
@@ -52,7 +51,7 @@ def number(low: float, high: float, *, above: bool = False, below: bool = False)
 def moment(text: str) -> datetime:
     """A time with a zone (RFC 3339) in UTC."""
     try:
-        found = parse_event_time(text)
+        found = parse_moment(text)
     except ValueError:
         raise ArgumentTypeError(f"{_MOMENT}, not {_shown(text)}") from None
     if not EARLIEST <= found < LATEST:

@@ -19,15 +19,16 @@ from fraud_adapters.arrow_stream import (
     refuse_where,
     write_stream,
 )
-from fraud_adapters.columnar_answer import Answer, answer_from_ipc, answer_to_ipc
+from fraud_adapters.columnar_answer import ColumnarAnswer, answer_from_ipc, answer_to_ipc
 from fraud_core.batch import Batch
 from fraud_core.bounds import NumericBounds
-from fraud_core.contract import Contract, ContractField
+from fraud_core.contract import Contract
+from fraud_core.fields import ContractField
 from fraud_core.record_model import Reason
 
 __all__ = [
     "MEDIA_TYPE",
-    "Answer",
+    "ColumnarAnswer",
     "ColumnarError",
     "answer_from_ipc",
     "answer_to_ipc",

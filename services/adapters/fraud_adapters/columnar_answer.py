@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from fraud_adapters.arrow_arrays import doubles, flags, numbers, strings
 from fraud_adapters.arrow_stream import (
@@ -17,44 +16,45 @@ from fraud_adapters.arrow_stream import (
     refuse_where,
     write_stream,
 )
+from fraud_core.predictions import Predictions
 
 _ID = "transaction_id"
-_METADATA = ("model_version", "engine", "threshold", "block_threshold", "policy_version")
+_OF_PREDICTIONS = ("model_version", "engine", "policy_version")
+_THRESHOLDS = ("threshold", "block_threshold")
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What the API says about n transactions with k features, in the order of the request."""
+class ColumnarAnswer:
+    """The API's predictions for n transactions, in the order of the request, and the model's thresholds."""
 
-    ids: list[str]
-    scores: NDArray[np.float64]  # [n]
-    predicted: NDArray[np.bool_]  # [n]
-    decisions: list[str]  # n of approve, review, block
-    feature_vectors: NDArray[np.float32]  # [n, k], C-contiguous
-    model_version: str
-    engine: str
+    ids: list[str]  # n
+    predictions: Predictions
     threshold: float
     block_threshold: float
-    policy_version: str
 
 
-def answer_to_ipc(answer: Answer) -> bytes:
-    """One stream of one record batch; what is the same for all rows is schema metadata."""
-    vectors = np.ascontiguousarray(answer.feature_vectors, dtype=np.float32)
+def answer_to_ipc(answer: ColumnarAnswer) -> bytes:
+    """One stream of one record batch; what is the same for all rows is schema metadata.
+
+    Latency and traces are not part of it: whoever asked measures the one and knows the others.
+    """
+    predictions = answer.predictions
+    vectors = np.ascontiguousarray(predictions.feature_vectors, dtype=np.float32)
     arrays = [
         strings(answer.ids),
-        doubles(answer.scores, nullable=False),
-        flags(answer.predicted),
-        strings(answer.decisions),
+        doubles(predictions.scores, nullable=False),
+        flags(predictions.predicted),
+        strings(predictions.decisions),
         pa.FixedSizeListArray.from_arrays(numbers(pa.float32(), vectors.reshape(-1)), vectors.shape[1]),
     ]
     names = [_ID, "score", "prediction", "decision", "feature_vector"]
-    metadata = {name: str(getattr(answer, name)) for name in _METADATA}
+    metadata = {name: str(getattr(predictions, name)) for name in _OF_PREDICTIONS}
+    metadata |= {name: str(getattr(answer, name)) for name in _THRESHOLDS}
     batch = pa.RecordBatch.from_arrays(arrays, names=names).replace_schema_metadata(metadata)
     return write_stream(batch)
 
 
-def answer_from_ipc(body: bytes, width: int, max_rows: int) -> Answer:
+def answer_from_ipc(body: bytes, width: int, max_rows: int) -> ColumnarAnswer:
     """Read an answer whose feature vectors have `width` values.
 
     Raises:
@@ -71,19 +71,24 @@ def answer_from_ipc(body: bytes, width: int, max_rows: int) -> Answer:
     for name in types:
         refuse_nulls(name, table.column(name))
     metadata = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
-    if missing := [name for name in _METADATA if name not in metadata]:
+    if missing := [name for name in (*_OF_PREDICTIONS, *_THRESHOLDS) if name not in metadata]:
         raise ColumnarError("missing_field", f"The answer's metadata lacks {', '.join(missing)}.")
     scores = numpy(table.column("score"))
     refuse_where(~((scores >= 0) & (scores <= 1)), "score", "out_of_range", "is no probability")
-    return Answer(
-        ids=table.column(_ID).to_pylist(),
+    predictions = Predictions(
         scores=scores,
         predicted=numpy(table.column("prediction").cast(pa.int8())).astype(np.bool_),
         decisions=table.column("decision").to_pylist(),
-        feature_vectors=numpy(table.column("feature_vector").flatten()).reshape(-1, width),
         model_version=metadata["model_version"],
         engine=metadata["engine"],
+        feature_vectors=numpy(table.column("feature_vector").flatten()).reshape(-1, width),
+        policy_version=metadata["policy_version"],
+        latency_ms=np.zeros(len(scores), dtype=np.float32),
+        traceparents=[None] * len(scores),
+    )
+    return ColumnarAnswer(
+        table.column(_ID).to_pylist(),
+        predictions,
         threshold=float(metadata["threshold"]),
         block_threshold=float(metadata["block_threshold"]),
-        policy_version=metadata["policy_version"],
     )

@@ -6,31 +6,37 @@ import logging
 import socket
 from collections.abc import Iterable, Sequence
 
+from fraud_adapters.failures import JobFailed, LastingFailure, PassingFailure
+
 CONNECT_TIMEOUT_S = 5.0
 BOOTSTRAP_TIMEOUT_MS = 10_000
 
 
-class KafkaFailure(Exception):
+class KafkaFailure(JobFailed):
     """Base of everything these adapters raise."""
 
 
-class BrokerUnavailable(KafkaFailure):
+class BrokerUnavailable(KafkaFailure, PassingFailure):
     """No broker answered."""
 
 
-class TopicMissing(KafkaFailure):
+class TopicMissing(KafkaFailure, PassingFailure):
     """A topic that is needed does not exist."""
 
 
-class PublishError(KafkaFailure):
+class PublishError(KafkaFailure, PassingFailure):
     """A record was not acknowledged; the topic and the cause are named."""
 
 
-class ReadError(KafkaFailure):
+class ReadError(KafkaFailure, PassingFailure):
     """A partition cannot be read on: the stored offset is not in the log, or the broker refuses."""
 
 
-class PositionUnreadable(KafkaFailure):
+class RequestFailed(KafkaFailure, PassingFailure):
+    """The broker refused a request, or answered it with an error."""
+
+
+class PositionUnreadable(KafkaFailure, LastingFailure):
     """What lies at an offset cannot be read, and nothing says where the next record begins."""
 
     def __init__(self, topic: str, partition: int, offset: int, why: str) -> None:

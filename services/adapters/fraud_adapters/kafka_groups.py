@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from kafka import TopicPartition
 from kafka.structs import OffsetAndMetadata
 
-from fraud_adapters.kafka_errors import KafkaFailure
+from fraud_adapters.kafka_errors import RequestFailed
 from fraud_adapters.kafka_topics import _admin
 
 
@@ -28,4 +28,4 @@ def commit_group_offsets(
         answers = admin.alter_group_offsets(group, values)
     refused = {at.partition: error.__name__ for at, error in answers.items() if error.errno}
     if refused:
-        raise KafkaFailure(f"Kafka refused the group {group}'s position in {topic}: {refused}.")
+        raise RequestFailed(f"Kafka refused the group {group}'s position in {topic}: {refused}.")

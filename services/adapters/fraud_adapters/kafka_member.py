@@ -15,7 +15,7 @@ from kafka.errors import KafkaError
 from kafka.structs import OffsetAndMetadata
 
 from fraud_adapters.kafka_consumer import TopicConsumer, one_line
-from fraud_adapters.kafka_errors import KafkaFailure
+from fraud_adapters.kafka_errors import RequestFailed
 from fraud_adapters.kafka_rebalance import Callback, Partitions, Rebalance
 from fraud_adapters.kafka_record import KEEP_BYTES, Record
 
@@ -166,7 +166,7 @@ class GroupMember(TopicConsumer):
         try:
             self._consumer.commit(values, timeout_ms=COMMIT_MS)
         except KafkaError as error:
-            raise KafkaFailure(
+            raise RequestFailed(
                 f"The group {self._group}'s position in {self._topic} was not written: {one_line(error)}."
             ) from error
 

@@ -16,7 +16,7 @@ from kafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 from fraud_adapters.kafka_errors import (
     BOOTSTRAP_TIMEOUT_MS,
     BrokerUnavailable,
-    KafkaFailure,
+    RequestFailed,
     missing,
     quiet_library,
     require_broker,
@@ -77,7 +77,7 @@ def _created(topic: dict[str, Any]) -> bool:
         return False
     if topic["error_code"]:
         cause = topic["error_message"] or error.__name__
-        raise KafkaFailure(f"Kafka refused to create the topic {topic['name']}: {cause}.")
+        raise RequestFailed(f"Kafka refused to create the topic {topic['name']}: {cause}.")
     return True
 
 
@@ -93,6 +93,6 @@ def _admin(bootstrap: str | Sequence[str]) -> Iterator[Any]:
     try:
         yield admin
     except KafkaError as error:
-        raise KafkaFailure(f"Kafka at {','.join(addresses)}: {error}.") from error
+        raise RequestFailed(f"Kafka at {','.join(addresses)}: {error}.") from error
     finally:
         admin.close()

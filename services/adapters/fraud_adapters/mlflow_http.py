@@ -7,12 +7,14 @@ from typing import Any, Final, Self
 
 import httpx
 
+from fraud_adapters.failures import PassingFailure
+
 CONNECT_SECONDS: Final = 1.0
 READ_SECONDS: Final = 2.0
 _ABSENT: Final = "RESOURCE_DOES_NOT_EXIST"
 
 
-class RegistryUnavailable(Exception):
+class RegistryUnavailable(PassingFailure):
     """The registry does not answer, or not as it should; one sentence names its address."""
 
 

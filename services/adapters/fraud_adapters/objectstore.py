@@ -14,17 +14,18 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from config.settings import ObjectStoreSettings
+from fraud_adapters.failures import LastingFailure, PassingFailure
 
 _ABSENT: Final = frozenset({"404", "NoSuchKey", "NoSuchBucket", "NotFound"})
 _AT_ONCE: Final = 1000  # what one request to delete may name
 _THERE: Final = frozenset({"BucketAlreadyOwnedByYou", "BucketAlreadyExists"})
 
 
-class ObjectStoreUnavailable(Exception):
+class ObjectStoreUnavailable(PassingFailure):
     """The store does not answer, or refuses; one sentence names its address."""
 
 
-class ObjectMissing(Exception):
+class ObjectMissing(LastingFailure):
     """There is no such object; the message names bucket and key."""
 
 

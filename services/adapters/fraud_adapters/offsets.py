@@ -6,12 +6,14 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fraud_adapters.failures import PassingFailure
+
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812
     from psycopg2.extensions import cursor as Cursor  # noqa: N812
 
 
-class OffsetMoved(Exception):
+class OffsetMoved(PassingFailure):
     """Somebody else moved the offset since it was read: this transaction must be rolled back."""
 
 

@@ -16,6 +16,8 @@ import orjson
 import xgboost
 from onnx import TensorProto, helper
 
+from fraud_adapters.failures import LastingFailure
+
 INPUT = "features"
 OUTPUT = "margin"
 _ML_OPSET = 3
@@ -23,7 +25,7 @@ _OPSET = 17
 _IR_VERSION = 8
 
 
-class ExportError(ValueError):
+class ExportError(LastingFailure):
     """The model is of a kind this export does not know; the message says which."""
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from fraud_core.contract import Contract, ContractField
+from fraud_core.contract import Contract
+from fraud_core.fields import ContractField
 
 # Precision and scale of the numeric columns.
 NUMERIC_COLUMNS: Final = {

@@ -10,6 +10,8 @@ import psycopg2
 from psycopg2.extensions import connection as Connection  # noqa: N812
 from psycopg2.extensions import parse_dsn
 
+from fraud_adapters.failures import PassingFailure
+
 CONNECT_TIMEOUT_SECONDS: Final = 10
 # A server whose machine or network is gone says nothing more: by the system's defaults a client that waits
 # for its answer would notice after two hours.
@@ -23,7 +25,7 @@ _NOTICE: Final = {
 T = TypeVar("T")
 
 
-class DatabaseUnavailable(Exception):
+class DatabaseUnavailable(PassingFailure):
     """Postgres cannot be reached or refuses the log-in; one sentence, without the password."""
 
 

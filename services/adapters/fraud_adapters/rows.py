@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import orjson
@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 from fraud_adapters.arrow_arrays import doubles, flags, moments, numbers, strings
 from fraud_adapters.placement import placement
 from fraud_core.batch import Batch
-from fraud_core.contract import Contract, ContractField
-
-if TYPE_CHECKING:
-    from fraud_adapters.scored import Predictions
+from fraud_core.contract import Contract
+from fraud_core.fields import ContractField
+from fraud_core.predictions import Predictions
 
 
 def transaction_arrays(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -20,32 +19,10 @@ from pyarrow import csv
 from fraud_adapters.rows import prediction_arrays, transaction_arrays
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract
+from fraud_core.predictions import Predictions
 
 if TYPE_CHECKING:
     from psycopg2.extensions import cursor as Cursor  # noqa: N812
-
-
-@dataclass(frozen=True, slots=True)
-class Predictions:
-    """What one model said about n transactions with k features.
-
-    `prediction_time` None is the database's clock. `role`, `deciding`: a champion's or canary's prediction
-    decides; one that does not decide belongs to a run (`run_id`), within which it is stored once.
-    """
-
-    scores: NDArray[np.float64]  # [n], in [0, 1]
-    predicted: NDArray[np.bool_]  # [n], score ≥ the model's threshold
-    decisions: Sequence[str]  # n of approve, review, block
-    model_version: str
-    engine: str
-    feature_vectors: NDArray[np.float32]  # [n, k]
-    policy_version: str
-    latency_ms: NDArray[np.float32]  # [n]
-    traceparents: Sequence[str | None]  # n
-    prediction_time: datetime | None = None
-    role: str = "champion"
-    deciding: bool = True
-    run_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ import onnxruntime
 import xgboost
 from numpy.typing import NDArray
 
+from fraud_adapters.failures import RefusedFailure
 from fraud_core import manifest as manifests
 from fraud_core.contract import Contract
 from fraud_core.manifest import Manifest
@@ -26,7 +27,7 @@ ENGINE_SINGLE: Final = f"onnx-{onnxruntime.__version__}"
 Features = NDArray[np.float32]
 
 
-class ModelRefused(Exception):
+class ModelRefused(RefusedFailure):
     """The directory holds no model this installation may serve; one sentence says why."""
 
 

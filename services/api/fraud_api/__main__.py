@@ -14,8 +14,7 @@ from config.settings import (
     load,
     parameters,
 )
-from fraud_adapters.job import JobFailed, Result, run
-from fraud_adapters.postgres import DatabaseUnavailable
+from fraud_adapters.job import Result, run
 from fraud_api import keys
 from fraud_api.credentials import KeyEncryptionError, KeyVault
 from fraud_api.identities import SeedClients
@@ -39,8 +38,6 @@ def main(arguments: Sequence[str]) -> Result:
         return serve()
     try:
         return rotate_keys() if verb == "rotate-keys" else seed_clients()
-    except DatabaseUnavailable as error:
-        raise JobFailed(str(error)) from None
     except KeyEncryptionError as error:
         raise ConfigurationError(f"API_KEY_ENCRYPTION_SECRET: {error}") from None
 

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from time import perf_counter
 from typing import Final, TypeVar
 
-import numpy as np
 from fastapi import Request
 from fastapi.responses import Response
 
@@ -22,12 +21,13 @@ from fraud_api.auth import Gatekeeper
 from fraud_api.content import media_type
 from fraud_api.metrics import Metrics
 from fraud_api.model_holder import ModelHolder, Serving
-from fraud_api.problems import Problem, json_response, traceparent_of, unavailable
+from fraud_api.problems import Problem, json_response, unavailable
 from fraud_api.requests import RequestParser, may_be_list, refuse_repeated_ids
 from fraud_api.scoring import Scored, arrow_answer, json_answers, score_batch, score_single
 from fraud_api.writer import Outcome, PredictionWriter, WriterBusy
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract
+from fraud_core.traceparent import parse_traceparent
 
 # Large bodies are parsed and scored beside the event loop, so that it stays responsive; more threads than
 # cores would only make each of them slower.
@@ -174,19 +174,14 @@ class Predictor:
 
 
 def _received(request: Request) -> Received:
-    return Received(datetime.now(UTC), perf_counter(), traceparent_of(request.headers.get("traceparent")))
+    return Received(datetime.now(UTC), perf_counter(), parse_traceparent(request.headers.get("traceparent")))
 
 
 def _stamped(scored: Scored, received: Received) -> Scored:
     """With the time from the request's arrival to its score, in milliseconds, and its trace."""
-    rows = len(scored.batch)
     elapsed = (perf_counter() - received.started) * 1000
-    stamped = replace(
-        scored.predictions,
-        latency_ms=np.full(rows, elapsed, dtype=np.float32),
-        traceparents=[received.traceparent] * rows,
-    )
-    return replace(scored, predictions=stamped)
+    traceparents = [received.traceparent] * len(scored.batch)
+    return replace(scored, predictions=scored.predictions.stamped(elapsed, traceparents))
 
 
 def _flag(request: Request, name: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
@@ -15,9 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from fraud_adapters.logs import get_logger
+from fraud_core.traceparent import parse_traceparent
 
 MEDIA_TYPE: Final = "application/problem+json"
-_TRACEPARENT: Final = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 class Problem(Exception):
@@ -70,11 +69,6 @@ class ProblemDocument(BaseModel):
     errors: list[RecordError] | None = None
 
 
-def traceparent_of(header: str | None) -> str | None:
-    """The W3C trace context of a request; one that is malformed is ignored, as the standard says."""
-    return header if header is not None and _TRACEPARENT.fullmatch(header) else None
-
-
 def json_response(document: Any, headers: Mapping[str, str] | None = None) -> Response:
     """A successful answer, serialised without a detour over models."""
     return Response(orjson.dumps(document), 200, dict(headers or {}), "application/json")
@@ -122,5 +116,5 @@ def _unexpected(request: Request, error: Exception) -> Response:
 
 def _about(request: Request) -> dict[str, str]:
     """What a log line says of a request; its trace only where it is a proper one."""
-    traceparent = traceparent_of(request.headers.get("traceparent"))
+    traceparent = parse_traceparent(request.headers.get("traceparent"))
     return {"path": request.url.path[:200]} | ({"traceparent": traceparent} if traceparent else {})

@@ -9,22 +9,22 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from fraud_adapters.columnar import Answer
-from fraud_adapters.scored import Predictions
+from fraud_adapters.columnar import ColumnarAnswer
 from fraud_adapters.scoring import Scores
 from fraud_api.model_holder import Serving
 from fraud_api.writer import Decided, Outcome
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract
-from fraud_core.decision import Decision, decide, is_fraud
+from fraud_core.decision import Decision
 from fraud_core.features import feature_matrix
+from fraud_core.predictions import Predictions
 
 POLICY_VERSION: Final = "0"  # no policy: the model's thresholds decide
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Transactions with what the model says of them, row by row."""
+    """Transactions with their predictions, row by row, and the model that made them."""
 
     batch: Batch
     predictions: Predictions
@@ -43,40 +43,28 @@ def score_batch(contract: Contract, serving: Serving, batch: Batch) -> Scored:
     return _scored(batch, features, serving.model.score_batch(features), serving)
 
 
-def _scored(batch: Batch, features: NDArray[np.float32], said: Scores, serving: Serving) -> Scored:
-    scores, manifest = said.values, serving.model.manifest
-    rows = len(batch)
-    predictions = Predictions(
-        scores=scores,
-        predicted=is_fraud(scores, manifest.threshold),
-        decisions=[
-            str(decision) for decision in decide(scores, manifest.threshold, manifest.block_threshold)
-        ],
+def _scored(batch: Batch, features: NDArray[np.float32], scores: Scores, serving: Serving) -> Scored:
+    manifest = serving.model.manifest
+    predictions = Predictions.from_scores(
+        scores.values,
+        features,
+        threshold=manifest.threshold,
+        block_threshold=manifest.block_threshold,
         model_version=serving.version,
-        engine=said.engine,
-        feature_vectors=features,
+        engine=scores.engine,
         policy_version=POLICY_VERSION,
-        latency_ms=np.zeros(rows, dtype=np.float32),
-        traceparents=[None] * rows,
-        prediction_time=None,
     )
     return Scored(batch, predictions, serving)
 
 
-def arrow_answer(scored: Scored) -> Answer:
+def arrow_answer(scored: Scored) -> ColumnarAnswer:
     """Everything the consumer stores, in columns."""
-    predictions, manifest = scored.predictions, scored.serving.model.manifest
-    return Answer(
-        ids=scored.batch.ids,
-        scores=predictions.scores,
-        predicted=predictions.predicted,
-        decisions=list(predictions.decisions),
-        feature_vectors=predictions.feature_vectors,
-        model_version=predictions.model_version,
-        engine=predictions.engine,
+    manifest = scored.serving.model.manifest
+    return ColumnarAnswer(
+        scored.batch.ids,
+        scored.predictions,
         threshold=manifest.threshold,
         block_threshold=manifest.block_threshold,
-        policy_version=predictions.policy_version,
     )
 
 

@@ -9,21 +9,21 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from threading import Condition, Thread
 from time import monotonic, sleep
 from typing import Final
 
-import numpy as np
 import psycopg2
 
 from fraud_adapters.logs import get_logger
 from fraud_adapters.postgres import DatabaseUnavailable
-from fraud_adapters.scored import Predictions, store_scored
+from fraud_adapters.scored import store_scored
 from fraud_api.metrics import Metrics
 from fraud_api.session import Cursor, Session
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract
+from fraud_core.predictions import Predictions
 
 SOURCE: Final = "api"
 MAX_ROWS: Final = 512  # of one database transaction, unless a single request brings more
@@ -182,7 +182,7 @@ class PredictionWriter:
 
     def _store_together(self, items: Sequence[_Item]) -> list[Outcome]:
         batch = items[0].batch if len(items) == 1 else Batch.concat([item.batch for item in items])
-        predictions = _joined([item.predictions for item in items])
+        predictions = Predictions.concat([item.predictions for item in items])
 
         def work(cursor: Cursor) -> tuple[dict[str, Decided], frozenset[str]]:
             stored = store_scored(cursor, self._contract, batch, predictions, SOURCE)
@@ -191,20 +191,6 @@ class PredictionWriter:
         replayed, conflicts = self._session.run(work)
         self._metrics.writer_rows.observe(len(batch))
         return [_part(item.batch.ids, replayed, conflicts) for item in items]
-
-
-def _joined(parts: Sequence[Predictions]) -> Predictions:
-    if len(parts) == 1:
-        return parts[0]
-    return replace(
-        parts[0],
-        scores=np.concatenate([part.scores for part in parts]),
-        predicted=np.concatenate([part.predicted for part in parts]),
-        decisions=[decision for part in parts for decision in part.decisions],
-        feature_vectors=np.concatenate([part.feature_vectors for part in parts]),
-        latency_ms=np.concatenate([part.latency_ms for part in parts]),
-        traceparents=[traceparent for part in parts for traceparent in part.traceparents],
-    )
 
 
 def read_decided(cursor: Cursor, ids: Sequence[str]) -> dict[str, Decided]:
@@ -229,8 +215,7 @@ def _part(ids: Sequence[str], replayed: dict[str, Decided], conflicts: frozenset
 
 
 def _compatible(one: _Item, other: _Item) -> bool:
-    mine, its = one.predictions, other.predictions
-    same_model = (mine.model_version, mine.engine) == (its.model_version, its.engine)
+    same_model = one.predictions.shared == other.predictions.shared
     return same_model and one.batch.columns.keys() == other.batch.columns.keys()
 
 

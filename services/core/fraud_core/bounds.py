@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fraud_core.fields import ContractField
 from fraud_core.quantise import quantise
-
-if TYPE_CHECKING:
-    from fraud_core.contract import ContractField
 
 
 class NumericBounds:

@@ -4,21 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fraud_core.bounds import NumericBounds
-
-FieldType = Literal["decimal", "integer", "boolean", "category", "text"]
-Role = Literal["clock", "amount", "label", "card", "merchant"]
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
-
-NUMERIC_TYPES = frozenset({"decimal", "integer", "boolean"})
-# Beyond 2**53 a double no longer holds every integer, and a stored value would differ from the scored one.
-MAX_DIGITS = 15
-# Names every record has in common, whatever the contract.
-ENVELOPE = ("transaction_id", "event_time")
+from fraud_core.fields import ContractField, Name, Role
 
 
 class ContractError(ValueError):
@@ -31,57 +22,6 @@ class ContractError(ValueError):
     def __init__(self, message: str, location: tuple[str | int, ...] = ()) -> None:
         super().__init__(message)
         self.location = location
-
-
-class ContractField(BaseModel):
-    """One field of a transaction.
-
-    A `decimal` has `precision` digits, `scale` of them after the point, as Postgres' `numeric`. `min` and
-    `max` are inclusive, `below` is exclusive. A `category` takes one of `values`.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: Name
-    type: FieldType
-    precision: int = Field(default=MAX_DIGITS, ge=1, le=MAX_DIGITS)
-    scale: int = Field(default=0, ge=0, le=MAX_DIGITS)
-    min: float | None = None
-    max: float | None = None
-    below: float | None = None
-    values: tuple[str, ...] = ()
-    max_length: int = Field(default=64, ge=1, le=1000)
-    role: Role | None = None
-    required: bool = True
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.name in ENVELOPE:
-            raise ValueError(f"field {self.name} is part of every record: do not declare it")
-        if self.type == "category" and not self.values:
-            raise ValueError(f"field {self.name} is a category: list its values")
-        if self.scale > self.precision:
-            raise ValueError(f"field {self.name}: scale exceeds precision")
-        if self.type != "decimal" and self.scale:
-            raise ValueError(f"field {self.name}: only a decimal has a scale")
-        whole = all(bound is None or bound.is_integer() for bound in (self.min, self.max, self.below))
-        if self.type == "integer" and not whole:
-            raise ValueError(f"field {self.name}: the bounds of an integer are whole numbers")
-        return self
-
-    @property
-    def numeric(self) -> bool:
-        return self.type in NUMERIC_TYPES
-
-    @cached_property
-    def limit(self) -> float:
-        """Absolute values reach at most below this power of ten."""
-        return float(10 ** (self.precision - self.scale))
-
-    @cached_property
-    def top(self) -> float:
-        """Values stay below this: `below`, or the limit where that is less."""
-        return self.limit if self.below is None else min(self.limit, self.below)
 
 
 class Feature(BaseModel):

@@ -11,7 +11,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from fraud_core import strict_json
 from fraud_core.identifiers import label_id
-from fraud_core.record_model import Reason, parse_event_time, reason_of
+from fraud_core.moments import parse_moment
+from fraud_core.record_model import Reason, reason_of
 
 Source = Literal["analyst", "random_audit", "chargeback", "simulator"]
 
@@ -28,7 +29,7 @@ class LabelEvent:
 
 
 def _moment(value: Any) -> datetime | None:
-    return None if value is None else parse_event_time(value)
+    return None if value is None else parse_moment(value)
 
 
 class _Message(BaseModel):

@@ -1,4 +1,4 @@
-"""Numbers as text: ASCII digits and a decimal point. Python's float also takes 1_000 and other scripts."""
+"""Numbers as text: ASCII digits and a decimal point. Python also takes 1_000, spaces and other scripts."""
 
 from __future__ import annotations
 
@@ -6,6 +6,18 @@ import re
 from typing import Final
 
 _NUMBER: Final = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+_WHOLE: Final = re.compile(r"[+-]?\d{1,30}", re.ASCII)
+
+
+def parse_whole_number(text: str, low: int, high: int) -> int:
+    """The whole number from `low` to `high` that the text is.
+
+    Raises:
+        ValueError: it is anything else, spaces around it included.
+    """
+    if _WHOLE.fullmatch(text) is None or not low <= int(text) <= high:
+        raise ValueError(f"must be a whole number from {low} to {high}")
+    return int(text)
 
 
 def parse_number(text: str) -> float:

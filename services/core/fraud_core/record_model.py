@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
 
@@ -21,14 +21,13 @@ from pydantic import (
 from pydantic.json_schema import WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from fraud_core.contract import Contract, ContractField
+from fraud_core.contract import Contract
+from fraud_core.fields import ContractField
+from fraud_core.moments import parse_moment
 from fraud_core.quantise import quantise_one
 
 # Printable ASCII without space: an id travels through headers, logs, URLs and file names.
 ID_PATTERN: Final = re.compile(r"[!-~]{1,50}")
-_RFC3339: Final = re.compile(
-    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII
-)
 
 
 class Reason(StrEnum):
@@ -49,20 +48,6 @@ class Reason(StrEnum):
     BAD_TEXT = "bad_text"
     SCHEMA_MISMATCH = "schema_mismatch"  # the header names another contract
     ID_CONFLICT = "id_conflict"  # the id is known with other fields
-
-
-def parse_event_time(value: Any) -> datetime:
-    """RFC 3339 text with a zone as an aware datetime in UTC.
-
-    Raises:
-        ValueError: it is anything else, or lies outside the years 1 to 9999.
-    """
-    if type(value) is not str or _RFC3339.fullmatch(value) is None:
-        raise ValueError("must be an RFC 3339 time with a zone, such as 2026-01-31T12:00:00Z")
-    try:
-        return datetime.fromisoformat(value.upper()).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise ValueError("is no time that exists") from None
 
 
 def record_model(contract: Contract) -> type[BaseModel]:
@@ -104,7 +89,7 @@ def _moment() -> Any:
         if value is None:
             return None
         try:
-            return parse_event_time(value)
+            return parse_moment(value)
         except ValueError as error:
             raise PydanticCustomError(Reason.BAD_TIME, str(error)) from None
 

@@ -20,8 +20,10 @@ from pydantic import BaseModel, ValidationError
 from fraud_core import strict_json
 from fraud_core.batch import Batch, Column
 from fraud_core.bounds import NumericBounds
-from fraud_core.contract import Contract, ContractField
-from fraud_core.record_model import ID_PATTERN, Reason, parse_event_time, reason_of, record_model
+from fraud_core.contract import Contract
+from fraud_core.fields import ContractField
+from fraud_core.moments import parse_moment
+from fraud_core.record_model import ID_PATTERN, Reason, reason_of, record_model
 
 # A reason is shown to people: it names the field, never the value, which may be card data.
 MAX_DETAIL: Final = 300
@@ -176,7 +178,7 @@ class _FastPath:
             return None
         if moment is not None:
             try:
-                record["event_time"] = parse_event_time(moment)
+                record["event_time"] = parse_moment(moment)
             except ValueError:
                 return None
         return record if self._others_plain(record) else None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from config.settings import ConfigurationError
+from fraud_core.plain_numbers import parse_whole_number
 from fraud_embedded.objectstore import INTERNAL_PORTS
 from fraud_embedded.stack import Ports
 
@@ -104,9 +105,12 @@ def taken(offset: int, is_free: IsFree) -> list[str]:
 
 def _explicit(text: str, is_free: IsFree) -> Addresses:
     highest = 65535 - max(SPECIFIED.values())
-    if not (text.isascii() and text.isdigit()) or int(text) > highest:
-        raise ConfigurationError(f"PORT_OFFSET is {text}: set a number from 0 to {highest}, or unset it.")
-    offset = int(text)
+    try:
+        offset = parse_whole_number(text, 0, highest)
+    except ValueError:
+        raise ConfigurationError(
+            f"PORT_OFFSET is {text}: set a number from 0 to {highest}, or unset it."
+        ) from None
     if clash := taken(offset, is_free):
         raise ConfigurationError(
             f"PORT_OFFSET={offset} clashes: taken are {', '.join(clash)}; choose another, or unset it."

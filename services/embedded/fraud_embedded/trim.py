@@ -15,23 +15,20 @@ from pathlib import Path
 from threading import Event
 from typing import Any, Final
 
-import psycopg2
-
 from config import constants
 from config.settings import DatabaseSettings, KafkaSettings, ObjectStoreSettings, load
 from fraud_adapters import arguments, job
-from fraud_adapters.kafka import KafkaFailure, topic_ids
+from fraud_adapters.kafka import topic_ids
 from fraud_adapters.logs import get_logger
-from fraud_adapters.objectstore import ObjectStore, ObjectStoreUnavailable
+from fraud_adapters.objectstore import ObjectStore
 from fraud_adapters.offsets import read_offsets
-from fraud_adapters.postgres import DatabaseUnavailable, connect
+from fraud_adapters.postgres import connect
 from fraud_embedded.broker_log import Log, older_than, read_by_all
 
 SERVICE: Final = "broker-trim"
 PAUSE_SECONDS: Final = 30.0
 # With so many removed at once more came meanwhile: the next look does not wait.
 MANY: Final = 1000
-_PASSING: Final = (DatabaseUnavailable, psycopg2.Error, KafkaFailure, ObjectStoreUnavailable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +57,7 @@ def trim(site: Site, keep: Keep, now: datetime) -> dict[str, int]:
         per topic how many produce requests were removed.
 
     Raises:
-        DatabaseUnavailable, KafkaFailure, ObjectStoreUnavailable: try again later.
+        PassingFailure: a server does not answer: try again later.
     """
     log = Log(ObjectStore(site.store, constants.BUCKET_BROKER))
     consumed = _positions(site)
@@ -100,8 +97,8 @@ def keep_trimming(site: Site, keep: Keep, stop: Event, done: Path | None) -> dic
         removed: dict[str, int] = {}
         try:
             removed = trim(site, keep, datetime.now(UTC))
-        except _PASSING as error:
-            log.warning("tries_again", error=" ".join(str(error).split()))
+        except job.EXPECTED as error:
+            log.warning("tries_again", error=str(job.failure_of(error)))
         else:
             if done is not None:
                 done.touch()
@@ -129,10 +126,7 @@ def main(words: Sequence[str]) -> dict[str, Any]:
     site = Site(load(DatabaseSettings), load(KafkaSettings), load(ObjectStoreSettings))
     keep = Keep(requests=options.requests)
     if options.once:
-        try:
-            return {"removed": trim(site, keep, datetime.now(UTC))}
-        except _PASSING as error:
-            raise job.JobFailed(" ".join(str(error).split())) from error
+        return {"removed": trim(site, keep, datetime.now(UTC))}
     stop = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -16,8 +16,10 @@ import pyarrow as pa
 from pyarrow import parquet
 from pydantic import ValidationError
 
+from fraud_adapters.failures import LastingFailure
 from fraud_core.batch import Batch
-from fraud_core.contract import Contract, ContractField
+from fraud_core.contract import Contract
+from fraud_core.fields import ContractField
 from fraud_core.identifiers import transaction_id
 from fraud_core.plain_numbers import parse_number
 from fraud_core.record_model import reason_of, record_model
@@ -32,7 +34,7 @@ _ANY_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _UNREADABLE: Final = (OSError, pa.ArrowException, csv.Error, UnicodeDecodeError)
 
 
-class BadFile(Exception):
+class BadFile(LastingFailure):
     """The file cannot be replayed; one sentence naming the file, the column and the row."""
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
+from fraud_adapters.failures import RefusedFailure
 from fraud_adapters.ledger import store_labels
 from fraud_adapters.scored import store_transactions
 from fraud_producer import truth
@@ -29,7 +30,7 @@ _OF_OTHERS: Final = """
 """
 
 
-class HistoryConflict(Exception):
+class HistoryConflict(RefusedFailure):
     """Transactions of these ids are stored with other fields; one sentence."""
 
 

@@ -13,8 +13,7 @@ from datetime import UTC, datetime
 from threading import Event
 from typing import TYPE_CHECKING, Any, Final
 
-import psycopg2
-
+from config.job_results import GenerateResult, LabelsResult, SteadyResult
 from config.parameters import Parameters
 from config.settings import (
     ConfigurationError,
@@ -25,10 +24,11 @@ from config.settings import (
     load,
     parameters,
 )
-from fraud_adapters.job import JobFailed
-from fraud_adapters.kafka import KafkaFailure, Publisher, ensure_topics
+from fraud_adapters.failures import RefusedFailure
+from fraud_adapters.job import EXPECTED, PASSING, failure_of
+from fraud_adapters.kafka import Publisher, ensure_topics
 from fraud_adapters.logs import get_logger
-from fraud_adapters.postgres import DatabaseUnavailable, connect
+from fraud_adapters.postgres import connect
 from fraud_core.contract import Contract
 from fraud_producer import history, publishing, steady, truth
 from fraud_producer.drift import drifted
@@ -45,26 +45,26 @@ LABELS_A_RUN: Final = 6_000
 PROGRESS_SECONDS: Final = 5.0
 
 
-def generate(options: argparse.Namespace) -> dict[str, Any]:
+def generate(options: argparse.Namespace) -> GenerateResult | SteadyResult:
     """Publish what is due, then a run of simulated transactions; with `--every` one run after the other."""
     simulator, settings = _simulator(options)
     kafka = load(KafkaSettings)
 
-    def once(run_id: str) -> dict[str, Any]:
+    def once(run_id: str) -> GenerateResult:
         now = datetime.now(UTC)
         run = publishing.Run(run_id, options.count, options.at or now, bool(options.at))
         return _publish(run, now, simulator, settings, kafka)
 
     if options.every is None:
         return once(options.run_id or str(uuid.uuid4()))
-    return asdict(steady.generate(once, options.every, _until_told()))
+    return steady.generate(once, options.every, _until_told())
 
 
 def _publish(
     run: publishing.Run, now: datetime, simulator: Simulator, settings: Parameters, kafka: KafkaSettings
-) -> dict[str, Any]:
+) -> GenerateResult:
     with (
-        _plain_failures(f"run {run.run_id} (--run-id repeats it)"),
+        _may_run_again(f"run {run.run_id} (--run-id repeats it)"),
         _database() as connection,
         _publisher(kafka) as publisher,
     ):
@@ -85,11 +85,11 @@ def _publish(
     }
 
 
-def labels(options: argparse.Namespace) -> dict[str, Any]:
+def labels(options: argparse.Namespace) -> LabelsResult:
     """Publish the labels that are due."""
     del options
     kafka = load(KafkaSettings)
-    with _plain_failures("labels"), _database() as connection, _publisher(kafka) as publisher:
+    with _may_run_again("labels"), _database() as connection, _publisher(kafka) as publisher:
         sent = publishing.publish_due_labels(connection, publisher, kafka.labels_topic, datetime.now(UTC))
     return {"topic": kafka.labels_topic, "labels_sent": sent}
 
@@ -106,7 +106,7 @@ def backfill(options: argparse.Namespace) -> dict[str, Any]:
         log.info("backfill", days=done, of=len(days), transactions=total.transactions)
 
     started = time.monotonic()
-    with _plain_failures("backfill"), _database() as connection:
+    with _may_run_again("backfill"), _database() as connection:
         optimum = _optimum(connection, simulator.population, settings)
         written = history.History(simulator, per_day, now).write(connection, days, progress)
     return {
@@ -126,7 +126,7 @@ def first_history(options: argparse.Namespace) -> dict[str, Any]:
     """
     platform = load(PlatformSettings)
     wanted = options.days * (options.per_day or parameters(platform).simulator.history_per_day)
-    with _plain_failures("history"), _database() as connection, connection.cursor() as cur:
+    with _may_run_again("history"), _database() as connection, connection.cursor() as cur:
         reason = history.needless(cur, wanted)
     if reason is not None:
         return {"status": "done", "written": False, "reason": reason}
@@ -147,7 +147,7 @@ def optimum(options: argparse.Namespace) -> dict[str, Any]:
 def replay(options: argparse.Namespace) -> dict[str, Any]:
     """Send a file's transactions."""
     # Loads pyarrow's Parquet reader, which the other verbs do without.
-    from fraud_producer.files import BadFile, TransactionFile  # noqa: PLC0415
+    from fraud_producer.files import TransactionFile  # noqa: PLC0415
     from fraud_producer.replay import Clock, Replay, Schedule, TruthLater  # noqa: PLC0415
 
     platform, kafka = load(PlatformSettings), load(KafkaSettings)
@@ -162,7 +162,7 @@ def replay(options: argparse.Namespace) -> dict[str, Any]:
         keeps_truth = (
             not options.with_class and not options.no_labels and _has_label(site, file.layout.columns)
         )
-        with _plain_failures("replay"), _publisher(kafka) as publisher:
+        with _may_run_again("replay"), _publisher(kafka) as publisher:
             one = Replay(
                 file=file,
                 schedule=schedule,
@@ -179,9 +179,11 @@ def replay(options: argparse.Namespace) -> dict[str, Any]:
                     one.run()
             else:
                 one.run()
-    except (BadFile, JobFailed) as error:
+    except EXPECTED as error:
         sent = one.acknowledged if one else 0
-        raise JobFailed(f"{error} Sent before that: {sent} transactions.", {"transactions": sent}) from None
+        raise failure_of(error).extended(
+            after=f" Sent before that: {sent} transactions.", result={"transactions": sent}
+        ) from error
     return {
         "topic": kafka.topic,
         "transactions": one.acknowledged,
@@ -234,7 +236,7 @@ def _simulator(options: argparse.Namespace) -> tuple[Simulator, Parameters]:
         )
         return Simulator(contract(platform), drifted(base, options.drift), given.label_delay), settings
     except ValueError as error:
-        raise JobFailed(f"The simulator cannot do this: {error}.") from None
+        raise RefusedFailure(f"The simulator cannot do this: {error}.") from None
 
 
 def _optimum(connection: Connection, of: Population, settings: Parameters) -> Optimum:
@@ -263,14 +265,9 @@ def _publisher(kafka: KafkaSettings) -> Iterator[Publisher]:
 
 
 @contextmanager
-def _plain_failures(what: str) -> Iterator[None]:
-    """What servers raise, as one sentence for whoever runs the job."""
+def _may_run_again(what: str) -> Iterator[None]:
+    """A failure within it that may pass says what failed, and that it may be run again."""
     try:
         yield
-    except (KafkaFailure, DatabaseUnavailable) as error:
-        raise JobFailed(f"{what}: {error} Running it again is safe.") from error
-    except (publishing.RunDiffers, history.HistoryConflict) as error:
-        raise JobFailed(str(error)) from error
-    except psycopg2.Error as error:
-        text = " ".join(str(error).split()).rstrip(".")
-        raise JobFailed(f"{what}: Postgres: {text}.") from error
+    except PASSING as error:
+        raise failure_of(error).extended(before=f"{what}: ", after=" Running it again is safe.") from error

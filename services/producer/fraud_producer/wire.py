@@ -13,7 +13,8 @@ import orjson
 
 from config.constants import HEADER_SCHEMA, HEADER_TRACEPARENT
 from fraud_core.batch import Batch
-from fraud_core.contract import Contract, ContractField
+from fraud_core.contract import Contract
+from fraud_core.fields import ContractField
 from fraud_core.identifiers import label_id
 from fraud_core.labels import LabelEvent
 

@@ -6,8 +6,8 @@ import argparse
 import signal
 from collections.abc import Sequence
 from threading import Event
-from typing import Any
 
+from config.job_results import FollowResult
 from config.settings import (
     ApiClientSettings,
     DatabaseSettings,
@@ -27,11 +27,11 @@ from fraud_streaming.site import SERVICE, Site
 from fraud_streaming.topics import NAMES, create, describe
 
 
-def main(words: Sequence[str]) -> dict[str, Any]:
+def main(words: Sequence[str]) -> job.Result:
     parser = _parser()
     options = parser.parse_args(words)
     if "act" in options:
-        result: dict[str, Any] = options.act(options)
+        result: job.Result = options.act(options)
         return result
     if options.verb == "topics":
         if options.create:
@@ -60,7 +60,7 @@ def main(words: Sequence[str]) -> dict[str, Any]:
     return run(site, limits)
 
 
-def _follow(site: Site, options: argparse.Namespace) -> dict[str, Any]:
+def _follow(site: Site, options: argparse.Namespace) -> FollowResult:
     server = load(StreamServerSettings)
     port = options.metrics_port or server.stream_metrics_port
     stop = Event()

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fraud_adapters.failures import LastingFailure
 from fraud_adapters.kafka import PartitionReader
 from fraud_adapters.offsets import StoredOffset, lock_partition, read_offset
 
@@ -13,11 +14,11 @@ if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812
 
 
-class TopicChanged(Exception):
+class TopicChanged(LastingFailure):
     """The topic is another one than the stored position belongs to; the sentence says what to do."""
 
 
-class PositionLost(Exception):
+class PositionLost(LastingFailure):
     """The log begins after the stored position; the sentence says what to do."""
 
 

@@ -7,10 +7,10 @@ from contextlib import closing
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Final
 
+from fraud_adapters.job import PASSING, failure_of
 from fraud_adapters.ledger import refresh_classes
 from fraud_adapters.logs import get_logger
 from fraud_streaming.alerts import AlertRelay
-from fraud_streaming.failures import PASSING, sentence
 from fraud_streaming.metrics import Metrics
 from fraud_streaming.site import SERVICE, Site
 
@@ -57,7 +57,7 @@ class Companion(Thread):
             try:
                 self._work()
             except PASSING as error:
-                get_logger(__name__).warning("companion_tries_again", error=sentence(error))
+                get_logger(__name__).warning("companion_tries_again", error=str(failure_of(error)))
                 self._ending.wait(RETRY_SECONDS)
 
     def _work(self) -> None:

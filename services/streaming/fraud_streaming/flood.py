@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from fraud_adapters.dead_letters import DeadLetter, recent_share
+from fraud_adapters.failures import LastingFailure
 from fraud_adapters.kafka import Record
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ WINDOW: Final = 200  # latest records looked at
 MINIMUM: Final = 20  # records from which the share of bad ones means something
 
 
-class PoisonFlood(Exception):
+class PoisonFlood(LastingFailure):
     """Too many records are bad for it to be their fault; nothing of the chunk was moved."""
 
 

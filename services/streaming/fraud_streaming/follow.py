@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from threading import Event, Thread
 from typing import Any, Final
 
-from fraud_adapters.job import JobFailed
+from config.job_results import FollowResult
+from fraud_adapters.failures import JobFailed
+from fraud_adapters.job import failure_of
 from fraud_adapters.logs import get_logger
 from fraud_streaming.companion import Companion
-from fraud_streaming.failures import LASTING, sentence
 from fraud_streaming.health import State, serve
 from fraud_streaming.lane import FINISH_SECONDS, Lane
 from fraud_streaming.metrics import Metrics
@@ -31,7 +32,7 @@ class Port:
     port: int
 
 
-def follow(site: Site, stop: Event, port: Port | None = None) -> dict[str, Any]:
+def follow(site: Site, stop: Event, port: Port | None = None) -> FollowResult:
     """Follow both topics until `stop` is set; gives what was done.
 
     Raises:
@@ -79,7 +80,7 @@ class _Follower(Thread):
         try:
             self.lane.run()
         except BaseException as error:
-            if not isinstance(error, LASTING):
+            if not isinstance(error, JobFailed):
                 get_logger(__name__).error("lane_failed", topic=self.feed.topic, exc_info=True)
             self.failure = error
             self._stop_all.set()
@@ -99,11 +100,11 @@ def _states(followers: list[_Follower], threads: tuple[Thread, ...]) -> tuple[St
     return live, ready
 
 
-def _result(followers: list[_Follower], seconds: float) -> dict[str, Any]:
+def _result(followers: list[_Follower], seconds: float) -> FollowResult:
     for follower in followers:
         follower.lane.report.seconds = seconds
     result = result_of({follower.name: follower.lane.report for follower in followers})
     for follower in followers:
         if follower.failure is not None:
-            raise JobFailed(sentence(follower.failure), result) from follower.failure
+            raise failure_of(follower.failure).extended(result=result) from follower.failure
     return result

@@ -6,8 +6,9 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from config.job_results import RunResult
 from fraud_adapters.api_client import ApiClient
-from fraud_adapters.job import JobFailed, NothingToDo
+from fraud_adapters.job import EXPECTED, NothingToDo, failure_of
 from fraud_adapters.kafka import KafkaFailure, PartitionReader, topic_ids
 from fraud_adapters.kafka_groups import commit_group_offsets
 from fraud_adapters.ledger import refresh_classes
@@ -21,7 +22,6 @@ from fraud_streaming.claim import Claim, claim, start_reading
 from fraud_streaming.commit import Committer
 from fraud_streaming.companion import REFRESH_ROWS
 from fraud_streaming.dlq import DeadLetterTopic
-from fraud_streaming.failures import LASTING, PASSING, sentence
 from fraud_streaming.flood import seeded
 from fraud_streaming.pump import Limits, Pump
 from fraud_streaming.report import Report, result_of
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812
 
 
-def run(site: Site, limits: Limits) -> dict[str, Any]:
+def run(site: Site, limits: Limits) -> RunResult:
     """Drain both topics; gives the result of the run.
 
     Raises:
@@ -43,8 +43,9 @@ def run(site: Site, limits: Limits) -> dict[str, Any]:
     try:
         judged = _run(site, limits, reports, ended)
         alerts = _publish_alerts(site)
-    except (*PASSING, *LASTING) as error:
-        raise JobFailed(sentence(error), {**result_of(reports), "stalled_holders_ended": ended}) from error
+    except EXPECTED as error:
+        done = {**result_of(reports), "stalled_holders_ended": ended}
+        raise failure_of(error).extended(result=done) from error
     return {
         **result_of(reports),
         "classes_refreshed": judged,

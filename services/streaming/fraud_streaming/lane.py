@@ -12,12 +12,12 @@ from collections.abc import Callable
 from threading import Event
 from typing import Final
 
+from fraud_adapters.job import PASSING, failure_of
 from fraud_adapters.kafka import KafkaFailure, PositionUnreadable
 from fraud_adapters.kafka_member import GroupMember
 from fraud_adapters.logs import get_logger
 from fraud_streaming.claim import start_offsets
 from fraud_streaming.commit import Committed
-from fraud_streaming.failures import PASSING, sentence
 from fraud_streaming.metrics import LaneMetrics
 from fraud_streaming.pipeline import AHEAD
 from fraud_streaming.report import Report
@@ -222,18 +222,18 @@ class Lane:
             if not self._settled(self._session):
                 self._log.warning("left_in_flight", topic=self._feed.topic)
         except PASSING as error:
-            self._log.warning("left_in_flight", topic=self._feed.topic, error=sentence(error))
+            self._log.warning("left_in_flight", topic=self._feed.topic, error=str(failure_of(error)))
         self._show(member)
 
     def _forget(self, error: BaseException) -> None:
         delay = RETRY_SECONDS[min(self._failures, len(RETRY_SECONDS) - 1)]
         self._failures += 1
         self._retry_at = time.monotonic() + delay
-        self._trouble = sentence(error)
+        self._trouble = str(failure_of(error))
         self._waits_for = self._trouble
         self._metrics.failed(error)
         self._log.warning(
-            "reading_again", topic=self._feed.topic, error=sentence(error), retry_in_seconds=delay
+            "reading_again", topic=self._feed.topic, error=str(failure_of(error)), retry_in_seconds=delay
         )
         self._close()
 

@@ -20,8 +20,8 @@ from fraud_adapters.dead_letter_queries import (
     newest_id,
     newest_letters,
 )
-from fraud_adapters.job import JobFailed
-from fraud_adapters.postgres import DatabaseUnavailable, connect
+from fraud_adapters.failures import RefusedFailure
+from fraud_adapters.postgres import connect
 from fraud_core import strict_json
 
 if TYPE_CHECKING:
@@ -36,9 +36,9 @@ def show(database: DatabaseSettings, selection: Selection, limit: int | None) ->
     """The newest dead letters, without their payloads, and how many there are by reason.
 
     Raises:
-        JobFailed: Postgres cannot be reached.
+        DatabaseUnavailable: Postgres cannot be reached.
     """
-    with closing(_connected(database)) as conn, conn.cursor() as cur:
+    with closing(connect(database.url, CLIENT)) as conn, conn.cursor() as cur:
         counts = count_by_reason(cur, selection)
         found = newest_letters(cur, selection, limit or LISTED)
     return {
@@ -52,10 +52,11 @@ def export(database: DatabaseSettings, selection: Selection, limit: int | None, 
     """Write JSON lines, the oldest first: `record` is what can be repaired and put back.
 
     Raises:
-        JobFailed: Postgres cannot be reached, or the file exists or cannot be written.
+        DatabaseUnavailable: Postgres cannot be reached.
+        RefusedFailure: the file exists or cannot be written.
     """
     exported = incomplete = 0
-    with closing(_connected(database)) as conn, _new_file(path) as file:
+    with closing(connect(database.url, CLIENT)) as conn, _new_file(path) as file:
         for letter in _limited(pages(conn, selection), limit):
             file.write(json.dumps(_line(letter)).encode() + b"\n")
             exported += 1
@@ -127,18 +128,11 @@ def _raw(payload: bytes) -> dict[str, str]:
         return {"payload_base64": base64.b64encode(payload).decode()}
 
 
-def _connected(database: DatabaseSettings) -> Connection:
-    try:
-        return connect(database.url, CLIENT)
-    except DatabaseUnavailable as error:
-        raise JobFailed(str(error)) from error
-
-
 def _new_file(path: Path) -> BinaryIO:
     try:
         # Never over a file that somebody is repairing; payments are nobody else's to read.
         return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
     except FileExistsError:
-        raise JobFailed(f"{path} exists: name another file, or remove it.") from None
+        raise RefusedFailure(f"{path} exists: name another file, or remove it.") from None
     except OSError as error:
-        raise JobFailed(f"{path} cannot be written ({error.strerror}): name another file.") from error
+        raise RefusedFailure(f"{path} cannot be written ({error.strerror}): name another file.") from error

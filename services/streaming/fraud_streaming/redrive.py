@@ -15,17 +15,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
-import psycopg2
-
 from config.parameters import Streaming
 from config.settings import DatabaseSettings, KafkaSettings
 from fraud_adapters.dead_letter_queries import Selection, lock_letters, mark_redriven
-from fraud_adapters.job import JobFailed
-from fraud_adapters.kafka import KafkaFailure, Publisher, topic_ids
-from fraud_adapters.postgres import DatabaseUnavailable, connect
+from fraud_adapters.failures import RefusedFailure
+from fraud_adapters.job import PASSING, failure_of
+from fraud_adapters.kafka import Publisher, topic_ids
+from fraud_adapters.postgres import connect
 from fraud_core.contract import Contract
 from fraud_streaming.candidates import Candidate, Candidates, Page, Refused
-from fraud_streaming.failures import sentence
 from fraud_streaming.record_check import RecordCheck
 from fraud_streaming.repaired import RepairedFile
 
@@ -91,7 +89,8 @@ def redrive_selected(site: RedriveSite, selection: Selection, terms: Terms) -> d
     that can be, and the result names the rest.
 
     Raises:
-        JobFailed: a letter named by id is unknown or cannot be put back, or Kafka or Postgres fails.
+        RefusedFailure: a letter named by id is unknown or cannot be put back.
+        PassingFailure: Kafka or Postgres fails.
     """
     with _Redrive(site, terms) as redrive:
         if selection.ids is not None:
@@ -104,12 +103,12 @@ def redrive_repaired(site: RedriveSite, path: Path, terms: Terms) -> dict[str, A
     """Put back the records of a file, all or none.
 
     Raises:
-        JobFailed: a line cannot be read, names no dead letter, or its record is refused by the contract; or
-            Kafka or Postgres fails.
+        RefusedFailure: a line cannot be read, names no dead letter, or its record is refused by the contract.
+        PassingFailure: Kafka or Postgres fails.
     """
     with closing(RepairedFile(path)) as file, _Redrive(site, terms) as redrive:
         if not any(file.pages()):
-            raise JobFailed(f"{path} holds no record: nothing was sent.")
+            raise RefusedFailure(f"{path} holds no record: nothing was sent.")
         redrive.require_all(redrive.candidates.of_file(file), file)
         return redrive.send(redrive.candidates.of_file(file))
 
@@ -120,10 +119,7 @@ class _Redrive(AbstractContextManager["_Redrive"]):
         self._terms = terms
         self._tally = Tally()
         self._open = ExitStack()
-        try:
-            self._conn: Connection = self._open.enter_context(closing(connect(site.database.url, CLIENT)))
-        except DatabaseUnavailable as error:
-            raise JobFailed(str(error)) from error
+        self._conn: Connection = self._open.enter_context(closing(connect(site.database.url, CLIENT)))
         check = RecordCheck(site.contract, site.kafka, site.streaming.max_record_bytes)
         self.candidates = Candidates(self._conn, site.contract, site.kafka, check, checked=terms.check)
 
@@ -133,13 +129,13 @@ class _Redrive(AbstractContextManager["_Redrive"]):
         self._open.__exit__(kind, error, trace)
 
     def require_all(self, found: Iterator[Page], file: RepairedFile | None = None) -> None:
-        """Raises JobFailed at the first that cannot be sent."""
+        """Raises RefusedFailure at the first that cannot be sent."""
         for page in found:
             for one in page:
                 if isinstance(one, Refused) and file is not None and one.line is not None:
                     raise file.refused(one.line, one.why)
                 if isinstance(one, Refused):
-                    raise JobFailed(f"Dead letter {one.id}: {one.why}; nothing was sent.")
+                    raise RefusedFailure(f"Dead letter {one.id}: {one.why}; nothing was sent.")
 
     def send(self, found: Iterator[Page]) -> dict[str, Any]:
         put = self._count if self._terms.dry_run else partial(self._put_back, self._publisher())
@@ -151,19 +147,18 @@ class _Redrive(AbstractContextManager["_Redrive"]):
                         self._tally.refuse(one)
                 if candidates:
                     put(candidates)
-        except (KafkaFailure, psycopg2.OperationalError, psycopg2.InterfaceError) as error:
-            text = f"{sentence(error)} Put back before that: {self._tally.sent}."
-            raise JobFailed(text, self._tally.as_result(self._terms)) from error
+        except PASSING as error:
+            raise failure_of(error).extended(
+                after=f" Put back before that: {self._tally.sent}.",
+                result=self._tally.as_result(self._terms),
+            ) from error
         return self._tally.as_result(self._terms)
 
     def _publisher(self) -> Publisher:
         servers = self._site.kafka.bootstrap_servers
-        try:
-            # A broker may take records for a topic that is not there, and nobody would ever see them.
-            topic_ids(servers, [self._site.kafka.topic, self._site.kafka.labels_topic])
-            return self._open.enter_context(Publisher(servers))
-        except KafkaFailure as error:
-            raise JobFailed(str(error)) from error
+        # A broker may take records for a topic that is not there, and nobody would ever see them.
+        topic_ids(servers, [self._site.kafka.topic, self._site.kafka.labels_topic])
+        return self._open.enter_context(Publisher(servers))
 
     def _put_back(self, publisher: Publisher, candidates: Sequence[Candidate]) -> None:
         with self._conn, self._conn.cursor() as cur:

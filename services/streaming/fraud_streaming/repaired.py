@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Final
 
-from fraud_adapters.job import JobFailed
+from fraud_adapters.failures import RefusedFailure
 from fraud_core import strict_json
 
 PAGE: Final = 200
@@ -35,7 +35,7 @@ class RepairedFile:
     """A copy of the file, so that what was checked is what is sent; read as often as it is asked for.
 
     Raises:
-        JobFailed: the file cannot be read.
+        RefusedFailure: the file cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -46,13 +46,13 @@ class RepairedFile:
                 shutil.copyfileobj(file, self._copy)
         except OSError as error:
             self.close()
-            raise JobFailed(f"{path} cannot be read ({error.strerror}): nothing was sent.") from error
+            raise RefusedFailure(f"{path} cannot be read ({error.strerror}): nothing was sent.") from error
 
     def pages(self) -> Iterator[list[Repaired]]:
         """The lines, a page at a time.
 
         Raises:
-            JobFailed: a line is not what it must be; it is named.
+            RefusedFailure: a line is not what it must be; it is named.
         """
         lines = self._lines()
         while page := list(islice(lines, PAGE)):
@@ -61,8 +61,8 @@ class RepairedFile:
     def close(self) -> None:
         self._copy.close()
 
-    def refused(self, line: int, why: str) -> JobFailed:
-        return JobFailed(f"{self.path}: line {line}: {why}; nothing was sent.")
+    def refused(self, line: int, why: str) -> RefusedFailure:
+        return RefusedFailure(f"{self.path}: line {line}: {why}; nothing was sent.")
 
     def _lines(self) -> Iterator[Repaired]:
         self._copy.seek(0)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from config.job_results import FollowResult, Latency, TopicResult
 from fraud_streaming.commit import Committed
 
 # A follower runs for months: the latency is that of the latest records, and their batches fill up slowly.
@@ -47,9 +48,9 @@ class Report:
         while self._latencies_kept - len(self._latencies[0]) >= LATENCY_RECORDS:
             self._latencies_kept -= len(self._latencies.popleft())
 
-    def as_result(self) -> dict[str, Any]:
-        """JSON-ready; latency is from the record's timestamp to its commit, in milliseconds."""
-        latency = None
+    def as_result(self) -> TopicResult:
+        """JSON-ready."""
+        latency: Latency | None = None
         if self._latencies:
             p50, p99 = np.percentile(np.concatenate(self._latencies), [50, 99])
             latency = {"p50": round(float(p50), 1), "p99": round(float(p99), 1)}
@@ -65,7 +66,7 @@ class Report:
         }
 
 
-def result_of(reports: Mapping[str, Report]) -> dict[str, Any]:
+def result_of(reports: Mapping[str, Report]) -> FollowResult:
     """The result of a consumer, by the names of its feeds; one that did not get its turn has done nothing."""
     transactions = reports.get("transactions", Report()).as_result()
     return {"status": "done", **transactions, "labels": reports.get("labels", Report()).as_result()}

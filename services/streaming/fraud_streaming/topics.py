@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from config.settings import DatabaseSettings, KafkaSettings
 from fraud_adapters.alert_outbox import alerts_waiting
-from fraud_adapters.job import JobFailed
-from fraud_adapters.kafka import KafkaFailure, PartitionReader, Record, TopicMissing, ensure_topics, topic_ids
+from fraud_adapters.kafka import (
+    BrokerUnavailable,
+    PartitionReader,
+    Record,
+    TopicMissing,
+    ensure_topics,
+    topic_ids,
+)
 from fraud_adapters.offsets import StoredOffset, read_offset
-from fraud_adapters.postgres import DatabaseUnavailable, connect
+from fraud_adapters.postgres import connect
+from fraud_core.moments import moment_of_milliseconds
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812
@@ -24,7 +30,6 @@ PAGE: Final = 500
 MAX_SPAN: Final = 10_000  # offsets of a partition that are looked through for its latest records
 MAX_TEXT: Final = 2000  # characters of a value shown
 SHOWN_BYTES: Final = 4 * MAX_TEXT
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def describe(
@@ -37,32 +42,27 @@ def describe(
         only: one of `NAMES`; all of them by default.
 
     Raises:
-        JobFailed: Kafka or Postgres cannot be reached.
+        KafkaFailure: the topics cannot be read.
+        DatabaseUnavailable: Postgres cannot be reached.
     """
     topics = dict(
         zip(NAMES, (kafka.topic, kafka.labels_topic, kafka.alerts_topic, kafka.dlq_topic), strict=True)
     )
     names = NAMES if only is None else (only,)
-    try:
-        with closing(connect(database.url, CLIENT)) as conn:
-            shown = [_topic(conn, kafka.bootstrap_servers, name, topics[name], peek) for name in names]
-            with conn, conn.cursor() as cur:
-                return {"topics": shown, "alerts_waiting": alerts_waiting(cur)}
-    except (KafkaFailure, DatabaseUnavailable) as error:
-        raise JobFailed(str(error)) from error
+    with closing(connect(database.url, CLIENT)) as conn:
+        shown = [_topic(conn, kafka.bootstrap_servers, name, topics[name], peek) for name in names]
+        with conn, conn.cursor() as cur:
+            return {"topics": shown, "alerts_waiting": alerts_waiting(cur)}
 
 
 def create(kafka: KafkaSettings, partitions: int) -> dict[str, Any]:
     """Make those of the four topics that do not exist; the others keep the partitions they have.
 
     Raises:
-        JobFailed: Kafka cannot be reached, or refuses.
+        KafkaFailure: the broker cannot be reached, or refuses.
     """
     names = [kafka.topic, kafka.labels_topic, kafka.alerts_topic, kafka.dlq_topic]
-    try:
-        made = ensure_topics(kafka.bootstrap_servers, names, partitions)
-    except KafkaFailure as error:
-        raise JobFailed(str(error)) from error
+    made = ensure_topics(kafka.bootstrap_servers, names, partitions)
     return {"status": "done", "topics": names, "created": made}
 
 
@@ -118,7 +118,7 @@ def _ends(reader: PartitionReader, earliest: dict[int, int]) -> dict[int, int]:
         reader.poll(1, POLL_SECONDS)
         if set(marks := reader.high_watermarks()) == set(earliest):
             return marks
-    raise JobFailed("Kafka does not answer a fetch.")
+    raise BrokerUnavailable("Kafka does not answer a fetch.")
 
 
 def _latest(
@@ -150,23 +150,17 @@ def _between(reader: PartitionReader, starts: dict[int, int], ends: dict[int, in
 
 
 def _shown(record: Record) -> dict[str, Any]:
+    moment = moment_of_milliseconds(record.timestamp_ms)
     return {
         "partition": record.partition,
         "offset": record.offset,
-        "timestamp": _moment(record.timestamp_ms),
+        "timestamp": moment.isoformat() if moment is not None else None,
         "key": _text(record.key or b""),
         "headers": {name: _text(value) for name, value in record.headers.items()},
         "value": _text(record.value),
         "value_bytes": record.value_bytes,
         **({} if record.damage is None else {"damage": record.damage, "detail": record.detail}),
     }
-
-
-def _moment(timestamp_ms: int) -> str | None:
-    try:
-        return (_EPOCH + timedelta(milliseconds=timestamp_ms)).isoformat()
-    except OverflowError:
-        return None
 
 
 def _text(value: bytes) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -11,11 +10,13 @@ from typing import TYPE_CHECKING, Final, Protocol
 from config.constants import HEADER_SCHEMA, HEADER_TRACEPARENT
 from fraud_adapters.dead_letters import DeadLetter
 from fraud_adapters.kafka import Record
-from fraud_adapters.scored import Predictions, Stored, store_scored
+from fraud_adapters.scored import Stored, store_scored
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract
+from fraud_core.predictions import Predictions
 from fraud_core.record_model import Reason
 from fraud_core.records import RecordParser
+from fraud_core.traceparent import parse_traceparent
 from fraud_streaming.savepoint import together_or_apart
 from fraud_streaming.work import Outcome, StreamReason, arrival, dead_letter, sound_and_damaged
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from psycopg2.extensions import cursor as Cursor  # noqa: N812
 
 SOURCE: Final = "stream"  # what `transactions.source` says of these
-_TRACEPARENT: Final = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 class Scorer(Protocol):
@@ -38,7 +38,7 @@ class Scorer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Transactions:
-    """A chunk: the records that are transactions, row by row with the batch, and what was said of them."""
+    """A chunk: the records that are transactions, row by row with the batch, and their predictions."""
 
     records: list[Record]
     batch: Batch
@@ -83,19 +83,21 @@ class TransactionWork:
     def decide(self, prepared: Transactions) -> Transactions:
         if not prepared.records:
             return prepared
-        traces = [_traceparent(record) for record in prepared.records]
+        traces = [parse_traceparent(record.headers.get(HEADER_TRACEPARENT)) for record in prepared.records]
         return replace(prepared, predictions=self._scorer.score(self._contract, prepared.batch, traces))
 
     def store(self, cur: Cursor, prepared: Transactions) -> Outcome:
         outcome = Outcome()
-        said = prepared.predictions
-        if said is None:
+        predictions = prepared.predictions
+        if predictions is None:
             return outcome
 
         def store(rows: Sequence[int]) -> Stored:
             if len(rows) == len(prepared.batch):
-                return store_scored(cur, self._contract, prepared.batch, said, SOURCE)
-            return store_scored(cur, self._contract, prepared.batch.take(rows), _take(said, rows), SOURCE)
+                return store_scored(cur, self._contract, prepared.batch, predictions, SOURCE)
+            return store_scored(
+                cur, self._contract, prepared.batch.take(rows), predictions.take(rows), SOURCE
+            )
 
         groups, refused = together_or_apart(cur, range(len(prepared.batch)), store)
         for rows, stored in groups:
@@ -129,21 +131,3 @@ class TransactionWork:
 
     def _letter(self, record: Record, reason: str, detail: str) -> DeadLetter:
         return dead_letter(record, reason, detail, self._payload_bytes)
-
-
-def _traceparent(record: Record) -> str | None:
-    value = record.headers.get(HEADER_TRACEPARENT)
-    return value.decode() if value is not None and _TRACEPARENT.fullmatch(value) else None
-
-
-def _take(predictions: Predictions, rows: Sequence[int]) -> Predictions:
-    index = list(rows)
-    return replace(
-        predictions,
-        scores=predictions.scores[index],
-        predicted=predictions.predicted[index],
-        decisions=[predictions.decisions[row] for row in index],
-        feature_vectors=predictions.feature_vectors[index],
-        latency_ms=predictions.latency_ms[index],
-        traceparents=[predictions.traceparents[row] for row in index],
-    )

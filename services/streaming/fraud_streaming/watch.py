@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Final
 
+from fraud_adapters.job import PASSING, failure_of
 from fraud_adapters.kafka import PartitionReader
 from fraud_adapters.logs import get_logger
 from fraud_streaming.backlog import FETCH_SECONDS, unread_offsets
 from fraud_streaming.challenge import challenge
-from fraud_streaming.failures import PASSING, sentence
 from fraud_streaming.lane import Lane
 from fraud_streaming.metrics import LaneMetrics
 from fraud_streaming.site import SERVICE, Site
@@ -51,7 +51,7 @@ class Watch(Thread):
                 try:
                     self._work()
                 except PASSING as error:
-                    get_logger(__name__).warning("watch_tries_again", error=sentence(error))
+                    get_logger(__name__).warning("watch_tries_again", error=str(failure_of(error)))
                     self._ending.wait(LOOK_SECONDS)
         except Exception:
             get_logger(__name__).error("watch_failed", exc_info=True)

@@ -6,16 +6,17 @@ records becomes. A record that cannot be processed is a value, a `DeadLetter`, n
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from config.constants import HEADER_ORIGIN_TIMESTAMP, HEADER_REDRIVEN, HEADER_SCHEMA, HEADER_TRACEPARENT
 from fraud_adapters.dead_letters import DeadLetter
 from fraud_adapters.kafka import Record
+from fraud_core.moments import moment_of_milliseconds
+from fraud_core.plain_numbers import parse_whole_number
 
 if TYPE_CHECKING:
     from psycopg2.extensions import cursor as Cursor  # noqa: N812
@@ -25,8 +26,7 @@ PreparedT = TypeVar("PreparedT")
 MAX_KEY_BYTES: Final = 1024
 MAX_HEADER_BYTES: Final = 256
 _KEPT_HEADERS: Final = (HEADER_SCHEMA, HEADER_TRACEPARENT)
-_MILLISECONDS: Final = re.compile(rb"\d{1,18}")
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST_MS: Final = 10**18
 
 
 class StreamReason(StrEnum):
@@ -66,20 +66,18 @@ def arrival(record: Record, now: datetime) -> datetime:
     The sender sets the timestamp, to any 64-bit number: one that raised would hold up its partition for good.
     """
     sent = sent_at_ms(record)
-    if sent < 0:
-        return now
-    try:
-        return _EPOCH + timedelta(milliseconds=sent)
-    except OverflowError:
-        return now
+    return now if sent < 0 else moment_of_milliseconds(sent) or now
 
 
 def sent_at_ms(record: Record) -> int:
     """The record's timestamp since 1970; of one that was put back, that of the record it was at first."""
-    first = record.headers.get(HEADER_ORIGIN_TIMESTAMP, b"")
-    if record.headers.get(HEADER_REDRIVEN) and _MILLISECONDS.fullmatch(first):
-        return int(first)
-    return record.timestamp_ms
+    first = record.headers.get(HEADER_ORIGIN_TIMESTAMP)
+    if first is None or not record.headers.get(HEADER_REDRIVEN):
+        return record.timestamp_ms
+    try:
+        return parse_whole_number(first.decode("ascii", "replace"), 0, _LATEST_MS)
+    except ValueError:
+        return record.timestamp_ms
 
 
 def dead_letter(record: Record, reason: str, detail: str, payload_bytes: int) -> DeadLetter:

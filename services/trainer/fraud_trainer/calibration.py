@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from fraud_adapters.failures import LastingFailure
 from fraud_core.manifest import Calibration
 
 _STEPS = 100
@@ -16,7 +17,7 @@ _TOLERANCE = 1e-10
 _RIDGE = 1e-12
 
 
-class CalibrationError(ValueError):
+class CalibrationError(LastingFailure):
     """The margins do not rank frauds above others; one sentence."""
 
 

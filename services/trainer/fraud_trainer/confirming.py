@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
-from fraud_adapters.job import JobFailed
+from fraud_adapters.failures import LastingFailure
 from fraud_adapters.postgres import interruptible
 from fraud_core import manifest as manifests
 from fraud_core.gate import GateOutcome
@@ -37,17 +37,17 @@ def confirmed(bench: Bench, step: Step, again: Judgement) -> Verdict:
     """The verdict, where what `validate` wrote is what comes out again.
 
     Raises:
-        JobFailed: it is not.
+        LastingFailure: it is not.
     """
     manifest = Manifest.from_json(bench.run.get(manifests.FILE_NAME, step["digest"]))
     where = f"{bench.run.prefix}/validate.json"
     if differing := _differing(manifest, again.manifest):
-        raise JobFailed(
+        raise LastingFailure(
             f"{where} does not describe the model that train left: {differing} differs; run validate again."
         )
     terms, passed = _terms(again.gate.to_mapping()), again.gate.passed
     if (_terms(step["gate"]), step["passed"]) != (terms, passed):
-        raise JobFailed(
+        raise LastingFailure(
             f"{where} holds another verdict than the gate gives now ({again.gate.sentence()}): "
             "run validate again."
         )
@@ -86,7 +86,7 @@ def refuse_another(
     """Refuse to go on where this run or version is known with another manifest or another verdict.
 
     Raises:
-        JobFailed: it is.
+        LastingFailure: it is.
     """
     name = bench.contract.registered_model
     with connection, connection.cursor() as cursor:
@@ -96,13 +96,13 @@ def refuse_another(
     registered = {made.version: made.tags.get("digest") for made in bench.tracked.versions(run_id)}
     for known, digest in [*registered.items(), *((row[0], row[1]) for row in rows)]:
         if digest != verdict.digest:
-            raise JobFailed(
+            raise LastingFailure(
                 f"Version {known} of {name} is recorded with another manifest than {bench.run.prefix} holds: "
                 "train again, a version's files never change."
             )
     for known, _, policy, passed in rows:
         if (policy, passed) != (verdict.gate.policy, verdict.gate.passed):
-            raise JobFailed(
+            raise LastingFailure(
                 f"Version {known} of {name} is recorded with another verdict (gate {policy} "
                 f"{'passed' if passed else 'failed'}): train again, a version is judged once."
             )

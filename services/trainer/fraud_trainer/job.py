@@ -5,53 +5,38 @@ from __future__ import annotations
 import argparse
 import os
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache, partial
 from pathlib import Path
 from time import monotonic
-from typing import Any, Final
-
-import psycopg2
+from typing import Any, Final, cast
 
 from config import constants, settings
-from fraud_adapters.job import JobFailed, Result
+from config.job_results import TrainingResult
+from fraud_adapters.failures import JobFailed
+from fraud_adapters.job import Result
 from fraud_adapters.logs import get_logger
-from fraud_adapters.mlflow_http import MlflowHttp, RegistryUnavailable
-from fraud_adapters.objectstore import ObjectMissing, ObjectStore, ObjectStoreUnavailable
-from fraud_adapters.onnx_export import ExportError
-from fraud_adapters.postgres import DatabaseUnavailable, connect
+from fraud_adapters.mlflow_http import MlflowHttp
+from fraud_adapters.objectstore import ObjectStore
+from fraud_adapters.postgres import connect
 from fraud_adapters.registry import Registry
 from fraud_adapters.registry_writer import RegistryWriter
-from fraud_adapters.scoring import ModelRefused
 from fraud_adapters.tracked_runs import TrackedRuns
 from fraud_trainer import first_start
 from fraud_trainer.arguments import BUCKETS, CLEAN, FIRST_MODEL, RUN, parser
 from fraud_trainer.bench import Bench
-from fraud_trainer.calibration import CalibrationError
 from fraud_trainer.cleaning import Housekeeping, clean
 from fraud_trainer.registering import register
 from fraud_trainer.run_store import RunStore
-from fraud_trainer.splitting import SplitError
 from fraud_trainer.steps import features, load, train
 from fraud_trainer.tracking import ended_with_the_steps
 from fraud_trainer.validating import validate
 
-Step = Callable[[Bench], dict[str, Any]]
+Step = Callable[[Bench], Result]
 
 STEPS: Final[dict[str, Step]] = {"load": load, "features": features, "train": train, "validate": validate}
-# What a person can act on; everything else is a fault of ours and keeps its traceback.
-_TOLD: Final = (
-    CalibrationError,
-    DatabaseUnavailable,
-    ExportError,
-    ModelRefused,
-    ObjectMissing,
-    ObjectStoreUnavailable,
-    RegistryUnavailable,
-    SplitError,
-)
 
 
 def main(arguments: Sequence[str]) -> Result:
@@ -63,23 +48,18 @@ def main(arguments: Sequence[str]) -> Result:
     """
     now = datetime.now(UTC)
     options = parser(now).parse_args(arguments)
-    try:
-        if options.verb == BUCKETS:
-            return first_start.buckets()
-        if options.verb == CLEAN:
-            with housekeeping(now) as house:
-                return clean(house, dry_run=options.dry_run)
-        if options.verb == FIRST_MODEL and (version := first_start.champion()) is not None:
-            return {"status": "done", "trained": False, "champion": version}
-        with bench_of(options, now) as bench:
-            return execute(options.verb, bench, promote=getattr(options, "promote", False))
-    except _TOLD as error:
-        raise JobFailed(str(error)) from error
-    except psycopg2.Error as error:
-        raise JobFailed(f"Postgres: {' '.join(str(error).split())}") from error
+    if options.verb == BUCKETS:
+        return first_start.buckets()
+    if options.verb == CLEAN:
+        with housekeeping(now) as house:
+            return clean(house, dry_run=options.dry_run)
+    if options.verb == FIRST_MODEL and (version := first_start.champion()) is not None:
+        return {"status": "done", "trained": False, "champion": version}
+    with bench_of(options, now) as bench:
+        return execute(options.verb, bench, promote=getattr(options, "promote", False))
 
 
-def execute(verb: str, bench: Bench, *, promote: bool) -> Result:
+def execute(verb: str, bench: Bench, *, promote: bool) -> TrainingResult:
     """One step, or with `run` and `first-model` all; then the result holds each step's under its name."""
     steps: dict[str, Step] = {**STEPS, "register": partial(register, promote=promote)}
     wanted = list(steps) if verb in {RUN, FIRST_MODEL} else [verb]
@@ -91,23 +71,23 @@ def execute(verb: str, bench: Bench, *, promote: bool) -> Result:
             try:
                 results[name] = steps[name](bench)
             except JobFailed as error:
-                raise JobFailed(
-                    str(error), _result(bench, {**results, name: error.result}, seconds)
-                ) from None
+                error.result = _result(bench, {**results, name: error.result}, seconds)
+                raise
             seconds[name] = round(monotonic() - started, 2)
             get_logger(__name__).info("step_done", step=name, seconds=seconds[name], run=bench.run.prefix)
     return _result(bench, results, seconds)
 
 
-def _result(bench: Bench, results: dict[str, Any], seconds: dict[str, float]) -> dict[str, Any]:
-    return {
-        "status": "done",
-        "dag": bench.run.dag,
-        "run_id": bench.run.run_id,
-        "prefix": bench.run.prefix,
-        "seconds": seconds,
-        **results,
-    }
+def _result(bench: Bench, results: Mapping[str, Any], seconds: dict[str, float]) -> TrainingResult:
+    result = TrainingResult(
+        status="done",
+        dag=bench.run.dag,
+        run_id=bench.run.run_id,
+        prefix=bench.run.prefix,
+        seconds=seconds,
+    )
+    # Each step's result is of the type that has the step's name.
+    return cast(TrainingResult, {**result, **results})
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812
 from pyarrow import csv
 
+from config.job_results import LeftOut
 from config.settings import ConfigurationError
 from fraud_adapters.placement import placement
 from fraud_adapters.postgres import interruptible
@@ -84,7 +85,7 @@ def read_examples(connection: Connection, contract: Contract, as_of: datetime) -
     return _parsed(contract, text.getbuffer())
 
 
-def left_out(connection: Connection, contract: Contract, as_of: datetime) -> dict[str, int]:
+def left_out(connection: Connection, contract: Contract, as_of: datetime) -> LeftOut:
     """Why transactions of the contract are not examples: blocked without an explicit label, or too young."""
     with connection, connection.cursor() as cursor:
         statement = (

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import Any, Final
+from typing import Final
 
 from psycopg2.extensions import connection as Connection  # noqa: N812
 from psycopg2.extras import Json
 
 from config.constants import ALIAS_CHALLENGER, ALIAS_CHAMPION, ALIAS_PREVIOUS
-from fraud_adapters.job import JobFailed
+from config.job_results import RegisterResult
+from fraud_adapters.failures import RefusedFailure
 from fraud_adapters.postgres import interruptible
 from fraud_adapters.registry import ARTEFACT_PATH
 from fraud_adapters.scoring import Model
@@ -24,7 +25,7 @@ ACTOR: Final = "trainer"
 _ALONE: Final = "SELECT pg_advisory_lock(hashtextextended('register ' || %s, 0))"
 
 
-def register(bench: Bench, *, promote: bool) -> dict[str, Any]:
+def register(bench: Bench, *, promote: bool) -> RegisterResult:
     """Register the validated model. Repeated, it registers nothing twice and changes no version's files.
 
     What `validate` wrote is not believed: the model is judged again, and must come out the same.
@@ -32,8 +33,9 @@ def register(bench: Bench, *, promote: bool) -> dict[str, Any]:
     there is none or if `promote` says so (the replaced one is then `previous`), else challenger.
 
     Raises:
-        JobFailed: the gate was not passed; the sentence says which figure missed its bound by how much. Or
-            the run holds other than `validate` saw, or is registered with another manifest or verdict.
+        RefusedFailure: the gate was not passed; the sentence says which figure missed its bound by how much.
+        LastingFailure: the run holds other than `validate` saw, or is registered with another manifest or
+            verdict.
     """
     step = bench.run.step("validate")
     trained = bench.run.step("train")
@@ -47,7 +49,7 @@ def register(bench: Bench, *, promote: bool) -> dict[str, Any]:
         version = _store(bench, run_id, verdict)
         _record(connection, bench, version, run_id, verdict)
         refuse_another(connection, bench, run_id, version, verdict)
-        result: dict[str, Any] = {
+        result: RegisterResult = {
             "name": bench.contract.registered_model,
             "version": version,
             "digest": verdict.digest,
@@ -61,7 +63,7 @@ def register(bench: Bench, *, promote: bool) -> dict[str, Any]:
     bench.tracked.end(run_id, "FINISHED")
     bench.run.finish(bench.run.seal("register", result, step))
     if not verdict.gate.passed:
-        raise JobFailed(
+        raise RefusedFailure(
             f"{verdict.gate.sentence()} Version {version} is registered without an alias.", result
         )
     return result

@@ -16,7 +16,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fraud_adapters.job import JobFailed
+from fraud_adapters.failures import LastingFailure
 from fraud_adapters.objectstore import ObjectMissing
 
 ROOT: Final = "runs/"
@@ -48,7 +48,7 @@ class Step:
 
     def __getitem__(self, field: str) -> Any:
         if field not in self.outcome:
-            raise JobFailed(f"{self.name}.json holds no {field}: run {self.name} again.")
+            raise LastingFailure(f"{self.name}.json holds no {field}: run {self.name} again.")
         return self.outcome[field]
 
 
@@ -73,11 +73,13 @@ class RunStore:
         """Read a file back.
 
         Raises:
-            JobFailed: it is not what the earlier step stored.
+            LastingFailure: it is not what the earlier step stored.
         """
         content = self._read(name)
         if hashlib.sha256(content).hexdigest() != digest:
-            raise JobFailed(f"{self.prefix}/{name} was changed after it was written: its digest differs.")
+            raise LastingFailure(
+                f"{self.prefix}/{name} was changed after it was written: its digest differs."
+            )
         return content
 
     def put_table(self, name: str, table: pa.Table) -> str:
@@ -101,12 +103,12 @@ class RunStore:
         """The outcome of an earlier step, which follows from all that are before it as they are now.
 
         Raises:
-            JobFailed: it has not been run, did not end, is another run's, or one before it was repeated.
+            LastingFailure: it has not been run, did not end, is another run's, or one before it was repeated.
         """
         step, follows = self._parsed(name)
         position = STEPS.index(name)
         if position and follows != self.step(STEPS[position - 1]).digest:
-            raise JobFailed(
+            raise LastingFailure(
                 f"{self.prefix}/{name}.json does not follow from {STEPS[position - 1]}.json as it is now: "
                 f"run {name} again."
             )
@@ -118,9 +120,11 @@ class RunStore:
             outcome = dict(orjson.loads(content))
             run, follows = outcome.pop(_RUN), outcome.pop(_FOLLOWS)
         except (ValueError, TypeError, KeyError):
-            raise JobFailed(f"{self.prefix}/{name}.json is not what {name} writes: run it again.") from None
+            raise LastingFailure(
+                f"{self.prefix}/{name}.json is not what {name} writes: run it again."
+            ) from None
         if run != self.prefix:
-            raise JobFailed(f"{self.prefix}/{name}.json is of the run {run}: run {name} again.")
+            raise LastingFailure(f"{self.prefix}/{name}.json is of the run {run}: run {name} again.")
         return Step(name, content, outcome), follows
 
     def _read(self, name: str) -> bytes:
@@ -128,7 +132,7 @@ class RunStore:
             return self.store.get_bytes(f"{self.prefix}/{name}")
         except ObjectMissing:
             step = name.partition(".")[0]
-            raise JobFailed(
+            raise LastingFailure(
                 f"{self.prefix}/{name} is missing: run the step before it first (looked for {step}), or take "
                 "another run id where the files of an old run were removed."
             ) from None
@@ -137,5 +141,5 @@ class RunStore:
 def _folder(name: str) -> str:
     """One folder for one name. Airflow's run ids hold colons and plus signs; a slash would make two."""
     if not name.strip("."):
-        raise JobFailed(f"A DAG or run cannot be called {name!r}: use letters and digits.")
+        raise LastingFailure(f"A DAG or run cannot be called {name!r}: use letters and digits.")
     return quote(name, safe="=+:@")

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fraud_adapters.failures import LastingFailure
 
-class SplitError(ValueError):
+
+class SplitError(LastingFailure):
     """The data cannot be split; the message is one sentence."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import closing
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import orjson
@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from fraud_adapters.job import JobFailed
+from config.job_results import FeaturesResult, LoadResult, SplitPart, TrainResult
+from fraud_adapters.failures import LastingFailure
 from fraud_adapters.onnx_export import to_onnx
 from fraud_core.features import feature_matrix
 from fraud_trainer import loading
@@ -34,7 +35,7 @@ _TIME: Final = "_time"
 _LABEL: Final = "_label"
 
 
-def load(bench: Bench) -> dict[str, Any]:
+def load(bench: Bench) -> LoadResult:
     """Transactions with a mature label, from Postgres to the run's folder."""
     with closing(bench.database()) as connection:
         as_of = loading.moment_of_labels(connection, bench.as_of)
@@ -44,12 +45,12 @@ def load(bench: Bench) -> dict[str, Any]:
         # What came by the stream does not say who made it; its label does.
         optimum = loading.read_optimum(connection) if SIMULATOR in label_sources else None
     if not table.num_rows:
-        raise JobFailed(
+        raise LastingFailure(
             f"There is no transaction of {bench.contract.schema_id} with a mature label as of "
             f"{as_of.isoformat(timespec='seconds')}."
         )
     times = table.column(loading.TIME)
-    outcome = {
+    outcome: LoadResult = {
         "digest": bench.run.put_table(EXAMPLES, table),
         "rows": table.num_rows,
         "frauds": int(pc.sum(table.column(loading.LABEL)).as_py()),
@@ -70,7 +71,7 @@ def _counts(column: pa.ChunkedArray) -> dict[str, int]:
     return {entry["values"]: entry["counts"] for entry in pc.value_counts(column).to_pylist()}
 
 
-def features(bench: Bench) -> dict[str, Any]:
+def features(bench: Bench) -> FeaturesResult:
     """From transactions to what the model sees, in the same order."""
     loaded = bench.run.step("load")
     table = bench.run.get_table(EXAMPLES, loaded["digest"])
@@ -79,7 +80,7 @@ def features(bench: Bench) -> dict[str, Any]:
     made = pa.table(
         {_TIME: table.column(loading.TIME).cast(pa.int64()), _LABEL: table.column(loading.LABEL), **columns}
     )
-    outcome = {
+    outcome: FeaturesResult = {
         "digest": bench.run.put_table(FEATURES, made),
         "rows": made.num_rows,
         "features": list(bench.contract.feature_names),
@@ -93,10 +94,10 @@ def read_features(bench: Bench, step: Step) -> tuple[NDArray[np.int64], Examples
     """Event times in microseconds [n], ascending, and the examples in the same order.
 
     Raises:
-        JobFailed: the features are another contract's.
+        LastingFailure: the features are another contract's.
     """
     if step["features"] != list(bench.contract.feature_names):
-        raise JobFailed(f"The run's features are not those of {bench.contract.schema_id}: load again.")
+        raise LastingFailure(f"The run's features are not those of {bench.contract.schema_id}: load again.")
     table = bench.run.get_table(FEATURES, step["digest"])
     matrix = np.empty((table.num_rows, len(bench.contract.feature_names)), dtype=np.float32)
     for position, name in enumerate(bench.contract.feature_names):
@@ -104,7 +105,7 @@ def read_features(bench: Bench, step: Step) -> tuple[NDArray[np.int64], Examples
     return table.column(_TIME).to_numpy(), Examples(matrix, table.column(_LABEL).to_numpy())
 
 
-def train(bench: Bench) -> dict[str, Any]:
+def train(bench: Bench) -> TrainResult:
     """Split in time, grow the trees, calibrate, choose the thresholds; the test part is not looked at."""
     step = bench.run.step("features")
     moments, data = read_features(bench, step)
@@ -123,7 +124,7 @@ def train(bench: Bench) -> dict[str, Any]:
     chosen = choose_thresholds(
         held.labels, calibration.scores(found), bench.policy, bench.training.block_precision
     )
-    outcome = {
+    outcome: TrainResult = {
         "digests": _store_model(bench, grown),
         "split": _describe(split, data.labels),
         "rounds": grown.rounds,
@@ -166,7 +167,7 @@ def _store_model(bench: Bench, grown: Grown) -> dict[str, str]:
     }
 
 
-def _describe(split: Split, labels: NDArray[np.int8]) -> dict[str, dict[str, int]]:
+def _describe(split: Split, labels: NDArray[np.int8]) -> dict[str, SplitPart]:
     return {
         name: {"from": part.start, "to": part.stop, "frauds": int(labels[part].sum())}
         for name, part in split.parts()

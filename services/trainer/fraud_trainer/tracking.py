@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
-from fraud_adapters.job import JobFailed
+from fraud_adapters.failures import LastingFailure
 from fraud_adapters.logs import get_logger
 from fraud_adapters.mlflow_http import RegistryUnavailable
 from fraud_adapters.stopping import Stopped
@@ -44,12 +44,12 @@ def resumed(bench: Bench, trained: Step) -> str:
     """The id of the MLflow run of this training, on which work goes on.
 
     Raises:
-        JobFailed: MLflow knows the run as that of another training.
+        LastingFailure: MLflow knows the run as that of another training.
     """
     run_id = str(trained["mlflow_run_id"])
     run = bench.tracked.get(run_id)
     if run is None or run.tags.get(TAG_TRAINED) != trained.digest:
-        raise JobFailed(
+        raise LastingFailure(
             f"MLflow's run {run_id} does not show the training that {bench.run.prefix}/train.json describes: "
             "run train again."
         )

@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fraud_adapters.job import JobFailed
+from config.job_results import ValidateResult
+from fraud_adapters.failures import LastingFailure
 from fraud_adapters.scoring import Model
 from fraud_core import manifest as manifests
 from fraud_core.decision import is_fraud
 from fraud_core.gate import GateOutcome, evaluate
 from fraud_core.manifest import Calibration, Manifest
 from fraud_core.metrics import average_precision, confusion, curve
+from fraud_core.moments import parse_moment
 from fraud_trainer import plots
 from fraud_trainer.bench import Bench
 from fraud_trainer.fitting import Examples
@@ -47,7 +48,7 @@ def judge(bench: Bench, trained: Step) -> Judgement:
     """Score the held-out part with both engines, measure, and hold against the gate; nothing is written.
 
     Raises:
-        JobFailed: the engines disagree by more than `MAX_ENGINE_DIFFERENCE`.
+        LastingFailure: the engines disagree by more than `MAX_ENGINE_DIFFERENCE`.
     """
     part = trained["split"]["test"]
     _, data = read_features(bench, bench.run.step("features"))
@@ -57,7 +58,7 @@ def judge(bench: Bench, trained: Step) -> Judgement:
         model = Model.load(directory, unmeasured.digest(), bench.contract)
         scores, difference = _scores(model, held.features)
     if difference > MAX_ENGINE_DIFFERENCE:
-        raise JobFailed(
+        raise LastingFailure(
             f"The ONNX model differs from XGBoost's by {difference:.2g} on the held-out part, "
             f"more than {MAX_ENGINE_DIFFERENCE:g}: it is not registered."
         )
@@ -73,16 +74,16 @@ def judge(bench: Bench, trained: Step) -> Judgement:
     return Judgement(held, scores, metrics, _manifest(bench, trained, metrics), outcome)
 
 
-def validate(bench: Bench) -> dict[str, Any]:
+def validate(bench: Bench) -> ValidateResult:
     """Judge the trained model, and write the manifest and the verdict.
 
     Raises:
-        JobFailed: the engines disagree, or MLflow's run is another training's.
+        LastingFailure: the engines disagree, or MLflow's run is another training's.
     """
     trained = bench.run.step("train")
     run_id = resumed(bench, trained)
     judgement = judge(bench, trained)
-    result = {
+    result: ValidateResult = {
         "digest": bench.run.put(manifests.FILE_NAME, judgement.manifest.to_json()),
         "metrics": judgement.metrics,
         "gate": judgement.gate.to_mapping(),
@@ -116,9 +117,9 @@ def _manifest(bench: Bench, trained: Step, measured: Figures) -> Manifest:
         threshold_rule=trained["threshold_rule"],
         calibration=Calibration.model_validate(trained["calibration"]),
         metrics=measured,
-        data_from=datetime.fromisoformat(loaded["data_from"]),
-        data_to=datetime.fromisoformat(loaded["data_to"]),
-        created_at=datetime.fromisoformat(trained["created_at"]),
+        data_from=parse_moment(loaded["data_from"]),
+        data_to=parse_moment(loaded["data_to"]),
+        created_at=parse_moment(trained["created_at"]),
         code_version=trained["code_version"],
         engines={"xgboost": FILES["xgboost"], "onnx": FILES["onnx"]},
         digests=trained["digests"],
@@ -149,7 +150,7 @@ def _draw(bench: Bench, run_id: str, judgement: Judgement, threshold: float) -> 
         bench.tracking().log_files(run_id, directory, _PICTURES)
 
 
-def _track(bench: Bench, run_id: str, result: dict[str, Any]) -> None:
+def _track(bench: Bench, run_id: str, result: ValidateResult) -> None:
     loaded = bench.run.step("load")
     optimum = loaded["optimum"] or {}
     bench.tracking().log(
