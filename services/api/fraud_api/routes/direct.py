@@ -7,7 +7,7 @@ into; here the endpoints parse by themselves, once. Every other route is an ordi
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
@@ -21,6 +21,8 @@ from fraud_api.arrival import note_arrival
 from fraud_api.auth import Gatekeeper
 from fraud_api.requests import BATCH_KEY, LIST_KEY, STORE_KEY
 from fraud_api.service import Service
+
+_NOTHING_ELSE: Final = {"additionalProperties": False}
 
 
 class DirectRoute(APIRoute):
@@ -88,24 +90,16 @@ def request_schemas(record: type[BaseModel]) -> dict[str, dict[str, Any]]:
     """The JSON schemas of the bodies these routes read, by name; `record` is the contract's model."""
     records = {"type": "array", "items": openapi.reference(record.__name__), "minItems": 1}
     store = {"type": "boolean", "default": False}
-    text = {"type": "string"}
+    grant_type = {"type": "string", "enum": ["client_credentials"]}
+    optional = {name: {"type": "string"} for name in ("client_id", "client_secret", "scope")}
     return {
-        "TransactionList": _schema({LIST_KEY: records}, LIST_KEY) | {"additionalProperties": False},
-        "TransactionBatch": _schema({BATCH_KEY: records, STORE_KEY: store}, BATCH_KEY)
-        | {"additionalProperties": False},
-        "TokenRequest": _schema(
-            {
-                "grant_type": {"type": "string", "enum": ["client_credentials"]},
-                "client_id": text,
-                "client_secret": text,
-                "scope": text,
-            },
-            "grant_type",
-        ),
+        "TransactionList": {**_object(LIST_KEY, {LIST_KEY: records}), **_NOTHING_ELSE},
+        "TransactionBatch": {**_object(BATCH_KEY, {BATCH_KEY: records, STORE_KEY: store}), **_NOTHING_ELSE},
+        "TokenRequest": _object("grant_type", {"grant_type": grant_type, **optional}),
     }
 
 
-def _schema(properties: dict[str, Any], required: str) -> dict[str, Any]:
+def _object(required: str, properties: dict[str, Any]) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": [required]}
 
 
