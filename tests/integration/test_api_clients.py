@@ -7,7 +7,9 @@ import json
 import re
 import socket
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -172,3 +174,80 @@ def test_head_is_no_other_method(server: ApiServer) -> None:
     assert (status, set(re.split(r",\s*", headers["allow"]))) == (405, {"GET", "HEAD"})
     operations = server.get("/openapi.json").json()["paths"]["/health/live"]
     assert set(operations) == {"get"}
+
+
+def test_requests_are_counted_by_route_and_by_the_method_they_came_with(server: ApiServer) -> None:
+    def counted(method: str, route: str) -> float:
+        return server.metric(f'fraud_api_requests_total{{method="{method}",route="{route}",status="401"}}')
+
+    before = counted("GET", "/models"), counted("HEAD", "/models")
+    answer_to(server, "GET", "/models")
+    answer_to(server, "HEAD", "/models")
+    assert (counted("GET", "/models"), counted("HEAD", "/models")) == (before[0] + 1, before[1] + 1)
+
+
+# --- a client that is generated from the document ---------------------------------------------------
+
+SETTINGS = f"""
+content_type_overrides:
+  {ARROW}: application/octet-stream
+post_hooks: []
+"""
+
+
+@pytest.fixture(scope="module")
+def generated(server: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Any]]:
+    """Imports modules of a client that openapi-python-client made of the document."""
+    directory = tmp_path_factory.mktemp("generated")
+    (directory / "settings.yaml").write_text(SETTINGS)
+    (directory / "openapi.json").write_bytes(server.get("/openapi.json").content)
+    command = [str(Path(sys.executable).with_name("openapi-python-client")), "generate", "--meta", "none"]
+    command += ["--path", "openapi.json", "--config", "settings.yaml", "--fail-on-warning"]
+    command += ["--output-path", "fraud_generated_client"]
+    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(directory)
+        yield lambda name: import_module(f"fraud_generated_client.{name}".rstrip("."))
+    for name in [name for name in sys.modules if name.startswith("fraud_generated_client")]:
+        del sys.modules[name]
+
+
+def test_a_generated_client_makes_a_token_a_prediction_and_a_list(
+    server: ApiServer, generated: Callable[[str], Any]
+) -> None:
+    package, models = generated(""), generated("models")
+    options = {"base_url": server.url, "httpx_args": {"trust_env": False}}
+    form = models.TokenRequest(
+        grant_type=models.TokenRequestGrantType.CLIENT_CREDENTIALS,
+        client_id="admin",
+        client_secret=CLIENTS["admin"],
+    )
+    with package.Client(**options) as anonymous:
+        issued = generated("api.identities.issue_token").sync(client=anonymous, body=form)
+    assert isinstance(issued, models.TokenAnswer)
+
+    predict = generated("api.scoring.predict").sync
+    record = models.CreditcardTransaction.from_dict(creditcard("generated", seed=10))
+    with package.AuthenticatedClient(token=issued.access_token, **options) as client:
+        one = predict(client=client, body=record)
+        several = predict(client=client, body=models.TransactionList(new_data=[record]))
+        repeated = predict(client=client, body=models.TransactionList(new_data=[record, record]))
+        served = generated("api.models.list_models").sync(client=client)
+    assert isinstance(one, models.PredictionAnswer)
+    assert (one.transaction_id, one.model_version, one.replayed) == ("generated", "7", False)
+    assert isinstance(several, models.PredictionList)
+    assert [answer.replayed for answer in several.predictions] == [True]
+    assert (type(repeated), repeated.status) == (models.ProblemDocument, 409)
+    assert isinstance(served, models.ModelList)
+    assert [(model.version, model.gate.passed) for model in served.models] == [("7", True)]
+
+
+def test_a_generated_client_is_told_why_it_is_refused(
+    server: ApiServer, generated: Callable[[str], Any]
+) -> None:
+    package, models = generated(""), generated("models")
+    options = {"base_url": server.url, "httpx_args": {"trust_env": False}}
+    with package.AuthenticatedClient(token="none", **options) as client:
+        refused = generated("api.models.list_models").sync(client=client)
+    assert (type(refused), refused.status) == (models.ProblemDocument, 401)

@@ -2,43 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Final
 
-from fastapi import FastAPI, Request
-from fastapi.responses import Response
+from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from fraud_api import docs, openapi, problems, routes
+from fraud_api import access, openapi, problems, routes
 from fraud_api.auth import MAX_FORM_BYTES
 from fraud_api.bodies import BodyLimit
+from fraud_api.head_method import AnswerHead
 from fraud_api.heads import HeadLimit
 from fraud_api.metrics import MeasureRequests
+from fraud_api.routes import direct
 from fraud_api.service import Installation, Service
 
 VERSION: Final = "1"
 
 
-class DirectRoute(APIRoute):
-    """A route whose endpoint takes the request and gives the response.
-
-    Parsing by parameter and checking answers against models is what most of a small request's time would
-    go into; here the endpoints parse by themselves, once. What can be had by GET can be asked by HEAD.
-    """
-
-    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        super().__init__(path, endpoint, **options)
-        if self.methods is not None and "GET" in self.methods:
-            self.methods.add("HEAD")
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        endpoint: Callable[[Request], Coroutine[Any, Any, Response]] = self.endpoint
-        return endpoint
-
-
 def create_app(installation: Installation, service: Service) -> FastAPI:
-    """The ASGI application; its lifespan starts and stops the service."""
+    """The ASGI application; its lifespan starts and stops the service.
+
+    Raises:
+        UndeclaredAccess: a route does not declare who may use it.
+    """
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -56,16 +44,22 @@ def create_app(installation: Installation, service: Service) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
+        generate_unique_id_function=_operation_id,
     )
-    app.router.route_class = DirectRoute
+    app.state.service = service
     problems.install(app)
-    openapi.install(app, service.record_model)
-    routes.add(app, service)
-    if installation.show_docs:
-        docs.install(app)
+    openapi.install(app, service.record_model, direct.request_schemas(service.record_model))
+    routes.add(app, service, show_docs=installation.show_docs)
+    access.scopes_of(app)  # a route that does not say who may use it does not start
+    app.add_middleware(AnswerHead)
     app.add_middleware(HeadLimit)
     app.add_middleware(
         BodyLimit, limit=installation.parameters.max_body_bytes, by_path={"/auth/token": MAX_FORM_BYTES}
     )
     app.add_middleware(MeasureRequests, metrics=service.metrics)
     return app
+
+
+def _operation_id(route: APIRoute) -> str:
+    """The function's name: what a generated client calls the operation."""
+    return route.name

@@ -1,4 +1,4 @@
-"""Who may do what: tokens in, identities out; and the two routes that hand out tokens and keys."""
+"""Who may do what: tokens in, identities out; and the route that hands tokens out."""
 
 from __future__ import annotations
 
@@ -158,12 +158,6 @@ class TokenOffice:
             "scope": scope,
         }
         return json_response(document, headers={"Cache-Control": "no-store"})
-
-    async def jwks(self, _request: Request) -> Response:
-        """`GET /.well-known/jwks.json`: the public keys, so that others can verify our tokens."""
-        if self._identities.keyring.signing is None:
-            raise unavailable("The keys of tokens cannot be read at the moment.")
-        return json_response(self._identities.keyring.jwks(), headers={"Cache-Control": "public, max-age=30"})
 
 
 def _form(request: Request, body: bytes) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from time import perf_counter
 from typing import Final
 
@@ -13,6 +14,8 @@ from fraud_api.bodies import AWAITED, CLIENT_LEFT
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 10.0)
 CLIENT_LEFT_STATUS: Final = 499  # as nginx counts a client that did not wait for its answer
 _SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+_LATENCY: Final = "From the request's head to its answer, without the time in which its body was awaited."
+_WRITER_ROWS: Final = "Transactions stored in one database transaction."
 
 
 class Metrics:
@@ -21,46 +24,23 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        self.requests = Counter(
-            "fraud_api_requests_total",
-            "Requests answered.",
-            ("method", "route", "status"),
-            registry=self.registry,
+        counter = partial(Counter, registry=self.registry)
+        gauge = partial(Gauge, registry=self.registry)
+        histogram = partial(Histogram, registry=self.registry)
+        self.requests = counter(
+            "fraud_api_requests_total", "Requests answered.", ("method", "route", "status")
         )
-        self.latency = Histogram(
-            "fraud_api_request_seconds",
-            "From the request's head to its answer, without the time in which its body was awaited.",
-            ("route",),
-            buckets=_SECONDS,
-            registry=self.registry,
+        self.latency = histogram("fraud_api_request_seconds", _LATENCY, ("route",), buckets=_SECONDS)
+        self.scored = counter("fraud_api_scored_total", "Transactions scored.", ("route", "decision"))
+        self.replayed = counter("fraud_api_replayed_total", "Transactions that were already decided.")
+        self.model = gauge(
+            "fraud_api_model_info", "The champion that is served.", ("version", "digest", "gate")
         )
-        self.scored = Counter(
-            "fraud_api_scored_total", "Transactions scored.", ("route", "decision"), registry=self.registry
+        self.model_refused = counter(
+            "fraud_api_model_refused_total", "Model versions not taken over.", ("reason",)
         )
-        self.replayed = Counter(
-            "fraud_api_replayed_total", "Transactions that were already decided.", registry=self.registry
-        )
-        self.model = Gauge(
-            "fraud_api_model_info",
-            "The champion that is served.",
-            ("version", "digest", "gate"),
-            registry=self.registry,
-        )
-        self.model_refused = Counter(
-            "fraud_api_model_refused_total",
-            "Model versions not taken over.",
-            ("reason",),
-            registry=self.registry,
-        )
-        self.writer_rows = Histogram(
-            "fraud_api_writer_rows",
-            "Transactions stored in one database transaction.",
-            buckets=_SIZES,
-            registry=self.registry,
-        )
-        self.writer_waiting = Gauge(
-            "fraud_api_writer_waiting", "Requests waiting to be stored.", registry=self.registry
-        )
+        self.writer_rows = histogram("fraud_api_writer_rows", _WRITER_ROWS, buckets=_SIZES)
+        self.writer_waiting = gauge("fraud_api_writer_waiting", "Requests waiting to be stored.")
 
 
 class MeasureRequests:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -207,20 +206,3 @@ def read_record(cursor: Cursor, name: str, version: str) -> VersionRecord | None
     )
     row = cursor.fetchone()
     return VersionRecord(*row) if row else None
-
-
-def describe(name: str, serving: Serving) -> Mapping[str, Any]:
-    """The served model, as `GET /models` shows it."""
-    manifest, record = serving.model.manifest, serving.record
-    return {
-        "name": name,
-        "alias": ALIAS_CHAMPION,
-        "version": serving.version,
-        "digest": record.digest,
-        "contract": record.contract,
-        "threshold": manifest.threshold,
-        "block_threshold": manifest.block_threshold,
-        "gate": {"policy": record.gate_policy, "passed": record.gate_passed, "outcome": record.gate_outcome},
-        "metrics": record.metrics,
-        "engines": {"single": serving.model.engine_single, "batch": serving.model.engine_batch},
-    }

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 from time import perf_counter
 from typing import Final, TypeVar
 
@@ -17,7 +16,7 @@ from fraud_adapters.columnar import MEDIA_TYPE as ARROW
 from fraud_adapters.columnar import answer_to_ipc
 from fraud_adapters.logs import get_logger
 from fraud_adapters.postgres import DatabaseUnavailable
-from fraud_api.auth import Gatekeeper
+from fraud_api.arrival import Arrival, arrival_of
 from fraud_api.content import media_type
 from fraud_api.metrics import Metrics
 from fraud_api.model_holder import ModelHolder, Serving
@@ -27,7 +26,6 @@ from fraud_api.scoring import Scored, arrow_answer, json_answers, score_batch, s
 from fraud_api.writer import Outcome, PredictionWriter, WriterBusy
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract
-from fraud_core.traceparent import parse_traceparent
 
 # Large bodies are parsed and scored beside the event loop, so that it stays responsive; more threads than
 # cores would only make each of them slower.
@@ -38,15 +36,6 @@ SINGLE: Final = "/predict"
 BATCH: Final = "/predict/batch"
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
-    """When a request came and with which trace."""
-
-    at: datetime
-    started: float
-    traceparent: str | None
-
-
 class Predictor:
     """Scores transactions with the model that serves, and stores what it decided."""
 
@@ -54,14 +43,12 @@ class Predictor:
         self,
         *,
         contract: Contract,
-        gatekeeper: Gatekeeper,
         holder: ModelHolder,
         parser: RequestParser,
         writer: PredictionWriter,
         metrics: Metrics,
     ) -> None:
         self._contract = contract
-        self._gatekeeper = gatekeeper
         self._holder = holder
         self._parser = parser
         self._writer = writer
@@ -70,35 +57,33 @@ class Predictor:
 
     async def predict(self, request: Request) -> Response:
         """One record, or a list of them as `{"new_data": […]}`; stored before it is answered."""
-        received = _received(request)
-        await self._gatekeeper.admit(request, "predict")
+        arrival = arrival_of(request)
         if media_type(request, JSON) != JSON:
             raise Problem(415, f"The body must be {JSON}.")
         body = await request.body()
-        if may_be_list(body) and (listed := await self._scored_list(body, received)) is not None:
+        if may_be_list(body) and (listed := await self._scored_list(body, arrival)) is not None:
             outcome = await self._stored(listed, SINGLE)
             return json_response({"predictions": json_answers(listed, outcome)})
-        batch = self._parser.single(body, received.at)
-        scored = _stamped(score_single(self._contract, self._serving(), batch), received)
+        batch = self._parser.single(body, arrival.at)
+        scored = _stamped(score_single(self._contract, self._serving(), batch), arrival)
         outcome = await self._stored(scored, SINGLE)
         return json_response(json_answers(scored, outcome)[0])
 
     async def predict_batch(self, request: Request) -> Response:
         """Many records, as JSON or as an Arrow stream; stored only when asked for."""
-        received = _received(request)
-        await self._gatekeeper.admit(request, "predict")
+        arrival = arrival_of(request)
         kind = media_type(request, JSON)
         store = _flag(request, "store")
         body = await request.body()
         if kind == ARROW:
-            return await self._predict_columns(body, store, received)
+            return await self._predict_columns(body, store, arrival)
         if kind != JSON:
             raise Problem(415, f"The body must be {JSON} or {ARROW}.")
         serving = self._serving()
 
         def work() -> tuple[Scored, bool]:
-            wanted = self._parser.batch(body, received.at)
-            return self._score(serving, wanted.batch, received), wanted.store
+            wanted = self._parser.batch(body, arrival.at)
+            return self._score(serving, wanted.batch, arrival), wanted.store
 
         scored, asked = await self._beside_the_loop(work)
         if store or asked:
@@ -106,27 +91,27 @@ class Predictor:
         self._count(BATCH, scored.predictions.decisions)
         return json_response({"predictions": json_answers(scored, None)})
 
-    async def _predict_columns(self, body: bytes, store: bool, received: Received) -> Response:
+    async def _predict_columns(self, body: bytes, store: bool, arrival: Arrival) -> Response:
         if store:
             # One answer names one model; stored decisions may be another model's.
             raise Problem(422, "A columnar body is scored, not stored: send JSON with store.")
         serving = self._serving()
 
         def work() -> tuple[Scored, bytes]:
-            scored = self._score(serving, self._parser.columnar(body), received)
+            scored = self._score(serving, self._parser.columnar(body), arrival)
             return scored, answer_to_ipc(arrow_answer(scored))
 
         scored, answer = await self._beside_the_loop(work)
         self._count(BATCH, scored.predictions.decisions)
         return Response(answer, media_type=ARROW)
 
-    async def _scored_list(self, body: bytes, received: Received) -> Scored | None:
+    async def _scored_list(self, body: bytes, arrival: Arrival) -> Scored | None:
         """None where the body is one record after all."""
         serving = self._serving()
 
         def work() -> Scored | None:
-            listed = self._parser.listed(body, received.at)
-            return None if listed is None else self._score(serving, listed, received)
+            listed = self._parser.listed(body, arrival.at)
+            return None if listed is None else self._score(serving, listed, arrival)
 
         return await self._beside_the_loop(work)
 
@@ -136,8 +121,8 @@ class Predictor:
             raise unavailable("There is no model that may serve.")
         return serving
 
-    def _score(self, serving: Serving, batch: Batch, received: Received) -> Scored:
-        return _stamped(score_batch(self._contract, serving, batch), received)
+    def _score(self, serving: Serving, batch: Batch, arrival: Arrival) -> Scored:
+        return _stamped(score_batch(self._contract, serving, batch), arrival)
 
     async def _beside_the_loop(self, work: Callable[[], T]) -> T:
         async with self._slots:
@@ -173,14 +158,10 @@ class Predictor:
             self._metrics.scored.labels(route, decision).inc(rows)
 
 
-def _received(request: Request) -> Received:
-    return Received(datetime.now(UTC), perf_counter(), parse_traceparent(request.headers.get("traceparent")))
-
-
-def _stamped(scored: Scored, received: Received) -> Scored:
+def _stamped(scored: Scored, arrival: Arrival) -> Scored:
     """With the time from the request's arrival to its score, in milliseconds, and its trace."""
-    elapsed = (perf_counter() - received.started) * 1000
-    traceparents = [received.traceparent] * len(scored.batch)
+    elapsed = (perf_counter() - arrival.started) * 1000
+    traceparents = [arrival.traceparent] * len(scored.batch)
     return replace(scored, predictions=scored.predictions.stamped(elapsed, traceparents))
 
 

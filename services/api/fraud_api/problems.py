@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from fraud_adapters.logs import get_logger
+from fraud_adapters.postgres import DatabaseUnavailable
 from fraud_core.traceparent import parse_traceparent
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -82,6 +83,7 @@ def unavailable(detail: str) -> Problem:
 def install(app: FastAPI) -> None:
     """Make every error of the application a problem document."""
     app.add_exception_handler(Problem, _problem)
+    app.add_exception_handler(DatabaseUnavailable, _database_unavailable)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(Exception, _unexpected)
@@ -94,11 +96,18 @@ def _problem(request: Request, error: Exception) -> Response:
     return error.response()
 
 
+def _database_unavailable(request: Request, _error: Exception) -> Response:
+    return _problem(request, unavailable("The database does not answer."))
+
+
 def _http(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     known = {404: "There is nothing at this address.", 405: "This address does not take this method."}
     detail = known.get(error.status_code, HTTPStatus(error.status_code).phrase)
-    return Problem(error.status_code, detail, headers=error.headers).response()
+    headers = dict(error.headers or {})
+    if "GET" in (allowed := headers.get("Allow", "").split(", ")):
+        headers["Allow"] = ", ".join([*allowed, "HEAD"])  # which is answered wherever GET is
+    return Problem(error.status_code, detail, headers=headers).response()
 
 
 def _validation(_request: Request, error: Exception) -> Response:

@@ -15,7 +15,6 @@ from fraud_api.health import Health
 from fraud_api.identities import POLL_SECONDS, Identities, SeedClients
 from fraud_api.metrics import Metrics
 from fraud_api.model_holder import ModelHolder, ModelSource
-from fraud_api.models import Models
 from fraud_api.poller import Poller
 from fraud_api.predict import Predictor
 from fraud_api.requests import RequestParser
@@ -50,7 +49,8 @@ class Service:
         self.metrics = Metrics()
         seeds = SeedClients(installation.client_secrets, parameters.client_scopes, parameters.default_scopes)
         self._sessions = {
-            name: Session(url, f"fraud_api {name}") for name in ("identities", "models", "writer", "health")
+            name: Session(url, f"fraud_api {name}")
+            for name in ("identities", "models", "writer", "health", "routes")
         }
         vault = KeyVault(installation.key_encryption_secret)
         self.identities = Identities(self._sessions["identities"], vault, seeds, time.monotonic)
@@ -60,12 +60,12 @@ class Service:
         self.writer = PredictionWriter(self._sessions["writer"], contract, self.metrics)
         records = RecordParser(contract, make_id=new_transaction_id)
         self.record_model = records.model
-        gatekeeper = Gatekeeper(self.identities, time.time)
+        self.registered_model = contract.registered_model
+        self.database = self._sessions["routes"]
+        self.gatekeeper = Gatekeeper(self.identities, time.time)
         self.tokens = TokenOffice(self.identities, time.time, parameters.token_lifetime)
-        self.models = Models(contract.registered_model, gatekeeper, self.holder)
         self.predictor = Predictor(
             contract=contract,
-            gatekeeper=gatekeeper,
             holder=self.holder,
             parser=RequestParser(contract, records, parameters.max_batch),
             writer=self.writer,

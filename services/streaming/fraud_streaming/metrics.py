@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
@@ -20,82 +21,65 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        self.lag = Gauge(
+        self._add_partitions()
+        self._add_records()
+        self._add_batches()
+
+    def _add_partitions(self) -> None:
+        counter = partial(Counter, registry=self.registry)
+        gauge = partial(Gauge, registry=self.registry)
+        self.lag = gauge(
             "fraud_stream_lag_records",
             "Records between the stored position and the end of the partition.",
             ("topic", "partition"),
-            registry=self.registry,
         )
-        self.position = Gauge(
-            "fraud_stream_position", "The stored position.", ("topic", "partition"), registry=self.registry
+        self.position = gauge("fraud_stream_position", "The stored position.", ("topic", "partition"))
+        self.joined = gauge(
+            "fraud_stream_joined", "1 while the consumer group has answered the latest join.", ("topic",)
         )
-        self.joined = Gauge(
-            "fraud_stream_joined",
-            "1 while the consumer group has answered the latest join.",
-            ("topic",),
-            registry=self.registry,
-        )
-        self.holders_ended = Counter(
+        self.holders_ended = counter(
             "fraud_stream_stalled_holders_ended_total",
             "Other consumers that held partitions and stood still, and lost their locks.",
             ("topic",),
-            registry=self.registry,
         )
-        self.partitions = Gauge(
-            "fraud_stream_partitions", "Partitions held.", ("topic",), registry=self.registry
+        self.partitions = gauge("fraud_stream_partitions", "Partitions held.", ("topic",))
+
+    def _add_records(self) -> None:
+        counter = partial(Counter, registry=self.registry)
+        self.records = counter(
+            "fraud_stream_records_total", "Records committed, by what became of them.", ("topic", "outcome")
         )
-        self.records = Counter(
-            "fraud_stream_records_total",
-            "Records committed, by what became of them.",
-            ("topic", "outcome"),
-            registry=self.registry,
+        self.dead_letters = counter(
+            "fraud_stream_dead_letters_total", "Records that could not be processed.", ("topic", "reason")
         )
-        self.dead_letters = Counter(
-            "fraud_stream_dead_letters_total",
-            "Records that could not be processed.",
-            ("topic", "reason"),
-            registry=self.registry,
+        self.retries = counter(
+            "fraud_stream_retries_total",
+            "Times everything was read again after a failure.",
+            ("topic", "cause"),
         )
-        self.batch_seconds = Histogram(
-            "fraud_stream_batch_seconds",
-            "From reading a batch to its commit.",
+        self.paused = counter(
+            "fraud_stream_backpressure_total",
+            "Times reading was paused because deciding or storing could not keep up.",
             ("topic",),
-            buckets=_SECONDS,
-            registry=self.registry,
         )
-        self.batch_rows = Histogram(
-            "fraud_stream_batch_rows",
-            "Records in a batch.",
-            ("topic",),
-            buckets=_ROWS,
-            registry=self.registry,
+        self.alerts = counter("fraud_stream_alerts_published_total", "Alerts published.")
+        self.classes = counter(
+            "fraud_stream_classes_refreshed_total", "Transactions judged because time has passed."
         )
-        self.latency = Histogram(
+
+    def _add_batches(self) -> None:
+        histogram = partial(Histogram, registry=self.registry)
+        self.batch_seconds = histogram(
+            "fraud_stream_batch_seconds", "From reading a batch to its commit.", ("topic",), buckets=_SECONDS
+        )
+        self.batch_rows = histogram(
+            "fraud_stream_batch_rows", "Records in a batch.", ("topic",), buckets=_ROWS
+        )
+        self.latency = histogram(
             "fraud_stream_latency_seconds",
             "From a record's timestamp to its commit; of each batch the oldest record.",
             ("topic",),
             buckets=_LATENCIES,
-            registry=self.registry,
-        )
-        self.retries = Counter(
-            "fraud_stream_retries_total",
-            "Times everything was read again after a failure.",
-            ("topic", "cause"),
-            registry=self.registry,
-        )
-        self.paused = Counter(
-            "fraud_stream_backpressure_total",
-            "Times reading was paused because deciding or storing could not keep up.",
-            ("topic",),
-            registry=self.registry,
-        )
-        self.alerts = Counter(
-            "fraud_stream_alerts_published_total", "Alerts published.", registry=self.registry
-        )
-        self.classes = Counter(
-            "fraud_stream_classes_refreshed_total",
-            "Transactions judged because time has passed.",
-            registry=self.registry,
         )
 
     def lane(self, topic: str) -> LaneMetrics:

@@ -1,0 +1,25 @@
+"""What a route may ask for beside its scope, as types of its parameters."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from fraud_api.service import Service
+from fraud_api.session import Session
+
+
+async def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+async def _database(request: Request) -> Session:
+    service: Service = request.app.state.service
+    return service.database
+
+
+Backend = Annotated[Service, Depends(_service)]
+# Queries wait for their answer: a route that makes them is `def`, so that it runs beside the event loop.
+Database = Annotated[Session, Depends(_database)]
