@@ -200,8 +200,9 @@ ALONE: dict[str, Callable[[list[str]], int]] = {
 
 def _help() -> None:
     print("usage: ./fraud COMMAND [options]      (make COMMAND does the same)\n")
+    width = max(map(len, HELP)) + 2
     for name, text in HELP.items():
-        print(f"  {name:<14}{text}")
+        print(f"  {name:<{width}}{text}")
 
 
 def _say(text: str) -> None:
