@@ -89,6 +89,10 @@ PROCESS_ENVIRONMENT: Final = {
     "LC_ALL": "C.UTF-8",
     "PYTHONUTF8": "1",
     "PYTHONUNBUFFERED": "1",
+    # MLflow's client and server report to its makers unless told not to, and unpickle what a registry holds.
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     # Numeric libraries start a thread per core each; a process shares the machine with all the others.
     "OMP_NUM_THREADS": "2",
     "OPENBLAS_NUM_THREADS": "1",

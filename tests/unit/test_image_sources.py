@@ -31,6 +31,11 @@ def test_an_image_holds_no_package_of_another_service(tmp_path: Path) -> None:
     assert (tmp_path / "config" / "contracts" / "creditcard.yaml").exists()
 
 
+def test_the_image_of_mlflow_holds_what_its_server_finds_our_application_by(tmp_path: Path) -> None:
+    collect("mlflow", tmp_path)
+    assert list((tmp_path / "fraud_mlflow" / "plugin").glob("*.dist-info/entry_points.txt"))
+
+
 def test_what_depends_on_what_is_read_from_the_projects(tmp_path: Path) -> None:
     (tmp_path / "requirements").mkdir()
     (tmp_path / "requirements" / "groups.toml").write_text('[one]\npackages = ["a"]\n')

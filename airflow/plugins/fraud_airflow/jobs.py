@@ -91,8 +91,7 @@ SERVICES: Final[Mapping[str, Service]] = {
             "AWS_ACCESS_KEY_ID": "RUNS_AWS_ACCESS_KEY_ID",
             "AWS_SECRET_ACCESS_KEY": "RUNS_AWS_SECRET_ACCESS_KEY",
         },
-        {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"},
-        Limits(memory_mib=3072, cpus=2.0),
+        limits=Limits(memory_mib=3072, cpus=2.0),
     ),
     "api": Service(
         "fraud_api",

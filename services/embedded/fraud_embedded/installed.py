@@ -177,11 +177,7 @@ class Platform:
         return {"KAFKA_BOOTSTRAP_SERVERS": self.stack.broker.bootstrap}
 
     def _mlflow(self) -> dict[str, str]:
-        return {
-            "MLFLOW_TRACKING_URI": self.stack.mlflow.tracking_uri,
-            "MLFLOW_DISABLE_TELEMETRY": "true",
-            "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-        }
+        return {"MLFLOW_TRACKING_URI": self.stack.mlflow.tracking_uri}
 
     def _client(self, client: str) -> dict[str, str]:
         return {
