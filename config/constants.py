@@ -6,7 +6,11 @@ Standard library only: Airflow's image holds this module and none of our other p
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Final
+from urllib.parse import quote, urlsplit, urlunsplit
 
 CONTRACT_DEFAULT: Final = "creditcard"
 # What `.env.example` ships so that a first start works; production refuses every one of them.
@@ -99,6 +103,7 @@ PROCESS_ENVIRONMENT: Final = {
 }
 
 # --- What a DAG may need to know; hosts default to Compose's service names -----------------------
+_SECRETS: Final = "/run/secrets/"
 _DEFAULTS: Final = {
     "APP_ENV": "development",
     "FRAUD_CONTRACT": CONTRACT_DEFAULT,
@@ -118,6 +123,33 @@ _DEFAULTS: Final = {
     "ALERT_REPEAT_MINUTES": "60",
 }
 
-ENV_VARS: Final[dict[str, str]] = {
-    name: os.environ.get(name) or default for name, default in _DEFAULTS.items()
-}
+
+def env_vars(environ: Mapping[str, str]) -> dict[str, str]:
+    """What a DAG may need to know, as `environ` or the defaults have it."""
+    found = {name: environ.get(name) or default for name, default in _DEFAULTS.items()}
+    place = f"{found['DB_HOST']}:{found['DB_PORT']}/{quote(found['DB_NAME'], safe='')}"
+    address = environ.get("DATABASE_URL") or f"postgresql://{ROLE_READONLY}@{place}"
+    return found | {"DATABASE_URL": _with_readonly_password(address, environ)}
+
+
+def _with_readonly_password(address: str, environ: Mapping[str, str]) -> str:
+    """The read-only role's address with its password, where this process has been given it.
+
+    Compose cannot quote a password, so the address and the password come apart.
+    """
+    parts = urlsplit(address)
+    password = environ.get("DB_PASSWORD_READONLY") or _file(environ.get("DB_PASSWORD_READONLY_FILE", ""))
+    if parts.username != ROLE_READONLY or parts.password is not None or not password:
+        return address
+    user, _, place = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{user}:{quote(password, safe='')}@{place}"))
+
+
+def _file(path: str) -> str:
+    """A secret of a file: for what `docker exec` starts, the entrypoint has not read it."""
+    with suppress(OSError, UnicodeDecodeError):
+        return Path(path).read_text(encoding="utf-8").rstrip("\n") if path.startswith(_SECRETS) else ""
+    return ""
+
+
+ENV_VARS: Final[dict[str, str]] = env_vars(os.environ)

@@ -1,12 +1,15 @@
 """`./fraud help` and `./fraud bench`: what is listed, and what is run."""
 
 import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import benchmarks
 import launch
 import pytest
+import yaml
 from bootstrap import AIRFLOW, Environment, Home
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,6 +27,19 @@ def test_every_command_of_the_help_is_a_target_of_make() -> None:
     targets = set(re.findall(r"^TARGETS \S?= (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE))
     # These two take a command line of their own.
     assert set(" ".join(targets).split()) == launch.HELP.keys() - {"exec", "airflow"}
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make here")
+def test_airflow_s_own_makefile_has_its_commands_and_each_is_one_of_ours() -> None:
+    wanted = ["build", "up", "logs", "unpause"]
+    command = ["make", "--no-print-directory", "-C", str(ROOT / "airflow"), "-n", *wanted]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert [program for program, *_ in lines] == ["../fraud"] * len(wanted)
+    assert [name for _, name, *_ in lines] == wanted
+    assert lines[0][2:] == ["airflow"]
+    services = yaml.safe_load((ROOT / "docker-compose.local.yml").read_text())["services"]
+    assert set(lines[2][2:]) <= services.keys()
 
 
 def test_a_benchmark_runs_with_the_packages_of_the_tests(
