@@ -1,6 +1,6 @@
 """Names that more than one part of the platform must agree on, and the environment DAGs read.
 
-Standard library only: Airflow's image holds this module and none of our other packages.
+Standard library only: Airflow's image holds this module, the table of services and none of our packages.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote, urlsplit, urlunsplit
+
+from config import services
 
 CONTRACT_DEFAULT: Final = "creditcard"
 # What `.env.example` ships so that a first start works; production refuses every one of them.
@@ -45,14 +47,8 @@ REGISTERED_MODEL_PREFIX: Final = "fraud-"  # registered model: "fraud-<contract>
 
 # --- Postgres roles: one log-in per service -----------------------------------------------------
 ROLE_OWNER: Final = "fraud_user"  # owns the schema and runs the migrations
-ROLE_READONLY: Final = "fraud_readonly"  # may read everything that is no credential
-SERVICE_ROLES: Final = {
-    "producer": "fraud_producer",
-    "streaming": "fraud_streaming",
-    "api": "fraud_api",
-    "trainer": "fraud_trainer",
-    "readonly": ROLE_READONLY,
-}
+ROLE_READONLY: Final = services.ROLE_READONLY
+SERVICE_ROLES: Final = services.roles()
 DATABASE_MLFLOW: Final = "mlflow"  # MLflow's own database, and the role that owns it
 DATABASE_AIRFLOW: Final = "airflow"  # Airflow's own database, and the role that owns it
 
@@ -63,7 +59,7 @@ BUCKET_BROKER: Final = "fraud-broker"  # the embedded broker's log
 
 # --- API scopes ---------------------------------------------------------------------------------
 SCOPES: Final = ("predict", "read", "label", "train", "deploy", "admin")
-API_CLIENTS: Final = ("streaming", "airflow", "admin")  # our own: API_CLIENT_SECRET_<NAME>
+API_CLIENTS: Final = tuple(services.clients())  # our own: API_CLIENT_SECRET_<NAME>
 
 # --- Airflow -------------------------------------------------------------------------------------
 DAGS_SUB_MINUTE: Final = ("00_transaction_producer", "00_realtime_streaming")  # their runs are kept shortest

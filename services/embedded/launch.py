@@ -15,18 +15,14 @@ import compose
 import image_offline
 import image_push
 from bootstrap import AIRFLOW, ROOT, Environment, Refused, environment, preflight
-
+from config import services
 from fraud_embedded import secret_files
 from fraud_embedded.process import shell_code
 
 TESTED = ["config", "services", "db_init", "tests", "requirements", "airflow"]
 TYPED = ["config", "db_init/fraud_db", "tests", "requirements/lock.py"]
 TYPED += ["services/collect_sources.py", "services/health.py"]
-TYPED += [
-    f"services/{name}/fraud_{name}" for name in ("core", "adapters", "producer", "streaming", "trainer")
-]
-TYPED += [f"services/{name}/fraud_{name}" for name in ("api", "mlflow", "embedded")]
-TYPED += ["services/docker-proxy/fraud_docker_proxy"]
+TYPED += services.typed()
 TYPED += [f"services/embedded/{name}.py" for name in ("benchmarks", "bootstrap", "compose", "launch")]
 TYPED += [f"services/embedded/image_{name}.py" for name in ("builds", "offline", "push")]
 

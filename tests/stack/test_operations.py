@@ -8,9 +8,9 @@ import shlex
 from collections.abc import Iterator
 
 import pytest
-from image_builds import labels
 
 from config import constants
+from image_builds import labels
 from tests.stack.stack import ROOT, Stack
 
 PSQL = "docker exec fraud-postgres psql -U fraud_user -d fraud_detection -c"

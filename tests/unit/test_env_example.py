@@ -7,13 +7,20 @@ import pytest
 
 from config import constants, settings
 from config.parameters import ENVIRONMENT_OVERRIDES
+from config.services import role_password
 from fraud_embedded import dotenv
 from fraud_embedded.installation import AIRFLOW_CHOICES, ALERT_ROUTES
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / ".env.example").read_text(encoding="utf-8")
 DESCRIBED = set(re.findall(r"^(?:# )?([A-Z][A-Z0-9_]+)=", TEXT, re.MULTILINE))
-CLASSES = [one for one in settings.Settings.__subclasses__() if one.__module__ == "config.settings"]
+
+
+def below(base: type[settings.Settings]) -> list[type[settings.Settings]]:
+    return [one for child in base.__subclasses__() for one in (child, *below(child))]
+
+
+CLASSES = [one for one in below(settings.Settings) if one.__module__ == "config.settings"]
 # Read where the database is made and the embedded platform is started, not through a settings class.
 STARTERS = {
     "POSTGRES_PASSWORD",
@@ -28,7 +35,7 @@ STARTERS = {
     "PORT_OFFSET",
     *AIRFLOW_CHOICES,
     *ALERT_ROUTES,
-    *(f"DB_PASSWORD_{service.upper()}" for service in constants.SERVICE_ROLES),
+    *map(role_password, constants.SERVICE_ROLES),
 }
 
 

@@ -6,10 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import benchmarks
-import launch
 import pytest
 import yaml
+
+import benchmarks
+import launch
 from bootstrap import AIRFLOW, Environment, Home
 
 ROOT = Path(__file__).resolve().parents[2]
