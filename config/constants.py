@@ -1,12 +1,18 @@
 """Names that more than one part of the platform must agree on, and the environment DAGs read.
 
-Standard library only: Airflow's image holds this module and none of our other packages.
+Standard library only: Airflow's image holds this module, the table of services and none of our packages.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Final
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from config import services
 
 CONTRACT_DEFAULT: Final = "creditcard"
 # What `.env.example` ships so that a first start works; production refuses every one of them.
@@ -41,14 +47,8 @@ REGISTERED_MODEL_PREFIX: Final = "fraud-"  # registered model: "fraud-<contract>
 
 # --- Postgres roles: one log-in per service -----------------------------------------------------
 ROLE_OWNER: Final = "fraud_user"  # owns the schema and runs the migrations
-ROLE_READONLY: Final = "fraud_readonly"  # may read everything that is no credential
-SERVICE_ROLES: Final = {
-    "producer": "fraud_producer",
-    "streaming": "fraud_streaming",
-    "api": "fraud_api",
-    "trainer": "fraud_trainer",
-    "readonly": ROLE_READONLY,
-}
+ROLE_READONLY: Final = services.ROLE_READONLY
+SERVICE_ROLES: Final = services.roles()
 DATABASE_MLFLOW: Final = "mlflow"  # MLflow's own database, and the role that owns it
 DATABASE_AIRFLOW: Final = "airflow"  # Airflow's own database, and the role that owns it
 
@@ -59,7 +59,7 @@ BUCKET_BROKER: Final = "fraud-broker"  # the embedded broker's log
 
 # --- API scopes ---------------------------------------------------------------------------------
 SCOPES: Final = ("predict", "read", "label", "train", "deploy", "admin")
-API_CLIENTS: Final = ("streaming", "airflow", "admin")  # our own: API_CLIENT_SECRET_<NAME>
+API_CLIENTS: Final = tuple(services.clients())  # our own: API_CLIENT_SECRET_<NAME>
 
 # --- Airflow -------------------------------------------------------------------------------------
 DAGS_SUB_MINUTE: Final = ("00_transaction_producer", "00_realtime_streaming")  # their runs are kept shortest
@@ -83,12 +83,17 @@ PROCESS_ENVIRONMENT: Final = {
     "LC_ALL": "C.UTF-8",
     "PYTHONUTF8": "1",
     "PYTHONUNBUFFERED": "1",
+    # MLflow's client and server report to its makers unless told not to, and unpickle what a registry holds.
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     # Numeric libraries start a thread per core each; a process shares the machine with all the others.
     "OMP_NUM_THREADS": "2",
     "OPENBLAS_NUM_THREADS": "1",
 }
 
 # --- What a DAG may need to know; hosts default to Compose's service names -----------------------
+_SECRETS: Final = "/run/secrets/"
 _DEFAULTS: Final = {
     "APP_ENV": "development",
     "FRAUD_CONTRACT": CONTRACT_DEFAULT,
@@ -108,6 +113,33 @@ _DEFAULTS: Final = {
     "ALERT_REPEAT_MINUTES": "60",
 }
 
-ENV_VARS: Final[dict[str, str]] = {
-    name: os.environ.get(name) or default for name, default in _DEFAULTS.items()
-}
+
+def env_vars(environ: Mapping[str, str]) -> dict[str, str]:
+    """What a DAG may need to know, as `environ` or the defaults have it."""
+    found = {name: environ.get(name) or default for name, default in _DEFAULTS.items()}
+    place = f"{found['DB_HOST']}:{found['DB_PORT']}/{quote(found['DB_NAME'], safe='')}"
+    address = environ.get("DATABASE_URL") or f"postgresql://{ROLE_READONLY}@{place}"
+    return found | {"DATABASE_URL": _with_readonly_password(address, environ)}
+
+
+def _with_readonly_password(address: str, environ: Mapping[str, str]) -> str:
+    """The read-only role's address with its password, where this process has been given it.
+
+    Compose cannot quote a password, so the address and the password come apart.
+    """
+    parts = urlsplit(address)
+    password = environ.get("DB_PASSWORD_READONLY") or _file(environ.get("DB_PASSWORD_READONLY_FILE", ""))
+    if parts.username != ROLE_READONLY or parts.password is not None or not password:
+        return address
+    user, _, place = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{user}:{quote(password, safe='')}@{place}"))
+
+
+def _file(path: str) -> str:
+    """A secret of a file: for what `docker exec` starts, the entrypoint has not read it."""
+    with suppress(OSError, UnicodeDecodeError):
+        return Path(path).read_text(encoding="utf-8").rstrip("\n") if path.startswith(_SECRETS) else ""
+    return ""
+
+
+ENV_VARS: Final[dict[str, str]] = env_vars(os.environ)

@@ -10,8 +10,9 @@ from functools import reduce
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from config.services import clients
 from config.yaml_files import YamlFile
 from fraud_core.gate import GatePolicy
 
@@ -90,8 +91,14 @@ class Serving(_Section):
     alias_poll_seconds: float = Field(gt=0, le=5)
     max_body_bytes: int = Field(ge=1024)
     max_batch: int = Field(ge=1)
-    client_scopes: dict[str, list[str]]
+    client_scopes: dict[str, list[str]] = Field(default_factory=dict, validate_default=True)
     default_scopes: list[str]
+
+    @field_validator("client_scopes", mode="after")
+    @classmethod
+    def _with_our_own(cls, given: dict[str, list[str]]) -> dict[str, list[str]]:
+        """The platform's own clients have the scopes of their row, unless the file gives them others."""
+        return {client: list(scopes) for client, scopes in clients().items()} | given
 
     def token_lifetime(self, client_id: str) -> timedelta:
         """How long a client's tokens live."""

@@ -7,17 +7,26 @@ stop the start with one sentence that names the variable and the fix (`Configura
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 from urllib.parse import quote, urlsplit
 
-from pydantic import AnyHttpUrl, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AnyHttpUrl,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    create_model,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from config import constants
 from config.parameters import Parameters, load_parameters
+from config.services import client_secret
 from config.yaml_files import YamlFile
 from fraud_core.contract import Contract, ContractError
 
@@ -45,6 +54,17 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         extra="ignore", env_ignore_empty=True, hide_input_in_errors=True, frozen=True
     )
+
+
+def with_secrets(names: Iterable[str], *, required: bool) -> Callable[[type[SettingsT]], type[SettingsT]]:
+    """Give a class a secret field for each name: which there are follows from the table of services."""
+    field: Any = (SecretStr, Field(min_length=1)) if required else (OptionalSecret, None)
+
+    def extended(base: type[SettingsT]) -> type[SettingsT]:
+        fields: Any = dict.fromkeys(map(str.lower, names), field)
+        return create_model(base.__name__, __base__=base, __module__=base.__module__, **fields)
+
+    return extended
 
 
 class PlatformSettings(Settings):
@@ -167,6 +187,7 @@ class ApiClientSettings(Settings):
         return str(self.api_url).rstrip("/")
 
 
+@with_secrets(map(client_secret, constants.API_CLIENTS), required=False)
 class ApiServerSettings(Settings):
     """The scoring API itself."""
 
@@ -175,9 +196,6 @@ class ApiServerSettings(Settings):
     # Where the metrics' listener is to be reached by other networks than the API's.
     api_metrics_host: OptionalText = None
     api_metrics_port: Port = 8001
-    api_client_secret_streaming: OptionalSecret = None
-    api_client_secret_airflow: OptionalSecret = None
-    api_client_secret_admin: OptionalSecret = None
     api_keys: OptionalSecret = None
     api_key_encryption_secret: SecretStr = Field(min_length=16)
     model_cache_dir: Path = Path(".local/models")
@@ -200,7 +218,7 @@ def api_clients(variables: Mapping[str, str]) -> dict[str, str]:
     Raises:
         ConfigurationError: an entry of API_KEYS is not `client_id:secret`, or a client has two secrets.
     """
-    names = {client: f"API_CLIENT_SECRET_{client.upper()}" for client in constants.API_CLIENTS}
+    names = {client: client_secret(client) for client in constants.API_CLIENTS}
     clients = {client: variables[name] for client, name in names.items() if variables.get(name)}
     for number, entry in enumerate(filter(None, variables.get("API_KEYS", "").split(",")), start=1):
         client, colon, secret = entry.strip().partition(":")

@@ -1,4 +1,4 @@
-"""Write the hashed locks of `groups.toml`: universal, with one set of versions, without addresses.
+"""Write the hashed locks of `config/services.py`: universal, with one set of versions, without addresses.
 
 Run it by `./fraud lock`; it needs uv. Every lock is compiled under one shared constraint file, so that two
 images never run two versions of the same library.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -17,19 +17,22 @@ CONSTRAINTS = HERE / "constraints.txt"
 LOCAL = ("fraud-core", "fraud-config", "fraud-adapters", "fraud-db")
 PINS = HERE / "pins.txt"
 AIRFLOW = ROOT / "airflow"
+sys.path.insert(0, str(ROOT))
+
+from config import services  # noqa: E402 - found through the line above
 
 
 def main() -> int:
     """Compile the constraints of all groups together, then each group under them."""
     uv = sys.argv[1] if len(sys.argv) > 1 else "uv"
-    groups = tomllib.loads((HERE / "groups.toml").read_text(encoding="utf-8"))
-    everything = sorted({package for group in groups.values() for package in group["packages"]})
-    all_extras = sorted({extra for group in groups.values() for extra in group.get("groups", [])})
+    groups = services.groups()
+    everything = sorted({package for group in groups.values() for package in group.packages})
+    all_extras = sorted({extra for group in groups.values() for extra in group.extras})
     _compile(uv, everything, all_extras, CONSTRAINTS, ["--constraint", str(PINS)])
     for name, group in groups.items():
         print(f"requirements/{name}.txt", flush=True)
         options = ["--generate-hashes", "--constraint", str(CONSTRAINTS)]
-        _compile(uv, group["packages"], group.get("groups", []), HERE / f"{name}.txt", options)
+        _compile(uv, group.packages, group.extras, HERE / f"{name}.txt", options)
     _airflow(uv)
     return 0
 
@@ -44,7 +47,9 @@ def _airflow(uv: str) -> None:
     _compile(uv, ["airflow"], [], AIRFLOW / "requirements-test.txt", options)
 
 
-def _compile(uv: str, packages: list[str], groups: list[str], target: Path, options: list[str]) -> None:
+def _compile(
+    uv: str, packages: Sequence[str], groups: Sequence[str], target: Path, options: list[str]
+) -> None:
     sources = [str(ROOT / package / "pyproject.toml") for package in packages]
     command = [uv, "pip", "compile", *sources, "--output-file", str(target), "--quiet", "--upgrade"]
     command += ["--universal", "--python-version", "3.11", "--only-binary", ":all:", "--no-annotate"]

@@ -11,22 +11,22 @@ import re
 import shutil
 import sys
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from config.services import groups  # noqa: E402 - found through the line above
+
 _NOT_COPIED = shutil.ignore_patterns("__pycache__", "*.pyc", "pyproject.toml")
 
 
-def projects(service: str, root: Path = ROOT) -> list[Path]:
-    """Folders with a pyproject.toml that the image of `service` holds, in a fixed order.
-
-    Raises:
-        KeyError: groups.toml has no such group.
-    """
-    groups = _toml(root / "requirements" / "groups.toml")
+def projects(folders: Iterable[str], root: Path = ROOT) -> list[Path]:
+    """Folders with a pyproject.toml: those given and what they depend on by path, in a fixed order."""
     found: set[Path] = set()
-    waiting = [(root / package).resolve() for package in groups[service]["packages"]]
+    waiting = [(root / folder).resolve() for folder in folders]
     while waiting:
         project = waiting.pop()
         if project not in found:
@@ -45,9 +45,13 @@ def packages(project: Path) -> list[Path]:
 
 
 def collect(service: str, target: Path, root: Path = ROOT) -> list[str]:
-    """Copy and compile everything the image of `service` imports; the names of the copied packages."""
+    """Copy and compile everything the image of `service` imports; the names of the copied packages.
+
+    Raises:
+        KeyError: there is no such group.
+    """
     copied: list[str] = []
-    for project in projects(service, root):
+    for project in projects(groups()[service].packages, root):
         for package in packages(project):
             shutil.copytree(package, target / package.name, ignore=_NOT_COPIED)
             copied.append(package.name)

@@ -1,11 +1,17 @@
-"""How the tests are shared out among workers."""
+"""How the tests are shared out among workers, and what their processes find in their environment."""
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
 from xdist.scheduler import LoadFileScheduling
+
+from config.constants import PROCESS_ENVIRONMENT
+
+# MLflow is also used by the tests themselves; nothing of them may be reported to its makers.
+os.environ |= {name: PROCESS_ENVIRONMENT[name] for name in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK")}
 
 
 class OneAirflow(LoadFileScheduling):  # type: ignore[misc]

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow_local_settings import DatedAhead, task_instance_mutation_hook
 
 from airflow import settings
+from airflow_local_settings import DatedAhead, task_instance_mutation_hook
 
 NAMES = ("logical_date", "run_after")
 

@@ -7,7 +7,8 @@ from typing import Self
 from pydantic import Field, SecretStr, model_validator
 
 from config import constants
-from config.settings import OptionalSecret, Port, Settings, postgres_url
+from config.services import role_password
+from config.settings import OptionalSecret, Port, Settings, postgres_url, with_secrets
 
 
 class AdminSettings(Settings):
@@ -41,6 +42,7 @@ class AdminSettings(Settings):
         return "POSTGRES_PASSWORD" if self.postgres_admin_url is None else "POSTGRES_ADMIN_URL"
 
 
+@with_secrets(map(role_password, constants.SERVICE_ROLES), required=True)
 class BootstrapSettings(AdminSettings):
     """The superuser's log-in and a password for each role; `DB_PASSWORD` is the owner's."""
 
@@ -49,13 +51,8 @@ class BootstrapSettings(AdminSettings):
     db_password: SecretStr = Field(min_length=1)
     mlflow_db_password: SecretStr = Field(min_length=1)
     airflow_db_password: SecretStr = Field(min_length=1)
-    db_password_producer: SecretStr = Field(min_length=1)
-    db_password_streaming: SecretStr = Field(min_length=1)
-    db_password_api: SecretStr = Field(min_length=1)
-    db_password_trainer: SecretStr = Field(min_length=1)
-    db_password_readonly: SecretStr = Field(min_length=1)
 
     @property
     def service_passwords(self) -> dict[str, SecretStr]:
         """Passwords by the service's name as in `constants.SERVICE_ROLES`."""
-        return {name: getattr(self, f"db_password_{name}") for name in constants.SERVICE_ROLES}
+        return {name: getattr(self, role_password(name).lower()) for name in constants.SERVICE_ROLES}

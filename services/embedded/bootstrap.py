@@ -18,17 +18,11 @@ from typing import Any
 from fraud_embedded import lock_file
 
 ROOT = Path(__file__).resolve().parents[2]
-_SERVICES = (
-    "core",
-    "adapters",
-    "producer",
-    "streaming",
-    "trainer",
-    "api",
-    "docker-proxy",
-    "mlflow",
-    "embedded",
-)
+# `config` lies there, and has nothing but the standard library in what is imported here.
+sys.path.insert(0, str(ROOT))
+
+from config import services  # noqa: E402
+
 MIN_MEMORY_MIB = 3000
 MIN_DISK_MIB = 4000
 SYSTEMS = {("Linux", "x86_64"), ("Linux", "aarch64"), ("Darwin", "arm64")}
@@ -58,7 +52,7 @@ PLATFORM = Home(
     locks=ROOT / "requirements",
     venv=ROOT / ".venv",
     target=ROOT / ".local" / "site-packages",
-    sources=(".", "db_init", *(f"services/{name}" for name in _SERVICES)),
+    sources=services.sources(),
 )
 # Airflow resolves alone; of ours it sees what its image holds too.
 AIRFLOW = Home(

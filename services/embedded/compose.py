@@ -18,14 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bootstrap import ROOT, Refused
-from image_builds import COMPOSE_FILE, builders, built, labels, require_bundle
-
-# `config` lies there, and has nothing but the standard library in what is imported here.
-sys.path.insert(0, str(ROOT))
-
 from config import constants
 from fraud_embedded import dotenv, places
 from fraud_embedded.process import shell_code
+from image_builds import COMPOSE_FILE, builders, built, labels, require_bundle
 
 OFFLINE = Path("images") / "offline.env"
 HOST_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")

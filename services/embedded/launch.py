@@ -10,23 +10,20 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import benchmarks
 import compose
 import image_offline
 import image_push
 from bootstrap import AIRFLOW, ROOT, Environment, Refused, environment, preflight
-
+from config import services
 from fraud_embedded import secret_files
 from fraud_embedded.process import shell_code
 
 TESTED = ["config", "services", "db_init", "tests", "requirements", "airflow"]
 TYPED = ["config", "db_init/fraud_db", "tests", "requirements/lock.py"]
 TYPED += ["services/collect_sources.py", "services/health.py"]
-TYPED += [
-    f"services/{name}/fraud_{name}" for name in ("core", "adapters", "producer", "streaming", "trainer")
-]
-TYPED += [f"services/{name}/fraud_{name}" for name in ("api", "mlflow", "embedded")]
-TYPED += ["services/docker-proxy/fraud_docker_proxy"]
-TYPED += [f"services/embedded/{name}.py" for name in ("bootstrap", "compose", "launch")]
+TYPED += services.typed()
+TYPED += [f"services/embedded/{name}.py" for name in ("benchmarks", "bootstrap", "compose", "launch")]
 TYPED += [f"services/embedded/image_{name}.py" for name in ("builds", "offline", "push")]
 
 # What runs inside Airflow, with Airflow's packages and settings of its own.
@@ -59,6 +56,7 @@ HELP = {
     "proof": "the kill test in full, then every fault test, also the slow ones; see docs/faults.md",
     "test-browser": "the pages, in Chromium",
     "test-stack": "the platform on Docker Compose, from the images to its removal; --install, --keep, --help",
+    "bench": "run a benchmark: bench NAME [options]; without a name, the list of them",
     "lint": "ruff",
     "typecheck": "mypy --strict",
     "lock": "write requirements/*.txt anew (needs uv)",
@@ -112,6 +110,8 @@ def _dispatch(command: str, rest: list[str]) -> int:
         return _python(environment("browser", _say), ["-m", "pytest", *rest, *where])
     if command == "test-stack":
         return _python(environment("test", _say), ["-m", "tests.stack", *rest])
+    if command == "bench":
+        return _bench(rest)
     if command == "lint":
         tools = environment("test", _say)
         checked = _python(tools, ["-m", "ruff", "check", *TESTED])
@@ -167,6 +167,15 @@ def _proof(rest: list[str]) -> int:
     return _python(tools, ["-m", "pytest", "tests/faults", "-m", "proof or not proof"])
 
 
+def _bench(rest: list[str]) -> int:
+    """One benchmark, with the tests' packages; without a name, the list of them."""
+    if not rest or rest[0] in {"-h", "--help"}:
+        print(benchmarks.listing())
+        return 0
+    module = benchmarks.module(rest[0])
+    return _python(environment("test", _say), ["-m", module, *rest[1:]])
+
+
 def _python(here: Environment, arguments: list[str], folder: Path = ROOT) -> int:
     done = subprocess.run(
         [str(here.python), *arguments], cwd=folder, env={**os.environ, **here.variables}, check=False
@@ -200,8 +209,9 @@ ALONE: dict[str, Callable[[list[str]], int]] = {
 
 def _help() -> None:
     print("usage: ./fraud COMMAND [options]      (make COMMAND does the same)\n")
+    width = max(map(len, HELP)) + 2
     for name, text in HELP.items():
-        print(f"  {name:<16}{text}")
+        print(f"  {name:<{width}}{text}")
 
 
 def _say(text: str) -> None:

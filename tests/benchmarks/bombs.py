@@ -1,6 +1,6 @@
 """How much memory the consumer takes for records that are small on the wire and large unpacked.
 
-    python tests/benchmarks/bombs.py [--kafka apache] [--write]
+    ./fraud bench bombs [--kafka apache] [--write]
 
 A bounded run for each codec, as a process of its own: a good record, a record of blanks and a good one,
 all in one batch, as large as a broker takes. `--write` puts what it prints into docs/results/bombs.md.

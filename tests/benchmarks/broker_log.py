@@ -1,6 +1,6 @@
 """How reads slow down with the requests a partition of the embedded broker holds, and what trimming gives.
 
-    python tests/benchmarks/broker_log.py --requests 500,2500,5000
+    ./fraud bench broker_log --requests 500,2500,5000
 
 Each request holds ten records of 500 bytes. Measured before and after the log was trimmed to what the
 platform keeps (500 requests), on otherwise idle servers.

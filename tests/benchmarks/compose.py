@@ -1,9 +1,9 @@
 """What the stack on Docker Compose needs and how fast it is.
 
-    python tests/benchmarks/compose.py stats --minutes 5      CPU and memory of each container, as a table
-    python tests/benchmarks/compose.py runs --minutes 5       periods and durations of the real-time DAGs
-    python tests/benchmarks/compose.py decision -- COMMAND    seconds from COMMAND (an `up -d`) to the first
-                                                              stored decision
+    ./fraud bench compose stats --minutes 5      CPU and memory of each container, as a table
+    ./fraud bench compose runs --minutes 5       periods and durations of the real-time DAGs
+    ./fraud bench compose decision -- COMMAND    seconds from COMMAND (an `up -d`) to the first
+                                                 stored decision
 
 The first two watch a stack that runs; nothing is changed.
 """

@@ -1,8 +1,8 @@
-"""How Airflow drives the running demo: `./fraud demo` first, then
+"""How Airflow drives the running demo, which `./fraud demo` starts.
 
-    python tests/benchmarks/dags.py watch --minutes 10     periods, runs, throughput, cost of a task, memory
-    python tests/benchmarks/dags.py backlog --count 5000   how long the scoring DAG takes to drain a backlog
-    python tests/benchmarks/dags.py growth --runs 5000     table sizes and scheduler loop, cleaned and not
+    ./fraud bench dags watch --minutes 10     periods, runs, throughput, cost of a task, memory
+    ./fraud bench dags backlog --count 5000   how long the scoring DAG takes to drain a backlog
+    ./fraud bench dags growth --runs 5000     table sizes and scheduler loop, cleaned and not
 
 Each prints one JSON document. `growth` copies finished runs until there are as many as asked for, all of
 them older than runs are kept, and cleans once; it restarts the scheduler so that it tells its loop's time.
@@ -29,18 +29,17 @@ import psycopg2
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
-ROOT: Final = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+from config.constants import DAGS_SUB_MINUTE
+from fraud_embedded import airflow, operations
+from fraud_embedded.airflow_api import AirflowApi
+from fraud_embedded.installation import default_layout
+from fraud_embedded.installed import Platform
+from fraud_embedded.jobs import run_job
+from fraud_embedded.process import base_environment
+from fraud_embedded.supervision import Supervisor
+from tests.benchmarks.meter import Meter
 
-from config.constants import DAGS_SUB_MINUTE  # noqa: E402 - found through the line above
-from fraud_embedded import airflow, operations  # noqa: E402
-from fraud_embedded.airflow_api import AirflowApi  # noqa: E402
-from fraud_embedded.installation import default_layout  # noqa: E402
-from fraud_embedded.installed import Platform  # noqa: E402
-from fraud_embedded.jobs import run_job  # noqa: E402
-from fraud_embedded.process import base_environment  # noqa: E402
-from fraud_embedded.supervision import Supervisor  # noqa: E402
-from tests.benchmarks.meter import Meter  # noqa: E402
+ROOT: Final = Path(__file__).resolve().parents[2]
 
 PRODUCER, STREAMING = DAGS_SUB_MINUTE
 _RUNS: Final = """

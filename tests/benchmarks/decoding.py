@@ -1,17 +1,13 @@
 """How fast batches are decoded, by processor time and without a broker: kafka-python's decoder and ours.
 
-python tests/benchmarks/decoding.py
+./fraud bench decoding
 """
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from kafka import TopicPartition
 from kafka.consumer.fetcher import Fetcher

@@ -1,6 +1,6 @@
 """How long `make demo` takes from a fresh clone, and what it needs of memory and disk.
 
-    python tests/benchmarks/demo.py [--keep-cache]
+    ./fraud bench demo [--keep-cache]
 
 Clones the repository into a temporary folder, runs `./fraud demo --json` there with an empty package cache,
 samples the memory of every process of that clone twice a second, runs the demo again (warm), and again after

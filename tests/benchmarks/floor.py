@@ -1,7 +1,7 @@
 """The floor under the stream: what one process does by hand, without API and without a framework.
 
 Same reader, same parser, same model, same copy into the same tables, one transaction a chunk with the
-offset in it; scored in process, one step after the other. `python floor.py <model directory> <chunk>`.
+offset in it; scored in process, one step after the other. The benchmark `stream` starts it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """From produced to committed, at a given rate: open loop, real servers, a follower as it is operated.
 
-    python tests/benchmarks/latency.py [--rate 500] [--seconds 300] [--broker apache] [--write]
+    ./fraud bench latency [--rate 500] [--seconds 300] [--broker apache] [--write]
 
 Starts its own broker, object store, Postgres (durable), API, follower, and a producer that keeps to the
 clock. `--write` puts what it prints into docs/results/latency-BROKER.md. Exits with 1 if a transaction is

@@ -22,7 +22,7 @@ PACKAGES: Final = ("kafka-python", "psycopg2-binary", "pyarrow", "numpy", "onnxr
 def command() -> str:
     """What was typed, without `--write`."""
     options = " ".join(shlex.quote(option) for option in sys.argv[1:] if option != "--write")
-    return f"python tests/benchmarks/{Path(sys.argv[0]).name} {options}".rstrip()
+    return f"./fraud bench {Path(sys.argv[0]).stem} {options}".rstrip()
 
 
 def origin(database_url: str) -> str:

@@ -1,6 +1,6 @@
 """Whether a follower's memory grows with what it has stored: real servers, many transactions, one process.
 
-    python tests/benchmarks/memory.py [--transactions 1000000] [--write]
+    ./fraud bench memory [--transactions 1000000] [--write]
 
 The producer stays at most 20,000 transactions ahead. Memory is sampled every second; over the last 75 % of
 the transactions a straight line is fitted. Exits with 1 if that line rises by more than 5 % or 20 MiB, or if

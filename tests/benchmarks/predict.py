@@ -1,6 +1,6 @@
 """Single calls of `/predict`, each stored before it is answered: grouped commits beside a commit a request.
 
-    python tests/benchmarks/predict.py [--seconds 4] [--connections 1,16,64] [--repeat 4]
+    ./fraud bench predict [--seconds 4] [--connections 1,16,64] [--repeat 4]
 
 Starts its own durable Postgres and two API processes, which take turns; the second may store one request a
 transaction. Every answer is checked, and the rows are counted afterwards. Prints a table and, as the last

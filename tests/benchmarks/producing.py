@@ -1,7 +1,7 @@
 """Puts transactions on a topic, in a process of its own; prints what it did as JSON.
 
-    python tests/benchmarks/producing.py BOOTSTRAP TOPIC COUNT --rate 500 --warm-up 5 --book FILE
-    python tests/benchmarks/producing.py BOOTSTRAP TOPIC COUNT --metrics URL --ahead 20000
+    python -m tests.benchmarks.producing BOOTSTRAP TOPIC COUNT --rate 500 --warm-up 5 --book FILE
+    python -m tests.benchmarks.producing BOOTSTRAP TOPIC COUNT --metrics URL --ahead 20000
 
 At a rate it keeps to the clock, whatever the broker does: a transaction's time of production is the moment it
 was due. If the producer is late, the delay counts as latency, and it is told how late it was. Otherwise it

@@ -1,6 +1,6 @@
 """500 clients that mean no good: what the API's memory grows by, and how long others wait for `/predict`.
 
-    python tests/benchmarks/slow_clients.py [--seconds 60] [--clients 500]
+    ./fraud bench slow_clients [--seconds 60] [--clients 500]
 
 Starts its own durable servers. Each kind of client is at it for that long, while four others send
 transactions, ten a second each, every one on a new connection. A bad client begins anew a second after the

@@ -1,6 +1,6 @@
 """From topic to stored rows: the consumer with the API beside a hand-written floor, in the same run.
 
-    python tests/benchmarks/stream.py [--records 100000] [--sizes 100,1000,5000] [--repeat 1]
+    ./fraud bench stream [--records 100000] [--sizes 100,1000,5000] [--repeat 1]
 
 Starts its own broker, object store, Postgres and API. Every run reads the same topic into a fresh database.
 Prints a table and, as the last line, JSON.
@@ -90,7 +90,7 @@ def measure(servers: Servers, kind: str, size: int, number: int, records: int) -
     vacuum(servers.stack.postgres.url())
     env = {**os.environ, **environment(servers, url)}
     if kind == "floor":
-        program = ["tests/benchmarks/floor.py", str(servers.model), str(size)]
+        program = ["-m", "tests.benchmarks.floor", str(servers.model), str(size)]
     else:
         program = ["-m", "fraud_streaming", "run", "--batch-size", str(size), "--max-seconds", "900"]
     spent_before = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -22,7 +22,7 @@ def test_swagger_shows_the_routes_with_files_of_our_own(visit: Visit, api_port: 
     assert picture.stat().st_size > 20_000
 
 
-def test_mlflow_shows_its_experiments(visit: Visit, mlflow_uri: str) -> None:
+def test_mlflow_opens_on_model_training_and_reports_nothing(visit: Visit, mlflow_uri: str) -> None:
     name = "an experiment of the browser test"
     request = urllib.request.Request(  # noqa: S310 - our own server
         f"{mlflow_uri}/api/2.0/mlflow/experiments/create",
@@ -30,7 +30,12 @@ def test_mlflow_shows_its_experiments(visit: Visit, mlflow_uri: str) -> None:
         headers={"Content-Type": "application/json"},
     )
     urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30).close()
+    asked: list[str] = []
+    visit.page.on("request", lambda request: asked.append(request.url))
     visit.page.goto(f"{mlflow_uri}/#/experiments")
     expect(visit.page.get_by_text(name).first).to_be_visible(timeout=30_000)
+    visit.page.get_by_text(name).first.click()
+    visit.page.wait_for_url("**/runs?workflowType=machine_learning*")
     assert visit.screenshot("mlflow").stat().st_size > 20_000
     assert visit.hosts == {mlflow_uri.removeprefix("http://")}
+    assert not [url for url in asked if "telemetry" in url.lower()]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import http.client
+import json
+import urllib.request
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,7 @@ from config import constants
 from config.settings import KafkaSettings, ObjectStoreSettings
 from fraud_embedded import postgres, probes
 from fraud_embedded.stack import Stack
+from fraud_mlflow.page import DEFAULTS
 
 if TYPE_CHECKING:
     from tests.servers import Database
@@ -142,6 +145,16 @@ def test_mlflow_answers_its_own_names_only(stack: Stack, mlflow_uri: str) -> Non
     assert status(f"127.0.0.1:{stack.mlflow.port}") == 200
     assert status(f"localhost:{stack.mlflow.port}") == 200
     assert status("evil.example") == 403
+
+
+def test_mlflow_reports_nothing_and_its_page_opens_on_model_training(mlflow_uri: str) -> None:
+    def fetched(path: str) -> bytes:
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(f"{mlflow_uri}{path}", timeout=10) as answer:
+            return bytes(answer.read())
+
+    assert json.loads(fetched("/ajax-api/3.0/mlflow/ui-telemetry"))["disable_ui_telemetry"] is True
+    assert json.dumps(DEFAULTS).encode() in fetched("/")
 
 
 def test_fixtures_give_each_test_its_own_topics(topics: KafkaSettings, kafka_bootstrap: str) -> None:

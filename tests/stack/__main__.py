@@ -50,6 +50,7 @@ HARD_NAMES: Final = (
     "DB_PASSWORD_PRODUCER",
     "DB_PASSWORD_STREAMING",
     "DB_PASSWORD_API",
+    "DB_PASSWORD_READONLY",
     "MLFLOW_DB_PASSWORD",
     "AIRFLOW_DB_PASSWORD",
     "REDIS_PASSWORD",
@@ -135,7 +136,11 @@ def _refuse_other_stack() -> None:
         )
     if mine:
         _say("removing what an earlier run has left …")
-        subprocess.run(["docker", "compose", "-p", PROJECT, "down", "-v"], check=False, capture_output=True)
+        subprocess.run(
+            ["docker", "compose", "-p", PROJECT, "--profile", "*", "down", "-v"],
+            check=False,
+            capture_output=True,
+        )
 
 
 def _is_job(name: str) -> bool:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from fraud_airflow.jobs import JobFailed, JobRefused, Limits
+from config.services import Limits
+from fraud_airflow.jobs import JobFailed, JobRefused
 from fraud_airflow.runners.docker_api import Docker
 from fraud_airflow.runners.docker_runner import DockerRunner
 from tests.stack.docker_site import Site, free_port, job_image, site

@@ -31,7 +31,7 @@ def test_it_goes_on_where_it_was(stack: Stack) -> None:
 
 
 def test_down_v_leaves_nothing(stack: Stack) -> None:
-    stack.compose("down", "-v", seconds=240)
+    stack.run("docker", "compose", "down", "-v", seconds=240)
     project = f"label=com.docker.compose.project={stack.site.project}"
     for kind in (("ps", "--all"), ("volume", "ls"), ("network", "ls")):
         assert stack.run("docker", *kind, "--quiet", "--filter", project).split() == []

@@ -12,15 +12,15 @@ from pathlib import Path
 import certifi
 import httpx
 import pytest
-from bootstrap import ROOT
-from compose import HOST_CERTIFICATES
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
-from image_push import run as push
 
+from bootstrap import ROOT
+from compose import HOST_CERTIFICATES
+from image_push import run as push
 from tests.stack.docker_cli import docker, image, labelled, told
 from tests.stack.stack import wait_for
 

@@ -10,11 +10,11 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import compose
 import pytest
+
+import compose
 from bootstrap import Refused
 from compose import Port, build_environment, refuse_taken
-
 from fraud_embedded import addresses, places
 from fraud_embedded.addresses import Addresses
 from fraud_embedded.dotenv import parse

@@ -7,12 +7,20 @@ import pytest
 
 from config import constants, settings
 from config.parameters import ENVIRONMENT_OVERRIDES
+from config.services import role_password
+from fraud_embedded import dotenv
 from fraud_embedded.installation import AIRFLOW_CHOICES, ALERT_ROUTES
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / ".env.example").read_text(encoding="utf-8")
 DESCRIBED = set(re.findall(r"^(?:# )?([A-Z][A-Z0-9_]+)=", TEXT, re.MULTILINE))
-CLASSES = [one for one in settings.Settings.__subclasses__() if one.__module__ == "config.settings"]
+
+
+def below(base: type[settings.Settings]) -> list[type[settings.Settings]]:
+    return [one for child in base.__subclasses__() for one in (child, *below(child))]
+
+
+CLASSES = [one for one in below(settings.Settings) if one.__module__ == "config.settings"]
 # Read where the database is made and the embedded platform is started, not through a settings class.
 STARTERS = {
     "POSTGRES_PASSWORD",
@@ -27,7 +35,7 @@ STARTERS = {
     "PORT_OFFSET",
     *AIRFLOW_CHOICES,
     *ALERT_ROUTES,
-    *(f"DB_PASSWORD_{service.upper()}" for service in constants.SERVICE_ROLES),
+    *map(role_password, constants.SERVICE_ROLES),
 }
 
 
@@ -55,12 +63,14 @@ HOSTS = {
     "STREAM_METRICS_HOST",
     "STREAM_METRICS_PORT",
 }
+# Read by Compose alone, before it reads any of its files.
+COMPOSE = {"COMPOSE_FILE"}
 DOCKER = interpolated(LOCAL).keys() | interpolated(PRODUCTION).keys()
 
 
 def read_by_settings() -> set[str]:
     fields = {name.upper() for one in CLASSES for name in one.model_fields}
-    return fields | set(ENVIRONMENT_OVERRIDES) | set(constants.ENV_VARS) | STARTERS | DOCKER
+    return fields | set(ENVIRONMENT_OVERRIDES) | set(constants.ENV_VARS) | STARTERS | DOCKER | COMPOSE
 
 
 def test_every_variable_that_is_read_is_described() -> None:
@@ -85,6 +95,11 @@ def test_the_local_stack_takes_no_host_from_the_file_or_the_shell() -> None:
     assert not HOSTS & interpolated(LOCAL).keys()
     assert HOSTS <= DESCRIBED
     assert "env_file" not in LOCAL.read_text("utf-8")
+
+
+def test_a_bare_compose_command_means_the_local_file() -> None:
+    assert dotenv.parse(TEXT)["COMPOSE_FILE"] == LOCAL.name
+    assert LOCAL.exists()
 
 
 def test_it_works_as_it_stands_for_development_only(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,10 +6,11 @@ import re
 import subprocess
 from pathlib import Path
 
-import compose
-import image_offline
 import pytest
 import yaml
+
+import compose
+import image_offline
 from bootstrap import Refused
 from image_builds import builders, built, labels, require_bundle, short
 from image_push import run, target

@@ -5,18 +5,17 @@ import os
 import subprocess
 import sys
 import threading
-import tomllib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
+from config.services import groups
 from services.collect_sources import ROOT, collect, projects
 
 ENTRYPOINT = ROOT / "services" / "entrypoint.sh"
-GROUPS = tomllib.loads((ROOT / "requirements" / "groups.toml").read_text())
-IMAGES = [name for name in GROUPS if name not in {"demo", "test", "browser"}]
+IMAGES = [name for name in groups() if name not in {"demo", "test", "browser"}]
 
 
 @pytest.mark.parametrize("service", IMAGES)
@@ -31,12 +30,15 @@ def test_an_image_holds_no_package_of_another_service(tmp_path: Path) -> None:
     assert (tmp_path / "config" / "contracts" / "creditcard.yaml").exists()
 
 
+def test_the_image_of_mlflow_holds_what_its_server_finds_our_application_by(tmp_path: Path) -> None:
+    collect("mlflow", tmp_path)
+    assert list((tmp_path / "fraud_mlflow" / "plugin").glob("*.dist-info/entry_points.txt"))
+
+
 def test_what_depends_on_what_is_read_from_the_projects(tmp_path: Path) -> None:
-    (tmp_path / "requirements").mkdir()
-    (tmp_path / "requirements" / "groups.toml").write_text('[one]\npackages = ["a"]\n')
     _project(tmp_path / "a", ["lib-b[x]>=1"], {"lib-b": "../b", "lib-unused": "../c"})
     _project(tmp_path / "b", [], {})
-    assert projects("one", tmp_path) == [tmp_path / "a", tmp_path / "b"]
+    assert projects(["a"], tmp_path) == [tmp_path / "a", tmp_path / "b"]
 
 
 def _project(folder: Path, dependencies: list[str], sources: dict[str, str]) -> None:

@@ -7,9 +7,10 @@ from importlib.metadata import Distribution, distributions
 from pathlib import Path
 
 import pytest
-from bootstrap import AIRFLOW, PLATFORM, Home, environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from bootstrap import AIRFLOW, PLATFORM, Home, environment
 
 
 @pytest.mark.parametrize("home", [PLATFORM, AIRFLOW], ids=lambda home: home.venv.name)

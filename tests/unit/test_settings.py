@@ -220,6 +220,45 @@ def test_constants_need_the_standard_library_only() -> None:
     assert done.stdout.strip() == "postgres"
 
 
+@pytest.mark.parametrize(
+    ("environ", "address"),
+    [
+        ({}, "postgresql://fraud_readonly@postgres:5432/fraud_detection"),
+        (
+            {"DB_HOST": "db", "DB_PORT": "6432", "DB_NAME": "a b", "DB_PASSWORD_READONLY": "p@ss:/w#rd% "},
+            "postgresql://fraud_readonly:p%40ss%3A%2Fw%23rd%25%20@db:6432/a%20b",
+        ),
+        (
+            {"DATABASE_URL": "postgresql://fraud_readonly@pooler:1/x?y=z", "DB_PASSWORD_READONLY": "p"},
+            "postgresql://fraud_readonly:p@pooler:1/x?y=z",
+        ),
+        (
+            {"DATABASE_URL": "postgresql://fraud_readonly:own@db/x", "DB_PASSWORD_READONLY": "p"},
+            "postgresql://fraud_readonly:own@db/x",
+        ),
+        (
+            {"DATABASE_URL": "postgresql://fraud_trainer@db/x", "DB_PASSWORD_READONLY": "p"},
+            "postgresql://fraud_trainer@db/x",
+        ),
+        (
+            {"DB_PASSWORD_READONLY_FILE": "/etc/hostname"},
+            "postgresql://fraud_readonly@postgres:5432/fraud_detection",
+        ),
+    ],
+)
+def test_dags_find_the_address_of_the_role_that_only_reads(environ: dict[str, str], address: str) -> None:
+    assert constants.env_vars(environ)["DATABASE_URL"] == address
+
+
+def test_the_password_of_that_role_may_be_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "password").write_text("p@ss\n")
+    monkeypatch.setattr(constants, "_SECRETS", str(tmp_path))
+    environ = {"DB_PASSWORD_READONLY_FILE": str(tmp_path / "password")}
+    assert constants.env_vars(environ)["DATABASE_URL"].startswith("postgresql://fraud_readonly:p%40ss@")
+    environ = {"DB_PASSWORD_READONLY_FILE": str(tmp_path / "none")}
+    assert constants.env_vars(environ)["DATABASE_URL"].startswith("postgresql://fraud_readonly@")
+
+
 @pytest.fixture
 def _restored_logging() -> Iterator[None]:
     root = logging.getLogger()

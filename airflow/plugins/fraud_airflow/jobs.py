@@ -1,4 +1,4 @@
-"""What a job is: the services' table, a job's environment, and the interface of what runs it.
+"""What a job is: its service, its environment, and the interface of what runs it.
 
 Standard library only: every DAG file imports this module.
 """
@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 from urllib.parse import quote
 
-from config import constants
+from config import constants, services
+from config.services import Jobs, Limits, Service
 
 RESULT_PATH: Final = "RESULT_PATH"
 RESULT_LIMIT_BYTES: Final = 64 * 1024  # a result is a summary and references, never data
@@ -49,56 +50,10 @@ class JobFailed(Exception):
     """The job was started or waited for, and did not do its work; one sentence."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a job in a container may use; the docker-proxy has maxima of its own."""
-
-    memory_mib: int = 512
-    cpus: float = 1.0
-    pids: int = 256
-
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    """A service whose verbs run as jobs.
-
-    `image` is the image's name without prefix and tag; `private` names the job's secret variables and the
-    worker's variables they come from; `fixed` are values that are the same in every installation.
-    """
-
-    module: str
-    image: str
-    private: Mapping[str, str]
-    fixed: Mapping[str, str] = field(default_factory=dict)
-    limits: Limits = Limits()
-
-
 SERVICES: Final[Mapping[str, Service]] = {
-    "producer": Service("fraud_producer", "jobs", {"DATABASE_URL": "DATABASE_URL_PRODUCER"}),
-    "streaming": Service(
-        "fraud_streaming",
-        "jobs",
-        {"DATABASE_URL": "DATABASE_URL_STREAMING", "API_CLIENT_SECRET": "API_CLIENT_SECRET_STREAMING"},
-        {"API_CLIENT_ID": "streaming"},
-    ),
-    "trainer": Service(
-        "fraud_trainer",
-        "ml",
-        {
-            "DATABASE_URL": "DATABASE_URL_TRAINER",
-            "AWS_ACCESS_KEY_ID": "RUNS_AWS_ACCESS_KEY_ID",
-            "AWS_SECRET_ACCESS_KEY": "RUNS_AWS_SECRET_ACCESS_KEY",
-        },
-        {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"},
-        Limits(memory_mib=3072, cpus=2.0),
-    ),
-    "api": Service(
-        "fraud_api",
-        "api",
-        {"DATABASE_URL": "DATABASE_URL_API", "API_KEY_ENCRYPTION_SECRET": "API_KEY_ENCRYPTION_SECRET"},
-    ),
+    one.name: one for one in services.with_jobs(Jobs.SCHEDULED, Jobs.UNSCHEDULED)
 }
-_RESERVED: Final = frozenset(
+RESERVED: Final = frozenset(
     {
         RESULT_PATH,
         "API_CLIENT_ID",
@@ -128,7 +83,7 @@ class JobSpec:
     environment: Mapping[str, str]
     private: Mapping[str, str] = field(repr=False)
     single: str | None = None
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +132,7 @@ def check_environment(environment: object) -> None:
     for name in environment:
         if not (isinstance(name, str) and _VARIABLE.fullmatch(name)):
             raise ValueError(f"environment: {name!r} is no variable name: use capitals, digits and _.")
-        if name in _RESERVED:
+        if name in RESERVED:
             raise ValueError(f"environment: {name} is set by the platform itself: take it out.")
         if _SECRET_WORDS.search(name):
             raise ValueError(
@@ -220,19 +175,19 @@ def _secret(source: str, worker: Mapping[str, str]) -> str:
     value = worker.get(part) or ""
     if part == source or not value:
         return value
-    return _database_url(source.removeprefix(_DATABASE_URL_OF).lower(), value, worker)
+    return _database_url(source.removeprefix(_DATABASE_URL_OF), value, worker)
 
 
 def _variable(source: str, worker: Mapping[str, str]) -> str:
     """The worker's variable that holds it: of a database's address maybe only the password."""
     role = source.removeprefix(_DATABASE_URL_OF)
     in_parts = role != source and not worker.get(source) and worker.get("DB_HOST")
-    return f"DB_PASSWORD_{role}" if in_parts else source
+    return services.role_password(role) if in_parts else source
 
 
 def _database_url(role: str, password: str, worker: Mapping[str, str]) -> str:
     port, name = (worker.get(part) or constants.ENV_VARS[part] for part in ("DB_PORT", "DB_NAME"))
-    user = constants.SERVICE_ROLES[role]
+    [user] = [user for name, user in constants.SERVICE_ROLES.items() if services.variable(name) == role]
     return f"postgresql://{user}:{quote(password, safe='')}@{worker['DB_HOST']}:{port}/{quote(name, safe='')}"
 
 

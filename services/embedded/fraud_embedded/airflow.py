@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from config import services
 from fraud_embedded import probes
 from fraud_embedded.process import ProcessSpec, StartFailed, base_environment, run_logged, tail
 
@@ -192,7 +193,6 @@ def job_variables(
     Args:
         environments: the variables of each service's role.
     """
-    private = {"DATABASE_URL": "DATABASE_URL_{}", "API_CLIENT_SECRET": "API_CLIENT_SECRET_{}"}
     made = {
         "JOB_RUNNER": "process",
         "JOB_PYTHON": python,
@@ -201,12 +201,7 @@ def job_variables(
     }
     if "PYTHONPATH" in os.environ and sys.prefix == sys.base_prefix:
         made["JOB_PYTHONPATH"] = os.environ["PYTHONPATH"]
-    for service, environment in environments.items():
-        for name, template in private.items():
-            if name in environment:
-                made[template.format(service.upper())] = environment[name]
-    store = environments.get("trainer", {})
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        if name in store:
-            made[f"RUNS_{name}"] = store[name]
+    for service in services.SERVICES:
+        if environment := environments.get(service.name):
+            made |= {source: environment[name] for name, source in service.private.items()}
     return made

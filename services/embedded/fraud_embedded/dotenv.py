@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from config.constants import API_CLIENTS, DEVELOPMENT_SECRET_MARK
+from config.services import client_secret
 from config.text_files import NotText, read_utf8
 from fraud_embedded.private_files import write_private
 
@@ -202,7 +203,7 @@ def _from_api_keys(known: Mapping[str, str]) -> dict[str, str]:
     """Once the platform's own clients stood in API_KEYS: they keep their secrets."""
     entries = (entry.strip().partition(":") for entry in known.get("API_KEYS", "").split(","))
     secrets = {client: secret for client, _, secret in entries if secret}
-    return {f"API_CLIENT_SECRET_{name.upper()}": secrets[name] for name in API_CLIENTS if name in secrets}
+    return {client_secret(name): secrets[name] for name in API_CLIENTS if name in secrets}
 
 
 def with_random_secrets(template: str) -> str:

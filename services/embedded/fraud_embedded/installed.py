@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
-from config import constants
+from config import constants, services
+from config.services import Backend, Jobs, Service
 from config.settings import ConfigurationError, KafkaSettings, api_clients
 from fraud_embedded import airflow, broker, mlflow, objectstore, postgres, probes
 from fraud_embedded.addresses import Addresses
@@ -18,10 +20,7 @@ from fraud_embedded.stack import Secrets, Stack, build
 
 OPERATOR: Final = "operator"
 AIRFLOW: Final = "airflow"
-# Whose jobs the DAGs run.
-_JOB_ROLES: Final = ("producer", "streaming", "trainer")
 FOLLOWER: Final = "follower"
-_JOB_CLIENT: Final = "streaming"
 _ADMIN_CLIENT: Final = "admin"
 
 
@@ -69,7 +68,7 @@ class Platform:
         """URL for `owner`, or a service of `constants.SERVICE_ROLES`."""
         if role == "owner":
             return self.stack.postgres.url(self.owner, self.secret("DB_PASSWORD"), self.database)
-        password = self.secret(f"DB_PASSWORD_{role.upper()}")
+        password = self.secret(services.role_password(role))
         return self.stack.postgres.url(constants.SERVICE_ROLES[role], password, self.database)
 
     def environment(self, role: str) -> dict[str, str]:
@@ -78,12 +77,10 @@ class Platform:
         Raises:
             ConfigurationError: there is no such role.
         """
-        builders = {
+        builders: dict[str, Callable[[], dict[str, str]]] = {
             "bootstrap": self._bootstrap,
             "migrate": self._migrate,
-            "producer": self._producer,
-            "streaming": self._streaming,
-            "trainer": self._trainer,
+            **{one.name: partial(self._job, one) for one in services.with_jobs(Jobs.SCHEDULED)},
             "api": self._api,
             OPERATOR: self._operator,
             AIRFLOW: self._airflow,
@@ -125,7 +122,7 @@ class Platform:
     def airflow(self) -> Airflow:
         """Airflow, with what its jobs may know."""
         run = self.layout.run
-        environments = {role: self.environment(role) for role in _JOB_ROLES}
+        environments = {one.name: self.environment(one.name) for one in services.with_jobs(Jobs.SCHEDULED)}
         store = self.stack.objectstore.endpoint_url
         addresses = {**self._kafka(), **self._mlflow(), "API_URL": self.api_url, "S3_ENDPOINT_URL": store}
         database = {
@@ -177,29 +174,25 @@ class Platform:
         return {"KAFKA_BOOTSTRAP_SERVERS": self.stack.broker.bootstrap}
 
     def _mlflow(self) -> dict[str, str]:
-        return {
-            "MLFLOW_TRACKING_URI": self.stack.mlflow.tracking_uri,
-            "MLFLOW_DISABLE_TELEMETRY": "true",
-            "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-        }
+        return {"MLFLOW_TRACKING_URI": self.stack.mlflow.tracking_uri}
 
     def _client(self, client: str) -> dict[str, str]:
         return {
             "API_URL": self.api_url,
             "API_CLIENT_ID": client,
-            "API_CLIENT_SECRET": self.secret(f"API_CLIENT_SECRET_{client.upper()}"),
+            "API_CLIENT_SECRET": self.secret(services.client_secret(client)),
         }
 
     def _clients(self) -> dict[str, str]:
         """The secrets of all the API's clients, refused here rather than in its log if they do not fit."""
-        names = [f"API_CLIENT_SECRET_{client.upper()}" for client in constants.API_CLIENTS]
+        names = list(map(services.client_secret, constants.API_CLIENTS))
         told = {name: self.secret(name) for name in names} | self._chosen(("API_KEYS",))
         api_clients(told)
         return told
 
     def _bootstrap(self) -> dict[str, str]:
         names = ["DB_PASSWORD", "MLFLOW_DB_PASSWORD", "AIRFLOW_DB_PASSWORD"]
-        names += [f"DB_PASSWORD_{service.upper()}" for service in constants.SERVICE_ROLES]
+        names += map(services.role_password, constants.SERVICE_ROLES)
         return {
             "POSTGRES_ADMIN_URL": self.stack.postgres.url(),
             "DB_NAME": self.database,
@@ -210,15 +203,20 @@ class Platform:
     def _migrate(self) -> dict[str, str]:
         return {"DATABASE_URL": self.database_url("owner")}
 
-    def _producer(self) -> dict[str, str]:
-        return {"DATABASE_URL": self.database_url("producer"), **self._kafka()}
-
-    def _streaming(self) -> dict[str, str]:
-        return {"DATABASE_URL": self.database_url("streaming"), **self._kafka(), **self._client(_JOB_CLIENT)}
-
-    def _trainer(self) -> dict[str, str]:
-        store = self.stack.objectstore.bucket_environment(constants.BUCKET_RUNS)
-        return {"DATABASE_URL": self.database_url("trainer"), **self._mlflow(), **store}
+    def _job(self, service: Service) -> dict[str, str]:
+        """What the jobs of a service get: the addresses of what it uses, and its own secrets."""
+        found = {name: self.secret(name) for name in service.secrets}
+        if Backend.POSTGRES in service.uses:
+            found["DATABASE_URL"] = self.database_url(service.name)
+        if Backend.KAFKA in service.uses:
+            found |= self._kafka()
+        if Backend.MLFLOW in service.uses:
+            found |= self._mlflow()
+        if Backend.OBJECT_STORE in service.uses:
+            found |= self.stack.objectstore.bucket_environment(constants.BUCKET_RUNS)
+        if service.scopes:
+            found |= self._client(service.name)
+        return found
 
     def _api(self) -> dict[str, str]:
         return {

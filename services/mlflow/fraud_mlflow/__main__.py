@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final, NoReturn
 from urllib.parse import quote
 
@@ -15,6 +16,8 @@ DATABASE: Final = "mlflow"  # its database, and the role that owns it
 BUCKET: Final = "fraud-mlflow"
 _EXIT_CONFIGURATION: Final = 2
 _PORT: Final = "5000"
+# MLflow finds applications by the metadata of installed packages; our sources are not installed.
+PLUGIN: Final = Path(__file__).parent / "plugin"
 
 
 class Unset(Exception):
@@ -33,6 +36,7 @@ def arguments(environ: Mapping[str, str]) -> list[str]:
     ]
     return [
         "server",
+        "--app-name=fraud",
         f"--host={environ.get('MLFLOW_HOST') or '0.0.0.0'}",  # noqa: S104 - a container's own network
         f"--port={port}",
         "--workers=1",
@@ -53,11 +57,13 @@ def environment(environ: Mapping[str, str]) -> dict[str, str]:
         _required(environ, name)
     return {
         **environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(PLUGIN), environ.get("PYTHONPATH")))),
         "MLFLOW_BACKEND_STORE_URI": environ.get("MLFLOW_BACKEND_STORE_URI") or _database(environ),
         "MLFLOW_S3_ENDPOINT_URL": _required(environ, "S3_ENDPOINT_URL"),
         "AWS_DEFAULT_REGION": region,
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "true",
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     }
 
