@@ -16,7 +16,7 @@ from httpx import ASGITransport, AsyncClient, Response
 
 from config.parameters import read_yaml
 from config.settings import CONFIG_DIR, PlatformSettings, parameters
-from fraud_adapters.registry import Registry
+from fraud_adapters.models.registry import Registry
 from fraud_api.app import create_app
 from fraud_api.keys import KeyState
 from fraud_api.service import Installation, Service

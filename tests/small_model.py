@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import xgboost
 
-from fraud_adapters.onnx_export import to_onnx
+from fraud_adapters.models.onnx_export import to_onnx
 from fraud_core.contract import Contract
 from fraud_core.manifest import Calibration, Manifest
 

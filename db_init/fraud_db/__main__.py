@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from config import settings
 from fraud_adapters import job
-from fraud_adapters.failures import LastingFailure
+from fraud_adapters.job.failures import LastingFailure
 from fraud_adapters.postgres import DatabaseUnavailable
 from fraud_db.bootstrap import Passwords, bootstrap
 from fraud_db.environment import AdminSettings, BootstrapSettings

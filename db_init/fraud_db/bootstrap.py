@@ -12,7 +12,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812
 from psycopg2.extensions import encrypt_password
 
 from config import constants
-from fraud_adapters.failures import LastingFailure
+from fraud_adapters.job.failures import LastingFailure
 from fraud_adapters.postgres import connect
 
 _LOCK: Final = 7234019850101

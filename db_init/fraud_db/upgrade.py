@@ -16,7 +16,7 @@ from sqlalchemy.pool import NullPool
 
 from config import constants
 from config.parameters import Labels
-from fraud_adapters.failures import LastingFailure
+from fraud_adapters.job.failures import LastingFailure
 from fraud_adapters.postgres import connect
 
 IMPLIED: Final = "implied"

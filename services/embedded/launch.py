@@ -52,6 +52,7 @@ HELP = {
     "airflow": "Airflow's own command line in the running platform: airflow dags list-runs -d DAG",
     "rotate-keys": "sign tokens with a new key; the old one stays valid until its tokens expire",
     "secrets": "write the secrets of a production installation, a file each; secrets [FOLDER]",
+    "test-unit": "the tests that need no server",
     "test": "unit, integration and fault tests, against the real embedded servers",
     "proof": "the kill test in full, then every fault test, also the slow ones; see docs/faults.md",
     "test-browser": "the pages, in Chromium",
@@ -99,25 +100,8 @@ def _dispatch(command: str, rest: list[str]) -> int:
         return compose.inside(command, rest)
     if command in ALONE:
         return ALONE[command](rest)
-    if command == "test":
-        return _test(rest)
-    if command == "proof":
-        return _proof(rest)
-    if command == "test-browser":
-        # The pages of Airflow are among them.
-        environment("requirements-test", _say, AIRFLOW)
-        where = [] if _names_tests(rest) else ["tests/browser"]
-        return _python(environment("browser", _say), ["-m", "pytest", *rest, *where])
-    if command == "test-stack":
-        return _python(environment("test", _say), ["-m", "tests.stack", *rest])
-    if command == "bench":
-        return _bench(rest)
-    if command == "lint":
-        tools = environment("test", _say)
-        checked = _python(tools, ["-m", "ruff", "check", *TESTED])
-        return _python(tools, ["-m", "ruff", "format", "--check", *TESTED]) or checked
-    if command == "typecheck":
-        return _typecheck()
+    if command in CHECKS:
+        return CHECKS[command](rest)
     if command == "demo":
         preflight(installed=True)
         with ThreadPoolExecutor(max_workers=1) as beside:
@@ -144,12 +128,33 @@ def _test(rest: list[str]) -> int:
     return _python(airflow, [*inside, "airflow/tests"]) or failed
 
 
+def _test_unit(rest: list[str]) -> int:
+    return _python(environment("test", _say), ["-m", "pytest", *rest, *PARALLEL, "tests/unit"])
+
+
+def _test_browser(rest: list[str]) -> int:
+    # The pages of Airflow are among them.
+    environment("requirements-test", _say, AIRFLOW)
+    where = [] if _names_tests(rest) else ["tests/browser"]
+    return _python(environment("browser", _say), ["-m", "pytest", *rest, *where])
+
+
+def _test_stack(rest: list[str]) -> int:
+    return _python(environment("test", _say), ["-m", "tests.stack", *rest])
+
+
 def _names_tests(words: list[str]) -> bool:
     """Whether a file or folder of tests is among the words; options alone are for the whole suite."""
     return any((ROOT / word.partition("::")[0]).exists() for word in words if not word.startswith("-"))
 
 
-def _typecheck() -> int:
+def _lint(_rest: list[str]) -> int:
+    tools = environment("test", _say)
+    checked = _python(tools, ["-m", "ruff", "check", *TESTED])
+    return _python(tools, ["-m", "ruff", "format", "--check", *TESTED]) or checked
+
+
+def _typecheck(_rest: list[str]) -> int:
     tools = environment("test", _say)
     airflow = environment("requirements-test", _say, AIRFLOW)
     failed = _python(tools, ["-m", "mypy", *TYPED])
@@ -198,6 +203,17 @@ def _lock() -> int:
     ).returncode
 
 
+# What is run with the packages of the tests.
+CHECKS: dict[str, Callable[[list[str]], int]] = {
+    "test": _test,
+    "test-unit": _test_unit,
+    "proof": _proof,
+    "test-browser": _test_browser,
+    "test-stack": _test_stack,
+    "bench": _bench,
+    "lint": _lint,
+    "typecheck": _typecheck,
+}
 # What needs no package.
 ALONE: dict[str, Callable[[list[str]], int]] = {
     "push": image_push.run,

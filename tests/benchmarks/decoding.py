@@ -13,7 +13,7 @@ from kafka import TopicPartition
 from kafka.consumer.fetcher import Fetcher
 from kafka.record import MemoryRecords
 
-from fraud_adapters.kafka_library import FetchedRecords
+from fraud_adapters.kafka.library import FetchedRecords
 from tests.kafka_wire import WireBatch, WireRecord
 
 BATCHES = 60

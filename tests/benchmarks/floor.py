@@ -14,10 +14,10 @@ from pathlib import Path
 
 from config.settings import DatabaseSettings, KafkaSettings, PlatformSettings, contract, load
 from fraud_adapters.kafka import PartitionReader, Record, topic_ids
-from fraud_adapters.offsets import move_offset
+from fraud_adapters.models.loading import Model
 from fraud_adapters.postgres import connect
-from fraud_adapters.scored import store_scored
-from fraud_adapters.scoring import Model
+from fraud_adapters.postgres.offsets import move_offset
+from fraud_adapters.postgres.scored_transactions import store_scored
 from fraud_core.features import feature_matrix
 from fraud_core.manifest import Manifest
 from fraud_core.predictions import Predictions

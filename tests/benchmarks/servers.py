@@ -18,7 +18,7 @@ import xgboost
 
 from config import constants
 from config.settings import PlatformSettings, parameters
-from fraud_adapters.onnx_export import to_onnx
+from fraud_adapters.models.onnx_export import to_onnx
 from fraud_core.contract import Contract
 from fraud_core.manifest import Calibration, Manifest
 from fraud_db.bootstrap import Passwords, bootstrap, clone_database

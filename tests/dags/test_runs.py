@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from config import constants
-from fraud_adapters.offsets import lock_partition
 from fraud_adapters.postgres import connect
+from fraud_adapters.postgres.offsets import lock_partition
 from tests.dags.world import PATIENCE_S, Run, World
 from tests.integration.store_rows import run as run_sql
 from tests.waiting import eventually

@@ -11,12 +11,13 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from fraud_adapters.dead_letters import DeadLetter
-from fraud_adapters.kafka_member import GroupMember
-from fraud_streaming import alerts, commit, job
-from fraud_streaming.commit import Committer
-from fraud_streaming.dlq import DeadLetterTopic
-from fraud_streaming.transactions import TransactionWork
+from fraud_adapters.kafka.dead_letters import DeadLetter
+from fraud_adapters.kafka.member import GroupMember
+from fraud_streaming.consume import commit, job
+from fraud_streaming.consume.commit import Committer
+from fraud_streaming.consume.transactions import TransactionWork
+from fraud_streaming.dead_letters.topic import DeadLetterTopic
+from fraud_streaming.follow import alerts
 
 AFTER_POLL: Final = "after poll"
 AFTER_SCORING: Final = "after scoring"

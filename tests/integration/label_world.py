@@ -12,8 +12,8 @@ from uuid import UUID
 import numpy as np
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
-from fraud_adapters.ledger import refresh_classes, store_labels
-from fraud_adapters.scored import store_scored, store_transactions
+from fraud_adapters.postgres.labels import refresh_classes, store_labels
+from fraud_adapters.postgres.scored_transactions import store_scored, store_transactions
 from fraud_core.batch import Batch
 from fraud_core.labels import LabelEvent, Source
 from tests.integration.store_rows import CREDITCARD, LABELS, batch, predictions

@@ -19,8 +19,8 @@ from config.parameters import Streaming
 from config.settings import ApiClientSettings, DatabaseSettings, KafkaSettings
 from fraud_adapters.kafka import PartitionReader, Publisher, Record
 from fraud_core.contract import Contract
-from fraud_streaming.job import run
-from fraud_streaming.pump import Limits
+from fraud_streaming.consume.job import run
+from fraud_streaming.consume.pump import Limits
 from fraud_streaming.site import Site
 from tests.integration.api_server import CLIENTS
 from tests.integration.store_rows import CREDITCARD, Database

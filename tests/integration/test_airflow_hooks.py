@@ -11,10 +11,10 @@ from typing import Any
 import httpx
 import pytest
 
-from fraud_adapters.mlflow_http import MlflowHttp
-from fraud_adapters.registry import Registry
-from fraud_adapters.registry_writer import RegistryWriter
-from fraud_adapters.tracked_runs import TrackedRuns
+from fraud_adapters.models.mlflow_http import MlflowHttp
+from fraud_adapters.models.registry import Registry
+from fraud_adapters.models.registry_writer import RegistryWriter
+from fraud_adapters.models.tracked_runs import TrackedRuns
 from tests.integration.airflow_site import AirflowSite, airflow_python
 from tests.integration.api_server import CLIENTS, ApiServer, cache_model, cloned, record_version
 from tests.integration.store_rows import CREDITCARD

@@ -16,15 +16,15 @@ import pytest
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from config.settings import KafkaSettings
-from fraud_adapters.alert_outbox import take_alerts
-from fraud_adapters.failures import JobFailed
+from fraud_adapters.job.failures import JobFailed
 from fraud_adapters.kafka import BrokerUnavailable, Publisher, Record
 from fraud_adapters.postgres import DatabaseUnavailable, connect
-from fraud_adapters.scored import store_scored
+from fraud_adapters.postgres.alert_outbox import take_alerts
+from fraud_adapters.postgres.scored_transactions import store_scored
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract
-from fraud_streaming import alerts
-from fraud_streaming.alerts import AlertRelay
+from fraud_streaming.follow import alerts
+from fraud_streaming.follow.alerts import AlertRelay
 from fraud_streaming.topics import describe
 from tests.integration.api_server import NOWHERE, ApiServer, cloned, scoring_server
 from tests.integration.store_rows import CREDITCARD, START, WIRE, Database, batch, predictions, run

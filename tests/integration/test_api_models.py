@@ -15,10 +15,10 @@ import psycopg2
 import pytest
 
 from config.constants import ALIAS_CHAMPION
-from fraud_adapters.mlflow_http import MlflowHttp
-from fraud_adapters.registry import ARTEFACT_PATH
-from fraud_adapters.registry_writer import RegistryWriter
-from fraud_adapters.tracked_runs import TrackedRuns
+from fraud_adapters.models.mlflow_http import MlflowHttp
+from fraud_adapters.models.registry import ARTEFACT_PATH
+from fraud_adapters.models.registry_writer import RegistryWriter
+from fraud_adapters.models.tracked_runs import TrackedRuns
 from tests.integration.api_server import (
     NOWHERE,
     ROOT,

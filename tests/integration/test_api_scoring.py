@@ -25,7 +25,7 @@ from pyarrow import ipc
 
 from fraud_adapters.columnar import MEDIA_TYPE as ARROW
 from fraud_adapters.columnar import answer_from_ipc, batch_to_ipc
-from fraud_adapters.scoring import Model
+from fraud_adapters.models.loading import Model
 from fraud_core.batch import Batch
 from fraud_core.features import feature_matrix
 from fraud_embedded.ports import free_ports

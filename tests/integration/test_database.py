@@ -15,8 +15,8 @@ import pytest
 from psycopg2 import sql
 
 from config import constants
-from fraud_adapters.placement import NUMERIC_COLUMNS
 from fraud_adapters.postgres import DatabaseUnavailable, connect
+from fraud_adapters.postgres.placement import NUMERIC_COLUMNS
 from fraud_db.bootstrap import BootstrapError, Passwords, bootstrap, drop_database
 from fraud_db.upgrade import MigrationError, head, upgrade
 from fraud_db.verify import verify

@@ -8,9 +8,9 @@ from threading import Thread
 
 import pytest
 
-from fraud_adapters.ledger import store_labels
 from fraud_adapters.postgres import connect
-from fraud_adapters.scored import store_scored, store_transactions
+from fraud_adapters.postgres.labels import store_labels
+from fraud_adapters.postgres.scored_transactions import store_scored, store_transactions
 from fraud_core.batch import Batch
 from fraud_core.labels import LabelEvent, Source
 from fraud_db.upgrade import upgrade

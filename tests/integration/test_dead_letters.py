@@ -10,10 +10,10 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from config.settings import KafkaSettings
-from fraud_adapters.dead_letters import DeadLetter
-from fraud_adapters.failures import JobFailed
+from fraud_adapters.job.failures import JobFailed
 from fraud_adapters.kafka import KafkaFailure, ensure_topics, topic_ids
-from fraud_streaming.dlq import DeadLetterTopic
+from fraud_adapters.kafka.dead_letters import DeadLetter
+from fraud_streaming.dead_letters.topic import DeadLetterTopic
 from tests.integration.api_server import ApiServer, cloned, scoring_server
 from tests.integration.store_rows import Database
 from tests.integration.streaming_site import StreamingSite, creditcard_records

@@ -23,11 +23,11 @@ import yaml
 from config.parameters import read_yaml
 from config.settings import KafkaSettings, ObjectStoreSettings
 from fraud_adapters.kafka import Record
-from fraud_adapters.ledger import store_labels
+from fraud_adapters.models.loading import Model
+from fraud_adapters.models.registry import Registry
 from fraud_adapters.postgres import connect
-from fraud_adapters.registry import Registry
-from fraud_adapters.scored import store_transactions
-from fraud_adapters.scoring import Model
+from fraud_adapters.postgres.labels import store_labels
+from fraud_adapters.postgres.scored_transactions import store_transactions
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract
 from fraud_core.decision import decide

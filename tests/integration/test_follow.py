@@ -14,10 +14,10 @@ import psycopg2
 import pytest
 
 from config.settings import KafkaSettings
-from fraud_adapters.failures import JobFailed
 from fraud_adapters.job import NothingToDo
+from fraud_adapters.job.failures import JobFailed
 from fraud_adapters.kafka import ensure_topics
-from fraud_adapters.offsets import lock_partition
+from fraud_adapters.postgres.offsets import lock_partition
 from fraud_embedded.ports import free_ports
 from tests.integration.api_server import ApiServer, cloned, scoring_server
 from tests.integration.following import following

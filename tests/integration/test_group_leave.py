@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from fraud_adapters.kafka import ensure_topics
-from fraud_adapters.kafka_member import SESSION_TIMEOUT_MS
+from fraud_adapters.kafka.member import SESSION_TIMEOUT_MS
 from tests.integration.group_members import Member, poll_until
 from tests.killable import KafkaServer
 

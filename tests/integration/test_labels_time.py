@@ -16,9 +16,9 @@ from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from config.parameters import LabelSource
-from fraud_adapters.ledger import refresh_classes, store_labels
 from fraud_adapters.postgres import connect
-from fraud_adapters.scored import store_scored, store_transactions
+from fraud_adapters.postgres.labels import refresh_classes, store_labels
+from fraud_adapters.postgres.scored_transactions import store_scored, store_transactions
 from fraud_core.batch import Batch
 from fraud_core.labels import LabelEvent, Source
 from fraud_db.bootstrap import bootstrap

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from config import constants
 from config.settings import ObjectStoreSettings
-from fraud_adapters.failures import JobFailed
+from fraud_adapters.job.failures import JobFailed
 from fraud_adapters.objectstore import ObjectMissing, ObjectStore, ObjectStoreUnavailable
 from fraud_trainer import first_start
 from fraud_trainer.job import main

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from config.settings import ConfigurationError, KafkaSettings
-from fraud_adapters.failures import JobFailed
+from fraud_adapters.job.failures import JobFailed
 from fraud_adapters.kafka import PartitionReader, PublishError, Record
 from fraud_adapters.postgres import connect
 from fraud_airflow import summaries

@@ -14,12 +14,12 @@ import psycopg2
 import pytest
 
 from config.settings import KafkaSettings
-from fraud_adapters.dead_letter_queries import Selection, lock_letters, mark_redriven
-from fraud_adapters.failures import JobFailed
+from fraud_adapters.job.failures import JobFailed
 from fraud_adapters.kafka import Record
 from fraud_adapters.postgres import connect
-from fraud_streaming.letters import export, show
-from fraud_streaming.redrive import RedriveSite, Terms, redrive_repaired, redrive_selected
+from fraud_adapters.postgres.dead_letters import Selection, lock_letters, mark_redriven
+from fraud_streaming.dead_letters.listing import export, show
+from fraud_streaming.dead_letters.redrive import RedriveSite, Terms, redrive_repaired, redrive_selected
 from tests.integration.api_server import ApiServer, cloned, scoring_server
 from tests.integration.store_rows import Database
 from tests.integration.streaming_site import StreamingSite, creditcard_records, read_all

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from fraud_adapters.mlflow_http import MlflowHttp
-from fraud_adapters.registry import ARTEFACT_PATH, Registry, RegistryUnavailable
-from fraud_adapters.registry_writer import RegistryWriter
-from fraud_adapters.tracked_runs import TrackedRuns
+from fraud_adapters.models.mlflow_http import MlflowHttp
+from fraud_adapters.models.registry import ARTEFACT_PATH, Registry, RegistryUnavailable
+from fraud_adapters.models.registry_writer import RegistryWriter
+from fraud_adapters.models.tracked_runs import TrackedRuns
 from fraud_core.manifest import FILE_NAME, Calibration, Manifest
 from tests.integration.store_rows import START
 
@@ -135,5 +135,5 @@ def test_a_server_that_is_no_registry_is_told(object_store_server: object) -> No
 
 
 def test_reading_does_not_import_mlflow() -> None:
-    code = "import sys, fraud_adapters.registry; sys.exit('mlflow' in sys.modules)"
+    code = "import sys, fraud_adapters.models.registry; sys.exit('mlflow' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

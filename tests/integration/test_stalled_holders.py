@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import psycopg2
 import pytest
 
-from fraud_adapters.offsets import lock_partition, move_offset
 from fraud_adapters.postgres import connect
-from fraud_adapters.stalled_holders import StalledHolder, challenge_holder
+from fraud_adapters.postgres.offsets import lock_partition, move_offset
+from fraud_adapters.postgres.stalled_holders import StalledHolder, challenge_holder
 from tests.integration.store_rows import Database
 
 if TYPE_CHECKING:

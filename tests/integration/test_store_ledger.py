@@ -10,9 +10,10 @@ import pytest
 from psycopg2 import errors
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
-from fraud_adapters.dead_letters import DeadLetter, store_dead_letters
-from fraud_adapters.ledger import store_labels
-from fraud_adapters.offsets import (
+from fraud_adapters.kafka.dead_letters import DeadLetter, store_dead_letters
+from fraud_adapters.postgres import connect
+from fraud_adapters.postgres.labels import store_labels
+from fraud_adapters.postgres.offsets import (
     OffsetMoved,
     StoredOffset,
     lock_partition,
@@ -20,7 +21,6 @@ from fraud_adapters.offsets import (
     read_offset,
     unlock_partition,
 )
-from fraud_adapters.postgres import connect
 from fraud_core.labels import LabelEvent
 from tests.integration.store_rows import START, Database, new_id, run
 from tests.waiting import eventually

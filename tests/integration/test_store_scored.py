@@ -15,9 +15,9 @@ import pytest
 from psycopg2 import errors
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
-from fraud_adapters.placement import placement
 from fraud_adapters.postgres import connect
-from fraud_adapters.scored import Stored, store_scored, store_transactions
+from fraud_adapters.postgres.placement import placement
+from fraud_adapters.postgres.scored_transactions import Stored, store_scored, store_transactions
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract
 from fraud_core.features import feature_matrix

@@ -16,13 +16,13 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from config.settings import KafkaSettings
-from fraud_adapters.failures import JobFailed
 from fraud_adapters.job import NothingToDo
+from fraud_adapters.job.failures import JobFailed
 from fraud_adapters.kafka import ensure_topics
-from fraud_adapters.offsets import lock_partition
 from fraud_adapters.postgres import connect
+from fraud_adapters.postgres.offsets import lock_partition
 from fraud_airflow import summaries
-from fraud_streaming.backlog import FETCH_SECONDS
+from fraud_streaming.consume.backlog import FETCH_SECONDS
 from tests.integration.api_server import ApiServer, cloned, scoring_server
 from tests.integration.store_rows import Database
 from tests.integration.streaming_site import STREAMING, StreamingSite, creditcard_records
@@ -289,7 +289,7 @@ def test_the_lag_of_labels_that_another_holds_is_known(
     site: StreamingSite, monkeypatch: pytest.MonkeyPatch, seconds: float, lag: int | None
 ) -> None:
     """Unless Kafka does not show the end of the topic in time: then the run's line says so."""
-    monkeypatch.setattr("fraud_streaming.backlog.FETCH_SECONDS", seconds)
+    monkeypatch.setattr("fraud_streaming.consume.backlog.FETCH_SECONDS", seconds)
     site.send(creditcard_records(IDS[:10]))
     site.send_labels(
         [{"transaction_id": f"tx-{number}", "label": 0, "source": "analyst"} for number in range(3)]

@@ -12,10 +12,10 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
 from config.settings import DatabaseSettings, KafkaSettings
-from fraud_adapters.failures import JobFailed
+from fraud_adapters.job.failures import JobFailed
 from fraud_adapters.kafka import PartitionReader, Publisher, ensure_topics
-from fraud_adapters.offsets import move_offset
 from fraud_adapters.postgres import connect
+from fraud_adapters.postgres.offsets import move_offset
 from fraud_streaming.__main__ import main
 from fraud_streaming.topics import NAMES, _latest, create, describe
 from tests.integration.store_rows import Database

@@ -23,16 +23,16 @@ from config import constants
 from config.job_results import EXIT_FAILED
 from config.parameters import load_parameters, read_yaml
 from config.settings import CONFIG_DIR, ObjectStoreSettings
-from fraud_adapters.failures import JobFailed
-from fraud_adapters.ledger import store_labels
-from fraud_adapters.mlflow_http import MlflowHttp
+from fraud_adapters.job.failures import JobFailed
+from fraud_adapters.models.loading import Model
+from fraud_adapters.models.mlflow_http import MlflowHttp
+from fraud_adapters.models.registry import Registry
+from fraud_adapters.models.registry_writer import RegistryWriter
+from fraud_adapters.models.tracked_runs import TrackedRuns
 from fraud_adapters.objectstore import ObjectStore
 from fraud_adapters.postgres import connect
-from fraud_adapters.registry import Registry
-from fraud_adapters.registry_writer import RegistryWriter
-from fraud_adapters.scored import store_scored, store_transactions
-from fraud_adapters.scoring import Model
-from fraud_adapters.tracked_runs import TrackedRuns
+from fraud_adapters.postgres.labels import store_labels
+from fraud_adapters.postgres.scored_transactions import store_scored, store_transactions
 from fraud_core.contract import Contract
 from fraud_core.labels import LabelEvent, Source
 from fraud_core.quantise import quantise

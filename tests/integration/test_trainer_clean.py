@@ -14,11 +14,11 @@ import pytest
 
 from config import constants
 from config.settings import ObjectStoreSettings
-from fraud_adapters.failures import JobFailed
+from fraud_adapters.job.failures import JobFailed
+from fraud_adapters.models.loading import Model
+from fraud_adapters.models.registry import Registry
+from fraud_adapters.models.registry_writer import RegistryWriter
 from fraud_adapters.objectstore import ObjectStore
-from fraud_adapters.registry import Registry
-from fraud_adapters.registry_writer import RegistryWriter
-from fraud_adapters.scoring import Model
 from fraud_trainer.cleaning import clean
 from fraud_trainer.job import housekeeping, main
 from tests.integration.store_rows import Database, run

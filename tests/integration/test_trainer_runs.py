@@ -18,10 +18,10 @@ import pytest
 from config import constants
 from config.job_results import EXIT_CONFIGURATION, EXIT_FAILED
 from config.settings import ConfigurationError, ObjectStoreSettings
-from fraud_adapters.failures import JobFailed
+from fraud_adapters.job.failures import JobFailed
+from fraud_adapters.models.registry_writer import RegistryWriter
 from fraud_adapters.objectstore import ObjectStore
 from fraud_adapters.postgres import connect
-from fraud_adapters.registry_writer import RegistryWriter
 from fraud_trainer.job import main
 from tests.integration.store_rows import Database, run
 from tests.integration.training_job import (

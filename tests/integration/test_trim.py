@@ -20,7 +20,7 @@ from confluent_kafka.admin import AdminClient
 
 from config import constants
 from config.settings import DatabaseSettings, KafkaSettings
-from fraud_adapters.failures import JobFailed
+from fraud_adapters.job.failures import JobFailed
 from fraud_adapters.kafka import PartitionReader, Publisher, ensure_topics
 from fraud_adapters.objectstore import ObjectStore
 from fraud_embedded.broker import CLUSTER, trim_spec

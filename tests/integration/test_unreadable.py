@@ -12,7 +12,7 @@ import confluent_kafka
 import pytest
 
 from config.settings import DatabaseSettings
-from fraud_adapters.failures import JobFailed
+from fraud_adapters.job.failures import JobFailed
 from fraud_embedded.ports import free_ports
 from fraud_streaming.topics import describe
 from tests.bombs import BOMBS, SCHEMA, bomb, peak_mib

@@ -20,8 +20,8 @@ import yaml
 from config import constants
 from config.parameters import read_yaml
 from config.settings import CONFIG_DIR, ObjectStoreSettings
+from fraud_adapters.models.registry_writer import RegistryWriter
 from fraud_adapters.objectstore import ObjectStore
-from fraud_adapters.registry_writer import RegistryWriter
 from tests.integration.store_rows import Database
 from tests.integration.training_site import WIRE, Site, installed, store_history, wire_rows
 from tests.waiting import eventually

@@ -17,9 +17,9 @@ import yaml
 
 from config.parameters import load_parameters, read_yaml
 from config.settings import CONFIG_DIR, ObjectStoreSettings
-from fraud_adapters.ledger import store_labels
 from fraud_adapters.postgres import connect
-from fraud_adapters.scored import store_transactions
+from fraud_adapters.postgres.labels import store_labels
+from fraud_adapters.postgres.scored_transactions import store_transactions
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract
 from fraud_core.labels import LabelEvent, Source

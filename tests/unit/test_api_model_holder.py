@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from config.parameters import read_yaml
+from fraud_adapters.models.registry import RegistryUnavailable
 from fraud_adapters.postgres import DatabaseUnavailable
-from fraud_adapters.registry import RegistryUnavailable
 from fraud_api import model_holder
 from fraud_api.metrics import Metrics
 from fraud_api.model_holder import ModelHolder

@@ -15,7 +15,7 @@ import pytest
 
 from config.parameters import read_yaml
 from fraud_adapters.postgres import DatabaseUnavailable
-from fraud_adapters.scored import Stored
+from fraud_adapters.postgres.scored_transactions import Stored
 from fraud_api import writer as writers
 from fraud_api.credentials import KeyEncryptionError, KeyVault, hash_secret, secret_matches
 from fraud_api.metrics import Metrics

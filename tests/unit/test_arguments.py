@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fraud_adapters import arguments
+from fraud_adapters.job import arguments
 from fraud_embedded import trim
 from fraud_producer import __main__ as producer
 from fraud_streaming import __main__ as streaming

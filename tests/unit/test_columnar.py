@@ -16,7 +16,6 @@ import pytest
 import yaml
 from pyarrow import ipc
 
-from fraud_adapters.arrow_stream import END_OF_STREAM
 from fraud_adapters.columnar import (
     ColumnarAnswer,
     ColumnarError,
@@ -25,6 +24,7 @@ from fraud_adapters.columnar import (
     batch_from_ipc,
     batch_to_ipc,
 )
+from fraud_adapters.columnar.stream import END_OF_STREAM
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract
 from fraud_core.predictions import Predictions
@@ -251,7 +251,7 @@ import sys
 from datetime import UTC, datetime
 import numpy as np, yaml
 from fraud_adapters.columnar import ColumnarAnswer, answer_from_ipc, answer_to_ipc, batch_to_ipc
-from fraud_adapters.rows import prediction_arrays, transaction_arrays
+from fraud_adapters.postgres.rows import prediction_arrays, transaction_arrays
 from fraud_core.predictions import Predictions
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import csv
 
-from fraud_adapters.placement import placement
-from fraud_adapters.rows import transaction_arrays, vector_text
+from fraud_adapters.postgres.placement import placement
+from fraud_adapters.postgres.rows import transaction_arrays, vector_text
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract
 from fraud_core.quantise import quantise

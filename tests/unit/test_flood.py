@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from fraud_adapters.kafka import Record
-from fraud_streaming.flood import FloodGuard, PoisonFlood
-from fraud_streaming.work import dead_letter
+from fraud_streaming.consume.flood import FloodGuard, PoisonFlood
+from fraud_streaming.consume.work import dead_letter
 
 BAD, GOOD = True, False
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from fraud_adapters.failures import JobFailed, PassingFailure, UnexpectedFailure
+from fraud_adapters.job.failures import JobFailed, PassingFailure, UnexpectedFailure
 from fraud_adapters.kafka import PositionUnreadable, TopicMissing
 
 HEAD = """
 from config.settings import ConfigurationError
-from fraud_adapters.failures import LastingFailure, PassingFailure, RefusedFailure
+from fraud_adapters.job.failures import LastingFailure, PassingFailure, RefusedFailure
 from fraud_adapters.job import NothingToDo, run
 from fraud_adapters.postgres import DatabaseUnavailable
 from psycopg2 import DataError, OperationalError
@@ -113,7 +113,7 @@ def test_a_place_for_the_result_that_cannot_be_written_is_named(body: str, code:
     assert last.endswith("cannot be written (No such file or directory): name another file.")
 
 
-PAUSE = "import os, signal, time; from fraud_adapters import stopping\n    "
+PAUSE = "import os, signal, time; from fraud_adapters.job import stopping\n    "
 KILL = "os.kill(os.getpid(), signal.{}); "
 
 

@@ -16,7 +16,7 @@ from kafka.net import KafkaNetSocket
 from kafka.protocol.consumer import FetchResponse
 from kafka.record import MemoryRecords
 
-from fraud_adapters import kafka_library  # noqa: F401 - it replaces parts of the library
+import fraud_adapters.kafka.library  # noqa: F401 - it replaces parts of the library
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from kafka import TopicPartition
 from kafka.record import MemoryRecords
 
 from fraud_adapters.kafka import Damage, PositionUnreadable, Record
-from fraud_adapters.kafka_codecs import BATCH_BYTES, SNAPPY_BLOCK_BYTES
-from fraud_adapters.kafka_library import FetchedRecords
+from fraud_adapters.kafka.codecs import BATCH_BYTES, SNAPPY_BLOCK_BYTES
+from fraud_adapters.kafka.library import FetchedRecords
 from tests.kafka_wire import NOW_MS, WireBatch, WireRecord, compressed, legacy, varint
 
 KEEP = 1000
@@ -215,7 +215,7 @@ def test_a_block_of_snappy_is_unpacked_up_to_a_limit(codec: str) -> None:
 
 def test_past_the_limit_of_a_batch_its_rest_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     assert BATCH_BYTES == 1 << 30
-    monkeypatch.setattr("fraud_adapters.kafka_codecs.BATCH_BYTES", 5 << 20)
+    monkeypatch.setattr("fraud_adapters.kafka.codecs.BATCH_BYTES", 5 << 20)
     batch = WireBatch([WireRecord(b"1"), WireRecord(b" " * (6 << 20)), WireRecord(b"3")], "zstd")
     assert values(Fetch(batch.packed() + good(b"4", base=3)).all()) == [b"1", ("unreadable", 1, 3), b"4"]
 

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from fraud_api.http_server import HEAD_SECONDS
 from fraud_api.metrics import Metrics as ApiMetrics
-from fraud_streaming.metrics import Metrics as StreamMetrics
+from fraud_streaming.follow.metrics import Metrics as StreamMetrics
 
 ROOT = Path(__file__).resolve().parents[2]
 MONITORING = ROOT / "monitoring"

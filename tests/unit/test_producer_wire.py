@@ -13,7 +13,7 @@ import pytest
 
 from config.parameters import read_yaml
 from config.settings import CONFIG_DIR, ConfigurationError
-from fraud_adapters.failures import JobFailed
+from fraud_adapters.job.failures import JobFailed
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract
 from fraud_core.labels import LabelEvent, parse_label

@@ -23,7 +23,7 @@ from config.settings import (
     load,
     parameters,
 )
-from fraud_adapters import logs
+from fraud_adapters.job import logs
 
 SECRETS = {"API_KEY_ENCRYPTION_SECRET": "0123456789abcdef"}
 

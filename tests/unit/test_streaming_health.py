@@ -11,7 +11,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter
 
 from fraud_embedded.ports import free_ports
-from fraud_streaming.health import serve
+from fraud_streaming.follow.health import serve
 
 
 @pytest.fixture(scope="module")

@@ -12,21 +12,21 @@ from typing import Any
 import pytest
 import yaml
 
-from fraud_adapters.failures import JobFailed
+from fraud_adapters.job.failures import JobFailed
 from fraud_adapters.kafka import Record
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract
 from fraud_core.predictions import Predictions
 from fraud_core.records import RecordParser
 from fraud_streaming.__main__ import main
-from fraud_streaming.chunk import Chunk
-from fraud_streaming.commit import Committed
-from fraud_streaming.labels import LabelWork
-from fraud_streaming.pump import CHUNK_BYTES, Limits, Pump
-from fraud_streaming.repaired import RepairedFile
-from fraud_streaming.report import Report
-from fraud_streaming.transactions import TransactionWork
-from fraud_streaming.work import Outcome, arrival, dead_letter, sent_at_ms
+from fraud_streaming.consume.chunk import Chunk
+from fraud_streaming.consume.commit import Committed
+from fraud_streaming.consume.labels import LabelWork
+from fraud_streaming.consume.pump import CHUNK_BYTES, Limits, Pump
+from fraud_streaming.consume.report import Report
+from fraud_streaming.consume.transactions import TransactionWork
+from fraud_streaming.consume.work import Outcome, arrival, dead_letter, sent_at_ms
+from fraud_streaming.dead_letters.repaired import RepairedFile
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 CONTRACT = Contract.from_mapping(

@@ -17,9 +17,9 @@ from sklearn.linear_model import LogisticRegression
 
 from config import constants
 from config.parameters import Training
-from fraud_adapters.failures import JobFailed
+from fraud_adapters.job.failures import JobFailed
+from fraud_adapters.models.tracked_runs import ModelVersion, TrackedRun
 from fraud_adapters.objectstore import ObjectMissing
-from fraud_adapters.tracked_runs import ModelVersion, TrackedRun
 from fraud_core.contract import Contract
 from fraud_core.gate import GatePolicy, RecallAtPrecision
 from fraud_core.metrics import confusion

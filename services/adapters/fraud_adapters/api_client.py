@@ -17,7 +17,7 @@ import urllib3
 
 from config.settings import ApiClientSettings
 from fraud_adapters.columnar import MEDIA_TYPE, ColumnarError, answer_from_ipc, batch_to_ipc
-from fraud_adapters.failures import PassingFailure, RefusedFailure
+from fraud_adapters.job.failures import PassingFailure, RefusedFailure
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract
 from fraud_core.predictions import Predictions

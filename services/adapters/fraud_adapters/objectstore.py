@@ -14,7 +14,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from config.settings import ObjectStoreSettings
-from fraud_adapters.failures import LastingFailure, PassingFailure
+from fraud_adapters.job.failures import LastingFailure, PassingFailure
 
 _ABSENT: Final = frozenset({"404", "NoSuchKey", "NoSuchBucket", "NotFound"})
 _AT_ONCE: Final = 1000  # what one request to delete may name

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 from fastapi import Request
 from fastapi.responses import Response
 
-from fraud_adapters.logs import get_logger
+from fraud_adapters.job.logs import get_logger
 from fraud_adapters.postgres import DatabaseUnavailable
 from fraud_api.clients import Client
 from fraud_api.content import media_type

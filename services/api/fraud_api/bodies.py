@@ -12,7 +12,7 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fraud_adapters.logs import get_logger
+from fraud_adapters.job.logs import get_logger
 from fraud_api.problems import Problem
 
 BODY_SECONDS: Final = 30.0  # from the request's head to the last byte of its body

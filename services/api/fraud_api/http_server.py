@@ -18,7 +18,7 @@ from granian.server import embed
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from fraud_adapters.logs import get_logger
+from fraud_adapters.job.logs import get_logger
 from fraud_api.heads import MAX_HEAD_BYTES
 
 HEAD_SECONDS: Final = 30  # for a head to arrive; a kept-alive connection without a request is closed then too

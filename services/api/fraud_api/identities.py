@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Final
 
-from fraud_adapters.logs import get_logger
+from fraud_adapters.job.logs import get_logger
 from fraud_adapters.postgres import DatabaseUnavailable
 from fraud_api import clients, keys
 from fraud_api.clients import Client

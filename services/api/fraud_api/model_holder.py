@@ -12,10 +12,10 @@ from uuid import uuid4
 import numpy as np
 
 from config.constants import ALIAS_CHAMPION
-from fraud_adapters.logs import get_logger
+from fraud_adapters.job.logs import get_logger
+from fraud_adapters.models.loading import Model, ModelRefused
+from fraud_adapters.models.registry import RegistryUnavailable
 from fraud_adapters.postgres import DatabaseUnavailable
-from fraud_adapters.registry import RegistryUnavailable
-from fraud_adapters.scoring import Model, ModelRefused
 from fraud_api.metrics import Metrics
 from fraud_api.session import Cursor, Session
 from fraud_core.contract import Contract

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from threading import Event, Thread
 from typing import Final
 
-from fraud_adapters.logs import get_logger
+from fraud_adapters.job.logs import get_logger
 
 STOP_SECONDS: Final = 5.0
 

@@ -14,7 +14,7 @@ from fastapi.responses import Response
 
 from fraud_adapters.columnar import MEDIA_TYPE as ARROW
 from fraud_adapters.columnar import answer_to_ipc
-from fraud_adapters.logs import get_logger
+from fraud_adapters.job.logs import get_logger
 from fraud_adapters.postgres import DatabaseUnavailable
 from fraud_api.arrival import Arrival, arrival_of
 from fraud_api.content import media_type

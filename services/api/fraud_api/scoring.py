@@ -10,7 +10,7 @@ import orjson
 from numpy.typing import NDArray
 
 from fraud_adapters.columnar import ColumnarAnswer
-from fraud_adapters.scoring import Scores
+from fraud_adapters.models.loading import Scores
 from fraud_api.model_holder import Serving
 from fraud_api.writer import Decided, Outcome
 from fraud_core.batch import Batch

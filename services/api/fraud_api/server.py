@@ -20,11 +20,10 @@ from config.settings import (
     load,
     parameters,
 )
-from fraud_adapters import logs
-from fraud_adapters.job import Result
-from fraud_adapters.logs import get_logger
+from fraud_adapters.job import Result, logs
+from fraud_adapters.job.logs import get_logger
+from fraud_adapters.models.registry import Registry
 from fraud_adapters.postgres import DatabaseUnavailable
-from fraud_adapters.registry import Registry
 from fraud_api import http_server
 from fraud_api.app import create_app
 from fraud_api.credentials import KeyEncryptionError

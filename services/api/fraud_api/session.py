@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 import psycopg2
 from psycopg2.extensions import TransactionRollbackError
 
-from fraud_adapters.logs import get_logger
+from fraud_adapters.job.logs import get_logger
 from fraud_adapters.postgres import DatabaseUnavailable, connect
 
 T = TypeVar("T")

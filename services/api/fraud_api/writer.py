@@ -16,9 +16,9 @@ from typing import Final
 
 import psycopg2
 
-from fraud_adapters.logs import get_logger
+from fraud_adapters.job.logs import get_logger
 from fraud_adapters.postgres import DatabaseUnavailable
-from fraud_adapters.scored import store_scored
+from fraud_adapters.postgres.scored_transactions import store_scored
 from fraud_api.metrics import Metrics
 from fraud_api.session import Cursor, Session
 from fraud_core.batch import Batch

@@ -17,12 +17,13 @@ from typing import Any, Final
 
 from config import constants
 from config.settings import DatabaseSettings, KafkaSettings, ObjectStoreSettings, load
-from fraud_adapters import arguments, job
+from fraud_adapters import job
+from fraud_adapters.job import arguments
+from fraud_adapters.job.logs import get_logger
 from fraud_adapters.kafka import topic_ids
-from fraud_adapters.logs import get_logger
 from fraud_adapters.objectstore import ObjectStore
-from fraud_adapters.offsets import read_offsets
 from fraud_adapters.postgres import connect
+from fraud_adapters.postgres.offsets import read_offsets
 from fraud_embedded.broker_log import Log, older_than, read_by_all
 
 SERVICE: Final = "broker-trim"

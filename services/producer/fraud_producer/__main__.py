@@ -6,7 +6,8 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fraud_adapters import arguments, job
+from fraud_adapters import job
+from fraud_adapters.job import arguments
 from fraud_producer.drift import KINDS, check
 from fraud_producer.job import SERVICE, backfill, first_history, generate, labels, optimum, replay
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 from pyarrow import parquet
 from pydantic import ValidationError
 
-from fraud_adapters.failures import LastingFailure
+from fraud_adapters.job.failures import LastingFailure
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract
 from fraud_core.fields import ContractField

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from fraud_adapters.failures import RefusedFailure
-from fraud_adapters.ledger import store_labels
-from fraud_adapters.scored import store_transactions
+from fraud_adapters.job.failures import RefusedFailure
+from fraud_adapters.postgres.labels import store_labels
+from fraud_adapters.postgres.scored_transactions import store_transactions
 from fraud_producer import truth
 from fraud_producer.simulator import Simulator
 from fraud_producer.wire import SOURCE, label_event

@@ -24,10 +24,10 @@ from config.settings import (
     load,
     parameters,
 )
-from fraud_adapters.failures import RefusedFailure
 from fraud_adapters.job import EXPECTED, PASSING, failure_of
+from fraud_adapters.job.failures import RefusedFailure
+from fraud_adapters.job.logs import get_logger
 from fraud_adapters.kafka import Publisher, ensure_topics
-from fraud_adapters.logs import get_logger
 from fraud_adapters.postgres import connect
 from fraud_core.contract import Contract
 from fraud_producer import history, publishing, steady, truth

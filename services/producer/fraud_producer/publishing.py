@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, Protocol
 
-from fraud_adapters.failures import RefusedFailure
+from fraud_adapters.job.failures import RefusedFailure
 from fraud_producer import truth
 from fraud_producer.simulator import Simulated, Simulator
 from fraud_producer.wire import Message, label_event, label_message, transaction_messages

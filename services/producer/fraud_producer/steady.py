@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 from config.job_results import GenerateResult, SteadyResult
 from fraud_adapters.job import EXPECTED, failure_of
-from fraud_adapters.logs import get_logger
+from fraud_adapters.job.logs import get_logger
 
 MAX_PAUSE_S: Final = 60.0
 

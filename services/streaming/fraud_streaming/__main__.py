@@ -18,11 +18,12 @@ from config.settings import (
     load,
     parameters,
 )
-from fraud_adapters import arguments, job
-from fraud_streaming import letter_verbs
+from fraud_adapters import job
+from fraud_adapters.job import arguments
+from fraud_streaming.consume.job import run
+from fraud_streaming.consume.pump import Limits
+from fraud_streaming.dead_letters import verbs as letter_verbs
 from fraud_streaming.follow import Port, follow
-from fraud_streaming.job import run
-from fraud_streaming.pump import Limits
 from fraud_streaming.site import SERVICE, Site
 from fraud_streaming.topics import NAMES, create, describe
 

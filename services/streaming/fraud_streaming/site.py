@@ -12,9 +12,9 @@ from config.settings import ApiClientSettings, DatabaseSettings, KafkaSettings
 from fraud_adapters.postgres import connect
 from fraud_core.contract import Contract
 from fraud_core.records import RecordParser
-from fraud_streaming.labels import LabelWork
-from fraud_streaming.transactions import Scorer, TransactionWork
-from fraud_streaming.work import Work
+from fraud_streaming.consume.labels import LabelWork
+from fraud_streaming.consume.transactions import Scorer, TransactionWork
+from fraud_streaming.consume.work import Work
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812

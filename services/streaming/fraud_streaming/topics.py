@@ -6,7 +6,6 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final
 
 from config.settings import DatabaseSettings, KafkaSettings
-from fraud_adapters.alert_outbox import alerts_waiting
 from fraud_adapters.kafka import (
     BrokerUnavailable,
     PartitionReader,
@@ -15,8 +14,9 @@ from fraud_adapters.kafka import (
     ensure_topics,
     topic_ids,
 )
-from fraud_adapters.offsets import StoredOffset, read_offset
 from fraud_adapters.postgres import connect
+from fraud_adapters.postgres.alert_outbox import alerts_waiting
+from fraud_adapters.postgres.offsets import StoredOffset, read_offset
 from fraud_core.moments import moment_of_milliseconds
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import argparse
 from datetime import datetime
 from typing import Final
 
-from fraud_adapters.arguments import moment
+from fraud_adapters.job.arguments import moment
 from fraud_trainer.run_store import STEPS
 
 RUN: Final = "run"

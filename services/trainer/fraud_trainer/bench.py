@@ -11,14 +11,14 @@ from typing import Literal, Protocol
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from config.parameters import Training
-from fraud_adapters.tracked_runs import ModelVersion, TrackedRun
+from fraud_adapters.models.tracked_runs import ModelVersion, TrackedRun
 from fraud_core.contract import Contract
 from fraud_core.gate import GatePolicy
 from fraud_trainer.run_store import RunStore
 
 
 class Tracking(Protocol):
-    """MLflow, as far as the trainer writes to it; see `fraud_adapters.registry_writer`."""
+    """MLflow, as far as the trainer writes to it; see `fraud_adapters.models.registry_writer`."""
 
     def log(
         self,
@@ -37,7 +37,7 @@ class Tracking(Protocol):
 
 
 class Reading(Protocol):
-    """The registry as services read it; see `fraud_adapters.registry`."""
+    """The registry as services read it; see `fraud_adapters.models.registry`."""
 
     def version_of_alias(self, name: str, alias: str) -> str | None: ...
 
@@ -45,7 +45,7 @@ class Reading(Protocol):
 
 
 class Runs(Protocol):
-    """The MLflow runs that belong to training runs; see `fraud_adapters.tracked_runs`."""
+    """The MLflow runs that belong to training runs; see `fraud_adapters.models.tracked_runs`."""
 
     def open(self, experiment: str, folder: str, name: str, tags: Mapping[str, str]) -> str: ...
 

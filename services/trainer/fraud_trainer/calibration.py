@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from fraud_adapters.failures import LastingFailure
+from fraud_adapters.job.failures import LastingFailure
 from fraud_core.manifest import Calibration
 
 _STEPS = 100

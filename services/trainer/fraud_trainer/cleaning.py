@@ -13,10 +13,10 @@ import orjson
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from config.parameters import Runs as Periods
-from fraud_adapters.logs import get_logger
-from fraud_adapters.mlflow_http import RegistryUnavailable
+from fraud_adapters.job.logs import get_logger
+from fraud_adapters.models.mlflow_http import RegistryUnavailable
+from fraud_adapters.models.tracked_runs import UNFINISHED, TrackedRun
 from fraud_adapters.objectstore import Entry
-from fraud_adapters.tracked_runs import UNFINISHED, TrackedRun
 from fraud_core import manifest as manifests
 from fraud_core.manifest import Manifest
 from fraud_trainer import scratch

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
-from fraud_adapters.failures import LastingFailure
+from fraud_adapters.job.failures import LastingFailure
 from fraud_adapters.postgres import interruptible
 from fraud_core import manifest as manifests
 from fraud_core.gate import GateOutcome

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from config import constants, settings
-from fraud_adapters.logs import get_logger
+from fraud_adapters.job.logs import get_logger
+from fraud_adapters.models.registry import Registry, RegistryUnavailable
 from fraud_adapters.objectstore import ObjectStore, ObjectStoreUnavailable
-from fraud_adapters.registry import Registry, RegistryUnavailable
 
 BUCKETS: Final = (constants.BUCKET_RUNS, constants.BUCKET_MLFLOW)
 PATIENCE_S: Final = 60.0

@@ -9,7 +9,7 @@ import numpy as np
 import xgboost
 from numpy.typing import NDArray
 
-from fraud_adapters.onnx_export import cut_to_best
+from fraud_adapters.models.onnx_export import cut_to_best
 
 # Fixed by what the model is for; everything else comes from the configuration.
 _FIXED = {"objective": "binary:logistic", "booster": "gbtree", "eval_metric": "logloss", "verbosity": 0}

@@ -15,15 +15,15 @@ from typing import Any, Final, cast
 
 from config import constants, settings
 from config.job_results import TrainingResult
-from fraud_adapters.failures import JobFailed
 from fraud_adapters.job import Result
-from fraud_adapters.logs import get_logger
-from fraud_adapters.mlflow_http import MlflowHttp
+from fraud_adapters.job.failures import JobFailed
+from fraud_adapters.job.logs import get_logger
+from fraud_adapters.models.mlflow_http import MlflowHttp
+from fraud_adapters.models.registry import Registry
+from fraud_adapters.models.registry_writer import RegistryWriter
+from fraud_adapters.models.tracked_runs import TrackedRuns
 from fraud_adapters.objectstore import ObjectStore
 from fraud_adapters.postgres import connect
-from fraud_adapters.registry import Registry
-from fraud_adapters.registry_writer import RegistryWriter
-from fraud_adapters.tracked_runs import TrackedRuns
 from fraud_trainer import first_start
 from fraud_trainer.arguments import BUCKETS, CLEAN, FIRST_MODEL, RUN, parser
 from fraud_trainer.bench import Bench

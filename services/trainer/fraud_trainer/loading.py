@@ -16,8 +16,8 @@ from pyarrow import csv
 
 from config.job_results import LeftOut
 from config.settings import ConfigurationError
-from fraud_adapters.placement import placement
 from fraud_adapters.postgres import interruptible
+from fraud_adapters.postgres.placement import placement
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract
 

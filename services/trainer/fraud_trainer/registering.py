@@ -10,10 +10,10 @@ from psycopg2.extras import Json
 
 from config.constants import ALIAS_CHALLENGER, ALIAS_CHAMPION, ALIAS_PREVIOUS
 from config.job_results import RegisterResult
-from fraud_adapters.failures import RefusedFailure
+from fraud_adapters.job.failures import RefusedFailure
+from fraud_adapters.models.loading import Model
+from fraud_adapters.models.registry import ARTEFACT_PATH
 from fraud_adapters.postgres import interruptible
-from fraud_adapters.registry import ARTEFACT_PATH
-from fraud_adapters.scoring import Model
 from fraud_trainer.bench import Bench
 from fraud_trainer.confirming import Verdict, confirmed, refuse_another
 from fraud_trainer.scratch import scratch_directory

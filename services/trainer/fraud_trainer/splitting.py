@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fraud_adapters.failures import LastingFailure
+from fraud_adapters.job.failures import LastingFailure
 
 
 class SplitError(LastingFailure):

@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from config.job_results import FeaturesResult, LoadResult, SplitPart, TrainResult
-from fraud_adapters.failures import LastingFailure
-from fraud_adapters.onnx_export import to_onnx
+from fraud_adapters.job.failures import LastingFailure
+from fraud_adapters.models.onnx_export import to_onnx
 from fraud_core.features import feature_matrix
 from fraud_trainer import loading
 from fraud_trainer.bench import Bench

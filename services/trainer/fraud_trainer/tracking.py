@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
-from fraud_adapters.failures import LastingFailure
-from fraud_adapters.logs import get_logger
-from fraud_adapters.mlflow_http import RegistryUnavailable
-from fraud_adapters.stopping import Stopped
+from fraud_adapters.job.failures import LastingFailure
+from fraud_adapters.job.logs import get_logger
+from fraud_adapters.job.stopping import Stopped
+from fraud_adapters.models.mlflow_http import RegistryUnavailable
 from fraud_trainer.bench import Bench
 from fraud_trainer.run_store import Step
 

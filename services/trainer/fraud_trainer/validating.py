@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config.job_results import ValidateResult
-from fraud_adapters.failures import LastingFailure
-from fraud_adapters.scoring import Model
+from fraud_adapters.job.failures import LastingFailure
+from fraud_adapters.models.loading import Model
 from fraud_core import manifest as manifests
 from fraud_core.decision import is_fraud
 from fraud_core.gate import GateOutcome, evaluate

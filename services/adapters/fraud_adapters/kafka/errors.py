@@ -1,0 +1,81 @@
+"""What can go wrong with Kafka, each with one sentence a person can act on."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Iterable, Sequence
+
+from fraud_adapters.job.failures import JobFailed, LastingFailure, PassingFailure
+
+CONNECT_TIMEOUT_S = 5.0
+BOOTSTRAP_TIMEOUT_MS = 10_000
+
+
+class KafkaFailure(JobFailed):
+    """Base of everything these adapters raise."""
+
+
+class BrokerUnavailable(KafkaFailure, PassingFailure):
+    """No broker answered."""
+
+
+class TopicMissing(KafkaFailure, PassingFailure):
+    """A topic that is needed does not exist."""
+
+
+class PublishError(KafkaFailure, PassingFailure):
+    """A record was not acknowledged; the topic and the cause are named."""
+
+
+class ReadError(KafkaFailure, PassingFailure):
+    """A partition cannot be read on: the stored offset is not in the log, or the broker refuses."""
+
+
+class RequestFailed(KafkaFailure, PassingFailure):
+    """The broker refused a request, or answered it with an error."""
+
+
+class PositionUnreadable(KafkaFailure, LastingFailure):
+    """What lies at an offset cannot be read, and nothing says where the next record begins."""
+
+    def __init__(self, topic: str, partition: int, offset: int, why: str) -> None:
+        super().__init__(
+            f"The topic {topic} cannot be read on from offset {offset} of partition {partition}: {why}, and "
+            "nothing says for sure where the next record begins. Nothing was skipped: to give up what lies "
+            "there, set next_offset in the table stream_offsets to an offset past it as the database's owner."
+        )
+
+
+def servers(bootstrap: str | Sequence[str]) -> list[str]:
+    """`host:port,host:port` or a sequence of `host:port` as a list."""
+    return bootstrap.split(",") if isinstance(bootstrap, str) else list(bootstrap)
+
+
+def require_broker(bootstrap: Sequence[str]) -> None:
+    """Refuse early when nothing listens.
+
+    kafka-python would retry in a thread that outlives the failed constructor, and log every attempt.
+
+    Raises:
+        BrokerUnavailable: none of the addresses accepts a connection.
+    """
+    causes = []
+    for address in bootstrap:
+        host, _, port = address.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S).close()
+            return
+        except OSError as error:
+            causes.append(f"{address}: {error.strerror or error}")
+    raise BrokerUnavailable(f"Kafka cannot be reached ({'; '.join(causes)}): check KAFKA_BOOTSTRAP_SERVERS.")
+
+
+def quiet_library() -> None:
+    """kafka-python logs every connection at INFO, and warns whenever the machine is busy."""
+    logging.getLogger("kafka").setLevel(logging.WARNING)
+    logging.getLogger("kafka.net.selector").setLevel(logging.ERROR)
+
+
+def missing(names: Iterable[str]) -> TopicMissing:
+    return TopicMissing(f"Kafka has no topic {', '.join(sorted(names))}: create it before it is used.")

@@ -1,0 +1,1 @@
+"""Model versions: loaded, exported, registered, and the runs that made them."""

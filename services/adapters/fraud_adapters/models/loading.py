@@ -1,0 +1,182 @@
+"""A model version, checked and loaded: ONNX Runtime for one transaction, XGBoost for many.
+
+Both run on one thread. Each engine gives the same bits for a row whatever the rows around it; between the
+engines a score differs by some 1e-7, which is why every stored prediction names its engine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import onnxruntime
+import xgboost
+from numpy.typing import NDArray
+
+from fraud_adapters.job.failures import RefusedFailure
+from fraud_core import manifest as manifests
+from fraud_core.contract import Contract
+from fraud_core.manifest import Manifest
+
+ENGINE_BATCH: Final = f"xgboost-{xgboost.__version__}"
+ENGINE_SINGLE: Final = f"onnx-{onnxruntime.__version__}"
+
+Features = NDArray[np.float32]
+
+
+class ModelRefused(RefusedFailure):
+    """The directory holds no model this installation may serve; one sentence says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Calibrated probabilities of fraud, float64 [n], and the engine that computed them."""
+
+    values: NDArray[np.float64]
+    engine: str
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+class Model:
+    """One model version in memory; safe to use from several threads at once."""
+
+    engine_single = ENGINE_SINGLE
+    engine_batch = ENGINE_BATCH
+
+    def __init__(
+        self, manifest: Manifest, booster: xgboost.Booster, session: onnxruntime.InferenceSession
+    ) -> None:
+        self.manifest = manifest
+        self.digest = manifest.digest()
+        self._booster = booster
+        self._session = session
+        self._input = session.get_inputs()[0].name
+        self._output = [session.get_outputs()[0].name]
+        self._width = len(manifest.features)
+
+    @classmethod
+    def load(cls, directory: Path, expected_digest: str, contract: Contract) -> Model:
+        """Read `manifest.json` and the files it names, check them, and load both engines.
+
+        Args:
+            directory: holds the manifest and beside it the files.
+            expected_digest: what `model_versions` keeps of this version, SHA-256 in hex.
+            contract: the installation's; the model must have been trained for it.
+
+        Raises:
+            ModelRefused: a file is missing, altered, unreadable, or was made for another contract.
+        """
+        manifest = _checked_manifest(directory, expected_digest)
+        if problem := manifest.mismatch(contract):
+            raise ModelRefused(problem)
+        contents = {
+            engine: _checked_file(directory / name, manifest.digests[name])
+            for engine, name in manifest.engines.items()
+        }
+        width = len(manifest.features)
+        return cls(manifest, _booster(contents["xgboost"], width), _session(contents["onnx"], width))
+
+    def score_single(self, features: Features) -> Scores:
+        """Score one transaction by ONNX Runtime; `features` is float32 [1, k], NaN where missing.
+
+        Raises:
+            ValueError: any other shape or type.
+        """
+        self._check(features)
+        if len(features) != 1:
+            raise ValueError(f"one row is scored at a time here, not {len(features)}")
+        margins = self._session.run(self._output, {self._input: features})[0]
+        return Scores(self.manifest.calibration.scores(margins[:, 0]), ENGINE_SINGLE)
+
+    def score_batch(self, features: Features) -> Scores:
+        """Score many transactions by XGBoost; `features` is float32 [n, k], NaN where missing, n may be 0.
+
+        Raises:
+            ValueError: any other shape or type.
+        """
+        self._check(features)
+        if not len(features):
+            return Scores(np.empty(0, dtype=np.float64), ENGINE_BATCH)
+        margins = self._booster.inplace_predict(features, predict_type="margin", validate_features=False)
+        return Scores(self.manifest.calibration.scores(margins), ENGINE_BATCH)
+
+    def score_with(self, engine: str, features: Features) -> Scores:
+        """Score float32 [n, k] again as a stored prediction's engine did, row by row where that was ONNX.
+
+        Raises:
+            ModelRefused: the engine, or its version, is not the one installed.
+        """
+        if engine == ENGINE_BATCH:
+            return self.score_batch(features)
+        if engine != ENGINE_SINGLE:
+            raise ModelRefused(
+                f"The prediction was made by {engine}; installed are {ENGINE_SINGLE} and {ENGINE_BATCH}."
+            )
+        rows = [self.score_single(features[row : row + 1]).values for row in range(len(features))]
+        return Scores(np.concatenate([np.empty(0), *rows]), ENGINE_SINGLE)
+
+    def _check(self, features: Features) -> None:
+        if features.dtype != np.float32 or features.ndim != 2 or features.shape[1] != self._width:
+            raise ValueError(
+                f"features are {features.dtype} {features.shape}, the model takes float32 [n, {self._width}]"
+            )
+
+
+def _checked_manifest(directory: Path, expected_digest: str) -> Manifest:
+    path = directory / manifests.FILE_NAME
+    try:
+        manifest = Manifest.from_json(path.read_bytes())
+    except OSError as error:
+        raise ModelRefused(f"The model's manifest cannot be read: {error.strerror}.") from None
+    except ValueError:
+        raise ModelRefused(f"{manifests.FILE_NAME} is not a model's manifest.") from None
+    if manifest.digest() != expected_digest:
+        raise ModelRefused(f"The model's digest is {manifest.digest()}, not {expected_digest} as registered.")
+    return manifest
+
+
+def _checked_file(path: Path, expected: str) -> bytes:
+    """The file's bytes, read once: what was checked is what is loaded."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelRefused(f"The model's file {path.name} cannot be read: {error.strerror}.") from None
+    if hashlib.sha256(content).hexdigest() != expected:
+        raise ModelRefused(f"The model's file {path.name} is not the one its manifest names: digests differ.")
+    return content
+
+
+def _booster(content: bytes, width: int) -> xgboost.Booster:
+    booster = xgboost.Booster({"nthread": 1})
+    try:
+        booster.load_model(bytearray(content))
+        booster.set_param({"nthread": 1})
+        found = booster.num_features()
+    except xgboost.core.XGBoostError:
+        raise ModelRefused("The model's XGBoost file cannot be loaded by the installed XGBoost.") from None
+    if found != width:
+        raise ModelRefused(f"The model's XGBoost file takes {found} features, its manifest names {width}.")
+    return booster
+
+
+def _session(content: bytes, width: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
+        raise ModelRefused(
+            f"The model's ONNX file cannot be loaded by the installed runtime ({type(error).__name__})."
+        ) from None
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    if len(inputs) != 1 or inputs[0].type != "tensor(float)" or inputs[0].shape[1:] != [width]:
+        raise ModelRefused(f"The model's ONNX file does not take one float32 input of {width} features.")
+    if len(outputs) != 1 or outputs[0].type != "tensor(float)" or outputs[0].shape[1:] != [1]:
+        raise ModelRefused("The model's ONNX file does not give one float32 margin a row.")
+    return session

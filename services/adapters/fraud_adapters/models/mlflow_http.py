@@ -1,0 +1,91 @@
+"""MLflow's REST API over plain HTTP: importing MLflow itself costs three seconds and some hundred MB."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, Self
+
+import httpx
+
+from fraud_adapters.job.failures import PassingFailure
+
+CONNECT_SECONDS: Final = 1.0
+READ_SECONDS: Final = 2.0
+_ABSENT: Final = "RESOURCE_DOES_NOT_EXIST"
+
+
+class RegistryUnavailable(PassingFailure):
+    """The registry does not answer, or not as it should; one sentence names its address."""
+
+
+class MlflowHttp:
+    """Requests to one MLflow server; safe to use from several threads.
+
+    Args:
+        tracking_uri: MLflow's address, for example `http://mlflow:5000`.
+    """
+
+    def __init__(self, tracking_uri: str) -> None:
+        self.uri = tracking_uri.rstrip("/")
+        self._http = httpx.Client(timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS))
+
+    def get(self, route: str, query: Mapping[str, str]) -> dict[str, Any] | None:
+        """The JSON answer of a route, or None where what is asked for does not exist.
+
+        Raises:
+            RegistryUnavailable: no proper answer within some three seconds.
+        """
+        return self._answer(self.request("GET", f"{self._api}/{route}", params=dict(query)))
+
+    def post(
+        self, route: str, body: Mapping[str, Any], seconds: float = READ_SECONDS
+    ) -> dict[str, Any] | None:
+        """As `get`, with a JSON body."""
+        return self._answer(self.request("POST", f"{self._api}/{route}", seconds, json=dict(body)))
+
+    def request(self, method: str, url: str, seconds: float = READ_SECONDS, **content: Any) -> httpx.Response:
+        """Any answer at all of the server.
+
+        Raises:
+            RegistryUnavailable: there is none in time.
+        """
+        timeout = httpx.Timeout(seconds, connect=CONNECT_SECONDS)
+        try:
+            return self._http.request(method, url, timeout=timeout, **content)
+        except httpx.HTTPError as error:
+            raise RegistryUnavailable(
+                f"MLflow at {self.uri} does not answer ({type(error).__name__})."
+            ) from None
+
+    def refused(self, response: httpx.Response) -> RegistryUnavailable:
+        return RegistryUnavailable(
+            f"MLflow at {self.uri} answered {response.status_code} to {response.request.url.path}."
+        )
+
+    def close(self) -> None:
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    @property
+    def _api(self) -> str:
+        return f"{self.uri}/api/2.0/mlflow"
+
+    def _answer(self, response: httpx.Response) -> dict[str, Any] | None:
+        try:
+            body = response.json()
+        except ValueError:
+            body = None
+        if not isinstance(body, dict):
+            raise self.refused(response)
+        if response.status_code == httpx.codes.OK:
+            return body
+        # An alias that does not exist is reported as a wrong parameter.
+        message = str(body.get("message", ""))
+        if body.get("error_code") == _ABSENT or ("alias" in message and "not found" in message):
+            return None
+        raise self.refused(response)

@@ -1,0 +1,93 @@
+"""Connections to Postgres."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, TypeVar
+
+import psycopg2
+from psycopg2.extensions import connection as Connection  # noqa: N812
+from psycopg2.extensions import parse_dsn
+
+from fraud_adapters.job.failures import PassingFailure
+
+CONNECT_TIMEOUT_SECONDS: Final = 10
+# A server whose machine or network is gone says nothing more: by the system's defaults a client that waits
+# for its answer would notice after two hours.
+_NOTICE: Final = {
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,  # milliseconds
+}
+
+T = TypeVar("T")
+
+
+class DatabaseUnavailable(PassingFailure):
+    """Postgres cannot be reached or refuses the log-in; one sentence, without the password."""
+
+
+def connect(url: str, application_name: str, *, idle_in_transaction_s: float = 0.0) -> Connection:
+    """Open a connection whose time zone is UTC.
+
+    Args:
+        url: libpq URL, with its password.
+        application_name: what the server's activity view shows.
+        idle_in_transaction_s: the server ends the session, and with it what it has locked, once a
+            transaction of it has waited so long for this client; 0 for never.
+
+    Raises:
+        DatabaseUnavailable: nobody answers, the log-in is refused, or the URL is none.
+    """
+    try:
+        _require_whole(url)
+        return psycopg2.connect(
+            url,
+            application_name=application_name,
+            connect_timeout=CONNECT_TIMEOUT_SECONDS,
+            **_NOTICE,
+            client_encoding="UTF8",
+            options="-c timezone=UTC -c datestyle=ISO"
+            f" -c idle_in_transaction_session_timeout={round(idle_in_transaction_s * 1000)}",
+        )
+    except psycopg2.OperationalError as error:
+        raise DatabaseUnavailable(f"Postgres is not available: {_one_line(error)}.") from None
+    except psycopg2.ProgrammingError:
+        # libpq's own message quotes the URL, and with it the password.
+        raise DatabaseUnavailable(
+            "The database URL cannot be read: it must look like "
+            "postgresql://user:password@host:5432/database, special characters percent-encoded."
+        ) from None
+
+
+def interruptible(connection: Connection, work: Callable[[], T]) -> T:
+    """What `work`, which waits for the server on `connection`, gives; a signal cancels it at once.
+
+    By itself libpq waits on, and the signal is only seen once the statement has ended.
+    """
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        future = beside.submit(work)
+        try:
+            return future.result()
+        except BaseException:
+            if not future.done():
+                connection.cancel()
+            raise
+
+
+def _require_whole(url: str) -> None:
+    """Refuse a URL whose password is not percent-encoded: its rest would be taken for host or port, which
+    the client's own message quotes.
+
+    Raises:
+        psycopg2.ProgrammingError: host or port cannot be ones.
+    """
+    parts = parse_dsn(url)
+    if "@" in parts.get("host", "") or not set(parts.get("port", "")) <= set("0123456789,"):
+        raise psycopg2.ProgrammingError
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")

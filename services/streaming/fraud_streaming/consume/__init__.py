@@ -1,0 +1,1 @@
+"""The bounded run, and what it shares with the follower: records become stored decisions and labels."""

@@ -1,0 +1,31 @@
+"""How far a topic reaches beyond the stored positions, whoever reads it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from fraud_adapters.kafka import PartitionReader
+from fraud_adapters.postgres.offsets import read_offsets
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection as Connection  # noqa: N812
+
+FETCH_SECONDS: Final = 2.0  # for the ends of all partitions
+
+
+def unread_offsets(conn: Connection, reader: PartitionReader, topic: str) -> dict[int, int]:
+    """Per partition where reading goes on: at the stored position, or else at the oldest record."""
+    with conn, conn.cursor() as cur:
+        stored = {partition: at.next_offset for partition, at in read_offsets(cur, topic).items()}
+    partitions = reader.partitions()
+    earliest = {} if set(partitions) <= set(stored) else reader.earliest_offsets()
+    return {p: stored[p] if p in stored else earliest.get(p, 0) for p in partitions}
+
+
+def lag(conn: Connection, reader: PartitionReader, topic: str) -> int | None:
+    """Records between the stored positions and the ends; None if an end was not fetched in time."""
+    offsets = unread_offsets(conn, reader, topic)
+    ends = reader.ends(offsets, FETCH_SECONDS)
+    if set(ends) != set(offsets):
+        return None
+    return sum(max(0, ends[partition] - at) for partition, at in offsets.items())

@@ -1,0 +1,50 @@
+"""Partitions that another consumer holds: whether it gets on, and the end of one that does not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+from fraud_adapters.job.logs import get_logger
+from fraud_adapters.kafka import PartitionReader
+from fraud_adapters.postgres.stalled_holders import StalledHolder, challenge_holder
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection as Connection  # noqa: N812
+
+READ_SECONDS: Final = 1.0  # for a record that waits to be read
+
+
+def challenge(
+    conn: Connection, reader: PartitionReader, topic: str, offsets: Mapping[int, int], patience_s: float
+) -> list[StalledHolder]:
+    """Whoever holds these partitions although a record waits at the offset given; those that have stood
+    still for `patience_s` are ended, and their locks are free.
+    """
+    waiting = [p for p, offset in offsets.items() if reader.record_waits(p, offset, READ_SECONDS)]
+    found = [challenge_holder(conn, topic, partition, patience_s) for partition in waiting]
+    holders = [holder for holder in found if holder is not None]
+    for holder in holders:
+        _log(topic, holder)
+    return holders
+
+
+def stall_sentence(topic: str, holder: StalledHolder) -> str:
+    """What is known of the holder, for whoever waits for it."""
+    return (
+        f"The position of {topic}/{holder.partition} has not moved for {holder.stalled_seconds:.0f} s "
+        f"although records wait; after {holder.patience_seconds:.0f} s its holder loses its locks."
+    )
+
+
+def _log(topic: str, holder: StalledHolder) -> None:
+    log = get_logger(__name__)
+    (log.error if holder.ended else log.info)(
+        "stalled_holder_ended" if holder.ended else "holder_stands_still",
+        topic=topic,
+        partition=holder.partition,
+        session=holder.session,
+        pid=holder.pid,
+        stalled_seconds=round(holder.stalled_seconds, 1),
+        patience_seconds=holder.patience_seconds,
+    )
