@@ -18,6 +18,7 @@ import pytest
 
 from tests.integration.api_server import ApiServer, cloned, creditcard, scoring_server, wait_until
 from tests.integration.raw_http import connected, predict, read, send
+from tests.integration.store_rows import run as run_sql
 
 IN_FLIGHT: Final = 20
 STOP_SECONDS: Final = 2
@@ -53,6 +54,11 @@ def held_up(url: str) -> Iterator[None]:
         connection.commit()
 
 
+def waits_for_a_lock(url: str) -> bool:
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    return bool(run_sql(url, waiting))
+
+
 def ended(server: ApiServer, seconds: float = 25) -> int:
     """The exit code."""
     assert server.process is not None
@@ -70,9 +76,12 @@ def test_requests_in_flight_are_answered_and_new_connections_refused(
     head, body = predict(token, json.dumps(creditcard()).encode())
     with ThreadPoolExecutor(IN_FLIGHT) as pool, connected(server, 20) as half:
         with held_up(module_database.url("admin")):
-            waiting = [pool.submit(one_prediction, server, token) for _ in range(IN_FLIGHT)]
+            # One is being stored: those that come meanwhile wait for their turn.
+            waiting = [pool.submit(one_prediction, server, token)]
+            wait_until(lambda: waits_for_a_lock(module_database.url("admin")), server)
+            waiting += [pool.submit(one_prediction, server, token) for _ in range(IN_FLIGHT - 1)]
             send(half, [head, body[:50]], pause=0.1)
-            wait_until(lambda: server.metric("fraud_api_writer_waiting") >= IN_FLIGHT - 1, server)
+            wait_until(lambda: server.metric("fraud_api_writer_waiting") == IN_FLIGHT - 1, server)
             server.process.send_signal(number)
             wait_until(lambda: not accepts(server), server)
             send(half, [body[50:]])
