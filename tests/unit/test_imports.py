@@ -1,7 +1,7 @@
-"""No module of ours imports another that imports it, at whatever time and for whatever reason.
+"""Imports go downwards: service, adapters, core. And no module imports another that imports it.
 
 Imports for types alone and inside functions count: a circle says that something two modules need lives in one
-of them.
+of them, and a service that imports another cannot be built, tested or left out without it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+BELOW_A_SERVICE = {"fraud_adapters", "fraud_core", "config"}
+BELOW = {
+    "config": {"fraud_core"},  # settings and parameters give back types of the core
+    "fraud_core": set(),
+    "fraud_adapters": {"fraud_core", "config"},
+    # Airflow's packages are resolved apart from ours, and its image holds none of them.
+    "fraud_airflow": {"config"},
+}
 # Where packages lie that are imported by their own names.
 FOLDERS = [ROOT, ROOT / "db_init", ROOT / "airflow/plugins", *sorted((ROOT / "services").iterdir())]
 
@@ -41,6 +49,20 @@ def imported(tree: ast.AST, known: dict[str, Path]) -> Iterator[str]:
                 yield node.module
 
 
+def package(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def upward(sources: dict[str, Path]) -> set[tuple[str, str]]:
+    """Imports of one package by another that it may not know: importer and imported."""
+    return {
+        (name, other)
+        for name, path in sources.items()
+        for other in imported(ast.parse(path.read_text(encoding="utf-8")), sources)
+        if package(other) not in BELOW.get(package(name), BELOW_A_SERVICE) | {package(name)}
+    }
+
+
 def check(sources: dict[str, Path]) -> None:
     """Raises CycleError, which names a circle, if there is one."""
     graph = {
@@ -63,3 +85,23 @@ def test_a_circle_is_found(indirect: str, tmp_path: Path) -> None:
     two.write_text("if False:\n    from one import y\n")
     with pytest.raises(CycleError):
         check({"one": one, "two": two})
+
+
+def test_our_packages_import_downwards() -> None:
+    assert upward(modules()) == set()
+
+
+@pytest.mark.parametrize(
+    ("importer", "other"),
+    [
+        ("fraud_core.batch", "fraud_adapters.job"),
+        ("fraud_adapters.job", "fraud_api.app"),
+        ("fraud_streaming.consume", "fraud_api.app"),
+        ("fraud_airflow.jobs", "fraud_core.batch"),
+    ],
+)
+def test_an_import_upwards_is_found(importer: str, other: str, tmp_path: Path) -> None:
+    one, two = tmp_path / "one.py", tmp_path / "two.py"
+    one.write_text(f"def f():\n    from {other} import x\n")
+    two.write_text("")
+    assert upward({importer: one, other: two}) == {(importer, other)}
