@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ from xdist.scheduler import LoadFileScheduling
 
 from config.constants import PROCESS_ENVIRONMENT
 
+# A shell has what it runs in the background ignore SIGINT, and the processes that tests start inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # MLflow is also used by the tests themselves; nothing of them may be reported to its makers.
 os.environ |= {name: PROCESS_ENVIRONMENT[name] for name in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK")}
 
