@@ -12,7 +12,7 @@ import pytest
 
 from tests.stack.stack import ROOT, Stack, settled, wait_for
 
-TARGETS = {"api", "gateway", "objectstore", "prometheus", "alertmanager"}
+TARGETS = {"api", "airflow", "gateway", "objectstore", "prometheus", "alertmanager"}
 ROW = re.compile(r"^\| `(\w+)` \| (\w+) \|[^|]*\|([^|]*)\|", re.MULTILINE)
 DOCUMENTED = {
     name: (kind, services.strip())
@@ -63,6 +63,10 @@ def test_every_documented_metric_of_the_api_is_there(stack: Stack) -> None:
         return float(series[0]["value"][1]) if series else 0.0
 
     wait_for(lambda: scored() > 0, 60)
+
+
+def test_every_documented_metric_of_the_dags_is_there(stack: Stack) -> None:
+    wait_for(lambda: not missing(stack, "airflow"), 60, lambda: f"missing: {missing(stack, 'airflow')}")
 
 
 @pytest.mark.parametrize(
