@@ -58,6 +58,12 @@ def said(here: Site, event: str) -> dict[str, Any]:
     return {line["id"]: line.get("reason") for line in here.proxy.log() if line["event"] == event}
 
 
+def why_ended(here: Site, container: str) -> Any:
+    """What the proxy says once it has removed a container, which is gone a moment earlier."""
+    assert eventually(lambda: container in said(here, "ended"), 60)
+    return said(here, "ended")[container]
+
+
 def test_a_container_goes_with_whoever_waited_for_it_and_no_other(here: Site) -> None:
     container, wait = started(here)
     other, other_wait = started(here)
@@ -66,7 +72,7 @@ def test_a_container_goes_with_whoever_waited_for_it_and_no_other(here: Site) ->
     assert here.daemon.inspect_container(other)["State"]["Running"]
     other_wait.give_up()
     assert gone(here)
-    assert said(here, "ended")[container] == "whoever waited for it is gone"
+    assert why_ended(here, container) == "whoever waited for it is gone"
 
 
 def test_a_container_that_does_not_listen_goes_too(here: Site) -> None:
@@ -92,7 +98,7 @@ def test_a_container_nobody_ever_waits_for_goes_after_the_grace(here: Site) -> N
     one, two = create(here), create(here)
     here.proxy.call("POST", f"/containers/{two}/start")
     assert gone(here)
-    assert said(here, "ended")[one] == said(here, "ended")[two] == "nobody waits for it"
+    assert why_ended(here, one) == why_ended(here, two) == "nobody waits for it"
 
 
 def test_a_container_that_is_waited_for_outlives_the_grace_and_then_its_remains_go(here: Site) -> None:
@@ -107,7 +113,7 @@ def test_whoever_reads_the_log_of_a_container_that_runs_does_not_keep_it(here: S
     here.proxy.call("POST", f"/containers/{container}/start")
     assert here.proxy.call("GET", logs(container, follow=1)) == (200, "")  # it lasts until the container ends
     assert gone(here)
-    assert said(here, "ended")[container] == "nobody waits for it"
+    assert why_ended(here, container) == "nobody waits for it"
 
 
 def test_whoever_reads_the_log_of_a_container_that_has_ended_keeps_it(here: Site) -> None:
@@ -132,7 +138,7 @@ def test_a_container_that_has_ended_keeps_its_grace_when_a_wait_is_given_up(here
     late.give_up()
     assert gone(here)
     assert container not in said(here, "abandoned")
-    assert said(here, "ended")[container] == "nobody waits for it"
+    assert why_ended(here, container) == "nobody waits for it"
 
 
 @pytest.mark.parametrize("kill", [False, True])
@@ -149,7 +155,7 @@ def test_a_restart_of_the_proxy_ends_only_what_nobody_waits_for_again(here: Site
     assert here.daemon.inspect_container(kept)["State"]["Running"]
     again.give_up()
     assert gone(here)
-    assert said(here, "ended")[left] == "nobody waits for it"
+    assert why_ended(here, left) == "nobody waits for it"
 
 
 def test_what_is_being_ended_when_the_proxy_ends_is_ended(here: Site) -> None:
