@@ -49,6 +49,12 @@ def run(url: str, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         return rows
 
 
+def waits_for_a_lock(url: str, application: str = "%") -> bool:
+    """Whether a session of this database waits for a lock, of an application whose name is like this."""
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    return bool(run(url, f"{waiting} AND application_name LIKE %s", application))
+
+
 def batch(n: int, seed: int = 1, prefix: str = "") -> Batch:
     """n transactions of the contract `creditcard`, a second apart."""
     rng = np.random.default_rng(seed)

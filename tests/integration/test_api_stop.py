@@ -18,7 +18,7 @@ import pytest
 
 from tests.integration.api_server import ApiServer, cloned, creditcard, scoring_server, wait_until
 from tests.integration.raw_http import connected, predict, read, send
-from tests.integration.store_rows import run as run_sql
+from tests.integration.store_rows import waits_for_a_lock
 
 IN_FLIGHT: Final = 20
 STOP_SECONDS: Final = 2
@@ -52,11 +52,6 @@ def held_up(url: str) -> Iterator[None]:
         cursor.execute("LOCK TABLE transactions")
         yield
         connection.commit()
-
-
-def waits_for_a_lock(url: str) -> bool:
-    waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    return bool(run_sql(url, waiting))
 
 
 def ended(server: ApiServer, seconds: float = 25) -> int:

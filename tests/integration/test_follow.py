@@ -22,7 +22,7 @@ from fraud_embedded.ports import free_ports
 from tests.integration.api_server import ApiServer, cloned, scoring_server
 from tests.integration.following import following
 from tests.integration.group_members import Member, poll_until
-from tests.integration.store_rows import Database
+from tests.integration.store_rows import Database, waits_for_a_lock
 from tests.integration.streaming_site import ROOT, StreamingSite, creditcard_records, read_all
 from tests.waiting import eventually
 
@@ -275,10 +275,7 @@ def test_it_is_not_live_once_nobody_publishes_alerts_any_more(site: StreamingSit
 def test_a_hanging_database_does_not_keep_it_from_ending(site: StreamingSite) -> None:
     with following(site.site) as follower, locked_table(site):
         site.send(creditcard_records(ids(0, 100)))
-        waiting = (
-            "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-        )
-        assert eventually(lambda: len(site.rows_as_admin(waiting)) >= 1, PATIENCE)
+        assert eventually(lambda: waits_for_a_lock(site.database.url("admin")), PATIENCE)
         follower.end()
     site.rows_as_admin(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"

@@ -23,7 +23,7 @@ from fraud_adapters.models.registry_writer import RegistryWriter
 from fraud_adapters.objectstore import ObjectStore
 from fraud_adapters.postgres import connect
 from fraud_trainer.job import main
-from tests.integration.store_rows import Database, run
+from tests.integration.store_rows import Database, run, waits_for_a_lock
 from tests.integration.training_job import (
     TrainerJob,
     relayed,
@@ -132,21 +132,13 @@ def test_a_job_that_is_stopped_leaves_no_run_open(
     assert statuses(site) in left
 
 
-def _waits_for_a_lock(site: Site) -> bool:
-    statement = (
-        "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s AND wait_event_type = 'Lock'"
-    )
-    ((waiting,),) = run(site.database.url("admin"), statement, "fraud_trainer")
-    return bool(waiting)
-
-
 @pytest.mark.parametrize(("table", "left"), [("transactions", []), ("model_versions", ["KILLED"])])
 def test_a_job_that_waits_for_the_database_stops_at_once(site: Site, table: str, left: list[str]) -> None:
     """In `load`, and in `register`, which is then repeated."""
     with closing(connect(site.database.url("owner"), "test")) as connection:
         connection.cursor().execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
         with TrainerJob("run", *FIRST) as job:
-            assert eventually(lambda: _waits_for_a_lock(site), 120)
+            assert eventually(lambda: waits_for_a_lock(site.database.url("admin"), "fraud_trainer"), 120)
             assert job.stop(signal.SIGTERM) == 128 + signal.SIGTERM
     assert statuses(site) == left
     if left:

@@ -15,11 +15,12 @@ async def _service(request: Request) -> Service:
     return service
 
 
-async def _database(request: Request) -> Session:
-    service: Service = request.app.state.service
+ApiService = Annotated[Service, Depends(_service)]
+
+
+async def _database(service: ApiService) -> Session:
     return service.database
 
 
-Backend = Annotated[Service, Depends(_service)]
 # Queries wait for their answer: a route that makes them is `def`, so that it runs beside the event loop.
 Database = Annotated[Session, Depends(_database)]

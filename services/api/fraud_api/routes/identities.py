@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
 from fraud_api.access import PUBLIC
-from fraud_api.dependencies import Backend
+from fraud_api.dependencies import ApiService
 from fraud_api.openapi import problems
 from fraud_api.problems import unavailable
 
@@ -35,7 +35,7 @@ class KeySet(BaseModel):
     summary="The public keys tokens are signed with",
     responses=problems(503),
 )
-async def list_public_keys(backend: Backend, response: Response) -> KeySet:
+async def list_public_keys(backend: ApiService, response: Response) -> KeySet:
     keyring = backend.identities.keyring
     if keyring.signing is None:
         raise unavailable("The keys of tokens cannot be read at the moment.")

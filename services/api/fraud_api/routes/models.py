@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from config.constants import ALIAS_CHAMPION
 from fraud_api.access import Reader
-from fraud_api.dependencies import Backend
+from fraud_api.dependencies import ApiService
 from fraud_api.model_holder import Serving
 
 router = APIRouter(prefix="/models", tags=["models"])
@@ -48,7 +48,7 @@ class ModelList(BaseModel):
 
 
 @router.get("", summary="The model that serves")
-async def list_models(_: Reader, backend: Backend) -> ModelList:
+async def list_models(_: Reader, backend: ApiService) -> ModelList:
     """The champion that serves: version, thresholds, digest and gate. Empty while there is none."""
     serving = backend.holder.current
     return ModelList(models=[_served(backend.registered_model, serving)] if serving else [])

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
 from fraud_api.access import PUBLIC
-from fraud_api.dependencies import Backend
+from fraud_api.dependencies import ApiService
 from fraud_api.health import Readiness
 from fraud_api.openapi import problems
 
@@ -40,7 +40,7 @@ async def check_liveness() -> Status:
     response_model_exclude_none=True,
 )
 async def check_readiness(
-    backend: Backend,
+    backend: ApiService,
     deep: Annotated[
         Literal["0", "1", "true", "false"], Query(description="1: broker, topic and database are asked too")
     ] = "0",
