@@ -129,7 +129,8 @@ _OTHER_CLIENTS: Final = {
 }
 # What services are built on, and what starts them.
 LIBRARIES: Final = ("services/core", "services/adapters")
-LAUNCHER: Final = "services/embedded"
+EMBEDDED: Final = "services/embedded"
+LAUNCHER: Final = "services/launcher"
 MIGRATIONS: Final = "db_init"
 
 
@@ -176,19 +177,19 @@ def with_jobs(*kinds: Jobs) -> list[Service]:
 
 def sources() -> tuple[str, ...]:
     """Folders from which our packages are imported."""
-    return (".", MIGRATIONS, *LIBRARIES, *(one.folder for one in SERVICES), LAUNCHER)
+    return (".", MIGRATIONS, *LIBRARIES, *(one.folder for one in SERVICES), EMBEDDED, LAUNCHER)
 
 
 def typed() -> list[str]:
     """The packages below `services/`, for the type checker."""
-    libraries = [f"{folder}/fraud_{folder.rpartition('/')[2]}" for folder in (*LIBRARIES, LAUNCHER)]
+    libraries = [f"{folder}/fraud_{folder.rpartition('/')[2]}" for folder in (*LIBRARIES, EMBEDDED, LAUNCHER)]
     return libraries + [f"{one.folder}/{one.module}" for one in SERVICES]
 
 
 def groups() -> dict[str, Group]:
     """The locks of `requirements/`: one an image, and those of the embedded run and of the tests."""
-    demo = (*_folders(one for one in SERVICES if one.embedded), LAUNCHER, MIGRATIONS)
-    everything = (*_folders(SERVICES), LAUNCHER, MIGRATIONS)
+    demo = (*_folders(one for one in SERVICES if one.embedded), EMBEDDED, MIGRATIONS)
+    everything = (*_folders(SERVICES), EMBEDDED, MIGRATIONS)
     images = dict.fromkeys(one.image for one in SERVICES)
     return {
         "demo": Group(demo),

@@ -21,9 +21,9 @@ from fraud_core.contract import Contract
 from tests.benchmarks import machine
 from tests.benchmarks.servers import APACHE, TANSU, Servers, running
 from tests.benchmarks.stream import environment
-from tests.bombs import BOMBS, bomb, peak_mib
-from tests.integration.streaming_site import creditcard_records
-from tests.kafka_wire import WireBatch, WireRecord, produce
+from tests.support.bombs import BOMBS, bomb, peak_mib
+from tests.support.kafka_wire import WireBatch, WireRecord, produce
+from tests.support.streaming_installation import creditcard_records
 
 
 def main() -> int:

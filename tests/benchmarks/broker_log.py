@@ -19,12 +19,12 @@ from config import constants
 from config.settings import ObjectStoreSettings
 from fraud_adapters.kafka import PartitionReader, Publisher, ensure_topics
 from fraud_adapters.objectstore import ObjectStore
-from fraud_embedded import broker, objectstore
-from fraud_embedded.broker_log import Log, read_by_all
-from fraud_embedded.process import Running
+from fraud_embedded.processes.process import Running
+from fraud_embedded.servers import broker, objectstore
+from fraud_embedded.servers.broker_log import Log, read_by_all
 from fraud_embedded.trim import Keep
 from tests.benchmarks.machine import command
-from tests.servers import configured_stack
+from tests.support.servers import configured_stack
 
 TOPIC = "benchmark"
 RECORDS = 10

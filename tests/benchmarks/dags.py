@@ -30,13 +30,14 @@ from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from config.constants import DAGS_SUB_MINUTE
-from fraud_embedded import airflow, operations
-from fraud_embedded.airflow_api import AirflowApi
+from fraud_embedded import operations
 from fraud_embedded.installation import default_layout
-from fraud_embedded.installed import Platform
 from fraud_embedded.jobs import run_job
-from fraud_embedded.process import base_environment
-from fraud_embedded.supervision import Supervisor
+from fraud_embedded.platform import Platform
+from fraud_embedded.processes.process import base_environment
+from fraud_embedded.processes.supervision import Supervisor
+from fraud_embedded.servers import airflow
+from fraud_embedded.servers.airflow_api import AirflowApi
 from tests.benchmarks.meter import Meter
 
 ROOT: Final = Path(__file__).resolve().parents[2]

@@ -14,7 +14,7 @@ from kafka.consumer.fetcher import Fetcher
 from kafka.record import MemoryRecords
 
 from fraud_adapters.kafka.library import FetchedRecords
-from tests.kafka_wire import WireBatch, WireRecord
+from tests.support.kafka_wire import WireBatch, WireRecord
 
 BATCHES = 60
 RECORDS = 500

@@ -14,11 +14,11 @@ from typing import Any, Final
 
 from config.settings import KafkaSettings
 from fraud_adapters.kafka import ensure_topics
-from fraud_embedded.ports import free_ports
+from fraud_embedded.processes.ports import free_ports
 from tests.benchmarks.scrape import PARTITIONS, STORED, TOPIC, metric
 from tests.benchmarks.servers import Servers
 from tests.benchmarks.stream import environment
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 ROOT: Final = Path(__file__).parents[2]
 READY_SECONDS: Final = 60.0

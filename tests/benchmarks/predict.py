@@ -27,7 +27,7 @@ import psycopg2
 from config.settings import CONFIG_DIR
 from fraud_core.contract import Contract
 from tests.benchmarks.servers import Servers, running, vacuum
-from tests.integration.api_server import ApiServer
+from tests.support.api_server import ApiServer
 
 WARM_UP = 1.0  # seconds before a measurement
 BODIES = 64  # different transactions, each sent under ever new ids

@@ -23,11 +23,12 @@ from fraud_core.contract import Contract
 from fraud_core.manifest import Calibration, Manifest
 from fraud_db.bootstrap import Passwords, bootstrap, clone_database
 from fraud_db.upgrade import upgrade
-from fraud_embedded import apache_kafka, broker, objectstore, postgres
-from fraud_embedded.ports import free_ports
-from fraud_embedded.process import ProcessSpec, Running
-from fraud_embedded.stack import Ports, Secrets, Stack, build
-from tests.integration.api_server import ApiServer, record_version
+from fraud_embedded.processes.ports import free_ports
+from fraud_embedded.processes.process import ProcessSpec, Running
+from fraud_embedded.servers import broker, objectstore, postgres
+from fraud_embedded.servers.stack import Ports, Secrets, Stack, build
+from tests.support import apache_kafka
+from tests.support.api_server import ApiServer, record_version
 
 TEMPLATE = "benchmark"
 VERSION = "1"

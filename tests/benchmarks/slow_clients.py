@@ -32,7 +32,7 @@ from config.settings import CONFIG_DIR
 from fraud_core.contract import Contract
 from tests.benchmarks.predict import answer, unused_bodies
 from tests.benchmarks.servers import running
-from tests.integration.api_server import ApiServer
+from tests.support.api_server import ApiServer
 
 NOBODY: Final = "none"
 OTHERS: Final = 4

@@ -26,7 +26,7 @@ from fraud_core.contract import Contract
 from tests.benchmarks.meter import Meter
 from tests.benchmarks.scrape import TOPIC
 from tests.benchmarks.servers import Servers, running, vacuum
-from tests.integration.api_server import CLIENTS
+from tests.support.api_server import CLIENTS
 
 ROOT = Path(__file__).parents[2]
 GOAL = 0.6  # throughput of the consumer, as a share of the floor's

@@ -13,7 +13,6 @@ import pytest
 from playwright.sync_api import Browser, Page, Request, sync_playwright
 
 from tests.dags.conftest import world
-from tests.integration.api_server import ApiServer
 
 # The servers are those of the integration tests.
 from tests.integration.conftest import (
@@ -29,7 +28,8 @@ from tests.integration.conftest import (
     tansu,
     template,
 )
-from tests.servers import Database
+from tests.support.api_server import ApiServer
+from tests.support.servers import Database
 
 __all__ = [
     "database",

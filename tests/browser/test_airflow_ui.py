@@ -12,8 +12,8 @@ from playwright.sync_api import Browser, Page, expect
 
 from config import constants
 from tests.browser.conftest import Visit
-from tests.dags.world import PATIENCE_S, World
-from tests.waiting import eventually
+from tests.support.airflow_platform import PATIENCE_S, World
+from tests.support.waiting import eventually
 
 PRODUCER: Final = "00_transaction_producer"
 RENEWAL: Final = "00_token_renewal"

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.dags.metadata import Metadata, airflow_beside, running_postgres
-from tests.dags.world import World, running_world
+from tests.support.airflow_metadata import Metadata, airflow_beside, running_postgres
+from tests.support.airflow_platform import World, running_world
 
 
 @pytest.fixture(scope="session")

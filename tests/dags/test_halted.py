@@ -11,8 +11,8 @@ from typing import Any, Final
 import pytest
 
 from config import constants
-from tests.dags.world import PATIENCE_S, Run, World
-from tests.waiting import eventually
+from tests.support.airflow_platform import PATIENCE_S, Run, World
+from tests.support.waiting import eventually
 
 DAG: Final = "halting"
 # Starting everything takes its time on a busy machine, and belongs to the first test.

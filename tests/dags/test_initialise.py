@@ -9,7 +9,7 @@ from cryptography.fernet import Fernet
 from psycopg2 import errors
 
 from config import constants
-from tests.dags.metadata import Metadata
+from tests.support.airflow_metadata import Metadata
 
 pytestmark = pytest.mark.timeout(600)
 TABLES = ("ab_user", "ab_role", "ab_user_role", "ab_permission_view_role", "connection", "slot_pool")

@@ -16,9 +16,9 @@ import pytest
 from config import constants
 from fraud_adapters.postgres import connect
 from fraud_adapters.postgres.offsets import lock_partition
-from tests.dags.world import PATIENCE_S, Run, World
-from tests.integration.store_rows import run as run_sql
-from tests.waiting import eventually
+from tests.support.airflow_platform import PATIENCE_S, Run, World
+from tests.support.stored_rows import run as run_sql
+from tests.support.waiting import eventually
 
 PRODUCER, STREAMING, RENEWAL = constants.DAGS_REAL_TIME
 # Starting everything takes its time on a busy machine, and belongs to the first test.

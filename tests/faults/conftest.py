@@ -11,8 +11,8 @@ import pytest
 from tests.faults.consuming import RECORDS, Consuming
 from tests.faults.crew import BOUNDED, FOLLOWER, Crew, crew
 from tests.faults.feed import Feed
-from tests.faults.world import World, running_world
-from tests.integration.streaming_site import StreamingSite
+from tests.support.killable_servers import World, running_world
+from tests.support.streaming_installation import StreamingSite
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,8 @@ from tests.faults.crew import BOUNDED, Consumer, Crew, Fate
 from tests.faults.feed import Feed
 from tests.faults.kill import drain
 from tests.faults.oracle import judge, unread
-from tests.integration.streaming_site import StreamingSite
-from tests.waiting import eventually
+from tests.support.streaming_installation import StreamingSite
+from tests.support.waiting import eventually
 
 BATCH = 20
 RECORDS = 400

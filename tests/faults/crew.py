@@ -20,11 +20,11 @@ import psutil
 import yaml
 
 from config.settings import CONFIG_DIR
-from fraud_embedded.ports import free_ports
-from fraud_embedded.process import tail
+from fraud_embedded.processes.ports import free_ports
+from fraud_embedded.processes.process import tail
 from tests.faults.points import RIGHT
-from tests.integration.streaming_site import ROOT, StreamingSite
-from tests.waiting import eventually
+from tests.support.streaming_installation import ROOT, StreamingSite
+from tests.support.waiting import eventually
 
 BOUNDED = "bounded run"
 FOLLOWER = "follower"

@@ -27,12 +27,13 @@ import psycopg2
 
 from config.constants import DAGS_SUB_MINUTE
 from fraud_adapters.kafka import PartitionReader
-from fraud_embedded import airflow, operations
-from fraud_embedded.airflow_api import AirflowApi
+from fraud_embedded import operations
 from fraud_embedded.installation import default_layout
-from fraud_embedded.installed import Platform
-from fraud_embedded.process import StartFailed
-from fraud_embedded.supervision import Supervisor
+from fraud_embedded.platform import Platform
+from fraud_embedded.processes.process import StartFailed
+from fraud_embedded.processes.supervision import Supervisor
+from fraud_embedded.servers import airflow
+from fraud_embedded.servers.airflow_api import AirflowApi
 
 PRODUCER, STREAMING = DAGS_SUB_MINUTE
 A_RUN: Final = 50

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from config.constants import HEADER_SCHEMA
 from fraud_adapters.kafka import Publisher
-from tests.integration.streaming_site import StreamingSite, creditcard_records
+from tests.support.streaming_installation import StreamingSite, creditcard_records
 
 MALFORMED: tuple[bytes, ...] = (b"not json", b"", b"[1, 2]", b'{"v1": ', b"\xff\xfe\x00")
 

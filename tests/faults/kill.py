@@ -26,8 +26,8 @@ from tests.faults.crew import BOUNDED, KINDS, Consumer, Crew, Fate, crew
 from tests.faults.feed import Feed
 from tests.faults.oracle import Finding, judge, unread
 from tests.faults.points import ALERTS_SENT, BEFORE_KAFKA_COMMIT, ORDERS, POINTS, RIGHT
-from tests.faults.world import World, running_world
-from tests.integration.streaming_site import StreamingSite
+from tests.support.killable_servers import World, running_world
+from tests.support.streaming_installation import StreamingSite
 
 ANYWHERE: Final = "anywhere, from outside"
 CONSUMERS: Final = 2

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from fraud_adapters.kafka import PartitionReader, Record
 from tests.faults.feed import Feed
-from tests.integration.streaming_site import StreamingSite, read_all
+from tests.support.streaming_installation import StreamingSite, read_all
 
 SHOWN: Final = 5  # examples a finding gives
 SAMPLE: Final = 300  # rows whose fields are compared one by one

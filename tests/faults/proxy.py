@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
-from fraud_embedded.probes import HOST
+from fraud_embedded.processes.probes import HOST
 
 _CHUNK: Final = 65536
 COMMIT: Final = b"COMMIT\0"  # as a simple query ends

@@ -25,9 +25,9 @@ from fraud_adapters.kafka import KafkaFailure
 from tests.faults.crew import Consumer, Crew, crew
 from tests.faults.feed import Feed
 from tests.faults.oracle import Finding, judge, unread
-from tests.faults.world import Server, World, running_world
-from tests.integration.streaming_site import StreamingSite, creditcard_records
-from tests.waiting import eventually
+from tests.support.killable_servers import Server, World, running_world
+from tests.support.streaming_installation import StreamingSite, creditcard_records
+from tests.support.waiting import eventually
 
 WARM_UP_SECONDS: Final = 10
 BEFORE_SECONDS: Final = 10  # whose throughput is the one to come back to

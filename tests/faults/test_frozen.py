@@ -18,9 +18,9 @@ from tests.faults.feed import Feed
 from tests.faults.kill import drain
 from tests.faults.oracle import judge, unread
 from tests.faults.points import AFTER_POLL, BEFORE_COMMIT
-from tests.faults.world import World
-from tests.integration.streaming_site import StreamingSite
-from tests.waiting import eventually
+from tests.support.killable_servers import World
+from tests.support.streaming_installation import StreamingSite
+from tests.support.waiting import eventually
 
 PATIENCE_S = 3
 STREAMING = {"stalled_after_seconds": PATIENCE_S}

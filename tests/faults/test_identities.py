@@ -10,10 +10,10 @@ import pytest
 from tests.faults.consuming import Consuming
 from tests.faults.points import AFTER_POLL
 from tests.faults.short_lived import SECONDS
-from tests.faults.world import World
-from tests.integration.api_server import ApiServer
-from tests.integration.store_rows import run as run_sql
-from tests.waiting import eventually
+from tests.support.api_server import ApiServer
+from tests.support.killable_servers import World
+from tests.support.stored_rows import run as run_sql
+from tests.support.waiting import eventually
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ from tests.faults.feed import MALFORMED, Feed
 from tests.faults.kill import campaign, drain
 from tests.faults.oracle import judge
 from tests.faults.points import AFTER_COMMIT, LETTERS_LAST, OFFSET_FIRST, POINTS, RIGHT
-from tests.faults.world import World
-from tests.integration.streaming_site import StreamingSite
+from tests.support.killable_servers import World
+from tests.support.streaming_installation import StreamingSite
 
 
 def test_kills_lose_and_double_nothing(world: World, tmp_path: Path, seed: int) -> None:

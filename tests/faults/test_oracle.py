@@ -7,8 +7,8 @@ from tests.faults.crew import Crew
 from tests.faults.feed import MALFORMED, Feed
 from tests.faults.kill import drain
 from tests.faults.oracle import judge
-from tests.faults.world import execute
-from tests.integration.streaming_site import StreamingSite, creditcard_records
+from tests.support.killable_servers import execute
+from tests.support.streaming_installation import StreamingSite, creditcard_records
 
 _COPIED = (
     "fraud_score, is_fraud_predicted, model_version, score, role, decision, deciding, feature_vector, engine"

@@ -19,9 +19,9 @@ from tests.faults.crew import Crew
 from tests.faults.feed import MALFORMED, Feed
 from tests.faults.kill import drain
 from tests.faults.oracle import judge
-from tests.faults.world import World
-from tests.integration.api_server import ApiServer
-from tests.integration.streaming_site import StreamingSite, creditcard_records
+from tests.support.api_server import ApiServer
+from tests.support.killable_servers import World
+from tests.support.streaming_installation import StreamingSite, creditcard_records
 
 
 def reasons(site: StreamingSite) -> dict[str, int]:

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from fraud_embedded.process import StartFailed
+from fraud_embedded.processes.process import StartFailed
 from tests.faults.consuming import RECORDS, Consuming
 from tests.faults.crew import KINDS, Crew
 from tests.faults.feed import MALFORMED, Feed
 from tests.faults.points import AFTER_POLL, AFTER_SCORING, BEFORE_COMMIT, IN_TRANSACTION
-from tests.faults.world import World
+from tests.support.killable_servers import World
 
 # Elsewhere followers, whose start takes seconds, are left to `./fraud proof`.
 by_every_kind = pytest.mark.parametrize("consuming", KINDS, indirect=True)

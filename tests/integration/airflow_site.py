@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.integration.api_server import ROOT
+from tests.support.api_server import ROOT
 
 DAGS: Final = Path(__file__).with_name("airflow_dags")
 

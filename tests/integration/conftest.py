@@ -13,13 +13,20 @@ from config.settings import KafkaSettings, ObjectStoreSettings, PlatformSettings
 from fraud_adapters.kafka import ensure_topics
 from fraud_db.bootstrap import Passwords, bootstrap
 from fraud_db.upgrade import upgrade
-from fraud_embedded import apache_kafka as apache
-from fraud_embedded import broker, mlflow, objectstore, postgres
-from fraud_embedded.ports import free_ports
-from fraud_embedded.process import ProcessSpec, Running, StartFailed
-from fraud_embedded.stack import Stack
-from tests.killable import KafkaServer
-from tests.servers import OWNER, TEMPLATE, Database, cloned_database, configured_stack, random_passwords
+from fraud_embedded.processes.ports import free_ports
+from fraud_embedded.processes.process import ProcessSpec, Running, StartFailed
+from fraud_embedded.servers import broker, mlflow, objectstore, postgres
+from fraud_embedded.servers.stack import Stack
+from tests.support import apache_kafka as apache
+from tests.support.kafka_server import KafkaServer
+from tests.support.servers import (
+    OWNER,
+    TEMPLATE,
+    Database,
+    cloned_database,
+    configured_stack,
+    random_passwords,
+)
 
 _numbers = itertools.count(1)
 

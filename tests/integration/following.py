@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from threading import Event, Thread
 from typing import Any
 
-from fraud_embedded.ports import free_ports
+from fraud_embedded.processes.ports import free_ports
 from fraud_streaming.follow import Port, follow
 from fraud_streaming.site import Site
 

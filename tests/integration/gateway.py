@@ -11,10 +11,10 @@ from typing import Any, Final
 
 import yaml
 
-from fraud_embedded import probes
-from fraud_embedded.ports import free_ports
-from fraud_embedded.process import ProcessSpec, Running
-from tests.integration.api_server import ROOT
+from fraud_embedded.processes import probes
+from fraud_embedded.processes.ports import free_ports
+from fraud_embedded.processes.process import ProcessSpec, Running
+from tests.support.api_server import ROOT
 
 CONFIGURATION: Final = ROOT / "services" / "gateway"
 

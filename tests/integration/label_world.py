@@ -16,8 +16,8 @@ from fraud_adapters.postgres.labels import refresh_classes, store_labels
 from fraud_adapters.postgres.scored_transactions import store_scored, store_transactions
 from fraud_core.batch import Batch
 from fraud_core.labels import LabelEvent, Source
-from tests.integration.store_rows import CREDITCARD, LABELS, batch, predictions
-from tests.label_model import Known, LabelModel, Verdict
+from tests.support.label_model import Known, LabelModel, Verdict
+from tests.support.stored_rows import CREDITCARD, LABELS, batch, predictions
 
 TRANSACTIONS: Final = 3
 # Nothing changes while a test runs, but on whole days: those of the clock and those of the rules.

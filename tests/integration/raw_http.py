@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from tests.integration.api_server import ApiServer
+from tests.support.api_server import ApiServer
 
 # What Java's HttpClient and `curl --http2` offer with their first request.
 UPGRADE: Final = (

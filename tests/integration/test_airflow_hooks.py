@@ -16,8 +16,8 @@ from fraud_adapters.models.registry import Registry
 from fraud_adapters.models.registry_writer import RegistryWriter
 from fraud_adapters.models.tracked_runs import TrackedRuns
 from tests.integration.airflow_site import AirflowSite, airflow_python
-from tests.integration.api_server import CLIENTS, ApiServer, cache_model, cloned, record_version
-from tests.integration.store_rows import CREDITCARD
+from tests.support.api_server import CLIENTS, ApiServer, cache_model, cloned, record_version
+from tests.support.stored_rows import CREDITCARD
 
 pytestmark = pytest.mark.timeout(600)  # each command of Airflow takes seconds, more on a busy machine
 

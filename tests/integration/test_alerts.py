@@ -26,9 +26,9 @@ from fraud_core.contract import Contract
 from fraud_streaming.follow import alerts
 from fraud_streaming.follow.alerts import AlertRelay
 from fraud_streaming.topics import describe
-from tests.integration.api_server import NOWHERE, ApiServer, cloned, scoring_server
-from tests.integration.store_rows import CREDITCARD, START, WIRE, Database, batch, predictions, run
-from tests.integration.streaming_site import StreamingSite, creditcard_records, read_all
+from tests.support.api_server import NOWHERE, ApiServer, cloned, scoring_server
+from tests.support.stored_rows import CREDITCARD, START, WIRE, Database, batch, predictions, run
+from tests.support.streaming_installation import StreamingSite, creditcard_records, read_all
 
 DECISIONS = ("block", "review", "approve")
 

@@ -19,9 +19,9 @@ import pytest
 
 from fraud_adapters.columnar import MEDIA_TYPE as ARROW
 from fraud_adapters.columnar import batch_to_ipc
-from tests.integration.api_server import CLIENTS, ApiServer, cloned, creditcard, problem, scoring_server
-from tests.integration.store_rows import CREDITCARD, batch
-from tests.programs import program
+from tests.support.api_server import CLIENTS, ApiServer, cloned, creditcard, problem, scoring_server
+from tests.support.programs import program
+from tests.support.stored_rows import CREDITCARD, batch
 
 FORM = "application/x-www-form-urlencoded"
 

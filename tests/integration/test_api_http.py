@@ -12,8 +12,8 @@ from typing import Any, Final
 import psutil
 import pytest
 
-from tests.integration.api_server import ApiServer, cloned, creditcard, problem, scoring_server, wait_until
 from tests.integration.raw_http import UPGRADE, connected, exchange, predict, read, send
+from tests.support.api_server import ApiServer, cloned, creditcard, problem, scoring_server, wait_until
 
 HEAD_LIMIT: Final = 65_536
 SECONDS: Final = 1

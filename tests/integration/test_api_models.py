@@ -19,7 +19,7 @@ from fraud_adapters.models.mlflow_http import MlflowHttp
 from fraud_adapters.models.registry import ARTEFACT_PATH
 from fraud_adapters.models.registry_writer import RegistryWriter
 from fraud_adapters.models.tracked_runs import TrackedRuns
-from tests.integration.api_server import (
+from tests.support.api_server import (
     NOWHERE,
     ROOT,
     ApiServer,
@@ -30,8 +30,8 @@ from tests.integration.api_server import (
     record_version,
     wait_until,
 )
-from tests.integration.store_rows import CREDITCARD, WIRE, run
-from tests.small_model import make_model
+from tests.support.small_model import make_model
+from tests.support.stored_rows import CREDITCARD, WIRE, run
 
 FOLLOW_SECONDS = 5.0
 

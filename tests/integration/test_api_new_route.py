@@ -12,9 +12,9 @@ from fraud_api import access
 from fraud_api.access import Reader
 from fraud_api.dependencies import Database
 from fraud_api.session import Cursor
-from tests.api_application import CREDITCARD, Application
-from tests.integration.api_server import record_version
-from tests.integration.store_rows import Database as MigratedDatabase
+from tests.support.api_application import CREDITCARD, Application
+from tests.support.api_server import record_version
+from tests.support.stored_rows import Database as MigratedDatabase
 
 # --- the file -------------------------------------------------------------------------------------
 

@@ -18,10 +18,10 @@ from config.settings import KafkaSettings
 from fraud_adapters.postgres import connect
 from fraud_adapters.postgres.scored_transactions import store_scored, store_transactions
 from fraud_api.session import Cursor, Session
-from tests.integration.api_server import ApiServer, cloned, creditcard, scoring_server
-from tests.integration.store_rows import CREDITCARD, Database, batch, predictions, run
-from tests.integration.streaming_site import STREAMING, StreamingSite, creditcard_records
-from tests.waiting import eventually
+from tests.support.api_server import ApiServer, cloned, creditcard, scoring_server
+from tests.support.stored_rows import CREDITCARD, Database, batch, predictions, run
+from tests.support.streaming_installation import STREAMING, StreamingSite, creditcard_records
+from tests.support.waiting import eventually
 
 ItemT = TypeVar("ItemT")
 AT_ONCE = 16  # requests with the same id

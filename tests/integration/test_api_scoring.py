@@ -28,8 +28,8 @@ from fraud_adapters.columnar import answer_from_ipc, batch_to_ipc
 from fraud_adapters.models.loading import Model
 from fraud_core.batch import Batch
 from fraud_core.features import feature_matrix
-from fraud_embedded.ports import free_ports
-from tests.integration.api_server import (
+from fraud_embedded.processes.ports import free_ports
+from tests.support.api_server import (
     CLIENTS,
     ROOT,
     ApiServer,
@@ -39,7 +39,7 @@ from tests.integration.api_server import (
     scoring_server,
     wait_until,
 )
-from tests.integration.store_rows import CREDITCARD, batch, run
+from tests.support.stored_rows import CREDITCARD, batch, run
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 

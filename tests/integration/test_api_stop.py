@@ -16,9 +16,9 @@ import httpx
 import psycopg2
 import pytest
 
-from tests.integration.api_server import ApiServer, cloned, creditcard, scoring_server, wait_until
 from tests.integration.raw_http import connected, predict, read, send
-from tests.integration.store_rows import waits_for_a_lock
+from tests.support.api_server import ApiServer, cloned, creditcard, scoring_server, wait_until
+from tests.support.stored_rows import waits_for_a_lock
 
 IN_FLIGHT: Final = 20
 STOP_SECONDS: Final = 2

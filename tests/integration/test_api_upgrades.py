@@ -11,10 +11,10 @@ from typing import Any, Final
 
 import pytest
 
-from tests.integration.api_server import ApiServer, cloned, creditcard, scoring_server
 from tests.integration.gateway import gateway
 from tests.integration.raw_http import UPGRADE, exchange, predict
-from tests.programs import program
+from tests.support.api_server import ApiServer, cloned, creditcard, scoring_server
+from tests.support.programs import program
 
 JAVA_CLIENT: Final = Path(__file__).parent / "java" / "Predict.java"
 

@@ -20,7 +20,7 @@ from fraud_adapters.postgres.placement import NUMERIC_COLUMNS
 from fraud_db.bootstrap import BootstrapError, Passwords, bootstrap, drop_database
 from fraud_db.upgrade import MigrationError, head, upgrade
 from fraud_db.verify import verify
-from tests.integration.store_rows import LABELS, Database, run
+from tests.support.stored_rows import LABELS, Database, run
 
 Names = dict[str, str]
 

@@ -10,7 +10,7 @@ import pytest
 from config import constants
 from fraud_db.upgrade import engine
 from fraud_db.verify import broken_chain
-from tests.integration.store_rows import Database, run
+from tests.support.stored_rows import Database, run
 
 APPEND = 'SELECT audit_append(%s, \'client.created\', %s, \'{"scopes": ["predict"], "n": 1.0}\')'
 OFF = "ALTER TABLE audit_log DISABLE TRIGGER audit_log_append_only; "

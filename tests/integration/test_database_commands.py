@@ -14,7 +14,7 @@ from psycopg2 import sql
 
 from fraud_adapters.postgres import connect
 from fraud_db.bootstrap import Passwords, drop_database
-from tests.servers import Database
+from tests.support.servers import Database
 
 
 def call(verb: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:

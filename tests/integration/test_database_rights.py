@@ -9,7 +9,7 @@ import pytest
 from psycopg2 import errors
 
 from config import constants
-from tests.integration.store_rows import Database, new_id, run
+from tests.support.stored_rows import Database, new_id, run
 
 SECRETS = {"clients", "signing_keys", "revoked_tokens"}
 POSITIONS = {"stream_offsets", "stream_stalls"}

@@ -14,9 +14,9 @@ from fraud_adapters.job.failures import JobFailed
 from fraud_adapters.kafka import KafkaFailure, ensure_topics, topic_ids
 from fraud_adapters.kafka.dead_letters import DeadLetter
 from fraud_streaming.dead_letters.topic import DeadLetterTopic
-from tests.integration.api_server import ApiServer, cloned, scoring_server
-from tests.integration.store_rows import Database
-from tests.integration.streaming_site import StreamingSite, creditcard_records
+from tests.support.api_server import ApiServer, cloned, scoring_server
+from tests.support.stored_rows import Database
+from tests.support.streaming_installation import StreamingSite, creditcard_records
 
 
 @pytest.fixture(scope="module")

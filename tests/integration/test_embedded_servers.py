@@ -17,12 +17,13 @@ from botocore.exceptions import ClientError
 
 from config import constants
 from config.settings import KafkaSettings, ObjectStoreSettings
-from fraud_embedded import postgres, probes
-from fraud_embedded.stack import Stack
+from fraud_embedded.processes import probes
+from fraud_embedded.servers import postgres
+from fraud_embedded.servers.stack import Stack
 from fraud_mlflow.page import DEFAULTS
 
 if TYPE_CHECKING:
-    from tests.servers import Database
+    from tests.support.servers import Database
 
 
 def listeners() -> list[tuple[int | None, str, int]]:

@@ -15,10 +15,10 @@ import psutil
 import pytest
 
 from fraud_embedded.installation import Layout
-from fraud_embedded.ports import free_ports
-from fraud_embedded.probes import tcp_open
-from fraud_embedded.process import ProcessSpec, StartFailed
-from fraud_embedded.supervision import Supervisor
+from fraud_embedded.processes.ports import free_ports
+from fraud_embedded.processes.probes import tcp_open
+from fraud_embedded.processes.process import ProcessSpec, StartFailed
+from fraud_embedded.processes.supervision import Supervisor
 
 LISTEN = """
 import os, socket, sys, time

@@ -34,9 +34,9 @@ from fraud_core.decision import decide
 from fraud_core.features import feature_matrix
 from fraud_core.labels import LabelEvent
 from fraud_core.quantise import quantise
-from tests.integration.api_server import ApiServer, cloned, scoring_server
-from tests.integration.store_rows import CREDITCARD, START, Database
-from tests.integration.streaming_site import ROOT, StreamingSite, read_all
+from tests.support.api_server import ApiServer, cloned, scoring_server
+from tests.support.stored_rows import CREDITCARD, START, Database
+from tests.support.streaming_installation import ROOT, StreamingSite, read_all
 
 SAMPLE = 3000
 ALL_ROWS = "FRAUD_TEST_ALL_ROWS"  # set it to replay the whole file: some 36 thousand rows

@@ -18,13 +18,13 @@ from fraud_adapters.job import NothingToDo
 from fraud_adapters.job.failures import JobFailed
 from fraud_adapters.kafka import ensure_topics
 from fraud_adapters.postgres.offsets import lock_partition
-from fraud_embedded.ports import free_ports
-from tests.integration.api_server import ApiServer, cloned, scoring_server
+from fraud_embedded.processes.ports import free_ports
 from tests.integration.following import following
 from tests.integration.group_members import Member, poll_until
-from tests.integration.store_rows import Database, waits_for_a_lock
-from tests.integration.streaming_site import ROOT, StreamingSite, creditcard_records, read_all
-from tests.waiting import eventually
+from tests.support.api_server import ApiServer, cloned, scoring_server
+from tests.support.stored_rows import Database, waits_for_a_lock
+from tests.support.streaming_installation import ROOT, StreamingSite, creditcard_records, read_all
+from tests.support.waiting import eventually
 
 PATIENCE = 60.0
 THREADS = {"transactions": True, "labels": True, "companion": True, "watch": True}

@@ -11,7 +11,7 @@ import pytest
 from fraud_adapters.kafka import ensure_topics
 from fraud_adapters.kafka.member import SESSION_TIMEOUT_MS
 from tests.integration.group_members import Member, poll_until
-from tests.killable import KafkaServer
+from tests.support.kafka_server import KafkaServer
 
 # Two sessions that expire one after the other, and a join; without the remedy it takes for ever.
 HEALS_S = 2 * SESSION_TIMEOUT_MS / 1000 + 13

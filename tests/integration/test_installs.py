@@ -24,7 +24,7 @@ import sys
 from pathlib import Path
 root = Path(sys.argv[1])
 sys.path[:0] = [{sources!r}, {config!r}]
-import bootstrap
+from fraud_launcher import bootstrap
 bootstrap.ROOT = root
 home = bootstrap.Home(root / "locks", root / ".venv", root / ".local" / "packages", ())
 try:

@@ -26,7 +26,7 @@ from fraud_adapters.kafka import (
     ensure_topics,
     topic_ids,
 )
-from tests.killable import KafkaServer
+from tests.support.kafka_server import KafkaServer
 
 
 @pytest.fixture

@@ -13,12 +13,12 @@ import confluent_kafka
 import pytest
 
 from fraud_adapters.kafka import PartitionReader, PositionUnreadable, Record, ensure_topics
-from fraud_embedded import apache_kafka as apache
-from fraud_embedded.process import StartFailed
-from fraud_embedded.stack import Stack
+from fraud_embedded.processes.process import StartFailed
+from fraud_embedded.servers.stack import Stack
 from tests.integration.test_kafka import read_all
-from tests.kafka_wire import WireBatch, WireRecord, legacy, overwrite, placeholder, produce
-from tests.killable import KafkaServer
+from tests.support import apache_kafka as apache
+from tests.support.kafka_server import KafkaServer
+from tests.support.kafka_wire import WireBatch, WireRecord, legacy, overwrite, placeholder, produce
 
 CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
 

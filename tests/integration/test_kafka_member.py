@@ -20,7 +20,7 @@ from fraud_adapters.kafka import (
     ensure_topics,
 )
 from tests.integration.group_members import Member, poll_until
-from tests.killable import KafkaServer
+from tests.support.kafka_server import KafkaServer
 
 Join = Callable[..., Member]
 

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from fraud_adapters.postgres import connect
 from fraud_db.upgrade import upgrade
-from tests.integration.api_server import cloned
 from tests.integration.label_world import (
     TRANSACTIONS,
     Arrive,
@@ -24,7 +23,8 @@ from tests.integration.label_world import (
     Wait,
     World,
 )
-from tests.integration.store_rows import LABELS
+from tests.support.api_server import cloned
+from tests.support.stored_rows import LABELS
 
 SAYS = st.builds(
     Says,

@@ -20,10 +20,10 @@ from fraud_adapters.postgres import connect
 from fraud_adapters.postgres.dead_letters import Selection, lock_letters, mark_redriven
 from fraud_streaming.dead_letters.listing import export, show
 from fraud_streaming.dead_letters.redrive import RedriveSite, Terms, redrive_repaired, redrive_selected
-from tests.integration.api_server import ApiServer, cloned, scoring_server
-from tests.integration.store_rows import Database
-from tests.integration.streaming_site import StreamingSite, creditcard_records, read_all
-from tests.waiting import eventually
+from tests.support.api_server import ApiServer, cloned, scoring_server
+from tests.support.stored_rows import Database
+from tests.support.streaming_installation import StreamingSite, creditcard_records, read_all
+from tests.support.waiting import eventually
 
 
 @pytest.fixture(scope="module")

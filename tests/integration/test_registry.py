@@ -15,7 +15,7 @@ from fraud_adapters.models.registry import ARTEFACT_PATH, Registry, RegistryUnav
 from fraud_adapters.models.registry_writer import RegistryWriter
 from fraud_adapters.models.tracked_runs import TrackedRuns
 from fraud_core.manifest import FILE_NAME, Calibration, Manifest
-from tests.integration.store_rows import START
+from tests.support.stored_rows import START
 
 
 def _files(directory: Path) -> Manifest:

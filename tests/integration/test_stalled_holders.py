@@ -13,7 +13,7 @@ import pytest
 from fraud_adapters.postgres import connect
 from fraud_adapters.postgres.offsets import lock_partition, move_offset
 from fraud_adapters.postgres.stalled_holders import StalledHolder, challenge_holder
-from tests.integration.store_rows import Database
+from tests.support.stored_rows import Database
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812

@@ -22,8 +22,8 @@ from fraud_adapters.postgres.offsets import (
     unlock_partition,
 )
 from fraud_core.labels import LabelEvent
-from tests.integration.store_rows import START, Database, new_id, run
-from tests.waiting import eventually
+from tests.support.stored_rows import START, Database, new_id, run
+from tests.support.waiting import eventually
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from fraud_adapters.postgres.scored_transactions import Stored, store_scored, st
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract
 from fraud_core.features import feature_matrix
-from tests.integration.store_rows import CREDITCARD, START, WIRE, Database, batch, predictions, run
+from tests.support.stored_rows import CREDITCARD, START, WIRE, Database, batch, predictions, run
 
 ROUNDS = 4  # of a race: one may be over before the other has begun
 

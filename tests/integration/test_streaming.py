@@ -23,10 +23,10 @@ from fraud_adapters.postgres import connect
 from fraud_adapters.postgres.offsets import lock_partition
 from fraud_airflow import summaries
 from fraud_streaming.consume.backlog import FETCH_SECONDS
-from tests.integration.api_server import ApiServer, cloned, scoring_server
-from tests.integration.store_rows import Database
-from tests.integration.streaming_site import STREAMING, StreamingSite, creditcard_records
-from tests.waiting import eventually
+from tests.support.api_server import ApiServer, cloned, scoring_server
+from tests.support.stored_rows import Database
+from tests.support.streaming_installation import STREAMING, StreamingSite, creditcard_records
+from tests.support.waiting import eventually
 
 IDS = [f"tx-{number}" for number in range(250)]
 

@@ -18,7 +18,7 @@ from fraud_adapters.postgres import connect
 from fraud_adapters.postgres.offsets import move_offset
 from fraud_streaming.__main__ import main
 from fraud_streaming.topics import NAMES, _latest, create, describe
-from tests.integration.store_rows import Database
+from tests.support.stored_rows import Database
 
 
 @pytest.fixture

@@ -44,7 +44,6 @@ from fraud_trainer.registering import register
 from fraud_trainer.run_store import RunStore
 from fraud_trainer.tracking import TAG_TRAINED
 from fraud_trainer.validating import validate
-from tests.integration.store_rows import START, Database, predictions, run
 from tests.integration.training_site import (
     CREDITCARD,
     ROWS,
@@ -55,6 +54,7 @@ from tests.integration.training_site import (
     store_history,
     wire_rows,
 )
+from tests.support.stored_rows import START, Database, predictions, run
 
 
 @pytest.fixture

@@ -21,9 +21,9 @@ from fraud_adapters.models.registry_writer import RegistryWriter
 from fraud_adapters.objectstore import ObjectStore
 from fraud_trainer.cleaning import clean
 from fraud_trainer.job import housekeeping, main
-from tests.integration.store_rows import Database, run
 from tests.integration.training_job import small_installation, statuses
 from tests.integration.training_site import Site
+from tests.support.stored_rows import Database, run
 
 ROOT = "runs/01_training_pipeline"
 DOCUMENTS = {f"{name}.json" for name in ("load", "features", "train", "validate", "manifest", "register")}

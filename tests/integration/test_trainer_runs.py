@@ -23,7 +23,6 @@ from fraud_adapters.models.registry_writer import RegistryWriter
 from fraud_adapters.objectstore import ObjectStore
 from fraud_adapters.postgres import connect
 from fraud_trainer.job import main
-from tests.integration.store_rows import Database, run, waits_for_a_lock
 from tests.integration.training_job import (
     TrainerJob,
     relayed,
@@ -33,7 +32,8 @@ from tests.integration.training_job import (
     versions,
 )
 from tests.integration.training_site import Site
-from tests.waiting import eventually
+from tests.support.stored_rows import Database, run, waits_for_a_lock
+from tests.support.waiting import eventually
 
 FIRST = ["--run-id", "first"]
 FOLDER = "runs/01_training_pipeline/first"

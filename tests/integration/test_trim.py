@@ -23,19 +23,19 @@ from config.settings import DatabaseSettings, KafkaSettings
 from fraud_adapters.job.failures import JobFailed
 from fraud_adapters.kafka import PartitionReader, Publisher, ensure_topics
 from fraud_adapters.objectstore import ObjectStore
-from fraud_embedded.broker import CLUSTER, trim_spec
-from fraud_embedded.broker_log import Log
-from fraud_embedded.objectstore import ObjectStoreServer
-from fraud_embedded.process import Running
-from fraud_embedded.stack import Stack
+from fraud_embedded.processes.process import Running
+from fraud_embedded.servers.broker import CLUSTER, trim_spec
+from fraud_embedded.servers.broker_log import Log
+from fraud_embedded.servers.objectstore import ObjectStoreServer
+from fraud_embedded.servers.stack import Stack
 from fraud_embedded.trim import Keep, Site, trim
-from tests.integration.api_server import ApiServer, cloned, scoring_server
 from tests.integration.conftest import bucket_settings
 from tests.integration.following import following
-from tests.integration.store_rows import Database
-from tests.integration.streaming_site import ROOT, StreamingSite, creditcard_records
-from tests.killable import KafkaServer
-from tests.waiting import eventually
+from tests.support.api_server import ApiServer, cloned, scoring_server
+from tests.support.kafka_server import KafkaServer
+from tests.support.stored_rows import Database
+from tests.support.streaming_installation import ROOT, StreamingSite, creditcard_records
+from tests.support.waiting import eventually
 
 Process = subprocess.Popen[str]
 FEW = Keep(requests=3)

@@ -13,16 +13,16 @@ import pytest
 
 from config.settings import DatabaseSettings
 from fraud_adapters.job.failures import JobFailed
-from fraud_embedded.ports import free_ports
+from fraud_embedded.processes.ports import free_ports
 from fraud_streaming.topics import describe
-from tests.bombs import BOMBS, SCHEMA, bomb, peak_mib
-from tests.integration.api_server import ApiServer, cloned, scoring_server
 from tests.integration.following import following
-from tests.integration.store_rows import Database
-from tests.integration.streaming_site import StreamingSite, creditcard_records
-from tests.kafka_wire import WireBatch, WireRecord, produce
-from tests.killable import KafkaServer
-from tests.waiting import eventually
+from tests.support.api_server import ApiServer, cloned, scoring_server
+from tests.support.bombs import BOMBS, SCHEMA, bomb, peak_mib
+from tests.support.kafka_server import KafkaServer
+from tests.support.kafka_wire import WireBatch, WireRecord, produce
+from tests.support.stored_rows import Database
+from tests.support.streaming_installation import StreamingSite, creditcard_records
+from tests.support.waiting import eventually
 
 PATIENCE = 60.0
 PEAK_MIB = 400  # a job may take 512

@@ -22,9 +22,9 @@ from config.parameters import read_yaml
 from config.settings import CONFIG_DIR, ObjectStoreSettings
 from fraud_adapters.models.registry_writer import RegistryWriter
 from fraud_adapters.objectstore import ObjectStore
-from tests.integration.store_rows import Database
 from tests.integration.training_site import WIRE, Site, installed, store_history, wire_rows
-from tests.waiting import eventually
+from tests.support.stored_rows import Database
+from tests.support.waiting import eventually
 
 PATIENCE_S = 120.0
 

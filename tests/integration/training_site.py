@@ -27,7 +27,7 @@ from fraud_core.quantise import quantise
 from fraud_producer.optimum import compute
 from fraud_producer.population import population
 from fraud_producer.simulator import Simulator
-from tests.integration.store_rows import START, Database, run
+from tests.support.stored_rows import START, Database, run
 
 ROWS = 16_000
 RATE = 0.35  # more frauds than ever happen, so that few rows hold the 1,000 the gate asks for

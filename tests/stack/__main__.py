@@ -20,8 +20,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from fraud_embedded import dotenv
-from fraud_embedded.ports import free_ports, is_free
+from fraud_embedded.processes.ports import free_ports, is_free
+from fraud_launcher import dotenv
 from tests.stack.docker_host import NotRun, containers, docker
 from tests.stack.stack import COMPOSE, ROOT, SITE_VARIABLE, Site, Stack
 

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final
 
-from bootstrap import ROOT, Home, Refused, environment
+from fraud_launcher.bootstrap import ROOT, Home, Refused, environment
 
 _LOCKS: Final = Path(__file__).parent
 _TOOLS: Final = Home(

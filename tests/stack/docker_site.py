@@ -20,7 +20,7 @@ import docker
 import pytest
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 SOCKET: Final = os.environ.get("DOCKER_SOCKET", "/var/run/docker.sock")

@@ -17,7 +17,7 @@ from fraud_airflow.runners.docker_api import Docker
 from fraud_airflow.runners.docker_runner import DockerRunner
 from fraud_airflow.runners.process_runner import Installation, ProcessRunner
 from tests.stack.docker_site import JOB, Site
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 BEGIN: Final = "import json, sys, time\nresult = os.environ['RESULT_PATH']\n"
 DONE: Final = "open(result, 'w').write('{\"done\": true}')\n"

@@ -10,8 +10,8 @@ from typing import Final
 
 from confluent_kafka import KafkaError, Message, Producer
 
-from tests.integration.api_server import creditcard
 from tests.stack.stack import Stack, wait_for
+from tests.support.api_server import creditcard
 
 TOPIC: Final = "fraud-detection-transactions"
 _PATIENCE_MS: Final = 180_000

@@ -15,7 +15,7 @@ from typing import Any, Final
 import httpx
 
 from config import constants
-from fraud_embedded.airflow_api import AirflowApi
+from fraud_embedded.servers.airflow_api import AirflowApi
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 COMPOSE: Final = ("docker", "compose", "-f", "docker-compose.local.yml")

@@ -13,7 +13,7 @@ from typing import Any, Final
 import pytest
 
 from tests.stack.docker_site import Proxy, Site, Wait, job_image, site
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 SLEEP: Final = "import time; time.sleep(1000)"
 DEAF: Final = "import signal; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); signal.pause()"

@@ -16,7 +16,7 @@ from fraud_airflow.runners.docker_api import Docker
 from fraud_airflow.runners.docker_runner import DockerRunner
 from tests.stack.docker_site import Site, free_port, job_image, site
 from tests.stack.job_sites import DONE, FOR_EVER, UP, Containers, Task, all_gone, run, runner
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 
 @pytest.fixture(scope="module")

@@ -18,9 +18,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from bootstrap import ROOT
-from compose import HOST_CERTIFICATES
-from image_push import run as push
+from fraud_launcher.bootstrap import ROOT
+from fraud_launcher.compose import HOST_CERTIFICATES
+from fraud_launcher.image_push import run as push
 from tests.stack.docker_cli import docker, image, labelled, told
 from tests.stack.stack import wait_for
 

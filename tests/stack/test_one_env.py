@@ -7,9 +7,9 @@ import os
 import subprocess
 from pathlib import Path
 
-from fraud_embedded import dotenv
 from fraud_embedded.addresses import choose
 from fraud_embedded.startup import usable
+from fraud_launcher import dotenv
 from tests.stack.stack import COMPOSE, ROOT, Stack
 from tests.unit.test_dotenv import FILES, READ
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from config import constants
-from image_builds import labels
+from fraud_launcher.image_builds import labels
 from tests.stack.stack import ROOT, Stack
 
 PSQL = "docker exec fraud-postgres psql -U fraud_user -d fraud_detection -c"

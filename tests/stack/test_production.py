@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fraud_embedded import secret_files
+from fraud_launcher import secret_files
 from tests.stack.stack import ROOT, CommandFailed, Stack
 
 FILE = ("docker", "compose", "-f", "docker-compose.vm1.yml")

@@ -10,9 +10,9 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
-from tests.integration.api_server import creditcard, problem
 from tests.stack.records import TOPIC, decided, publish
 from tests.stack.stack import Stack, wait_for
+from tests.support.api_server import creditcard, problem
 
 
 def test_the_api_answers_behind_the_gateway(stack: Stack) -> None:

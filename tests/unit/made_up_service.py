@@ -22,17 +22,18 @@ ROW = Service(
 )
 services.SERVICES = (*services.SERVICES, ROW)
 
-import launch
-from bootstrap import PLATFORM
 from config import constants
 from config.parameters import load_parameters
 from config.settings import CONFIG_DIR, ApiServerSettings
 from fraud_airflow import jobs
 from fraud_db.environment import BootstrapSettings
-from fraud_embedded import account, dotenv
 from fraud_embedded.addresses import Addresses
 from fraud_embedded.installation import Layout
-from fraud_embedded.installed import configure
+from fraud_embedded.platform import configure
+from fraud_embedded.servers import account
+from fraud_launcher import commands as launch
+from fraud_launcher import dotenv
+from fraud_launcher.bootstrap import PLATFORM
 
 ROOT = Path(__file__).resolve().parents[2]
 WANTED = {

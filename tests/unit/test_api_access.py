@@ -17,7 +17,7 @@ from config.constants import SCOPES
 from fraud_api import access, routes
 from fraud_api.access import PUBLIC, Administrator, Deployer, Labeller, Reader, Scorer, Trainer, needs
 from fraud_api.routes.direct import DirectRoute
-from tests.api_application import Application
+from tests.support.api_application import Application
 
 OPERATIONS = {
     ("POST", "/auth/token"): "issue_token",

@@ -17,7 +17,7 @@ from fraud_api import model_holder
 from fraud_api.metrics import Metrics
 from fraud_api.model_holder import ModelHolder
 from fraud_core.contract import Contract
-from tests.small_model import make_model
+from tests.support.small_model import make_model
 
 WIRE = Contract.from_mapping(read_yaml(Path(__file__).parents[1] / "contracts" / "wire.yaml"))
 

@@ -8,7 +8,7 @@ from itertools import accumulate
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fraud_embedded.broker_log import Batch, older_than, read_by_all
+from fraud_embedded.servers.broker_log import Batch, older_than, read_by_all
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

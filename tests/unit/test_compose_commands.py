@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
-import compose
-from bootstrap import Refused
-from compose import Port, build_environment, refuse_taken
-from fraud_embedded import addresses, places
+from fraud_embedded import addresses
 from fraud_embedded.addresses import Addresses
-from fraud_embedded.dotenv import parse
+from fraud_launcher import compose
+from fraud_launcher import paths as places
+from fraud_launcher.bootstrap import Refused
+from fraud_launcher.compose import Port, build_environment, refuse_taken
+from fraud_launcher.dotenv import parse
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = "compose --file docker-compose.local.yml --env-file .env"

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from config.constants import DEVELOPMENT_SECRET_MARK
-from fraud_embedded import secret_files
+from fraud_launcher import secret_files
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCAL, PRODUCTION = "docker-compose.local.yml", "docker-compose.vm1.yml"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from config.settings import api_clients
-from fraud_embedded.dotenv import BadDotenv, ensure, parse, read, with_random_secrets, written
+from fraud_launcher.dotenv import BadDotenv, ensure, parse, read, with_random_secrets, written
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = ROOT / ".env.example"

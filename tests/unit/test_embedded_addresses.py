@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from config.settings import ConfigurationError
-from fraud_embedded import addresses, objectstore, ports
+from fraud_embedded import addresses
 from fraud_embedded.addresses import Addresses, choose
-from fraud_embedded.ports import free_ports, is_free
+from fraud_embedded.processes import ports
+from fraud_embedded.processes.ports import free_ports, is_free
+from fraud_embedded.servers import objectstore
 
 
 def free_but(*ports: int) -> Callable[[int], bool]:
@@ -89,7 +91,10 @@ def test_a_port_is_given_to_one_process_even_before_its_server_listens(
 ) -> None:
     given = free_ports(1)[0]
     monkeypatch.setattr(ports, "_RANGE", range(given, given + 1))
-    code = "from fraud_embedded import ports; ports._RANGE = range({0}, {0} + 1); print(ports.free_ports(1))"
+    code = (
+        "from fraud_embedded.processes import ports; "
+        "ports._RANGE = range({0}, {0} + 1); print(ports.free_ports(1))"
+    )
     other = subprocess.run(
         [sys.executable, "-c", code.format(given)], capture_output=True, text=True, check=True, timeout=30
     )

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from fraud_embedded import demo
-from fraud_embedded.process import StartFailed
+from fraud_embedded.processes.process import StartFailed
 
 
 class Answer(BaseHTTPRequestHandler):

@@ -12,16 +12,17 @@ import pytest
 
 from config import constants
 from config.settings import ConfigurationError
-from fraud_embedded import account, operations
+from fraud_embedded import operations
 from fraud_embedded.addresses import Addresses
-from fraud_embedded.dotenv import parse, with_random_secrets
 from fraud_embedded.installation import (
     ROOT,
     Layout,
     ensure_dotenv,
     read_settings,
 )
-from fraud_embedded.installed import configure
+from fraud_embedded.platform import configure
+from fraud_embedded.servers import account
+from fraud_launcher.dotenv import parse, with_random_secrets
 
 
 @pytest.fixture

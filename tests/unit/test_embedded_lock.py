@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from fraud_embedded import __main__, lock_file
+from fraud_embedded import __main__
 from fraud_embedded.installation import Layout
+from fraud_launcher import lock_file
 
 ROOT = Path(__file__).resolve().parents[2]
 # The command itself, in a folder of its own; `demo` starts nothing and waits for its end.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fraud_embedded.private_files import write_private
+from fraud_launcher.private_files import write_private
 
 
 def test_only_the_owner_may_read_it_whatever_was_there(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ import pytest
 from config import constants, settings
 from config.parameters import ENVIRONMENT_OVERRIDES
 from config.services import role_password
-from fraud_embedded import dotenv
 from fraud_embedded.installation import AIRFLOW_CHOICES, ALERT_ROUTES
+from fraud_launcher import dotenv
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / ".env.example").read_text(encoding="utf-8")

@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-import compose
-import image_offline
-from bootstrap import Refused
-from image_builds import builders, built, labels, require_bundle, short
-from image_push import run, target
+from fraud_launcher import compose, image_offline
+from fraud_launcher.bootstrap import Refused
+from fraud_launcher.image_builds import builders, built, labels, require_bundle, short
+from fraud_launcher.image_push import run, target
 
 ROOT = Path(__file__).resolve().parents[2]
 # Says what it was called with; an image whose name is in `missing` is not there.

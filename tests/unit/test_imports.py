@@ -21,6 +21,9 @@ BELOW = {
     "fraud_adapters": {"fraud_core", "config"},
     # Airflow's packages are resolved apart from ours, and its image holds none of them.
     "fraud_airflow": {"config"},
+    # It makes the environment in which the other packages are found.
+    "fraud_launcher": {"config"},
+    "fraud_embedded": {"config", "fraud_core", "fraud_adapters", "fraud_db", "fraud_launcher"},
 }
 # Where packages lie that are imported by their own names.
 FOLDERS = [ROOT, ROOT / "db_init", ROOT / "airflow/plugins", *sorted((ROOT / "services").iterdir())]

@@ -14,7 +14,7 @@ from kafka.record import MemoryRecords
 from fraud_adapters.kafka import Damage, PositionUnreadable, Record
 from fraud_adapters.kafka.codecs import BATCH_BYTES, SNAPPY_BLOCK_BYTES
 from fraud_adapters.kafka.library import FetchedRecords
-from tests.kafka_wire import NOW_MS, WireBatch, WireRecord, compressed, legacy, varint
+from tests.support.kafka_wire import NOW_MS, WireBatch, WireRecord, compressed, legacy, varint
 
 KEEP = 1000
 Aborted = namedtuple("Aborted", ["producer_id", "first_offset"])

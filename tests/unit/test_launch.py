@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-import benchmarks
-import launch
-from bootstrap import AIRFLOW, Environment, Home
+from fraud_launcher import benchmarks
+from fraud_launcher import commands as launch
+from fraud_launcher.bootstrap import AIRFLOW, Environment, Home
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from config.constants import PROCESS_ENVIRONMENT
-from fraud_embedded.process import base_environment
+from fraud_embedded.processes.process import base_environment
 from fraud_mlflow.__main__ import PLUGIN, Unset, arguments, environment
 from fraud_mlflow.page import DEFAULTS, Message, PageDefaults, Receive, Send
 

@@ -10,7 +10,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from bootstrap import AIRFLOW, PLATFORM, Home, environment
+from fraud_launcher.bootstrap import AIRFLOW, PLATFORM, Home, environment
 
 
 @pytest.mark.parametrize("home", [PLATFORM, AIRFLOW], ids=lambda home: home.venv.name)

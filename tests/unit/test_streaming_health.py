@@ -10,7 +10,7 @@ from http.client import HTTPConnection
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
-from fraud_embedded.ports import free_ports
+from fraud_embedded.processes.ports import free_ports
 from fraud_streaming.follow.health import serve
 
 

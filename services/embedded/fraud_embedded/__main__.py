@@ -12,12 +12,13 @@ from typing import Final
 from config.settings import ConfigurationError
 from fraud_adapters.kafka import KafkaFailure
 from fraud_adapters.postgres import DatabaseUnavailable
-from fraud_embedded import lock_file, operations
-from fraud_embedded.account import NoPlace
+from fraud_embedded import operations
 from fraud_embedded.installation import Layout, default_layout
-from fraud_embedded.installed import OPERATOR
-from fraud_embedded.process import StartFailed
+from fraud_embedded.platform import OPERATOR
+from fraud_embedded.processes.process import StartFailed
 from fraud_embedded.progress import Progress
+from fraud_embedded.servers.account import NoPlace
+from fraud_launcher import lock_file
 
 # What starts or stops servers, by its name as a command.
 _ALONE: Final = {"demo": "demo", "follow": "follow", "down": "demo-down", "clean": "demo-clean"}

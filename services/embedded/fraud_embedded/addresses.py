@@ -10,8 +10,8 @@ from typing import Final
 
 from config.settings import ConfigurationError
 from fraud_core.plain_numbers import parse_whole_number
-from fraud_embedded.objectstore import INTERNAL_PORTS
-from fraud_embedded.stack import Ports
+from fraud_embedded.servers.objectstore import INTERNAL_PORTS
+from fraud_embedded.servers.stack import Ports
 
 POSTGRES: Final = 5432
 KAFKA: Final = 9092

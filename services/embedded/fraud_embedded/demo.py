@@ -13,17 +13,17 @@ from typing import Any, Final
 
 from config.constants import ALIAS_CHAMPION, DAGS_REAL_TIME
 from config.settings import ConfigurationError
-from fraud_embedded import probes
-from fraud_embedded.airflow import SCHEDULER, WATCH
-from fraud_embedded.airflow_api import AirflowApi
 from fraud_embedded.installation import Layout
-from fraud_embedded.installed import Platform
 from fraud_embedded.jobs import run_job
-from fraud_embedded.process import StartFailed, tail
+from fraud_embedded.platform import Platform
+from fraud_embedded.processes import probes
+from fraud_embedded.processes.process import StartFailed, tail
+from fraud_embedded.processes.supervision import Supervisor
 from fraud_embedded.progress import Progress
+from fraud_embedded.servers.airflow import SCHEDULER, WATCH
+from fraud_embedded.servers.airflow_api import AirflowApi
 from fraud_embedded.startup import Startup, prepare
 from fraud_embedded.summary import Summary, decided_since, has_model, summarise
-from fraud_embedded.supervision import Supervisor
 
 HISTORY_DAYS: Final = 30
 # The DAGs make 50 every five seconds; a burst gives the figures some ground, and the scoring DAG a backlog.

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from config.settings import ConfigurationError
-from fraud_embedded import dotenv, places
+from fraud_launcher import dotenv
+from fraud_launcher import paths as places
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 # Site choices that every process of the platform gets. Its logs go to stderr: the supervisor keeps them.

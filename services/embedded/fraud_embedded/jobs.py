@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from config.job_results import EXIT_DONE, EXIT_NOTHING_TO_DO
-from fraud_embedded.installed import Platform
-from fraud_embedded.process import base_environment, run_logged, tail
+from fraud_embedded.platform import Platform
+from fraud_embedded.processes.process import base_environment, run_logged, tail
 
 
 class JobEnded(Exception):

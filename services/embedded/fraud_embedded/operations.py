@@ -11,15 +11,17 @@ from pathlib import Path
 
 from config import constants
 from config.settings import ConfigurationError
-from fraud_embedded import account, addresses, objectstore
+from fraud_embedded import addresses
 from fraud_embedded.addresses import Addresses
-from fraud_embedded.airflow_api import AirflowApi
 from fraud_embedded.installation import Layout, read_settings
-from fraud_embedded.installed import FOLLOWER, Platform, configure
-from fraud_embedded.process import base_environment, shell_code, tail
+from fraud_embedded.platform import FOLLOWER, Platform, configure
+from fraud_embedded.processes.process import base_environment, tail
+from fraud_embedded.processes.supervision import NAMES, Supervisor
+from fraud_embedded.servers import account, objectstore
+from fraud_embedded.servers.airflow_api import AirflowApi
 from fraud_embedded.startup import command
 from fraud_embedded.summary import urls
-from fraud_embedded.supervision import NAMES, Supervisor
+from fraud_launcher.exit_codes import shell_code
 
 NOT_RUNNING = 3
 _FOLLOWER_READY_S = 60

@@ -13,15 +13,17 @@ import psycopg2
 
 from config.settings import ConfigurationError
 from fraud_adapters.kafka import ensure_topics
-from fraud_embedded import addresses, airflow, broker, mlflow, objectstore, postgres
+from fraud_embedded import addresses
 from fraud_embedded.addresses import Addresses
 from fraud_embedded.installation import Layout, ensure_dotenv, read_settings
-from fraud_embedded.installed import Platform, configure
 from fraud_embedded.jobs import run_job
-from fraud_embedded.ports import is_free
-from fraud_embedded.process import ProcessSpec, shell_code
+from fraud_embedded.platform import Platform, configure
+from fraud_embedded.processes.ports import is_free
+from fraud_embedded.processes.process import ProcessSpec
+from fraud_embedded.processes.supervision import NAMES, Supervisor
 from fraud_embedded.progress import Progress
-from fraud_embedded.supervision import NAMES, Supervisor
+from fraud_embedded.servers import airflow, broker, mlflow, objectstore, postgres
+from fraud_launcher.exit_codes import shell_code
 
 # On a busy machine with two slow cores; a server that ends is noticed at once.
 _PATIENCE_S: Final = 180

@@ -14,8 +14,8 @@ from typing import Any, Final
 from config.constants import DAGS_SUB_MINUTE
 from fraud_adapters.postgres import connect
 from fraud_core.metrics import Confusion
-from fraud_embedded.airflow_api import AirflowApi, DagRun
-from fraud_embedded.installed import Platform
+from fraud_embedded.platform import Platform
+from fraud_embedded.servers.airflow_api import AirflowApi, DagRun
 
 STATEMENT: Final = (
     "The data is simulated: transactions, frauds and labels come from a seeded simulator, "

@@ -24,7 +24,7 @@ from fraud_adapters.kafka import topic_ids
 from fraud_adapters.objectstore import ObjectStore
 from fraud_adapters.postgres import connect
 from fraud_adapters.postgres.offsets import read_offsets
-from fraud_embedded.broker_log import Log, older_than, read_by_all
+from fraud_embedded.servers.broker_log import Log, older_than, read_by_all
 
 SERVICE: Final = "broker-trim"
 PAUSE_SECONDS: Final = 30.0

@@ -1,0 +1,1 @@
+"""The servers of the embedded stack: what each is started with."""

@@ -1,0 +1,1 @@
+"""The commands of `./fraud`. Standard library only: nothing is installed yet when they run."""

@@ -1,0 +1,106 @@
+"""Embedded Airflow as the tests configure it, and what its scripts do to its database."""
+
+from __future__ import annotations
+
+import base64
+import secrets as random
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from config import constants
+from fraud_db.bootstrap import Passwords, bootstrap
+from fraud_embedded.processes.ports import free_ports
+from fraud_embedded.processes.process import ProcessSpec, base_environment
+from fraud_embedded.servers import airflow, postgres
+from fraud_embedded.servers.airflow import Airflow
+from fraud_embedded.servers.stack import Stack
+from tests.support.api_server import CLIENTS
+from tests.support.killable_servers import START_SECONDS, Server
+from tests.support.servers import OWNER, TEMPLATE, configured_stack, random_passwords
+from tests.support.stored_rows import run as run_sql
+
+ROOT: Final = Path(__file__).parents[2]
+METADATA: Final = "scheduling"  # Airflow's database and role
+
+
+@dataclass
+class Metadata:
+    """Airflow's own database, and the scripts that work on it."""
+
+    server: Airflow
+
+    def initialise(self, **changed: str) -> subprocess.CompletedProcess[str]:
+        """Run `init-airflow.sh` with these variables changed; an empty one is taken out."""
+        return self._run("/bin/sh", self.server.script("init-airflow.sh"), changed=changed)
+
+    def script(self, name: str, *arguments: str, **changed: str) -> subprocess.CompletedProcess[str]:
+        """Run another of Airflow's scripts."""
+        return self._run(str(self.server.python), self.server.script(name), *arguments, changed=changed)
+
+    def rows(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        return run_sql(self.server.database_url, statement, *values)
+
+    def _run(self, *command: str, changed: dict[str, str]) -> subprocess.CompletedProcess[str]:
+        server = self.server
+        environment = base_environment() | server.metadata() | dict(server.setup)
+        environment |= {"AIRFLOW_PYTHON": str(server.python), "AIRFLOW_PASSWORD": server.password}
+        return subprocess.run(
+            command,
+            cwd=server.place,
+            env={name: value for name, value in (environment | changed).items() if value},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=170,
+        )
+
+
+@contextmanager
+def running_postgres() -> Iterator[tuple[Stack, Passwords, ExitStack]]:
+    """A stack of which Postgres runs, with the roles and Airflow's own database; what else is started in it
+    ends with it."""
+    with configured_stack(durable=False) as stack, ExitStack() as until_the_end:
+        postgres.prepare(stack.postgres)
+        start(postgres.spec(stack.postgres), until_the_end)
+        passwords = random_passwords(stack)
+        bootstrap(stack.postgres.url(), passwords, database=TEMPLATE, owner=OWNER, airflow=METADATA)
+        yield stack, passwords, until_the_end
+
+
+def start(spec: ProcessSpec, until_the_end: ExitStack, seconds: float = START_SECONDS) -> Server:
+    server = Server(spec)
+    until_the_end.callback(server.stop)
+    server.start(seconds)
+    return server
+
+
+def airflow_beside(stack: Stack, passwords: Passwords, **own: Any) -> Airflow:
+    """Airflow beside those servers, on a free port, with secrets of its own."""
+    place = stack.broker.place.with_name("airflow")
+    port, watch_metrics_port = free_ports(2)
+    given: dict[str, Any] = {
+        "root": ROOT,
+        "place": place,
+        "port": port,
+        "watch_metrics_port": watch_metrics_port,
+        "database_url": stack.postgres.url(METADATA, passwords.airflow, METADATA),
+        "fernet_key": base64.urlsafe_b64encode(random.token_bytes(32)).decode(),
+        "jwt_secret": random.token_hex(32),
+        "secret_key": random.token_hex(32),
+        "password": random.token_hex(12),
+        "public": {},
+        "jobs": airflow.job_variables(sys.executable, ROOT, place, {}),
+        "setup": {
+            "API_URL": "http://127.0.0.1:1",
+            "API_CLIENT_ID": constants.CLIENT_AIRFLOW,
+            "API_CLIENT_SECRET": CLIENTS["airflow"],
+        },
+    }
+    made = Airflow(**given | own)
+    airflow.prepare(made)
+    return made

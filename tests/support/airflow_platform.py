@@ -1,0 +1,310 @@
+"""Airflow with everything its DAGs use, on real servers whose names are not the defaults."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+from cryptography.fernet import Fernet
+
+from config import constants
+from config.settings import KafkaSettings
+from fraud_adapters.kafka import ensure_topics
+from fraud_db.bootstrap import Passwords
+from fraud_embedded.servers import airflow, broker, objectstore
+from fraud_embedded.servers.airflow_api import AirflowApi
+from fraud_embedded.servers.stack import Stack
+from tests.support.airflow_metadata import ROOT, Metadata, airflow_beside, running_postgres, start
+from tests.support.api_server import (
+    CLIENTS,
+    ENCRYPTION_SECRET,
+    ApiServer,
+    cache_model,
+    record_version,
+)
+from tests.support.killable_servers import Server
+from tests.support.servers import Database, cloned_database, migrated_template
+from tests.support.stored_rows import CREDITCARD
+from tests.support.stored_rows import run as run_sql
+from tests.support.streaming_installation import read_all
+from tests.support.waiting import eventually
+from tests.support.webhook import Webhook, running_webhook
+
+TOPIC: Final = "ledger-transactions"
+# On a busy machine with two cores, with other workers' tests beside.
+PATIENCE_S: Final = 240.0
+# Beside the platform's own: DAGs as they are written, with times a test can wait for.
+_BUNDLES: Final = [
+    {"name": name, "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle", "kwargs": kwargs}
+    for name, kwargs in (("dags-folder", {}), ("halting", {"path": str(Path(__file__).with_name("halting"))}))
+]
+PUBLIC: Final = {
+    "APP_ENV": "testing",
+    "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(_BUNDLES),
+    # The files do not change, and reading them takes a core's second each time.
+    "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",
+    # A person can wait until a dead task is found, a test need not.
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "15",
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",
+}
+_NEVER_DUE: Final = f"""
+CREATE OR REPLACE FUNCTION never_due() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.next_dagrun_create_after := '2100-01-01Z';
+    RETURN NEW;
+END $$;
+CREATE OR REPLACE TRIGGER never_due BEFORE INSERT OR UPDATE ON dag FOR EACH ROW
+WHEN (NEW.dag_id IN ({", ".join(f"'{dag_id}'" for dag_id in constants.DAGS_REAL_TIME)}))
+EXECUTE FUNCTION never_due();
+"""
+_TIMES: Final = {
+    "dag_run": ("run_after", "queued_at", "start_date", "end_date", "updated_at"),
+    "task_instance": ("queued_dttm", "start_date", "end_date", "updated_at"),
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a DAG, as the REST API shows it."""
+
+    api: AirflowApi
+    dag_id: str
+    run_id: str
+
+    @property
+    def path(self) -> str:
+        return f"/api/v2/dags/{self.dag_id}/dagRuns/{quote(self.run_id, safe='')}"
+
+    @property
+    def state(self) -> str:
+        return str(self.api._call("GET", self.path)["state"])
+
+    @property
+    def tasks(self) -> dict[str, str]:
+        return self.api.tasks(self.dag_id, self.run_id)
+
+    def log(self, task_id: str, attempt: int = 1) -> str:
+        return self.api.log(self.dag_id, self.run_id, task_id, attempt)
+
+    def clear(self, *task_ids: str) -> None:
+        """Have tasks run again, and what follows them."""
+        body: dict[str, Any] = {"dry_run": False, "only_failed": False, "include_downstream": True}
+        body |= {"dag_run_id": self.run_id, "task_ids": list(task_ids)}
+        self.api._call("POST", f"/api/v2/dags/{self.dag_id}/clearTaskInstances", body)
+
+    def fail(self, task_id: str) -> None:
+        """Mark a task as failed, as a person does in the web UI."""
+        self.api._call("PATCH", f"{self.path}/taskInstances/{task_id}", {"new_state": "failed"})
+
+    def wait_for(self, task_id: str, *states: str) -> None:
+        """Return once the task is in one of these states."""
+        assert eventually(lambda: self.tasks.get(task_id) in states, PATIENCE_S), self.tasks
+
+    def failed(self) -> None:
+        """Wait for the end, which is a failure."""
+        assert eventually(lambda: self.state == "failed", PATIENCE_S), self.tasks
+
+    def succeeded(self) -> Run:
+        """Wait for the end, which is a success."""
+        assert eventually(lambda: self.state in {"success", "failed"}, PATIENCE_S), self.tasks
+        assert self.state == "success", (self.tasks, self._told())
+        return self
+
+    def _told(self) -> dict[str, str]:
+        return {name: self.log(name)[-2000:] for name, state in self.tasks.items() if state == "failed"}
+
+
+@dataclass
+class World:
+    """What the tests of the DAGs look at from outside."""
+
+    database: Database
+    kafka: KafkaSettings
+    api: ApiServer
+    broker: Server
+    metadata: Metadata
+    webhook: Webhook
+    secrets: dict[str, str] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        self.airflow = AirflowApi(self.metadata.server, seconds=PATIENCE_S)
+
+    def rows(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        return run_sql(self.database.url("owner"), statement, *values)
+
+    def sent(self) -> list[str]:
+        """The ids on the transactions topic, in order."""
+        return [str(record.key.decode()) for record in read_all(self.kafka, self.kafka.topic) if record.key]
+
+    def trigger(self, dag_id: str) -> Run:
+        return Run(self.airflow, dag_id, self.airflow.trigger(dag_id))
+
+    def run(self, dag_id: str) -> Run:
+        """Start a run and wait for its success."""
+        return self.trigger(dag_id).succeeded()
+
+    def recent(self, dag_id: str, count: int) -> list[Run]:
+        """The last triggered runs that succeeded, the newest first; as many are made as are missing."""
+
+        def found() -> list[Run]:
+            runs = self.airflow.runs(dag_id)
+            good = [run for run in runs if (run.run_type, run.state) == ("manual", "success")]
+            return [Run(self.airflow, dag_id, run.run_id) for run in good[:count]]
+
+        while len(found()) < count:
+            self.run(dag_id)
+        return found()
+
+    def only_what_is_triggered(self) -> None:
+        """From here on the platform's own DAGs are never due, and nothing runs; what is triggered does.
+
+        Each reading of a DAG file says anew when its next run is due, and Airflow reads the file of a run
+        that failed or of a task found dead, so the database itself overrules it.
+        """
+        self.metadata.rows(_NEVER_DUE)
+        mine = list(constants.DAGS_REAL_TIME)
+
+        def quiet() -> bool:
+            self.metadata.rows("UPDATE dag SET next_dagrun_create_after = NULL WHERE dag_id = ANY(%s)", mine)
+            active = "SELECT count(*) FROM dag_run WHERE state IN ('queued', 'running')"
+            return self.metadata.rows(active) == [(0,)]
+
+        assert eventually(quiet, PATIENCE_S)
+        # A run that was being made at the first look is seen by the second.
+        assert eventually(quiet, PATIENCE_S)
+
+    def token(self) -> str:
+        """The API token Airflow holds, kept encrypted; from here on it is one of the secrets."""
+        name = constants.VARIABLE_API_TOKEN
+        [(value, encrypted)] = self.metadata.rows(
+            "SELECT val, is_encrypted FROM variable WHERE key = %s", name
+        )
+        assert encrypted
+        token = Fernet(self.metadata.server.fernet_key).decrypt(value.encode()).decode()
+        self.secrets[f"token {len(self.secrets)}"] = token
+        return token
+
+    def task_logs(self, run: Run) -> Path:
+        return self.metadata.server.task_logs / f"dag_id={run.dag_id}" / f"run_id={run.run_id}"
+
+    def age(self, run: Run, by: timedelta) -> None:
+        """As if the run had been that long ago, its logs too."""
+        for table, columns in _TIMES.items():
+            changes = ", ".join(f"{column} = {column} - %s" for column in columns)
+            self.metadata.rows(
+                f"UPDATE {table} SET {changes} WHERE run_id = %s RETURNING 1",
+                *[by] * len(columns),
+                run.run_id,
+            )
+        for path in self.task_logs(run).rglob("*.log"):
+            at = path.stat().st_mtime - by.total_seconds()
+            os.utime(path, (at, at))
+
+
+@contextmanager
+def running_world() -> Iterator[World]:
+    """Start everything; at the end nothing is left of it."""
+    with running_postgres() as (stack, passwords, until_the_end), ThreadPoolExecutor() as beside:
+        servers = beside.submit(_servers, stack, until_the_end)
+        template = migrated_template(stack.postgres, passwords)
+        database = until_the_end.enter_context(cloned_database(template, "ledger"))
+        kafka = KafkaSettings(kafka_bootstrap_servers=stack.broker.bootstrap, kafka_topic=TOPIC)
+        api = _api(stack, database, kafka)
+        webhook = until_the_end.enter_context(running_webhook())
+        metadata = Metadata(_airflow(stack, passwords, database, kafka, api, webhook=webhook))
+        prepared = beside.submit(metadata.initialise)
+        running_broker = servers.result()
+        ensure_topics(stack.broker.bootstrap, [kafka.topic], partitions=2)
+        ensure_topics(stack.broker.bootstrap, [kafka.labels_topic, kafka.alerts_topic, kafka.dlq_topic])
+        until_the_end.callback(api.stop)
+        api.start(seconds=PATIENCE_S)
+        done = prepared.result()
+        assert done.returncode == 0, done.stderr[-3000:]
+        _start_airflow(metadata, until_the_end)
+        secrets = _secrets(stack, passwords, metadata)
+        yield World(database, kafka, api, running_broker, metadata, webhook, secrets)
+
+
+def _servers(stack: Stack, until_the_end: ExitStack) -> Server:
+    objectstore.prepare(stack.objectstore)
+    until_the_end.callback(objectstore.remove_sockets, stack.objectstore.internal_ports)
+    start(objectstore.spec(stack.objectstore), until_the_end)
+    broker.prepare(stack.broker)
+    return start(broker.spec(stack.broker), until_the_end)
+
+
+def _start_airflow(metadata: Metadata, until_the_end: ExitStack) -> None:
+    """All its processes, as the demo starts them."""
+    specs = {spec.name: spec for spec in airflow.specs(metadata.server)}
+    with ThreadPoolExecutor() as beside:
+        for one in [beside.submit(start, specs[name], until_the_end, PATIENCE_S) for name in airflow.NAMES]:
+            one.result()
+
+
+def _api(stack: Stack, database: Database, kafka: KafkaSettings) -> ApiServer:
+    folder = stack.broker.place.with_name("api")
+    made = cache_model(folder / "models", CREDITCARD, "7")
+    record_version(database.url("owner"), CREDITCARD, "7", made.digest())
+    addresses = {"KAFKA_BOOTSTRAP_SERVERS": stack.broker.bootstrap, "KAFKA_TOPIC": kafka.topic}
+    return ApiServer(database.url("api"), folder / "models", folder / "api.log", extra=addresses)
+
+
+def _airflow(
+    stack: Stack,
+    passwords: Passwords,
+    database: Database,
+    kafka: KafkaSettings,
+    api: ApiServer,
+    *,
+    webhook: Webhook,
+) -> Any:
+    setup = {
+        "API_URL": api.url,
+        "API_CLIENT_ID": constants.CLIENT_AIRFLOW,
+        "API_CLIENT_SECRET": CLIENTS["airflow"],
+        "SLACK_WEBHOOK_URL": webhook.url,
+    }
+    public = {"KAFKA_BOOTSTRAP_SERVERS": stack.broker.bootstrap, "KAFKA_TOPIC": kafka.topic}
+    public |= {"KAFKA_GROUP": kafka.group, "API_URL": api.url}
+    environments = {
+        "producer": {"DATABASE_URL": database.url("producer")},
+        "streaming": {
+            "DATABASE_URL": database.url("streaming"),
+            "API_CLIENT_SECRET": CLIENTS["streaming"],
+        },
+    }
+    return airflow_beside(
+        stack,
+        passwords,
+        public=PUBLIC | public,
+        jobs=airflow.job_variables(sys.executable, ROOT, stack.broker.place.parent, environments),
+        setup=setup,
+    )
+
+
+def _secrets(stack: Stack, passwords: Passwords, metadata: Metadata) -> dict[str, str]:
+    """Everything nobody may read in a log, by its name."""
+    server = metadata.server
+    return {
+        "Postgres' superuser": stack.postgres.password,
+        "the database's owner": passwords.owner,
+        "Airflow's database": passwords.airflow,
+        **{f"the role {service}": password for service, password in passwords.services.items()},
+        **{f"the client {client}": secret for client, secret in CLIENTS.items()},
+        "the API's keys": ENCRYPTION_SECRET,
+        "the store's key": stack.objectstore.secret_key,
+        "Airflow's key": server.fernet_key,
+        "tokens of tasks": server.jwt_secret,
+        "sessions": server.secret_key,
+        "the log-in": server.password,
+        "the webhook": server.setup["SLACK_WEBHOOK_URL"],
+    }

@@ -1,0 +1,182 @@
+"""One self-contained world for the faults: its own servers, each of which can be killed and started again.
+
+Durable, as in operation: what a server has confirmed must survive its own SIGKILL.
+"""
+
+from __future__ import annotations
+
+import signal
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from config.settings import KafkaSettings
+from fraud_adapters.kafka import ensure_topics
+from fraud_adapters.postgres import connect
+from fraud_embedded.processes.ports import free_ports
+from fraud_embedded.processes.process import ProcessSpec, Running
+from fraud_embedded.servers import broker, objectstore, postgres
+from tests.support import apache_kafka
+from tests.support.api_server import ApiServer, scoring_server, wait_until
+from tests.support.servers import (
+    Database,
+    cloned_database,
+    configured_stack,
+    migrated_template,
+    random_passwords,
+)
+from tests.support.streaming_installation import StreamingSite
+from tests.support.waiting import eventually
+
+PARTITIONS = 2
+START_SECONDS = 120
+
+
+class Server:
+    """A server of the world; `start` and `kill` as often as wanted."""
+
+    def __init__(self, spec: ProcessSpec) -> None:
+        self.spec = spec
+        self._running: Running | None = None
+
+    @property
+    def runs(self) -> bool:
+        return self._running is not None
+
+    def start(self, seconds: float = START_SECONDS) -> None:
+        """Returns once it answers."""
+        self._running = Running(self.spec, self.spec.cwd.parent / f"{self.spec.name}.log")
+        self._running.wait_ready(seconds)
+
+    def stop(self) -> None:
+        if self._running is not None:
+            self._running.stop(patience_s=2)
+            self._running = None
+
+    def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """End it at once; by SIGKILL with its children, by SIGQUIT (Postgres' immediate stop) alone."""
+        assert self._running is not None, f"{self.spec.name} does not run"
+        server = psutil.Process(self._running.pid)
+        # Postgres' children have groups of their own, and hold its memory until they are gone.
+        children = server.children(recursive=True)
+        for process in (server, *(children if number is signal.SIGKILL else ())):
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+        self._running.stop(patience_s=10)
+        assert eventually(lambda: not any(map(_alive, children)), 20), f"{self.spec.name} does not die"
+        self._running = None
+
+    def restart(self, number: signal.Signals = signal.SIGKILL) -> None:
+        self.kill(number)
+        self.start()
+
+
+def _alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+@dataclass
+class World:
+    """The servers, and how to get a site (fresh topics, an empty database) on them."""
+
+    directory: Path
+    template: Database
+    postgres: Server
+    broker: Server
+    api: ApiServer
+    api_database: Database
+    bootstrap: str
+    until_the_end: ExitStack
+    apache: Server | None = None
+    apache_bootstrap: str = ""
+
+    @contextmanager
+    def site(self, partitions: int = PARTITIONS, bootstrap: str = "") -> Iterator[StreamingSite]:
+        """Fresh topics and an empty database, which goes away."""
+        name = uuid.uuid4().hex[:12]
+        servers = bootstrap or self.bootstrap
+        kafka = KafkaSettings(kafka_bootstrap_servers=servers, kafka_topic=f"{name}-transactions")
+        ensure_topics(servers, [kafka.topic], partitions=partitions)
+        ensure_topics(servers, [kafka.labels_topic, kafka.alerts_topic, kafka.dlq_topic])
+        with cloned_database(self.template, f"faults_{name}") as database:
+            yield StreamingSite(database, kafka, self.api.url, extra={"KAFKA_GROUP": name})
+
+    def apache_kafka(self) -> Server:
+        """Apache Kafka, started when it is first asked for.
+
+        Raises:
+            StartFailed: there is no Java, or its jars cannot be fetched.
+        """
+        if self.apache is None:
+            java, jars = apache_kafka.find_java(), apache_kafka.fetch_jars()
+            port, controller_port = free_ports(2)
+            made = apache_kafka.ApacheKafka(
+                self.directory / "apache", port, controller_port, jars=jars, java=java
+            )
+            apache_kafka.prepare(made)
+            self.apache, self.apache_bootstrap = Server(apache_kafka.spec(made)), made.bootstrap
+            self.until_the_end.callback(self.apache.stop)
+            self.apache.start()
+        return self.apache
+
+    def kill_api(self) -> None:
+        assert self.api.process is not None
+        self.api.process.kill()
+        self.api.process.wait()
+        self.api.process = None
+
+    def start_api(self) -> None:
+        self.api.start()
+
+    def restart_api(self) -> None:
+        self.kill_api()
+        self.start_api()
+
+    def repair(self) -> None:
+        """Start what a fault has left dead."""
+        for server in (self.postgres, self.broker, self.apache):
+            if server is not None and not server.runs:
+                server.start()
+        if self.api.process is None:
+            self.start_api()
+        wait_until(lambda: self.api.get("/health/ready").status_code == 200, self.api)
+
+
+@contextmanager
+def running_world() -> Iterator[World]:
+    """Start everything; at the end nothing is left of it."""
+    with configured_stack(durable=True) as stack, ExitStack() as until_the_end:
+        base = stack.broker.place.parent
+
+        def start(spec: ProcessSpec) -> Server:
+            server = Server(spec)
+            until_the_end.callback(server.stop)
+            server.start()
+            return server
+
+        objectstore.prepare(stack.objectstore)
+        until_the_end.callback(objectstore.remove_sockets, stack.objectstore.internal_ports)
+        start(objectstore.spec(stack.objectstore))
+        postgres.prepare(stack.postgres)
+        database_server = start(postgres.spec(stack.postgres))
+        template = migrated_template(stack.postgres, random_passwords(stack))
+        broker.prepare(stack.broker)
+        kafka = start(broker.spec(stack.broker))
+        own = until_the_end.enter_context(cloned_database(template, "faults_api"))
+        api = until_the_end.enter_context(scoring_server(own, base))
+        yield World(base, template, database_server, kafka, api, own, stack.broker.bootstrap, until_the_end)
+
+
+def execute(url: str, statement: str) -> None:
+    """Statements in a connection of their own, outside any transaction."""
+    with closing(connect(url, "faults")) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(statement)

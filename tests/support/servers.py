@@ -1,0 +1,90 @@
+"""The servers the tests run against: on free ports, with names that are not the defaults."""
+
+from __future__ import annotations
+
+import secrets as random
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import psycopg2
+
+from config import constants
+from config.settings import PlatformSettings, parameters
+from fraud_db.bootstrap import Passwords, bootstrap, clone_database, drop_database
+from fraud_db.upgrade import upgrade
+from fraud_embedded.processes.ports import free_ports
+from fraud_embedded.servers import objectstore, postgres
+from fraud_embedded.servers.stack import Ports, Secrets, Stack, build
+
+# Not the defaults, so that a name wired into the code is found out.
+OWNER: Final = "ledger_owner"
+TEMPLATE: Final = "ledger_template"
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """A freshly migrated database of one test."""
+
+    name: str
+    owner: str
+    server: postgres.Postgres
+    passwords: Passwords
+
+    def url(self, role: str = "owner") -> str:
+        """The URL for a role: `owner`, a service (`producer`, `streaming`, `api`, …) or `admin`."""
+        if role == "admin":
+            return self.server.url(database=self.name)
+        if role in {"owner", self.owner}:
+            return self.server.url(self.owner, self.passwords.owner, self.name)
+        services = {login: service for service, login in constants.SERVICE_ROLES.items()}
+        service = services.get(role, role)
+        return self.server.url(constants.SERVICE_ROLES[service], self.passwords.services[service], self.name)
+
+
+@contextmanager
+def configured_stack(durable: bool) -> Iterator[Stack]:
+    """The servers' configuration on free ports, in a directory that goes away; nothing is started."""
+    base = Path(tempfile.mkdtemp(prefix="fraud-test-"))
+    # The database's account must get through to its own directory below.
+    base.chmod(0o711)
+    free = free_ports(4 + objectstore.INTERNAL_PORTS)
+    ports = Ports(free[0], free[1], free[2], free[3], tuple(free[4:]))
+    secrets = Secrets(*(random.token_hex(12) for _ in range(6)))
+    try:
+        yield build(base, base, ports, secrets, durable=durable)
+    finally:
+        shutil.rmtree(base, ignore_errors=True)
+
+
+def random_passwords(stack: Stack) -> Passwords:
+    """One for each role; MLflow's is the one its server was configured with."""
+    return Passwords(
+        owner=random.token_hex(12),
+        mlflow=str(psycopg2.extensions.parse_dsn(stack.mlflow.database_url)["password"]),
+        airflow=random.token_hex(12),
+        services={service: random.token_hex(12) for service in constants.SERVICE_ROLES},
+    )
+
+
+def migrated_template(server: postgres.Postgres, passwords: Passwords) -> Database:
+    """The roles, and the database every test's own is copied from: made by the real migrations."""
+    bootstrap(server.url(), passwords, database=TEMPLATE, owner=OWNER)
+    made = Database(TEMPLATE, OWNER, server, passwords)
+    upgrade(made.url("owner"), parameters(PlatformSettings()).labels)
+    return made
+
+
+@contextmanager
+def cloned_database(template: Database, name: str) -> Iterator[Database]:
+    """A copy of the template that goes away, whoever is still connected to it."""
+    admin = template.server.url()
+    clone_database(admin, template.name, name, template.owner)
+    try:
+        yield Database(name, template.owner, template.server, template.passwords)
+    finally:
+        drop_database(admin, name)

@@ -1,0 +1,59 @@
+"""A Slack webhook on a socket, which keeps what is posted to it."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Final
+
+from tests.support.waiting import eventually
+
+_PATIENCE_S: Final = 240.0
+
+
+@dataclass
+class Webhook:
+    """`texts` are the messages that came, in order."""
+
+    url: str
+    texts: list[str] = field(default_factory=list)
+
+    def about(self, words: str) -> list[str]:
+        """The messages that hold these words."""
+        return [text for text in self.texts if words in text]
+
+    def wait_for(self, words: str) -> str:
+        """The first message that holds these words, once it is there."""
+        assert eventually(lambda: bool(self.about(words)), _PATIENCE_S), self.texts
+        return self.about(words)[0]
+
+
+@contextmanager
+def running_webhook() -> Iterator[Webhook]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            made.texts.append(json.loads(body)["text"])
+            self.send_response(200)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"ok")
+
+        def log_message(self, *_: Any) -> None:
+            """The test looks at `texts`."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    made = Webhook(f"http://127.0.0.1:{server.server_address[1]}/services/{secrets.token_hex(12)}")
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1})
+    thread.start()
+    try:
+        yield made
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
