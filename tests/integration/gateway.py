@@ -16,7 +16,7 @@ from fraud_embedded.processes.ports import free_ports
 from fraud_embedded.processes.process import ProcessSpec, Running
 from tests.support.api_server import ROOT
 
-CONFIGURATION: Final = ROOT / "services" / "gateway"
+CONFIGURATION: Final = ROOT / "services" / "gateway" / "traefik"
 
 
 @contextmanager

@@ -238,7 +238,7 @@ def test_files_that_somebody_names_are_used_instead_of_ours(
 
 
 def test_it_needs_the_standard_library_alone() -> None:
-    command = [sys.executable, "-E", "-S", str(ROOT / "services" / "embedded" / "launch.py"), "help"]
+    command = [sys.executable, "-E", "-S", str(ROOT / "services" / "launcher"), "help"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "start the platform on Docker Compose" in done.stdout

@@ -138,9 +138,10 @@ def test_the_offline_images_are_of_the_official_ones_major_version() -> None:
     official = dict(re.findall(r"\$\{(\w+_IMAGE):-[^:]+:v?([\d.]+)", text))
     offline = dict(re.findall(r"^(\w+_IMAGE)=fraud-detection/(\w+):offline$", _offline_env(), re.MULTILINE))
     assert set(official) - set(offline) == {"GRAFANA_IMAGE"}
+    builds = yaml.safe_load((ROOT / "images" / "compose.yml").read_text())["services"]
     for name, version in official.items():
         if name in offline:
-            first = (ROOT / "images" / offline[name] / "Dockerfile").read_text().splitlines()[0]
+            first = (ROOT / builds[offline[name]]["build"]["dockerfile"]).read_text().splitlines()[0]
             held = re.search(r" (\d+)(\.\d+)? of ", first)
             assert held and held[1] == version.split(".")[0], f"{name}={version}, but: {first}"
 

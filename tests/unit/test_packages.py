@@ -53,7 +53,7 @@ def test_a_lock_is_installed_as_it_stands(tmp_path: Path, monkeypatch: pytest.Mo
     lock.parent.mkdir()
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
     lock.write_text(f"--no-index\n--find-links {tmp_path}\nasking==1.0 --hash=sha256:{digest}\n")
-    monkeypatch.setattr("bootstrap.ROOT", tmp_path)
+    monkeypatch.setattr("fraud_launcher.bootstrap.ROOT", tmp_path)
     # Without uv, so that pip is what is tried.
     monkeypatch.setenv("PATH", os.pathsep.join(["/usr/bin", "/bin"]))
     home = Home(lock.parent, tmp_path / "venv", tmp_path / "target", ())

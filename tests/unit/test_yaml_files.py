@@ -16,7 +16,7 @@ ROOT = CONFIG_DIR.parent
 # Prometheus and Traefik refuse a repeated key themselves, but only when they start.
 SHIPPED = sorted(
     path
-    for folder in ("config", "monitoring", "services/gateway", "tests/contracts")
+    for folder in ("config", "monitoring", "services/gateway/traefik", "tests/contracts")
     for path in (ROOT / folder).rglob("*.y*ml")
 )
 
