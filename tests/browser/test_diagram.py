@@ -12,7 +12,7 @@ from typing import Final
 import pytest
 
 from tests.browser.conftest import ROOT, Visit
-from tests.unit.test_architecture_diagram import NODE, SOURCE
+from tests.support.architecture_diagram import NODE, SOURCE
 
 PACKAGE: Final = "mermaid@11.12.0"
 SHA256: Final = "93492e4d609be83653a41c435f4cbd7e74419f7fa6b4fc90a8c983195f64af82"

@@ -25,9 +25,9 @@ from fraud_core.labels import LabelEvent, parse_label
 from fraud_core.records import RecordParser
 from fraud_producer import __main__ as cli
 from fraud_producer import publishing
+from tests.support.kaggle_files import KAGGLE, kaggle_rows, write_csv, write_parquet
 from tests.support.stored_rows import CREDITCARD, Database, run
 from tests.support.waiting import eventually
-from tests.unit.test_producer_files import KAGGLE, kaggle_rows, write_csv, write_parquet
 
 Producer = Callable[..., Mapping[str, Any]]
 

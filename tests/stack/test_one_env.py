@@ -11,7 +11,7 @@ from fraud_embedded.addresses import choose
 from fraud_embedded.startup import usable
 from fraud_launcher import dotenv
 from tests.stack.stack import COMPOSE, ROOT, Stack
-from tests.unit.test_dotenv import FILES, READ
+from tests.support.dotenv_cases import FILES, READ
 
 
 def compose_config(env_file: Path, compose_file: Path, **shell: str) -> subprocess.CompletedProcess[str]:

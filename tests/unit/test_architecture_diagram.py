@@ -6,13 +6,12 @@ from typing import Any
 
 import yaml
 
+from tests.support.architecture_diagram import ARROW, NODE, SOURCE
+
 ROOT = Path(__file__).resolve().parents[2]
-SOURCE = (ROOT / "docs" / "architecture.mermaid").read_text(encoding="utf-8")
 # What is no service of the file: who uses the platform, and the containers that tasks start.
 OUTSIDE = {"clients", "people"}
 JOBS = "jobs"
-NODE = re.compile(r"^\s+([\w-]+)[\[(]{1,2}.*[\])]{1,2}$", re.MULTILINE)
-ARROW = re.compile(r"^\s+([\w-]+) --> ([\w-]+)$", re.MULTILINE)
 
 
 def services() -> dict[str, Any]:

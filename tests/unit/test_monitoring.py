@@ -108,7 +108,9 @@ def test_dashboards_show_what_exists() -> None:
 
 
 def test_the_gateway_drops_a_connection_before_the_api_does() -> None:
-    routes = yaml.safe_load((ROOT / "services" / "gateway" / "traefik" / "routes.yml").read_text(encoding="utf-8"))
+    routes = yaml.safe_load(
+        (ROOT / "services" / "gateway" / "traefik" / "routes.yml").read_text(encoding="utf-8")
+    )
     timeouts = routes["http"]["serversTransports"]["api"]["forwardingTimeouts"]
     assert int(timeouts["idleConnTimeout"].removesuffix("s")) < HEAD_SECONDS
 

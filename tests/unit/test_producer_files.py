@@ -7,35 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
-from pyarrow import parquet
 
 from config.parameters import read_yaml
 from config.settings import CONFIG_DIR
 from fraud_core.contract import Contract
 from fraud_producer.files import BadFile, TransactionFile, layout
+from tests.support.kaggle_files import KAGGLE, kaggle_rows, write_csv, write_parquet
 
 CREDITCARD = Contract.from_mapping(read_yaml(CONFIG_DIR / "contracts" / "creditcard.yaml"))
 WIRE = Contract.from_mapping(read_yaml(Path(__file__).parents[1] / "contracts" / "wire.yaml"))
-KAGGLE = ["Time", *(f"V{n}" for n in range(1, 29)), "Amount", "Class"]
-
-
-def kaggle_rows(count: int) -> list[list[Any]]:
-    return [[float(n), *(n + j / 1000 + 1e-9 for j in range(28)), n * 1.005, n % 2] for n in range(count)]
-
-
-def write_csv(path: Path, header: list[str], rows: list[list[Any]]) -> Path:
-    lines = [",".join(f'"{name}"' for name in header)]
-    lines += [",".join("" if value is None else str(value) for value in row) for row in rows]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return path
-
-
-def write_parquet(path: Path, header: list[str], rows: list[list[Any]]) -> Path:
-    columns = {name: [row[i] for row in rows] for i, name in enumerate(header)}
-    parquet.write_table(pa.table(columns), path)
-    return path
 
 
 @pytest.mark.parametrize("write", [write_csv, write_parquet])

@@ -24,7 +24,7 @@ from fraud_producer.population import population
 from fraud_producer.replay import Clock, Replay, Schedule
 from fraud_producer.simulator import Simulator
 from fraud_producer.wire import label_event, label_message, rfc3339, transaction_messages
-from tests.unit.test_producer_files import KAGGLE, kaggle_rows, write_csv
+from tests.support.kaggle_files import KAGGLE, kaggle_rows, write_csv
 
 CREDITCARD = Contract.from_mapping(read_yaml(CONFIG_DIR / "contracts" / "creditcard.yaml"))
 WIRE = Contract.from_mapping(read_yaml(Path(__file__).parents[1] / "contracts" / "wire.yaml"))

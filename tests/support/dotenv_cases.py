@@ -1,0 +1,46 @@
+"""Texts of `.env`, with what Docker Compose reads in them."""
+
+# As written → as Compose v2 reads it (`docker compose config`).
+READ = {
+    "plain": "plain",
+    " spaced ": "spaced",
+    "two words # a remark": "two words",
+    "a#b": "a#b",
+    "#b": "#b",
+    "a$$b": "a$b",
+    "a\\b\\": "a\\b\\",
+    "it's": "it's",
+    'x="y"': 'x="y"',
+    "'two words'": "two words",
+    "'a$b'": "a$b",
+    "'a$$b'": "a$$b",
+    "'it\\'s'": "it's",
+    "'a\\b'": "a\\b",
+    "'a\\\\'": "a\\\\",
+    "'a#b' # a remark": "a#b",
+    '"two words"': "two words",
+    '"it\'s"': "it's",
+    "''": "",
+    "": "",
+    "!@%^&*()[]{};:,.<>/?|~`+=-é": "!@%^&*()[]{};:,.<>/?|~`+=-é",
+    "1\r": "1",
+    "'q'\r": "q",
+    "x \t # a remark": "x",
+    "x\u2028y": "x\u2028y",
+    "x\x85y\u2029z": "x\x85y\u2029z",
+    "\u3000x\u3000": "\u3000x",
+    "\xa0x\xa0": "x",
+    "\ufeffx": "\ufeffx",
+}
+# Whole files → as Compose v2 reads them.
+FILES = {
+    "\ufeffA=1\nB=2\n": {"A": "1", "B": "2"},
+    "\ufeff# a remark\r\nA=1\r\n": {"A": "1"},
+    "\r\nA='1'\r\nB=2\r\n": {"A": "1", "B": "2"},
+    "A: yaml\nB:\n": {"A": "yaml", "B": ""},
+    "A: 'two words' # a remark\nB:1=2\n": {"A": "two words", "B": "1=2"},
+    "A:= b\nB=: c\n": {"A": "= b", "B": ": c"},
+    "export A=1\nexport\tB=2\n": {"A": "1", "B": "2"},
+    "\tA\t=\t1\n\xa0B\xa0= 2": {"A": "1", "B": "2"},
+    "A=1\nB=2\nA=3\n": {"A": "3", "B": "2"},
+}
