@@ -45,7 +45,7 @@ PATIENCE_S: Final = 240.0
 # Beside the platform's own: DAGs as they are written, with times a test can wait for.
 _BUNDLES: Final = [
     {"name": name, "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle", "kwargs": kwargs}
-    for name, kwargs in (("dags-folder", {}), ("halting", {"path": str(Path(__file__).with_name("halting"))}))
+    for name, kwargs in (("dags-folder", {}), ("halting", {"path": str(ROOT / "tests" / "dags" / "halting")}))
 ]
 PUBLIC: Final = {
     "APP_ENV": "testing",
