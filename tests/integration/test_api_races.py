@@ -17,7 +17,7 @@ import pytest
 from config.settings import KafkaSettings
 from fraud_adapters.postgres import connect
 from fraud_adapters.postgres.scored_transactions import store_scored, store_transactions
-from fraud_api.session import Cursor, Session
+from fraud_adapters.postgres.session import Cursor, Session
 from tests.integration.api_server import ApiServer, cloned, creditcard, scoring_server
 from tests.integration.store_rows import CREDITCARD, Database, batch, predictions, run
 from tests.integration.streaming_site import STREAMING, StreamingSite, creditcard_records

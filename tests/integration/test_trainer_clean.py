@@ -14,6 +14,7 @@ import pytest
 
 from config import constants
 from config.settings import ObjectStoreSettings
+from fraud_adapters.job import scratch
 from fraud_adapters.job.failures import JobFailed
 from fraud_adapters.models.loading import Model
 from fraud_adapters.models.registry import Registry
@@ -81,7 +82,7 @@ def test_what_no_version_needs_goes_after_a_time(site: Site, bucket: ObjectStore
     main(["load", "--run-id", "begun:1/2"])
     bucket.put_bytes("runs/another_dag/x/report.json", b"{}")
     bucket.put_bytes("runs/note.txt", b"nobody's")
-    (tmp_path / "local" / "fraud-trainer-killed").mkdir()
+    (tmp_path / "local" / f"{scratch.PREFIX}killed").mkdir()
     before = _left(bucket)
 
     # In progress, as far as anybody can tell.
@@ -92,7 +93,7 @@ def test_what_no_version_needs_goes_after_a_time(site: Site, bucket: ObjectStore
     # Abandoned, but young.
     assert len(_clean(2, dry_run=True)["mlflow_runs_ended"]) == 1
     assert statuses(site)[-1] == "RUNNING"
-    os.utime(tmp_path / "local" / "fraud-trainer-killed", (0, 0))
+    os.utime(tmp_path / "local" / f"{scratch.PREFIX}killed", (0, 0))
     result = _clean(2)
     assert (result["removed"], len(result["mlflow_runs_ended"])) == ([], 1)
     assert (_left(bucket), statuses(site)) == (before, ["FINISHED"] * 3 + ["KILLED"])

@@ -15,10 +15,10 @@ from config.settings import (
     parameters,
 )
 from fraud_adapters.job import Result, run
+from fraud_adapters.postgres.session import Session
 from fraud_api import keys
 from fraud_api.credentials import KeyEncryptionError, KeyVault
 from fraud_api.identities import SeedClients
-from fraud_api.session import Session
 
 
 def main(arguments: Sequence[str]) -> Result:

@@ -28,9 +28,9 @@ from fraud_adapters.job import EXPECTED, PASSING, failure_of
 from fraud_adapters.job.failures import RefusedFailure
 from fraud_adapters.job.logs import get_logger
 from fraud_adapters.kafka import Publisher, ensure_topics
-from fraud_adapters.postgres import connect
+from fraud_adapters.postgres import connect, simulations
 from fraud_core.contract import Contract
-from fraud_producer import history, publishing, steady, truth
+from fraud_producer import history, publishing, steady
 from fraud_producer.drift import drifted
 from fraud_producer.optimum import Optimum, bounds_of, compute
 from fraud_producer.population import Population, population
@@ -243,10 +243,11 @@ def _optimum(connection: Connection, of: Population, settings: Parameters) -> Op
     """The optimum of a population, computed once for each and kept."""
     policy = settings.gate_in_force
     with connection, connection.cursor() as cur:
-        known = truth.known_optimum(cur, of, bounds_of(policy))
-        if known is None:
+        stored = simulations.read_simulation(cur, of.digest)
+        known = None if stored is None else Optimum.from_mapping(stored)
+        if known is None or known.bounds != bounds_of(policy):
             known = compute(of, policy)
-            truth.store_optimum(cur, of, known)
+            simulations.store_simulation(cur, of.digest, of.to_mapping(), known.to_mapping())
     return known
 
 

@@ -13,18 +13,18 @@ import orjson
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from config.parameters import Runs as Periods
+from fraud_adapters.job import scratch
 from fraud_adapters.job.logs import get_logger
 from fraud_adapters.models.mlflow_http import RegistryUnavailable
 from fraud_adapters.models.tracked_runs import UNFINISHED, TrackedRun
 from fraud_adapters.objectstore import Entry
+from fraud_adapters.objectstore.run_store import ROOT
+from fraud_adapters.postgres.model_versions import read_digests
 from fraud_core import manifest as manifests
 from fraud_core.manifest import Manifest
-from fraud_trainer import scratch
-from fraud_trainer.bench import Reading, Runs
-from fraud_trainer.run_store import ROOT
+from fraud_trainer.run_context import MlflowRuns, RegistryReader
 
 LISTED: Final = 100  # runs a result names; the log names all
-_RECORDED: Final = "SELECT name, version, trim(digest) FROM model_versions WHERE mlflow_run_id = ANY (%s)"
 
 
 class Bucket(Protocol):
@@ -42,8 +42,8 @@ class Housekeeping:
     """Whom to ask what is still needed, and for how long the rest is kept."""
 
     bucket: Bucket
-    tracked: Runs
-    registry: Reading
+    tracked: MlflowRuns
+    registry: RegistryReader
     database: Callable[[], Connection]
     periods: Periods
     now: datetime
@@ -181,7 +181,8 @@ def _needed(
 ) -> tuple[str, tuple[Entry, ...]]:
     """Why what is kept is kept, or removed is removed; and what to remove."""
     registered = [version for run_id in run_ids for version in house.tracked.versions(run_id)]
-    recorded = _recorded(connection, run_ids)
+    with connection, connection.cursor() as cursor:
+        recorded = read_digests(cursor, run_ids)
     for version in registered:
         if version.aliases:
             return f"version {version.version} of {version.name} is {', '.join(sorted(version.aliases))}", ()
@@ -196,14 +197,7 @@ def _needed(
     return f"version {names} has no alias, and MLflow holds its files", folder.data
 
 
-def _recorded(connection: Connection, run_ids: list[str]) -> dict[tuple[str, str], str]:
-    """The digests of the versions `model_versions` knows, by name and number."""
-    with connection, connection.cursor() as cursor:
-        cursor.execute(_RECORDED, (run_ids,))
-        return {(name, version): digest for name, version, digest in cursor.fetchall()}
-
-
-def _held(registry: Reading, name: str, version: str, digest: str) -> bool:
+def _held(registry: RegistryReader, name: str, version: str, digest: str) -> bool:
     """Whether MLflow gives the very files that are recorded."""
     with scratch.scratch_directory() as directory:
         try:
