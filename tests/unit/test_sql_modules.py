@@ -1,4 +1,4 @@
-"""The SQL of a table is in one module of `fraud_adapters.postgres`, where whoever changes the table finds it."""
+"""The SQL of a table is in one module of `fraud_adapters.postgres`: who changes the table finds it there."""
 
 from __future__ import annotations
 
