@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
-from threading import Event
 from typing import TYPE_CHECKING, Any, Final
 
 from config.job_results import GenerateResult, LabelsResult, SteadyResult
@@ -24,7 +22,7 @@ from config.settings import (
     load,
     parameters,
 )
-from fraud_adapters.job import EXPECTED, PASSING, failure_of
+from fraud_adapters.job import EXPECTED, PASSING, failure_of, stopping
 from fraud_adapters.job.failures import RefusedFailure
 from fraud_adapters.job.logs import get_logger
 from fraud_adapters.kafka import Publisher, ensure_topics
@@ -57,7 +55,7 @@ def generate(options: argparse.Namespace) -> GenerateResult | SteadyResult:
 
     if options.every is None:
         return once(options.run_id or str(uuid.uuid4()))
-    return steady.generate(once, options.every, _until_told())
+    return steady.generate(once, options.every, stopping.stop_event())
 
 
 def _publish(
@@ -191,14 +189,6 @@ def replay(options: argparse.Namespace) -> dict[str, Any]:
         "columns_ignored": file.layout.ignored,
         "truth": "in the record" if options.with_class else "when due" if keeps_truth else "left out",
     }
-
-
-def _until_told() -> Event:
-    """What SIGTERM and SIGINT set."""
-    stop = Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    return stop
 
 
 class _Progress:
