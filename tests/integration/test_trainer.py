@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from config import constants
-from config.job_results import EXIT_FAILED
+from config.job_results import EXIT_FAILED, ChampionKeptResult, TrainingResult
 from config.parameters import load_parameters, read_yaml
 from config.settings import CONFIG_DIR, ObjectStoreSettings
 from fraud_adapters.job.failures import JobFailed
@@ -55,6 +55,7 @@ from tests.integration.training_site import (
     store_history,
     wire_rows,
 )
+from tests.typed_results import mismatches
 
 
 @pytest.fixture
@@ -232,6 +233,8 @@ def test_another_contract_goes_the_whole_way(site: Site, tmp_path: Path) -> None
     assert model.manifest.data_from == START
     kept = {"status": "done", "trained": False, "champion": result["register"]["version"]}
     assert main(["first-model"]) == kept
+    assert list(mismatches(ChampionKeptResult, kept)) == []
+    assert list(mismatches(TrainingResult, json.loads(json.dumps(result)))) == []
 
 
 @as_wire

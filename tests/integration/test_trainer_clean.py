@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from config import constants
+from config.job_results import CleanResult
 from config.settings import ObjectStoreSettings
 from fraud_adapters.job import scratch
 from fraud_adapters.job.failures import JobFailed
@@ -25,6 +26,7 @@ from fraud_trainer.job import housekeeping, main
 from tests.integration.store_rows import Database, run
 from tests.integration.training_job import small_installation, statuses
 from tests.integration.training_site import Site
+from tests.typed_results import mismatches
 
 ROOT = "runs/01_training_pipeline"
 DOCUMENTS = {f"{name}.json" for name in ("load", "features", "train", "validate", "manifest", "register")}
@@ -57,9 +59,11 @@ def _days_later(days: float) -> Iterator[Any]:
         yield house
 
 
-def _clean(days: float, *, dry_run: bool = False) -> dict[str, Any]:
+def _clean(days: float, *, dry_run: bool = False) -> CleanResult:
     with _days_later(days) as house:
-        return clean(house, dry_run=dry_run)
+        result = clean(house, dry_run=dry_run)
+    assert list(mismatches(CleanResult, result)) == []
+    return result
 
 
 def _left(bucket: ObjectStore) -> dict[str, set[str]]:
@@ -70,7 +74,7 @@ def _left(bucket: ObjectStore) -> dict[str, set[str]]:
     return found
 
 
-def _why(result: dict[str, Any], which: str) -> dict[str, str]:
+def _why(result: CleanResult, which: Literal["removed", "kept"]) -> dict[str, str]:
     return {line["run"].removeprefix(f"{ROOT}/"): line["why"] for line in result[which]}
 
 

@@ -7,11 +7,19 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from config.job_results import GenerateResult, LabelsResult, SteadyResult
+from config.job_results import (
+    BackfillResult,
+    GenerateResult,
+    HistoryNeedlessResult,
+    HistoryResult,
+    LabelsResult,
+    OptimumResult,
+    ReplayResult,
+    SteadyResult,
+)
 from config.parameters import Parameters
 from config.settings import (
     ConfigurationError,
@@ -92,7 +100,7 @@ def labels(options: argparse.Namespace) -> LabelsResult:
     return {"topic": kafka.labels_topic, "labels_sent": sent}
 
 
-def backfill(options: argparse.Namespace) -> dict[str, Any]:
+def backfill(options: argparse.Namespace) -> BackfillResult:
     """Write days of history into Postgres."""
     simulator, settings = _simulator(options)
     now = datetime.now(UTC)
@@ -108,7 +116,10 @@ def backfill(options: argparse.Namespace) -> dict[str, Any]:
         optimum = _optimum(connection, simulator.population, settings)
         written = history.History(simulator, per_day, now).write(connection, days, progress)
     return {
-        **asdict(written),
+        "transactions": written.transactions,
+        "frauds": written.frauds,
+        "labels": written.labels,
+        "days_already_there": written.days_already_there,
         "days": len(days),
         "from": days[0].isoformat(),
         "seconds": round(time.monotonic() - started, 2),
@@ -116,7 +127,7 @@ def backfill(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def first_history(options: argparse.Namespace) -> dict[str, Any]:
+def first_history(options: argparse.Namespace) -> HistoryResult | HistoryNeedlessResult:
     """Days of history for an installation that has nothing to learn from; none for any other.
 
     Raises:
@@ -136,13 +147,13 @@ def first_history(options: argparse.Namespace) -> dict[str, Any]:
     return {"status": "done", "written": True, **backfill(options)}
 
 
-def optimum(options: argparse.Namespace) -> dict[str, Any]:
+def optimum(options: argparse.Namespace) -> OptimumResult:
     """The best possible figures; needs no server."""
     simulator, settings = _simulator(options)
     return compute(simulator.population, settings.gate_in_force).to_mapping()
 
 
-def replay(options: argparse.Namespace) -> dict[str, Any]:
+def replay(options: argparse.Namespace) -> ReplayResult:
     """Send a file's transactions."""
     # Loads pyarrow's Parquet reader, which the other verbs do without.
     from fraud_producer.files import TransactionFile  # noqa: PLC0415

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import orjson
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
+from config.job_results import CleanResult, RunFiles
 from config.parameters import Runs as Periods
 from fraud_adapters.job import scratch
 from fraud_adapters.job.logs import get_logger
@@ -82,8 +83,8 @@ class Decision:
 class Report:
     """What was done, or with a dry run would be."""
 
-    removed: list[dict[str, Any]] = field(default_factory=list)
-    kept: list[dict[str, Any]] = field(default_factory=list)
+    removed: list[RunFiles] = field(default_factory=list)
+    kept: list[RunFiles] = field(default_factory=list)
     ended: list[str] = field(default_factory=list)
 
     def note(self, folder: Folder, decision: Decision) -> None:
@@ -94,13 +95,15 @@ class Report:
         ):
             if entries:
                 size = sum(entry.size for entry in entries)
-                line = {"run": folder.prefix, "files": len(entries), "bytes": size, "why": decision.why}
+                line = RunFiles(run=folder.prefix, files=len(entries), bytes=size, why=decision.why)
                 listed.append(line)
                 get_logger(__name__).info(event, **line)
         self.ended += [run.run_id for run in decision.abandoned]
 
-    def to_mapping(self) -> dict[str, Any]:
+    def to_result(self, *, dry_run: bool, directories_removed: int) -> CleanResult:
         return {
+            "status": "done",
+            "dry_run": dry_run,
             "removed": self.removed[:LISTED],
             "removed_runs": len(self.removed),
             "removed_bytes": sum(line["bytes"] for line in self.removed),
@@ -108,10 +111,11 @@ class Report:
             "kept_runs": len(self.kept),
             "kept_bytes": sum(line["bytes"] for line in self.kept),
             "mlflow_runs_ended": self.ended,
+            "directories_removed": directories_removed,
         }
 
 
-def clean(house: Housekeeping, *, dry_run: bool) -> dict[str, Any]:
+def clean(house: Housekeeping, *, dry_run: bool) -> CleanResult:
     """Remove what no version needs and the stated time is over for; end MLflow runs nobody works on.
 
     Repeated, it finds nothing more to remove. A run that is in progress is not touched.
@@ -133,8 +137,7 @@ def clean(house: Housekeeping, *, dry_run: bool) -> dict[str, Any]:
     directories = scratch.abandoned(house.now - house.periods.abandoned_after)
     if not dry_run:
         scratch.remove(directories)
-    result = {"status": "done", "dry_run": dry_run, **report.to_mapping()}
-    return {**result, "directories_removed": len(directories)}
+    return report.to_result(dry_run=dry_run, directories_removed=len(directories))
 
 
 def _prefixes(entries: Iterable[Entry]) -> list[str]:

@@ -14,7 +14,7 @@ from time import monotonic
 from typing import Any, Final, cast
 
 from config import constants, settings
-from config.job_results import TrainingResult
+from config.job_results import ChampionKeptResult, TrainingResult
 from fraud_adapters.job import Result
 from fraud_adapters.job.failures import JobFailed
 from fraud_adapters.job.logs import get_logger
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str]) -> Result:
         with housekeeping(now) as house:
             return clean(house, dry_run=options.dry_run)
     if options.verb == FIRST_MODEL and (version := first_start.champion()) is not None:
-        return {"status": "done", "trained": False, "champion": version}
+        return ChampionKeptResult(status="done", trained=False, champion=version)
     with run_context_of(options, now) as context:
         return execute(options.verb, context, promote=getattr(options, "promote", False))
 

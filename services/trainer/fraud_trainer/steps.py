@@ -78,7 +78,7 @@ def _cut_off(context: RunContext, now: datetime) -> datetime:
         raise ConfigurationError(f"--as-of: {error}; give a moment that has passed.") from None
 
 
-def _optimum(connection: Connection) -> simulations.Optimum | None:
+def _optimum(connection: Connection) -> simulations.StoredOptimum | None:
     with connection, connection.cursor() as cursor:
         return simulations.first_optimum(cursor)
 
@@ -145,7 +145,11 @@ def train(context: RunContext) -> TrainResult:
         "split": _describe(split, data.labels),
         "rounds": grown.rounds,
         "stopping_loss": grown.stopping_loss,
-        "calibration": calibration.model_dump(),
+        "calibration": {
+            "method": calibration.method,
+            "slope": calibration.slope,
+            "intercept": calibration.intercept,
+        },
         "threshold": chosen.threshold,
         "block_threshold": chosen.block_threshold,
         "threshold_rule": chosen.rule,

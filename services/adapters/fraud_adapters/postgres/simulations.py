@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Optimum:
+class StoredOptimum:
     """The best any model can do on simulated data, as the simulator computed it."""
 
     population: str
@@ -100,7 +100,7 @@ def read_simulation(cur: Cursor, population: str) -> dict[str, Any] | None:
     return None if row is None else row[0]
 
 
-def first_optimum(cur: Cursor) -> Optimum | None:
+def first_optimum(cur: Cursor) -> StoredOptimum | None:
     """Of the population history was written from, or None; one that drifted came later."""
     cur.execute("SELECT population, optimum FROM simulations ORDER BY created_at LIMIT 1")
     row = cur.fetchone()
@@ -111,7 +111,7 @@ def first_optimum(cur: Cursor) -> Optimum | None:
         for name, value in row[1].items()
         if isinstance(value, int | float) and not isinstance(value, bool)
     }
-    return Optimum(row[0], figures)
+    return StoredOptimum(row[0], figures)
 
 
 _INSERT_TRUTH: Final = """
