@@ -39,6 +39,24 @@ class NothingToDoResult(TypedDict):
 
 
 # --- fraud_producer -------------------------------------------------------------------------------
+class OptimumResult(TypedDict):
+    """`optimum`: the best figures any model can reach on a population, at its fraud rate."""
+
+    population: str  # its digest
+    fraud_rate: float
+    overlap: float
+    recall: float
+    fpr: float
+    precision: float
+    f1: float
+    roc_auc: float
+    average_precision: float
+    threshold: float  # on the likelihood ratio
+    bounds: dict[str, float]  # the gate's, which the operating point keeps where it can
+    reachable: bool  # whether it can
+    sample: int  # points the figures were computed from
+
+
 class GenerateResult(TypedDict):
     """`generate`: one run of simulated transactions, and the labels that were due."""
 
@@ -48,7 +66,7 @@ class GenerateResult(TypedDict):
     transactions: int
     frauds: int
     labels_sent: int
-    optimum: dict[str, object]
+    optimum: OptimumResult
 
 
 class SteadyResult(TypedDict):
@@ -65,6 +83,48 @@ class LabelsResult(TypedDict):
 
     topic: str
     labels_sent: int
+
+
+class ReplayResult(TypedDict):
+    """`replay`: the transactions of a file."""
+
+    topic: str
+    transactions: int
+    file_sha256: str
+    columns_ignored: list[str]
+    truth: Literal["in the record", "when due", "left out"]  # where the file's labels went
+
+
+class _Backfilled(TypedDict):
+    transactions: int  # that were new, as were these frauds and labels
+    frauds: int
+    labels: int
+    days_already_there: int
+    days: int
+    seconds: float
+    optimum: OptimumResult
+
+
+_From = TypedDict("_From", {"from": str})  # a word of Python's own
+
+
+class BackfillResult(_Backfilled, _From):
+    """`backfill`: whole days of history, the first of which is `from`."""
+
+
+class HistoryResult(BackfillResult):
+    """`history` that was written, as `backfill` does."""
+
+    status: Literal["done"]
+    written: Literal[True]
+
+
+class HistoryNeedlessResult(TypedDict):
+    """`history` where none was needed."""
+
+    status: Literal["done"]
+    written: Literal[False]
+    reason: str
 
 
 # --- fraud_streaming ------------------------------------------------------------------------------
@@ -103,6 +163,106 @@ class RunResult(FollowResult):
     stalled_holders_ended: list[str]  # "<topic>/<partition>"
 
 
+class PartitionState(TypedDict):
+    """A partition's offsets; the last three of topics that are consumed here."""
+
+    partition: int
+    earliest: int
+    end: int
+    position: NotRequired[int | None]  # None where it was never read
+    lag: NotRequired[int | None]  # None where the position belongs to another topic of this name
+    same_topic: NotRequired[bool]
+
+
+class ShownRecord(TypedDict):
+    """A record as text, cut where it is long; `damage` and `detail` of one that cannot be read."""
+
+    partition: int
+    offset: int
+    timestamp: str | None
+    key: str
+    headers: dict[str, str]
+    value: str
+    value_bytes: int
+    damage: NotRequired[str]
+    detail: NotRequired[str | None]
+
+
+class TopicState(TypedDict):
+    """A topic; of one that does not exist no more than the first three."""
+
+    topic: str
+    exists: bool
+    consumed: bool  # here
+    id: NotRequired[str]
+    lag: NotRequired[int | None]  # of all partitions, where each is known; of topics that are consumed here
+    partitions: NotRequired[list[PartitionState]]
+    records: NotRequired[list[ShownRecord]]
+
+
+class TopicsResult(TypedDict):
+    """`topics`: how far each was read, and its latest records."""
+
+    topics: list[TopicState]
+    alerts_waiting: int
+
+
+class TopicsCreatedResult(TypedDict):
+    """`topics --create`."""
+
+    status: Literal["done"]
+    topics: list[str]
+    created: list[str]  # those of them that did not exist
+
+
+class ShownLetter(TypedDict):
+    """A dead letter, without its payload."""
+
+    id: int
+    origin: str  # "<topic>/<partition>/<offset>"
+    reason: str
+    detail: str | None
+    payload_bytes: int
+    complete: bool  # whether all of the record is kept
+    created_at: str
+    redriven_from: str | None
+    redriven_at: str | None
+
+
+class DeadLettersResult(TypedDict):
+    """`dead-letters`: the newest ones, and how many there are."""
+
+    total: int
+    by_reason: dict[str, int]
+    dead_letters: list[ShownLetter]
+
+
+class ExportResult(TypedDict):
+    """`dead-letters --export`."""
+
+    exported: int
+    incomplete: int  # of them, those that cannot be put back as they were
+    file: str
+
+
+class RefusedLetter(TypedDict):
+    """A dead letter that cannot be put back."""
+
+    id: int
+    why: str
+
+
+class RedriveResult(TypedDict):
+    """`redrive`: dead letters that were put back, or with `--dry-run` would be."""
+
+    status: Literal["done"]
+    dry_run: bool
+    sent: int
+    already_redriven: int
+    refused: dict[str, int]  # by reason
+    refused_letters: list[RefusedLetter]  # the first of them
+
+
 # --- fraud_trainer --------------------------------------------------------------------------------
 class LeftOut(TypedDict):
     """Transactions that are no examples."""
@@ -139,6 +299,14 @@ class FeaturesResult(TypedDict):
 SplitPart = TypedDict("SplitPart", {"from": int, "to": int, "frauds": int})
 
 
+class CalibrationResult(TypedDict):
+    """How margins become scores: the logistic function of slope × margin + intercept."""
+
+    method: Literal["sigmoid"]
+    slope: float
+    intercept: float
+
+
 class TrainResult(TypedDict):
     """`train`: the trees, their calibration and the thresholds."""
 
@@ -146,7 +314,7 @@ class TrainResult(TypedDict):
     split: dict[str, SplitPart]
     rounds: int
     stopping_loss: float
-    calibration: dict[str, float]
+    calibration: CalibrationResult
     threshold: float
     block_threshold: float
     threshold_rule: str
@@ -190,3 +358,60 @@ class TrainingResult(TypedDict):
     train: NotRequired[TrainResult]
     validate: NotRequired[ValidateResult]
     register: NotRequired[RegisterResult]
+
+
+class ChampionKeptResult(TypedDict):
+    """`first-model` where there is a champion already."""
+
+    status: Literal["done"]
+    trained: Literal[False]
+    champion: str  # its version
+
+
+class BucketsResult(TypedDict):
+    """`buckets`: those of the platform."""
+
+    status: Literal["done"]
+    buckets: list[str]
+    created: list[str]  # those of them that did not exist
+
+
+class RunFiles(TypedDict):
+    """Files of a run that were removed, or kept."""
+
+    run: str  # its folder
+    files: int
+    bytes: int
+    why: str
+
+
+class CleanResult(TypedDict):
+    """`clean`: what was removed and kept, or with `--dry-run` would be; the lists name the first."""
+
+    status: Literal["done"]
+    dry_run: bool
+    removed: list[RunFiles]
+    removed_runs: int
+    removed_bytes: int
+    kept: list[RunFiles]
+    kept_runs: int
+    kept_bytes: int
+    mlflow_runs_ended: list[str]
+    directories_removed: int
+
+
+# --- fraud_api ------------------------------------------------------------------------------------
+class RotateKeysResult(TypedDict):
+    """`rotate-keys`."""
+
+    status: Literal["done"]
+    kid: str  # of the new key
+
+
+class SeedClientsResult(TypedDict):
+    """`seed-clients`: the clients of the environment, by what happened to them."""
+
+    status: Literal["done"]
+    created: list[str]
+    rotated: list[str]
+    unchanged: list[str]

@@ -9,18 +9,16 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import FrameType
 
-from environment import Unreadable, complete
+from environment import Refused, complete, number
 from heartbeat import beat
+from termination import termination_event
 
 from config.constants import DAGS_SUB_MINUTE
 
@@ -37,19 +35,12 @@ def main() -> int:
     options = _parser().parse_args()
     try:
         complete()
-    except Unreadable as unreadable:
-        print(unreadable, file=sys.stderr)
+    except Refused as refused:
+        print(refused, file=sys.stderr)
         return 2
     if options.every is None:
         return clean(os.environ)
-    ended = threading.Event()
-
-    def end(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        ended.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, end)
+    ended = termination_event()
     print(f"cleaning every {options.every:.0f} s", flush=True)
     # One that fails may be made up for by the next.
     patience = 2 * options.every + _LONGEST_CLEANING_S
@@ -65,10 +56,10 @@ def clean(environ: Mapping[str, str]) -> int:
     now = datetime.now(UTC)
     started = time.monotonic()
     try:
-        short = now - timedelta(hours=_number(environ, "AIRFLOW_KEEP_SUB_MINUTE_HOURS", 24))
-        long = now - timedelta(days=_number(environ, "AIRFLOW_KEEP_DAYS", 7))
-    except ValueError as error:
-        print(error, file=sys.stderr, flush=True)
+        short = now - timedelta(hours=number(environ, "AIRFLOW_KEEP_SUB_MINUTE_HOURS", 24, _LONGEST))
+        long = now - timedelta(days=number(environ, "AIRFLOW_KEEP_DAYS", 7, _LONGEST))
+    except Refused as refused:
+        print(refused, file=sys.stderr, flush=True)
         return 2
     often = ["--dag-ids", ",".join(DAGS_SUB_MINUTE), "--tables", ",".join(_TABLES_OF_RUNS)]
     failed = [_clean_database(short, often), _clean_database(long, [])]
@@ -134,17 +125,6 @@ def _remove_empty(folder: Path) -> None:
                 Path(parent).rmdir()
             except OSError:
                 continue
-
-
-def _number(environ: Mapping[str, str], name: str, default: float) -> float:
-    text = environ.get(name) or str(default)
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0
-    if not 0 < value <= _LONGEST:
-        raise ValueError(f"{name} is {text}: set a number above 0 and at most {_LONGEST}.")
-    return value
 
 
 def _seconds(text: str) -> float:

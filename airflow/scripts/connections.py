@@ -7,11 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from environment import Unreadable, complete
-
-
-class Refused(Exception):
-    """A variable is missing or wrong; the message is one sentence that names it."""
+from environment import Refused, complete
 
 
 @dataclass(frozen=True)
@@ -61,22 +57,11 @@ def ensure(wanted: Wanted) -> str:
         return "changed" if known else "made"
 
 
-def required(environ: Mapping[str, str], name: str, meaning: str) -> str:
-    """The variable's value.
-
-    Raises:
-        Refused: it is not set.
-    """
-    if not environ.get(name):
-        raise Refused(f"{name} is not set: set it to {meaning}.")
-    return environ[name]
-
-
 def reported(work: Callable[[], int]) -> int:
     """Run a script's main function; a wrong variable is one sentence and exit code 2."""
     try:
         complete()
         return work()
-    except (Refused, Unreadable) as refused:
+    except Refused as refused:
         print(refused, file=sys.stderr)
         return 2

@@ -8,7 +8,7 @@ password may hold any character.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -21,8 +21,12 @@ _SECRETS: Final = "/run/secrets/"
 _RESULTS_PATH: Final = "/1"  # of Redis' numbered databases; the queue is in the one of the broker's address
 
 
-class Unreadable(Exception):
-    """A file that should hold a secret cannot be read; one sentence."""
+class Refused(Exception):
+    """A variable is missing or wrong; the message is one sentence that names it."""
+
+
+class Unreadable(Refused):
+    """A file that should hold a secret cannot be read."""
 
 
 def complete(environ: MutableMapping[str, str] = os.environ) -> None:
@@ -45,6 +49,47 @@ def complete(environ: MutableMapping[str, str] = os.environ) -> None:
     for name, password in _PASSWORDS.items():
         if environ.get(name) and environ.get(password):
             environ[name] = with_password(environ[name], environ[password])
+
+
+def required(environ: Mapping[str, str], name: str, meaning: str) -> str:
+    """The variable's value.
+
+    Raises:
+        Refused: it is not set.
+    """
+    if not environ.get(name):
+        raise Refused(f"{name} is not set: set it to {meaning}.")
+    return environ[name]
+
+
+def number(environ: Mapping[str, str], name: str, default: float, most: float) -> float:
+    """The variable's value, a number above 0 and at most `most`; `default` where it is not set.
+
+    Raises:
+        Refused: it is not such a number.
+    """
+    text = environ.get(name) or str(default)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0
+    if not 0 < value <= most:
+        raise Refused(f"{name} is {text}: set a number above 0 and at most {most}.")
+    return value
+
+
+def port_number(environ: Mapping[str, str], name: str, example: int) -> int | None:
+    """The variable's value, a port; None where it is not set.
+
+    Raises:
+        Refused: it is not a port; the sentence gives the example.
+    """
+    text = environ.get(name)
+    if not text:
+        return None
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise Refused(f"{name} is {text}: set a port number, as {example}.")
+    return int(text)
 
 
 def with_password(address: str, password: str) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
-from connections import Refused, ensure, reported, required
+from connections import ensure, reported
+from environment import Refused, required
 from setup_connections import described
 
 # One for each sub-minute DAG, and two for runs started by hand.

@@ -7,7 +7,8 @@ import sys
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from connections import Refused, Wanted, ensure, reported, required
+from connections import Wanted, ensure, reported
+from environment import Refused, required
 
 from config.constants import CLIENT_AIRFLOW, CONNECTION_API
 

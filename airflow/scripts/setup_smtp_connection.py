@@ -8,11 +8,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from typing import Final
 from urllib.parse import urlsplit
 
-from connections import Refused, Wanted, ensure, reported
+from connections import Wanted, ensure, reported
+from environment import Refused, port_number
 
 from config.constants import CONNECTION_SLACK, CONNECTION_SMTP
+
+_SUBMISSION: Final = 587  # the port for mail that is handed in (RFC 6409)
 
 
 def alert_connections(environ: Mapping[str, str]) -> list[Wanted]:
@@ -30,9 +34,6 @@ def alert_connections(environ: Mapping[str, str]) -> list[Wanted]:
 
 
 def _smtp(environ: Mapping[str, str]) -> Wanted:
-    port = environ.get("SMTP_PORT") or "587"
-    if not port.isdecimal() or not 0 < int(port) < 65536:
-        raise Refused(f"SMTP_PORT is {port}: set a port number, as 587.")
     security = environ.get("SMTP_SECURITY") or "starttls"
     if security not in {"starttls", "ssl", "none"}:
         raise Refused(f"SMTP_SECURITY is {security}: set it to starttls, ssl or none.")
@@ -41,7 +42,7 @@ def _smtp(environ: Mapping[str, str]) -> Wanted:
         conn_id=CONNECTION_SMTP,
         conn_type="smtp",
         host=environ["SMTP_HOST"],
-        port=int(port),
+        port=port_number(environ, "SMTP_PORT", _SUBMISSION) or _SUBMISSION,
         login=environ.get("SMTP_USER") or None,
         password=environ.get("SMTP_PASSWORD") or None,
         extra={

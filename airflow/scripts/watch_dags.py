@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -17,15 +16,15 @@ from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 from typing import Any, Final
 
 import psycopg2
-from environment import DATABASE, Unreadable, complete
+from environment import DATABASE, Refused, complete
 from heartbeat import beat
 from overdue import Active, Dag, Message, Watch, incident_key
 from schedules import schedule
-from watch_metrics import Unusable, WatchMetrics
+from termination import termination_event
+from watch_metrics import WatchMetrics
 
 LOOK_S: Final = 5.0
 _ALIVE_S: Final = 120.0  # a look may wait for the database, and for what is being told
@@ -55,20 +54,13 @@ def main() -> int:
         complete()
         metrics = WatchMetrics()
         metrics.serve(os.environ)
-    except (Unreadable, Unusable) as error:
+    except Refused as error:
         print(error, file=sys.stderr)
         return 2
     if not os.environ.get(DATABASE):
         print(f"{DATABASE} is not set: the watch reads Airflow's database.", file=sys.stderr)
         return 2
-    ended = threading.Event()
-
-    def end(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        ended.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, end)
+    ended = termination_event()
     print(f"watching, with a look every {LOOK_S:g} s", flush=True)
     run(metrics, ended)
     return 0

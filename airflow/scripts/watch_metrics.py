@@ -6,14 +6,11 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
+from environment import Refused, port_number
 from prometheus_client import CollectorRegistry, Gauge, start_http_server
 
 HOST: Final = "AIRFLOW_WATCH_METRICS_HOST"
 PORT: Final = "AIRFLOW_WATCH_METRICS_PORT"
-
-
-class Unusable(Exception):
-    """The metrics cannot be served; one sentence that names the variable."""
 
 
 class WatchMetrics:
@@ -47,17 +44,15 @@ class WatchMetrics:
         """Answer Prometheus on HOST and PORT; where no port is set nobody asks.
 
         Raises:
-            Unusable: the port cannot be had.
+            Refused: it is not a port, or cannot be had.
         """
-        port = environ.get(PORT)
-        if not port:
+        port = port_number(environ, PORT, 8003)
+        if port is None:
             return
-        if not port.isdecimal() or not 0 < int(port) < 65536:
-            raise Unusable(f"{PORT} is {port}: set a port number, as 8003.")
         host = environ.get(HOST) or "127.0.0.1"
         try:
-            start_http_server(int(port), host, self.registry)
+            start_http_server(port, host, self.registry)
         except OSError as error:
-            raise Unusable(
+            raise Refused(
                 f"{PORT}: {host}:{port} cannot be had ({error.strerror}): choose another."
             ) from None

@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from airflow.sdk import Variable
 
 from config.constants import POOL_REAL_TIME
 from config.job_results import GenerateResult, RunResult, TopicResult
@@ -48,7 +47,21 @@ GENERATED: GenerateResult = {
     "transactions": 50,
     "frauds": 3,
     "labels_sent": 7,
-    "optimum": {},
+    "optimum": {
+        "population": "p1",
+        "fraud_rate": 0.02,
+        "overlap": 0.01,
+        "recall": 0.99,
+        "fpr": 0.001,
+        "precision": 0.97,
+        "f1": 0.98,
+        "roc_auc": 0.999,
+        "average_precision": 0.99,
+        "threshold": 3.0,
+        "bounds": {"recall": 0.95},
+        "reachable": True,
+        "sample": 300_000,
+    },
 }
 
 
@@ -72,7 +85,6 @@ class Told:
 def told(monkeypatch: pytest.MonkeyPatch) -> Told:
     made = Told()
     monkeypatch.setattr(site, "notifier", lambda: made)
-    monkeypatch.setattr(Variable, "get", lambda name, default=None: default)
     return made
 
 
@@ -110,15 +122,12 @@ def test_a_lag_that_nobody_knows_does_not_cost_the_line(
     assert f"lag {lag or 'unknown'}; 6 labels stored, lag unknown" in caplog.messages[0]
 
 
-def test_a_consumer_that_stood_still_is_told_until_the_next_run(
-    told: Told, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_consumer_that_stood_still_is_told_until_the_next_run(told: Told) -> None:
     completion.streaming({**STREAMED, "stalled_holders_ended": ["the-transactions/0"]})
     (alert,) = told.alerts
     assert (alert.key, alert.severity) == (completion.STALLED, "high")
     assert "the-transactions/0" in alert.text
     assert not told.resolved
-    monkeypatch.setattr(Variable, "get", lambda name, default=None: "an open incident")
     completion.streaming(STREAMED)
     assert told.resolved == [completion.STALLED]
 

@@ -232,6 +232,17 @@ def test_a_signal_ends_the_waiting_at_once(number: signal.Signals) -> None:
     waiting.stdout.close()
 
 
+@pytest.mark.timeout(30)
+def test_a_signal_that_comes_when_the_waiting_begins_is_not_lost() -> None:
+    """The main thread holds the event's lock then, and runs the handler."""
+    source = (
+        "import signal; from termination import termination_event; asked = termination_event()\n"
+        "with asked._cond: signal.raise_signal(signal.SIGTERM)\n"
+        "assert asked.wait(20)"
+    )
+    subprocess.run([sys.executable, "-c", source], env={"PYTHONPATH": str(SCRIPTS)}, check=True, timeout=25)
+
+
 @pytest.mark.parametrize(
     ("environ", "sentence"),
     [

@@ -17,7 +17,7 @@ from config import constants
 from fraud_adapters.postgres import connect
 from fraud_adapters.postgres.offsets import lock_partition
 from tests.support.airflow_platform import PATIENCE_S, Run, World
-from tests.support.stored_rows import run as run_sql
+from tests.support.stored_rows import waits_for_a_lock
 from tests.support.waiting import eventually
 
 PRODUCER, STREAMING, RENEWAL = constants.DAGS_REAL_TIME
@@ -161,11 +161,8 @@ def job_at_work(world: World) -> Iterator[tuple[Run, psutil.Process]]:
     with closing(connect(world.database.url("owner"), "test")) as held, held.cursor() as cursor:
         cursor.execute("LOCK TABLE simulated_labels IN ACCESS EXCLUSIVE MODE")
         run = world.trigger(PRODUCER)
-        waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-        waiting += " AND usename = %s AND wait_event_type = 'Lock'"
-        login = constants.SERVICE_ROLES["producer"]
         admin = world.database.url("admin")
-        assert eventually(lambda: run_sql(admin, waiting, login) == [(1,)], PATIENCE_S), run.tasks
+        assert eventually(lambda: waits_for_a_lock(admin, "fraud-producer"), PATIENCE_S), run.tasks
         (job,) = processes(run)
         yield run, job
 

@@ -11,8 +11,8 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from fraud_adapters.kafka.dead_letters import DeadLetter
 from fraud_adapters.kafka.member import GroupMember
+from fraud_adapters.postgres.dead_letters import DeadLetter
 from fraud_streaming.consume import commit, job
 from fraud_streaming.consume.commit import Committer
 from fraud_streaming.consume.transactions import TransactionWork

@@ -8,10 +8,10 @@ import pytest
 from fastapi import APIRouter
 from pydantic import BaseModel
 
+from fraud_adapters.postgres.session import Cursor
 from fraud_api import access
 from fraud_api.access import Reader
 from fraud_api.dependencies import Database
-from fraud_api.session import Cursor
 from tests.support.api_application import CREDITCARD, Application
 from tests.support.api_server import record_version
 from tests.support.stored_rows import Database as MigratedDatabase
@@ -32,12 +32,17 @@ class VersionList(BaseModel):
 
 @router.get("", summary="Which versions passed their gate")
 def list_model_versions(_: Reader, database: Database, limit: int = 10) -> VersionList:
-    return VersionList(versions=database.run(lambda cursor: read_versions(cursor, limit)))
+    found = database.run(lambda cursor: read_versions(cursor, limit))
+    return VersionList(versions=[Version(version=version, gate_passed=passed) for version, passed in found])
 
 
-def read_versions(cursor: Cursor, limit: int) -> list[Version]:
+# --- what goes to the module of the table's SQL ---------------------------------------------------
+
+
+def read_versions(cursor: Cursor, limit: int) -> list[tuple[str, bool]]:
     cursor.execute("SELECT version, gate_passed FROM model_versions ORDER BY version LIMIT %s", (limit,))
-    return [Version(version=version, gate_passed=passed) for version, passed in cursor.fetchall()]
+    rows: list[tuple[str, bool]] = cursor.fetchall()
+    return rows
 
 
 # --- what comes with it ---------------------------------------------------------------------------

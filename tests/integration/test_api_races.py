@@ -17,9 +17,16 @@ import pytest
 from config.settings import KafkaSettings
 from fraud_adapters.postgres import connect
 from fraud_adapters.postgres.scored_transactions import store_scored, store_transactions
-from fraud_api.session import Cursor, Session
+from fraud_adapters.postgres.session import Cursor, Session
 from tests.support.api_server import ApiServer, cloned, creditcard, scoring_server
-from tests.support.stored_rows import CREDITCARD, Database, batch, predictions, run
+from tests.support.stored_rows import (
+    CREDITCARD,
+    Database,
+    batch,
+    predictions,
+    run,
+    waits_for_a_lock,
+)
 from tests.support.streaming_installation import STREAMING, StreamingSite, creditcard_records
 from tests.support.waiting import eventually
 
@@ -206,17 +213,12 @@ def test_a_transaction_that_lost_a_deadlock_is_tried_again(database: Database) -
         cursor.execute(insert, (rows.ids[1],))
         thread = threading.Thread(target=lambda: results.append(session.run(work)))
         thread.start()
-        assert eventually(lambda: bool(run(database.url("admin"), _WAITING)))
+        assert eventually(lambda: waits_for_a_lock(database.url("admin"), "deadlock test"))
         cursor.execute(insert, (rows.ids[0],))
         other.rollback()
         thread.join(30)
     session.close()
     assert (results, len(attempts)) == ([rows.ids], 2)
-
-
-_WAITING = (
-    "SELECT pid FROM pg_stat_activity WHERE application_name = 'deadlock test' AND wait_event_type = 'Lock'"
-)
 
 
 def test_what_was_answered_is_stored_though_the_api_is_killed(

@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient
 from config.settings import KafkaSettings
 from fraud_adapters.job.failures import JobFailed
 from fraud_adapters.kafka import KafkaFailure, ensure_topics, topic_ids
-from fraud_adapters.kafka.dead_letters import DeadLetter
+from fraud_adapters.postgres.dead_letters import DeadLetter
 from fraud_streaming.dead_letters.topic import DeadLetterTopic
 from tests.support.api_server import ApiServer, cloned, scoring_server
 from tests.support.stored_rows import Database

@@ -20,7 +20,17 @@ from fraud_adapters.postgres.scored_transactions import store_scored, store_tran
 from fraud_core.batch import Batch
 from fraud_core.labels import LabelEvent, Source
 from fraud_db.upgrade import upgrade
-from tests.support.stored_rows import CREDITCARD, LABELS, START, Database, batch, new_id, predictions, run
+from tests.support.stored_rows import (
+    CREDITCARD,
+    LABELS,
+    START,
+    Database,
+    batch,
+    new_id,
+    predictions,
+    run,
+    waits_for_a_lock,
+)
 from tests.support.waiting import eventually
 
 NOW = datetime.now(UTC)
@@ -36,15 +46,11 @@ class Sessions:
     other: Connection
     pool: ThreadPoolExecutor
 
-    def waits(self, condition: str, value: object) -> bool:
-        ask = f"SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND {condition} = %s"
-        return run(self.database.url("admin"), ask, value) == [(1,)]
-
     def waiting(self, session: Connection, work: Callable[[], None]) -> Future[None]:
         """Begin `work` in `session`, which has to wait for the other one."""
         pid = session.info.backend_pid
         begun = self.pool.submit(work)
-        assert eventually(lambda: begun.done() or self.waits("pid", pid))
+        assert eventually(lambda: begun.done() or waits_for_a_lock(self.database.url("admin"), pid=pid))
         assert not begun.done(), "it must wait until the other session has ended its transaction"
         return begun
 
@@ -184,7 +190,7 @@ def test_new_rules_wait_for_those_who_judge_by_the_old(sessions: Sessions) -> No
     sources = LABELS.sources | {"simulator": LabelSource(precedence=60, maturity=timedelta())}
     rules = LABELS.model_copy(update={"sources": sources})
     begun = sessions.pool.submit(upgrade, sessions.database.url("owner"), rules)
-    assert eventually(lambda: begun.done() or sessions.waits("application_name", "fraud_db"))
+    assert eventually(lambda: begun.done() or waits_for_a_lock(sessions.database.url("admin"), "fraud_db"))
     sessions.one.commit()
     begun.result(20)
     assert sessions.classes() == {"tx-0": 1}

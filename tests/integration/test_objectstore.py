@@ -11,11 +11,13 @@ import pytest
 from pydantic import SecretStr
 
 from config import constants
+from config.job_results import BucketsResult
 from config.settings import ObjectStoreSettings
 from fraud_adapters.job.failures import JobFailed
 from fraud_adapters.objectstore import ObjectMissing, ObjectStore, ObjectStoreUnavailable
 from fraud_trainer import first_start
 from fraud_trainer.job import main
+from tests.support.typed_results import mismatches
 
 
 @pytest.fixture
@@ -83,7 +85,9 @@ def test_the_platforms_buckets_are_made_with_the_administrators_key(
         for name, value in client.model_dump().items():
             text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
             monkeypatch.setenv(name.upper(), text)
-        return main(["buckets"])
+        result = main(["buckets"])
+        assert list(mismatches(BucketsResult, result)) == []
+        return result
 
     with pytest.raises(JobFailed, match="refused"):
         made_by(object_store)

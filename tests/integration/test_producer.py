@@ -16,6 +16,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from config.job_results import (
+    BackfillResult,
+    GenerateResult,
+    HistoryNeedlessResult,
+    HistoryResult,
+    LabelsResult,
+    OptimumResult,
+    ReplayResult,
+    SteadyResult,
+)
 from config.settings import ConfigurationError, KafkaSettings
 from fraud_adapters.job.failures import JobFailed
 from fraud_adapters.kafka import PartitionReader, PublishError, Record
@@ -27,9 +37,25 @@ from fraud_producer import __main__ as cli
 from fraud_producer import publishing
 from tests.support.kaggle_files import KAGGLE, kaggle_rows, write_csv, write_parquet
 from tests.support.stored_rows import CREDITCARD, Database, run
+from tests.support.typed_results import mismatches
 from tests.support.waiting import eventually
 
 Producer = Callable[..., Mapping[str, Any]]
+
+
+RESULTS: dict[str, list[Any]] = {
+    "generate": [GenerateResult, SteadyResult],
+    "labels": [LabelsResult],
+    "replay": [ReplayResult],
+    "backfill": [BackfillResult],
+    "history": [HistoryResult, HistoryNeedlessResult],
+    "optimum": [OptimumResult],
+}
+
+
+def written(result: Any) -> Any:
+    """A result as whoever starts the job reads it."""
+    return json.loads(json.dumps(result, default=str))
 
 
 @pytest.fixture
@@ -39,7 +65,14 @@ def produce(database: Database, topics: KafkaSettings, monkeypatch: pytest.Monke
     monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", topics.kafka_bootstrap_servers)
     monkeypatch.setenv("KAFKA_TOPIC", topics.topic)
     monkeypatch.setenv("APP_ENV", "testing")
-    return lambda *arguments: cli.main([str(argument) for argument in arguments])
+
+    def run_verb(verb: str, *arguments: object) -> Any:
+        result = cli.main([verb, *map(str, arguments)])
+        kinds = RESULTS[verb]
+        assert any(not list(mismatches(kind, written(result))) for kind in kinds), (kinds, result)
+        return result
+
+    return run_verb
 
 
 def records(topics: KafkaSettings, topic: str) -> list[Record]:

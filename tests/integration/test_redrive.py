@@ -13,6 +13,7 @@ from typing import Any
 import psycopg2
 import pytest
 
+from config.job_results import DeadLettersResult, ExportResult, RedriveResult
 from config.settings import KafkaSettings
 from fraud_adapters.job.failures import JobFailed
 from fraud_adapters.kafka import Record
@@ -23,6 +24,7 @@ from fraud_streaming.dead_letters.redrive import RedriveSite, Terms, redrive_rep
 from tests.support.api_server import ApiServer, cloned, scoring_server
 from tests.support.stored_rows import Database
 from tests.support.streaming_installation import StreamingSite, creditcard_records, read_all
+from tests.support.typed_results import mismatches
 from tests.support.waiting import eventually
 
 
@@ -49,10 +51,12 @@ def place(site: StreamingSite) -> RedriveSite:
     return RedriveSite(site.contract, site.site.database, site.kafka, site.streaming)
 
 
-def redrive(site: StreamingSite, *ids: int, terms: Terms = Terms(), **chosen: Any) -> dict[str, Any]:  # noqa: B008
+def redrive(site: StreamingSite, *ids: int, terms: Terms = Terms(), **chosen: Any) -> RedriveResult:  # noqa: B008
     """Put back these, or without any those that were not put back yet."""
     chosen = {"ids": ids} if ids else {"not_redriven": not terms.again, **chosen}
-    return redrive_selected(place(site), Selection(**chosen), terms)
+    result = redrive_selected(place(site), Selection(**chosen), terms)
+    assert list(mismatches(RedriveResult, json.loads(json.dumps(result)))) == []
+    return result
 
 
 def lines(path: Path, *said: Any) -> Path:
@@ -85,7 +89,10 @@ def test_what_is_exported_and_repaired_is_stored(site: StreamingSite, tmp_path: 
     before = datetime.now(UTC)
     good = bad_records(site)
     exported = tmp_path / "letters.jsonl"
-    assert export(site.site.database, Selection(), None, exported)["exported"] == 3
+    written = export(site.site.database, Selection(), None, exported)
+    assert (written["exported"], list(mismatches(ExportResult, written))) == (3, [])
+    listed = json.loads(json.dumps(show(site.site.database, Selection(), None)))
+    assert (listed["total"], list(mismatches(DeadLettersResult, listed))) == (3, [])
     assert exported.stat().st_mode & 0o777 == 0o600
     found = [json.loads(line) for line in exported.read_text().splitlines()]
     found.sort(key=lambda line: line["origin"])

@@ -10,8 +10,8 @@ import pytest
 from psycopg2 import errors
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
-from fraud_adapters.kafka.dead_letters import DeadLetter, store_dead_letters
 from fraud_adapters.postgres import connect
+from fraud_adapters.postgres.dead_letters import DeadLetter, store_dead_letters
 from fraud_adapters.postgres.labels import store_labels
 from fraud_adapters.postgres.offsets import (
     OffsetMoved,

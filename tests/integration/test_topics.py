@@ -11,6 +11,7 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
+from config.job_results import TopicsCreatedResult, TopicsResult
 from config.settings import DatabaseSettings, KafkaSettings
 from fraud_adapters.job.failures import JobFailed
 from fraud_adapters.kafka import PartitionReader, Publisher, ensure_topics
@@ -19,6 +20,7 @@ from fraud_adapters.postgres.offsets import move_offset
 from fraud_streaming.__main__ import main
 from fraud_streaming.topics import NAMES, _latest, create, describe
 from tests.support.stored_rows import Database
+from tests.support.typed_results import mismatches
 
 
 @pytest.fixture
@@ -29,8 +31,9 @@ def settings(database: Database) -> DatabaseSettings:
 def shown(
     settings: DatabaseSettings, kafka: KafkaSettings, peek: int = 0, only: str | None = None
 ) -> dict[str, Any]:
-    found = describe(settings, kafka, peek, only)["topics"]
-    json.dumps(found)
+    described = json.loads(json.dumps(describe(settings, kafka, peek, only)))
+    assert list(mismatches(TopicsResult, described)) == []
+    found = described["topics"]
     names = NAMES if only is None else (only,)
     return dict(zip(names, found, strict=True))
 
@@ -128,6 +131,7 @@ def test_missing_topics_are_made_and_the_others_left_alone(topics: KafkaSettings
     own = of_another_prefix(topics, f"made-{uuid.uuid4().hex[:8]}")
     ensure_topics(own.bootstrap_servers, [own.labels_topic])
     done = create(own, 3)
+    assert list(mismatches(TopicsCreatedResult, done)) == []
     assert done["created"] == [own.topic, own.alerts_topic, own.dlq_topic]
     assert create(own, 3) == {"status": "done", "topics": done["topics"], "created": []}
     for topic, partitions in ((own.topic, 3), (own.labels_topic, 1)):

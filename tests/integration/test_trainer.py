@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from config import constants
-from config.job_results import EXIT_FAILED
+from config.job_results import EXIT_FAILED, ChampionKeptResult, TrainingResult
 from config.parameters import load_parameters, read_yaml
 from config.settings import CONFIG_DIR, ObjectStoreSettings
 from fraud_adapters.job.failures import JobFailed
@@ -30,18 +30,18 @@ from fraud_adapters.models.registry import Registry
 from fraud_adapters.models.registry_writer import RegistryWriter
 from fraud_adapters.models.tracked_runs import TrackedRuns
 from fraud_adapters.objectstore import ObjectStore
-from fraud_adapters.postgres import connect
+from fraud_adapters.objectstore.run_store import RunStore
+from fraud_adapters.postgres import connect, examples
 from fraud_adapters.postgres.labels import store_labels
 from fraud_adapters.postgres.scored_transactions import store_scored, store_transactions
 from fraud_core.contract import Contract
 from fraud_core.labels import LabelEvent, Source
 from fraud_core.quantise import quantise
-from fraud_trainer import loading, steps
+from fraud_trainer import steps
 from fraud_trainer.arguments import parser
-from fraud_trainer.bench import Bench
-from fraud_trainer.job import bench_of, execute, main
+from fraud_trainer.job import execute, main, run_context_of
 from fraud_trainer.registering import register
-from fraud_trainer.run_store import RunStore
+from fraud_trainer.run_context import STEPS, RunContext
 from fraud_trainer.tracking import TAG_TRAINED
 from fraud_trainer.validating import validate
 from tests.integration.training_site import (
@@ -55,6 +55,7 @@ from tests.integration.training_site import (
     wire_rows,
 )
 from tests.support.stored_rows import START, Database, predictions, run
+from tests.support.typed_results import mismatches
 
 
 @pytest.fixture
@@ -146,16 +147,16 @@ def _check_a_version_never_changes(
 ) -> None:
     """Another manifest of a registered run is refused before its files are stored."""
     now = datetime.now(UTC)
-    with bench_of(parser(now).parse_args(["register", *options]), now) as bench:
-        trained = {**bench.run.step("train").outcome, "threshold_rule": "another"}
-        sealed = bench.run.seal("train", trained, bench.run.step("features"))
-        bench.run.finish(sealed)
+    with run_context_of(parser(now).parse_args(["register", *options]), now) as context:
+        trained = {**context.run.step("train").outcome, "threshold_rule": "another"}
+        sealed = context.run.seal("train", trained, context.run.step("features"))
+        context.run.finish(sealed)
         # Even if MLflow were told that this is what was trained.
-        bench.tracking().log(trained["mlflow_run_id"], tags={TAG_TRAINED: sealed.digest})
-        validate(bench)
+        context.tracking().log(trained["mlflow_run_id"], tags={TAG_TRAINED: sealed.digest})
+        validate(context)
         with pytest.raises(JobFailed, match=rf"Version {version} .* recorded with another manifest"):
-            register(bench, promote=True)
-        files = bench.registry.download(site.contract.registered_model, version, folder)
+            register(context, promote=True)
+        files = context.registry.download(site.contract.registered_model, version, folder)
     Model.load(files, digest, site.contract)
 
 
@@ -232,6 +233,8 @@ def test_another_contract_goes_the_whole_way(site: Site, tmp_path: Path) -> None
     assert model.manifest.data_from == START
     kept = {"status": "done", "trained": False, "champion": result["register"]["version"]}
     assert main(["first-model"]) == kept
+    assert list(mismatches(ChampionKeptResult, kept)) == []
+    assert list(mismatches(TrainingResult, json.loads(json.dumps(result)))) == []
 
 
 @as_wire
@@ -240,13 +243,13 @@ def test_values_are_read_back_as_they_were_stored(site: Site) -> None:
     rows.columns["payee"][0] = ""
     store_history(site, rows, labels.tolist())
     with closing(connect(site.database.url("trainer"), "test")) as connection:
-        table = loading.read_examples(connection, site.contract, datetime.now(UTC))
-    found = loading.to_batch(site.contract, table)
+        table = examples.read_examples(connection, site.contract, datetime.now(UTC))
+    found = examples.to_batch(site.contract, table)
     assert found.ids == rows.ids
     assert found.event_times == rows.event_times
     for name, column in rows.columns.items():
         assert np.array_equal(found.columns[name], column, equal_nan=column.dtype != object), name
-    assert table.column(loading.LABEL).to_pylist() == labels.tolist()
+    assert table.column(examples.LABEL).to_pylist() == labels.tolist()
 
 
 @as_wire
@@ -283,8 +286,8 @@ def test_only_mature_labels_are_learnt_from(site: Site) -> None:
                 ],
             )
     with closing(connect(site.database.url("trainer"), "test")) as connection:
-        table = loading.read_examples(connection, site.contract, now)
-        rest = loading.left_out(connection, site.contract, now)
+        table = examples.read_examples(connection, site.contract, now)
+        rest = examples.left_out(connection, site.contract, now)
     learnt = dict(
         zip(table.column("transaction_id").to_pylist(), table.column("_label").to_pylist(), strict=True)
     )
@@ -330,29 +333,29 @@ def test_real_transactions_honestly_fail_the_gate_of_the_specification(
         "amount": table.column("Amount").to_numpy(),
         **{f"v{i}": quantise(table.column(f"V{i}").to_numpy().astype(np.float64), 6) for i in range(1, 29)},
     }
-    examples = {
-        loading.ID: [f"u{row}" for row in range(table.num_rows)],
-        loading.TIME: micros,
-        loading.LABEL: table.column("Class").to_numpy().astype(np.int8),
-        loading.SOURCE: ["ulb"] * table.num_rows,
+    table_of_examples = {
+        examples.ID: [f"u{row}" for row in range(table.num_rows)],
+        examples.TIME: micros,
+        examples.LABEL: table.column("Class").to_numpy().astype(np.int8),
+        examples.SOURCE: ["ulb"] * table.num_rows,
         **columns,
     }
-    bench = _ulb_bench(contract, mlflow_uri, registry, tracked, object_store)
-    stored = pa.table(examples)
-    position = stored.schema.get_field_index(loading.TIME)
+    context = _ulb_run(contract, mlflow_uri, registry, tracked, object_store)
+    stored = pa.table(table_of_examples)
+    position = stored.schema.get_field_index(examples.TIME)
     stored = stored.set_column(
-        position, loading.TIME, stored.column(loading.TIME).cast(pa.timestamp("us", tz="UTC"))
+        position, examples.TIME, stored.column(examples.TIME).cast(pa.timestamp("us", tz="UTC"))
     )
     loaded = {
-        "digest": bench.run.put_table(steps.EXAMPLES, stored),
+        "digest": context.run.put_table(steps.EXAMPLES, stored),
         "data_from": START.isoformat(),
         "data_to": START.isoformat(),
         "sources": {"ulb": table.num_rows},
         "optimum": None,
     }
-    bench.run.finish(bench.run.seal("load", loaded))
+    context.run.finish(context.run.seal("load", loaded))
     for verb in ("features", "train", "validate"):
-        result = execute(verb, bench, promote=False)
+        result = execute(verb, context, promote=False)
     gate: Mapping[str, Any] = result["validate"]["gate"]
     assert gate["sufficient"] is True
     assert gate["passed"] is False
@@ -362,25 +365,25 @@ def test_real_transactions_honestly_fail_the_gate_of_the_specification(
     assert metrics["engines_max_difference"] < 1e-6
 
 
-def _ulb_bench(
+def _ulb_run(
     contract: Contract,
     mlflow_uri: str,
     registry: Registry,
     tracked: TrackedRuns,
     object_store: ObjectStoreSettings,
-) -> Bench:
+) -> RunContext:
     parameters = load_parameters(CONFIG_DIR, "testing")
 
     def no_database() -> Any:
         raise AssertionError("nothing here reads the database")
 
-    return Bench(
+    return RunContext(
         contract=contract,
         # 359 frauds in all: the floor of 1,000 in the held-out part would decide before the figures do.
         training=parameters.training.model_copy(update={"min_test_frauds": 30}),
         gate=parameters.gate,
         policy=parameters.gate_in_force,
-        run=RunStore(ObjectStore(object_store, constants.BUCKET_RUNS), "test", uuid.uuid4().hex),
+        run=RunStore(ObjectStore(object_store, constants.BUCKET_RUNS), "test", uuid.uuid4().hex, STEPS),
         database=no_database,
         tracking=lambda: RegistryWriter(mlflow_uri),
         registry=registry,

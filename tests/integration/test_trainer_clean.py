@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from config import constants
+from config.job_results import CleanResult
 from config.settings import ObjectStoreSettings
+from fraud_adapters.job import scratch
 from fraud_adapters.job.failures import JobFailed
 from fraud_adapters.models.loading import Model
 from fraud_adapters.models.registry import Registry
@@ -24,6 +26,7 @@ from fraud_trainer.job import housekeeping, main
 from tests.integration.training_job import small_installation, statuses
 from tests.integration.training_site import Site
 from tests.support.stored_rows import Database, run
+from tests.support.typed_results import mismatches
 
 ROOT = "runs/01_training_pipeline"
 DOCUMENTS = {f"{name}.json" for name in ("load", "features", "train", "validate", "manifest", "register")}
@@ -56,9 +59,11 @@ def _days_later(days: float) -> Iterator[Any]:
         yield house
 
 
-def _clean(days: float, *, dry_run: bool = False) -> dict[str, Any]:
+def _clean(days: float, *, dry_run: bool = False) -> CleanResult:
     with _days_later(days) as house:
-        return clean(house, dry_run=dry_run)
+        result = clean(house, dry_run=dry_run)
+    assert list(mismatches(CleanResult, result)) == []
+    return result
 
 
 def _left(bucket: ObjectStore) -> dict[str, set[str]]:
@@ -69,7 +74,7 @@ def _left(bucket: ObjectStore) -> dict[str, set[str]]:
     return found
 
 
-def _why(result: dict[str, Any], which: str) -> dict[str, str]:
+def _why(result: CleanResult, which: Literal["removed", "kept"]) -> dict[str, str]:
     return {line["run"].removeprefix(f"{ROOT}/"): line["why"] for line in result[which]}
 
 
@@ -81,7 +86,7 @@ def test_what_no_version_needs_goes_after_a_time(site: Site, bucket: ObjectStore
     main(["load", "--run-id", "begun:1/2"])
     bucket.put_bytes("runs/another_dag/x/report.json", b"{}")
     bucket.put_bytes("runs/note.txt", b"nobody's")
-    (tmp_path / "local" / "fraud-trainer-killed").mkdir()
+    (tmp_path / "local" / f"{scratch.PREFIX}killed").mkdir()
     before = _left(bucket)
 
     # In progress, as far as anybody can tell.
@@ -92,7 +97,7 @@ def test_what_no_version_needs_goes_after_a_time(site: Site, bucket: ObjectStore
     # Abandoned, but young.
     assert len(_clean(2, dry_run=True)["mlflow_runs_ended"]) == 1
     assert statuses(site)[-1] == "RUNNING"
-    os.utime(tmp_path / "local" / "fraud-trainer-killed", (0, 0))
+    os.utime(tmp_path / "local" / f"{scratch.PREFIX}killed", (0, 0))
     result = _clean(2)
     assert (result["removed"], len(result["mlflow_runs_ended"])) == ([], 1)
     assert (_left(bucket), statuses(site)) == (before, ["FINISHED"] * 3 + ["KILLED"])

@@ -11,6 +11,7 @@ from typing import Any
 import confluent_kafka
 import pytest
 
+from config.job_results import TopicState
 from config.settings import DatabaseSettings
 from fraud_adapters.job.failures import JobFailed
 from fraud_embedded.processes.ports import free_ports
@@ -81,10 +82,9 @@ def strange_letters(site: StreamingSite) -> list[tuple[Any, ...]]:
     ]
 
 
-def shown(site: StreamingSite, only: str, peek: int) -> dict[str, Any]:
+def shown(site: StreamingSite, only: str, peek: int) -> TopicState:
     settings = DatabaseSettings.model_validate({"database_url": site.database.url("streaming")})
-    found: dict[str, Any] = describe(settings, site.kafka, peek, only)["topics"][0]
-    return found
+    return describe(settings, site.kafka, peek, only)["topics"][0]
 
 
 def test_a_strange_header_is_set_aside_and_its_neighbours_stored(site: StreamingSite) -> None:

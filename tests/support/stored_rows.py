@@ -49,10 +49,14 @@ def run(url: str, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         return rows
 
 
-def waits_for_a_lock(url: str, application: str = "%") -> bool:
-    """Whether a session of this database waits for a lock, of an application whose name is like this."""
+def waits_for_a_lock(url: str, application: str = "%", pid: int | None = None) -> bool:
+    """Whether a session of this database waits for a lock, of an application whose name is like this.
+
+    With `pid` it is the session of that server process.
+    """
     waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    return bool(run(url, f"{waiting} AND application_name LIKE %s", application))
+    which = "application_name LIKE %s AND coalesce(pid = %s, true)"
+    return bool(run(url, f"{waiting} AND {which}", application, pid))
 
 
 def batch(n: int, seed: int = 1, prefix: str = "") -> Batch:

@@ -158,3 +158,13 @@ def test_every_failure_that_is_raised_has_a_kind() -> None:
     assert issubclass(TopicMissing, PassingFailure)
     assert not issubclass(PositionUnreadable, PassingFailure)
     assert PositionUnreadable("t", 0, 1, "why").extended(after=" So.").kind == "lasting"
+
+
+def test_a_signal_that_comes_when_the_waiting_begins_is_not_lost() -> None:
+    """The main thread holds the event's lock then, and runs the handler."""
+    source = (
+        "import signal; from fraud_adapters.job.stopping import stop_event; stop = stop_event()\n"
+        "with stop._cond: signal.raise_signal(signal.SIGTERM)\n"
+        "assert stop.wait(20)"
+    )
+    subprocess.run([sys.executable, "-c", source], check=True, timeout=25)

@@ -1,5 +1,6 @@
 """`./fraud help` and `./fraud bench`: what is listed, and what is run."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -22,6 +23,22 @@ def test_each_line_of_the_help_shows_a_command_apart_from_its_text(
     assert launch.main(["help"]) == 0
     shown = dict(re.findall(r"^  (\S+)  +(\S.*)$", capsys.readouterr().out, re.MULTILINE))
     assert shown == launch.HELP
+
+
+@pytest.mark.parametrize("buffered", ["", "1"])
+def test_help_of_which_only_the_beginning_is_read_ends_quietly(buffered: str) -> None:
+    command = [sys.executable, str(ROOT / "services" / "embedded" / "launch.py"), "help"]
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as closed:
+        done = subprocess.run(
+            command,
+            stdout=closed,
+            stderr=subprocess.PIPE,
+            check=False,
+            env={**os.environ, "PYTHONUNBUFFERED": buffered},
+        )
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_every_command_of_the_help_is_a_target_of_make() -> None:

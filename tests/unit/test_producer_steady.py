@@ -16,7 +16,21 @@ RESULT: GenerateResult = {
     "transactions": 50,
     "frauds": 3,
     "labels_sent": 3,
-    "optimum": {},
+    "optimum": {
+        "population": "p1",
+        "fraud_rate": 0.02,
+        "overlap": 0.01,
+        "recall": 0.99,
+        "fpr": 0.001,
+        "precision": 0.97,
+        "f1": 0.98,
+        "roc_auc": 0.999,
+        "average_precision": 0.99,
+        "threshold": 3.0,
+        "bounds": {"recall": 0.95},
+        "reachable": True,
+        "sample": 300_000,
+    },
 }
 
 

@@ -20,15 +20,15 @@ from config.parameters import Training
 from fraud_adapters.job.failures import JobFailed
 from fraud_adapters.models.tracked_runs import ModelVersion, TrackedRun
 from fraud_adapters.objectstore import ObjectMissing
+from fraud_adapters.objectstore.run_store import RunStore
 from fraud_core.contract import Contract
 from fraud_core.gate import GatePolicy, RecallAtPrecision
 from fraud_core.metrics import confusion
 from fraud_trainer import steps, validating
-from fraud_trainer.bench import Bench
 from fraud_trainer.calibration import CalibrationError, fit_sigmoid
 from fraud_trainer.job import code_version, execute
 from fraud_trainer.registering import register
-from fraud_trainer.run_store import RunStore
+from fraud_trainer.run_context import STEPS, RunContext
 from fraud_trainer.splitting import SplitError, split_in_time
 from fraud_trainer.thresholds import NEVER, choose_thresholds
 
@@ -182,7 +182,7 @@ class Ledger:
 
 @dataclass
 class World:
-    bench: Bench
+    context: RunContext
     mlflow: Mlflow
     store: Memory
     said: list[tuple[str, Any]]
@@ -191,12 +191,12 @@ class World:
 @pytest.fixture
 def world() -> World:
     mlflow, store, said = Mlflow(), Memory(), list[tuple[str, Any]]()
-    bench = Bench(
+    context = RunContext(
         contract=CONTRACT,
         training=TRAINING,
         gate="strict",
         policy=POLICY,
-        run=RunStore(store, "dag", "manual__2026-03-01T00:00:00+00:00"),
+        run=RunStore(store, "dag", "manual__2026-03-01T00:00:00+00:00", STEPS),
         database=lambda: Ledger(said),
         tracking=lambda: mlflow,
         registry=mlflow,
@@ -205,10 +205,10 @@ def world() -> World:
         as_of=None,
         code_version="abc",
     )
-    return World(bench, mlflow, store, said)
+    return World(context, mlflow, store, said)
 
 
-def _examples(bench: Bench, *, difficulty: float, rows: int = 4000, seed: int = 1) -> None:
+def _examples(context: RunContext, *, difficulty: float, rows: int = 4000, seed: int = 1) -> None:
     """What `load` would have left: frauds lie `1 / difficulty` away from the others."""
     source = np.random.default_rng(seed)
     labels = (source.random(rows) < 0.15).astype(np.int8)
@@ -224,21 +224,21 @@ def _examples(bench: Bench, *, difficulty: float, rows: int = 4000, seed: int = 
         }
     )
     outcome = {
-        "digest": bench.run.put_table(steps.EXAMPLES, table),
+        "digest": context.run.put_table(steps.EXAMPLES, table),
         "sources": {"simulator": rows},
         "data_from": moments[0].isoformat(),
         "data_to": moments[-1].isoformat(),
         "optimum": {"recall": 0.98},
         "population": "p1",
     }
-    bench.run.finish(bench.run.seal("load", outcome))
+    context.run.finish(context.run.seal("load", outcome))
 
 
-def _run(bench: Bench, *, promote: bool = False) -> Mapping[str, Any]:
-    steps.features(bench)
+def _run(context: RunContext, *, promote: bool = False) -> Mapping[str, Any]:
+    steps.features(context)
     for verb in ("train", "validate"):
-        execute(verb, bench, promote=False)
-    return register(bench, promote=promote)
+        execute(verb, context, promote=False)
+    return register(context, promote=promote)
 
 
 def test_the_split_is_in_time_and_disjoint() -> None:
@@ -328,8 +328,8 @@ def test_without_bounds_on_recall_the_best_f1_counts_and_unreachable_precision_b
 
 
 def test_a_good_model_becomes_champion_and_the_next_one_challenger(world: World) -> None:
-    _examples(world.bench, difficulty=0.2)
-    result = _run(world.bench)
+    _examples(world.context, difficulty=0.2)
+    result = _run(world.context)
     assert result["aliases"] == world.mlflow.aliases == {constants.ALIAS_CHAMPION: "1"}
     statements = [statement for statement, _ in world.said]
     assert "INSERT INTO model_versions" in statements[0]
@@ -340,18 +340,18 @@ def test_a_good_model_becomes_champion_and_the_next_one_challenger(world: World)
     assert world.mlflow.metrics["recall_low"] < world.mlflow.metrics["recall"]  # type: ignore[operator]
     assert {"plots/precision_recall.png", "plots/confusion_matrix.png"} <= set(world.mlflow.files)
 
-    assert _run(world.bench)["aliases"] == {constants.ALIAS_CHALLENGER: "2"}
+    assert _run(world.context)["aliases"] == {constants.ALIAS_CHALLENGER: "2"}
     assert world.mlflow.aliases == {constants.ALIAS_CHAMPION: "1", constants.ALIAS_CHALLENGER: "2"}
-    promoted = _run(world.bench, promote=True)["aliases"]
+    promoted = _run(world.context, promote=True)["aliases"]
     assert promoted == {constants.ALIAS_PREVIOUS: "1", constants.ALIAS_CHAMPION: "3"}
 
 
 def test_a_model_that_fails_its_gate_is_registered_but_never_aliased(world: World) -> None:
-    _examples(world.bench, difficulty=1.0)
+    _examples(world.context, difficulty=1.0)
     with pytest.raises(
         JobFailed, match=r"Gate strict failed: recall 0\.\d+, must be at least 0.95, missed by"
     ) as e:
-        _run(world.bench, promote=True)
+        _run(world.context, promote=True)
     assert e.value.result["gate_passed"] is False
     assert world.mlflow.aliases == {}
     assert world.mlflow.registered[0]["gate_passed"] == "false"
@@ -361,55 +361,55 @@ def test_a_model_that_fails_its_gate_is_registered_but_never_aliased(world: Worl
 
 
 def test_the_policy_for_rare_frauds_finds_the_figures_it_asks_for(world: World) -> None:
-    _examples(world.bench, difficulty=0.2)
+    _examples(world.context, difficulty=0.2)
     rare = GatePolicy(
         min_average_precision=0.65, min_recall_at_precision=RecallAtPrecision(precision=0.8, recall=0.6)
     )
-    _run(replace(world.bench, gate="rare", policy=rare))
-    gate = world.bench.run.step("validate")["gate"]
+    _run(replace(world.context, gate="rare", policy=rare))
+    gate = world.context.run.step("validate")["gate"]
     assert [check["metric"] for check in gate["checks"]] == ["average_precision", "recall_at_precision_0.8"]
     assert all(check["value"] > 0.9 for check in gate["checks"])
 
 
 def test_engines_that_disagree_stop_the_run(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(validating, "MAX_ENGINE_DIFFERENCE", -1.0)
-    _examples(world.bench, difficulty=0.2)
+    _examples(world.context, difficulty=0.2)
     with pytest.raises(JobFailed, match="ONNX model differs from XGBoost's by"):
-        _run(world.bench)
+        _run(world.context)
     assert (world.mlflow.runs["run-1"].status, world.mlflow.registered) == ("FAILED", [])
 
 
 def test_too_few_frauds_to_judge_are_insufficient_however_good_the_model(world: World) -> None:
-    _examples(world.bench, difficulty=0.2)
-    bench = replace(world.bench, training=TRAINING.model_copy(update={"min_test_frauds": 1000}))
+    _examples(world.context, difficulty=0.2)
+    context = replace(world.context, training=TRAINING.model_copy(update={"min_test_frauds": 1000}))
     with pytest.raises(
         JobFailed, match=r"insufficient: the held-out part has \d+ frauds, \d+ fewer than the 1000"
     ):
-        _run(bench)
+        _run(context)
     assert world.mlflow.aliases == {}
 
 
 def test_the_held_out_part_decides_nothing_that_is_fitted(world: World) -> None:
-    _examples(world.bench, difficulty=0.5)
-    steps.features(world.bench)
-    first: Mapping[str, Any] = steps.train(world.bench)
-    table = world.bench.run.get_table(steps.FEATURES, world.bench.run.step("features")["digest"])
+    _examples(world.context, difficulty=0.5)
+    steps.features(world.context)
+    first: Mapping[str, Any] = steps.train(world.context)
+    table = world.context.run.get_table(steps.FEATURES, world.context.run.step("features")["digest"])
     start = first["split"]["test"]["from"]
     reversed_test = table.column("_label").to_numpy().copy()
     reversed_test[start:] = 1 - reversed_test[start:]
     changed = table.set_column(1, "_label", pa.array(reversed_test))
-    run = world.bench.run
+    run = world.context.run
     outcome = {**run.step("features").outcome, "digest": run.put_table(steps.FEATURES, changed)}
     run.finish(run.seal("features", outcome, run.step("load")))
-    again: Mapping[str, Any] = steps.train(world.bench)
+    again: Mapping[str, Any] = steps.train(world.context)
     fitted = ("digests", "threshold", "block_threshold", "calibration", "rounds")
     assert {name: again[name] for name in fitted} == {name: first[name] for name in fitted}
 
 
 def test_the_thresholds_come_from_the_calibration_part_alone(world: World) -> None:
-    _examples(world.bench, difficulty=0.5)
-    steps.features(world.bench)
-    result = steps.train(world.bench)
+    _examples(world.context, difficulty=0.5)
+    steps.features(world.context)
+    result = steps.train(world.context)
     names = list(result["split"])
     assert names == ["train", "stopping", "calibration", "test"]
     bounds = [(part["from"], part["to"]) for part in result["split"].values()]
@@ -419,43 +419,43 @@ def test_the_thresholds_come_from_the_calibration_part_alone(world: World) -> No
 
 def test_a_step_without_the_one_before_it_says_so(world: World) -> None:
     with pytest.raises(JobFailed, match=r"features\.json is missing: run the step before it first"):
-        steps.train(world.bench)
+        steps.train(world.context)
 
 
 def test_a_file_changed_between_two_steps_is_refused(world: World) -> None:
-    _examples(world.bench, difficulty=0.5)
-    world.store.objects[f"{world.bench.run.prefix}/{steps.EXAMPLES}"] += b"x"
+    _examples(world.context, difficulty=0.5)
+    world.store.objects[f"{world.context.run.prefix}/{steps.EXAMPLES}"] += b"x"
     with pytest.raises(JobFailed, match="was changed after it was written"):
-        steps.features(world.bench)
+        steps.features(world.context)
 
 
 def test_a_step_follows_from_those_before_it_as_they_are_now(world: World) -> None:
-    _examples(world.bench, difficulty=0.5)
-    steps.features(world.bench)
-    assert world.bench.run.step("features")["rows"] == 4000
-    _examples(world.bench, difficulty=0.5, seed=2)
+    _examples(world.context, difficulty=0.5)
+    steps.features(world.context)
+    assert world.context.run.step("features")["rows"] == 4000
+    _examples(world.context, difficulty=0.5, seed=2)
     with pytest.raises(JobFailed, match=r"features\.json does not follow from load\.json as it is now"):
-        steps.train(world.bench)
+        steps.train(world.context)
     assert world.mlflow.runs == {}
 
 
 def test_a_try_takes_up_the_run_of_the_one_before_if_it_trains_the_same(world: World) -> None:
-    _examples(world.bench, difficulty=0.5)
-    steps.features(world.bench)
+    _examples(world.context, difficulty=0.5)
+    steps.features(world.context)
     for _ in range(2):
-        assert steps.train(world.bench)["mlflow_run_id"] == "run-1"
+        assert steps.train(world.context)["mlflow_run_id"] == "run-1"
         world.mlflow.end("run-1", "KILLED")
-    other = replace(world.bench, training=TRAINING.model_copy(update={"rounds": 50}))
+    other = replace(world.context, training=TRAINING.model_copy(update={"rounds": 50}))
     world.mlflow.resume("run-1")
     assert steps.train(other)["mlflow_run_id"] == "run-2"
     assert [run.status for run in world.mlflow.runs.values()] == ["KILLED", "RUNNING"]
 
 
 def test_airflows_run_ids_make_one_folder() -> None:
-    run = RunStore(Memory(), "01_training_pipeline", "scheduled__2026-03-01T02:00:00+00:00/../x")
+    run = RunStore(Memory(), "01_training_pipeline", "scheduled__2026-03-01T02:00:00+00:00/../x", STEPS)
     assert run.prefix == "runs/01_training_pipeline/scheduled__2026-03-01T02:00:00+00:00%2F..%2Fx"
     with pytest.raises(JobFailed, match="cannot be called"):
-        _ = RunStore(Memory(), "..", "x").prefix
+        _ = RunStore(Memory(), "..", "x", STEPS).prefix
 
 
 def test_the_code_version_is_the_builds_or_the_commit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,11 +6,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from airflow.sdk import Variable
-
 from config.job_results import GenerateResult, RunResult
 from fraud_airflow import summaries
-from fraud_airflow.alerting.state import variable_name
 
 STALLED: Final = "00_realtime_streaming/stalled-holder"  # the incident's key
 
@@ -50,7 +47,7 @@ def _tell_of_stalled_holders(partitions: Sequence[str]) -> None:
         )
         log.error("A consumer stood still. %s", text)
         notifier().alert(Alert(STALLED, "A consumer of the stream stood still", Severity.HIGH, text))
-    elif Variable.get(variable_name(STALLED), default=None) is not None:
+    else:
         notifier().resolve(STALLED)
 
 

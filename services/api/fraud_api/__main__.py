@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from config.job_results import RotateKeysResult, SeedClientsResult
 from config.settings import (
     ApiServerSettings,
     ConfigurationError,
@@ -15,10 +16,10 @@ from config.settings import (
     parameters,
 )
 from fraud_adapters.job import Result, run
+from fraud_adapters.postgres.session import Session
 from fraud_api import keys
 from fraud_api.credentials import KeyEncryptionError, KeyVault
 from fraud_api.identities import SeedClients
-from fraud_api.session import Session
 
 
 def main(arguments: Sequence[str]) -> Result:
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str]) -> Result:
         raise ConfigurationError(f"API_KEY_ENCRYPTION_SECRET: {error}") from None
 
 
-def rotate_keys() -> Result:
+def rotate_keys() -> RotateKeysResult:
     """A new signing key; running servers take it up within seconds."""
     vault = KeyVault(load(ApiServerSettings).api_key_encryption_secret.get_secret_value())
     lifetime = parameters(load(PlatformSettings)).serving.longest_token_lifetime
@@ -55,7 +56,7 @@ def rotate_keys() -> Result:
     return {"status": "done", "kid": session.run(work)}
 
 
-def seed_clients() -> Result:
+def seed_clients() -> SeedClientsResult:
     """The clients of the environment exist, with these secrets and the scopes of config.yaml."""
     secrets = load(ApiServerSettings).client_secrets
     if not secrets:

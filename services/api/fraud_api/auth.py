@@ -16,7 +16,7 @@ from fastapi.responses import Response
 
 from fraud_adapters.job.logs import get_logger
 from fraud_adapters.postgres import DatabaseUnavailable
-from fraud_api.clients import Client
+from fraud_adapters.postgres.identities import Client
 from fraud_api.content import media_type
 from fraud_api.credentials import secret_matches
 from fraud_api.identities import Identities

@@ -6,8 +6,8 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from fraud_adapters.postgres.session import Session
 from fraud_api.service import Service
-from fraud_api.session import Session
 
 
 async def _service(request: Request) -> Service:

@@ -11,10 +11,10 @@ from pydantic import BaseModel
 
 from fraud_adapters.kafka import KafkaFailure, TopicMissing, topic_ids
 from fraud_adapters.postgres import DatabaseUnavailable
+from fraud_adapters.postgres.session import Session
 from fraud_api.identities import Identities
 from fraud_api.model_holder import ModelHolder
 from fraud_api.problems import Problem
-from fraud_api.session import Session
 
 # Nobody needs a token to ask, so the answer is kept for a moment instead of asking broker and database again.
 DEEP_SECONDS: Final = 2.0

@@ -9,11 +9,11 @@ from typing import Final
 
 from fraud_adapters.job.logs import get_logger
 from fraud_adapters.postgres import DatabaseUnavailable
+from fraud_adapters.postgres.identities import Client, find_client
+from fraud_adapters.postgres.session import Cursor, Session
 from fraud_api import clients, keys
-from fraud_api.clients import Client
 from fraud_api.credentials import KeyEncryptionError, KeyVault
 from fraud_api.keys import Keyring
-from fraud_api.session import Cursor, Session
 
 POLL_SECONDS: Final = 2.0
 # A token of a key not known here asks the database at most once in this time, whoever sends such tokens.
@@ -54,7 +54,7 @@ class Identities:
 
     def find(self, client_id: str) -> Client | None:
         """Raises DatabaseUnavailable."""
-        return self._session.run(lambda cursor: clients.find(cursor, client_id))
+        return self._session.run(lambda cursor: find_client(cursor, client_id))
 
     def poll(self) -> None:
         """Take over what changed in the database; while it is away, what is known stays in force."""

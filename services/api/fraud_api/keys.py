@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,10 +19,12 @@ from cryptography.hazmat.primitives.serialization import (
 from jose import jwk
 from jose.backends.base import Key
 
+from fraud_adapters.postgres import audit, identities
+from fraud_adapters.postgres.session import Cursor
 from fraud_api.credentials import KeyVault
-from fraud_api.session import Cursor
 from fraud_api.tokens import ALGORITHM, SigningKey
 
+AUDIT_ACTOR: Final = "fraud_api"  # the API itself, not one of its clients
 # A replica learns of a new key by polling: for so long tokens may still be signed with the old one.
 ROTATION_MARGIN: Final = timedelta(minutes=1)
 
@@ -89,38 +90,30 @@ def load(cursor: Cursor, vault: KeyVault) -> KeyState | None:
     Raises:
         KeyEncryptionError: the signing key was stored under another secret.
     """
-    cursor.execute(
-        "SELECT kid, public_key, private_key_encrypted, retired_at IS NULL FROM signing_keys"
-        " WHERE algorithm = %s AND (expires_at IS NULL OR expires_at > now()) ORDER BY created_at DESC, kid",
-        (ALGORITHM,),
-    )
-    rows = cursor.fetchall()
-    signing = next(((kid, sealed) for kid, _, sealed, active in rows if active), None)
+    stored = identities.valid_keys(cursor, ALGORITHM)
+    signing = next((key for key in stored if key.signs), None)
     if signing is None:
         return None
-    cursor.execute("SELECT jti FROM revoked_tokens WHERE expires_at > now()")
-    revoked = frozenset(str(jti) for (jti,) in cursor.fetchall())
-    cursor.execute("SELECT client_id FROM clients WHERE NOT active")
-    inactive = frozenset(client for (client,) in cursor.fetchall())
-    public = {kid: pem for kid, pem, _, _ in rows}
-    return KeyState(public, signing[0], vault.unlock(signing[1]), revoked, inactive)
+    return KeyState(
+        public={key.kid: key.public_key for key in stored},
+        signing_kid=signing.kid,
+        signing_pem=vault.unlock(signing.private_key_encrypted),
+        revoked_tokens=identities.revoked_tokens(cursor),
+        inactive_clients=identities.inactive_clients(cursor),
+    )
 
 
 def ensure(cursor: Cursor, vault: KeyVault) -> None:
     """Make the first signing key if there is none."""
-    lock_identities(cursor)
-    cursor.execute("SELECT 1 FROM signing_keys WHERE retired_at IS NULL AND algorithm = %s", (ALGORITHM,))
-    if cursor.fetchone() is None:
+    identities.lock_identities(cursor)
+    if not identities.signing_key_exists(cursor, ALGORITHM):
         _insert(cursor, vault)
 
 
 def rotate(cursor: Cursor, vault: KeyVault, token_lifetime: timedelta) -> str:
     """Make a new signing key and return its id; older ones verify until their last tokens have expired."""
-    lock_identities(cursor)
-    cursor.execute(
-        "UPDATE signing_keys SET retired_at = now(), expires_at = now() + %s WHERE retired_at IS NULL",
-        (token_lifetime + ROTATION_MARGIN,),
-    )
+    identities.lock_identities(cursor)
+    identities.retire_keys(cursor, token_lifetime + ROTATION_MARGIN)
     return _insert(cursor, vault)
 
 
@@ -129,22 +122,6 @@ def _insert(cursor: Cursor, vault: KeyVault) -> str:
     pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     public = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
     kid = sha256(public.encode()).hexdigest()[:16]
-    cursor.execute(
-        "INSERT INTO signing_keys (kid, algorithm, public_key, private_key_encrypted, created_at)"
-        " VALUES (%s, %s, %s, %s, clock_timestamp())",
-        (kid, ALGORITHM, public, vault.lock(pem)),
-    )
-    audit(cursor, "signing_key_created", kid, {"algorithm": ALGORITHM})
+    identities.insert_key(cursor, kid, ALGORITHM, public, vault.lock(pem))
+    audit.append(cursor, AUDIT_ACTOR, "signing_key_created", kid, {"algorithm": ALGORITHM})
     return kid
-
-
-def lock_identities(cursor: Cursor) -> None:
-    """Keys and clients are changed by one process at a time, until its transaction ends."""
-    cursor.execute("SELECT pg_advisory_xact_lock(hashtext('fraud_api.identities'))")
-
-
-def audit(cursor: Cursor, action: str, subject: str, details: Mapping[str, Any]) -> None:
-    """Append to the audit chain, as the API itself."""
-    cursor.execute(
-        "SELECT audit_append(%s, %s, %s, %s::jsonb)", ("fraud_api", action, subject, json.dumps(details))
-    )

@@ -6,7 +6,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 from uuid import uuid4
 
 import numpy as np
@@ -16,8 +16,9 @@ from fraud_adapters.job.logs import get_logger
 from fraud_adapters.models.loading import Model, ModelRefused
 from fraud_adapters.models.registry import RegistryUnavailable
 from fraud_adapters.postgres import DatabaseUnavailable
+from fraud_adapters.postgres.model_versions import VersionRecord, read_version
+from fraud_adapters.postgres.session import Session
 from fraud_api.metrics import Metrics
-from fraud_api.session import Cursor, Session
 from fraud_core.contract import Contract
 
 KEEP_VERSIONS: Final = 3  # directories in the cache, so that a rollback needs no download
@@ -31,18 +32,6 @@ class ModelSource(Protocol):
     def version_of_alias(self, name: str, alias: str) -> str | None: ...
 
     def download(self, name: str, version: str, destination: Path) -> Path: ...
-
-
-@dataclass(frozen=True, slots=True)
-class VersionRecord:
-    """What `model_versions` says of a version: what its files must be, and how its gate ended."""
-
-    digest: str
-    contract: str
-    gate_policy: str
-    gate_passed: bool
-    gate_outcome: Any
-    metrics: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +93,7 @@ class ModelHolder:
 
     def _take(self, version: str) -> None:
         record = self._session.run(
-            lambda cursor: read_record(cursor, self._contract.registered_model, version)
+            lambda cursor: read_version(cursor, self._contract.registered_model, version)
         )
         if self._refused_lately(version, record):
             return
@@ -196,13 +185,3 @@ def _shown(error: Exception) -> str:
     return (
         "The database does not answer." if isinstance(error, DatabaseUnavailable) else "No model can be kept."
     )
-
-
-def read_record(cursor: Cursor, name: str, version: str) -> VersionRecord | None:
-    cursor.execute(
-        "SELECT digest, contract, gate_policy, gate_passed, gate_outcome, metrics FROM model_versions"
-        " WHERE name = %s AND version = %s",
-        (name, version),
-    )
-    row = cursor.fetchone()
-    return VersionRecord(*row) if row else None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from config.parameters import Serving as ServingParameters
+from fraud_adapters.postgres.session import Session
 from fraud_api.auth import Gatekeeper, TokenOffice
 from fraud_api.credentials import KeyVault
 from fraud_api.health import Health
@@ -18,7 +19,6 @@ from fraud_api.model_holder import ModelHolder, ModelSource
 from fraud_api.poller import Poller
 from fraud_api.predict import Predictor
 from fraud_api.requests import RequestParser
-from fraud_api.session import Session
 from fraud_api.writer import PredictionWriter
 from fraud_core.contract import Contract
 from fraud_core.identifiers import uuid7

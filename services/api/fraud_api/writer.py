@@ -19,8 +19,8 @@ import psycopg2
 from fraud_adapters.job.logs import get_logger
 from fraud_adapters.postgres import DatabaseUnavailable
 from fraud_adapters.postgres.scored_transactions import store_scored
+from fraud_adapters.postgres.session import Cursor, Session
 from fraud_api.metrics import Metrics
-from fraud_api.session import Cursor, Session
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract
 from fraud_core.predictions import Predictions

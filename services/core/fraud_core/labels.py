@@ -28,6 +28,20 @@ class LabelEvent:
     reported_at: datetime
 
 
+def cut_off(as_of: datetime | None, now: datetime) -> datetime:
+    """The moment as of which labels count: `as_of`, or now where it is None.
+
+    Raises:
+        ValueError: it has not come yet; silence until then would count as legitimate.
+    """
+    if as_of is not None and as_of > now:
+        raise ValueError(
+            f"{as_of.isoformat()} has not come yet, now is {now.isoformat(timespec='seconds')}: "
+            "nobody knows what will have been reported by then"
+        )
+    return as_of or now
+
+
 def _moment(value: Any) -> datetime | None:
     return None if value is None else parse_moment(value)
 

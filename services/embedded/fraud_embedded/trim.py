@@ -6,7 +6,6 @@ Tansu removes nothing by itself, and lists all produce requests of a partition t
 from __future__ import annotations
 
 import argparse
-import signal
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from typing import Any, Final
 from config import constants
 from config.settings import DatabaseSettings, KafkaSettings, ObjectStoreSettings, load
 from fraud_adapters import job
-from fraud_adapters.job import arguments
+from fraud_adapters.job import arguments, stopping
 from fraud_adapters.job.logs import get_logger
 from fraud_adapters.kafka import topic_ids
 from fraud_adapters.objectstore import ObjectStore
@@ -128,10 +127,7 @@ def main(words: Sequence[str]) -> dict[str, Any]:
     keep = Keep(requests=options.requests)
     if options.once:
         return {"removed": trim(site, keep, datetime.now(UTC))}
-    stop = Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    return {"removed": keep_trimming(site, keep, stop, options.done)}
+    return {"removed": keep_trimming(site, keep, stopping.stop_event(), options.done)}
 
 
 if __name__ == "__main__":

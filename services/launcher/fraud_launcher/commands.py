@@ -73,8 +73,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run one command; the exit code is the command's."""
     command, rest = (arguments[0], list(arguments[1:])) if arguments else ("help", [])
     if command in {"help", "-h", "--help"}:
-        _help()
-        return 0
+        return _help()
     if command not in HELP:
         _say(f"There is no command {command!r}; ./fraud help lists them.")
         return 2
@@ -217,11 +216,20 @@ ALONE: dict[str, Callable[[list[str]], int]] = {
 }
 
 
-def _help() -> None:
-    print("usage: ./fraud COMMAND [options]      (make COMMAND does the same)\n")
+def _help() -> int:
     width = max(map(len, HELP)) + 2
-    for name, text in HELP.items():
-        print(f"  {name:<{width}}{text}")
+    lines = [f"  {name:<{width}}{text}" for name, text in HELP.items()]
+    try:
+        print(
+            "usage: ./fraud COMMAND [options]      (make COMMAND does the same)\n",
+            *lines,
+            sep="\n",
+            flush=True,
+        )
+    except BrokenPipeError:
+        # Whoever reads it, as `head` does, has seen enough. Python would write the rest once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
 
 
 def _say(text: str) -> None:

@@ -5,29 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from fraud_adapters.job.failures import RefusedFailure
+from fraud_adapters.postgres import simulations
 from fraud_adapters.postgres.labels import store_labels
 from fraud_adapters.postgres.scored_transactions import store_transactions
-from fraud_producer import truth
 from fraud_producer.simulator import Simulator
 from fraud_producer.wire import SOURCE, label_event
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812
     from psycopg2.extensions import cursor as Cursor  # noqa: N812
-
-
-# No more than `wanted` rows are looked at, however many there are.
-_LABELLED: Final = (
-    "SELECT count(*) FROM (SELECT FROM transactions WHERE class IS NOT NULL LIMIT %s) AS labelled"
-)
-_OF_OTHERS: Final = """
-    SELECT EXISTS (
-        SELECT FROM transactions AS t
-        WHERE NOT EXISTS (SELECT FROM simulated_labels AS s WHERE s.transaction_id = t.transaction_id))
-"""
 
 
 class HistoryConflict(RefusedFailure):
@@ -46,18 +35,11 @@ class Written:
 
 def needless(cur: Cursor, wanted: int) -> str | None:
     """Why no history is to be simulated here, if so: enough is known, or there are real transactions."""
-    cur.execute(_LABELLED, (wanted,))
-    if (known := _one(cur)) >= wanted:
+    if (known := simulations.count_labelled(cur, wanted)) >= wanted:
         return f"There are {known:,} transactions with a known class."
-    cur.execute(_OF_OTHERS)
-    if _one(cur):
+    if simulations.any_not_simulated(cur):
         return "There are transactions that were not simulated; none are simulated among them."
     return None
-
-
-def _one(cur: Cursor) -> int:
-    row = cur.fetchone()
-    return int(row[0]) if row else 0
 
 
 def midnights(until: datetime, days: int) -> list[datetime]:
@@ -102,7 +84,7 @@ class History:
         labels: list[int] = made.labels.tolist()
         known = [due <= self.now for due in made.due]
         with connection, connection.cursor() as cur:
-            if truth.present(cur, made.batch.ids) == self.per_day:
+            if simulations.count_stored(cur, made.batch.ids) == self.per_day:
                 return Written(days_already_there=1)
             classes = [label if told else None for label, told in zip(labels, known, strict=True)]
             stored = store_transactions(cur, self.simulator.contract, made.batch, SOURCE, classes)
@@ -112,7 +94,7 @@ class History:
                     "fields: nothing of this day was changed."
                 )
             sent = [self.now if told else None for told in known]
-            truth.store_truth(cur, made.batch.ids, labels, made.due, sent)
+            simulations.store_truth(cur, made.batch.ids, labels, made.due, sent)
             events = [
                 label_event(made.batch.ids[row], labels[row], made.due[row])
                 for row, told in enumerate(known)

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict
 from datetime import UTC, datetime
-from threading import Event
 from typing import TYPE_CHECKING, Any, Final
 
-from config.job_results import GenerateResult, LabelsResult, SteadyResult
+from config.job_results import (
+    BackfillResult,
+    GenerateResult,
+    HistoryNeedlessResult,
+    HistoryResult,
+    LabelsResult,
+    OptimumResult,
+    ReplayResult,
+    SteadyResult,
+)
 from config.parameters import Parameters
 from config.settings import (
     ConfigurationError,
@@ -24,13 +30,13 @@ from config.settings import (
     load,
     parameters,
 )
-from fraud_adapters.job import EXPECTED, PASSING, failure_of
+from fraud_adapters.job import EXPECTED, PASSING, failure_of, stopping
 from fraud_adapters.job.failures import RefusedFailure
 from fraud_adapters.job.logs import get_logger
 from fraud_adapters.kafka import Publisher, ensure_topics
-from fraud_adapters.postgres import connect
+from fraud_adapters.postgres import connect, simulations
 from fraud_core.contract import Contract
-from fraud_producer import history, publishing, steady, truth
+from fraud_producer import history, publishing, steady
 from fraud_producer.drift import drifted
 from fraud_producer.optimum import Optimum, bounds_of, compute
 from fraud_producer.population import Population, population
@@ -57,7 +63,7 @@ def generate(options: argparse.Namespace) -> GenerateResult | SteadyResult:
 
     if options.every is None:
         return once(options.run_id or str(uuid.uuid4()))
-    return steady.generate(once, options.every, _until_told())
+    return steady.generate(once, options.every, stopping.stop_event())
 
 
 def _publish(
@@ -94,7 +100,7 @@ def labels(options: argparse.Namespace) -> LabelsResult:
     return {"topic": kafka.labels_topic, "labels_sent": sent}
 
 
-def backfill(options: argparse.Namespace) -> dict[str, Any]:
+def backfill(options: argparse.Namespace) -> BackfillResult:
     """Write days of history into Postgres."""
     simulator, settings = _simulator(options)
     now = datetime.now(UTC)
@@ -110,7 +116,10 @@ def backfill(options: argparse.Namespace) -> dict[str, Any]:
         optimum = _optimum(connection, simulator.population, settings)
         written = history.History(simulator, per_day, now).write(connection, days, progress)
     return {
-        **asdict(written),
+        "transactions": written.transactions,
+        "frauds": written.frauds,
+        "labels": written.labels,
+        "days_already_there": written.days_already_there,
         "days": len(days),
         "from": days[0].isoformat(),
         "seconds": round(time.monotonic() - started, 2),
@@ -118,7 +127,7 @@ def backfill(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def first_history(options: argparse.Namespace) -> dict[str, Any]:
+def first_history(options: argparse.Namespace) -> HistoryResult | HistoryNeedlessResult:
     """Days of history for an installation that has nothing to learn from; none for any other.
 
     Raises:
@@ -138,13 +147,13 @@ def first_history(options: argparse.Namespace) -> dict[str, Any]:
     return {"status": "done", "written": True, **backfill(options)}
 
 
-def optimum(options: argparse.Namespace) -> dict[str, Any]:
+def optimum(options: argparse.Namespace) -> OptimumResult:
     """The best possible figures; needs no server."""
     simulator, settings = _simulator(options)
     return compute(simulator.population, settings.gate_in_force).to_mapping()
 
 
-def replay(options: argparse.Namespace) -> dict[str, Any]:
+def replay(options: argparse.Namespace) -> ReplayResult:
     """Send a file's transactions."""
     # Loads pyarrow's Parquet reader, which the other verbs do without.
     from fraud_producer.files import TransactionFile  # noqa: PLC0415
@@ -193,14 +202,6 @@ def replay(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _until_told() -> Event:
-    """What SIGTERM and SIGINT set."""
-    stop = Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    return stop
-
-
 class _Progress:
     """Says every few seconds how far a replay has come."""
 
@@ -243,10 +244,11 @@ def _optimum(connection: Connection, of: Population, settings: Parameters) -> Op
     """The optimum of a population, computed once for each and kept."""
     policy = settings.gate_in_force
     with connection, connection.cursor() as cur:
-        known = truth.known_optimum(cur, of, bounds_of(policy))
-        if known is None:
+        stored = simulations.read_simulation(cur, of.digest)
+        known = None if stored is None else Optimum.from_mapping(stored)
+        if known is None or known.bounds != bounds_of(policy):
             known = compute(of, policy)
-            truth.store_optimum(cur, of, known)
+            simulations.store_simulation(cur, of.digest, of.to_mapping(), known.to_mapping())
     return known
 
 

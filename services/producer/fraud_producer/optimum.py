@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from config.job_results import OptimumResult
 from fraud_core.gate import GatePolicy
 from fraud_core.metrics import Curve, curve, roc_auc
 from fraud_producer.population import (
@@ -53,8 +54,8 @@ class Optimum:
     reachable: bool
     sample: int
 
-    def to_mapping(self) -> dict[str, Any]:
-        return asdict(self)
+    def to_mapping(self) -> OptimumResult:
+        return cast(OptimumResult, asdict(self))
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Optimum:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, Protocol
 
 from fraud_adapters.job.failures import RefusedFailure
-from fraud_producer import truth
+from fraud_adapters.postgres import simulations
 from fraud_producer.simulator import Simulated, Simulator
 from fraud_producer.wire import Message, label_event, label_message, transaction_messages
 
@@ -49,9 +49,9 @@ def remember(connection: Connection, simulator: Simulator, run: Run) -> Simulate
         RunDiffers: the time asked for is not that of the run.
     """
     with connection, connection.cursor() as cur:
-        truth.lock_run(cur, run.run_id)
+        simulations.lock_run(cur, run.run_id)
         made = simulator.at(run.run_id, moments(run.at, run.count))
-        earlier = truth.due_of(cur, made.batch.ids[0])
+        earlier = simulations.due_of(cur, made.batch.ids[0])
         if earlier is not None and earlier != made.due[0]:
             at = run.at + (earlier - made.due[0])
             if run.at_is_binding:
@@ -59,7 +59,7 @@ def remember(connection: Connection, simulator: Simulator, run: Run) -> Simulate
                     f"Run {run.run_id} was made at {at.isoformat()}: retry it without --at, or name another."
                 )
             made = simulator.at(run.run_id, moments(at, run.count))
-        truth.store_truth(cur, made.batch.ids, made.labels.tolist(), made.due)
+        simulations.store_truth(cur, made.batch.ids, made.labels.tolist(), made.due)
     return made
 
 
@@ -86,11 +86,11 @@ def publish_due_labels(
     sent = 0
     while limit is None or sent < limit:
         with connection, connection.cursor() as cur:
-            rows = truth.due_labels(cur, now, LABEL_BATCH)
+            rows = simulations.due_labels(cur, now, LABEL_BATCH)
             for row in rows:
                 _send(sink, topic, label_message(label_event(*row)))
             sink.flush()
-            truth.mark_sent(cur, [row[0] for row in rows], now)
+            simulations.mark_sent(cur, [row[0] for row in rows], now)
         sent += len(rows)
         if len(rows) < LABEL_BATCH:
             break

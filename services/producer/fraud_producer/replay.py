@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fraud_adapters.postgres import simulations
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract
-from fraud_producer import truth
 from fraud_producer.files import BadFile, TransactionFile
 from fraud_producer.publishing import Sink
 from fraud_producer.wire import transaction_messages
@@ -66,7 +66,9 @@ class TruthLater:
         rows = np.nonzero(~np.isnan(labels))[0].tolist()
         due = [batch.event_times[row] + self._delay for row in rows]
         with self._connection, self._connection.cursor() as cur:
-            truth.store_truth(cur, [batch.ids[row] for row in rows], labels[rows].astype(int).tolist(), due)
+            simulations.store_truth(
+                cur, [batch.ids[row] for row in rows], labels[rows].astype(int).tolist(), due
+            )
 
 
 @dataclass(slots=True)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import signal
 from collections.abc import Sequence
-from threading import Event
 
 from config.job_results import FollowResult
 from config.settings import (
@@ -19,7 +17,7 @@ from config.settings import (
     parameters,
 )
 from fraud_adapters import job
-from fraud_adapters.job import arguments
+from fraud_adapters.job import arguments, stopping
 from fraud_streaming.consume.job import run
 from fraud_streaming.consume.pump import Limits
 from fraud_streaming.dead_letters import verbs as letter_verbs
@@ -64,10 +62,7 @@ def main(words: Sequence[str]) -> job.Result:
 def _follow(site: Site, options: argparse.Namespace) -> FollowResult:
     server = load(StreamServerSettings)
     port = options.metrics_port or server.stream_metrics_port
-    stop = Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    return follow(site, stop, Port(server.stream_metrics_host, port))
+    return follow(site, stopping.stop_event(), Port(server.stream_metrics_host, port))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
+from config.job_results import PartitionState, ShownRecord, TopicsCreatedResult, TopicsResult, TopicState
 from config.settings import DatabaseSettings, KafkaSettings
 from fraud_adapters.kafka import (
     BrokerUnavailable,
@@ -34,7 +35,7 @@ SHOWN_BYTES: Final = 4 * MAX_TEXT
 
 def describe(
     database: DatabaseSettings, kafka: KafkaSettings, peek: int, only: str | None = None
-) -> dict[str, Any]:
+) -> TopicsResult:
     """Per topic and partition: the stored position, the end, the lag, and the latest `peek` records; and how
     many alerts wait to be published.
 
@@ -55,7 +56,7 @@ def describe(
             return {"topics": shown, "alerts_waiting": alerts_waiting(cur)}
 
 
-def create(kafka: KafkaSettings, partitions: int) -> dict[str, Any]:
+def create(kafka: KafkaSettings, partitions: int) -> TopicsCreatedResult:
     """Make those of the four topics that do not exist; the others keep the partitions they have.
 
     Raises:
@@ -66,7 +67,7 @@ def create(kafka: KafkaSettings, partitions: int) -> dict[str, Any]:
     return {"status": "done", "topics": names, "created": made}
 
 
-def _topic(conn: Connection, servers: list[str], name: str, topic: str, peek: int) -> dict[str, Any]:
+def _topic(conn: Connection, servers: list[str], name: str, topic: str, peek: int) -> TopicState:
     consumed = name in {"transactions", "labels"}
     try:
         topic_id = topic_ids(servers, [topic])[topic]
@@ -78,33 +79,31 @@ def _topic(conn: Connection, servers: list[str], name: str, topic: str, peek: in
         records = _latest(reader, earliest, ends, peek) if peek else []
     with conn, conn.cursor() as cur:
         stored = {partition: read_offset(cur, topic, partition) for partition in ends}
-    partitions = [
-        {
-            "partition": partition,
-            "earliest": earliest[partition],
-            "end": end,
-            **(_progress(stored[partition], topic_id, earliest[partition], end) if consumed else {}),
-        }
+    partitions: list[PartitionState] = [
+        {"partition": partition, "earliest": earliest[partition], "end": end}
         for partition, end in sorted(ends.items())
     ]
-    return {
+    state: TopicState = {
         "topic": topic,
         "exists": True,
         "consumed": consumed,
         "id": topic_id,
-        **({"lag": _sum([at["lag"] for at in partitions])} if consumed else {}),
         "partitions": partitions,
         "records": records,
     }
+    if consumed:
+        for at in partitions:
+            _add_progress(at, stored[at["partition"]], topic_id)
+        state["lag"] = _sum([at["lag"] for at in partitions])
+    return state
 
 
-def _progress(stored: StoredOffset | None, topic_id: str, earliest: int, end: int) -> dict[str, Any]:
+def _add_progress(at: PartitionState, stored: StoredOffset | None, topic_id: str) -> None:
     """How far it was read; against the offsets of another topic of this name a lag would mean nothing."""
-    if stored is None:
-        return {"position": None, "lag": end - earliest, "same_topic": True}
-    same = stored.topic_id == topic_id
-    lag = end - stored.next_offset if same else None
-    return {"position": stored.next_offset, "lag": lag, "same_topic": same}
+    same = at["same_topic"] = stored is None or stored.topic_id == topic_id
+    at["position"] = None if stored is None else stored.next_offset
+    start = at["earliest"] if stored is None else stored.next_offset
+    at["lag"] = at["end"] - start if same else None
 
 
 def _sum(lags: list[int | None]) -> int | None:
@@ -123,7 +122,7 @@ def _ends(reader: PartitionReader, earliest: dict[int, int]) -> dict[int, int]:
 
 def _latest(
     reader: PartitionReader, earliest: dict[int, int], ends: dict[int, int], peek: int
-) -> list[dict[str, Any]]:
+) -> list[ShownRecord]:
     """The latest before `ends`: records may come faster than they are read here."""
     span = peek
     while True:
@@ -149,9 +148,9 @@ def _between(reader: PartitionReader, starts: dict[int, int], ends: dict[int, in
     return records
 
 
-def _shown(record: Record) -> dict[str, Any]:
+def _shown(record: Record) -> ShownRecord:
     moment = moment_of_milliseconds(record.timestamp_ms)
-    return {
+    shown: ShownRecord = {
         "partition": record.partition,
         "offset": record.offset,
         "timestamp": moment.isoformat() if moment is not None else None,
@@ -159,8 +158,10 @@ def _shown(record: Record) -> dict[str, Any]:
         "headers": {name: _text(value) for name, value in record.headers.items()},
         "value": _text(record.value),
         "value_bytes": record.value_bytes,
-        **({} if record.damage is None else {"damage": record.damage, "detail": record.detail}),
     }
+    if record.damage is not None:
+        shown["damage"], shown["detail"] = record.damage, record.detail
+    return shown
 
 
 def _text(value: bytes) -> str:

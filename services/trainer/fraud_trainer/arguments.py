@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Final
 
 from fraud_adapters.job.arguments import moment
-from fraud_trainer.run_store import STEPS
+from fraud_trainer.run_context import STEPS
 
 RUN: Final = "run"
 FIRST_MODEL: Final = "first-model"

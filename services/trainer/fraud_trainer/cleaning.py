@@ -7,24 +7,25 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import orjson
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
+from config.job_results import CleanResult, RunFiles
 from config.parameters import Runs as Periods
+from fraud_adapters.job import scratch
 from fraud_adapters.job.logs import get_logger
 from fraud_adapters.models.mlflow_http import RegistryUnavailable
 from fraud_adapters.models.tracked_runs import UNFINISHED, TrackedRun
 from fraud_adapters.objectstore import Entry
+from fraud_adapters.objectstore.run_store import ROOT
+from fraud_adapters.postgres.model_versions import read_digests
 from fraud_core import manifest as manifests
 from fraud_core.manifest import Manifest
-from fraud_trainer import scratch
-from fraud_trainer.bench import Reading, Runs
-from fraud_trainer.run_store import ROOT
+from fraud_trainer.run_context import MlflowRuns, RegistryReader
 
 LISTED: Final = 100  # runs a result names; the log names all
-_RECORDED: Final = "SELECT name, version, trim(digest) FROM model_versions WHERE mlflow_run_id = ANY (%s)"
 
 
 class Bucket(Protocol):
@@ -42,8 +43,8 @@ class Housekeeping:
     """Whom to ask what is still needed, and for how long the rest is kept."""
 
     bucket: Bucket
-    tracked: Runs
-    registry: Reading
+    tracked: MlflowRuns
+    registry: RegistryReader
     database: Callable[[], Connection]
     periods: Periods
     now: datetime
@@ -82,8 +83,8 @@ class Decision:
 class Report:
     """What was done, or with a dry run would be."""
 
-    removed: list[dict[str, Any]] = field(default_factory=list)
-    kept: list[dict[str, Any]] = field(default_factory=list)
+    removed: list[RunFiles] = field(default_factory=list)
+    kept: list[RunFiles] = field(default_factory=list)
     ended: list[str] = field(default_factory=list)
 
     def note(self, folder: Folder, decision: Decision) -> None:
@@ -94,13 +95,15 @@ class Report:
         ):
             if entries:
                 size = sum(entry.size for entry in entries)
-                line = {"run": folder.prefix, "files": len(entries), "bytes": size, "why": decision.why}
+                line = RunFiles(run=folder.prefix, files=len(entries), bytes=size, why=decision.why)
                 listed.append(line)
                 get_logger(__name__).info(event, **line)
         self.ended += [run.run_id for run in decision.abandoned]
 
-    def to_mapping(self) -> dict[str, Any]:
+    def to_result(self, *, dry_run: bool, directories_removed: int) -> CleanResult:
         return {
+            "status": "done",
+            "dry_run": dry_run,
             "removed": self.removed[:LISTED],
             "removed_runs": len(self.removed),
             "removed_bytes": sum(line["bytes"] for line in self.removed),
@@ -108,10 +111,11 @@ class Report:
             "kept_runs": len(self.kept),
             "kept_bytes": sum(line["bytes"] for line in self.kept),
             "mlflow_runs_ended": self.ended,
+            "directories_removed": directories_removed,
         }
 
 
-def clean(house: Housekeeping, *, dry_run: bool) -> dict[str, Any]:
+def clean(house: Housekeeping, *, dry_run: bool) -> CleanResult:
     """Remove what no version needs and the stated time is over for; end MLflow runs nobody works on.
 
     Repeated, it finds nothing more to remove. A run that is in progress is not touched.
@@ -133,8 +137,7 @@ def clean(house: Housekeeping, *, dry_run: bool) -> dict[str, Any]:
     directories = scratch.abandoned(house.now - house.periods.abandoned_after)
     if not dry_run:
         scratch.remove(directories)
-    result = {"status": "done", "dry_run": dry_run, **report.to_mapping()}
-    return {**result, "directories_removed": len(directories)}
+    return report.to_result(dry_run=dry_run, directories_removed=len(directories))
 
 
 def _prefixes(entries: Iterable[Entry]) -> list[str]:
@@ -181,7 +184,8 @@ def _needed(
 ) -> tuple[str, tuple[Entry, ...]]:
     """Why what is kept is kept, or removed is removed; and what to remove."""
     registered = [version for run_id in run_ids for version in house.tracked.versions(run_id)]
-    recorded = _recorded(connection, run_ids)
+    with connection, connection.cursor() as cursor:
+        recorded = read_digests(cursor, run_ids)
     for version in registered:
         if version.aliases:
             return f"version {version.version} of {version.name} is {', '.join(sorted(version.aliases))}", ()
@@ -196,14 +200,7 @@ def _needed(
     return f"version {names} has no alias, and MLflow holds its files", folder.data
 
 
-def _recorded(connection: Connection, run_ids: list[str]) -> dict[tuple[str, str], str]:
-    """The digests of the versions `model_versions` knows, by name and number."""
-    with connection, connection.cursor() as cursor:
-        cursor.execute(_RECORDED, (run_ids,))
-        return {(name, version): digest for name, version, digest in cursor.fetchall()}
-
-
-def _held(registry: Reading, name: str, version: str, digest: str) -> bool:
+def _held(registry: RegistryReader, name: str, version: str, digest: str) -> bool:
     """Whether MLflow gives the very files that are recorded."""
     with scratch.scratch_directory() as directory:
         try:

@@ -9,18 +9,14 @@ from typing import Any, Final
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from fraud_adapters.job.failures import LastingFailure
-from fraud_adapters.postgres import interruptible
+from fraud_adapters.objectstore.run_store import Step
+from fraud_adapters.postgres import interruptible, model_versions
 from fraud_core import manifest as manifests
 from fraud_core.gate import GateOutcome
 from fraud_core.manifest import Manifest
-from fraud_trainer.bench import Bench
-from fraud_trainer.run_store import Step
+from fraud_trainer.run_context import RunContext
 from fraud_trainer.validating import Judgement
 
-_RECORDED: Final = """
-    SELECT version, digest, gate_policy, gate_passed FROM model_versions
-    WHERE name = %s AND (mlflow_run_id = %s OR version = %s)
-"""
 _TOLERANCE: Final = 1e-6  # of a figure that is computed again, perhaps on a processor of another make
 
 
@@ -33,14 +29,14 @@ class Verdict:
     gate: GateOutcome
 
 
-def confirmed(bench: Bench, step: Step, again: Judgement) -> Verdict:
+def confirmed(context: RunContext, step: Step, again: Judgement) -> Verdict:
     """The verdict, where what `validate` wrote is what comes out again.
 
     Raises:
         LastingFailure: it is not.
     """
-    manifest = Manifest.from_json(bench.run.get(manifests.FILE_NAME, step["digest"]))
-    where = f"{bench.run.prefix}/validate.json"
+    manifest = Manifest.from_json(context.run.get(manifests.FILE_NAME, step["digest"]))
+    where = f"{context.run.prefix}/validate.json"
     if differing := _differing(manifest, again.manifest):
         raise LastingFailure(
             f"{where} does not describe the model that train left: {differing} differs; run validate again."
@@ -81,28 +77,29 @@ def _terms(gate: Any) -> list[Any] | None:
 
 
 def refuse_another(
-    connection: Connection, bench: Bench, run_id: str, version: str | None, verdict: Verdict
+    connection: Connection, context: RunContext, run_id: str, version: str | None, verdict: Verdict
 ) -> None:
     """Refuse to go on where this run or version is known with another manifest or another verdict.
 
     Raises:
         LastingFailure: it is.
     """
-    name = bench.contract.registered_model
+    name = context.contract.registered_model
     with connection, connection.cursor() as cursor:
-        interruptible(connection, lambda: cursor.execute(_RECORDED, (name, run_id, version)))
-        rows = cursor.fetchall()
+        recorded = interruptible(
+            connection, lambda: model_versions.read_verdicts(cursor, name, run_id, version)
+        )
     # A version whose record was never written, since the job was killed in between.
-    registered = {made.version: made.tags.get("digest") for made in bench.tracked.versions(run_id)}
-    for known, digest in [*registered.items(), *((row[0], row[1]) for row in rows)]:
+    registered = {made.version: made.tags.get("digest") for made in context.tracked.versions(run_id)}
+    for known, digest in [*registered.items(), *((row.version, row.digest) for row in recorded)]:
         if digest != verdict.digest:
             raise LastingFailure(
-                f"Version {known} of {name} is recorded with another manifest than {bench.run.prefix} holds: "
-                "train again, a version's files never change."
+                f"Version {known} of {name} is recorded with another manifest than {context.run.prefix} "
+                "holds: train again, a version's files never change."
             )
-    for known, _, policy, passed in rows:
-        if (policy, passed) != (verdict.gate.policy, verdict.gate.passed):
+    for row in recorded:
+        if (row.gate_policy, row.gate_passed) != (verdict.gate.policy, verdict.gate.passed):
             raise LastingFailure(
-                f"Version {known} of {name} is recorded with another verdict (gate {policy} "
-                f"{'passed' if passed else 'failed'}): train again, a version is judged once."
+                f"Version {row.version} of {name} is recorded with another verdict (gate {row.gate_policy} "
+                f"{'passed' if row.gate_passed else 'failed'}): train again, a version is judged once."
             )

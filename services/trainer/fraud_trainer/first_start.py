@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from config import constants, settings
+from config.job_results import BucketsResult
 from fraud_adapters.job.logs import get_logger
 from fraud_adapters.models.registry import Registry, RegistryUnavailable
 from fraud_adapters.objectstore import ObjectStore, ObjectStoreUnavailable
@@ -19,7 +20,7 @@ _PAUSE_S: Final = 1.0
 T = TypeVar("T")
 
 
-def buckets() -> dict[str, Any]:
+def buckets() -> BucketsResult:
     """Make the platform's buckets with the administrator's key; those that exist stay as they are.
 
     A store that has just started says it is healthy some seconds before it takes the first object: the answer

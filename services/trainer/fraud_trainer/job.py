@@ -14,7 +14,7 @@ from time import monotonic
 from typing import Any, Final, cast
 
 from config import constants, settings
-from config.job_results import TrainingResult
+from config.job_results import ChampionKeptResult, TrainingResult
 from fraud_adapters.job import Result
 from fraud_adapters.job.failures import JobFailed
 from fraud_adapters.job.logs import get_logger
@@ -23,20 +23,25 @@ from fraud_adapters.models.registry import Registry
 from fraud_adapters.models.registry_writer import RegistryWriter
 from fraud_adapters.models.tracked_runs import TrackedRuns
 from fraud_adapters.objectstore import ObjectStore
+from fraud_adapters.objectstore.run_store import RunStore
 from fraud_adapters.postgres import connect
 from fraud_trainer import first_start
 from fraud_trainer.arguments import BUCKETS, CLEAN, FIRST_MODEL, RUN, parser
-from fraud_trainer.bench import Bench
 from fraud_trainer.cleaning import Housekeeping, clean
 from fraud_trainer.registering import register
-from fraud_trainer.run_store import RunStore
+from fraud_trainer.run_context import STEPS, RunContext
 from fraud_trainer.steps import features, load, train
 from fraud_trainer.tracking import ended_with_the_steps
 from fraud_trainer.validating import validate
 
-Step = Callable[[Bench], Result]
+StepFunction = Callable[[RunContext], Result]
 
-STEPS: Final[dict[str, Step]] = {"load": load, "features": features, "train": train, "validate": validate}
+_WORK: Final[dict[str, StepFunction]] = {
+    "load": load,
+    "features": features,
+    "train": train,
+    "validate": validate,
+}
 
 
 def main(arguments: Sequence[str]) -> Result:
@@ -54,36 +59,36 @@ def main(arguments: Sequence[str]) -> Result:
         with housekeeping(now) as house:
             return clean(house, dry_run=options.dry_run)
     if options.verb == FIRST_MODEL and (version := first_start.champion()) is not None:
-        return {"status": "done", "trained": False, "champion": version}
-    with bench_of(options, now) as bench:
-        return execute(options.verb, bench, promote=getattr(options, "promote", False))
+        return ChampionKeptResult(status="done", trained=False, champion=version)
+    with run_context_of(options, now) as context:
+        return execute(options.verb, context, promote=getattr(options, "promote", False))
 
 
-def execute(verb: str, bench: Bench, *, promote: bool) -> TrainingResult:
+def execute(verb: str, context: RunContext, *, promote: bool) -> TrainingResult:
     """One step, or with `run` and `first-model` all; then the result holds each step's under its name."""
-    steps: dict[str, Step] = {**STEPS, "register": partial(register, promote=promote)}
+    steps: dict[str, StepFunction] = {**_WORK, "register": partial(register, promote=promote)}
     wanted = list(steps) if verb in {RUN, FIRST_MODEL} else [verb]
     results: dict[str, Any] = {}
     seconds: dict[str, float] = {}
-    with ended_with_the_steps(bench):
+    with ended_with_the_steps(context):
         for name in wanted:
             started = monotonic()
             try:
-                results[name] = steps[name](bench)
+                results[name] = steps[name](context)
             except JobFailed as error:
-                error.result = _result(bench, {**results, name: error.result}, seconds)
+                error.result = _result(context, {**results, name: error.result}, seconds)
                 raise
             seconds[name] = round(monotonic() - started, 2)
-            get_logger(__name__).info("step_done", step=name, seconds=seconds[name], run=bench.run.prefix)
-    return _result(bench, results, seconds)
+            get_logger(__name__).info("step_done", step=name, seconds=seconds[name], run=context.run.prefix)
+    return _result(context, results, seconds)
 
 
-def _result(bench: Bench, results: Mapping[str, Any], seconds: dict[str, float]) -> TrainingResult:
+def _result(context: RunContext, results: Mapping[str, Any], seconds: dict[str, float]) -> TrainingResult:
     result = TrainingResult(
         status="done",
-        dag=bench.run.dag,
-        run_id=bench.run.run_id,
-        prefix=bench.run.prefix,
+        dag=context.run.dag,
+        run_id=context.run.run_id,
+        prefix=context.run.prefix,
         seconds=seconds,
     )
     # Each step's result is of the type that has the step's name.
@@ -91,7 +96,7 @@ def _result(bench: Bench, results: Mapping[str, Any], seconds: dict[str, float])
 
 
 @contextmanager
-def bench_of(options: argparse.Namespace, now: datetime) -> Iterator[Bench]:
+def run_context_of(options: argparse.Namespace, now: datetime) -> Iterator[RunContext]:
     """Settings and adapters for a run; the object store's bucket is made where it does not exist."""
     platform = settings.load(settings.PlatformSettings)
     parameters = settings.parameters(platform)
@@ -100,12 +105,12 @@ def bench_of(options: argparse.Namespace, now: datetime) -> Iterator[Bench]:
     store = ObjectStore(settings.load(settings.ObjectStoreSettings), constants.BUCKET_RUNS)
     store.ensure_bucket()
     with Registry(mlflow.tracking_uri) as registry, MlflowHttp(mlflow.tracking_uri) as http:
-        yield Bench(
+        yield RunContext(
             contract=settings.contract(platform),
             training=parameters.training,
             gate=parameters.gate,
             policy=parameters.gate_in_force,
-            run=RunStore(store, options.dag, options.run_id),
+            run=RunStore(store, options.dag, options.run_id, STEPS),
             database=lambda: connect(database.url, "fraud_trainer"),
             # Only the steps that write there pay for importing MLflow.
             tracking=cache(lambda: RegistryWriter(mlflow.tracking_uri)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import closing
+from datetime import datetime
 from typing import Final
 
 import numpy as np
@@ -11,17 +12,20 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from config.job_results import FeaturesResult, LoadResult, SplitPart, TrainResult
+from config.settings import ConfigurationError
 from fraud_adapters.job.failures import LastingFailure
+from fraud_adapters.job.scratch import scratch_directory
 from fraud_adapters.models.onnx_export import to_onnx
+from fraud_adapters.objectstore.run_store import Step
+from fraud_adapters.postgres import examples, simulations
 from fraud_core.features import feature_matrix
-from fraud_trainer import loading
-from fraud_trainer.bench import Bench
+from fraud_core.labels import cut_off
 from fraud_trainer.calibration import fit_sigmoid
 from fraud_trainer.fitting import Examples, Grown, grow, margins
-from fraud_trainer.run_store import Step
-from fraud_trainer.scratch import scratch_directory
+from fraud_trainer.run_context import RunContext
 from fraud_trainer.splitting import Split, split_in_time
 from fraud_trainer.thresholds import choose_thresholds
 from fraud_trainer.tracking import TAG_TRAINED, open_run
@@ -35,135 +39,151 @@ _TIME: Final = "_time"
 _LABEL: Final = "_label"
 
 
-def load(bench: Bench) -> LoadResult:
+def load(context: RunContext) -> LoadResult:
     """Transactions with a mature label, from Postgres to the run's folder."""
-    with closing(bench.database()) as connection:
-        as_of = loading.moment_of_labels(connection, bench.as_of)
-        table = loading.read_examples(connection, bench.contract, as_of)
-        rest = loading.left_out(connection, bench.contract, as_of)
-        label_sources = _counts(table.column(loading.LABEL_SOURCE))
+    with closing(context.database()) as connection:
+        as_of = _cut_off(context, examples.database_clock(connection))
+        table = examples.read_examples(connection, context.contract, as_of)
+        rest = examples.left_out(connection, context.contract, as_of)
+        label_sources = _counts(table.column(examples.LABEL_SOURCE))
         # What came by the stream does not say who made it; its label does.
-        optimum = loading.read_optimum(connection) if SIMULATOR in label_sources else None
+        optimum = _optimum(connection) if SIMULATOR in label_sources else None
     if not table.num_rows:
         raise LastingFailure(
-            f"There is no transaction of {bench.contract.schema_id} with a mature label as of "
+            f"There is no transaction of {context.contract.schema_id} with a mature label as of "
             f"{as_of.isoformat(timespec='seconds')}."
         )
-    times = table.column(loading.TIME)
+    times = table.column(examples.TIME)
     outcome: LoadResult = {
-        "digest": bench.run.put_table(EXAMPLES, table),
+        "digest": context.run.put_table(EXAMPLES, table),
         "rows": table.num_rows,
-        "frauds": int(pc.sum(table.column(loading.LABEL)).as_py()),
+        "frauds": int(pc.sum(table.column(examples.LABEL)).as_py()),
         "as_of": as_of.isoformat(),
         "data_from": times[0].as_py().isoformat(),
         "data_to": times[-1].as_py().isoformat(),
-        "sources": _counts(table.column(loading.SOURCE)),
+        "sources": _counts(table.column(examples.SOURCE)),
         "label_sources": label_sources,
         "optimum": dict(optimum.figures) if optimum else None,
         "population": optimum.population if optimum else None,
         **rest,
     }
-    bench.run.finish(bench.run.seal("load", outcome))
+    context.run.finish(context.run.seal("load", outcome))
     return outcome
+
+
+def _cut_off(context: RunContext, now: datetime) -> datetime:
+    try:
+        return cut_off(context.as_of, now)
+    except ValueError as error:
+        raise ConfigurationError(f"--as-of: {error}; give a moment that has passed.") from None
+
+
+def _optimum(connection: Connection) -> simulations.StoredOptimum | None:
+    with connection, connection.cursor() as cursor:
+        return simulations.first_optimum(cursor)
 
 
 def _counts(column: pa.ChunkedArray) -> dict[str, int]:
     return {entry["values"]: entry["counts"] for entry in pc.value_counts(column).to_pylist()}
 
 
-def features(bench: Bench) -> FeaturesResult:
+def features(context: RunContext) -> FeaturesResult:
     """From transactions to what the model sees, in the same order."""
-    loaded = bench.run.step("load")
-    table = bench.run.get_table(EXAMPLES, loaded["digest"])
-    matrix = feature_matrix(bench.contract, loading.to_batch(bench.contract, table))
-    columns = {name: matrix[:, position] for position, name in enumerate(bench.contract.feature_names)}
+    loaded = context.run.step("load")
+    table = context.run.get_table(EXAMPLES, loaded["digest"])
+    matrix = feature_matrix(context.contract, examples.to_batch(context.contract, table))
+    columns = {name: matrix[:, position] for position, name in enumerate(context.contract.feature_names)}
     made = pa.table(
-        {_TIME: table.column(loading.TIME).cast(pa.int64()), _LABEL: table.column(loading.LABEL), **columns}
+        {_TIME: table.column(examples.TIME).cast(pa.int64()), _LABEL: table.column(examples.LABEL), **columns}
     )
     outcome: FeaturesResult = {
-        "digest": bench.run.put_table(FEATURES, made),
+        "digest": context.run.put_table(FEATURES, made),
         "rows": made.num_rows,
-        "features": list(bench.contract.feature_names),
+        "features": list(context.contract.feature_names),
         "missing": int(np.isnan(matrix).sum()),
     }
-    bench.run.finish(bench.run.seal("features", outcome, loaded))
+    context.run.finish(context.run.seal("features", outcome, loaded))
     return outcome
 
 
-def read_features(bench: Bench, step: Step) -> tuple[NDArray[np.int64], Examples]:
+def read_features(context: RunContext, step: Step) -> tuple[NDArray[np.int64], Examples]:
     """Event times in microseconds [n], ascending, and the examples in the same order.
 
     Raises:
         LastingFailure: the features are another contract's.
     """
-    if step["features"] != list(bench.contract.feature_names):
-        raise LastingFailure(f"The run's features are not those of {bench.contract.schema_id}: load again.")
-    table = bench.run.get_table(FEATURES, step["digest"])
-    matrix = np.empty((table.num_rows, len(bench.contract.feature_names)), dtype=np.float32)
-    for position, name in enumerate(bench.contract.feature_names):
+    if step["features"] != list(context.contract.feature_names):
+        raise LastingFailure(f"The run's features are not those of {context.contract.schema_id}: load again.")
+    table = context.run.get_table(FEATURES, step["digest"])
+    matrix = np.empty((table.num_rows, len(context.contract.feature_names)), dtype=np.float32)
+    for position, name in enumerate(context.contract.feature_names):
         matrix[:, position] = table.column(name).to_numpy()
     return table.column(_TIME).to_numpy(), Examples(matrix, table.column(_LABEL).to_numpy())
 
 
-def train(bench: Bench) -> TrainResult:
+def train(context: RunContext) -> TrainResult:
     """Split in time, grow the trees, calibrate, choose the thresholds; the test part is not looked at."""
-    step = bench.run.step("features")
-    moments, data = read_features(bench, step)
-    run_id = _open(bench, step)
+    step = context.run.step("features")
+    moments, data = read_features(context, step)
+    run_id = _open(context, step)
     split = split_in_time(
         moments,
         data.labels,
-        validation_share=bench.training.validation_share,
-        test_share=bench.training.test_share,
+        validation_share=context.training.validation_share,
+        test_share=context.training.test_share,
     )
     parts = {name: Examples(data.features[part], data.labels[part]) for name, part in split.parts()}
-    grown = _grow(bench, parts)
+    grown = _grow(context, parts)
     held = parts["calibration"]
     found = margins(grown.booster, held.features)
     calibration = fit_sigmoid(found, held.labels)
     chosen = choose_thresholds(
-        held.labels, calibration.scores(found), bench.policy, bench.training.block_precision
+        held.labels, calibration.scores(found), context.policy, context.training.block_precision
     )
     outcome: TrainResult = {
-        "digests": _store_model(bench, grown),
+        "digests": _store_model(context, grown),
         "split": _describe(split, data.labels),
         "rounds": grown.rounds,
         "stopping_loss": grown.stopping_loss,
-        "calibration": calibration.model_dump(),
+        "calibration": {
+            "method": calibration.method,
+            "slope": calibration.slope,
+            "intercept": calibration.intercept,
+        },
         "threshold": chosen.threshold,
         "block_threshold": chosen.block_threshold,
         "threshold_rule": chosen.rule,
         # Kept here, so that whoever validates again writes the same manifest.
-        "created_at": bench.now.isoformat(),
-        "code_version": bench.code_version,
+        "created_at": context.now.isoformat(),
+        "code_version": context.code_version,
         "mlflow_run_id": run_id,
     }
-    trained = bench.run.seal("train", outcome, step)
-    _track(bench, run_id, trained)
-    bench.run.finish(trained)
+    trained = context.run.seal("train", outcome, step)
+    _track(context, run_id, trained)
+    context.run.finish(trained)
     return outcome
 
 
-def _grow(bench: Bench, parts: dict[str, Examples]) -> Grown:
+def _grow(context: RunContext, parts: dict[str, Examples]) -> Grown:
     return grow(
         parts["train"],
         parts["stopping"],
-        bench.training.xgboost,
-        rounds=bench.training.rounds,
-        patience=bench.training.early_stopping,
-        threads=bench.training.threads,
-        seed=bench.training.seed,
+        context.training.xgboost,
+        rounds=context.training.rounds,
+        patience=context.training.early_stopping,
+        threads=context.training.threads,
+        seed=context.training.seed,
     )
 
 
-def _store_model(bench: Bench, grown: Grown) -> dict[str, str]:
+def _store_model(context: RunContext, grown: Grown) -> dict[str, str]:
     with scratch_directory() as directory:
         path = directory / FILES["xgboost"]
         grown.booster.save_model(path)
         content = path.read_bytes()
     return {
-        FILES["xgboost"]: bench.run.put(FILES["xgboost"], content),
-        FILES["onnx"]: bench.run.put(FILES["onnx"], to_onnx(grown.booster)),
+        FILES["xgboost"]: context.run.put(FILES["xgboost"], content),
+        FILES["onnx"]: context.run.put(FILES["onnx"], to_onnx(grown.booster)),
     }
 
 
@@ -174,34 +194,34 @@ def _describe(split: Split, labels: NDArray[np.int8]) -> dict[str, SplitPart]:
     }
 
 
-def _open(bench: Bench, features_step: Step) -> str:
+def _open(context: RunContext, features_step: Step) -> str:
     """The run in MLflow; its id."""
-    loaded = bench.run.step("load")
+    loaded = context.run.step("load")
     inputs = {
-        "contract": bench.contract.schema_id,
-        "code": bench.code_version,
+        "contract": context.contract.schema_id,
+        "code": context.code_version,
         "features": features_step["digest"],
-        "training": bench.training.model_dump(mode="json"),
-        "gate": [bench.gate, bench.policy.model_dump(mode="json")],
+        "training": context.training.model_dump(mode="json"),
+        "gate": [context.gate, context.policy.model_dump(mode="json")],
         "data": [loaded[name] for name in ("digest", "data_from", "data_to")],
     }
     digest = hashlib.sha256(orjson.dumps(inputs, option=orjson.OPT_SORT_KEYS)).hexdigest()
     tags = {
-        "contract": bench.contract.schema_id,
-        "code_version": bench.code_version,
+        "contract": context.contract.schema_id,
+        "code_version": context.code_version,
         "data_source": ",".join(loaded["sources"]),
     }
-    return open_run(bench, digest, tags)
+    return open_run(context, digest, tags)
 
 
-def _track(bench: Bench, run_id: str, trained: Step) -> None:
-    loaded = bench.run.step("load")
-    bench.tracking().log(
+def _track(context: RunContext, run_id: str, trained: Step) -> None:
+    loaded = context.run.step("load")
+    context.tracking().log(
         run_id,
         parameters={
-            **{f"xgboost.{name}": value for name, value in bench.training.xgboost.items()},
-            **bench.training.model_dump(exclude={"xgboost"}),
-            "gate": bench.gate,
+            **{f"xgboost.{name}": value for name, value in context.training.xgboost.items()},
+            **context.training.model_dump(exclude={"xgboost"}),
+            "gate": context.gate,
             "data_from": loaded["data_from"],
             "data_to": loaded["data_to"],
             "examples_digest": loaded["digest"],

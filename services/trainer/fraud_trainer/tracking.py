@@ -10,67 +10,67 @@ from fraud_adapters.job.failures import LastingFailure
 from fraud_adapters.job.logs import get_logger
 from fraud_adapters.job.stopping import Stopped
 from fraud_adapters.models.mlflow_http import RegistryUnavailable
-from fraud_trainer.bench import Bench
-from fraud_trainer.run_store import Step
+from fraud_adapters.objectstore.run_store import Step
+from fraud_trainer.run_context import RunContext
 
 TAG_INPUTS: Final = "fraud.inputs"  # digest of all that determines the model
 TAG_TRAINED: Final = "fraud.trained"  # digest of the `train.json` the run's figures are of
 
 
-def open_run(bench: Bench, inputs: str, tags: Mapping[str, str]) -> str:
+def open_run(context: RunContext, inputs: str, tags: Mapping[str, str]) -> str:
     """The MLflow run that shows this training; its id.
 
     What an earlier try left is taken up where it was to train the same from the same. Else it is ended, and
     so it is where a model version was made of it, which must not change any more.
     """
-    earlier = bench.tracked.find(bench.run.prefix)
+    earlier = context.tracked.find(context.run.prefix)
     for run in earlier:
-        if run.tags.get(TAG_INPUTS) == inputs and _reusable(bench, run.run_id, run.status):
-            bench.tracked.end_unfinished([other for other in earlier if other != run], "KILLED")
-            bench.tracked.resume(run.run_id)
+        if run.tags.get(TAG_INPUTS) == inputs and _reusable(context, run.run_id, run.status):
+            context.tracked.end_unfinished([other for other in earlier if other != run], "KILLED")
+            context.tracked.resume(run.run_id)
             return run.run_id
-    bench.tracked.end_unfinished(earlier, "KILLED")
-    name = f"{bench.run.dag}/{bench.run.run_id}"
-    return bench.tracked.open(
-        bench.contract.registered_model, bench.run.prefix, name, {**tags, TAG_INPUTS: inputs}
+    context.tracked.end_unfinished(earlier, "KILLED")
+    name = f"{context.run.dag}/{context.run.run_id}"
+    return context.tracked.open(
+        context.contract.registered_model, context.run.prefix, name, {**tags, TAG_INPUTS: inputs}
     )
 
 
-def _reusable(bench: Bench, run_id: str, status: str) -> bool:
-    return status != "FINISHED" and not bench.tracked.versions(run_id)
+def _reusable(context: RunContext, run_id: str, status: str) -> bool:
+    return status != "FINISHED" and not context.tracked.versions(run_id)
 
 
-def resumed(bench: Bench, trained: Step) -> str:
+def resumed(context: RunContext, trained: Step) -> str:
     """The id of the MLflow run of this training, on which work goes on.
 
     Raises:
         LastingFailure: MLflow knows the run as that of another training.
     """
     run_id = str(trained["mlflow_run_id"])
-    run = bench.tracked.get(run_id)
+    run = context.tracked.get(run_id)
     if run is None or run.tags.get(TAG_TRAINED) != trained.digest:
         raise LastingFailure(
-            f"MLflow's run {run_id} does not show the training that {bench.run.prefix}/train.json describes: "
-            "run train again."
+            f"MLflow's run {run_id} does not show the training that {context.run.prefix}/train.json "
+            "describes: run train again."
         )
-    bench.tracked.resume(run_id)
+    context.tracked.resume(run_id)
     return run_id
 
 
 @contextmanager
-def ended_with_the_steps(bench: Bench) -> Iterator[None]:
+def ended_with_the_steps(context: RunContext) -> Iterator[None]:
     """Whoever fails or is stopped within it leaves no MLflow run of this training open."""
     try:
         yield
     except BaseException as error:
-        _end(bench, error)
+        _end(context, error)
         raise
 
 
-def _end(bench: Bench, error: BaseException) -> None:
+def _end(context: RunContext, error: BaseException) -> None:
     try:
         status: Any = "KILLED" if isinstance(error, Stopped) else "FAILED"
-        bench.tracked.end_unfinished(bench.tracked.find(bench.run.prefix), status)
+        context.tracked.end_unfinished(context.tracked.find(context.run.prefix), status)
     except RegistryUnavailable as unavailable:
         # Not the job's own reason to fail. The next try ends it, or `clean`.
-        get_logger(__name__).warning("run_left_open", run=bench.run.prefix, reason=str(unavailable))
+        get_logger(__name__).warning("run_left_open", run=context.run.prefix, reason=str(unavailable))

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from config.job_results import ValidateResult
 from fraud_adapters.job.failures import LastingFailure
+from fraud_adapters.job.scratch import scratch_directory
 from fraud_adapters.models.loading import Model
+from fraud_adapters.objectstore.run_store import Step
 from fraud_core import manifest as manifests
 from fraud_core.decision import is_fraud
 from fraud_core.gate import GateOutcome, evaluate
@@ -21,11 +23,9 @@ from fraud_core.manifest import Calibration, Manifest
 from fraud_core.metrics import average_precision, confusion, curve
 from fraud_core.moments import parse_moment
 from fraud_trainer import plots
-from fraud_trainer.bench import Bench
+from fraud_trainer.figures import Figures, brier, figures
 from fraud_trainer.fitting import Examples
-from fraud_trainer.judging import Figures, brier, figures
-from fraud_trainer.run_store import Step
-from fraud_trainer.scratch import scratch_directory
+from fraud_trainer.run_context import RunContext
 from fraud_trainer.steps import FILES, read_features
 from fraud_trainer.tracking import resumed
 
@@ -44,74 +44,74 @@ class Judgement:
     gate: GateOutcome
 
 
-def judge(bench: Bench, trained: Step) -> Judgement:
+def judge(context: RunContext, trained: Step) -> Judgement:
     """Score the held-out part with both engines, measure, and hold against the gate; nothing is written.
 
     Raises:
         LastingFailure: the engines disagree by more than `MAX_ENGINE_DIFFERENCE`.
     """
     part = trained["split"]["test"]
-    _, data = read_features(bench, bench.run.step("features"))
+    _, data = read_features(context, context.run.step("features"))
     held = Examples(data.features[part["from"] : part["to"]], data.labels[part["from"] : part["to"]])
-    unmeasured = _manifest(bench, trained, {})
-    with model_directory(bench, unmeasured) as directory:
-        model = Model.load(directory, unmeasured.digest(), bench.contract)
+    unmeasured = _manifest(context, trained, {})
+    with model_directory(context, unmeasured) as directory:
+        model = Model.load(directory, unmeasured.digest(), context.contract)
         scores, difference = _scores(model, held.features)
     if difference > MAX_ENGINE_DIFFERENCE:
         raise LastingFailure(
             f"The ONNX model differs from XGBoost's by {difference:.2g} on the held-out part, "
             f"more than {MAX_ENGINE_DIFFERENCE:g}: it is not registered."
         )
-    metrics = _measure(bench, held, scores, float(trained["threshold"]))
+    metrics = _measure(context, held, scores, float(trained["threshold"]))
     metrics["engines_max_difference"] = difference
     outcome = evaluate(
-        bench.gate,
-        bench.policy,
+        context.gate,
+        context.policy,
         metrics,
         frauds=int(held.labels.sum()),
-        frauds_needed=bench.training.min_test_frauds,
+        frauds_needed=context.training.min_test_frauds,
     )
-    return Judgement(held, scores, metrics, _manifest(bench, trained, metrics), outcome)
+    return Judgement(held, scores, metrics, _manifest(context, trained, metrics), outcome)
 
 
-def validate(bench: Bench) -> ValidateResult:
+def validate(context: RunContext) -> ValidateResult:
     """Judge the trained model, and write the manifest and the verdict.
 
     Raises:
         LastingFailure: the engines disagree, or MLflow's run is another training's.
     """
-    trained = bench.run.step("train")
-    run_id = resumed(bench, trained)
-    judgement = judge(bench, trained)
+    trained = context.run.step("train")
+    run_id = resumed(context, trained)
+    judgement = judge(context, trained)
     result: ValidateResult = {
-        "digest": bench.run.put(manifests.FILE_NAME, judgement.manifest.to_json()),
+        "digest": context.run.put(manifests.FILE_NAME, judgement.manifest.to_json()),
         "metrics": judgement.metrics,
         "gate": judgement.gate.to_mapping(),
         "passed": judgement.gate.passed,
         "sentence": judgement.gate.sentence(),
     }
-    _draw(bench, run_id, judgement, float(trained["threshold"]))
-    _track(bench, run_id, result)
-    bench.run.finish(bench.run.seal("validate", result, trained))
+    _draw(context, run_id, judgement, float(trained["threshold"]))
+    _track(context, run_id, result)
+    context.run.finish(context.run.seal("validate", result, trained))
     return result
 
 
 @contextmanager
-def model_directory(bench: Bench, manifest: Manifest) -> Iterator[Path]:
+def model_directory(context: RunContext, manifest: Manifest) -> Iterator[Path]:
     """The model version's directory, from the run's files and a manifest; gone afterwards."""
     with scratch_directory() as directory:
         for file, digest in manifest.digests.items():
-            (directory / file).write_bytes(bench.run.get(file, digest))
+            (directory / file).write_bytes(context.run.get(file, digest))
         (directory / manifests.FILE_NAME).write_bytes(manifest.to_json())
         yield directory
 
 
-def _manifest(bench: Bench, trained: Step, measured: Figures) -> Manifest:
-    loaded = bench.run.step("load")
+def _manifest(context: RunContext, trained: Step, measured: Figures) -> Manifest:
+    loaded = context.run.step("load")
     return Manifest(
-        contract=bench.contract.name,
-        contract_version=bench.contract.version,
-        features=bench.contract.feature_names,
+        contract=context.contract.name,
+        contract_version=context.contract.version,
+        features=context.contract.feature_names,
         threshold=trained["threshold"],
         block_threshold=trained["block_threshold"],
         threshold_rule=trained["threshold_rule"],
@@ -133,31 +133,31 @@ def _scores(model: Model, features: NDArray[np.float32]) -> tuple[NDArray[np.flo
     return scores, float(np.max(np.abs(scores - single)))
 
 
-def _measure(bench: Bench, held: Examples, scores: NDArray[np.float64], threshold: float) -> Figures:
+def _measure(context: RunContext, held: Examples, scores: NDArray[np.float64], threshold: float) -> Figures:
     found = confusion(held.labels, is_fraud(scores, threshold))
-    measured = figures(found, curve(held.labels, scores), bench.policy)
+    measured = figures(found, curve(held.labels, scores), context.policy)
     measured["brier"] = brier(held.labels, scores)
     measured["test_rows"], measured["test_frauds"] = float(len(scores)), float(held.labels.sum())
     return measured
 
 
-def _draw(bench: Bench, run_id: str, judgement: Judgement, threshold: float) -> None:
+def _draw(context: RunContext, run_id: str, judgement: Judgement, threshold: float) -> None:
     labels, scores = judgement.held.labels, judgement.scores
     found, points = confusion(labels, is_fraud(scores, threshold)), curve(labels, scores)
     with scratch_directory() as directory:
         plots.precision_recall(points, found, average_precision(points), directory / "precision_recall.png")
         plots.confusion_matrix(found, directory / "confusion_matrix.png")
-        bench.tracking().log_files(run_id, directory, _PICTURES)
+        context.tracking().log_files(run_id, directory, _PICTURES)
 
 
-def _track(bench: Bench, run_id: str, result: ValidateResult) -> None:
-    loaded = bench.run.step("load")
+def _track(context: RunContext, run_id: str, result: ValidateResult) -> None:
+    loaded = context.run.step("load")
     optimum = loaded["optimum"] or {}
-    bench.tracking().log(
+    context.tracking().log(
         run_id,
         metrics={**result["metrics"], **{f"optimum_{name}": value for name, value in optimum.items()}},
         tags={
-            "gate": bench.gate,
+            "gate": context.gate,
             "gate_passed": str(result["passed"]).lower(),
             "gate_sentence": result["sentence"],
             "manifest_digest": result["digest"],

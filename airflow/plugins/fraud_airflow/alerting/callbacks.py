@@ -11,10 +11,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import Variable
-
-from fraud_airflow.alerting.state import variable_name
-
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
@@ -38,7 +34,7 @@ def on_run_failure(context: Context) -> None:
 
 
 def on_success(context: Context) -> None:
-    """For `on_success_callback` and `on_skipped_callback`: reads one Variable where nothing was wrong."""
+    """For `on_success_callback` and `on_skipped_callback`: costs one read where nothing was wrong."""
     _harmless(_resolve, context)
 
 
@@ -55,12 +51,9 @@ def _tell_of_run(context: Context) -> None:
 
 
 def _resolve(context: Context) -> None:
-    key = _key(context["ti"])
-    if Variable.get(variable_name(key), default=None) is None:
-        return
     from fraud_airflow.alerting.site import notifier
 
-    notifier().resolve(key)
+    notifier().resolve(_key(context["ti"]))
 
 
 def _harmless(work: Callable[[Context], None], context: Context) -> None:

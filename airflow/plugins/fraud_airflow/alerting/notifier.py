@@ -71,7 +71,10 @@ class Notifier:
         return took
 
     def resolve(self, key: str) -> list[str]:
-        """It works. Gives the names of the channels that took it; none if nobody had heard otherwise."""
+        """It works. Gives the names of the channels that took it; none if nobody had heard otherwise.
+
+        Whoever works calls this each time: where no incident is open it costs one read.
+        """
         incident = self._incidents.read(key)
         if incident is None:
             return []

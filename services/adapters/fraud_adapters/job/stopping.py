@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import _thread
 import signal
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from threading import Event
 from types import FrameType
 from typing import Final
 
@@ -53,6 +55,20 @@ def listen() -> None:
     for number in _ASKS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _handler)
+
+
+def stop_event() -> Event:
+    """An event that SIGTERM and SIGINT set from now on, for a job that ends when what it is at is done."""
+    stop = Event()
+
+    def ask(_number: int, _frame: FrameType | None) -> None:
+        # A handler runs in the main thread, perhaps while that holds the event's lock to begin its waiting:
+        # set there, the event would wait for this very thread, for ever.
+        _thread.start_new_thread(stop.set, ())
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, ask)
+    return stop
 
 
 def held() -> AbstractContextManager[None]:

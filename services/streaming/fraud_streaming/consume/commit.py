@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from psycopg2.extensions import TransactionRollbackError
 
-from fraud_adapters.kafka.dead_letters import DeadLetter, store_dead_letters
+from fraud_adapters.postgres.dead_letters import DeadLetter, store_dead_letters
 from fraud_adapters.postgres.offsets import move_offset
 from fraud_streaming.consume.chunk import Chunk
 from fraud_streaming.consume.flood import FloodGuard

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from fraud_adapters.job.failures import LastingFailure
 from fraud_adapters.kafka import Record
-from fraud_adapters.kafka.dead_letters import DeadLetter, recent_share
+from fraud_adapters.postgres.dead_letters import DeadLetter, recent_share
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from fraud_adapters.kafka import Record
-from fraud_adapters.kafka.dead_letters import DeadLetter
+from fraud_adapters.postgres.dead_letters import DeadLetter
 from fraud_adapters.postgres.labels import StoredLabels, store_labels
 from fraud_core.labels import LabelEvent, parse_label
 from fraud_core.record_model import Reason

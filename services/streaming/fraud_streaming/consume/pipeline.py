@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from threading import Condition, Thread
 from typing import Final, Generic
 
-from fraud_adapters.kafka.dead_letters import DeadLetter
+from fraud_adapters.postgres.dead_letters import DeadLetter
 from fraud_streaming.consume.chunk import Chunk
 from fraud_streaming.consume.commit import Committed, Committer
 from fraud_streaming.consume.work import PreparedT, Work

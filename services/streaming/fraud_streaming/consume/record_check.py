@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from config.settings import KafkaSettings
-from fraud_adapters.kafka.dead_letters import DeadLetter
+from fraud_adapters.postgres.dead_letters import DeadLetter
 from fraud_core.contract import Contract
 from fraud_core.labels import LabelEvent
 from fraud_core.records import RecordParser

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from config.constants import HEADER_SCHEMA, HEADER_TRACEPARENT
 from fraud_adapters.kafka import Record
-from fraud_adapters.kafka.dead_letters import DeadLetter
+from fraud_adapters.postgres.dead_letters import DeadLetter
 from fraud_adapters.postgres.scored_transactions import Stored, store_scored
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract

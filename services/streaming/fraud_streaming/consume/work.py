@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from config.constants import HEADER_ORIGIN_TIMESTAMP, HEADER_REDRIVEN, HEADER_SCHEMA, HEADER_TRACEPARENT
 from fraud_adapters.kafka import Record
-from fraud_adapters.kafka.dead_letters import DeadLetter
+from fraud_adapters.postgres.dead_letters import DeadLetter
 from fraud_core.moments import moment_of_milliseconds
 from fraud_core.plain_numbers import parse_whole_number
 

@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
+from config.job_results import DeadLettersResult, ExportResult, ShownLetter
 from config.settings import DatabaseSettings
 from fraud_adapters.job.failures import RefusedFailure
 from fraud_adapters.postgres import connect
@@ -32,7 +33,7 @@ LISTED: Final = 50
 PAGE: Final = 200
 
 
-def show(database: DatabaseSettings, selection: Selection, limit: int | None) -> dict[str, Any]:
+def show(database: DatabaseSettings, selection: Selection, limit: int | None) -> DeadLettersResult:
     """The newest dead letters, without their payloads, and how many there are by reason.
 
     Raises:
@@ -48,7 +49,7 @@ def show(database: DatabaseSettings, selection: Selection, limit: int | None) ->
     }
 
 
-def export(database: DatabaseSettings, selection: Selection, limit: int | None, path: Path) -> dict[str, Any]:
+def export(database: DatabaseSettings, selection: Selection, limit: int | None, path: Path) -> ExportResult:
     """Write JSON lines, the oldest first: `record` is what can be repaired and put back.
 
     Raises:
@@ -88,7 +89,7 @@ def _limited(found: Iterator[list[StoredLetter]], limit: int | None) -> Iterator
             yield letter
 
 
-def _described(stored: StoredLetter) -> dict[str, Any]:
+def _described(stored: StoredLetter) -> ShownLetter:
     letter = stored.letter
     return {
         "id": stored.id,

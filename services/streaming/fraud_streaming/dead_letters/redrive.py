@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
+from config.job_results import RedriveResult, RefusedLetter
 from config.parameters import Streaming
 from config.settings import DatabaseSettings, KafkaSettings
 from fraud_adapters.job import PASSING, failure_of
@@ -66,14 +67,14 @@ class Tally:
     sent: int = 0
     already_redriven: int = 0
     refused: Counter[str] = field(default_factory=Counter)
-    named: list[dict[str, Any]] = field(default_factory=list)
+    named: list[RefusedLetter] = field(default_factory=list)
 
     def refuse(self, refused: Refused) -> None:
         self.refused[refused.code] += 1
         if len(self.named) < NAMED:
             self.named.append({"id": refused.id, "why": refused.why})
 
-    def as_result(self, terms: Terms) -> dict[str, Any]:
+    def as_result(self, terms: Terms) -> RedriveResult:
         return {
             "status": "done",
             "dry_run": terms.dry_run,
@@ -84,7 +85,7 @@ class Tally:
         }
 
 
-def redrive_selected(site: RedriveSite, selection: Selection, terms: Terms) -> dict[str, Any]:
+def redrive_selected(site: RedriveSite, selection: Selection, terms: Terms) -> RedriveResult:
     """Put back what is stored whole, unchanged. Of letters named by id all are sent or none; of others those
     that can be, and the result names the rest.
 
@@ -99,7 +100,7 @@ def redrive_selected(site: RedriveSite, selection: Selection, terms: Terms) -> d
         return redrive.send(redrive.candidates.of_selection(selection))
 
 
-def redrive_repaired(site: RedriveSite, path: Path, terms: Terms) -> dict[str, Any]:
+def redrive_repaired(site: RedriveSite, path: Path, terms: Terms) -> RedriveResult:
     """Put back the records of a file, all or none.
 
     Raises:
@@ -137,7 +138,7 @@ class _Redrive(AbstractContextManager["_Redrive"]):
                 if isinstance(one, Refused):
                     raise RefusedFailure(f"Dead letter {one.id}: {one.why}; nothing was sent.")
 
-    def send(self, found: Iterator[Page]) -> dict[str, Any]:
+    def send(self, found: Iterator[Page]) -> RedriveResult:
         put = self._count if self._terms.dry_run else partial(self._put_back, self._publisher())
         try:
             for page in found:

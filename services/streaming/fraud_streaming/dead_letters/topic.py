@@ -18,7 +18,7 @@ from config.constants import (
     HEADER_REDRIVEN,
 )
 from fraud_adapters.kafka import KafkaFailure, Publisher, ensure_topics
-from fraud_adapters.kafka.dead_letters import DeadLetter
+from fraud_adapters.postgres.dead_letters import DeadLetter
 
 PUBLISH_SECONDS: Final = 10.0  # the database's transaction waits meanwhile
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any, Final
 
+from config.job_results import DeadLettersResult, ExportResult, RedriveResult
 from config.settings import DatabaseSettings, KafkaSettings, PlatformSettings, contract, load, parameters
 from fraud_adapters.job import arguments
 from fraud_adapters.kafka import Damage
@@ -55,7 +56,7 @@ def _add_filters(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _dead_letters(options: argparse.Namespace) -> dict[str, Any]:
+def _dead_letters(options: argparse.Namespace) -> DeadLettersResult | ExportResult:
     selection = Selection(reason=options.reason, since=options.since, not_redriven=options.open)
     database = load(DatabaseSettings)
     if options.export is not None:
@@ -63,7 +64,7 @@ def _dead_letters(options: argparse.Namespace) -> dict[str, Any]:
     return show(database, selection, options.limit)
 
 
-def _redrive(options: argparse.Namespace) -> dict[str, Any]:
+def _redrive(options: argparse.Namespace) -> RedriveResult:
     filtered = options.reason is not None or options.since is not None
     ways = [options.ids is not None, options.file is not None, options.all, filtered]
     if sum(ways) != 1:

@@ -20,8 +20,8 @@ from fraud_streaming.consume.claim import start_offsets
 from fraud_streaming.consume.commit import Committed
 from fraud_streaming.consume.pipeline import AHEAD
 from fraud_streaming.consume.report import Report
+from fraud_streaming.follow.lane_session import LaneSession
 from fraud_streaming.follow.metrics import LaneMetrics
-from fraud_streaming.follow.session import Session
 from fraud_streaming.site import SERVICE, Feed, Site
 
 POLL_SECONDS: Final = 0.2
@@ -49,7 +49,7 @@ class Lane:
         self._metrics = metrics
         self._on_commit = on_commit
         self._log = get_logger(__name__)
-        self._session: Session | None = None
+        self._session: LaneSession | None = None
         self._to_show: dict[int, int] = {}
         self._failures = 0
         self._retry_at = self._relock_at = self._show_at = 0.0
@@ -148,7 +148,7 @@ class Lane:
         if self._session is None:
             if now < self._retry_at:
                 return
-            self._session = Session(self._site, self._feed, self._stop.wait)
+            self._session = LaneSession(self._site, self._feed, self._stop.wait)
         self._session.check_locks()
         self._take_committed(self._session)
         self._session.pipeline.raise_failure()
@@ -160,7 +160,7 @@ class Lane:
             self._session.submit_gaps(member.positions())
             self._show(member)
 
-    def _claim(self, member: GroupMember, session: Session, waiting: frozenset[int]) -> None:
+    def _claim(self, member: GroupMember, session: LaneSession, waiting: frozenset[int]) -> None:
         stored = session.claim(waiting)
         self.contended = waiting - stored.keys()
         if not stored:
@@ -170,7 +170,7 @@ class Lane:
         self._log.info("partitions_taken", topic=self._feed.topic, positions=starts)
         member.start(starts)
 
-    def _take_committed(self, session: Session) -> None:
+    def _take_committed(self, session: LaneSession) -> None:
         for done in session.pipeline.finished():
             self._failures = 0
             self._to_show.update({partition: new for partition, (_, new) in done.chunk.moves.items()})
@@ -208,7 +208,7 @@ class Lane:
             self._to_show.pop(partition, None)
         self._metrics.partitions.set(0 if self._session is None else len(self._session.held))
 
-    def _settled(self, session: Session) -> bool:
+    def _settled(self, session: LaneSession) -> bool:
         """Wait for what is in flight; False if it failed or takes too long."""
         done = session.pipeline.wait(1, FINISH_SECONDS)
         self._take_committed(session)

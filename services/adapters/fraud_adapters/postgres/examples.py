@@ -1,10 +1,11 @@
-"""Labelled transactions from Postgres: only what `labels_as_of` calls mature."""
+"""Transactions with a label that is mature at a cut-off: what models are trained and measured on.
+
+Only `labels_as_of` says which labels those are: what was known then, and is not expected to change any more.
+"""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -15,7 +16,6 @@ from psycopg2.extensions import connection as Connection  # noqa: N812
 from pyarrow import csv
 
 from config.job_results import LeftOut
-from config.settings import ConfigurationError
 from fraud_adapters.postgres import interruptible
 from fraud_adapters.postgres.placement import placement
 from fraud_core.batch import Batch
@@ -30,23 +30,14 @@ LABEL_SOURCE: Final = "_label_source"
 _MOMENT: Final = pa.timestamp("us", tz="UTC")
 
 
-def moment_of_labels(connection: Connection, as_of: datetime | None) -> datetime:
-    """The cut-off: `as_of`, or now where it is None, by the database's clock.
-
-    Raises:
-        ConfigurationError: it has not come yet; silence until then would count as legitimate.
-    """
+def database_clock(connection: Connection) -> datetime:
+    """Now, as the database sees it: labels are stored by its clock."""
     with connection, connection.cursor() as cursor:
         cursor.execute("SELECT clock_timestamp()")
         row = cursor.fetchone()
     assert row is not None
     now: datetime = row[0]
-    if as_of is not None and as_of > now:
-        raise ConfigurationError(
-            f"--as-of: {as_of.isoformat()} has not come yet, now is {now.isoformat(timespec='seconds')}: "
-            "nobody knows what will have been reported by then; give a moment that has passed."
-        )
-    return as_of or now
+    return now
 
 
 def read_examples(connection: Connection, contract: Contract, as_of: datetime) -> pa.Table:
@@ -102,29 +93,6 @@ def left_out(connection: Connection, contract: Contract, as_of: datetime) -> Lef
         row = cursor.fetchone()
     blocked, young = row or (0, 0)
     return {"left_out_blocked": blocked, "left_out_unknown": young}
-
-
-@dataclass(frozen=True, slots=True)
-class Optimum:
-    """The best any model can do on simulated data, as the simulator computed it."""
-
-    population: str
-    figures: Mapping[str, float]
-
-
-def read_optimum(connection: Connection) -> Optimum | None:
-    """Of the population history was written from, or None; one that drifted came later."""
-    with connection, connection.cursor() as cursor:
-        cursor.execute("SELECT population, optimum FROM simulations ORDER BY created_at LIMIT 1")
-        row = cursor.fetchone()
-    if row is None:
-        return None
-    numbers = {
-        name: float(value)
-        for name, value in row[1].items()
-        if isinstance(value, int | float) and not isinstance(value, bool)
-    }
-    return Optimum(row[0], numbers)
 
 
 def to_batch(contract: Contract, table: pa.Table) -> Batch:

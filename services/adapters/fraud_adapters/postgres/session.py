@@ -16,10 +16,8 @@ from fraud_adapters.postgres import DatabaseUnavailable, connect
 T = TypeVar("T")
 Cursor = Any
 
-# A request waits for the database, but not for ever: a lock or a stalled disk becomes a 503.
+# Whoever asks waits for the database, but not for ever: a lock or a stalled disk becomes a failure.
 STATEMENT_MILLISECONDS: Final = 10_000
-
-
 ATTEMPTS: Final = 3  # of a transaction that lost a deadlock: whoever won it is done in a moment
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from fraud_adapters.api_client import ApiClient
 from fraud_adapters.kafka import Record, topic_ids
-from fraud_adapters.kafka.dead_letters import recent_share
+from fraud_adapters.postgres.dead_letters import recent_share
 from fraud_adapters.postgres.offsets import unlock_partition
 from fraud_streaming.consume.chunk import Positions
 from fraud_streaming.consume.claim import claim
@@ -26,7 +26,7 @@ from fraud_streaming.site import SERVICE, Feed, Site
 CLOSE_SECONDS: Final = 2.0  # for the step at work; a server that never answers is not waited for
 
 
-class Session:
+class LaneSession:
     """Everything that one topic's records need after they are read.
 
     Args:

@@ -1,4 +1,4 @@
-"""Objects in an S3-compatible store: what the steps of one run hand over to each other."""
+"""Objects in an S3-compatible store."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ class ObjectStore:
                 )
 
     def delete(self, keys: Sequence[str]) -> None:
-        """Remove objects, in the order given; one that is not there is no error. Raises as `put_bytes`."""
+        """Remove objects, in the order given; one that is not there is ignored. Raises as `put_bytes`."""
         for start in range(0, len(keys), _AT_ONCE):
             some = [{"Key": key} for key in keys[start : start + _AT_ONCE]]
             with self._told(keys[start]):

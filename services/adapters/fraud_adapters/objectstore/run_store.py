@@ -7,7 +7,7 @@ again, a file that was edited and one that was copied from another run are notic
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 from urllib.parse import quote
@@ -20,8 +20,6 @@ from fraud_adapters.job.failures import LastingFailure
 from fraud_adapters.objectstore import ObjectMissing
 
 ROOT: Final = "runs/"
-# In this order; each follows from the one before it.
-STEPS: Final = ("load", "features", "train", "validate", "register")
 _RUN: Final = "_run"
 _FOLLOWS: Final = "_follows"
 
@@ -54,11 +52,15 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class RunStore:
-    """The folder of one run. A step writes its files first and last its JSON, which holds their digests."""
+    """The folder of one run. A step writes its files first and last its JSON, which holds their digests.
+
+    `steps` are the names of the run's steps in their order: each follows from the one before it.
+    """
 
     store: Store
     dag: str
     run_id: str
+    steps: Sequence[str]
 
     @property
     def prefix(self) -> str:
@@ -106,11 +108,11 @@ class RunStore:
             LastingFailure: it has not been run, did not end, is another run's, or one before it was repeated.
         """
         step, follows = self._parsed(name)
-        position = STEPS.index(name)
-        if position and follows != self.step(STEPS[position - 1]).digest:
+        position = self.steps.index(name)
+        if position and follows != self.step(self.steps[position - 1]).digest:
             raise LastingFailure(
-                f"{self.prefix}/{name}.json does not follow from {STEPS[position - 1]}.json as it is now: "
-                f"run {name} again."
+                f"{self.prefix}/{name}.json does not follow from {self.steps[position - 1]}.json "
+                f"as it is now: run {name} again."
             )
         return step
 

@@ -1,4 +1,4 @@
-"""What every step works with."""
+"""What every step of a training run works with."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from config.parameters import Training
 from fraud_adapters.models.tracked_runs import ModelVersion, TrackedRun
+from fraud_adapters.objectstore.run_store import RunStore
 from fraud_core.contract import Contract
 from fraud_core.gate import GatePolicy
-from fraud_trainer.run_store import RunStore
+
+# In this order; each follows from the one before it.
+STEPS: Final = ("load", "features", "train", "validate", "register")
 
 
 class Tracking(Protocol):
@@ -36,7 +39,7 @@ class Tracking(Protocol):
     def set_alias(self, name: str, alias: str, version: str) -> None: ...
 
 
-class Reading(Protocol):
+class RegistryReader(Protocol):
     """The registry as services read it; see `fraud_adapters.models.registry`."""
 
     def version_of_alias(self, name: str, alias: str) -> str | None: ...
@@ -44,7 +47,7 @@ class Reading(Protocol):
     def download(self, name: str, version: str, destination: Path) -> Path: ...
 
 
-class Runs(Protocol):
+class MlflowRuns(Protocol):
     """The MLflow runs that belong to training runs; see `fraud_adapters.models.tracked_runs`."""
 
     def open(self, experiment: str, folder: str, name: str, tags: Mapping[str, str]) -> str: ...
@@ -65,7 +68,7 @@ class Runs(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
+class RunContext:
     """One training run's contract, parameters and connections, which are opened where needed.
 
     `as_of` is the moment whose labels are learnt from; None is the database's now.
@@ -78,8 +81,8 @@ class Bench:
     run: RunStore
     database: Callable[[], Connection]
     tracking: Callable[[], Tracking]
-    registry: Reading
-    tracked: Runs
+    registry: RegistryReader
+    tracked: MlflowRuns
     now: datetime
     as_of: datetime | None
     code_version: str

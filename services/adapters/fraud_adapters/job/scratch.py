@@ -1,4 +1,4 @@
-"""Local directories a step works in; those a killed process left behind are found by their name."""
+"""Local directories a job works in; those a killed process left behind are found by their name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-PREFIX: Final = "fraud-trainer-"
+PREFIX: Final = "fraud-job-"
 
 
 @contextmanager
@@ -21,7 +21,7 @@ def scratch_directory() -> Iterator[Path]:
 
 
 def abandoned(before: datetime) -> list[Path]:
-    """The directories nobody has written to since; a step needs its own for seconds."""
+    """The directories nobody has written to since; a job needs its own for seconds."""
     found = Path(tempfile.gettempdir()).glob(f"{PREFIX}*")
     return sorted(path for path in found if path.is_dir() and path.stat().st_mtime < before.timestamp())
 

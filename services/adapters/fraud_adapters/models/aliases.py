@@ -1,0 +1,44 @@
+"""Aliases of model versions, which say what decides: each change is in the audit log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from fraud_adapters.postgres import audit
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection as Connection  # noqa: N812
+
+ALIAS_SET: Final = "model_alias_set"  # the action in the audit log
+
+
+class AliasWriter(Protocol):
+    """The registry, as far as aliases are written; see `registry_writer`."""
+
+    def set_alias(self, name: str, alias: str, version: str) -> None: ...
+
+
+def set_alias(  # noqa: PLR0917
+    connection: Connection,
+    registry: AliasWriter,
+    actor: str,
+    name: str,
+    alias: str,
+    version: str,
+    details: Mapping[str, Any],
+) -> None:
+    """Let `alias` of the model `name` point to a version, and record who did so.
+
+    The entry stands only if the alias was set, and no alias is set that could not be recorded.
+
+    Args:
+        connection: outside a transaction.
+        details: what the entry says besides the version.
+
+    Raises:
+        RegistryUnavailable: the alias was not set, and nothing is recorded.
+    """
+    with connection, connection.cursor() as cursor:
+        audit.append(cursor, actor, ALIAS_SET, f"{name}@{alias}", {"version": version, **details})
+        registry.set_alias(name, alias, version)

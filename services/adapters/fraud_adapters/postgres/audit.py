@@ -1,0 +1,17 @@
+"""The audit log, which only grows: each entry is chained to the one before it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import cursor as Cursor  # noqa: N812
+
+
+def append(cursor: Cursor, actor: str, action: str, subject: str, details: Mapping[str, Any]) -> None:
+    """Append an entry in the transaction at hand: it stands only if what it tells of is committed."""
+    cursor.execute(
+        "SELECT audit_append(%s, %s, %s, %s::jsonb)", (actor, action, subject, json.dumps(details))
+    )

@@ -1,0 +1,109 @@
+"""The table `model_versions`: what a version's files must be, and how it was judged.
+
+A service takes over only a version that is recorded here, whose files have the recorded digest and whose gate
+was passed. A row is written before an alias can name its version, and never changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from psycopg2.extras import Json
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import cursor as Cursor  # noqa: N812
+
+
+@dataclass(frozen=True, slots=True)
+class VersionRecord:
+    """What a service needs to know of a version before it serves: its manifest's digest, and the verdict."""
+
+    digest: str
+    contract: str
+    gate_policy: str
+    gate_passed: bool
+    gate_outcome: Any
+    metrics: Any
+
+
+@dataclass(frozen=True, slots=True)
+class NewVersion:
+    """A row as it is written when a version is registered; the fields are the columns."""
+
+    name: str
+    version: str
+    mlflow_run_id: str
+    contract: str
+    digest: str
+    gate_policy: str
+    gate_passed: bool
+    gate_outcome: Mapping[str, Any]
+    metrics: Mapping[str, float | None]
+    threshold: float
+    block_threshold: float
+    data_from: datetime
+    data_to: datetime
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedVerdict:
+    """By what and how a version was judged."""
+
+    version: str
+    digest: str
+    gate_policy: str
+    gate_passed: bool
+
+
+def lock_registration(cursor: Cursor, mlflow_run_id: str) -> None:
+    """One registration of an MLflow run at a time, whoever else tries; the lock ends with the connection."""
+    cursor.execute("SELECT pg_advisory_lock(hashtextextended('register ' || %s, 0))", (mlflow_run_id,))
+
+
+def record_version(cursor: Cursor, version: NewVersion) -> None:
+    """Write a version's row; one that is recorded already stays as it is."""
+    row = {name: getattr(version, name) for name in _COLUMNS}
+    cursor.execute(_INSERT, row | {name: Json(row[name]) for name in ("gate_outcome", "metrics")})
+
+
+def read_version(cursor: Cursor, name: str, version: str) -> VersionRecord | None:
+    """What is recorded of a version, or None where it is not recorded."""
+    cursor.execute(
+        "SELECT digest, contract, gate_policy, gate_passed, gate_outcome, metrics FROM model_versions"
+        " WHERE name = %s AND version = %s",
+        (name, version),
+    )
+    row = cursor.fetchone()
+    return VersionRecord(*row) if row else None
+
+
+def read_verdicts(
+    cursor: Cursor, name: str, mlflow_run_id: str, version: str | None
+) -> list[RecordedVerdict]:
+    """The verdicts on those versions of a model that were made of this MLflow run, or have this number."""
+    cursor.execute(
+        "SELECT version, digest, gate_policy, gate_passed FROM model_versions"
+        " WHERE name = %s AND (mlflow_run_id = %s OR version = %s)",
+        (name, mlflow_run_id, version),
+    )
+    return [RecordedVerdict(*row) for row in cursor.fetchall()]
+
+
+def read_digests(cursor: Cursor, mlflow_run_ids: Sequence[str]) -> dict[tuple[str, str], str]:
+    """The digests of all versions made of these MLflow runs, by name and number."""
+    cursor.execute(
+        "SELECT name, version, trim(digest) FROM model_versions WHERE mlflow_run_id = ANY (%s)",
+        (list(mlflow_run_ids),),
+    )
+    return {(name, version): digest for name, version, digest in cursor.fetchall()}
+
+
+_COLUMNS: Final = tuple(field.name for field in fields(NewVersion))
+_INSERT: Final = (
+    f"INSERT INTO model_versions ({', '.join(_COLUMNS)})"  # noqa: S608
+    f" VALUES ({', '.join(f'%({name})s' for name in _COLUMNS)}) ON CONFLICT DO NOTHING"
+)

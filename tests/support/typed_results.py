@@ -1,0 +1,45 @@
+"""Whether a document is of the type that `config/job_results.py` gives for it: what a reader relies on."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, NotRequired, Union, get_args, get_origin, get_type_hints, is_typeddict
+
+
+def mismatches(kind: Any, value: Any, where: str = "result") -> Iterator[str]:
+    """Where `value`, read from JSON, differs from the type, as sentences."""
+    arguments = get_args(kind)
+    if is_typeddict(kind):
+        yield from _of_fields(kind, value, where)
+    elif get_origin(kind) in {Union, types.UnionType}:
+        if all(any(mismatches(one, value, where)) for one in arguments):
+            yield f"{where} is {value!r}, not {kind}"
+    elif get_origin(kind) is Literal:
+        if value not in arguments or type(value) not in map(type, arguments):
+            yield f"{where} is {value!r}, not one of {arguments}"
+    elif get_origin(kind) is list and isinstance(value, list):
+        for position, one in enumerate(value):
+            yield from mismatches(arguments[0], one, f"{where}[{position}]")
+    elif get_origin(kind) is dict and isinstance(value, dict):
+        for name, one in value.items():
+            yield from mismatches(arguments[1], one, f"{where}[{name!r}]")
+    elif kind is not object and type(value) is not kind and not (kind is float and type(value) is int):
+        yield f"{where} is {value!r}, not {kind}"
+
+
+def _of_fields(kind: Any, value: Any, where: str) -> Iterator[str]:
+    if not isinstance(value, Mapping):
+        yield f"{where} is {value!r}, not a {kind.__name__}"
+        return
+    # With `annotations` from the future the class itself does not know which fields may be left out.
+    fields = get_type_hints(kind, include_extras=True)
+    optional = {name for name, field in fields.items() if get_origin(field) is NotRequired}
+    if missing := fields.keys() - optional - value.keys():
+        yield f"{where} lacks {', '.join(sorted(missing))}"
+    if unknown := value.keys() - fields.keys():
+        yield f"{where} has {', '.join(sorted(unknown))}, which {kind.__name__} has not"
+    for name, field in fields.items():
+        if name in value:
+            inner = get_args(field)[0] if name in optional else field
+            yield from mismatches(inner, value[name], f"{where}.{name}")

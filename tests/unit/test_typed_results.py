@@ -1,0 +1,43 @@
+"""The check that other suites hold results against finds what differs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from config.job_results import BackfillResult, LabelsResult, TopicsResult
+from tests.support.typed_results import mismatches
+
+PARTITION = {"partition": 0, "earliest": 0, "end": 3}
+TOPIC = {"topic": "t", "exists": True, "consumed": False}
+
+
+@pytest.mark.parametrize(
+    ("kind", "document", "found"),
+    [
+        (LabelsResult, {"topic": "t", "labels_sent": 3}, []),
+        (LabelsResult, {"topic": "t"}, ["result lacks labels_sent"]),
+        (
+            LabelsResult,
+            {"topic": "t", "labels_sent": True},
+            ["result.labels_sent is True, not <class 'int'>"],
+        ),
+        (
+            LabelsResult,
+            {"topic": "t", "labels_sent": 1, "x": 1},
+            ["result has x, which LabelsResult has not"],
+        ),
+        (TopicsResult, {"topics": [TOPIC], "alerts_waiting": 0}, []),
+        (TopicsResult, {"topics": [TOPIC | {"partitions": [PARTITION]}], "alerts_waiting": 0}, []),
+        (TopicsResult, {"topics": [TOPIC | {"lag": None}], "alerts_waiting": 0}, []),
+        (
+            TopicsResult,
+            {"topics": [TOPIC | {"partitions": [PARTITION | {"end": "3"}]}], "alerts_waiting": 0},
+            ["result.topics[0].partitions[0].end is '3', not <class 'int'>"],
+        ),
+        (BackfillResult, None, ["result is None, not a BackfillResult"]),
+    ],
+)
+def test_what_differs_from_its_type_is_named(kind: Any, document: Any, found: list[str]) -> None:
+    assert list(mismatches(kind, document)) == found
