@@ -27,7 +27,7 @@ def test_each_line_of_the_help_shows_a_command_apart_from_its_text(
 
 @pytest.mark.parametrize("buffered", ["", "1"])
 def test_help_of_which_only_the_beginning_is_read_ends_quietly(buffered: str) -> None:
-    command = [sys.executable, str(ROOT / "services" / "embedded" / "launch.py"), "help"]
+    command = [sys.executable, str(ROOT / "services" / "launcher"), "help"]
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "wb") as closed:

@@ -72,7 +72,9 @@ def dashboards() -> list[dict[str, Any]]:
     ]
 
 
-def test_every_metric_is_documented_as_it_is_exported() -> None:
+def test_every_metric_is_documented_as_it_is_exported(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Airflow's scripts find one another beside themselves.
+    monkeypatch.syspath_prepend(str(ROOT / "airflow" / "scripts"))
     assert every() == DOCUMENTED
 
 
