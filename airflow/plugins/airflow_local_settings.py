@@ -7,8 +7,13 @@ a run passes: REST API, web UI, command line and a task of another DAG.
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
+
+if {"scheduler", "worker"} & set(sys.argv[1:3]):
+    # Whose processes fork into tasks: what each task of ours would import is there already.
+    import airflow.providers.docker.operators.docker  # noqa: F401
 
 __all__ = ["task_instance_mutation_hook"]
 

@@ -3,41 +3,31 @@
 from __future__ import annotations
 
 import io
-import itertools
 import random
 import tarfile
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from docker import APIClient
 
-from fraud_airflow.jobs import RESULT_LIMIT_BYTES, JobRefused
+from fraud_airflow.jobs import RESULT_LIMIT_BYTES
 from fraud_airflow.runners import docker_result
+from fraud_airflow.runners.docker_api import Broken, Docker
 from fraud_airflow.runners.docker_logs import LogReader
-from fraud_airflow.runners.docker_runner import from_environment
-
-
-@pytest.mark.parametrize(
-    "host", [None, "", "unix:///var/run/docker.sock", "tcp://", "tcp://a", "http://a:1", "tcp://a:b@c:1"]
-)
-def test_a_host_that_is_no_proxy_is_refused(host: str | None) -> None:
-    with pytest.raises(JobRefused, match=r"^DOCKER_HOST=.*: name the docker-proxy as tcp://HOST:PORT"):
-        from_environment({"DOCKER_HOST": host} if host is not None else {})
 
 
 class Daemon:
     """A log file as the daemon keeps it: frames in the order of writing, stamped a little before it."""
 
-    def __init__(self, frames: list[tuple[int, float, bytes]]) -> None:
+    def __init__(self, frames: list[tuple[float, bytes]]) -> None:
         self.frames = frames
 
-    def answer(self, query: dict[str, str], cut: int | None = None) -> io.BytesIO:
-        since = float(query.get("since", 0))
-        sent = b"".join(
-            bytes([stream, 0, 0, 0]) + (31 + len(text)).to_bytes(4, "big") + _stamp(at) + text
-            for stream, at, text in self.frames
-            if at >= since
-        )
-        return io.BytesIO(sent[:cut])
+    def answer(self, query: dict[str, str]) -> list[bytes]:
+        since = float(query.get("since", BEGIN)) - BEGIN
+        return [_stamp(at) + text for at, text in self.frames if at >= since]
 
 
 def _stamp(at: float) -> bytes:
@@ -48,12 +38,6 @@ def _stamp(at: float) -> bytes:
 BEGIN = 1795291200  # 2026-11-21T20:00:00Z
 
 
-class ShiftedDaemon(Daemon):
-    def answer(self, query: dict[str, str], cut: int | None = None) -> io.BytesIO:
-        shifted = {name: str(float(value) - BEGIN) for name, value in query.items() if name == "since"}
-        return super().answer(shifted, cut)
-
-
 @pytest.mark.parametrize("seed", range(20))
 def test_a_log_read_over_broken_connections_has_each_line_once(seed: int) -> None:
     chance = random.Random(seed)
@@ -62,31 +46,69 @@ def test_a_log_read_over_broken_connections_has_each_line_once(seed: int) -> Non
         clock += chance.choice([0, 0, 0.001, 0.4])
         text = f"line {number}\n".encode()
         # The other stream is stamped apart: what is written now may be stamped before what was written last.
-        frames.append((chance.choice([1, 2]), max(0.0, clock - chance.choice([0, 0, 0.3])), text))
+        frames.append((max(0.0, clock - chance.choice([0, 0, 0.3])), text))
         expected.append(text.decode().rstrip("\n"))
-    reader, daemon = LogReader(), ShiftedDaemon(frames)
+    reader, daemon = LogReader(), Daemon(frames)
     got: list[str] = []
     for _ in range(30):
-        query = reader.query()
-        size = len(daemon.answer(query).getvalue())
-        got += reader.lines(daemon.answer(query, chance.randrange(size + 1)))
+        answer = daemon.answer(reader.query())
+        got += reader.lines(answer[: chance.randrange(len(answer) + 1)])
     got += reader.lines(daemon.answer(reader.query()))
     assert [*got, *reader.rest()] == expected
 
 
 def test_what_is_asked_for_again_is_not_the_whole_log() -> None:
     reader = LogReader()
-    daemon = ShiftedDaemon([(1, float(second), b"x\n") for second in range(600)])
+    daemon = Daemon([(float(second), b"x\n") for second in range(600)])
     assert len(list(reader.lines(daemon.answer(reader.query())))) == 600
-    assert len(daemon.answer(reader.query()).getvalue()) == 2 * (8 + 31 + 2)
+    assert len(daemon.answer(reader.query())) == 2
     assert list(reader.lines(daemon.answer(reader.query()))) == []
 
 
 def test_a_line_in_several_frames_is_one_and_streams_do_not_mix() -> None:
-    frames = [(1, 1.0, b"one, "), (2, 1.0, b"err"), (1, 1.0, b"two\n"), (2, 1.5, b"or\n"), (1, 2.0, b"rest")]
-    reader = LogReader()
-    assert list(reader.lines(ShiftedDaemon(frames).answer(reader.query()))) == ["one, two", "error"]
-    assert list(reader.rest()) == ["rest"]
+    frames = [(1.0, b"one, "), (1.1, b"err"), (1.0, b"two\n"), (1.1, b"or\n"), (2.0, b"rest")]
+    reader, daemon = LogReader(), Daemon(frames)
+    got: list[str] = []
+    for cut in range(len(frames)):
+        got += reader.lines(daemon.answer(reader.query())[: cut + 1])
+    assert (got, list(reader.rest())) == (["one, two", "error"], ["rest"])
+
+
+class Log(BaseHTTPRequestHandler):
+    """A daemon's log of one line, which breaks off before its end where that is asked for."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        frame = b"\1\0\0\0\0\0\0\5hello"
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for byte in frame:
+            self.wfile.write(b"1\r\n" + bytes([byte]) + b"\r\n")
+        if "broken" not in self.path:
+            self.wfile.write(b"0\r\n\r\n")
+        self.close_connection = True
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def log() -> Iterator[Docker]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Log) as server:
+        threading.Thread(target=server.serve_forever).start()
+        client = APIClient(f"tcp://127.0.0.1:{server.server_port}", version="1.41")
+        yield Docker(lambda: client)
+        server.shutdown()
+
+
+def test_a_log_that_breaks_is_told_from_one_that_ends(log: Docker) -> None:
+    """What is used of the SDK's inner parts does that; its own `logs` does not."""
+    assert list(log.frames(log.open("GET", "/whole"))) == [b"hello"]
+    broken = log.frames(log.open("GET", "/broken"))
+    assert next(broken) == b"hello"
+    with pytest.raises(Broken):
+        next(broken)
 
 
 def _archive(content: bytes, **changed: Any) -> bytes:
@@ -121,15 +143,3 @@ def _archive(content: bytes, **changed: Any) -> bytes:
 )
 def test_a_result_is_one_plain_file_with_one_json_object(archive: bytes, expected: object) -> None:
     assert docker_result.from_archive(archive) == expected
-
-
-def test_frames_arrive_in_any_pieces() -> None:
-    class Dripping(io.BytesIO):
-        def read1(self, n: int | None = -1, /) -> bytes:
-            return super().read1(next(sizes))
-
-    sizes = itertools.cycle([1, 7, 3])
-    frames = [(1, float(number), f"{number}\n".encode()) for number in range(50)]
-    reader = LogReader()
-    whole = ShiftedDaemon(frames).answer(reader.query()).getvalue()
-    assert list(reader.lines(Dripping(whole))) == [str(number) for number in range(50)]

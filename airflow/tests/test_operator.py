@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.providers.docker.operators.docker import DockerOperator
 from airflow.sdk import DAG, Context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
@@ -162,11 +163,74 @@ def test_a_wrong_installation_is_named_and_not_tried_again(
         ({"environment": "A=b"}, "^environment: "),
         ({"arguments": "--count 5"}, "^arguments: "),
         ({"single": "../x"}, "^single: "),
+        ({"service": None}, "^service: name a service and its verb, or an image and its command"),
+        ({"verb": None}, "^service: "),
+        ({"private_environment": {"RESULT_PATH": "x"}}, "^environment: RESULT_PATH "),
+        ({"privileged": True}, "^privileged: jobs do not set this"),
+        ({"mounts": [{"target": "/x", "source": "v", "type": "volume"}]}, "^mounts: "),
+        ({"mount_tmp_dir": True}, "^mount_tmp_dir: "),
+        ({"auto_remove": "never"}, "^auto_remove: "),
+        ({"default_args": {"user": "root"}}, "^user: "),
     ],
 )
 def test_a_wrong_task_is_refused_when_the_dag_is_parsed(given: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         operator(**given)
+
+
+@pytest.mark.parametrize(
+    "host", ["", "unix:///var/run/docker.sock", "tcp://", "tcp://a", "http://a:1", "tcp://a:b@c:1"]
+)
+def test_a_host_that_is_no_proxy_is_refused(monkeypatch: pytest.MonkeyPatch, job: Write, host: str) -> None:
+    monkeypatch.setenv("JOB_RUNNER", "docker")
+    monkeypatch.setenv("DOCKER_HOST", host)
+    with pytest.raises(
+        AirflowFailException, match=r"^DOCKER_HOST=.*: name the docker-proxy as tcp://HOST:PORT"
+    ):
+        execute(operator())
+
+
+def test_it_is_a_docker_operator_that_service_and_verb_fill_in() -> None:
+    task = operator(arguments=["--count", "5"], environment={"SEED": "7"})
+    assert isinstance(task, DockerOperator)
+    assert task.template_fields == DockerOperator.template_fields
+    assert (task.image, task.mem_limit, task.cpus) == ("fraud-detection/jobs:local", "512m", 1.0)
+    assert task.command == ["python", "-m", "fraud_producer", "generate", "--count", "5"]
+    assert task.environment == {"SEED": "7"}
+
+
+def test_what_a_docker_operator_is_given_comes_first(job: Write) -> None:
+    job("result.write_text(json.dumps({'argv': sys.argv[1:], 'mine': os.environ['MY_TOKEN']}))")
+    task = operator(
+        image="mine:1",
+        command="python -m fraud_producer 'one word'",
+        private_environment={"MY_TOKEN": "x"},
+        mem_limit="1g",
+        cpus=0.5,
+        network_mode="mine",
+        container_name="fraud-job-mine",
+        timeout=5,
+    )
+    spec = task._spec(CONTEXT)
+    assert (spec.image, spec.limits.memory_mib, spec.limits.cpus, spec.network) == (
+        "mine:1",
+        1024,
+        0.5,
+        "mine",
+    )
+    assert spec.name == spec.container == "fraud-job-mine"
+    assert execute(task) == {"argv": ["one word"], "mine": "x"}
+
+
+def test_another_exit_code_may_skip(job: Write) -> None:
+    job("sys.exit(7)")
+    with pytest.raises(AirflowSkipException):
+        execute(operator(skip_on_exit_code=[7, 8]))
+
+
+def test_a_program_that_is_no_python_is_no_job_of_a_process(job: Write) -> None:
+    with pytest.raises(AirflowFailException, match=r"^command: sh is not python"):
+        execute(operator(command=["sh", "-c", "true"]))
 
 
 def test_a_dag_with_it_can_be_serialized() -> None:

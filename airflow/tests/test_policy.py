@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +14,12 @@ from airflow import settings
 from airflow_local_settings import DatedAhead, task_instance_mutation_hook
 
 NAMES = ("logical_date", "run_after")
+LOADED = """
+import sys
+sys.argv = ["airflow", *sys.argv[1:]]
+import airflow
+print("LOADED", "airflow.providers.docker.operators.docker" in sys.modules)
+"""
 
 
 def run(**changes: Any) -> Any:
@@ -56,3 +64,13 @@ def test_a_date_ahead_is_refused_and_named(name: str, ahead: dict[str, float]) -
 )
 def test_every_other_run_is_left_alone(one: Any) -> None:
     task_instance_mutation_hook(None, one)
+
+
+@pytest.mark.parametrize(
+    ("command", "loaded"),
+    [("scheduler --skip-serve-logs", True), ("celery worker", True), ("dags list", False)],
+)
+def test_what_forks_tasks_has_loaded_what_they_import(command: str, loaded: bool) -> None:
+    asked = [sys.executable, "-c", LOADED, *command.split()]
+    done = subprocess.run(asked, capture_output=True, text=True, check=True)
+    assert f"LOADED {loaded}" in done.stdout

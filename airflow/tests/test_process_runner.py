@@ -38,7 +38,8 @@ from pathlib import Path
 from fraud_airflow.jobs import JobSpec, identify
 from fraud_airflow.runners.process_runner import Installation, ProcessRunner
 place, single = Path(sys.argv[1]), sys.argv[2] or None
-spec = JobSpec("n", identify("the_dag", "the_task", "the_run", -1, 1), "fraud_job", "i", (), {}, {}, single)
+labels = identify("the_dag", "the_task", "the_run", -1, 1)
+spec = JobSpec("n", labels, "i", ("python", "-m", "fraud_job"), {}, {}, single)
 at = Installation(Path(sys.executable), place, place / "run", {})
 try:
     ProcessRunner(at).run(spec, print)
@@ -58,7 +59,7 @@ class Place:
     def job(self, source: str, single: str | None = None, **changed: Any) -> JobSpec:
         (self.path / "fraud_job.py").write_text(WRITE + source, encoding="utf-8")
         labels = identify("the_dag", "the_task", "the_run", -1, 1)
-        return replace(JobSpec("n", labels, "fraud_job", "i", (), {}, {}, single), **changed)
+        return replace(JobSpec("n", labels, "i", ("python", "-m", "fraud_job"), {}, {}, single), **changed)
 
     def run(self, spec: JobSpec, line: Callable[[str], None] | None = None, **changed: Any) -> Any:
         return ProcessRunner(replace(self.at, **changed)).run(spec, line or self.lines.append)
@@ -107,7 +108,7 @@ def test_a_job_gets_its_arguments_and_environment_and_nothing_else(
     monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", "nine")
     spec = place.job(
         "result.write_text(json.dumps({'argv': sys.argv[1:], 'env': dict(os.environ), 'cwd': os.getcwd()}))",
-        arguments=("generate", "--count", "5"),
+        command=("python", "-m", "fraud_job", "generate", "--count", "5"),
         environment={"SEEN": "a"},
         private={"DATABASE_URL": "own"},
     )
@@ -400,7 +401,7 @@ def test_a_runner_is_configured_by_the_environment(tmp_path: Path) -> None:
     (tmp_path / "lib" / "fraud_x.py").write_text(
         "import json, os; open(os.environ['RESULT_PATH'], 'w').write(json.dumps(dict(os.environ)))"
     )
-    spec = JobSpec("n", {}, "fraud_x", "i", (), {}, {})
+    spec = JobSpec("n", {}, "i", ("python", "-m", "fraud_x"), {}, {})
     result = from_environment(worker | more).run(spec, print).result
     assert result is not None
     assert (result["PATH"], result["PYTHONPATH"], result["TZ"]) == ("/own", str(tmp_path / "lib"), "UTC")

@@ -118,7 +118,10 @@ class Proxy:
 
     def remove(self, container: str) -> None:
         """As a runner does."""
-        assert self.call("DELETE", f"/containers/{container}?force=1&v=1")[0] == 204
+        assert self.call("DELETE", f"/containers/{container}?force=True&v=True&link=False")[0] == 204
+
+    def log_is_json(self) -> bool:
+        return all(line.startswith("{") for line in self._log.read_text("utf-8").splitlines())
 
     def log(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self._log.read_text("utf-8").splitlines() if line[:1] == "{"]

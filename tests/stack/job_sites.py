@@ -9,8 +9,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, Protocol
+
+from docker import APIClient
 
 from fraud_airflow.jobs import JobOutcome, JobRunner, JobSpec, identify
 from fraud_airflow.runners.docker_api import Docker
@@ -40,6 +43,11 @@ except Exception as error:
 """
 
 
+def client(port: int) -> Callable[[], APIClient]:
+    """Docker's client at a proxy, connected when it is first asked for, as the operator's hook is."""
+    return cache(lambda: APIClient(f"tcp://127.0.0.1:{port}", version="auto"))
+
+
 class JobSite(Protocol):
     """Where the jobs of a test run."""
 
@@ -55,7 +63,7 @@ class JobSite(Protocol):
 
 def from_description(kind: dict[str, Any]) -> JobRunner:
     if "port" in kind:
-        return DockerRunner(Docker("127.0.0.1", kind["port"]), kind["lock_patience_s"])
+        return DockerRunner(Docker(client(kind["port"])), kind["lock_patience_s"])
     place = Path(kind["place"])
     at = Installation(Path(sys.executable), place, place / "run", {}, 0.5, kind["lock_patience_s"])
     return ProcessRunner(at)
@@ -88,7 +96,7 @@ class Processes:
 
     def spec(self, source: str, single: str | None = None, **changed: Any) -> JobSpec:
         spec = _spec("none", source, single, changed)
-        return replace(spec, arguments=(*spec.arguments, self._mark))
+        return replace(spec, command=(*spec.command, self._mark))
 
     def running(self) -> bool:
         jobs = [path for path in Path("/proc").glob("[0-9]*/cmdline") if self._is_mine(path)]
@@ -106,7 +114,8 @@ def _spec(image: str, source: str, single: str | None, changed: dict[str, Any]) 
     run = changed.pop("run", "the_run")
     labels = identify("the_dag", "the_task", run, -1, 1)
     name = f"fraud-job-test-{secrets.token_hex(6)}"
-    spec = JobSpec(name, labels, "fraud_job", image, (), {"JOB_SOURCE": BEGIN + source}, {}, single)
+    command = ("python", "-m", "fraud_job")
+    spec = JobSpec(name, labels, image, command, {"JOB_SOURCE": BEGIN + source}, {}, single)
     changed["environment"] = {**spec.environment, **changed.get("environment", {})}
     return replace(spec, **changed)
 
@@ -148,7 +157,7 @@ class Task:
         self.process.stdout.close()
 
 
-_PLAIN: Final = ("name", "labels", "module", "image", "arguments", "environment", "private", "single")
+_PLAIN: Final = ("name", "labels", "image", "command", "environment", "private", "single")
 
 
 def all_gone(site: JobSite) -> bool:

@@ -190,9 +190,18 @@ def test_no_container_is_made_with_more_of_the_host(here: Site, asked: dict[str,
     refused(here, create(here, here.body(SLEEP, HostConfig=LIMITS | asked)), 403, field)
 
 
-def test_a_job_has_no_other_network_not_even_its_own_by_name(here: Site) -> None:
-    asked = LIMITS | {"NetworkMode": here.network}
+@pytest.mark.parametrize("network", ["bridge", "none", "fraud-jobs", "", None, "container:fraud-job-running"])
+def test_a_job_has_no_other_network(here: Site, network: object) -> None:
+    asked = LIMITS | {"NetworkMode": network}
     refused(here, create(here, here.body(SLEEP, HostConfig=asked)), 403, "HostConfig.NetworkMode")
+
+
+def test_a_job_may_name_its_network_or_leave_it_to_the_proxy(here: Site) -> None:
+    for named in (here.network, "default"):
+        _, answer = create(here, here.body(SLEEP, HostConfig=LIMITS | {"NetworkMode": named}))
+        made = here.daemon.inspect_container(answer["Id"])
+        here.proxy.remove(answer["Id"])
+        assert list(made["NetworkSettings"]["Networks"]) == [here.network]
 
 
 @pytest.mark.parametrize("asked", TOP.values(), ids=TOP.keys())
@@ -200,15 +209,22 @@ def test_no_container_is_made_with_another_configuration(here: Site, asked: dict
     refused(here, create(here, here.body(SLEEP, **asked)), 403, next(iter(asked)))
 
 
-@pytest.mark.parametrize("field", ["Image", "Cmd", "Env", "Labels", "HostConfig", *LIMITS])
-def test_no_container_is_made_without_a_field_of_the_list(here: Site, field: str) -> None:
-    whole = here.body(SLEEP)
-    if field in LIMITS:
-        asked = whole | {"HostConfig": {name: value for name, value in LIMITS.items() if name != field}}
-        refused(here, create(here, asked), 403, f"HostConfig.{field}")
-    else:
-        asked = {name: value for name, value in whole.items() if name != field}
-        refused(here, create(here, asked), 403, field)
+def test_no_container_is_made_without_an_image(here: Site) -> None:
+    asked = {name: value for name, value in here.body(SLEEP).items() if name != "Image"}
+    refused(here, create(here, asked), 403, "Image")
+
+
+def test_what_is_left_out_is_the_images_and_the_most_a_job_gets(here: Site) -> None:
+    status, answer = create(here, {"Image": here.image}, "")
+    assert status == 201, answer
+    made = here.daemon.inspect_container(answer["Id"])
+    here.proxy.remove(answer["Id"])
+    host = made["HostConfig"]
+    assert made["Name"].startswith("/fraud-job-")
+    assert made["Config"]["Cmd"] == here.daemon.inspect_image(here.image)["Config"]["Cmd"]
+    assert made["Config"]["Labels"]["fraud.project"] == here.project
+    assert (host["Memory"], host["PidsLimit"], host["NetworkMode"]) == (4096 * 2**20, 512, here.network)
+    assert 0 < host["NanoCpus"] <= 2_000_000_000
 
 
 @pytest.mark.parametrize(
@@ -283,7 +299,6 @@ def test_a_body_that_is_too_large_is_refused(here: Site) -> None:
 @pytest.mark.parametrize(
     "query",
     [
-        "",
         "?name=fraud-postgres",
         "?name=postgres",
         "?name=fraud-job-",
@@ -319,6 +334,17 @@ def refused(here: Site, answer: tuple[int, Any], expected: int, field: str = "")
     assert made == []
 
 
+def test_a_client_finds_the_version_and_the_images_of_jobs(here: Site) -> None:
+    status, answer = here.proxy.call("GET", "/version")
+    assert status == 200
+    assert list(answer) == ["ApiVersion"]
+    for prefix in ("", f"/v{answer['ApiVersion']}"):
+        assert here.proxy.call("GET", f"{prefix}/_ping") == (200, "OK")
+        filters = quote(json.dumps({"reference": [here.image]}))
+        status, images = here.proxy.call("GET", f"{prefix}/images/json?only_ids=0&all=0&filters={filters}")
+        assert (status, images) == (200, [{"RepoTags": [here.image]}])
+
+
 # --- What must not be called ----------------------------------------------------------------------
 
 
@@ -349,6 +375,10 @@ def refused(here: Site, answer: tuple[int, Any], expected: int, field: str = "")
         "POST /session",
         "POST /grpc",
         "GET /images/json",
+        'GET /images/json?filters={"dangling":["true"]}',
+        'GET /images/json?filters={"reference":["postgres:17"]}',
+        'GET /images/json?filters={"reference":[]}',
+        'GET /images/json?all=1&filters={"reference":["x"]}',
         "POST /images/create?fromImage=x",
         "POST /images/load",
         "GET /images/get?names=x",
@@ -359,7 +389,6 @@ def refused(here: Site, answer: tuple[int, Any], expected: int, field: str = "")
         "POST /networks/create",
         "POST /networks/bridge/connect",
         "GET /info",
-        "GET /version",
         "GET /events",
         "GET /system/df",
         "POST /auth",
@@ -473,9 +502,10 @@ def test_nothing_is_to_be_had_of_a_container_of_another_project(here: Site, fore
             f"GET /containers/{one}/logs?{LOG}",
             f"GET /containers/{one}/archive?path=/result/result.json",
             f"POST /containers/{one}/wait?condition=next-exit",
+            f"POST /containers/{one}/attach?logs=0&stdout=1&stderr=1&stream=1",
             f"POST /containers/{one}/start",
             f"POST /containers/{one}/stop?t=1",
-            f"DELETE /containers/{one}?force=1&v=1",
+            f"DELETE /containers/{one}?force=True&v=True&link=False",
         ):
             method, path = call.split(" ", 1)
             status, answer = here.proxy.call(method, path)
@@ -550,10 +580,10 @@ def test_nothing_is_read_out_of_a_container_that_runs(here: Site, running: str) 
         "GET /_ping?x=1",
         "GET /containers/ID/json?size=1",
         "POST /containers/ID/start?checkpoint=x",
-        "POST /containers/ID/stop",
         "POST /containers/ID/stop?t=-1",
         "POST /containers/ID/stop?t=1&signal=STOP",
-        "POST /containers/ID/wait",
+        "POST /containers/ID/attach?logs=0&stdout=1&stderr=1&stream=1&stdin=1",
+        "POST /containers/ID/attach?logs=1&stdout=1&stderr=1&stream=1",
         "POST /containers/ID/wait?condition=removed",
         f"GET /containers/ID/logs?{LOG}&details=1",
         f"GET /containers/ID/logs?{LOG}&tail=1",

@@ -15,7 +15,7 @@ from fraud_airflow.jobs import JobFailed, JobRefused
 from fraud_airflow.runners.docker_api import Docker
 from fraud_airflow.runners.docker_runner import DockerRunner
 from tests.stack.docker_site import Site, free_port, job_image, site
-from tests.stack.job_sites import DONE, FOR_EVER, UP, Containers, Task, all_gone, run, runner
+from tests.stack.job_sites import DONE, FOR_EVER, UP, Containers, Task, all_gone, client, run, runner
 from tests.support.waiting import eventually
 
 
@@ -62,14 +62,14 @@ def test_what_the_proxy_refuses_is_not_tried_again(here: Containers) -> None:
 
 def test_a_module_that_is_not_there_fails_as_it_does_in_a_process(here: Containers) -> None:
     lines: list[str] = []
-    outcome = runner(here).run(here.spec(DONE, module="fraud_nothing"), lines.append)
+    outcome = runner(here).run(here.spec(DONE, command=("python", "-m", "fraud_nothing")), lines.append)
     assert outcome.exit_code == 1
     assert lines[-1].endswith("No module named fraud_nothing")
 
 
 def test_a_proxy_that_does_not_answer_is_told_of(here: Containers) -> None:
-    nobody = DockerRunner(Docker("127.0.0.1", free_port(), patience_s=0.5))
-    with pytest.raises(JobFailed, match=r"^The Docker proxy at 127.0.0.1:\d+ does not answer .*: does"):
+    nobody = DockerRunner(Docker(client(free_port()), patience_s=0.5))
+    with pytest.raises(JobFailed, match=r"^The Docker proxy does not answer .*: does"):
         nobody.run(here.spec(DONE), print)
 
 
@@ -90,6 +90,19 @@ def test_jobs_without_labels_end_nobody(here: Containers) -> None:
         assert other.line() == "up"
         assert runner(here).run(here.spec(DONE, labels={}), print).exit_code == 0
         assert len(here.site.containers()) == 1
+
+
+def test_long_lines_of_two_streams_do_not_mix(here: Containers) -> None:
+    source = """
+import threading
+def write(stream, letter):
+    for _ in range(50): os.write(stream, letter * 40_000 + b'\\n')
+threads = [threading.Thread(target=write, args=one) for one in ((1, b'o'), (2, b'e'))]
+[one.start() for one in threads]; [one.join() for one in threads]
+"""
+    lines: list[str] = []
+    assert run(here, source, lines.append).exit_code == 0
+    assert sorted(lines) == ["e" * 40_000] * 50 + ["o" * 40_000] * 50
 
 
 # Lines come all the time, so that connections break within and between them.
@@ -142,7 +155,7 @@ def test_a_job_that_ends_while_the_proxy_is_away_has_its_result(here: Containers
 
 
 def test_a_proxy_that_stays_away_fails_the_job_and_its_return_ends_it(here: Containers) -> None:
-    impatient = DockerRunner(Docker("127.0.0.1", here.site.proxy.port, patience_s=1))
+    impatient = DockerRunner(Docker(client(here.site.proxy.port), patience_s=1))
     with pytest.raises(JobFailed, match=r"does not answer"):
         impatient.run(here.spec(UP + FOR_EVER), lambda _: here.site.proxy.end())
     assert here.running()

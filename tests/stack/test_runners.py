@@ -58,7 +58,7 @@ def test_a_job_gets_its_arguments_and_environment_and_nothing_of_the_worker(
     outcome = run(
         here,
         source,
-        arguments=("generate", "--count", "5"),
+        command=("python", "-m", "fraud_job", "generate", "--count", "5"),
         environment=given,
         private={"DATABASE_URL": "own"},
     )
@@ -202,6 +202,32 @@ def test_a_job_whose_time_is_up_is_asked_first_and_heard(here: JobSite) -> None:
     )
     with pytest.raises(TimeIsUp):
         run(here, source + UP + FOR_EVER, line)
+    assert lines == ["up", "asked"]
+    assert not here.running()
+
+
+def test_a_job_ends_when_a_timer_interrupts_its_task(here: JobSite) -> None:
+    def expire(*_: object) -> None:
+        raise TimeIsUp
+
+    before = signal.signal(signal.SIGUSR1, expire)
+    lines: list[str] = []
+
+    def line(text: str) -> None:
+        lines.append(text)
+        if text == "up":
+            timer.start()
+
+    timer = threading.Timer(0.2, os.kill, [os.getpid(), signal.SIGUSR1])
+    source = (
+        "import signal; signal.signal(signal.SIGTERM, lambda *_: (os.write(1, b'asked\\n'), sys.exit(1)))\n"
+    )
+    try:
+        with pytest.raises(TimeIsUp):
+            run(here, source + UP + FOR_EVER, line)
+    finally:
+        timer.join()
+        signal.signal(signal.SIGUSR1, before)
     assert lines == ["up", "asked"]
     assert not here.running()
 

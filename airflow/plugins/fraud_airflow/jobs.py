@@ -77,13 +77,23 @@ class JobSpec:
 
     name: str
     labels: Mapping[str, str]
-    module: str
     image: str
-    arguments: tuple[str, ...]
+    command: tuple[str, ...]
     environment: Mapping[str, str]
     private: Mapping[str, str] = field(repr=False)
     single: str | None = None
     limits: Limits = field(default_factory=Limits)
+    network: str | None = None
+
+    @property
+    def title(self) -> str:
+        """What it does, for messages."""
+        return " ".join(self.command).removeprefix("python -m ")
+
+    @property
+    def container(self) -> str:
+        """The name of its container; that of a single job is its lock."""
+        return self.name if self.single is None else f"fraud-single-{self.single}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +131,8 @@ def check_service(service: str) -> Service:
     return SERVICES[service]
 
 
-def check_environment(environment: object) -> None:
-    """Refuse what a DAG must not set.
+def check_environment(environment: object, *, private: bool = False) -> None:
+    """Refuse what a DAG must not set, or not where the web UI shows it.
 
     Raises:
         ValueError: it is no mapping, or a name is wrong, reserved or looks secret.
@@ -134,10 +144,10 @@ def check_environment(environment: object) -> None:
             raise ValueError(f"environment: {name!r} is no variable name: use capitals, digits and _.")
         if name in RESERVED:
             raise ValueError(f"environment: {name} is set by the platform itself: take it out.")
-        if _SECRET_WORDS.search(name):
+        if _SECRET_WORDS.search(name) and not private:
             raise ValueError(
                 f"environment: {name} looks like a secret, which the web UI would show: "
-                "give it to the service as a private variable."
+                "give it as private_environment, or to the service as a private variable."
             )
 
 

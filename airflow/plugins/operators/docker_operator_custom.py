@@ -2,65 +2,111 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
+import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow.sdk import BaseOperator
+from airflow.providers.docker.operators.docker import DockerOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+from docker.errors import DockerException
+from docker.utils import parse_bytes
 
 from config.job_results import EXIT_CONFIGURATION, EXIT_DONE, EXIT_NOTHING_TO_DO
+from config.services import Limits
 from fraud_airflow import jobs, lines
 from fraud_airflow.runners.selection import choose_runner
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+    from docker import APIClient
 
 _LOCK_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,60}")
+_PROXY: Final = re.compile(r"tcp://[A-Za-z0-9][A-Za-z0-9.-]*:[0-9]{1,5}/?")
+_MIB: Final = 2**20
+# What a DockerOperator may be given, and a job cannot have: all but these.
+_MEANT: Final = frozenset(
+    {
+        *("self", "kwargs", "image", "command", "container_name", "network_mode", "mem_limit", "cpus"),
+        *("environment", "private_environment", "env_file", "skip_on_exit_code"),
+        *("docker_conn_id", "docker_url", "api_version", "timeout", "tls_ca_cert", "tls_client_cert"),
+        *("tls_client_key", "tls_verify", "tls_hostname", "tls_ssl_version"),
+    }
+)
+_OURS: Final[Mapping[str, object]] = {"auto_remove": "force", "mount_tmp_dir": False}
+_NOT_MEANT: Final[Mapping[str, object]] = {
+    name: _OURS.get(name, parameter.default)
+    for name, parameter in inspect.signature(DockerOperator.__init__).parameters.items()
+    if name not in _MEANT
+}
 
 
-class FraudDockerOperator(BaseOperator):
-    """Runs `python -m fraud_<service> <verb> <arguments>` as JOB_RUNNER says, and returns its result.
+class FraudDockerOperator(DockerOperator):
+    """Runs a job as JOB_RUNNER says, in a container or as a process, and returns its result.
 
-    `environment` lies over the public variables of a job; it is shown in the web UI, so no secret belongs
+    `service`, `verb` and `arguments` fill in what a DockerOperator is given: `command` (`python -m
+    fraud_<service> <verb> <arguments>`), `image`, `mem_limit`, `cpus` and the variables of a job, public and
+    private. What is given beside them comes first. `environment` is shown in the web UI, so no secret belongs
     there. With `single` no two jobs of that name run at once. `execution_timeout` ends the job too.
 
     Raises:
         ValueError: at parse time; the message names the argument.
     """
 
-    template_fields: Sequence[str] = ("arguments", "environment")
-    template_fields_renderers = {"arguments": "json", "environment": "json"}  # noqa: RUF012
+    template_fields_renderers = {"command": "json", "environment": "json"}  # noqa: RUF012
     ui_color = "#e6f2ff"
 
     def __init__(
         self,
         *,
-        service: str,
-        verb: str,
+        service: str | None = None,
+        verb: str | None = None,
         arguments: Sequence[str] = (),
-        environment: Mapping[str, str] | None = None,
         single: str | None = None,
+        image: str | None = None,
+        command: str | list[str] | None = None,
+        environment: dict[str, Any] | None = None,
+        mem_limit: float | str | None = None,
+        cpus: float | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        jobs.check_service(service)
-        jobs.check_environment(environment or {})
+        row = None if service is None else jobs.check_service(service)
+        limits = Limits() if row is None else row.limits
         if not isinstance(arguments, list | tuple):
             raise ValueError("arguments: write a list of strings, one an argument.")
         if single is not None and not _LOCK_NAME.fullmatch(single):
             raise ValueError(f"single: {single!r} is no name of a lock: use small letters, digits, - and _.")
+        jobs.check_environment(environment or {})
+        jobs.check_environment(kwargs.get("private_environment") or {}, private=True)
+        if row is not None:
+            image = image or jobs.image_name(row, os.environ)
+            if verb is not None and command is None:
+                command = ["python", "-m", row.module, verb, *arguments]
+        if image is None or command is None:
+            raise ValueError("service: name a service and its verb, or an image and its command.")
+        super().__init__(
+            image=image,
+            command=command,
+            environment=dict(environment or {}),
+            mem_limit=mem_limit or f"{limits.memory_mib}m",
+            cpus=cpus or limits.cpus,
+            **{"skip_on_exit_code": EXIT_NOTHING_TO_DO, **_OURS, **kwargs},
+        )
+        for name, unset in _NOT_MEANT.items():
+            if getattr(self, name) not in (unset, [], {}):
+                raise ValueError(f"{name}: jobs do not set this.")
         self.service = service
-        self.verb = verb
-        self.arguments = list(arguments)
-        self.environment = dict(environment or {})
         self.single = single
+        self._limits = limits
+        self._job = f"{service} {verb}" if service and verb else f"The job {self.task_id}"
         self._runner: jobs.JobRunner | None = None
         self._last_line = ""
         self._killed = False
 
-    def execute(self, context: Context) -> dict[str, Any]:
+    def execute(self, context: Context) -> dict[str, Any]:  # type: ignore[override]
         """The job's result document.
 
         Raises:
@@ -70,7 +116,7 @@ class FraudDockerOperator(BaseOperator):
         """
         try:
             # Known to on_kill before anything is started.
-            self._runner = choose_runner()
+            self._runner = choose_runner(self._connect)
             if self._killed:
                 self._runner.kill()
             outcome = self._runner.run(self._spec(context), self._show)
@@ -86,22 +132,42 @@ class FraudDockerOperator(BaseOperator):
         if self._runner is not None:
             self._runner.kill()
 
+    def _connect(self) -> APIClient:
+        urls = [self.docker_url] if isinstance(self.docker_url, str) else self.docker_url
+        for url in urls:
+            if not _PROXY.fullmatch(url):
+                raise jobs.JobRefused(
+                    f"DOCKER_HOST={url}: name the docker-proxy as tcp://HOST:PORT, or have jobs run as "
+                    "processes with JOB_RUNNER=process."
+                )
+        try:
+            return self.cli
+        except AirflowException as error:
+            raise DockerException(str(error)) from None
+
     def _spec(self, context: Context) -> jobs.JobSpec:
-        service, ti = jobs.check_service(self.service), context["ti"]
+        ti = context["ti"]
+        row = None if self.service is None else jobs.check_service(self.service)
         jobs.check_environment(self.environment)
         index = -1 if ti.map_index is None else ti.map_index
         labels = jobs.identify(ti.dag_id, ti.task_id, ti.run_id, index, ti.try_number)
-        own = {name: str(value) for name, value in self.environment.items()}
+        own = self.unpack_environment_variables(self.env_file or "") | self.environment
+        command = self.format_command(self.command) or []
         return jobs.JobSpec(
-            name=jobs.job_name(labels),
+            name=self.container_name or jobs.job_name(labels),
             labels=labels,
-            module=service.module,
-            image=jobs.image_name(service, os.environ),
-            arguments=(self.verb, *(str(argument) for argument in self.arguments)),
-            environment={**jobs.public_environment(os.environ), **service.fixed, **own},
-            private=jobs.private_environment(service, os.environ),
+            image=self.image,
+            command=tuple(shlex.split(command) if isinstance(command, str) else map(str, command)),
+            environment={
+                **jobs.public_environment(os.environ),
+                **({} if row is None else row.fixed),
+                **{name: str(value) for name, value in own.items()},
+            },
+            private=self._private_environment
+            | ({} if row is None else jobs.private_environment(row, os.environ)),
             single=self.single,
-            limits=service.limits,
+            limits=replace(self._limits, memory_mib=-(-parse_bytes(self.mem_limit) // _MIB), cpus=self.cpus),
+            network=self.network_mode,
         )
 
     def _show(self, line: str) -> None:
@@ -111,9 +177,9 @@ class FraudDockerOperator(BaseOperator):
         self.log.log(level, "%s", text)
 
     def _result(self, outcome: jobs.JobOutcome) -> dict[str, Any]:
-        said, job = outcome.result or {}, f"{self.service} {self.verb}"
+        said, job = outcome.result or {}, self._job
         last = lines.sentence(self._last_line)
-        if outcome.exit_code == EXIT_NOTHING_TO_DO:
+        if outcome.exit_code in self.skip_on_exit_code:
             raise AirflowSkipException(str(said.get("reason") or last or "There was nothing to do."))
         if outcome.exit_code == EXIT_CONFIGURATION:
             raise AirflowFailException(

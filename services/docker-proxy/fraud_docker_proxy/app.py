@@ -18,10 +18,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from fraud_docker_proxy import forms
 from fraud_docker_proxy.asking import Asked, parse, read
 from fraud_docker_proxy.containers import Containers, shown
-from fraud_docker_proxy.creating import rebuild
+from fraud_docker_proxy.creating import check_image, rebuild
 from fraud_docker_proxy.daemon import Daemon
 from fraud_docker_proxy.events import say
-from fraud_docker_proxy.leases import WAIT, Leases
+from fraud_docker_proxy.leases import HOLDING, Leases
 from fraud_docker_proxy.refusals import Refused
 from fraud_docker_proxy.relaying import relay
 from fraud_docker_proxy.settings import Settings
@@ -42,10 +42,13 @@ class Proxy:
         self._calls: list[tuple[str, str, type[forms.Form], Handler]] = [
             ("GET", "/_ping", forms.Nothing, self._ping),
             ("HEAD", "/_ping", forms.Nothing, self._ping),
+            ("GET", "/version", forms.Nothing, self._version),
+            ("GET", "/images/json", forms.Images, self._images),
             ("GET", "/containers/json", forms.Listing, self._list),
             ("POST", "/containers/create", forms.Naming, self._create),
             ("GET", f"{one}/json", forms.Nothing, self._inspect),
-            ("POST", f"{one}({WAIT})", forms.Waiting, self._stream),
+            ("POST", f"{one}(/wait)", forms.Waiting, self._stream),
+            ("POST", f"{one}(/attach)", forms.Attachment, self._attach),
             ("POST", f"{one}(/start)", forms.Nothing, self._pass_on),
             ("GET", f"{one}(/logs)", forms.Log, self._stream),
             ("POST", f"{one}(/stop)", forms.Stopping, self._pass_on),
@@ -71,6 +74,8 @@ class Proxy:
         for method, path, form, handler in self._calls:
             match = re.fullmatch(path, asked.path)
             if match and method == asked.method:
+                if asked.upgrade and handler != self._attach:
+                    raise Refused(403, "The proxy hands out no raw connection.")
                 if asked.body and handler != self._create:
                     raise Refused(400, "This call has no body.")
                 query = forms.fill(form, asked.query).model_dump(exclude_none=True)
@@ -80,6 +85,17 @@ class Proxy:
     async def _ping(self, _: Asked) -> ASGIApp:
         await self._daemon.ping()
         return PlainTextResponse("OK")
+
+    async def _version(self, _: Asked) -> ASGIApp:
+        return JSONResponse({"ApiVersion": await self._daemon.ping()})
+
+    async def _images(self, asked: Asked) -> ASGIApp:
+        [image] = asked.query["filters"]["reference"]
+        check_image(image, self._settings)
+        # A DockerOperator would pull what is not there.
+        if (await self._daemon.call("GET", f"/images/{image}/json")).status_code != 200:
+            raise Refused(404, f"The image {image} is not on this machine: build or pull it.")
+        return JSONResponse([{"RepoTags": [image]}])
 
     async def _list(self, asked: Asked) -> ASGIApp:
         found = await self._containers.all(asked.query["filters"]["label"])
@@ -110,14 +126,18 @@ class Proxy:
     async def _stream(self, asked: Asked, name: str, call: str) -> ASGIApp:
         return self._streaming(asked, await self._containers.id(name), call)
 
-    def _streaming(self, asked: Asked, container: str, call: str) -> ASGIApp:
+    async def _attach(self, asked: Asked, name: str, call: str) -> ASGIApp:
+        """Answered without another protocol, as HTTP allows: the client only listens."""
+        return self._streaming(asked, await self._containers.id(name), call, raw=True)
+
+    def _streaming(self, asked: Asked, container: str, call: str, *, raw: bool = False) -> ASGIApp:
         path = f"/containers/{container}{call}"
 
         async def streaming(_: Scope, receive: Receive, send: Send) -> None:
             with self._leases.held(container, call):
                 async with self._daemon.stream(asked.method, path, asked.query) as answer:
-                    stayed = await relay(answer, receive, send)
-            if call == WAIT and not stayed:
+                    stayed = await relay(answer, receive, send, raw=raw)
+            if call in HOLDING and not stayed:
                 await self._leases.abandon(container)
 
         return streaming

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -11,26 +12,26 @@ from starlette.requests import Request
 from fraud_docker_proxy.refusals import Refused
 
 BODY_LIMIT_BYTES: Final = 256 * 1024
+_VERSION: Final = re.compile(r"^/v1\.[0-9]{1,3}(?=/)")
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is asked; `path` is decoded."""
+    """What is asked; `path` is decoded, and without the version of the API, which is the proxy's to say."""
 
     method: str
     path: str
     query: dict[str, Any]
     body: bytes = field(repr=False)
+    upgrade: bool = False
 
 
 async def read(request: Request) -> Asked:
     """The request, whole.
 
     Raises:
-        Refused: it is too large or compressed, or would have another protocol than HTTP.
+        Refused: it is too large or compressed.
     """
-    if "upgrade" in request.headers:
-        raise Refused(403, "The proxy hands out no raw connection.")
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise Refused(415, "Content-Encoding: the proxy reads bodies as they are, without compression.")
     body = b""
@@ -39,7 +40,8 @@ async def read(request: Request) -> Asked:
         if len(body) > BODY_LIMIT_BYTES:
             raise Refused(413, f"The body is larger than {BODY_LIMIT_BYTES // 1024} KiB.")
     query = _once(request.query_params.multi_items())
-    return Asked(request.method, request.scope["path"], query, body)
+    path = _VERSION.sub("", request.scope["path"])
+    return Asked(request.method, path, query, body, "upgrade" in request.headers)
 
 
 def parse(body: bytes) -> dict[str, Any]:

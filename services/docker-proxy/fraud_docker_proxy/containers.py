@@ -52,11 +52,11 @@ class Containers:
 
 
 def shown(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of an inspection a runner needs: the environment, with its secrets, is not in it."""
+    """The part of an inspection that is needed: the environment, with its secrets, is not in it."""
     state = document["State"]
     return {
         "Created": document["Created"],
         "State": {name: state[name] for name in ("Status", "ExitCode", "OOMKilled")},
-        "Config": {"Labels": document["Config"]["Labels"]},
+        "Config": {name: document["Config"][name] for name in ("Labels", "Tty")},
         "HostConfig": {"Memory": document["HostConfig"]["Memory"]},
     }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import Any, Final
 
-from fraud_docker_proxy.forms import Job, Limits
+from fraud_docker_proxy.forms import Host, Job
 from fraud_docker_proxy.refusals import Refused
 from fraud_docker_proxy.settings import Settings
 
@@ -21,13 +21,14 @@ def rebuild(asked: Job, settings: Settings) -> dict[str, Any]:
     """The body for the daemon.
 
     Raises:
-        Refused: the image is none of jobs.
+        Refused: the image is none of jobs, or the network another.
     """
-    if asked.Image not in settings.images:
-        raise Refused(403, f"Image: {asked.Image[:100]!r} is no image of jobs; PROXY_IMAGES lists them.")
+    check_image(asked.Image, settings)
+    if asked.HostConfig.NetworkMode not in ("default", settings.network):
+        raise Refused(403, f"HostConfig.NetworkMode: jobs have no network but {settings.network}.")
     return {
         "Image": asked.Image,
-        "Cmd": asked.Cmd,
+        **({"Cmd": asked.Cmd} if asked.Cmd else {}),
         "Env": asked.Env,
         "Labels": {**asked.Labels, PROJECT: settings.project},
         "User": settings.user,
@@ -35,7 +36,13 @@ def rebuild(asked: Job, settings: Settings) -> dict[str, Any]:
     }
 
 
-def _host(asked: Limits, settings: Settings) -> dict[str, Any]:
+def check_image(image: str, settings: Settings) -> None:
+    """Raises Refused: the image is none of jobs."""
+    if image not in settings.images:
+        raise Refused(403, f"Image: {image[:100]!r} is no image of jobs; PROXY_IMAGES lists them.")
+
+
+def _host(asked: Host, settings: Settings) -> dict[str, Any]:
     memory = min(asked.Memory, settings.max_memory_mib * MIB)
     # The daemon refuses more processors than there are.
     cpus = min(settings.max_cpus, os.cpu_count() or 1)
@@ -43,6 +50,7 @@ def _host(asked: Limits, settings: Settings) -> dict[str, Any]:
         "Memory": memory,
         "MemorySwap": memory,
         "NanoCpus": min(asked.NanoCpus, int(cpus * 1e9)),
+        "CpuShares": min(asked.CpuShares, int(settings.max_cpus * 1024)),
         "PidsLimit": min(asked.PidsLimit, settings.max_pids),
         "OomScoreAdj": 500,  # where the machine itself runs out of memory, a job goes before a server
         "NetworkMode": settings.network,

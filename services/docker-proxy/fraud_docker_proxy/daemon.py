@@ -34,9 +34,10 @@ class Daemon:
         await self._http.aclose()
 
     async def ping(self) -> str:
-        """The version of the daemon's API."""
+        """The version of the API that is spoken with the daemon."""
         with _answering():
-            return str((await self._http.get("/_ping")).headers["Api-Version"])
+            major, minor = (await self._http.get("/_ping")).headers["Api-Version"].split(".")
+        return "{}.{}".format(*min((int(major), int(minor)), NEWEST))
 
     async def call(
         self, method: str, path: str, query: Mapping[str, str] | None = None, body: Any = None
@@ -58,8 +59,7 @@ class Daemon:
 
     async def _at(self, path: str) -> str:
         if not self._prefix:
-            major, minor = (await self.ping()).split(".")
-            self._prefix = "/v{}.{}".format(*min((int(major), int(minor)), NEWEST))
+            self._prefix = f"/v{await self.ping()}"
         return self._prefix + path
 
 

@@ -1,10 +1,16 @@
-"""The positive list: what a runner says in each call, and no field more."""
+"""The positive list: what a job's operator sends in each call, and no field more.
+
+That is what Docker's SDK sends for our runner and for Airflow's own DockerOperator: some fields always, which
+then must say nothing.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal, TypeVar
+import secrets
+import sys
+from typing import Annotated, Any, Final, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, Json, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Json, ValidationError
 
 from fraud_docker_proxy.refusals import Refused, sentence
 
@@ -15,6 +21,23 @@ Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*=[^\x00]*$")]
 LabelName = Annotated[str, Field(pattern=f"^{_LABEL}$")]
 LabelIs = Annotated[str, Field(pattern=rf"^{_LABEL}=[^\x00]*$")]
 Amount = Annotated[int, Field(gt=0)]
+
+
+def _only_unset(value: Any) -> Any:
+    if value is not False and value not in ([], {}):
+        raise ValueError("jobs do not set this")
+    return value
+
+
+def _no_mounts(value: list[Any]) -> list[Any]:
+    if value:
+        raise ValueError("jobs mount nothing; for a DockerOperator set mount_tmp_dir=False")
+    return value
+
+
+# What Docker's SDK always sends, though nobody asked for it.
+Unset = Annotated[Any, AfterValidator(_only_unset)]
+NoMounts = Annotated[list[Any], AfterValidator(_no_mounts)]
 
 
 class Form(BaseModel):
@@ -41,22 +64,43 @@ def fill(form: type[F], document: object) -> F:
 # --- The body of a create call, in the daemon's names --------------------------------------------------
 
 
-class Limits(Form):
-    """What a job may use: bytes, billionths of a processor, processes."""
+class Logging(Form):
+    """How logs are kept, which is the proxy's to say."""
 
-    Memory: Amount
-    NanoCpus: Amount
-    PidsLimit: Amount
+    Type: None = None
+    Config: Unset = {}
+
+
+class Host(Form):
+    """What a job may use: bytes, billionths of a processor, a weight of 1024 a processor, processes."""
+
+    Memory: Amount = sys.maxsize
+    NanoCpus: Amount = sys.maxsize
+    PidsLimit: Amount = sys.maxsize
+    CpuShares: Amount = 1024
+    NetworkMode: str = "default"
+    LogConfig: Logging = Logging()
+    Mounts: NoMounts = []
+    PortBindings: Unset = {}
+    Ulimits: Unset = []
 
 
 class Job(Form):
-    """A container to be made."""
+    """A container to be made; without a command it runs the image's."""
 
     Image: str
-    Cmd: list[Text]
-    Env: list[Variable]
-    Labels: dict[LabelName, Text]
-    HostConfig: Limits
+    Cmd: list[Text] = []
+    Env: list[Variable] = []
+    Labels: dict[LabelName, Text] = {}
+    HostConfig: Host = Host()
+    AttachStdout: bool = False
+    AttachStderr: bool = False
+    AttachStdin: Unset = False
+    OpenStdin: Unset = False
+    StdinOnce: Unset = False
+    Tty: Unset = False
+    NetworkDisabled: Unset = False
+    ExposedPorts: Unset = {}
 
 
 # --- Queries -------------------------------------------------------------------------------------------
@@ -67,9 +111,12 @@ class Nothing(Form):
 
 
 class Naming(Form):
-    """The name of a container to be made, which only jobs have."""
+    """The name of a container to be made, which only jobs have; without one the proxy makes it up."""
 
-    name: str = Field(pattern=r"^fraud-(job|single)-[a-zA-Z0-9][a-zA-Z0-9_.-]{0,120}$")
+    name: str = Field(
+        default_factory=lambda: f"fraud-job-{secrets.token_hex(8)}",
+        pattern=r"^fraud-(job|single)-[a-zA-Z0-9][a-zA-Z0-9_.-]{0,120}$",
+    )
 
 
 class Filters(Form):
@@ -83,25 +130,52 @@ class Listing(Form):
 
     all: Literal["1"]
     filters: Json[Filters]
+    limit: Literal["-1"] = "-1"
+    size: Literal["0"] = "0"
+    trunc_cmd: Literal["0"] = "0"
+
+
+class References(Form):
+    """The names of images; DockerOperator asks for its own."""
+
+    reference: list[str] = Field(min_length=1, max_length=1)
+
+
+class Images(Form):
+    """Whether an image of jobs is there."""
+
+    filters: Json[References]
+    only_ids: Literal["0"] = "0"
+    all: Literal["0"] = "0"
 
 
 class Waiting(Form):
-    """Until it has been started and has ended."""
+    """Until it has been started and has ended; without a condition, until it does not run."""
 
-    condition: Literal["next-exit"]
+    condition: Literal["next-exit"] | None = None
+
+
+class Attachment(Form):
+    """What it writes from here on; nothing is sent to it."""
+
+    stdout: Literal["1"]
+    stderr: Literal["1"]
+    stream: Literal["1"]
+    logs: Literal["0"]
 
 
 class Stopping(Form):
-    """How many seconds after SIGTERM it is killed."""
+    """How many seconds after SIGTERM it is killed; the daemon's ten if not given."""
 
-    t: str = Field(pattern="^[0-9]{1,2}$")
+    t: str | None = Field(default=None, pattern="^[0-9]{1,2}$")
 
 
 class Removal(Form):
-    """With its anonymous volumes, and killed where it runs."""
+    """Whether with its anonymous volumes, and killed where it runs; as Docker's SDK writes it."""
 
-    force: Literal["1"]
-    v: Literal["1"]
+    force: Literal["True", "False"]
+    v: Literal["True", "False"]
+    link: Literal["False"]
 
 
 class Log(Form):

@@ -1,7 +1,8 @@
 """A job's container lives as long as somebody waits for it.
 
-Whoever starts a job holds a `wait` call open. When that connection goes before the container has ended, its
-task was killed or its worker is gone, and nobody would ever stop the container or read its result.
+Whoever starts a job holds a `wait` or, as Airflow's DockerOperator does, an `attach` call open. When that
+connection goes before the container has ended, its task was killed or its worker is gone, and nobody would
+ever stop the container or read its result.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from fraud_docker_proxy.daemon import Daemon
 from fraud_docker_proxy.events import say
 from fraud_docker_proxy.refusals import Refused
 
-WAIT: Final = "/wait"
+HOLDING: Final = frozenset({"/wait", "/attach"})
 STOP_S: Final = 3  # between SIGTERM and SIGKILL
 SHUTDOWN_S: Final = 8.0  # whoever ends the proxy may kill it after ten
 _ALIVE: Final = frozenset({"running", "paused", "restarting"})
@@ -53,7 +54,7 @@ class Leases:
         # What cannot be looked at now is looked at when its grace is over.
         with suppress(Refused):
             running = (await self._containers.inspect(container))["State"]["Status"] in _ALIVE
-            if running and (container, WAIT) not in self._held:
+            if running and not HOLDING & self._calls(container):
                 say("abandoned", id=container)
                 self._end(container, "whoever waited for it is gone")
 
@@ -62,9 +63,9 @@ class Leases:
         containers = {one["Id"]: one["State"] for one in await self._containers.all()}
         now = time.monotonic()
         for container, state in containers.items():
-            calls = [call for one, call in self._held if one == container]
-            # One that runs is held by a wait alone.
-            if WAIT in calls or (calls and state not in _ALIVE):
+            calls = self._calls(container)
+            # One that runs is not held by whoever reads its log.
+            if HOLDING & calls or (calls and state not in _ALIVE):
                 self._seen[container] = now
             elif now - self._seen.setdefault(container, now) >= self._grace_s:
                 self._end(container, "nobody waits for it")
@@ -84,6 +85,9 @@ class Leases:
         """Finish what is being ended; what runs and is waited for goes on without the proxy."""
         if self._ending:
             await asyncio.wait(self._ending.values(), timeout=SHUTDOWN_S)
+
+    def _calls(self, container: str) -> set[str]:
+        return {call for one, call in self._held if one == container}
 
     def _end(self, container: str, why: str) -> None:
         if container not in self._ending:

@@ -4,21 +4,12 @@ from __future__ import annotations
 
 import calendar
 import time
-from collections.abc import Iterator
-from typing import Final, Protocol
+from collections.abc import Iterable, Iterator
+from typing import Final
 
 from fraud_airflow.lines import LineSplitter
 
-_HEAD: Final = 8  # stream, three zeros, length
 _STAMP: Final = len("2026-11-21T20:20:32.583330759Z ")
-_PIECE_BYTES: Final = 64 * 1024
-
-
-class Readable(Protocol):
-    """What a log is read from."""
-
-    def read1(self, n: int = -1, /) -> bytes:
-        """What is there, at most `n` bytes; nothing at the end."""
 
 
 class LogReader:
@@ -29,7 +20,8 @@ class LogReader:
     """
 
     def __init__(self) -> None:
-        self._splitters = {1: LineSplitter(), 2: LineSplitter()}
+        # A long line comes in several frames of one stamp; lines of the other stream may lie between them.
+        self._begun: dict[bytes, LineSplitter] = {}
         self._seen: dict[int, int] = {}
         self._skip = 0
         self._second, self._second_text = 0, b""
@@ -40,18 +32,22 @@ class LogReader:
         asked = {"stdout": "1", "stderr": "1", "timestamps": "1"}
         return asked | ({"since": str(min(self._seen))} if self._seen else {})
 
-    def lines(self, log: Readable) -> Iterator[str]:
+    def lines(self, frames: Iterable[bytes]) -> Iterator[str]:
         """The lines in it that are new, as they come."""
-        for stream, content in _frames(log):
+        for frame in frames:
             if self._skip:
                 self._skip -= 1
                 continue
-            self._count(content[: _STAMP - 1])
-            yield from self._splitters[2 if stream == 2 else 1].feed(content[_STAMP:])
+            stamp, text = frame[: _STAMP - 1], frame[_STAMP:]
+            self._count(stamp)
+            splitter = self._begun.pop(stamp, None) or LineSplitter()
+            yield from splitter.feed(text)
+            if not text.endswith(b"\n"):
+                self._begun[stamp] = splitter
 
     def rest(self) -> Iterator[str]:
         """What was written after the last line feeds."""
-        for splitter in self._splitters.values():
+        for splitter in self._begun.values():
             yield from splitter.rest()
 
     def _count(self, stamp: bytes) -> None:
@@ -66,17 +62,3 @@ class LogReader:
             self._second = calendar.timegm(time.strptime(text.decode("ascii"), "%Y-%m-%dT%H:%M:%S"))
             self._second_text = text
         return self._second
-
-
-def _frames(log: Readable) -> Iterator[tuple[int, bytes]]:
-    held = bytearray()
-    while piece := log.read1(_PIECE_BYTES):
-        held += piece
-        begin = 0
-        while len(held) >= begin + _HEAD:
-            end = begin + _HEAD + int.from_bytes(held[begin + 4 : begin + _HEAD], "big")
-            if len(held) < end:
-                break
-            yield held[begin], bytes(held[begin + _HEAD : end])
-            begin = end
-        del held[:begin]

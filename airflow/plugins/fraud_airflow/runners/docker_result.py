@@ -6,8 +6,11 @@ import io
 import tarfile
 from typing import Any, Final
 
+from docker import APIClient
+from docker.errors import APIError, NotFound
+
 from fraud_airflow.jobs import RESULT_LIMIT_BYTES
-from fraud_airflow.runners.docker_api import Broken, Docker
+from fraud_airflow.runners.docker_api import Docker, explanation
 from fraud_airflow.runners.result import MISSING, TOO_LARGE, parse, unreadable
 
 PATH: Final = "/result/result.json"
@@ -17,16 +20,21 @@ _LIMIT_BYTES: Final = RESULT_LIMIT_BYTES + 16 * 1024
 
 def read(docker: Docker, container: str) -> tuple[dict[str, Any] | None, str]:
     """The document, or why there is none."""
-    with docker.open("GET", f"/containers/{container}/archive", {"path": PATH}) as stream:
-        try:
-            answer = stream.answer(_LIMIT_BYTES)
-        except Broken as error:
-            return unreadable(str(error))
-    if answer.status == 404:
+
+    def archive(client: APIClient) -> bytes:
+        content, read = client.get_archive(container, PATH)[0], b""
+        for piece in content:
+            read += piece
+            if len(read) >= _LIMIT_BYTES:
+                break
+        return read
+
+    try:
+        return from_archive(docker.call(archive))
+    except NotFound:
         return None, MISSING
-    if answer.status != 200:
-        return unreadable(answer.message())
-    return from_archive(answer.content)
+    except APIError as error:
+        return unreadable(explanation(error))
 
 
 def from_archive(content: bytes) -> tuple[dict[str, Any] | None, str]:

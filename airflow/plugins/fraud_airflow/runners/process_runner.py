@@ -124,11 +124,16 @@ class ProcessRunner:
             self._reap(process)
 
     def _start(self, spec: JobSpec, result: Path, descriptor: int | None) -> subprocess.Popen[bytes]:
-        python, known = str(self._at.python), "" if descriptor is None else str(descriptor)
+        known, (program, *arguments) = "" if descriptor is None else str(descriptor), spec.command
+        if program != "python":
+            raise JobRefused(
+                f"command: {program} is not python, with which a job that runs as a process begins."
+            )
+        python = str(self._at.python)
         start = (python, "-I", "-S", launcher.__file__, str(os.getpid()), known, lock.holder(spec.labels))
         try:
             return subprocess.Popen(
-                [*start, python, "-m", spec.module, *spec.arguments],
+                [*start, python, *arguments],
                 cwd=self._at.cwd,
                 env={**self._at.base, **spec.environment, **spec.private, RESULT_PATH: str(result)},
                 stdin=subprocess.DEVNULL,
@@ -139,7 +144,7 @@ class ProcessRunner:
                 pass_fds=() if descriptor is None else (descriptor,),
             )
         except (OSError, ValueError) as error:
-            raise JobFailed(f"The job {spec.module} cannot be started: {error}.") from None
+            raise JobFailed(f"The job {spec.title} cannot be started: {error}.") from None
 
     def _follow(self, process: subprocess.Popen[bytes], line: Line) -> None:
         """Pass the output on until the job has ended, whoever else holds its pipe."""

@@ -1,0 +1,194 @@
+"""Airflow's own DockerOperator, and ours: what they may ask the docker-proxy for."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.integration.airflow_site import airflow_python
+from tests.stack.docker_site import ROOT, Site, job_image, site
+from tests.support.waiting import eventually
+
+SLEEP: Final = ["python", "-c", "import time; print('up', flush=True); time.sleep(1000)"]
+HELLO: Final = ["python", "-c", "import sys; print('hello'); print('there', file=sys.stderr)"]
+RESULT: Final = "import os; print('working'); open(os.environ['RESULT_PATH'], 'w').write('{\"seen\": 1}')"
+# Executes operators as the task runner does, without its guard, and prints what became of each.
+TASKS: Final = """
+import json, signal, sys
+from types import SimpleNamespace
+from airflow.providers.docker.operators.docker import DockerOperator
+from operators.docker_operator_custom import FraudDockerOperator
+ti = SimpleNamespace(dag_id="d", task_id="t", run_id="r", map_index=-1, try_number=1)
+for kind, given in json.loads(sys.argv[1]):
+    cls = FraudDockerOperator if kind == "ours" else DockerOperator
+    try:
+        task = cls(task_id="t", **given)
+        assert isinstance(task, DockerOperator)
+        signal.signal(signal.SIGTERM, lambda *_: task.on_kill())
+        told = {"result": cls.execute.__wrapped__(task, {"ti": ti})}
+    except Exception as error:
+        told = {"error": type(error).__name__, "message": str(error)}
+    print("TOLD" + json.dumps(told), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with job_image() as image, site(tmp_path_factory.mktemp("proxy"), image) as made:
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(here: Site) -> Iterator[None]:
+    yield
+    assert eventually(lambda: not here.containers(), 60)
+
+
+class Tasks:
+    """A process of Airflow's that executes operators, one after the other."""
+
+    def __init__(self, here: Site, home: Path, tasks: Sequence[tuple[str, dict[str, Any]]]) -> None:
+        given = [(kind, {"image": here.image, **one}) for kind, one in tasks]
+        environment = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "airflow" / "plugins")]),
+            "HOME": str(home),
+            "AIRFLOW_HOME": str(home),
+            "DOCKER_HOST": f"tcp://127.0.0.1:{here.proxy.port}",
+        }
+        self.process = subprocess.Popen(
+            [str(airflow_python()), "-c", TASKS, json.dumps(given)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def told(self) -> list[dict[str, Any]]:
+        """What became of each, once the process has ended."""
+        output = self.process.communicate(timeout=120)[0]
+        assert self.process.returncode == 0, output
+        return [json.loads(line[4:]) for line in output.splitlines() if line.startswith("TOLD")]
+
+
+def plain(**given: Any) -> tuple[str, dict[str, Any]]:
+    return "plain", {"mount_tmp_dir": False, "auto_remove": "force", "command": HELLO, **given}
+
+
+def exits(code: int) -> dict[str, Any]:
+    return {"command": ["python", "-c", f"raise SystemExit({code})"]}
+
+
+def test_a_docker_operator_does_with_an_image_of_jobs_what_its_users_know(here: Site, tmp_path: Path) -> None:
+    seen = "import os; print(os.environ['A'], os.environ['B'])"
+    told = Tasks(
+        here,
+        tmp_path,
+        [
+            plain(xcom_all=True),
+            plain(command=["python", "-c", seen], environment={"A": "1"}, private_environment={"B": "2"}),
+            plain(mem_limit="64m", cpus=0.5, network_mode=here.network, command="echo said"),
+            plain(auto_remove="success", command="echo once", container_name="fraud-job-mine"),
+            plain(**exits(3)),
+            plain(**exits(3), skip_on_exit_code=3),
+        ],
+    ).told()
+    assert sorted(told[0]["result"]) == ["hello", "there"]
+    assert [one.get("result") for one in told[1:4]] == ["1 2", "said", "once"]
+    assert told[4]["error"] == "DockerContainerFailedException"
+    assert "'StatusCode': 3" in told[4]["message"]
+    assert told[5]["error"] == "DockerContainerFailedSkipException"
+    assert here.proxy.log_is_json()
+
+
+MOUNTS: Final = "HostConfig.Mounts: jobs mount nothing"
+REFUSED: Final[list[tuple[dict[str, Any], str]]] = [
+    ({"mount_tmp_dir": True}, f"{MOUNTS}; for a DockerOperator set mount_tmp_dir=False."),
+    ({"mounts": [{"target": "/x", "source": "v", "type": "volume"}]}, MOUNTS),
+    ({"privileged": True}, "HostConfig.Privileged: jobs do not set this."),
+    ({"cap_add": ["SYS_ADMIN"]}, "HostConfig.CapAdd: jobs do not set this."),
+    ({"network_mode": "host"}, "HostConfig.NetworkMode: jobs have no network but NETWORK."),
+    ({"network_mode": "container:fraud-postgres"}, "HostConfig.NetworkMode: "),
+    ({"ipc_mode": "host"}, "HostConfig.IpcMode: jobs do not set this."),
+    ({"extra_hosts": {"postgres": "10.0.0.1"}}, "HostConfig.ExtraHosts: jobs do not set this."),
+    ({"port_bindings": {80: 80}}, "HostConfig.PortBindings: jobs do not set this."),
+    ({"shm_size": 2**30}, "HostConfig.ShmSize: jobs do not set this."),
+    ({"log_opts_max_size": "1g"}, "HostConfig.LogConfig.Config: jobs do not set this."),
+    ({"user": "root"}, "User: jobs do not set this."),
+    ({"entrypoint": ["sh"]}, "Entrypoint: jobs do not set this."),
+    ({"working_dir": "/"}, "WorkingDir: jobs do not set this."),
+    ({"hostname": "postgres"}, "Hostname: jobs do not set this."),
+    ({"tty": True}, "Tty: jobs do not set this."),
+    ({"labels": {"fraud.project": "other"}}, "Labels.fraud.project"),
+    ({"container_name": "fraud-postgres"}, "name: "),
+    ({"image": "postgres:17"}, "Image: 'postgres:17' is no image of jobs"),
+    ({"force_pull": True}, "POST /images/create is no call that jobs need."),
+]
+
+
+def test_a_docker_operator_that_asks_for_more_is_refused_and_the_field_is_named(
+    here: Site, tmp_path: Path
+) -> None:
+    told = Tasks(here, tmp_path, [plain(**given) for given, _ in REFUSED]).told()
+    for (given, sentence), one in zip(REFUSED, told, strict=True):
+        assert one.get("error") == "APIError", (given, one)
+        assert f'("{sentence.replace("NETWORK", here.network)}' in one["message"], (given, one)
+
+
+def running(here: Site) -> bool:
+    return [one["State"] for one in here.containers()] == ["running"]
+
+
+def sleeping(here: Site, home: Path, kind: str) -> Tasks:
+    """A task whose container runs."""
+    given = {"command": SLEEP} if kind == "ours" else plain(command=SLEEP, auto_remove="never")[1]
+    tasks = Tasks(here, home, [(kind, given)])
+    assert eventually(lambda: running(here), 60)
+    return tasks
+
+
+@pytest.mark.parametrize("kind", ["plain", "ours"])
+def test_the_container_of_a_killed_task_ends(here: Site, tmp_path: Path, kind: str) -> None:
+    tasks = sleeping(here, tmp_path, kind)
+    tasks.process.kill()
+    tasks.process.communicate()
+    assert eventually(lambda: not here.containers(), 60)
+
+
+@pytest.mark.parametrize("kind", ["plain", "ours"])
+def test_the_container_of_a_task_that_is_ended_ends(here: Site, tmp_path: Path, kind: str) -> None:
+    tasks = sleeping(here, tmp_path, kind)
+    tasks.process.terminate()
+    [told] = tasks.told()
+    assert told["error"] in ("AirflowException", "DockerContainerFailedException")
+
+
+def test_our_operator_runs_what_a_docker_operator_is_given(here: Site, tmp_path: Path) -> None:
+    ours = {"mem_limit": "70m", "cpus": 0.5, "network_mode": here.network, "single": "test"}
+    told = Tasks(
+        here,
+        tmp_path,
+        [
+            ("ours", {"command": ["python", "-c", RESULT], **ours}),
+            ("ours", {"command": "python -c 'raise SystemExit(99)'", "container_name": "fraud-job-mine"}),
+            ("ours", exits(5)),
+            ("ours", {**exits(5), "skip_on_exit_code": [5]}),
+            ("ours", {**exits(0), "network_mode": "host"}),
+        ],
+    ).told()
+    assert told[0] == {"result": {"seen": 1}}
+    assert [one["error"] for one in told[1:]] == [
+        "AirflowSkipException",
+        "AirflowException",
+        "AirflowSkipException",
+        "AirflowFailException",
+    ]
+    assert told[4]["message"] == (
+        f"The Docker proxy refuses the job: HostConfig.NetworkMode: jobs have no network but {here.network}."
+    )
