@@ -24,6 +24,7 @@ from tests.integration.label_world import (
     Wait,
     World,
 )
+from tests.integration.store_paths import store_path  # noqa: F401
 from tests.integration.store_rows import LABELS
 
 SAYS = st.builds(

@@ -85,32 +85,26 @@ BEGIN
         ) AS known;
 END $$;
 
--- Stores transactions with what was predicted of them: as merge_transactions, then the predictions of all rows but the
--- conflicts, the alerts of what is newly blocked or sent to review, and the labels.
+-- After merge_transactions, in the same transaction: stores the predictions of all rows but the conflicts, the alerts
+-- of what is newly blocked or sent to review, and what labels say.
 --
+-- ordered, new_ids, replayed_rows, conflict_rows: as merge_transactions gives them.
 -- vectors: the feature vectors of all rows, one after the other, as the text of one array; `width` numbers each.
 -- decided_ids: transactions that were there without a decision, and have one now.
-CREATE FUNCTION store_scored(
-    contract_id text, source_name text, ids text[], event_times timestamptz[], numbers numeric[], card_ids text[],
-    merchant_ids text[], attributes text[], classes integer[],
+CREATE FUNCTION store_predictions(
+    ids text[], ordered integer[], new_ids text[], replayed_rows integer[], conflict_rows integer[],
     scores double precision[], fraud_predicted boolean[], decisions text[], vectors text, width integer,
     latencies real[], traceparents text[],
     prediction_time timestamptz, model_version text, role text, run_id text, deciding boolean, engine text,
     policy_version text,
-    OUT new_rows integer[], OUT replayed_rows integer[], OUT conflict_rows integer[], OUT decided_ids text[]
+    OUT decided_ids text[]
 ) LANGUAGE plpgsql
 SET search_path = pg_catalog, public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 #variable_conflict use_variable
 DECLARE
-    ordered integer[];
-    new_ids text[];
     predicted_ids text[];
     announced_ids text[];
 BEGIN
-    SELECT m.ordered, m.new_ids, m.new_rows, m.replayed_rows, m.conflict_rows
-    INTO ordered, new_ids, new_rows, replayed_rows, conflict_rows
-    FROM merge_transactions(contract_id, source_name, ids, event_times, numbers, card_ids, merchant_ids, attributes,
-                            classes) AS m;
     -- Sliced where it stands: of a variable of this function every slice would copy the whole array.
     WITH vector AS MATERIALIZED (SELECT vectors::real[] AS flat), predicted AS (
         INSERT INTO predictions AS p (
@@ -145,5 +139,30 @@ BEGIN
     END IF;
 END $$;
 
+-- Both by one call.
+CREATE FUNCTION store_scored(
+    contract_id text, source_name text, ids text[], event_times timestamptz[], numbers numeric[], card_ids text[],
+    merchant_ids text[], attributes text[], classes integer[],
+    scores double precision[], fraud_predicted boolean[], decisions text[], vectors text, width integer,
+    latencies real[], traceparents text[],
+    prediction_time timestamptz, model_version text, role text, run_id text, deciding boolean, engine text,
+    policy_version text,
+    OUT new_rows integer[], OUT replayed_rows integer[], OUT conflict_rows integer[], OUT decided_ids text[]
+) LANGUAGE plpgsql
+SET search_path = pg_catalog, public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
+#variable_conflict use_variable
+DECLARE
+    merged record;
+BEGIN
+    merged := merge_transactions(
+        contract_id, source_name, ids, event_times, numbers, card_ids, merchant_ids, attributes, classes);
+    new_rows := merged.new_rows;
+    replayed_rows := merged.replayed_rows;
+    conflict_rows := merged.conflict_rows;
+    decided_ids := store_predictions(
+        ids, merged.ordered, merged.new_ids, replayed_rows, conflict_rows, scores, fraud_predicted, decisions, vectors,
+        width, latencies, traceparents, prediction_time, model_version, role, run_id, deciding, engine, policy_version);
+END $$;
+
 GRANT EXECUTE ON FUNCTION merge_transactions TO fraud_producer, fraud_streaming, fraud_api;
-GRANT EXECUTE ON FUNCTION store_scored TO fraud_streaming, fraud_api;
+GRANT EXECUTE ON FUNCTION store_predictions, store_scored TO fraud_streaming, fraud_api;

@@ -1,11 +1,13 @@
-"""Stores transactions and what was decided about them: one call of a function of the database.
+"""Stores transactions and what was decided about them, by functions of the database (migration 0011).
 
-The function (`db_init`, migration 0011) inserts what is not there and compares the rest, so the database
-resolves races: whoever comes second waits, then compares. Its statements are planned once a session.
+They insert what is not there and compare the rest, so the database resolves races: whoever comes second
+waits, then compares. Their statements are planned once a session. A few rows are stored by one call; of many,
+the predictions are copied.
 """
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -13,13 +15,17 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fraud_adapters.postgres.rows import Arguments, prediction_arguments, transaction_arguments
+from fraud_adapters.postgres.prediction_rows import COLUMNS, prediction_rows
+from fraud_adapters.postgres.rows import Arguments, prediction_arguments, text_array, transaction_arguments
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract
 from fraud_core.predictions import Predictions
 
 if TYPE_CHECKING:
     from psycopg2.extensions import cursor as Cursor  # noqa: N812
+
+COPIED_FROM: Final = 100  # rows: of so many new transactions, copying the predictions costs less than a call
+ANNOUNCED: Final = frozenset({"block", "review"})  # decisions that become alerts
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +81,8 @@ def store_scored(
         return Stored([], [], [], [])
     if len(predictions) != len(batch):
         raise ValueError(f"{len(predictions)} predictions were made of {len(batch)} transactions")
-    arguments = _batch_arguments(contract, batch, source) | prediction_arguments(predictions)
-    new, replayed, conflicts, decided_ids = _call(cur, _STORE_SCORED, arguments)
-    stored = _stored(batch, new, replayed, conflicts)
+    store = _store_by_one_call if len(batch) < COPIED_FROM else _store_by_copy
+    stored, decided_ids = store(cur, contract, batch, predictions, source)
     if not predictions.deciding:
         return stored
     first = {batch.ids[row]: row for row in reversed(stored.replayed_rows)} if decided_ids else {}
@@ -99,12 +104,47 @@ def store_transactions(
     if not len(batch):
         return Stored([], [], [], [])
     arguments = _batch_arguments(contract, batch, source, classes)
-    new_ids, new, replayed, conflicts = _call(cur, _MERGE_TRANSACTIONS, arguments)
+    _, new_ids, *rows, _ = _call(cur, _MERGE_TRANSACTIONS, arguments)
     if new_ids:
-        cur.execute("SELECT apply_labels_to_new(%s)", (new_ids,))
-    return _stored(batch, new, replayed, conflicts)
+        cur.execute(_APPLY_LABELS_TO_NEW, (new_ids,))
+    return _stored(batch, *rows)
 
 
+def _store_by_one_call(
+    cur: Cursor, contract: Contract, batch: Batch, predictions: Predictions, source: str
+) -> tuple[Stored, list[str]]:
+    arguments = _batch_arguments(contract, batch, source) | prediction_arguments(predictions)
+    *rows, decided_ids = _call(cur, _STORE_SCORED, arguments)
+    return _stored(batch, *rows), decided_ids
+
+
+def _store_by_copy(
+    cur: Cursor, contract: Contract, batch: Batch, predictions: Predictions, source: str
+) -> tuple[Stored, list[str]]:
+    """Copy the predictions where all transactions are new: nobody else can have stored any of them."""
+    merged = _call(cur, _MERGE_TRANSACTIONS, _batch_arguments(contract, batch, source))
+    ordered, new_ids, *rows, moment = merged
+    stored = _stored(batch, *rows)
+    if len(stored.new_rows) < len(batch):
+        arguments = {
+            "ids": text_array(batch.ids),
+            "ordered": ordered,
+            "new_ids": new_ids,
+            "replayed_rows": rows[1],
+            "conflict_rows": rows[2],
+        }
+        (decided_ids,) = _call(cur, _STORE_PREDICTIONS, arguments | prediction_arguments(predictions))
+        return stored, decided_ids
+    cur.copy_expert(_COPY_PREDICTIONS, io.BytesIO(prediction_rows(batch.ids, predictions, moment)))
+    if predictions.deciding:
+        decided = zip(batch.ids, predictions.decisions, strict=True)
+        if announced := [identifier for identifier, decision in decided if decision in ANNOUNCED]:
+            cur.execute(_INSERT_ALERTS, (announced,))
+    cur.execute(_APPLY_LABELS_TO_NEW, (new_ids,))
+    return stored, []
+
+
+_MERGED: Final = ("ordered", "new_ids", "replayed_rows", "conflict_rows")
 _TRANSACTION: Final = (
     *("contract_id", "source_name", "ids", "event_times", "numbers", "card_ids", "merchant_ids"),
     *("attributes", "classes"),
@@ -120,13 +160,19 @@ def _parameters(names: Sequence[str]) -> str:
 
 
 _MERGE_TRANSACTIONS: Final = f"""
-    SELECT new_ids, new_rows, replayed_rows, conflict_rows
+    SELECT ordered, new_ids, new_rows, replayed_rows, conflict_rows, clock_timestamp()
     FROM merge_transactions({_parameters(_TRANSACTION)})
 """  # noqa: S608
+_STORE_PREDICTIONS: Final = f"""
+    SELECT store_predictions({_parameters(("ids", *_MERGED, *_PREDICTION))})
+"""
 _STORE_SCORED: Final = f"""
     SELECT new_rows, replayed_rows, conflict_rows, decided_ids
     FROM store_scored({_parameters(_TRANSACTION + _PREDICTION)})
 """  # noqa: S608
+_COPY_PREDICTIONS: Final = f"COPY predictions ({', '.join(COLUMNS)}) FROM STDIN (FORMAT binary)"
+_INSERT_ALERTS: Final = "INSERT INTO alert_outbox (transaction_id) SELECT unnest(%s)"
+_APPLY_LABELS_TO_NEW: Final = "SELECT apply_labels_to_new(%s)"
 
 
 def _batch_arguments(
