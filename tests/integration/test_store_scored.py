@@ -17,7 +17,12 @@ from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from fraud_adapters.postgres import connect
 from fraud_adapters.postgres.placement import placement
-from fraud_adapters.postgres.scored_transactions import Stored, store_scored, store_transactions
+from fraud_adapters.postgres.scored_transactions import (
+    Stored,
+    commit_scored,
+    store_scored,
+    store_transactions,
+)
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract
 from fraud_core.features import feature_matrix
@@ -388,3 +393,28 @@ def test_a_plan_kept_from_empty_tables_reads_no_table_whole(
     store(streaming, batch(40, prefix="new"), decisions=["block"] * 40)
     store(streaming, Batch.concat([batch(40, prefix="many"), batch(5, prefix="more")]))
     assert scans() == before
+
+
+def test_a_batch_by_itself_is_committed_or_leaves_nothing(database: Database, streaming: Connection) -> None:
+    rows = batch(3)
+    with streaming.cursor() as cursor:
+        assert commit_scored(cursor, CREDITCARD, rows, predictions(CREDITCARD, rows), "test").new == rows.ids
+        assert counts(database) == (3, 3)
+        again = commit_scored(cursor, CREDITCARD, rows, predictions(CREDITCARD, rows), "test")
+        assert (again.replayed, again.decided_before) == (rows.ids, rows.ids)
+        refused = batch(3, prefix="x")
+        with pytest.raises(errors.DataError):
+            commit_scored(
+                cursor,
+                CREDITCARD,
+                refused,
+                replace(predictions(CREDITCARD, refused), model_version="x" * 21),
+                "test",
+            )
+        assert counts(database) == (3, 3)
+        # The connection is as it was: what follows is one transaction again.
+        store_scored(cursor, CREDITCARD, refused, predictions(CREDITCARD, refused), "test")
+        with pytest.raises(ValueError, match="has begun"):
+            commit_scored(cursor, CREDITCARD, rows, predictions(CREDITCARD, rows), "test")
+        streaming.rollback()
+    assert counts(database) == (3, 3)

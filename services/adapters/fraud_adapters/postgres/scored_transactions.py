@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 
 from fraud_adapters.postgres.prediction_rows import COLUMNS, prediction_rows
 from fraud_adapters.postgres.rows import Arguments, prediction_arguments, text_array, transaction_arguments
@@ -75,6 +76,39 @@ def store_scored(
         ValueError: predictions that do not decide carry no run id, or arrays differ in length.
         psycopg2.Error: a value is refused (NaN, too long); then nothing of the batch is stored.
     """
+    if cur.connection.autocommit:
+        raise ValueError("a batch is stored in the caller's transaction: the connection must not autocommit")
+    return _store_scored(cur, contract, batch, predictions, source)
+
+
+def commit_scored(
+    cur: Cursor, contract: Contract, batch: Batch, predictions: Predictions, source: str
+) -> Stored:
+    """As `store_scored`, in a transaction of its own, which is committed when it returns.
+
+    A few rows take one round trip: the server begins and commits around the call.
+
+    Raises:
+        ValueError: as `store_scored`, or a transaction has begun already.
+        psycopg2.Error: as `store_scored`.
+    """
+    connection = cur.connection
+    if connection.info.transaction_status != TRANSACTION_STATUS_IDLE:
+        raise ValueError("a batch is to be committed alone, but a transaction has begun already")
+    if len(batch) >= COPIED_FROM:
+        with connection:
+            return _store_scored(cur, contract, batch, predictions, source)
+    connection.autocommit = True
+    try:
+        return _store_scored(cur, contract, batch, predictions, source)
+    finally:
+        if not connection.closed:
+            connection.autocommit = False
+
+
+def _store_scored(
+    cur: Cursor, contract: Contract, batch: Batch, predictions: Predictions, source: str
+) -> Stored:
     if not predictions.deciding and predictions.run_id is None:
         raise ValueError("predictions that do not decide need a run_id")
     if not len(batch):
@@ -101,6 +135,8 @@ def store_transactions(
     Args:
         classes: n labels to put into `class` at once, instead of the batch's own label column.
     """
+    if cur.connection.autocommit:
+        raise ValueError("a batch is stored in the caller's transaction: the connection must not autocommit")
     if not len(batch):
         return Stored([], [], [], [])
     arguments = _batch_arguments(contract, batch, source, classes)
@@ -186,10 +222,6 @@ def _batch_arguments(
 
 
 def _call(cur: Cursor, statement: str, arguments: Arguments) -> tuple[Any, ...]:
-    if cur.connection.autocommit:
-        raise ValueError(
-            "a batch is stored in a transaction of the caller's: the connection must not autocommit"
-        )
     cur.execute(statement, arguments)
     row: tuple[Any, ...] | None = cur.fetchone()
     assert row is not None
