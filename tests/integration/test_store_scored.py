@@ -347,8 +347,8 @@ def test_the_rounded_score_is_the_score_as_the_server_rounds_it(
 
 def test_what_is_the_same_for_all_rows_is_stored_with_each(database: Database, streaming: Connection) -> None:
     rows, moment = batch(3), START + timedelta(days=3, microseconds=7)
-    shared = {"prediction_time": moment, "policy_version": "é", "run_id": "one", "role": "canary"}
-    store(streaming, rows, traceparents=["a", None, 'ü "quoted"'], **shared)
+    shared: dict[str, Any] = {"prediction_time": moment, "policy_version": "é", "run_id": "one"}
+    store(streaming, rows, traceparents=["a", None, 'ü "quoted"'], role="canary", **shared)
     columns = "prediction_time, policy_version, run_id, role, deciding, traceparent"
     found = run(
         database.url("readonly"), f'SELECT {columns} FROM predictions ORDER BY traceparent COLLATE "C"'
