@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from psycopg2.extensions import TRANSACTION_STATUS_IDLE
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE, TRANSACTION_STATUS_UNKNOWN
 
 from fraud_adapters.postgres.prediction_rows import COLUMNS, prediction_rows
 from fraud_adapters.postgres.rows import Arguments, prediction_arguments, text_array, transaction_arguments
@@ -25,6 +25,8 @@ from fraud_core.predictions import Predictions
 if TYPE_CHECKING:
     from psycopg2.extensions import cursor as Cursor  # noqa: N812
 
+# A lost connection has begun nothing; the statement will say that it is lost.
+_BETWEEN_TRANSACTIONS: Final = (TRANSACTION_STATUS_IDLE, TRANSACTION_STATUS_UNKNOWN)
 COPIED_FROM: Final = 100  # rows: of so many new transactions, copying the predictions costs less than a call
 ANNOUNCED: Final = frozenset({"block", "review"})  # decisions that become alerts
 
@@ -93,7 +95,7 @@ def commit_scored(
         psycopg2.Error: as `store_scored`.
     """
     connection = cur.connection
-    if connection.info.transaction_status != TRANSACTION_STATUS_IDLE:
+    if connection.info.transaction_status not in _BETWEEN_TRANSACTIONS:
         raise ValueError("a batch is to be committed alone, but a transaction has begun already")
     if len(batch) >= COPIED_FROM:
         with connection:
