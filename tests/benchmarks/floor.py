@@ -1,6 +1,6 @@
 """The floor under the stream: what one process does by hand, without API and without a framework.
 
-Same reader, same parser, same model, same copy into the same tables, one transaction a chunk with the
+Same reader, same parser, same model, same store, one transaction a chunk with the
 offset in it; scored in process, one step after the other. The benchmark `stream` starts it.
 """
 

@@ -14,6 +14,7 @@ from fraud_adapters.postgres.scored_transactions import store_scored, store_tran
 from fraud_core.batch import Batch
 from fraud_core.labels import LabelEvent, Source
 from fraud_db.upgrade import upgrade
+from tests.integration.store_paths import store_path  # noqa: F401
 from tests.support.stored_rows import CREDITCARD, LABELS, START, Database, batch, new_id, predictions, run
 
 DAY = timedelta(days=1)

@@ -36,11 +36,22 @@ MAY_READ = {
     "api": MAY_INSERT["api"] - {"alert_outbox"} | {"model_versions"},
     "trainer": {"transactions", "predictions", "labels", "label_sources", "simulations", "model_versions"},
 }
+_BATCH = "text, text, text[], timestamptz[], numeric[], text[], text[], text[], integer[]"
+MERGE_TRANSACTIONS = f"merge_transactions({_BATCH})"
+_PREDICTED = (
+    "double precision[], boolean[], text[], text, integer, real[], text[],"
+    " timestamptz, text, text, text, boolean, text, text"
+)
+STORE_PREDICTIONS = f"store_predictions(text[], integer[], text[], integer[], integer[], {_PREDICTED})"
+STORE_SCORED = f"store_scored({_BATCH}, {_PREDICTED})"
 MAY_CALL = {
     "labels_as_of(timestamptz)": {"trainer", "readonly"},
     "has_come(timestamptz)": {"trainer", "readonly"},
     "apply_labels(text[])": {"producer", "streaming", "api"},
     "apply_labels_to_new(text[])": {"producer", "streaming", "api"},
+    MERGE_TRANSACTIONS: {"producer", "streaming", "api"},
+    STORE_PREDICTIONS: {"streaming", "api"},
+    STORE_SCORED: {"streaming", "api"},
     "set_classes(text[], timestamptz)": set[str](),
     "withdraw_silence(text[], timestamptz)": set[str](),
     "refresh_classes(integer)": {"streaming"},

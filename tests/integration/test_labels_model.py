@@ -23,6 +23,7 @@ from tests.integration.label_world import (
     Wait,
     World,
 )
+from tests.integration.store_paths import store_path  # noqa: F401
 from tests.support.api_server import cloned
 from tests.support.stored_rows import LABELS
 

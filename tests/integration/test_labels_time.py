@@ -23,6 +23,7 @@ from fraud_core.batch import Batch
 from fraud_core.labels import LabelEvent, Source
 from fraud_db.bootstrap import bootstrap
 from fraud_db.upgrade import alembic_config, engine, upgrade
+from tests.integration.store_paths import store_path  # noqa: F401
 from tests.support.stored_rows import CREDITCARD, LABELS, START, Database, batch, new_id, predictions, run
 
 NOW = datetime.now(UTC)

@@ -17,10 +17,16 @@ from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from fraud_adapters.postgres import connect
 from fraud_adapters.postgres.placement import placement
-from fraud_adapters.postgres.scored_transactions import Stored, store_scored, store_transactions
+from fraud_adapters.postgres.scored_transactions import (
+    Stored,
+    commit_scored,
+    store_scored,
+    store_transactions,
+)
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract
 from fraud_core.features import feature_matrix
+from tests.integration.store_paths import store_path  # noqa: F401
 from tests.support.stored_rows import CREDITCARD, START, WIRE, Database, batch, predictions, run
 
 ROUNDS = 4  # of a race: one may be over before the other has begun
@@ -321,3 +327,94 @@ def test_a_label_in_the_record_becomes_the_class_and_is_no_field(
     stored = run(database.url("readonly"), "SELECT class FROM transactions ORDER BY transaction_id")
     assert stored == [(1,), (0,), (None,)]
     assert store(streaming, rows).replayed == rows.ids
+
+
+# A digit more than is kept: halves that a double lies above, below or on.
+TIES = [0.0, 1.0, 0.00005, 0.00015, 0.12345, 0.62345, 0.99995, 0.00004999999, 0.5]
+
+
+def test_the_rounded_score_is_the_score_as_the_server_rounds_it(
+    database: Database, streaming: Connection
+) -> None:
+    scores = np.concatenate(
+        [TIES, (np.arange(400) + 0.5) / 10_000, np.random.default_rng(1).uniform(size=91)]
+    )
+    store(streaming, batch(len(scores)), scores=scores)
+    wrong = "SELECT score, fraud_score FROM predictions WHERE fraud_score <> score::numeric(5, 4)"
+    assert run(database.url("readonly"), wrong) == []
+    assert counts(database) == (500, 500)
+
+
+def test_what_is_the_same_for_all_rows_is_stored_with_each(database: Database, streaming: Connection) -> None:
+    rows, moment = batch(3), START + timedelta(days=3, microseconds=7)
+    shared: dict[str, Any] = {"prediction_time": moment, "policy_version": "é", "run_id": "one"}
+    store(streaming, rows, traceparents=["a", None, 'ü "quoted"'], role="canary", **shared)
+    columns = "prediction_time, policy_version, run_id, role, deciding, traceparent"
+    found = run(
+        database.url("readonly"), f'SELECT {columns} FROM predictions ORDER BY traceparent COLLATE "C"'
+    )
+    assert [row[:-1] for row in found] == [(moment, "é", "one", "canary", True)] * 3
+    assert [row[-1] for row in found] == ["a", 'ü "quoted"', None]
+
+
+def test_predictions_of_now_have_the_time_of_the_database(database: Database, streaming: Connection) -> None:
+    before = run(database.url("readonly"), "SELECT clock_timestamp()")[0][0]
+    store(streaming, batch(2))
+    (first, last), after = (
+        run(database.url("readonly"), "SELECT min(prediction_time), max(prediction_time) FROM predictions")[
+            0
+        ],
+        run(database.url("readonly"), "SELECT clock_timestamp()")[0][0],
+    )
+    assert before <= first <= last <= after
+
+
+def test_a_plan_kept_from_empty_tables_reads_no_table_whole(
+    database: Database, streaming: Connection
+) -> None:
+    """The session planned its statements when reading all of a table was the quickest."""
+    for table in ("transactions", "predictions", "labels", "alert_outbox"):
+        run(database.url("owner"), f"ANALYZE {table}")
+    store(streaming, batch(3, prefix="before"))
+    store(streaming, batch(3, prefix="before"), decisions=["block"] * 3)
+    store(streaming, batch(2000, prefix="many"))
+    scanned = (
+        "SELECT relname, seq_scan FROM pg_stat_user_tables"
+        " WHERE relname IN ('transactions', 'predictions', 'labels', 'label_sources', 'alert_outbox')"
+        " ORDER BY 1"
+    )
+
+    def scans() -> list[tuple[Any, ...]]:
+        with streaming, streaming.cursor() as cursor:
+            cursor.execute("SELECT pg_stat_force_next_flush()")
+        return run(database.url("readonly"), scanned)
+
+    before = scans()
+    store(streaming, batch(40, prefix="new"), decisions=["block"] * 40)
+    store(streaming, Batch.concat([batch(40, prefix="many"), batch(5, prefix="more")]))
+    assert scans() == before
+
+
+def test_a_batch_by_itself_is_committed_or_leaves_nothing(database: Database, streaming: Connection) -> None:
+    rows = batch(3)
+    with streaming.cursor() as cursor:
+        assert commit_scored(cursor, CREDITCARD, rows, predictions(CREDITCARD, rows), "test").new == rows.ids
+        assert counts(database) == (3, 3)
+        again = commit_scored(cursor, CREDITCARD, rows, predictions(CREDITCARD, rows), "test")
+        assert (again.replayed, again.decided_before) == (rows.ids, rows.ids)
+        refused = batch(3, prefix="x")
+        with pytest.raises(errors.DataError):
+            commit_scored(
+                cursor,
+                CREDITCARD,
+                refused,
+                replace(predictions(CREDITCARD, refused), model_version="x" * 21),
+                "test",
+            )
+        assert counts(database) == (3, 3)
+        # The connection is as it was: what follows is one transaction again.
+        store_scored(cursor, CREDITCARD, refused, predictions(CREDITCARD, refused), "test")
+        with pytest.raises(ValueError, match="has begun"):
+            commit_scored(cursor, CREDITCARD, rows, predictions(CREDITCARD, rows), "test")
+        streaming.rollback()
+    assert counts(database) == (3, 3)

@@ -92,7 +92,7 @@ def session(monkeypatch: pytest.MonkeyPatch) -> FakeSession:
         session.transactions.append(list(batch.ids))
         return Stored(batch.ids, list(range(len(batch))), [], [])
 
-    monkeypatch.setattr(writers, "store_scored", store)
+    monkeypatch.setattr(writers, "commit_scored", store)
     return session
 
 
@@ -207,7 +207,7 @@ def test_replays_and_conflicts_reach_their_own_request(
         named = [[positions[name]] if name in positions else [] for name in ("new", "old", "other")]
         return Stored(batch.ids, *named)
 
-    monkeypatch.setattr(writers, "store_scored", store)
+    monkeypatch.setattr(writers, "commit_scored", store)
     monkeypatch.setattr(writers, "read_decided", lambda _cursor, ids: dict.fromkeys(ids, known))
     results = asyncio.run(held_up(writer, session, rows("new"), rows("old"), rows("other")))
     assert results == [

@@ -251,7 +251,7 @@ import sys
 from datetime import UTC, datetime
 import numpy as np, yaml
 from fraud_adapters.columnar import ColumnarAnswer, answer_from_ipc, answer_to_ipc, batch_to_ipc
-from fraud_adapters.postgres.rows import prediction_arrays, transaction_arrays
+from fraud_adapters.postgres.rows import prediction_arguments, transaction_arguments
 from fraud_core.predictions import Predictions
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract
@@ -263,8 +263,8 @@ vectors = np.ones((1, 2), dtype=np.float32)
 times, none = np.zeros(1, dtype=np.float32), [None]
 predictions = Predictions(np.ones(1), np.ones(1, bool), ["block"], "7", "x", vectors, "0", times, none)
 body = answer_to_ipc(ColumnarAnswer(["a"], predictions, 0.5, 0.9))
-transaction_arrays(contract, batch)
-prediction_arrays(answer_from_ipc(body, 2, 10).predictions)
+transaction_arguments(contract, batch)
+prediction_arguments(answer_from_ipc(body, 2, 10).predictions)
 print("pandas" in sys.modules)
 """
     command = [sys.executable, "-c", program]

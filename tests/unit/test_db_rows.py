@@ -1,20 +1,18 @@
-"""Columns sent to Postgres as text name exactly the values they came from."""
+"""Arrays sent to Postgres as text name exactly the values they came from."""
 
 from __future__ import annotations
 
-import io
 from datetime import UTC, datetime
 from decimal import Decimal
 
 import numpy as np
 import orjson
-import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pyarrow import csv
 
-from fraud_adapters.postgres.placement import placement
-from fraud_adapters.postgres.rows import transaction_arrays, vector_text
+from fraud_adapters.postgres.placement import NUMERIC_COLUMNS, placement
+from fraud_adapters.postgres.rows import number_array, text_array, transaction_arguments
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract
 from fraud_core.quantise import quantise
@@ -57,30 +55,44 @@ def test_a_name_beats_a_role() -> None:
     assert placement(contract).columns == {"amount": "amount"}
 
 
+def elements(array: str) -> list[str]:
+    """Of an array of one dimension whose elements need no quotes."""
+    assert array[0] + array[-1] == "{}"
+    return array[1:-1].split(",")
+
+
 @given(st.lists(st.floats(width=32, allow_nan=True, allow_infinity=True), min_size=1, max_size=8))
 def test_a_vector_reads_back_to_the_same_bits(values: list[float]) -> None:
-    vectors = np.array([values, values[::-1]], dtype=np.float32)
-    for text, vector in zip(vector_text(vectors).to_pylist(), vectors, strict=True):
-        assert text[0] + text[-1] == "{}"
-        back = np.array([np.float32(part) for part in text[1:-1].split(",")], dtype=np.float32)
-        assert np.array_equal(back, vector, equal_nan=True)
-        assert np.array_equal(np.signbit(back[back == 0]), np.signbit(vector[vector == 0]))
+    vector = np.array(values, dtype=np.float32)
+    back = np.array([np.float32(part) for part in elements(number_array(vector))], dtype=np.float32)
+    assert np.array_equal(back, vector, equal_nan=True)
+    assert np.array_equal(np.signbit(back[back == 0]), np.signbit(vector[vector == 0]))
 
 
 def test_a_vector_is_its_shortest_text() -> None:
-    vectors = np.array([[0.1, 1e-7, 16777216.0]], dtype=np.float32)
-    assert vector_text(vectors).to_pylist() == ["{0.1,1e-7,16777216}"]
-    assert vector_text(np.zeros((2, 0), dtype=np.float32)).to_pylist() == ["{}", "{}"]
+    assert number_array(np.array([0.1, 1e-7, 16777216.0], dtype=np.float32)) == "{0.1,1e-7,16777216.0}"
+    assert number_array(np.zeros(0, dtype=np.float32)) == "{}"
 
 
 @given(st.floats(-9999, 9999))
 def test_a_number_is_sent_as_its_quantised_decimal(value: float) -> None:
     quantised = quantise(np.array([value]), 6)
-    buffer = io.BytesIO()
-    csv.write_csv(pa.table({"v1": pa.array(quantised)}), buffer, csv.WriteOptions(include_header=False))
-    sent = Decimal(buffer.getvalue().decode())
+    sent = Decimal(elements(number_array(quantised))[0])
     assert sent == sent.quantize(Decimal(1).scaleb(-6))
     assert float(sent) == quantised[0]
+
+
+def test_missing_numbers_are_null_and_others_stay_what_they_are() -> None:
+    values = np.array([[1.5, np.nan], [np.nan, np.inf]])
+    assert number_array(values, np.isnan(values)) == "{{1.5,null},{null,inf}}"
+    missing = np.array([[False, True], [False, False]])
+    assert number_array(values, missing) == "{{1.5,null},{nan,inf}}"
+    assert number_array(values[:1], missing[:1]) == "{{1.5,null}}"
+    assert number_array(np.array([True, False])) == "{true,false}"
+
+
+def test_texts_are_quoted_and_null_is_not_its_name() -> None:
+    assert text_array(["a,b", "NULL", None, "", '\\ "x"']) == '{"a,b","NULL",null,"","\\\\ \\"x\\""}'
 
 
 def test_what_has_no_column_becomes_a_document() -> None:
@@ -99,13 +111,24 @@ def test_what_has_no_column_becomes_a_document() -> None:
             "verdict": np.array([1.0, np.nan]),
         },
     )
-    arrays = transaction_arrays(CONTRACT, batch)
-    documents = [orjson.loads(text) for text in arrays["attributes"].to_pylist()]
-    assert documents == [
-        {"v2": 0.1234567, "v3": True, "payee": "s"},
-        {"v2": 2.0, "v3": False, "payee": "t", "note": 'say "hi"'},
-    ]
-    assert arrays["class"].to_pylist() == [1, None]
+    arguments = transaction_arguments(CONTRACT, batch)
+    documents = [{"v2": 0.1234567, "v3": True, "payee": "s"}]
+    documents += [{"v2": 2.0, "v3": False, "payee": "t", "note": 'say "hi"'}]
+    assert arguments["attributes"] == text_array(orjson.dumps(document).decode() for document in documents)
+    assert (arguments["card_ids"], arguments["merchant_ids"]) == ('{"p","q"}', None)
+    assert arguments["classes"] == "{1,null}"
     # A required number that is missing is sent as it is, for the database to refuse.
-    assert np.isnan(arrays["v1"].to_pylist()[1])
-    assert transaction_arrays(CONTRACT, batch, classes=[None, 0])["class"].to_pylist() == [None, 0]
+    rows = [elements("{" + row + "}") for row in arguments["numbers"][2:-2].split("},{")]
+    columns = dict(zip(NUMERIC_COLUMNS, zip(*rows, strict=True), strict=True))
+    assert (columns["v1"], columns["v2"], columns["amount"]) == (
+        ("1.5", "nan"),
+        ("null", "null"),
+        ("1.0", "2.0"),
+    )
+    assert transaction_arguments(CONTRACT, batch, classes=[None, 0])["classes"] == "{null,0}"
+
+
+def test_columns_of_different_lengths_are_refused() -> None:
+    rows = Batch(["a", "b"], [MOMENT, MOMENT], {"v1": np.array([1.0])})
+    with pytest.raises(ValueError, match="differ in length"):
+        transaction_arguments(CONTRACT, rows)

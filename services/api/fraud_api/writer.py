@@ -18,7 +18,7 @@ import psycopg2
 
 from fraud_adapters.job.logs import get_logger
 from fraud_adapters.postgres import DatabaseUnavailable
-from fraud_adapters.postgres.scored_transactions import store_scored
+from fraud_adapters.postgres.scored_transactions import commit_scored
 from fraud_adapters.postgres.session import Cursor, Session
 from fraud_api.metrics import Metrics
 from fraud_core.batch import Batch
@@ -185,7 +185,8 @@ class PredictionWriter:
         predictions = Predictions.concat([item.predictions for item in items])
 
         def work(cursor: Cursor) -> tuple[dict[str, Decided], frozenset[str]]:
-            stored = store_scored(cursor, self._contract, batch, predictions, SOURCE)
+            # What was decided before never changes: it can be read once these are committed.
+            stored = commit_scored(cursor, self._contract, batch, predictions, SOURCE)
             return read_decided(cursor, stored.decided_before), frozenset(stored.conflicts)
 
         replayed, conflicts = self._session.run(work)

@@ -1,7 +1,8 @@
-"""Stores transactions and what was decided about them: one copy, then idempotent inserts.
+"""Stores transactions and what was decided about them, by functions of the database (migration 0011).
 
-Rows are copied as CSV into a temporary table and merged from there, which is several times faster than
-inserting them one by one and lets the database resolve races: whoever comes second waits, then compares.
+They insert what is not there and compare the rest, so the database resolves races: whoever comes second
+waits, then compares. Their statements are planned once a session. A few rows are stored by one call; of many,
+the predictions are copied.
 """
 
 from __future__ import annotations
@@ -12,17 +13,22 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
-from pyarrow import csv
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE, TRANSACTION_STATUS_UNKNOWN
 
-from fraud_adapters.postgres.rows import prediction_arrays, transaction_arrays
+from fraud_adapters.postgres.prediction_rows import COLUMNS, prediction_rows
+from fraud_adapters.postgres.rows import Arguments, prediction_arguments, text_array, transaction_arguments
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract
 from fraud_core.predictions import Predictions
 
 if TYPE_CHECKING:
     from psycopg2.extensions import cursor as Cursor  # noqa: N812
+
+# A lost connection has begun nothing; the statement will say that it is lost.
+_BETWEEN_TRANSACTIONS: Final = (TRANSACTION_STATUS_IDLE, TRANSACTION_STATUS_UNKNOWN)
+COPIED_FROM: Final = 100  # rows: of so many new transactions, copying the predictions costs less than a call
+ANNOUNCED: Final = frozenset({"block", "review"})  # decisions that become alerts
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,19 +78,51 @@ def store_scored(
         ValueError: predictions that do not decide carry no run id, or arrays differ in length.
         psycopg2.Error: a value is refused (NaN, too long); then nothing of the batch is stored.
     """
+    if cur.connection.autocommit:
+        raise ValueError("a batch is stored in the caller's transaction: the connection must not autocommit")
+    return _store_scored(cur, contract, batch, predictions, source)
+
+
+def commit_scored(
+    cur: Cursor, contract: Contract, batch: Batch, predictions: Predictions, source: str
+) -> Stored:
+    """As `store_scored`, in a transaction of its own, which is committed when it returns.
+
+    A few rows take one round trip: the server begins and commits around the call.
+
+    Raises:
+        ValueError: as `store_scored`, or a transaction has begun already.
+        psycopg2.Error: as `store_scored`.
+    """
+    connection = cur.connection
+    if connection.info.transaction_status not in _BETWEEN_TRANSACTIONS:
+        raise ValueError("a batch is to be committed alone, but a transaction has begun already")
+    if len(batch) >= COPIED_FROM:
+        with connection:
+            return _store_scored(cur, contract, batch, predictions, source)
+    connection.autocommit = True
+    try:
+        return _store_scored(cur, contract, batch, predictions, source)
+    finally:
+        if not connection.closed:
+            connection.autocommit = False
+
+
+def _store_scored(
+    cur: Cursor, contract: Contract, batch: Batch, predictions: Predictions, source: str
+) -> Stored:
     if not predictions.deciding and predictions.run_id is None:
         raise ValueError("predictions that do not decide need a run_id")
     if not len(batch):
         return Stored([], [], [], [])
-    columns = transaction_arrays(contract, batch) | prediction_arrays(predictions)
-    _stage(cur, _SCORED, columns)
-    stored = _merge_transactions(cur, _SCORED, contract, batch, source)
-    stored = _insert_predictions(cur, predictions, stored)
-    _apply_labels_to_new(cur, stored)
-    if known := stored.decided_rows[len(stored.new_rows) :]:
-        # They were there without a decision: where it blocks, their silence no longer counts.
-        cur.execute("SELECT apply_labels(%s)", ([stored.ids[row] for row in known],))
-    return stored
+    if len(predictions) != len(batch):
+        raise ValueError(f"{len(predictions)} predictions were made of {len(batch)} transactions")
+    store = _store_by_one_call if len(batch) < COPIED_FROM else _store_by_copy
+    stored, decided_ids = store(cur, contract, batch, predictions, source)
+    if not predictions.deciding:
+        return stored
+    first = {batch.ids[row]: row for row in reversed(stored.replayed_rows)} if decided_ids else {}
+    return replace(stored, decided_rows=stored.new_rows + sorted(first[one] for one in decided_ids))
 
 
 def store_transactions(
@@ -99,131 +137,100 @@ def store_transactions(
     Args:
         classes: n labels to put into `class` at once, instead of the batch's own label column.
     """
+    if cur.connection.autocommit:
+        raise ValueError("a batch is stored in the caller's transaction: the connection must not autocommit")
     if not len(batch):
         return Stored([], [], [], [])
-    _stage(cur, _PLAIN, transaction_arrays(contract, batch, classes))
-    stored = _merge_transactions(cur, _PLAIN, contract, batch, source)
-    _apply_labels_to_new(cur, stored)
-    return stored
+    arguments = _batch_arguments(contract, batch, source, classes)
+    _, new_ids, *rows, _ = _call(cur, _MERGE_TRANSACTIONS, arguments)
+    if new_ids:
+        cur.execute(_APPLY_LABELS_TO_NEW, (new_ids,))
+    return _stored(batch, *rows)
 
 
-# --- statements -----------------------------------------------------------------------------------
+def _store_by_one_call(
+    cur: Cursor, contract: Contract, batch: Batch, predictions: Predictions, source: str
+) -> tuple[Stored, list[str]]:
+    arguments = _batch_arguments(contract, batch, source) | prediction_arguments(predictions)
+    *rows, decided_ids = _call(cur, _STORE_SCORED, arguments)
+    return _stored(batch, *rows), decided_ids
 
-_FIELDS: Final = (
-    *("time", *(f"v{number}" for number in range(1, 29)), "amount"),
-    *("card_id", "merchant_id", "attributes"),
+
+def _store_by_copy(
+    cur: Cursor, contract: Contract, batch: Batch, predictions: Predictions, source: str
+) -> tuple[Stored, list[str]]:
+    """Copy the predictions where all transactions are new: nobody else can have stored any of them."""
+    merged = _call(cur, _MERGE_TRANSACTIONS, _batch_arguments(contract, batch, source))
+    ordered, new_ids, *rows, moment = merged
+    stored = _stored(batch, *rows)
+    if len(stored.new_rows) < len(batch):
+        arguments = {
+            "ids": text_array(batch.ids),
+            "ordered": ordered,
+            "new_ids": new_ids,
+            "replayed_rows": rows[1],
+            "conflict_rows": rows[2],
+        }
+        (decided_ids,) = _call(cur, _STORE_PREDICTIONS, arguments | prediction_arguments(predictions))
+        return stored, decided_ids
+    cur.copy_expert(_COPY_PREDICTIONS, io.BytesIO(prediction_rows(batch.ids, predictions, moment)))
+    if predictions.deciding:
+        decided = zip(batch.ids, predictions.decisions, strict=True)
+        if announced := [identifier for identifier, decision in decided if decision in ANNOUNCED]:
+            cur.execute(_INSERT_ALERTS, (announced,))
+    cur.execute(_APPLY_LABELS_TO_NEW, (new_ids,))
+    return stored, []
+
+
+_MERGED: Final = ("ordered", "new_ids", "replayed_rows", "conflict_rows")
+_TRANSACTION: Final = (
+    *("contract_id", "source_name", "ids", "event_times", "numbers", "card_ids", "merchant_ids"),
+    *("attributes", "classes"),
 )
-_TRANSACTION: Final = ("transaction_id", "event_time", "class", *_FIELDS)
 _PREDICTION: Final = (
-    *("score", "is_fraud_predicted", "decision", "feature_vector", "latency_ms", "traceparent"),
+    *("scores", "fraud_predicted", "decisions", "vectors", "width", "latencies", "traceparents"),
+    *("prediction_time", "model_version", "role", "run_id", "deciding", "engine", "policy_version"),
 )
-_SCORED: Final = "pg_temp.fraud_staged_scored"
-_PLAIN: Final = "pg_temp.fraud_staged_plain"
 
 
-def _list(names: Sequence[str], prefix: str = "") -> str:
-    return ", ".join(prefix + name for name in names)
+def _parameters(names: Sequence[str]) -> str:
+    return ", ".join(f"{name} => %({name})s" for name in names)
 
 
-# Whoever stores the same ids at the same time takes them in the same order, or each could wait for the other.
-_ORDER: Final = 'transaction_id COLLATE "C", position'
-# The types come from the migrated tables.
-_CREATE: Final = {
-    _SCORED: f"CREATE TEMPORARY TABLE {_SCORED} ON COMMIT DELETE ROWS AS SELECT 0 AS position, "  # noqa: S608
-    f"{_list(_TRANSACTION, 't.')}, {_list(_PREDICTION, 'p.')} FROM transactions t, predictions p "
-    "WITH NO DATA",
-    _PLAIN: f"CREATE TEMPORARY TABLE {_PLAIN} ON COMMIT DELETE ROWS AS SELECT 0 AS position, "  # noqa: S608
-    f"{_list(_TRANSACTION, 't.')} FROM transactions t WITH NO DATA",
-}
-_INSERT_TRANSACTIONS: Final = f"""
-    INSERT INTO transactions ({_list(_TRANSACTION)}, contract, source)
-    SELECT {_list(_TRANSACTION)}, %(contract)s, %(source)s FROM {{staged}} ORDER BY {_ORDER}
-    ON CONFLICT (transaction_id) DO NOTHING RETURNING transaction_id
+_MERGE_TRANSACTIONS: Final = f"""
+    SELECT ordered, new_ids, new_rows, replayed_rows, conflict_rows, clock_timestamp()
+    FROM merge_transactions({_parameters(_TRANSACTION)})
 """  # noqa: S608
-_COMPARE: Final = f"""
-    SELECT s.position, t.contract = %(contract)s
-           AND ({_list(_FIELDS, "t.")}) IS NOT DISTINCT FROM ({_list(_FIELDS, "s.")})
-    FROM {{staged}} s JOIN transactions t ON t.transaction_id = s.transaction_id
-    WHERE s.position = ANY (%(rows)s) ORDER BY s.position
+_STORE_PREDICTIONS: Final = f"""
+    SELECT store_predictions({_parameters(("ids", *_MERGED, *_PREDICTION))})
+"""
+_STORE_SCORED: Final = f"""
+    SELECT new_rows, replayed_rows, conflict_rows, decided_ids
+    FROM store_scored({_parameters(_TRANSACTION + _PREDICTION)})
 """  # noqa: S608
-_INSERT_PREDICTIONS: Final = f"""
-    INSERT INTO predictions (transaction_id, fraud_score, {_list(_PREDICTION)}, prediction_time,
-                             model_version, role, run_id, deciding, engine, policy_version)
-    SELECT transaction_id, score::numeric(5, 4), {_list(_PREDICTION)},
-           coalesce(%(prediction_time)s::timestamptz, clock_timestamp()),
-           %(model_version)s, %(role)s, %(run_id)s, %(deciding)s, %(engine)s, %(policy_version)s
-    FROM {_SCORED} WHERE position <> ALL (%(conflicts)s::integer[]) ORDER BY {_ORDER}
-    ON CONFLICT DO NOTHING
-"""  # noqa: S608
-# The decision and its alert are one statement: where nothing is blocked or reviewed it costs no round trip.
-_INSERT_DECISIONS: Final = f"""
-    WITH said AS ({_INSERT_PREDICTIONS} RETURNING transaction_id, decision),
-    announced AS (
-        INSERT INTO alert_outbox (transaction_id)
-        SELECT transaction_id FROM said WHERE decision IN ('block', 'review') ORDER BY transaction_id
-        ON CONFLICT DO NOTHING
-    )
-    SELECT transaction_id FROM said WHERE transaction_id = ANY (%(known)s)
-"""  # noqa: S608
+_COPY_PREDICTIONS: Final = f"COPY predictions ({', '.join(COLUMNS)}) FROM STDIN (FORMAT binary)"
+_INSERT_ALERTS: Final = "INSERT INTO alert_outbox (transaction_id) SELECT unnest(%s)"
+_APPLY_LABELS_TO_NEW: Final = "SELECT apply_labels_to_new(%s)"
 
 
-def _stage(cur: Cursor, staged: str, columns: dict[str, pa.Array]) -> None:
-    if cur.connection.autocommit:
-        raise ValueError("storing a batch takes several statements: the connection must not autocommit")
-    cur.execute("SELECT to_regclass(%s) IS NULL", (staged,))
-    if cur.fetchone() == (True,):
-        cur.execute(_CREATE[staged])
-    else:
-        # Rows of an earlier call in the same transaction; after a commit there are none.
-        cur.execute(f"SELECT EXISTS (SELECT FROM {staged})")  # noqa: S608
-        if cur.fetchone() == (True,):
-            cur.execute(f"TRUNCATE {staged}")
-    buffer = io.BytesIO()
-    csv.write_csv(pa.table(columns), buffer, csv.WriteOptions(include_header=False))
-    buffer.seek(0)
-    cur.copy_expert(f"COPY {staged} ({_list(list(columns))}) FROM STDIN (FORMAT csv)", buffer)
+def _batch_arguments(
+    contract: Contract,
+    batch: Batch,
+    source: str,
+    classes: NDArray[np.int64] | Sequence[int | None] | None = None,
+) -> Arguments:
+    shared: Arguments = {"contract_id": contract.schema_id, "source_name": source}
+    return shared | transaction_arguments(contract, batch, classes)
 
 
-def _merge_transactions(cur: Cursor, staged: str, contract: Contract, batch: Batch, source: str) -> Stored:
-    values: dict[str, Any] = {"contract": contract.schema_id, "source": source}
-    cur.execute(_INSERT_TRANSACTIONS.format(staged=staged), values)
-    inserted = {row[0] for row in cur.fetchall()}
-    if len(inserted) == len(batch):
-        return Stored(batch.ids, list(range(len(batch))), [], [])
-    new, rest = [], []
-    for position, identifier in enumerate(batch.ids):
-        if identifier in inserted:
-            inserted.remove(identifier)  # a second one in the batch is compared with the first
-            new.append(position)
-        else:
-            rest.append(position)
-    cur.execute(_COMPARE.format(staged=staged), values | {"rows": rest})
-    same = dict(cur.fetchall())
-    replayed = [position for position in rest if same[position]]
-    return Stored(batch.ids, new, replayed, [position for position in rest if not same[position]])
+def _call(cur: Cursor, statement: str, arguments: Arguments) -> tuple[Any, ...]:
+    cur.execute(statement, arguments)
+    row: tuple[Any, ...] | None = cur.fetchone()
+    assert row is not None
+    return row
 
 
-def _insert_predictions(cur: Cursor, predictions: Predictions, stored: Stored) -> Stored:
-    values = {
-        "model_version": predictions.model_version,
-        "prediction_time": predictions.prediction_time,
-        "role": predictions.role,
-        "run_id": predictions.run_id,
-        "deciding": predictions.deciding,
-        "engine": predictions.engine,
-        "policy_version": predictions.policy_version,
-        "conflicts": stored.conflict_rows,
-    }
-    if not predictions.deciding:
-        cur.execute(_INSERT_PREDICTIONS, values)
-        return stored
-    # A transaction that is new had no decision: only of those known before it has to be asked.
-    first = {stored.ids[row]: row for row in reversed(stored.replayed_rows)}
-    known = list(first.keys() - set(stored.new)) if first else []
-    cur.execute(_INSERT_DECISIONS, values | {"known": known})
-    return replace(stored, decided_rows=stored.new_rows + sorted(first[row[0]] for row in cur.fetchall()))
-
-
-def _apply_labels_to_new(cur: Cursor, stored: Stored) -> None:
-    if stored.new_rows:
-        cur.execute("SELECT apply_labels_to_new(%s)", (stored.new,))
+def _stored(batch: Batch, new: list[int], replayed: list[int], conflicts: list[int]) -> Stored:
+    """By positions from 0, in their order; the database counts from 1."""
+    rows = ([position - 1 for position in sorted(positions)] for positions in (new, replayed, conflicts))
+    return Stored(batch.ids, *rows)
