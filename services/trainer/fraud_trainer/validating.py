@@ -20,7 +20,6 @@ from fraud_core.gate import GateOutcome, evaluate
 from fraud_core.manifest import Calibration, Manifest
 from fraud_core.metrics import average_precision, confusion, curve
 from fraud_core.moments import parse_moment
-from fraud_trainer import plots
 from fraud_trainer.bench import Bench
 from fraud_trainer.fitting import Examples
 from fraud_trainer.judging import Figures, brier, figures
@@ -142,6 +141,8 @@ def _measure(bench: Bench, held: Examples, scores: NDArray[np.float64], threshol
 
 
 def _draw(bench: Bench, run_id: str, judgement: Judgement, threshold: float) -> None:
+    from fraud_trainer import plots  # noqa: PLC0415  # Matplotlib is slow to load, and one step needs it.
+
     labels, scores = judgement.held.labels, judgement.scores
     found, points = confusion(labels, is_fraud(scores, threshold)), curve(labels, scores)
     with scratch_directory() as directory:
