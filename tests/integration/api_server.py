@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx
+import psutil
 import psycopg2
 from psycopg2 import sql
 from psycopg2.extras import Json
@@ -150,6 +151,14 @@ class ApiServer:
     def client(self, name: str = "streaming") -> httpx.Client:
         headers = {"Authorization": f"Bearer {self.token(name)}"}
         return httpx.Client(base_url=self.url, headers=headers, trust_env=False, timeout=20)
+
+    def connections(self) -> int:
+        """How many connections it has accepted that are still open."""
+        assert self.process is not None
+        return sum(
+            one.laddr.port == self.port and one.status == psutil.CONN_ESTABLISHED
+            for one in psutil.Process(self.process.pid).net_connections("tcp")
+        )
 
     def metric(self, name: str) -> float:
         """The sum over a metric's labels."""

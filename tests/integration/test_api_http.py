@@ -14,6 +14,7 @@ import pytest
 
 from tests.integration.api_server import ApiServer, cloned, creditcard, problem, scoring_server, wait_until
 from tests.integration.raw_http import UPGRADE, connected, exchange, predict, read, send
+from tests.waiting import eventually
 
 HEAD_LIMIT: Final = 65_536
 SECONDS: Final = 1
@@ -141,7 +142,7 @@ def test_connections_are_bounded_and_those_beyond_wait_for_their_turn(impatient:
     with ExitStack() as held:
         for _ in range(CONNECTIONS):
             held.enter_context(connected(impatient))
-        time.sleep(0.1)
+        assert eventually(lambda: impatient.connections() == CONNECTIONS)
         with connected(impatient, 10) as late:
             started = time.monotonic()
             send(late, [START + b"\r\n"])

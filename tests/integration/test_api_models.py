@@ -207,8 +207,10 @@ def test_without_registry_the_cached_model_serves(server: ApiServer, publisher: 
         # A file in the cache that was touched is worth nothing.
         (file,) = (server.cache / CREDITCARD.registered_model).glob(f"{version}-*/model.ubj")
         file.write_bytes(file.read_bytes() + b" ")
+        before = server.log.stat().st_size
         server.start(ready=False)
-        time.sleep(1)
+        # It has looked for a model, and says that it found none.
+        wait_until(lambda: b'"model_not_taken"' in server.log.read_bytes()[before:], server)
         assert problem(server.get("/health/ready"), 503)["parts"]["model"]["state"] == "missing"
     finally:
         server.stop()
