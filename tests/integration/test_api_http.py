@@ -12,7 +12,15 @@ from typing import Any, Final
 import psutil
 import pytest
 
-from tests.integration.api_server import ApiServer, cloned, creditcard, problem, scoring_server, wait_until
+from tests.integration.api_server import (
+    ApiServer,
+    ForkedApi,
+    cloned,
+    creditcard,
+    problem,
+    scoring_server,
+    wait_until,
+)
 from tests.integration.raw_http import UPGRADE, connected, exchange, predict, read, send
 from tests.waiting import eventually
 
@@ -39,7 +47,7 @@ def server(module_database: Any, tmp_path_factory: pytest.TempPathFactory) -> It
 def impatient(server: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     """A second server, with deadlines of a second and room for few connections."""
     log = tmp_path_factory.mktemp("impatient") / "api.log"
-    made = ApiServer.changed(
+    made = ForkedApi.changed(
         server,
         log,
         http_server__HEAD_SECONDS=SECONDS,

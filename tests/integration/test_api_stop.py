@@ -35,7 +35,7 @@ def module_database(template: Any, postgres_admin_url: str) -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def served(module_database: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     """A server that every test starts and stops anew."""
-    with scoring_server(module_database, tmp_path_factory.mktemp("api")) as made:
+    with scoring_server(module_database, tmp_path_factory.mktemp("api"), kind=ApiServer) as made:
         yield made
 
 
