@@ -18,6 +18,7 @@ from fraud_embedded import broker, mlflow, objectstore, postgres
 from fraud_embedded.ports import free_ports
 from fraud_embedded.process import ProcessSpec, Running, StartFailed
 from fraud_embedded.stack import Stack
+from tests.integration.airflow_site import AirflowSite, airflow_python
 from tests.killable import KafkaServer
 from tests.servers import OWNER, TEMPLATE, Database, cloned_database, configured_stack, random_passwords
 
@@ -172,6 +173,14 @@ def topics(kafka_bootstrap: str) -> KafkaSettings:
     names = [settings.topic, settings.labels_topic, settings.alerts_topic, settings.dlq_topic]
     ensure_topics(kafka_bootstrap, names, partitions=1)
     return settings
+
+
+@pytest.fixture(scope="session")
+def airflow_metadata(tmp_path_factory: pytest.TempPathFactory) -> AirflowSite:
+    """Airflow whose metadata database is migrated, to be copied."""
+    made = AirflowSite(tmp_path_factory.mktemp("airflow-metadata"), airflow_python())
+    made.run("db", "migrate")
+    return made
 
 
 @pytest.fixture(scope="session")
