@@ -5,8 +5,8 @@ import sys
 
 # Before XGBoost loads OpenMP: threads that wait by spinning slow training tenfold on a busy machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-# XGBoost imports scikit-learn, and with it pandas, wherever it is installed, as it is beside MLflow: half of a
-# start, for classes that nothing here uses.
+# XGBoost imports scikit-learn, and with it pandas, wherever it is installed, as it is beside MLflow: that is
+# half of a start, for classes that nothing here uses.
 sys.modules["sklearn"] = None  # type: ignore[assignment]
 
 from fraud_adapters import job  # noqa: E402
