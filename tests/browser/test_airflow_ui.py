@@ -24,7 +24,7 @@ RUN_PATIENCE_MS: Final = PATIENCE_S * 1000
 LOG_IN_PAGE_PROBLEM: Final = "Cannot read properties of undefined (reading 'tz')"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def site(world: World) -> World:
     """Airflow with its DAGs read; only what is triggered runs."""
     known = world.airflow.known
@@ -33,7 +33,7 @@ def site(world: World) -> World:
     return world
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cookies(chromium: Browser, site: World) -> list[Any]:
     """Of somebody who has logged in."""
     page = chromium.new_page()

@@ -1,4 +1,7 @@
-"""Airflow's world, started once for all tests of the DAGs that one worker runs."""
+"""Airflow's world, started once for all tests of the DAGs that one worker runs.
+
+It ends with the last of them: idle, Airflow still takes a processor's time from those that follow.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,13 @@ from tests.support.airflow_metadata import Metadata, airflow_beside, running_pos
 from tests.support.airflow_platform import World, running_world
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def world() -> Iterator[World]:
     with running_world() as made:
         yield made
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def empty_metadata() -> Iterator[Metadata]:
     """Airflow configured, and its database without a table."""
     with running_postgres() as (stack, passwords, _):

@@ -1,4 +1,7 @@
-"""The world the faults happen to: started once, for itself, since its servers get killed."""
+"""The world the faults happen to: started once, for itself, since its servers get killed.
+
+It ends with the last of its tests: idle servers would slow those of other folders that the worker runs next.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,13 @@ from tests.support.killable_servers import World, running_world
 from tests.support.streaming_installation import StreamingSite
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def world() -> Iterator[World]:
     with running_world() as made:
         yield made
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crew]:
     """Who starts consumers."""
     with crew(tmp_path_factory.mktemp("crew")) as made:

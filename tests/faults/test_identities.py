@@ -10,7 +10,7 @@ import pytest
 from tests.faults.consuming import Consuming
 from tests.faults.points import AFTER_POLL
 from tests.faults.short_lived import SECONDS
-from tests.support.api_server import ApiServer
+from tests.support.api_server import ApiServer, ForkedApi
 from tests.support.killable_servers import World
 from tests.support.stored_rows import run as run_sql
 from tests.support.waiting import eventually
@@ -20,7 +20,7 @@ from tests.support.waiting import eventually
 def hasty_api(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     """Another replica of the API, whose tokens live for two seconds."""
     log = tmp_path_factory.mktemp("hasty") / "api.log"
-    server = ApiServer(
+    server = ForkedApi(
         world.api.database_url,
         world.api.cache,
         log,

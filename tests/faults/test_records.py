@@ -19,7 +19,7 @@ from tests.faults.crew import Crew
 from tests.faults.feed import MALFORMED, Feed
 from tests.faults.kill import drain
 from tests.faults.oracle import judge
-from tests.support.api_server import ApiServer
+from tests.support.api_server import ApiServer, ForkedApi
 from tests.support.killable_servers import World
 from tests.support.streaming_installation import StreamingSite, creditcard_records
 
@@ -126,7 +126,7 @@ def wider(tmp_path: Path) -> Path:
 def wider_api(world: World, wider: Path, tmp_path: Path) -> Iterator[ApiServer]:
     """A replica of the API for that contract."""
     contracts = {"FRAUD_CONTRACTS_DIR": str(wider)}
-    server = ApiServer(world.api.database_url, world.api.cache, tmp_path / "api.log", extra=contracts)
+    server = ForkedApi(world.api.database_url, world.api.cache, tmp_path / "api.log", extra=contracts)
     try:
         server.start()
         yield server

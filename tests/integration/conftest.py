@@ -1,4 +1,4 @@
-"""Real servers for the tests, each started when the first test asks for it and stopped at the end."""
+"""Real servers for the tests, each started when the first test asks for it and stopped after the last one."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from fraud_embedded.processes.ports import free_ports
 from fraud_embedded.processes.process import ProcessSpec, Running, StartFailed
 from fraud_embedded.servers import broker, mlflow, objectstore, postgres
 from fraud_embedded.servers.stack import Stack
+from tests.integration.airflow_site import AirflowSite, airflow_python
 from tests.support import apache_kafka as apache
 from tests.support.kafka_server import KafkaServer
 from tests.support.servers import (
@@ -31,7 +32,7 @@ from tests.support.servers import (
 _numbers = itertools.count(1)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack() -> Iterator[Stack]:
     """The servers' configuration on free ports, in a directory that goes away."""
     with configured_stack(durable=False) as made:
@@ -48,31 +49,31 @@ def _run(spec: ProcessSpec) -> Iterator[None]:
         running.stop(patience_s=2)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def postgres_server(stack: Stack) -> Iterator[postgres.Postgres]:
     postgres.prepare(stack.postgres)
     for _ in _run(postgres.spec(stack.postgres)):
         yield stack.postgres
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def postgres_admin_url(postgres_server: postgres.Postgres) -> str:
     """URL of the superuser."""
     return postgres_server.url()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def passwords(stack: Stack) -> Passwords:
     """One for each role; MLflow's is the one its server was configured with."""
     return random_passwords(stack)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def roles(postgres_admin_url: str, passwords: Passwords) -> None:
     bootstrap(postgres_admin_url, passwords, database=TEMPLATE, owner=OWNER)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def template(roles: None, postgres_server: postgres.Postgres, passwords: Passwords) -> Database:
     """The database every test's own is copied from: made by the real migrations, used by nobody."""
     made = Database(TEMPLATE, OWNER, postgres_server, passwords)
@@ -87,7 +88,7 @@ def database(template: Database, postgres_admin_url: str) -> Iterator[Database]:
         yield made
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def object_store_server(stack: Stack) -> Iterator[objectstore.ObjectStoreServer]:
     objectstore.prepare(stack.objectstore)
     for _ in _run(objectstore.spec(stack.objectstore)):
@@ -95,13 +96,13 @@ def object_store_server(stack: Stack) -> Iterator[objectstore.ObjectStoreServer]
     objectstore.remove_sockets(stack.objectstore.internal_ports)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def object_store(object_store_server: objectstore.ObjectStoreServer) -> ObjectStoreSettings:
     """Settings of a running object store, for the bucket jobs hand over in."""
     return bucket_settings(object_store_server, constants.BUCKET_RUNS)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def object_store_admin(object_store_server: objectstore.ObjectStoreServer) -> ObjectStoreSettings:
     """Settings of the store's administrator, who may make buckets."""
     return ObjectStoreSettings.model_validate(
@@ -128,20 +129,20 @@ def _kafka(address: str, spec: ProcessSpec) -> Iterator[KafkaServer]:
         server.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def tansu(stack: Stack, object_store_server: objectstore.ObjectStoreServer) -> Iterator[KafkaServer]:
     """The embedded broker, which keeps its log in the object store."""
     broker.prepare(stack.broker)
     yield from _kafka(stack.broker.bootstrap, broker.spec(stack.broker))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def kafka_bootstrap(tansu: KafkaServer) -> str:
     """Address of the embedded broker."""
     return tansu.bootstrap
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def apache_kafka(stack: Stack) -> Iterator[KafkaServer]:
     """Apache Kafka itself; needs Java, and Maven when its jars were never fetched."""
     port, controller_port = free_ports(2)
@@ -154,7 +155,7 @@ def apache_kafka(stack: Stack) -> Iterator[KafkaServer]:
     yield from _kafka(made.bootstrap, apache.spec(made))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def apache_kafka_bootstrap(apache_kafka: KafkaServer) -> str:
     """Address of Apache Kafka."""
     return apache_kafka.bootstrap
@@ -181,7 +182,15 @@ def topics(kafka_bootstrap: str) -> KafkaSettings:
     return settings
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
+def airflow_metadata(tmp_path_factory: pytest.TempPathFactory) -> AirflowSite:
+    """Airflow whose metadata database is migrated, to be copied."""
+    made = AirflowSite(tmp_path_factory.mktemp("airflow-metadata"), airflow_python())
+    made.run("db", "migrate")
+    return made
+
+
+@pytest.fixture(scope="package")
 def mlflow_uri(
     stack: Stack, roles: None, object_store_server: objectstore.ObjectStoreServer
 ) -> Iterator[str]:

@@ -52,11 +52,13 @@ def webhook() -> Iterator[Webhook]:
         thread.join()
 
 
-def test_failures_are_told_once_and_so_is_their_end(webhook: Webhook, tmp_path: Path) -> None:
+def test_failures_are_told_once_and_so_is_their_end(
+    webhook: Webhook, tmp_path: Path, airflow_metadata: AirflowSite
+) -> None:
     site = AirflowSite(tmp_path, airflow_python())
     address = f"http://127.0.0.1:{webhook.server_address[1]}{SECRET_PATH}"
     site.connect("fraud_slack", conn_type="http", password=address)
-    site.run("db", "migrate")
+    site.copy_metadata(airflow_metadata)
     # Nobody hears of the first failure, and so of its end: the webhook refuses it.
     webhook.refused = 1
     site.extra["MOODS"] = "bad,good,bad,bad,idle,good"

@@ -16,7 +16,7 @@ from fraud_adapters.models.registry import Registry
 from fraud_adapters.models.registry_writer import RegistryWriter
 from fraud_adapters.models.tracked_runs import TrackedRuns
 from tests.integration.airflow_site import AirflowSite, airflow_python
-from tests.support.api_server import CLIENTS, ApiServer, cache_model, cloned, record_version
+from tests.support.api_server import CLIENTS, ApiServer, ForkedApi, cache_model, cloned, record_version
 from tests.support.stored_rows import CREDITCARD
 
 pytestmark = pytest.mark.timeout(600)  # each command of Airflow takes seconds, more on a busy machine
@@ -27,9 +27,9 @@ WRONG_SECRET = "a-secret-nobody-knows"
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> AirflowSite:
+def site(tmp_path_factory: pytest.TempPathFactory, airflow_metadata: AirflowSite) -> AirflowSite:
     made = AirflowSite(tmp_path_factory.mktemp("airflow"), airflow_python())
-    made.run("db", "migrate")
+    made.copy_metadata(airflow_metadata)
     return made
 
 
@@ -41,7 +41,7 @@ def api(
     with cloned(template, postgres_admin_url, "airflow_hooks") as database:
         manifest = cache_model(folder / "cache", CREDITCARD, "7")
         record_version(database.url("owner"), CREDITCARD, "7", manifest.digest())
-        server = ApiServer(database.url("api"), folder / "cache", folder / "api.log")
+        server = ForkedApi(database.url("api"), folder / "cache", folder / "api.log")
         server.start()
         try:
             yield server

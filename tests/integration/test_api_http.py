@@ -13,7 +13,16 @@ import psutil
 import pytest
 
 from tests.integration.raw_http import UPGRADE, connected, exchange, predict, read, send
-from tests.support.api_server import ApiServer, cloned, creditcard, problem, scoring_server, wait_until
+from tests.support.api_server import (
+    ApiServer,
+    ForkedApi,
+    cloned,
+    creditcard,
+    problem,
+    scoring_server,
+    wait_until,
+)
+from tests.support.waiting import eventually
 
 HEAD_LIMIT: Final = 65_536
 SECONDS: Final = 1
@@ -38,7 +47,7 @@ def server(module_database: Any, tmp_path_factory: pytest.TempPathFactory) -> It
 def impatient(server: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     """A second server, with deadlines of a second and room for few connections."""
     log = tmp_path_factory.mktemp("impatient") / "api.log"
-    made = ApiServer.changed(
+    made = ForkedApi.changed(
         server,
         log,
         http_server__HEAD_SECONDS=SECONDS,
@@ -141,7 +150,7 @@ def test_connections_are_bounded_and_those_beyond_wait_for_their_turn(impatient:
     with ExitStack() as held:
         for _ in range(CONNECTIONS):
             held.enter_context(connected(impatient))
-        time.sleep(0.1)
+        assert eventually(lambda: impatient.connections() == CONNECTIONS)
         with connected(impatient, 10) as late:
             started = time.monotonic()
             send(late, [START + b"\r\n"])

@@ -23,6 +23,7 @@ from tests.support.api_server import (
     NOWHERE,
     ROOT,
     ApiServer,
+    ForkedApi,
     cache_model,
     cloned,
     creditcard,
@@ -124,7 +125,7 @@ def server(
 ) -> Iterator[ApiServer]:
     folder = tmp_path_factory.mktemp("api-models")
     extra = {"MLFLOW_TRACKING_URI": mlflow_uri}
-    server = ApiServer(module_database.url("api"), folder / "models", folder / "api.log", extra=extra)
+    server = ForkedApi(module_database.url("api"), folder / "models", folder / "api.log", extra=extra)
     server.start(ready=False)
     yield server
     server.stop()
@@ -207,8 +208,10 @@ def test_without_registry_the_cached_model_serves(server: ApiServer, publisher: 
         # A file in the cache that was touched is worth nothing.
         (file,) = (server.cache / CREDITCARD.registered_model).glob(f"{version}-*/model.ubj")
         file.write_bytes(file.read_bytes() + b" ")
+        before = server.log.stat().st_size
         server.start(ready=False)
-        time.sleep(1)
+        # It has looked for a model, and says that it found none.
+        wait_until(lambda: b'"model_not_taken"' in server.log.read_bytes()[before:], server)
         assert problem(server.get("/health/ready"), 503)["parts"]["model"]["state"] == "missing"
     finally:
         server.stop()
@@ -220,7 +223,7 @@ def test_a_lost_database_is_503_and_comes_back(
     with cloned(template, postgres_admin_url, "api_lost") as database:
         manifest = cache_model(tmp_path / "models", CREDITCARD, "4")
         record_version(database.url("owner"), CREDITCARD, "4", manifest.digest())
-        server = ApiServer(database.url("api"), tmp_path / "models", tmp_path / "api.log")
+        server = ForkedApi(database.url("api"), tmp_path / "models", tmp_path / "api.log")
         server.start()
         try:
             with server.client() as client:
@@ -259,7 +262,7 @@ def _connections(admin_url: str, database: str, *, allowed: bool) -> None:
 
 
 def test_without_database_the_server_lives_and_waits(tmp_path: Path) -> None:
-    server = ApiServer(f"postgresql://nobody:x@{NOWHERE}/none", tmp_path / "models", tmp_path / "api.log")
+    server = ForkedApi(f"postgresql://nobody:x@{NOWHERE}/none", tmp_path / "models", tmp_path / "api.log")
     server.start(ready=False)
     try:
         parts = problem(server.get("/health/ready"), 503)["parts"]
@@ -289,7 +292,7 @@ def test_a_contract_of_ones_own_goes_the_whole_way(
         manifest = cache_model(tmp_path / "models", WIRE, "1")
         record_version(database.url("owner"), WIRE, "1", manifest.digest())
         folder = {"FRAUD_CONTRACTS_DIR": str(ROOT / "tests" / "contracts"), "APP_ENV": "production"}
-        server = ApiServer(database.url("api"), tmp_path / "models", tmp_path / "api.log", "wire", folder)
+        server = ForkedApi(database.url("api"), tmp_path / "models", tmp_path / "api.log", "wire", folder)
         server.start()
         try:
             with server.client() as client:

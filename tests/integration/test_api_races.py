@@ -18,7 +18,7 @@ from config.settings import KafkaSettings
 from fraud_adapters.postgres import connect
 from fraud_adapters.postgres.scored_transactions import store_scored, store_transactions
 from fraud_adapters.postgres.session import Cursor, Session
-from tests.support.api_server import ApiServer, cloned, creditcard, scoring_server
+from tests.support.api_server import ApiServer, ForkedApi, cloned, creditcard, scoring_server
 from tests.support.stored_rows import (
     CREDITCARD,
     Database,
@@ -49,7 +49,7 @@ def servers(home: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     directory = tmp_path_factory.mktemp("races-api")
     with scoring_server(home, directory) as one:
         shutil.copytree(one.cache, directory / "models-2")
-        other = ApiServer(one.database_url, directory / "models-2", directory / "api-2.log")
+        other = ForkedApi(one.database_url, directory / "models-2", directory / "api-2.log")
         try:
             other.start()
             yield [one, other]

@@ -19,6 +19,7 @@ import pytest
 from tests.integration.raw_http import connected, predict, read, send
 from tests.support.api_server import ApiServer, cloned, creditcard, scoring_server, wait_until
 from tests.support.stored_rows import waits_for_a_lock
+from tests.support.waiting import eventually
 
 IN_FLIGHT: Final = 20
 STOP_SECONDS: Final = 2
@@ -34,7 +35,7 @@ def module_database(template: Any, postgres_admin_url: str) -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def served(module_database: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     """A server that every test starts and stops anew."""
-    with scoring_server(module_database, tmp_path_factory.mktemp("api")) as made:
+    with scoring_server(module_database, tmp_path_factory.mktemp("api"), kind=ApiServer) as made:
         yield made
 
 
@@ -106,7 +107,7 @@ def test_clients_that_stall_do_not_hold_it_up(served: ApiServer, tmp_path: Path)
             for segments in STALLED.values():
                 connection = stack.enter_context(connected(server, 1))
                 send(connection, segments, pause=0.1)
-            time.sleep(0.5)
+            assert eventually(lambda: server.connections() == len(STALLED))
             asked = time.monotonic()
             server.process.terminate()
             assert ended(server) == 0

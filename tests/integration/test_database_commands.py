@@ -14,18 +14,12 @@ from psycopg2 import sql
 
 from fraud_adapters.postgres import connect
 from fraud_db.bootstrap import Passwords, drop_database
+from tests.support import forked
 from tests.support.servers import Database
 
 
 def call(verb: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "fraud_db", verb],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return forked.run("fraud_db", verb, env=environment)
 
 
 def test_one_call_prepares_a_database_from_parts(
@@ -44,7 +38,8 @@ def test_one_call_prepares_a_database_from_parts(
         "AIRFLOW_DB_PASSWORD": passwords.airflow,
         **{f"DB_PASSWORD_{key.upper()}": value for key, value in passwords.services.items()},
     }
-    done = call("prepare", environment)
+    command = [sys.executable, "-m", "fraud_db", "prepare"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert (told["database"], told["owner"]) == (database.name, database.owner)

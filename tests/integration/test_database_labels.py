@@ -15,7 +15,18 @@ from fraud_core.batch import Batch
 from fraud_core.labels import LabelEvent, Source
 from fraud_db.upgrade import upgrade
 from tests.integration.store_paths import store_path  # noqa: F401
-from tests.support.stored_rows import CREDITCARD, LABELS, START, Database, batch, new_id, predictions, run
+from tests.support.stored_rows import (
+    CREDITCARD,
+    LABELS,
+    START,
+    Database,
+    batch,
+    new_id,
+    predictions,
+    run,
+    waits_for_a_lock,
+)
+from tests.support.waiting import eventually
 
 DAY = timedelta(days=1)
 Known = tuple[int, str, datetime, bool]
@@ -159,7 +170,8 @@ def test_label_and_transaction_stored_at_the_same_moment_find_each_other(
         one()
         waiting = Thread(target=other)
         waiting.start()
-        waiting.join(0.3)
+        second = "transactions" if first == "label" else "labels"
+        assert eventually(lambda: waits_for_a_lock(database.url("admin"), second))
         assert waiting.is_alive(), "the second must wait for the first to commit"
         (labels if first == "label" else transactions).commit()
         waiting.join(20)

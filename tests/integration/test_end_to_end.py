@@ -88,7 +88,7 @@ def test_real_rows_are_stored_and_scored_exactly(
     rows = ulb_rows(tmp_path / "ulb.parquet")
     with (
         cloned(template, postgres_admin_url, f"e2e_{uuid.uuid4().hex[:8]}") as own,
-        scoring_server(own, tmp_path) as server,
+        scoring_server(own, tmp_path, kind=ApiServer) as server,
     ):
         site = StreamingSite(database, topics, server.url)
         file = str(tmp_path / "ulb.parquet")

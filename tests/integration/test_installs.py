@@ -12,13 +12,16 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
 
+from fraud_launcher.bootstrap import Home, environment
+
 ROOT = Path(__file__).resolve().parents[2]
 # So many files take pip long enough to be killed in between.
-FILES = 1500
+FILES = 500
 INSTALL = """
 import sys
 from pathlib import Path
@@ -156,3 +159,29 @@ def test_an_installation_that_fails_hinders_no_other_command(site: Site) -> None
     lock.write_text(right)
     site.end(site.start("second"))
     assert site.works("second") and site.note() == ""
+
+
+def test_a_lock_is_installed_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wheel = _asking_wheel(tmp_path, "asking", "1.0", requires="absent[extra]<6")
+    lock = tmp_path / "locks" / "only.txt"
+    lock.parent.mkdir()
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    lock.write_text(f"--no-index\n--find-links {tmp_path}\nasking==1.0 --hash=sha256:{digest}\n")
+    monkeypatch.setattr("bootstrap.ROOT", tmp_path)
+    # Without uv, so that pip is what is tried.
+    monkeypatch.setenv("PATH", os.pathsep.join(["/usr/bin", "/bin"]))
+    home = Home(lock.parent, tmp_path / "venv", tmp_path / "target", ())
+    python = environment("only", lambda _: None, home).python
+    places = [str(path) for path in python.parents[1].glob("lib/python3*/site-packages")]
+    assert "asking" in {found.name for found in distributions(path=places)}
+
+
+def _asking_wheel(folder: Path, name: str, version: str, requires: str) -> Path:
+    path = folder / f"{name}-{version}-py3-none-any.whl"
+    info = f"{name}-{version}.dist-info"
+    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\nRequires-Dist: {requires}\n"
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr(f"{info}/METADATA", metadata)
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/RECORD", "")
+    return path

@@ -27,7 +27,17 @@ from fraud_core.batch import Batch
 from fraud_core.contract import Contract
 from fraud_core.features import feature_matrix
 from tests.integration.store_paths import store_path  # noqa: F401
-from tests.support.stored_rows import CREDITCARD, START, WIRE, Database, batch, predictions, run
+from tests.support.stored_rows import (
+    CREDITCARD,
+    START,
+    WIRE,
+    Database,
+    batch,
+    predictions,
+    run,
+    waits_for_a_lock,
+)
+from tests.support.waiting import eventually
 
 ROUNDS = 4  # of a race: one may be over before the other has begun
 
@@ -232,7 +242,7 @@ def test_the_second_waits_for_the_first_and_takes_over_when_it_rolls_back(databa
         results: list[Stored] = []
         waiting = Thread(target=lambda: results.append(store(two, rows)))
         waiting.start()
-        waiting.join(0.3)
+        assert eventually(lambda: waits_for_a_lock(database.url("admin"), "two"))
         assert waiting.is_alive()
         one.rollback()
         waiting.join(20)

@@ -12,9 +12,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final, Self
 
 import httpx
+import psutil
 import psycopg2
 from psycopg2 import sql
 from psycopg2.extras import Json
@@ -23,6 +24,7 @@ from fraud_core.contract import Contract
 from fraud_core.manifest import Manifest
 from fraud_db.bootstrap import clone_database
 from fraud_embedded.processes.ports import free_ports
+from tests.support import forked
 from tests.support.small_model import make_model
 from tests.support.stored_rows import CREDITCARD
 
@@ -69,11 +71,11 @@ class ApiServer:
     log: Path
     contract: str = "creditcard"
     extra: dict[str, str] = field(default_factory=dict)
-    process: subprocess.Popen[bytes] | None = None
+    process: subprocess.Popen[bytes] | forked.Process | None = None
     module: str = "fraud_api"
 
     @classmethod
-    def changed(cls, server: ApiServer, log: Path, **constants: int) -> ApiServer:
+    def changed(cls, server: ApiServer, log: Path, **constants: int) -> Self:
         """Another server of the same database and models, with other constants: `bodies__BODY_SECONDS=1`."""
         assignments = (f"{name.replace('__', '.')}={value}" for name, value in constants.items())
         extra = {"API_CONSTANTS": ",".join(assignments)}
@@ -104,15 +106,13 @@ class ApiServer:
     def program(self) -> list[str]:
         return [sys.executable, "-m", self.module, "serve"]
 
+    def launch(self, log: IO[bytes]) -> subprocess.Popen[bytes] | forked.Process:
+        """Start the program, both outputs to the log."""
+        return subprocess.Popen(self.program(), env=self.environment(), cwd=ROOT, stdout=log, stderr=log)
+
     def start(self, ready: bool = True, seconds: float = 120) -> None:
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                self.program(),
-                env=self.environment(),
-                cwd=ROOT,
-                stdout=log,
-                stderr=log,
-            )
+            self.process = self.launch(log)
         path = "/health/ready" if ready else "/health/live"
         wait_until(lambda: self.get(path).status_code == 200, self, seconds)
 
@@ -151,20 +151,45 @@ class ApiServer:
         headers = {"Authorization": f"Bearer {self.token(name)}"}
         return httpx.Client(base_url=self.url, headers=headers, trust_env=False, timeout=20)
 
+    def connections(self) -> int:
+        """How many connections it has accepted that are still open."""
+        assert self.process is not None
+        return sum(
+            one.laddr.port == self.port and one.status == psutil.CONN_ESTABLISHED
+            for one in psutil.Process(self.process.pid).net_connections("tcp")
+        )
+
     def metric(self, name: str) -> float:
         """The sum over a metric's labels."""
         text = httpx.get(f"http://127.0.0.1:{self.metrics_port}/metrics", trust_env=False).text
         return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(name))
 
 
+class ForkedApi(ApiServer):
+    """The same by `fork`, for tests that are not about its start, which takes two seconds of a processor."""
+
+    def launch(self, log: IO[bytes]) -> forked.Process:
+        return forked.start(self.module, "serve", env=self.environment(), stdout=log, stderr=log)
+
+    def command(self, verb: str, **changes: str) -> dict[str, Any]:
+        done = forked.run("fraud_api", verb, env=self.environment() | changes)
+        assert done.returncode == 0, done.stderr
+        result: dict[str, Any] = json.loads(done.stdout)
+        return result
+
+
 @contextmanager
 def scoring_server(
-    database: Any, folder: Path, contract: Contract = CREDITCARD, **options: Any
+    database: Any,
+    folder: Path,
+    contract: Contract = CREDITCARD,
+    kind: type[ApiServer] = ForkedApi,
+    **options: Any,
 ) -> Iterator[ApiServer]:
     """A running server with a small model of version 7 from the cache: there is no registry."""
     manifest = cache_model(folder / "models", contract, "7")
     record_version(database.url("owner"), contract, "7", manifest.digest())
-    server = ApiServer(database.url("api"), folder / "models", folder / "api.log", contract.name, **options)
+    server = kind(database.url("api"), folder / "models", folder / "api.log", contract.name, **options)
     try:
         server.start()
         yield server

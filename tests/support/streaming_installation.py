@@ -22,6 +22,7 @@ from fraud_core.contract import Contract
 from fraud_streaming.consume.job import run
 from fraud_streaming.consume.pump import Limits
 from fraud_streaming.site import Site
+from tests.support import forked
 from tests.support.api_server import CLIENTS
 from tests.support.stored_rows import CREDITCARD, Database
 from tests.support.stored_rows import run as run_sql
@@ -87,15 +88,7 @@ class StreamingSite:
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """`python -m fraud_streaming …` as a process of its own."""
-        return subprocess.run(
-            [sys.executable, "-m", "fraud_streaming", *arguments],
-            env=self.environment(),
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=90,
-        )
+        return forked.run("fraud_streaming", *arguments, env=self.environment())
 
     def send(
         self, values: Iterable[bytes | Mapping[str, Any]], headers: Mapping[str, bytes] | None = None

@@ -131,7 +131,7 @@ async def held_up(
     first = asyncio.create_task(writer.store(*rows("busy")))
     await asyncio.to_thread(session.entered.wait, 5)
     tasks = [asyncio.create_task(writer.store(*request)) for request in requests]
-    await asyncio.sleep(0.02)
+    await asyncio.sleep(0)  # each task begins, and waits in the queue
     session.free.set()
     return (await asyncio.gather(first, *tasks, return_exceptions=True))[1:]
 
@@ -186,7 +186,7 @@ def test_stopping_stores_what_is_waiting(session: FakeSession) -> None:
     async def story() -> list[Outcome | BaseException]:
         session.free.clear()
         tasks = [asyncio.create_task(writer.store(*rows(name))) for name in "ab"]
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0)  # each task begins, and waits in the queue
         asyncio.get_running_loop().call_later(0.05, session.free.set)
         await asyncio.to_thread(writer.stop)
         return list(await asyncio.gather(*tasks, return_exceptions=True))

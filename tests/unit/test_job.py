@@ -7,6 +7,7 @@ import pytest
 
 from fraud_adapters.job.failures import JobFailed, PassingFailure, UnexpectedFailure
 from fraud_adapters.kafka import PositionUnreadable, TopicMissing
+from tests.support import forked
 
 HEAD = """
 from config.settings import ConfigurationError
@@ -23,13 +24,7 @@ def run_job(
     """Run a job whose main is `body`; exit code, last line of stderr, result."""
     code = f"{HEAD}def main(arguments):\n    {body}\nrun('tester', main)"
     result = tmp_path / result_name
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={"RESULT_PATH": str(result), "PYTHONPATH": ":".join(sys.path)},
-    )
+    done = forked.run("tests.support.executed", code, env={"RESULT_PATH": str(result)})
     lines = done.stderr.strip().splitlines()
     return (
         done.returncode,

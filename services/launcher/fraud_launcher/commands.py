@@ -117,8 +117,13 @@ def _test(rest: list[str]) -> int:
         return _python(airflow, inside)
     if _names_tests(rest):
         return _python(environment("test", _say), ["-m", "pytest", *rest])
-    failed = _python(environment("test", _say), ["-m", "pytest", *rest, *PARALLEL, *SUITES])
-    return _python(airflow, [*inside, "airflow/tests"]) or failed
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        # They start no server and fit beside the others; what they print is shown when those have ended.
+        others = beside.submit(_output, airflow, [*inside, "airflow/tests"])
+        failed = _python(environment("test", _say), ["-m", "pytest", *rest, *PARALLEL, *SUITES])
+        done = others.result()
+    print(done.stdout, end="", flush=True)
+    return shell_code(done.returncode) or failed
 
 
 def _test_unit(rest: list[str]) -> int:
@@ -179,6 +184,20 @@ def _python(here: Environment, arguments: list[str], folder: Path = ROOT) -> int
         [str(here.python), *arguments], cwd=folder, env={**os.environ, **here.variables}, check=False
     )
     return shell_code(done.returncode)
+
+
+def _output(here: Environment, arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    """As `_python`, both outputs kept."""
+    return subprocess.run(
+        [str(here.python), *arguments],
+        cwd=ROOT,
+        env={**os.environ, **here.variables},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
 
 
 def _replace(here: Environment, arguments: list[str]) -> None:

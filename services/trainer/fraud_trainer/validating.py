@@ -142,6 +142,7 @@ def _measure(context: RunContext, held: Examples, scores: NDArray[np.float64], t
 
 
 def _draw(context: RunContext, run_id: str, judgement: Judgement, threshold: float) -> None:
+
     labels, scores = judgement.held.labels, judgement.scores
     found, points = confusion(labels, is_fraud(scores, threshold)), curve(labels, scores)
     with scratch_directory() as directory:
