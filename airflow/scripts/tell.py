@@ -47,7 +47,7 @@ def main() -> int:
 def tell(message: dict[str, Any]) -> int:
     """Alert or resolve, as the message says."""
     from fraud_airflow.alerting.alert import Alert, Severity
-    from fraud_airflow.alerting.site import notifier
+    from fraud_airflow.alerting.configuration import notifier
     from fraud_airflow.alerting.state import VariableIncidents
 
     incidents = VariableIncidents(MetadataVariables())

@@ -11,7 +11,7 @@ import pytest
 from config.constants import POOL_REAL_TIME
 from config.job_results import GenerateResult, RunResult, TopicResult
 from fraud_airflow import completion
-from fraud_airflow.alerting import site
+from fraud_airflow.alerting import configuration
 from fraud_airflow.alerting.alert import Alert
 from fraud_airflow.defaults import dag_defaults, real_time
 
@@ -84,7 +84,7 @@ class Told:
 @pytest.fixture(autouse=True)
 def told(monkeypatch: pytest.MonkeyPatch) -> Told:
     made = Told()
-    monkeypatch.setattr(site, "notifier", lambda: made)
+    monkeypatch.setattr(configuration, "notifier", lambda: made)
     return made
 
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, Request, sync_playwright
 
-from tests.dags.conftest import world
+from tests.dags.conftest import platform
 
 # The servers are those of the integration tests.
 from tests.integration.conftest import (
@@ -37,13 +37,13 @@ __all__ = [
     "mlflow_uri",
     "object_store_server",
     "passwords",
+    "platform",
     "postgres_admin_url",
     "postgres_server",
     "roles",
     "stack",
     "tansu",
     "template",
-    "world",
 ]
 
 CHROMIUM: Final = Path("/usr/bin/chromium")

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from config import constants
 from tests.browser.conftest import Visit
-from tests.support.airflow_platform import PATIENCE_S, World
+from tests.support.airflow_platform import PATIENCE_S, AirflowPlatform
 from tests.support.waiting import eventually
 
 PRODUCER: Final = "00_transaction_producer"
@@ -25,20 +25,20 @@ LOG_IN_PAGE_PROBLEM: Final = "Cannot read properties of undefined (reading 'tz')
 
 
 @pytest.fixture(scope="package")
-def site(world: World) -> World:
+def installation(platform: AirflowPlatform) -> AirflowPlatform:
     """Airflow with its DAGs read; only what is triggered runs."""
-    known = world.airflow.known
+    known = platform.airflow.known
     assert eventually(lambda: all(known(dag_id) for dag_id in constants.DAGS_REAL_TIME), PATIENCE_S)
-    world.only_what_is_triggered()
-    return world
+    platform.only_what_is_triggered()
+    return platform
 
 
 @pytest.fixture(scope="package")
-def cookies(chromium: Browser, site: World) -> list[Any]:
+def cookies(chromium: Browser, installation: AirflowPlatform) -> list[Any]:
     """Of somebody who has logged in."""
     page = chromium.new_page()
     page.set_default_timeout(PATIENCE_MS)
-    log_in(page, site, site.metadata.server.password)
+    log_in(page, installation, installation.metadata.server.password)
     expect(page.get_by_text("Pool Slots")).to_be_visible(timeout=PATIENCE_MS)
     found = page.context.cookies()
     page.close()
@@ -46,24 +46,24 @@ def cookies(chromium: Browser, site: World) -> list[Any]:
 
 
 @pytest.fixture
-def page(visit: Visit, site: World, cookies: list[Any]) -> Iterator[Page]:
+def page(visit: Visit, installation: AirflowPlatform, cookies: list[Any]) -> Iterator[Page]:
     """Somebody who has logged in; whatever they do, no page fails and nobody else is asked."""
     visit.page.set_default_timeout(PATIENCE_MS)
     visit.page.context.add_cookies(cookies)
     yield visit.page
-    assert visit.hosts == {f"127.0.0.1:{site.metadata.server.port}"}
+    assert visit.hosts == {f"127.0.0.1:{installation.metadata.server.port}"}
     assert visit.problems == []
 
 
-def log_in(page: Page, site: World, password: str) -> None:
-    page.goto(site.metadata.server.url)
+def log_in(page: Page, installation: AirflowPlatform, password: str) -> None:
+    page.goto(installation.metadata.server.url)
     page.locator("input[name=username]").fill(constants.AIRFLOW_USER)
     page.locator("input[name=password]").fill(password)
     page.locator("[type=submit]").click()
 
 
-def open_dag(page: Page, site: World, dag_id: str) -> None:
-    page.goto(f"{site.metadata.server.url}/dags/{dag_id}")
+def open_dag(page: Page, installation: AirflowPlatform, dag_id: str) -> None:
+    page.goto(f"{installation.metadata.server.url}/dags/{dag_id}")
     expect(page.get_by_role("heading", name=dag_id)).to_be_visible(timeout=PATIENCE_MS)
 
 
@@ -76,7 +76,7 @@ def start_run(page: Page) -> None:
     expect(beside_the_title.get_by_test_id("state-badge")).to_have_text("Success", timeout=RUN_PATIENCE_MS)
 
 
-def log_of(page: Page, site: World, task_id: str) -> str:
+def log_of(page: Page, installation: AirflowPlatform, task_id: str) -> str:
     """From a run's page to a task's log, all of it unfolded."""
     page.get_by_role("row").get_by_role("link", name=task_id).click()
     expect(page.get_by_text("Log message source details")).to_be_visible(timeout=PATIENCE_MS)
@@ -85,55 +85,61 @@ def log_of(page: Page, site: World, task_id: str) -> str:
     expect(page.get_by_text("Pushing xcom")).to_be_visible(timeout=PATIENCE_MS)
     text: str = page.locator("body").inner_text()
     assert "***" not in text
-    assert not [name for name, secret in site.secrets.items() if secret in text]
+    assert not [name for name, secret in installation.secrets.items() if secret in text]
     return text
 
 
-def stored_token(site: World) -> str:
-    [(value,)] = site.metadata.rows("SELECT val FROM variable WHERE key = %s", constants.VARIABLE_API_TOKEN)
-    return Fernet(site.metadata.server.fernet_key).decrypt(value.encode()).decode()
+def stored_token(installation: AirflowPlatform) -> str:
+    [(value,)] = installation.metadata.rows(
+        "SELECT val FROM variable WHERE key = %s", constants.VARIABLE_API_TOKEN
+    )
+    return Fernet(installation.metadata.server.fernet_key).decrypt(value.encode()).decode()
 
 
-def test_who_mistypes_the_password_is_told_so_and_kept_out(visit: Visit, site: World) -> None:
-    log_in(visit.page, site, site.metadata.server.password + "x")
+def test_who_mistypes_the_password_is_told_so_and_kept_out(
+    visit: Visit, installation: AirflowPlatform
+) -> None:
+    log_in(visit.page, installation, installation.metadata.server.password + "x")
     expect(visit.page.get_by_text("Invalid login. Please try again.")).to_be_visible(timeout=PATIENCE_MS)
-    visit.page.goto(f"{site.metadata.server.url}/dags")
+    visit.page.goto(f"{installation.metadata.server.url}/dags")
     expect(visit.page.locator("input[name=password]")).to_be_visible(timeout=PATIENCE_MS)
-    assert visit.hosts == {f"127.0.0.1:{site.metadata.server.port}"}
+    assert visit.hosts == {f"127.0.0.1:{installation.metadata.server.port}"}
     assert set(visit.problems) <= {LOG_IN_PAGE_PROBLEM}
 
 
-def test_a_person_starts_a_run_and_reads_what_its_job_said(page: Page, site: World, visit: Visit) -> None:
-    open_dag(page, site, PRODUCER)
+def test_a_person_starts_a_run_and_reads_what_its_job_said(
+    page: Page, installation: AirflowPlatform, visit: Visit
+) -> None:
+    open_dag(page, installation, PRODUCER)
     page.get_by_role("button", name="Dag Docs").click()
     expect(page.get_by_role("heading", name="When it fails")).to_be_visible(timeout=PATIENCE_MS)
     page.keyboard.press("Escape")
     start_run(page)
-    text = log_of(page, site, "generate_transactions")
+    text = log_of(page, installation, "generate_transactions")
     assert re.search(r"INFO - job_done .*\btransactions=50 ", text)
     line = page.get_by_text("job_done").bounding_box()
     assert line
     assert line["x"] + line["width"] <= 1280, "the end of the line is out of sight"
     assert visit.screenshot("airflow-log").stat().st_size > 20_000
-    assert len(site.sent()) >= 50
+    assert len(installation.sent()) >= 50
 
 
-def test_the_token_is_renewed_and_never_shown(page: Page, site: World) -> None:
-    open_dag(page, site, RENEWAL)
+def test_the_token_is_renewed_and_never_shown(page: Page, installation: AirflowPlatform) -> None:
+    open_dag(page, installation, RENEWAL)
     start_run(page)
-    token = stored_token(site)
-    assert token not in log_of(page, site, "renew_api_token")
-    page.goto(f"{site.metadata.server.url}/variables")
+    token = stored_token(installation)
+    assert token not in log_of(page, installation, "renew_api_token")
+    page.goto(f"{installation.metadata.server.url}/variables")
     expect(page.get_by_text(constants.VARIABLE_API_TOKEN)).to_be_visible(timeout=PATIENCE_MS)
     assert token not in page.content()
 
 
-def test_a_dag_is_paused_and_unpaused_in_the_list(page: Page, site: World) -> None:
-    page.goto(f"{site.metadata.server.url}/dags")
+def test_a_dag_is_paused_and_unpaused_in_the_list(page: Page, installation: AirflowPlatform) -> None:
+    page.goto(f"{installation.metadata.server.url}/dags")
     for dag_id in constants.DAGS_REAL_TIME:
         expect(page.get_by_role("link", name=dag_id)).to_be_visible(timeout=PATIENCE_MS)
-    site.airflow.pause(RENEWAL, paused=True)
-    open_dag(page, site, RENEWAL)
+    installation.airflow.pause(RENEWAL, paused=True)
+    open_dag(page, installation, RENEWAL)
     switch = page.get_by_test_id("toggle-pause")
     for state in ("checked", "unchecked"):
         switch.click()

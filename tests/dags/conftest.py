@@ -1,4 +1,4 @@
-"""Airflow's world, started once for all tests of the DAGs that one worker runs.
+"""Airflow with its servers, started once for all tests of the DAGs that one worker runs.
 
 It ends with the last of them: idle, Airflow still takes a processor's time from those that follow.
 """
@@ -10,12 +10,12 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.airflow_metadata import Metadata, airflow_beside, running_postgres
-from tests.support.airflow_platform import World, running_world
+from tests.support.airflow_platform import AirflowPlatform, running_platform
 
 
 @pytest.fixture(scope="package")
-def world() -> Iterator[World]:
-    with running_world() as made:
+def platform() -> Iterator[AirflowPlatform]:
+    with running_platform() as made:
         yield made
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 
 from config import constants
-from tests.support.airflow_platform import PATIENCE_S, Run, World
+from tests.support.airflow_platform import PATIENCE_S, AirflowPlatform, Run
 from tests.support.waiting import eventually
 
 DAG: Final = "halting"
@@ -20,19 +20,19 @@ pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")
-def alone(world: World) -> Iterator[World]:
+def alone(platform: AirflowPlatform) -> Iterator[AirflowPlatform]:
     """The platform's own DAGs rest meanwhile; the one that halts is known, and paused."""
     for dag_id in constants.DAGS_REAL_TIME:
-        world.airflow.pause(dag_id, paused=True)
-    put_slots(world, 4)
-    assert eventually(lambda: world.airflow.known(DAG), PATIENCE_S), world.airflow.import_errors()
-    yield world
+        platform.airflow.pause(dag_id, paused=True)
+    put_slots(platform, 4)
+    assert eventually(lambda: platform.airflow.known(DAG), PATIENCE_S), platform.airflow.import_errors()
+    yield platform
     for dag_id in constants.DAGS_REAL_TIME:
-        world.airflow.pause(dag_id, paused=False)
+        platform.airflow.pause(dag_id, paused=False)
 
 
 @pytest.fixture
-def halting(alone: World) -> Iterator[World]:
+def halting(alone: AirflowPlatform) -> Iterator[AirflowPlatform]:
     """Nobody has been told of the DAG before, and it is left as it was found."""
     assert eventually(lambda: overdue(alone) is None, PATIENCE_S), "a paused DAG is not watched"
     alone.metadata.rows("DELETE FROM variable WHERE description LIKE 'Alert: %' RETURNING 1")
@@ -44,9 +44,9 @@ def halting(alone: World) -> Iterator[World]:
     alone.metadata.rows(f"{left} RETURNING 1", DAG)
 
 
-def put_slots(world: World, slots: int) -> None:
+def put_slots(platform: AirflowPlatform, slots: int) -> None:
     """Make the DAG's pool, or change it; with none no task begins."""
-    world.metadata.rows(
+    platform.metadata.rows(
         "INSERT INTO slot_pool (pool, slots, description, include_deferred) VALUES (%s, %s, '', false)"
         " ON CONFLICT (pool) DO UPDATE SET slots = excluded.slots RETURNING 1",
         DAG,
@@ -54,32 +54,32 @@ def put_slots(world: World, slots: int) -> None:
     )
 
 
-def posted(world: World, path: str, body: dict[str, Any]) -> tuple[int, str]:
+def posted(platform: AirflowPlatform, path: str, body: dict[str, Any]) -> tuple[int, str]:
     """What Airflow's REST API answers, whether it takes it or not."""
     try:
-        return 200, str(world.airflow._send("POST", path, body, token(world)))
+        return 200, str(platform.airflow._send("POST", path, body, token(platform)))
     except urllib.error.HTTPError as error:
         with error:
             return error.code, error.read().decode()
 
 
-def token(world: World) -> dict[str, str]:
-    return {"Authorization": f"Bearer {world.airflow._log_in()}"}
+def token(platform: AirflowPlatform) -> dict[str, str]:
+    return {"Authorization": f"Bearer {platform.airflow._log_in()}"}
 
 
-def active(world: World) -> list[tuple[Any, ...]]:
-    return world.metadata.rows(
+def active(platform: AirflowPlatform) -> list[tuple[Any, ...]]:
+    return platform.metadata.rows(
         "SELECT run_id, state FROM dag_run WHERE dag_id = %s AND state IN ('queued', 'running')", DAG
     )
 
 
-def failed(world: World) -> list[str]:
-    rows = world.metadata.rows("SELECT run_id FROM dag_run WHERE dag_id = %s AND state = 'failed'", DAG)
+def failed(platform: AirflowPlatform) -> list[str]:
+    rows = platform.metadata.rows("SELECT run_id FROM dag_run WHERE dag_id = %s AND state = 'failed'", DAG)
     return [str(row[0]) for row in rows]
 
 
-def successes(world: World, since: datetime) -> int:
-    [(count,)] = world.metadata.rows(
+def successes(platform: AirflowPlatform, since: datetime) -> int:
+    [(count,)] = platform.metadata.rows(
         "SELECT count(*) FROM dag_run WHERE dag_id = %s AND state = 'success' AND start_date > %s", DAG, since
     )
     return int(count)
@@ -98,7 +98,9 @@ def ahead(hours: int = 1) -> str:
         ({"logical_date": "2026-01-01T00:00:00Z", "run_after": ahead()}, "run_after"),
     ],
 )
-def test_a_run_dated_ahead_is_refused(halting: World, dates: dict[str, str | None], field: str) -> None:
+def test_a_run_dated_ahead_is_refused(
+    halting: AirflowPlatform, dates: dict[str, str | None], field: str
+) -> None:
     status, answer = posted(halting, f"/api/v2/dags/{DAG}/dagRuns", dates)
     assert (status, active(halting)) == (400, []), answer
     assert f"{field} is " in answer
@@ -106,21 +108,21 @@ def test_a_run_dated_ahead_is_refused(halting: World, dates: dict[str, str | Non
     assert "set a date that has passed" in answer
 
 
-def test_the_command_line_refuses_it_too(halting: World) -> None:
+def test_the_command_line_refuses_it_too(halting: AirflowPlatform) -> None:
     done = halting.metadata.script("airflow_cli.py", "dags", "trigger", DAG, "--logical-date", ahead())
     assert (done.returncode, active(halting)) == (1, []), done.stdout
     assert done.stderr.splitlines()[-1].startswith("logical_date is ")
     assert "Traceback" not in done.stderr
 
 
-def test_a_backfill_is_refused(halting: World) -> None:
+def test_a_backfill_is_refused(halting: AirflowPlatform) -> None:
     span = {"from_date": "2026-01-01T00:00:00Z", "to_date": "2026-01-02T00:00:00Z"}
     status, answer = posted(halting, "/api/v2/backfills", {"dag_id": DAG, "max_active_runs": 1, **span})
     assert (400 <= status < 500, active(halting)) == (True, []), (status, answer)
     assert "backfill" in answer
 
 
-def test_a_run_dated_long_ago_does_its_work(halting: World) -> None:
+def test_a_run_dated_long_ago_does_its_work(halting: AirflowPlatform) -> None:
     """Before the start date it would have no task, and succeed."""
     halting.airflow.pause(DAG, paused=False)
     status, answer = posted(
@@ -130,17 +132,17 @@ def test_a_run_dated_long_ago_does_its_work(halting: World) -> None:
     assert Run(halting.airflow, DAG, "old").succeeded().tasks == {"work": "success"}
 
 
-def made_ahead(world: World, column: str) -> Run:
+def made_ahead(platform: AirflowPlatform, column: str) -> Run:
     """A run that is dated ahead all the same, as one of an Airflow without the policy or of a wrong clock."""
-    run = world.trigger(DAG)
-    world.metadata.rows(
+    run = platform.trigger(DAG)
+    platform.metadata.rows(
         f"UPDATE dag_run SET {column} = %s WHERE run_id = %s RETURNING 1", ahead(), run.run_id
     )
     return run
 
 
 @pytest.mark.parametrize("cause", ["dated ahead", "no slot"])
-def test_a_run_that_stands_still_is_given_up_and_told(halting: World, cause: str) -> None:
+def test_a_run_that_stands_still_is_given_up_and_told(halting: AirflowPlatform, cause: str) -> None:
     if cause == "no slot":
         put_slots(halting, 0)
     else:
@@ -159,16 +161,16 @@ def test_a_run_that_stands_still_is_given_up_and_told(halting: World, cause: str
     halting.webhook.wait_for("[resolved] halting: a run was given up")
 
 
-def overdue(world: World) -> float | None:
+def overdue(platform: AirflowPlatform) -> float | None:
     """The DAG's metric; None if it is not watched."""
-    address = f"http://127.0.0.1:{world.metadata.server.watch_metrics_port}/metrics"
+    address = f"http://127.0.0.1:{platform.metadata.server.watch_metrics_port}/metrics"
     with urllib.request.urlopen(address) as answer:
         lines = answer.read().decode().splitlines()
     found = [line for line in lines if line.startswith(f'fraud_airflow_overdue_seconds{{dag="{DAG}"}}')]
     return float(found[0].split()[-1]) if found else None
 
 
-def test_a_dag_whose_runs_do_not_succeed_is_told_and_its_end_too(halting: World) -> None:
+def test_a_dag_whose_runs_do_not_succeed_is_told_and_its_end_too(halting: AirflowPlatform) -> None:
     """A queued run that must wait: Airflow limits only the time of one that has started."""
     run = made_ahead(halting, "run_after")
     begun = datetime.now(UTC)

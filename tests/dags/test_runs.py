@@ -16,7 +16,7 @@ import pytest
 from config import constants
 from fraud_adapters.postgres import connect
 from fraud_adapters.postgres.offsets import lock_partition
-from tests.support.airflow_platform import PATIENCE_S, Run, World
+from tests.support.airflow_platform import PATIENCE_S, AirflowPlatform, Run
 from tests.support.stored_rows import waits_for_a_lock
 from tests.support.waiting import eventually
 
@@ -27,36 +27,38 @@ A_RUN: Final = 50
 
 
 @pytest.fixture(scope="module")
-def scheduled(world: World) -> dict[str, list[str]]:
+def scheduled(platform: AirflowPlatform) -> dict[str, list[str]]:
     """How the runs ended that came by the schedule; from here on only what is triggered runs."""
 
     def ended(dag_id: str) -> list[str]:
-        runs = world.airflow.runs(dag_id)
+        runs = platform.airflow.runs(dag_id)
         return [run.state for run in runs if run.run_type == "scheduled" and run.ended is not None]
 
     often = constants.DAGS_SUB_MINUTE
     for dag_id in constants.DAGS_REAL_TIME:
-        assert world.airflow.pause(dag_id, paused=False)
-    assert eventually(lambda: all(map(ended, often)), PATIENCE_S), [world.airflow.runs(one) for one in often]
-    world.only_what_is_triggered()
+        assert platform.airflow.pause(dag_id, paused=False)
+    assert eventually(lambda: all(map(ended, often)), PATIENCE_S), [
+        platform.airflow.runs(one) for one in often
+    ]
+    platform.only_what_is_triggered()
     return {dag_id: ended(dag_id) for dag_id in often}
 
 
 @pytest.fixture
-def quiet(world: World, scheduled: dict[str, list[str]]) -> World:
+def quiet(platform: AirflowPlatform, scheduled: dict[str, list[str]]) -> AirflowPlatform:
     """Nothing runs but what the test triggers."""
     assert scheduled
-    return world
+    return platform
 
 
-def made_by(world: World, before: list[str]) -> Counter[str]:
+def made_by(platform: AirflowPlatform, before: list[str]) -> Counter[str]:
     """The ids that have come to the topic since then, and how often."""
-    return Counter(world.sent()) - Counter(before)
+    return Counter(platform.sent()) - Counter(before)
 
 
-def test_every_file_is_taken_up(world: World) -> None:
-    assert world.airflow.import_errors() == {}
-    assert all(map(world.airflow.known, constants.DAGS_REAL_TIME))
+def test_every_file_is_taken_up(platform: AirflowPlatform) -> None:
+    assert platform.airflow.import_errors() == {}
+    assert all(map(platform.airflow.known, constants.DAGS_REAL_TIME))
 
 
 def test_unpaused_they_run_by_their_schedule(scheduled: dict[str, list[str]]) -> None:
@@ -66,7 +68,7 @@ def test_unpaused_they_run_by_their_schedule(scheduled: dict[str, list[str]]) ->
     }
 
 
-def test_a_producer_run_sends_fifty_transactions(quiet: World) -> None:
+def test_a_producer_run_sends_fifty_transactions(quiet: AirflowPlatform) -> None:
     before = quiet.sent()
     run = quiet.run(PRODUCER)
     made = made_by(quiet, before)
@@ -75,7 +77,7 @@ def test_a_producer_run_sends_fifty_transactions(quiet: World) -> None:
     assert f"{A_RUN} transactions (" in run.log("log_producer_completion")
 
 
-def test_a_streaming_run_stores_and_decides_what_was_sent(quiet: World) -> None:
+def test_a_streaming_run_stores_and_decides_what_was_sent(quiet: AirflowPlatform) -> None:
     run = quiet.run(STREAMING)
     sent = set(quiet.sent())
     assert len(sent) >= A_RUN
@@ -86,7 +88,7 @@ def test_a_streaming_run_stores_and_decides_what_was_sent(quiet: World) -> None:
     assert "lag 0" in run.log("log_streaming_completion")
 
 
-def test_a_renewed_token_is_another_and_the_api_takes_it(quiet: World) -> None:
+def test_a_renewed_token_is_another_and_the_api_takes_it(quiet: AirflowPlatform) -> None:
     before = quiet.token()  # fetched by the first scoring run
     run = quiet.run(RENEWAL)
     renewed = quiet.token()
@@ -96,7 +98,7 @@ def test_a_renewed_token_is_another_and_the_api_takes_it(quiet: World) -> None:
     assert "is good until" in run.log("log_token_renewal")
 
 
-def test_a_producer_task_that_runs_again_makes_the_same_transactions(quiet: World) -> None:
+def test_a_producer_task_that_runs_again_makes_the_same_transactions(quiet: AirflowPlatform) -> None:
     before = quiet.sent()
     run = quiet.run(PRODUCER)
     first = set(made_by(quiet, before))
@@ -108,7 +110,7 @@ def test_a_producer_task_that_runs_again_makes_the_same_transactions(quiet: Worl
     assert sorted(row[0] for row in quiet.rows(stored, list(first))) == sorted(first)
 
 
-def test_an_api_that_is_away_is_named_and_then_the_run_goes_on(quiet: World) -> None:
+def test_an_api_that_is_away_is_named_and_then_the_run_goes_on(quiet: AirflowPlatform) -> None:
     quiet.api.stop()
     try:
         run, said = failed_try(quiet, STREAMING, "validate_streaming_config")
@@ -119,7 +121,7 @@ def test_an_api_that_is_away_is_named_and_then_the_run_goes_on(quiet: World) -> 
     run.succeeded()
 
 
-def test_a_broker_that_is_away_is_named_and_then_the_run_goes_on(quiet: World) -> None:
+def test_a_broker_that_is_away_is_named_and_then_the_run_goes_on(quiet: AirflowPlatform) -> None:
     before = quiet.sent()
     quiet.broker.kill()
     try:
@@ -132,9 +134,9 @@ def test_a_broker_that_is_away_is_named_and_then_the_run_goes_on(quiet: World) -
     assert len(made_by(quiet, before)) == A_RUN
 
 
-def failed_try(world: World, dag_id: str, task_id: str) -> tuple[Run, str]:
+def failed_try(platform: AirflowPlatform, dag_id: str, task_id: str) -> tuple[Run, str]:
     """A run of which that task has failed once and is not tried again, and the task's log."""
-    run = world.trigger(dag_id)
+    run = platform.trigger(dag_id)
     run.wait_for(task_id, "up_for_retry", "failed")
     run.fail(task_id)
     # A scheduler that has read the failure, but not yet judged what follows, would judge after the clearing.
@@ -142,7 +144,7 @@ def failed_try(world: World, dag_id: str, task_id: str) -> tuple[Run, str]:
     return run, run.log(task_id)
 
 
-def test_while_another_consumer_is_at_work_there_is_nothing_to_do(quiet: World) -> None:
+def test_while_another_consumer_is_at_work_there_is_nothing_to_do(quiet: AirflowPlatform) -> None:
     with closing(connect(quiet.database.url("streaming"), "another consumer")) as held:
         assert all(lock_partition(held, quiet.kafka.topic, partition) for partition in (0, 1))
         run = quiet.run(STREAMING)
@@ -156,12 +158,12 @@ def test_while_another_consumer_is_at_work_there_is_nothing_to_do(quiet: World) 
 
 
 @contextmanager
-def job_at_work(world: World) -> Iterator[tuple[Run, psutil.Process]]:
+def job_at_work(platform: AirflowPlatform) -> Iterator[tuple[Run, psutil.Process]]:
     """A run whose job waits for the database, until the block is left."""
-    with closing(connect(world.database.url("owner"), "test")) as held, held.cursor() as cursor:
+    with closing(connect(platform.database.url("owner"), "test")) as held, held.cursor() as cursor:
         cursor.execute("LOCK TABLE simulated_labels IN ACCESS EXCLUSIVE MODE")
-        run = world.trigger(PRODUCER)
-        admin = world.database.url("admin")
+        run = platform.trigger(PRODUCER)
+        admin = platform.database.url("admin")
         assert eventually(lambda: waits_for_a_lock(admin, "fraud-producer"), PATIENCE_S), run.tasks
         (job,) = processes(run)
         yield run, job
@@ -177,7 +179,7 @@ def processes(run: Run) -> list[psutil.Process]:
     return found
 
 
-def test_a_job_ends_with_the_task_a_person_marks_as_failed(quiet: World) -> None:
+def test_a_job_ends_with_the_task_a_person_marks_as_failed(quiet: AirflowPlatform) -> None:
     with job_at_work(quiet) as (run, _):
         run.fail("generate_transactions")
         assert eventually(lambda: not processes(run), PATIENCE_S)
@@ -185,7 +187,7 @@ def test_a_job_ends_with_the_task_a_person_marks_as_failed(quiet: World) -> None
     assert run.tasks["generate_transactions"] == "failed"
 
 
-def test_a_job_ends_with_its_killed_task_and_the_retry_makes_its_transactions(quiet: World) -> None:
+def test_a_job_ends_with_its_killed_task_and_the_retry_makes_its_transactions(quiet: AirflowPlatform) -> None:
     before = quiet.sent()
     with job_at_work(quiet) as (run, job):
         task = job.parent()
@@ -197,7 +199,7 @@ def test_a_job_ends_with_its_killed_task_and_the_retry_makes_its_transactions(qu
     assert (len(made), set(made.values())) == (A_RUN, {1})
 
 
-def test_runs_are_listed_as_in_airflow_2(quiet: World) -> None:
+def test_runs_are_listed_as_in_airflow_2(quiet: AirflowPlatform) -> None:
     def succeeded() -> set[str]:
         return {run.run_id for run in quiet.airflow.runs(PRODUCER) if run.state == "success"}
 
@@ -210,7 +212,7 @@ def test_runs_are_listed_as_in_airflow_2(quiet: World) -> None:
     assert listed == before
 
 
-def test_no_secret_is_in_any_log_not_even_masked(quiet: World) -> None:
+def test_no_secret_is_in_any_log_not_even_masked(quiet: AirflowPlatform) -> None:
     """After all that was done above, and at least one run of each DAG."""
     for dag_id in constants.DAGS_REAL_TIME:
         (run,) = quiet.recent(dag_id, 1)
@@ -229,7 +231,7 @@ def test_no_secret_is_in_any_log_not_even_masked(quiet: World) -> None:
         assert path in own or "***" not in text, path
 
 
-def test_a_cleaning_takes_old_runs_with_their_logs_and_keeps_young_ones(quiet: World) -> None:
+def test_a_cleaning_takes_old_runs_with_their_logs_and_keeps_young_ones(quiet: AirflowPlatform) -> None:
     young, old = quiet.recent(PRODUCER, 2)
     renewed, forgotten = quiet.recent(RENEWAL, 2)
     for run, age in ((old, 30), (renewed, 30), (forgotten, 24 * 8)):
@@ -245,5 +247,5 @@ def test_a_cleaning_takes_old_runs_with_their_logs_and_keeps_young_ones(quiet: W
     assert not any(logs_of(quiet, run) for run in (old, forgotten))
 
 
-def logs_of(world: World, run: Run) -> list[Path]:
-    return list(world.task_logs(run).rglob("*.log"))
+def logs_of(platform: AirflowPlatform, run: Run) -> list[Path]:
+    return list(platform.task_logs(run).rglob("*.log"))

@@ -1,4 +1,4 @@
-"""The world the faults happen to: started once, for itself, since its servers get killed.
+"""The servers that the faults happen to: started once, for these tests alone, since they get killed.
 
 It ends with the last of its tests: idle servers would slow those of other folders that the worker runs next.
 """
@@ -11,43 +11,45 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.faults.consumers import BOUNDED, FOLLOWER, ConsumerPool, pool
 from tests.faults.consuming import RECORDS, Consuming
-from tests.faults.crew import BOUNDED, FOLLOWER, Crew, crew
 from tests.faults.feed import Feed
-from tests.support.killable_servers import World, running_world
-from tests.support.streaming_installation import StreamingSite
+from tests.support.killable_servers import KillableServers, running_servers
+from tests.support.streaming_installation import StreamInstallation
 
 
 @pytest.fixture(scope="package")
-def world() -> Iterator[World]:
-    with running_world() as made:
+def servers() -> Iterator[KillableServers]:
+    with running_servers() as made:
         yield made
 
 
 @pytest.fixture(scope="package")
-def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crew]:
+def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConsumerPool]:
     """Who starts consumers."""
-    with crew(tmp_path_factory.mktemp("crew")) as made:
+    with pool(tmp_path_factory.mktemp("crew")) as made:
         yield made
 
 
 @pytest.fixture
-def site(world: World) -> Iterator[StreamingSite]:
+def installation(servers: KillableServers) -> Iterator[StreamInstallation]:
     """Fresh topics of two partitions and an empty database."""
-    with world.site() as made:
+    with servers.installation() as made:
         yield made
 
 
 @pytest.fixture
-def feed(site: StreamingSite, seed: int) -> Iterator[Feed]:
-    with Feed(site, seed) as made:
+def feed(installation: StreamInstallation, seed: int) -> Iterator[Feed]:
+    with Feed(installation, seed) as made:
         yield made
 
 
 @pytest.fixture(params=[BOUNDED, pytest.param(FOLLOWER, marks=pytest.mark.proof)])
-def consuming(request: pytest.FixtureRequest, site: StreamingSite, feed: Feed, workers: Crew) -> Consuming:
+def consuming(
+    request: pytest.FixtureRequest, installation: StreamInstallation, feed: Feed, workers: ConsumerPool
+) -> Consuming:
     """Each kind of consumer in turn; nothing waits for it yet."""
-    return Consuming(request.param, site, feed, workers)
+    return Consuming(request.param, installation, feed, workers)
 
 
 @pytest.fixture

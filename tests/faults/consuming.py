@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from config.job_results import EXIT_DONE, EXIT_FAILED
-from tests.faults.crew import BOUNDED, Consumer, Crew, Fate
+from tests.faults.consumers import BOUNDED, Consumer, ConsumerPool, SignalPlan
 from tests.faults.feed import Feed
 from tests.faults.kill import drain
 from tests.faults.oracle import judge, unread
-from tests.support.streaming_installation import StreamingSite
+from tests.support.streaming_installation import StreamInstallation
 from tests.support.waiting import eventually
 
 BATCH = 20
@@ -21,20 +21,22 @@ RECOVERY_SECONDS = 90  # generous: a loaded machine must not fail a test
 
 @dataclass(frozen=True, slots=True)
 class Consuming:
-    """One kind of consumer at a site, a feed, and a point at which a fault finds it."""
+    """One kind of consumer at an installation, a feed, and a point at which a fault finds it."""
 
     kind: str
-    site: StreamingSite
+    installation: StreamInstallation
     feed: Feed
-    workers: Crew
+    workers: ConsumerPool
 
-    def start(self, fate: Fate | None = None) -> Consumer:
+    def start(self, signal_plan: SignalPlan | None = None) -> Consumer:
         options = ("--max-seconds", "120") if self.kind == BOUNDED else ()
-        return self.workers.start(self.kind, self.site, *options, batch=BATCH, fate=fate)
+        return self.workers.start(
+            self.kind, self.installation, *options, batch=BATCH, signal_plan=signal_plan
+        )
 
     def start_and_halt(self, point: str, passage: int = 3) -> Consumer:
         """A consumer that has halted at a point of its work, and goes on with `go_on`."""
-        consumer = self.start(Fate(point, passage, signal.SIGSTOP))
+        consumer = self.start(SignalPlan(point, passage, signal.SIGSTOP))
         consumer.halted()
         return consumer
 
@@ -53,9 +55,9 @@ class Consuming:
     def suffers(self, consumer: Consumer, sentence: str) -> None:
         """It says so: a bounded run ends with exit code 1, a follower stays."""
         if self.kind == BOUNDED:
-            assert consumer.wait() == EXIT_FAILED, consumer.last_words()
-        assert eventually(lambda: sentence in consumer.last_words(), 60), consumer.last_words()
-        assert self.kind == BOUNDED or not consumer.ended.is_set(), consumer.last_words()
+            assert consumer.wait() == EXIT_FAILED, consumer.end_of_log()
+        assert eventually(lambda: sentence in consumer.end_of_log(), 60), consumer.end_of_log()
+        assert self.kind == BOUNDED or not consumer.ended.is_set(), consumer.end_of_log()
 
     def finish(self, consumer: Consumer, after: str = "") -> None:
         """All is consumed, in the end, and as it must be. A follower must go on by itself.
@@ -65,17 +67,17 @@ class Consuming:
         """
         if self.kind == BOUNDED:
             while (code := consumer.wait()) != EXIT_DONE:
-                assert code == EXIT_FAILED and after and after in consumer.last_words(), consumer.last_words()
+                assert code == EXIT_FAILED and after and after in consumer.end_of_log(), consumer.end_of_log()
                 consumer = self.start()
-            drain(self.site, self.workers)
+            drain(self.installation, self.workers)
         else:
             assert eventually(lambda: consumer.ended.is_set() or self._done(), RECOVERY_SECONDS)
-            assert consumer.stop() == EXIT_DONE and self._done(), consumer.last_words()
+            assert consumer.stop() == EXIT_DONE and self._done(), consumer.end_of_log()
         self.judge()
 
     def _done(self) -> bool:
-        return not unread(self.site) and not self.site.count("alert_outbox")
+        return not unread(self.installation) and not self.installation.count("alert_outbox")
 
     def judge(self) -> None:
-        findings = judge(self.site, self.feed)
+        findings = judge(self.installation, self.feed)
         assert not findings, "\n".join(map(str, findings))

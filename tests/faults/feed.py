@@ -10,26 +10,26 @@ from typing import Any, Self
 
 from config.constants import HEADER_SCHEMA
 from fraud_adapters.kafka import Publisher
-from tests.support.streaming_installation import StreamingSite, creditcard_records
+from tests.support.streaming_installation import StreamInstallation, creditcard_records
 
 MALFORMED: tuple[bytes, ...] = (b"not json", b"", b"[1, 2]", b'{"v1": ', b"\xff\xfe\x00")
 
 
 class Feed:
-    """Sends records to a site's transactions topic and remembers which of them are to be stored.
+    """Sends records to an installation's transactions topic and remembers which of them are to be stored.
 
     Attributes:
         good: per id the one payload that must be stored, however often it was sent.
     """
 
-    def __init__(self, site: StreamingSite, seed: int, timeout_s: float = 30.0) -> None:
+    def __init__(self, installation: StreamInstallation, seed: int, timeout_s: float = 30.0) -> None:
         self.good: dict[str, bytes] = {}
         self.sent = 0
         self._seed = seed
         self._source = random.Random(seed)
-        self._topic = site.kafka.topic
-        self._header = {HEADER_SCHEMA: site.contract.schema_id.encode()}
-        self._servers = site.kafka.bootstrap_servers
+        self._topic = installation.kafka.topic
+        self._header = {HEADER_SCHEMA: installation.contract.schema_id.encode()}
+        self._servers = installation.kafka.bootstrap_servers
         self._timeout_s = timeout_s
         self._publisher = Publisher(self._servers, timeout_s)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from fraud_adapters import job
 from fraud_streaming.__main__ import main
-from fraud_streaming.site import SERVICE
+from fraud_streaming.installation import SERVICE
 from tests.faults import points
 
 

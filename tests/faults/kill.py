@@ -22,12 +22,12 @@ from typing import Final
 
 from config.job_results import EXIT_DONE, EXIT_NOTHING_TO_DO
 from fraud_adapters.postgres import connect
-from tests.faults.crew import BOUNDED, KINDS, Consumer, Crew, Fate, crew
+from tests.faults.consumers import BOUNDED, KINDS, Consumer, ConsumerPool, SignalPlan, pool
 from tests.faults.feed import Feed
 from tests.faults.oracle import Finding, judge, unread
 from tests.faults.points import ALERTS_SENT, BEFORE_KAFKA_COMMIT, ORDERS, POINTS, RIGHT
-from tests.support.killable_servers import World, running_world
-from tests.support.streaming_installation import StreamingSite
+from tests.support.killable_servers import KillableServers, running_servers
+from tests.support.streaming_installation import StreamInstallation
 
 ANYWHERE: Final = "anywhere, from outside"
 CONSUMERS: Final = 2
@@ -43,7 +43,7 @@ LIFE_SECONDS: Final = 60  # whoever has not met its death by then is killed wher
 
 
 @dataclass(frozen=True, slots=True)
-class Card:
+class PlannedKill:
     """One death to be died."""
 
     kind: str
@@ -53,29 +53,29 @@ class Card:
     delay: float  # seconds after its start, for one that is killed from outside
 
 
-def deal(kills: int, kinds: Sequence[str], source: random.Random) -> deque[Card]:
+def plan_kills(kills: int, kinds: Sequence[str], source: random.Random) -> deque[PlannedKill]:
     """So many deaths: every point with every kind of consumer equally often, in random order."""
     pairs = [(kind, point) for kind in kinds for point in (*POINTS, ANYWHERE)]
-    dealt: list[tuple[str, str]] = []
-    while len(dealt) < kills:
-        dealt += source.sample(pairs, len(pairs))
+    planned: list[tuple[str, str]] = []
+    while len(planned) < kills:
+        planned += source.sample(pairs, len(pairs))
     return deque(
-        Card(
+        PlannedKill(
             kind,
             point,
             passage=1 if kind == BOUNDED and point in AT_THE_END else source.randint(1, PASSAGES),
             batch=source.choice(BATCHES),
             delay=source.uniform(0.05, 1.5),
         )
-        for kind, point in dealt[:kills]
+        for kind, point in planned[:kills]
     )
 
 
 @dataclass
-class Life:
+class LiveConsumer:
     """A consumer with its card."""
 
-    card: Card
+    planned_kill: PlannedKill
     consumer: Consumer
     killed_at: float
 
@@ -107,12 +107,12 @@ class Result:
 
 
 class Campaign:
-    """Kills consumers of one site until all cards are played, then lets the rest be consumed in peace."""
+    """Kills consumers of one installation as planned, then lets the rest be consumed in peace."""
 
     def __init__(
         self,
-        site: StreamingSite,
-        workers: Crew,
+        installation: StreamInstallation,
+        workers: ConsumerPool,
         *,
         seed: int,
         kills: int,
@@ -121,31 +121,31 @@ class Campaign:
         kinds: Sequence[str] = KINDS,
         say: Callable[[str], None] = print,
     ) -> None:
-        self._site = site
+        self._installation = installation
         self._crew = workers
         self._seed = seed
         self._kills = kills
         self._transactions = transactions
         self._order = order
-        self._cards = deal(kills, kinds, random.Random(seed))
+        self._cards = plan_kills(kills, kinds, random.Random(seed))
         self._say = say
-        self._lives: list[Life] = []
+        self._lives: list[LiveConsumer] = []
         self._result = Result(seed)
 
     def run(self) -> Result:
         started = time.monotonic()
-        with Feed(self._site, self._seed) as feed:
+        with Feed(self._installation, self._seed) as feed:
             self._kill_all(feed)
             while len(feed.good) < self._transactions:
                 self._send(feed)
-            drain(self._site, self._crew)
-            self._result.findings = judge(self._site, feed)
+            drain(self._installation, self._crew)
+            self._result.findings = judge(self._installation, feed)
             self._result.sent = feed.sent
         self._result.seconds = time.monotonic() - started
         return self._result
 
     def _kill_all(self, feed: Feed) -> None:
-        with closing(connect(self._site.database.url("owner"), "campaign")) as conn:
+        with closing(connect(self._installation.database.url("owner"), "campaign")) as conn:
             conn.autocommit = True
             while self._result.killed < self._kills:
                 with conn.cursor() as cur:
@@ -156,71 +156,73 @@ class Campaign:
                     self._send(feed)
                 self._tend()
                 time.sleep(0.005)
-        for life in self._lives:
-            life.consumer.kill()
+        for live_consumer in self._lives:
+            live_consumer.consumer.kill()
 
     def _send(self, feed: Feed) -> None:
         feed.send(SLICE, malformed=MALFORMED, repeated=REPEATED)
 
     def _tend(self) -> None:
         """Bury the dead, kill who is due, start who is missing."""
-        for life in list(self._lives):
-            if life.consumer.ended.is_set():
-                self._lives.remove(life)
-                self._bury(life)
-            elif life.due():
-                life.consumer.kill()
+        for live_consumer in list(self._lives):
+            if live_consumer.consumer.ended.is_set():
+                self._lives.remove(live_consumer)
+                self._reap(live_consumer)
+            elif live_consumer.due():
+                live_consumer.consumer.kill()
         while len(self._lives) < CONSUMERS and self._cards:
             self._lives.append(self._start(self._cards.popleft()))
 
-    def _start(self, card: Card) -> Life:
-        fate = None if card.point == ANYWHERE else Fate(card.point, card.passage)
+    def _start(self, planned_kill: PlannedKill) -> LiveConsumer:
+        signal_plan = (
+            None if planned_kill.point == ANYWHERE else SignalPlan(planned_kill.point, planned_kill.passage)
+        )
         options: list[str] = []
-        if card.kind == BOUNDED:
+        if planned_kill.kind == BOUNDED:
             options += ["--max-seconds", "30"]
-            if card.point in AT_THE_END:
-                options += ["--max-records", str(card.batch * 2)]
+            if planned_kill.point in AT_THE_END:
+                options += ["--max-records", str(planned_kill.batch * 2)]
         consumer = self._crew.start(
-            card.kind,
-            self._site,
+            planned_kill.kind,
+            self._installation,
             *options,
-            batch=card.batch,
-            fate=fate,
+            batch=planned_kill.batch,
+            signal_plan=signal_plan,
             commit_order=self._order,
             missed_after_ms=MISSED_AFTER_MS,
         )
-        patience = card.delay if fate is None else LIFE_SECONDS
-        return Life(card, consumer, time.monotonic() + patience)
+        patience = planned_kill.delay if signal_plan is None else LIFE_SECONDS
+        return LiveConsumer(planned_kill, consumer, time.monotonic() + patience)
 
-    def _bury(self, life: Life) -> None:
-        consumer, card = life.consumer, life.card
+    def _reap(self, live_consumer: LiveConsumer) -> None:
+        consumer, planned_kill = live_consumer.consumer, live_consumer.planned_kill
         if consumer.killed:
-            self._result.kills[card.kind, card.point] += 1
+            self._result.kills[planned_kill.kind, planned_kill.point] += 1
             if self._result.killed % 20 == 0:
                 self._say(f"{self._result.killed} of {self._kills} killed")
             return
         if consumer.code not in {EXIT_DONE, EXIT_NOTHING_TO_DO}:
-            raise AssertionError(f"a {card.kind} failed by itself\n{consumer.last_words()}")
+            raise AssertionError(f"a {planned_kill.kind} failed by itself\n{consumer.end_of_log()}")
         self._result.survived += 1
-        self._cards.append(card)
+        self._cards.append(planned_kill)
 
 
-def drain(site: StreamingSite, workers: Crew, *options: str, attempts: int = 20) -> None:
+def drain(installation: StreamInstallation, workers: ConsumerPool, *options: str, attempts: int = 20) -> None:
     """Consume in peace what is left."""
     for _ in range(attempts):
-        consumer = workers.bounded(site, "--max-seconds", "300", *options, batch=1000)
+        consumer = workers.bounded(installation, "--max-seconds", "300", *options, batch=1000)
         code = consumer.wait(400)
         # The lock of one that was killed is free when the server has noticed its end.
-        assert code in {EXIT_DONE, EXIT_NOTHING_TO_DO}, consumer.last_words()
-        if code == EXIT_DONE and not unread(site):
+        assert code in {EXIT_DONE, EXIT_NOTHING_TO_DO}, consumer.end_of_log()
+        if code == EXIT_DONE and not unread(installation):
             return
-    raise AssertionError(f"the topic is not drained: {unread(site)}")
+    raise AssertionError(f"the topic is not drained: {unread(installation)}")
 
 
-def campaign(world: World, *, seed: int, directory: Path, **more: object) -> Result:
-    """One campaign on a site of its own."""
-    with world.site() as site, crew(directory) as workers:
-        return Campaign(site, workers, seed=seed, **more).run()  # type: ignore[arg-type]
+def campaign(servers: KillableServers, *, seed: int, directory: Path, **more: object) -> Result:
+    """One campaign on an installation of its own."""
+    with servers.installation() as installation, pool(directory) as workers:
+        return Campaign(installation, workers, seed=seed, **more).run()  # type: ignore[arg-type]
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -234,9 +236,9 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     seed = random.SystemRandom().randrange(1_000_000) if options.seed is None else options.seed
     print(f"seed {seed}, commit order: {options.order}", flush=True)
-    with running_world() as world, tempfile.TemporaryDirectory(prefix="fraud-kill-") as directory:
+    with running_servers() as servers, tempfile.TemporaryDirectory(prefix="fraud-kill-") as directory:
         result = campaign(
-            world,
+            servers,
             seed=seed,
             directory=Path(directory),
             kills=options.kills,

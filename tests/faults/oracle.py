@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from fraud_adapters.kafka import PartitionReader, Record
 from tests.faults.feed import Feed
-from tests.support.streaming_installation import StreamingSite, read_all
+from tests.support.streaming_installation import StreamInstallation, read_all
 
 SHOWN: Final = 5  # examples a finding gives
 SAMPLE: Final = 300  # rows whose fields are compared one by one
@@ -33,19 +33,19 @@ class Finding:
         return f"{self.name}: {self.count} ({', '.join(self.examples)}{more})"
 
 
-def judge(site: StreamingSite, feed: Feed) -> list[Finding]:
+def judge(installation: StreamInstallation, feed: Feed) -> list[Finding]:
     """Every difference between the topics and the database once all is consumed; none is what must be."""
-    log = read_all(site.kafka, site.kafka.topic)
+    log = read_all(installation.kafka, installation.kafka.topic)
     good = {(record.key or b"").decode() for record in log if feed.is_good(record.key, record.value)}
     bad = {_origin(record) for record in log if not feed.is_good(record.key, record.value)}
     differences = [
         ("acknowledged, but not in the log", feed.good.keys() - good),
-        *_transactions(site, good),
-        *_predictions(site, good),
-        *_dead_letters(site, bad),
-        *_alerts(site),
-        ("position is not the end of the log", unread(site)),
-        ("stored with other fields than sent", _altered(site, feed)),
+        *_transactions(installation, good),
+        *_predictions(installation, good),
+        *_dead_letters(installation, bad),
+        *_alerts(installation),
+        ("position is not the end of the log", unread(installation)),
+        ("stored with other fields than sent", _altered(installation, feed)),
     ]
     return [_finding(name, found) for name, found in differences if found]
 
@@ -54,15 +54,15 @@ def _finding(name: str, found: Collection[Any]) -> Finding:
     return Finding(name, len(found), tuple(str(one) for one in sorted(found)[:SHOWN]))
 
 
-def _transactions(site: StreamingSite, good: set[str]) -> Iterable[tuple[str, Collection[Any]]]:
-    stored = [row[0] for row in site.rows("SELECT transaction_id FROM transactions")]
+def _transactions(installation: StreamInstallation, good: set[str]) -> Iterable[tuple[str, Collection[Any]]]:
+    stored = [row[0] for row in installation.rows("SELECT transaction_id FROM transactions")]
     yield "lost", good - set(stored)
     yield "stored, but never sent", set(stored) - good
     yield "stored twice", _repeated(stored)
 
 
-def _predictions(site: StreamingSite, good: set[str]) -> Iterable[tuple[str, Collection[Any]]]:
-    rows = site.rows("SELECT transaction_id, deciding FROM predictions")
+def _predictions(installation: StreamInstallation, good: set[str]) -> Iterable[tuple[str, Collection[Any]]]:
+    rows = installation.rows("SELECT transaction_id, deciding FROM predictions")
     deciding = [identifier for identifier, decides in rows if decides]
     yield "without a deciding prediction", good - set(deciding)
     yield "with several deciding predictions", _repeated(deciding)
@@ -70,41 +70,49 @@ def _predictions(site: StreamingSite, good: set[str]) -> Iterable[tuple[str, Col
     yield "with predictions that do not decide", {identifier for identifier, decides in rows if not decides}
 
 
-def _dead_letters(site: StreamingSite, bad: set[str]) -> Iterable[tuple[str, Collection[Any]]]:
-    rows = site.rows("SELECT topic, partition, record_offset FROM dead_letters")
+def _dead_letters(installation: StreamInstallation, bad: set[str]) -> Iterable[tuple[str, Collection[Any]]]:
+    rows = installation.rows("SELECT topic, partition, record_offset FROM dead_letters")
     kept = [f"{topic}/{partition}/{offset}" for topic, partition, offset in rows]
     yield "bad records that are no dead letters", bad - set(kept)
     yield "dead letters of records that are good", set(kept) - bad
     yield "dead letters stored twice", _repeated(kept)
-    published = {record.headers["origin"].decode() for record in site.dead_letter_topic()}
+    published = {record.headers["origin"].decode() for record in installation.dead_letter_topic()}
     yield "bad records that are not on the dead-letter topic", bad - published
     yield "good records that are on the dead-letter topic", published - bad
 
 
-def unread(site: StreamingSite) -> list[str]:
+def unread(installation: StreamInstallation) -> list[str]:
     """The partitions of the transactions topic whose stored position is not the end of the log."""
     statement = "SELECT partition, next_offset FROM stream_offsets WHERE topic = %s"
-    stored = dict(site.rows(statement, site.kafka.topic))
+    stored = dict(installation.rows(statement, installation.kafka.topic))
     return [
         f"{partition}: {stored.get(partition)} instead of {end}"
-        for partition, end in _ends(site).items()
+        for partition, end in _ends(installation).items()
         if stored.get(partition, 0) != end
     ]
 
 
-def _alerts(site: StreamingSite) -> Iterable[tuple[str, Collection[Any]]]:
+def _alerts(installation: StreamInstallation) -> Iterable[tuple[str, Collection[Any]]]:
     statement = "SELECT transaction_id FROM predictions WHERE deciding AND decision IN ('review', 'block')"
-    suspects = {row[0] for row in site.rows(statement)}
-    alerted = {(record.key or b"").decode() for record in read_all(site.kafka, site.kafka.alerts_topic)}
+    suspects = {row[0] for row in installation.rows(statement)}
+    alerted = {
+        (record.key or b"").decode()
+        for record in read_all(installation.kafka, installation.kafka.alerts_topic)
+    }
     yield "blocked or reviewed without an alert", suspects - alerted
     yield "alerts of others", alerted - suspects
-    yield "alerts that wait on", {row[0] for row in site.rows("SELECT transaction_id FROM alert_outbox")}
+    yield (
+        "alerts that wait on",
+        {row[0] for row in installation.rows("SELECT transaction_id FROM alert_outbox")},
+    )
 
 
-def _ends(site: StreamingSite) -> dict[int, int]:
+def _ends(installation: StreamInstallation) -> dict[int, int]:
     """Per partition of the transactions topic the end of the log."""
     found: dict[int, int] = {}
-    with PartitionReader(site.kafka.bootstrap_servers, site.kafka.topic, client_id="oracle") as reader:
+    with PartitionReader(
+        installation.kafka.bootstrap_servers, installation.kafka.topic, client_id="oracle"
+    ) as reader:
         for partition in reader.partitions():
             # One after the other: a fetch that the first one fills says nothing of the second.
             reader.assign({partition: 0})
@@ -114,16 +122,18 @@ def _ends(site: StreamingSite) -> dict[int, int]:
                     found |= marks
                     break
             else:
-                raise AssertionError(f"{site.kafka.topic}/{partition} cannot be read")
+                raise AssertionError(f"{installation.kafka.topic}/{partition} cannot be read")
     return found
 
 
-def _altered(site: StreamingSite, feed: Feed) -> list[str]:
+def _altered(installation: StreamInstallation, feed: Feed) -> list[str]:
     """Of a sample, the ids whose fields are not those that were sent."""
     ids = random.Random(len(feed.good)).sample(sorted(feed.good), min(SAMPLE, len(feed.good)))
     columns = ", ".join(("event_time", *_NUMBERS))
     statement = f"SELECT transaction_id, {columns} FROM transactions WHERE transaction_id = ANY (%s)"
-    return [row[0] for row in site.rows(statement, ids) if list(row[1:]) != _fields(feed.good[row[0]])]
+    return [
+        row[0] for row in installation.rows(statement, ids) if list(row[1:]) != _fields(feed.good[row[0]])
+    ]
 
 
 def _fields(payload: bytes) -> list[Any]:

@@ -22,11 +22,11 @@ from threading import Event, Thread
 from typing import Final
 
 from fraud_adapters.kafka import KafkaFailure
-from tests.faults.crew import Consumer, Crew, crew
+from tests.faults.consumers import Consumer, ConsumerPool, pool
 from tests.faults.feed import Feed
 from tests.faults.oracle import Finding, judge, unread
-from tests.support.killable_servers import Server, World, running_world
-from tests.support.streaming_installation import StreamingSite, creditcard_records
+from tests.support.killable_servers import KillableServers, Server, running_servers
+from tests.support.streaming_installation import StreamInstallation, creditcard_records
 from tests.support.waiting import eventually
 
 WARM_UP_SECONDS: Final = 10
@@ -43,9 +43,9 @@ BATCH: Final = 1000  # what a follower takes at most, as configured
 class Load(Thread):
     """Sends so many transactions a second; what could not be sent is sent as soon as it can be."""
 
-    def __init__(self, site: StreamingSite, rate: float, seed: int) -> None:
+    def __init__(self, installation: StreamInstallation, rate: float, seed: int) -> None:
         super().__init__(name="load", daemon=True)
-        self.feed = Feed(site, seed, timeout_s=PATIENCE_SECONDS)
+        self.feed = Feed(installation, seed, timeout_s=PATIENCE_SECONDS)
         self._rate = rate
         self._over = Event()
         self._values = creditcard_records([""] * 1000, seed)
@@ -106,25 +106,25 @@ def seconds_until_back(before: float, after: Sequence[int]) -> int | None:
 
 @dataclass
 class Trial:
-    """One fault on a site under load. `followers[0]` is the consumer that may be killed."""
+    """One fault on an installation under load. `followers[0]` is the consumer that may be killed."""
 
-    site: StreamingSite
-    workers: Crew
+    installation: StreamInstallation
+    workers: ConsumerPool
     followers: list[Consumer]
     down: float
 
     def start_follower(self) -> None:
-        self.followers.append(self.workers.follower(self.site, batch=BATCH))
+        self.followers.append(self.workers.follower(self.installation, batch=BATCH))
 
     def restart(self, server: Server) -> None:
         server.kill()
         time.sleep(self.down)
         server.start()
 
-    def restart_api(self, world: World) -> None:
-        world.kill_api()
+    def restart_api(self, servers: KillableServers) -> None:
+        servers.kill_api()
         time.sleep(self.down)
-        world.start_api()
+        servers.start_api()
 
     def restart_follower(self) -> None:
         self.followers.pop(0).kill()
@@ -135,53 +135,57 @@ class Trial:
         self.followers.pop(0).kill()
 
 
-def faults(world: World) -> dict[str, tuple[int, Callable[[Trial], None]]]:
+def faults(servers: KillableServers) -> dict[str, tuple[int, Callable[[Trial], None]]]:
     """Per fault how many followers there are, and what happens."""
     return {
-        "api": (1, lambda trial: trial.restart_api(world)),
-        "postgres": (1, lambda trial: trial.restart(world.postgres)),
-        "tansu": (1, lambda trial: trial.restart(world.broker)),
-        "apache-kafka": (1, lambda trial: trial.restart(world.apache_kafka())),
+        "api": (1, lambda trial: trial.restart_api(servers)),
+        "postgres": (1, lambda trial: trial.restart(servers.postgres)),
+        "tansu": (1, lambda trial: trial.restart(servers.broker)),
+        "apache-kafka": (1, lambda trial: trial.restart(servers.apache_kafka())),
         "follower": (1, Trial.restart_follower),
         "follower-for-good": (2, Trial.lose_follower),
     }
 
 
-def measure(world: World, workers: Crew, fault: str, rate: float, down: float) -> Recovery:
+def measure(
+    servers: KillableServers, workers: ConsumerPool, fault: str, rate: float, down: float
+) -> Recovery:
     if fault == "apache-kafka":
-        world.apache_kafka()
-    count, happen = faults(world)[fault]
-    bootstrap = world.apache_bootstrap if fault == "apache-kafka" else world.bootstrap
-    with world.site(bootstrap=bootstrap) as site:
-        trial = Trial(site, workers, [], down)
+        servers.apache_kafka()
+    count, happen = faults(servers)[fault]
+    bootstrap = servers.apache_bootstrap if fault == "apache-kafka" else servers.bootstrap
+    with servers.installation(bootstrap=bootstrap) as installation:
+        trial = Trial(installation, workers, [], down)
         for _ in range(count):
             trial.start_follower()
-        load = Load(site, rate, seed=1)
+        load = Load(installation, rate, seed=1)
         with load.feed:
             load.start()
-            assert eventually(lambda: site.count("transactions") > 0, 60), "the follower does not start"
+            assert eventually(lambda: installation.count("transactions") > 0, 60), (
+                "the follower does not start"
+            )
             time.sleep(WARM_UP_SECONDS + BEFORE_SECONDS)
             began = time.time()
             happen(trial)
             ended = time.time()
             time.sleep(AFTER_SECONDS)
             load.end()
-            eventually(lambda: not unread(site) and not site.count("alert_outbox"), 120)
+            eventually(lambda: not unread(installation) and not installation.count("alert_outbox"), 120)
             for follower in trial.followers:
                 follower.stop()
-            findings = judge(site, load.feed)
-        before = sum(stored_by_second(site, began - BEFORE_SECONDS, BEFORE_SECONDS)) / BEFORE_SECONDS
-        after = stored_by_second(site, ended, AFTER_SECONDS)
+            findings = judge(installation, load.feed)
+        before = sum(stored_by_second(installation, began - BEFORE_SECONDS, BEFORE_SECONDS)) / BEFORE_SECONDS
+        after = stored_by_second(installation, ended, AFTER_SECONDS)
     return Recovery(fault, before, seconds_until_back(before, after), after, findings)
 
 
-def stored_by_second(site: StreamingSite, start: float, seconds: int) -> list[int]:
+def stored_by_second(installation: StreamInstallation, start: float, seconds: int) -> list[int]:
     """How many transactions were stored in each of so many seconds from `start` (since 1970)."""
     statement = """
         SELECT floor(extract(epoch FROM prediction_time) - %s)::integer AS second, count(*)
         FROM predictions GROUP BY 1
     """
-    found: dict[int, int] = dict(site.rows(statement, start))
+    found: dict[int, int] = dict(installation.rows(statement, start))
     return [found.get(second, 0) for second in range(seconds)]
 
 
@@ -195,14 +199,14 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     results = []
     with (
-        running_world() as world,
+        running_servers() as servers,
         tempfile.TemporaryDirectory(prefix="fraud-recovery-") as directory,
-        crew(Path(directory)) as workers,
+        pool(Path(directory)) as workers,
     ):
-        for fault in options.fault or faults(world):
-            results.append(measure(world, workers, fault, options.rate, options.down))
+        for fault in options.fault or faults(servers):
+            results.append(measure(servers, workers, fault, options.rate, options.down))
             print(json.dumps({"fault": fault, "stored_by_second_after": results[-1].after}), flush=True)
-            world.repair()
+            servers.repair()
     print(f"\n| killed, for {options.down:g} s | a second before | seconds until {SHARE:.0%} | found |")
     print("|---|---|---|---|")
     print("\n".join(result.row() for result in results))

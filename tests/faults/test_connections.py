@@ -6,8 +6,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.faults.consumers import KINDS
 from tests.faults.consuming import Consuming
-from tests.faults.crew import KINDS
 from tests.faults.proxy import losing_answers
 
 LOSSES = 2
@@ -15,11 +15,11 @@ LOSSES = 2
 
 @pytest.mark.parametrize("consuming", KINDS, indirect=True)
 def test_the_answer_to_commit_is_lost(busy: Consuming) -> None:
-    url = busy.site.database.url("streaming")
+    url = busy.installation.database.url("streaming")
     port = urlsplit(url).port
     assert port is not None
     with losing_answers(port, LOSSES) as proxy:
-        busy.site.extra["DATABASE_URL"] = url.replace(f":{port}/", f":{proxy.port}/")
+        busy.installation.extra["DATABASE_URL"] = url.replace(f":{port}/", f":{proxy.port}/")
         first = busy.start()
         busy.finish(first, "Postgres")
         assert proxy.lost == LOSSES

@@ -11,18 +11,18 @@ from tests.faults.consuming import Consuming
 from tests.faults.points import AFTER_POLL
 from tests.faults.short_lived import SECONDS
 from tests.support.api_server import ApiServer, ForkedApi
-from tests.support.killable_servers import World
+from tests.support.killable_servers import KillableServers
 from tests.support.stored_rows import run as run_sql
 from tests.support.waiting import eventually
 
 
 @pytest.fixture(scope="module")
-def hasty_api(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+def hasty_api(servers: KillableServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     """Another replica of the API, whose tokens live for two seconds."""
     log = tmp_path_factory.mktemp("hasty") / "api.log"
     server = ForkedApi(
-        world.api.database_url,
-        world.api.cache,
+        servers.api.database_url,
+        servers.api.cache,
         log,
         extra={SECONDS: "2"},
         module="tests.faults.short_lived",
@@ -43,7 +43,7 @@ def accepted(api: ApiServer, token: str) -> bool:
 
 
 def test_the_token_expires_in_the_run(hasty_api: ApiServer, busy: Consuming) -> None:
-    busy.site.api_url = hasty_api.url
+    busy.installation.api_url = hasty_api.url
     consumer = busy.start_and_halt(AFTER_POLL)
     token = hasty_api.token()  # younger than the consumer's
     assert accepted(hasty_api, token)
@@ -52,12 +52,12 @@ def test_the_token_expires_in_the_run(hasty_api: ApiServer, busy: Consuming) -> 
     busy.finish(consumer)
 
 
-def test_the_signing_key_is_rotated_and_removed_in_the_run(world: World, busy: Consuming) -> None:
+def test_the_signing_key_is_rotated_and_removed_in_the_run(servers: KillableServers, busy: Consuming) -> None:
     consumer = busy.start_and_halt(AFTER_POLL)
-    token = world.api.token()
-    new = world.api.command("rotate-keys")["kid"]
-    assert accepted(world.api, token), "the old key still verifies"
-    run_sql(world.api_database.url("owner"), "DELETE FROM signing_keys WHERE kid <> %s", new)
-    assert eventually(lambda: not accepted(world.api, token), 30)
+    token = servers.api.token()
+    new = servers.api.command("rotate-keys")["kid"]
+    assert accepted(servers.api, token), "the old key still verifies"
+    run_sql(servers.api_database.url("owner"), "DELETE FROM signing_keys WHERE kid <> %s", new)
+    assert eventually(lambda: not accepted(servers.api, token), 30)
     consumer.go_on()
     busy.finish(consumer)

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.crew import BOUNDED, KINDS, Crew, Fate
+from tests.faults.consumers import BOUNDED, KINDS, ConsumerPool, SignalPlan
 from tests.faults.feed import MALFORMED, Feed
 from tests.faults.kill import campaign, drain
 from tests.faults.oracle import judge
 from tests.faults.points import AFTER_COMMIT, LETTERS_LAST, OFFSET_FIRST, POINTS, RIGHT
-from tests.support.killable_servers import World
-from tests.support.streaming_installation import StreamingSite
+from tests.support.killable_servers import KillableServers
+from tests.support.streaming_installation import StreamInstallation
 
 
-def test_kills_lose_and_double_nothing(world: World, tmp_path: Path, seed: int) -> None:
-    result = campaign(world, seed=seed, directory=tmp_path, kills=20, transactions=2000)
+def test_kills_lose_and_double_nothing(servers: KillableServers, tmp_path: Path, seed: int) -> None:
+    result = campaign(servers, seed=seed, directory=tmp_path, kills=20, transactions=2000)
     assert not result.findings, result.summary()
     assert result.killed == 20
     assert {point for _, point in result.kills} > set(POINTS)
@@ -27,11 +27,11 @@ def test_kills_lose_and_double_nothing(world: World, tmp_path: Path, seed: int) 
 
 @pytest.mark.parametrize("kinds", [(BOUNDED,), pytest.param(KINDS, marks=pytest.mark.proof)])
 def test_the_wrong_commit_order_is_found_out(
-    world: World, tmp_path: Path, seed: int, kinds: tuple[str, ...]
+    servers: KillableServers, tmp_path: Path, seed: int, kinds: tuple[str, ...]
 ) -> None:
     """Certain: each round of all points kills one between the position's commit and the rows'."""
     result = campaign(
-        world,
+        servers,
         seed=seed,
         directory=tmp_path,
         kills=len(kinds) * (len(POINTS) + 1),
@@ -48,13 +48,13 @@ def test_the_wrong_commit_order_is_found_out(
     [(RIGHT, set()), (LETTERS_LAST, {"bad records that are not on the dead-letter topic"})],
 )
 def test_a_dead_letter_is_published_before_the_position_passes_it(
-    site: StreamingSite, feed: Feed, workers: Crew, order: str, found: set[str]
+    installation: StreamInstallation, feed: Feed, workers: ConsumerPool, order: str, found: set[str]
 ) -> None:
     feed.send(5)
     feed.put_bad(MALFORMED[0])
     feed.flush()
-    doomed = workers.bounded(site, fate=Fate(AFTER_COMMIT), commit_order=order)
+    doomed = workers.bounded(installation, signal_plan=SignalPlan(AFTER_COMMIT), commit_order=order)
     doomed.wait()
-    assert doomed.killed, doomed.last_words()
-    drain(site, workers)
-    assert {finding.name for finding in judge(site, feed)} == found
+    assert doomed.killed, doomed.end_of_log()
+    drain(installation, workers)
+    assert {finding.name for finding in judge(installation, feed)} == found

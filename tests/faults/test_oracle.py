@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from fraud_adapters.kafka import Publisher
-from tests.faults.crew import Crew
+from tests.faults.consumers import ConsumerPool
 from tests.faults.feed import MALFORMED, Feed
 from tests.faults.kill import drain
 from tests.faults.oracle import judge
 from tests.support.killable_servers import execute
-from tests.support.streaming_installation import StreamingSite, creditcard_records
+from tests.support.streaming_installation import StreamInstallation, creditcard_records
 
 _COPIED = (
     "fraud_score, is_fraud_predicted, model_version, score, role, decision, deciding, feature_vector, engine"
@@ -43,25 +43,29 @@ TAMPERING = {
 }
 
 
-def test_every_difference_is_named(site: StreamingSite, feed: Feed, workers: Crew) -> None:
+def test_every_difference_is_named(
+    installation: StreamInstallation, feed: Feed, workers: ConsumerPool
+) -> None:
     feed.put_records(creditcard_records([f"a-{number}" for number in range(20)]))
     feed.put_bad(MALFORMED[0])
     feed.flush()
-    drain(site, workers)
-    counts = counted(site, feed)
+    drain(installation, workers)
+    counts = counted(installation, feed)
     assert counts == {}
     for name, statement in TAMPERING.items():
-        execute(site.database.url("admin"), f"SET session_replication_role = replica; {statement}")
-        before, counts = counts, counted(site, feed)
+        execute(installation.database.url("admin"), f"SET session_replication_role = replica; {statement}")
+        before, counts = counts, counted(installation, feed)
         assert counts.get(name, 0) > before.get(name, 0), name
     feed.good["never sent"] = b"{}"
-    with Publisher(site.kafka.bootstrap_servers) as publisher:
-        publisher.send(site.kafka.dlq_topic, b"", b"", {"origin": f"{site.kafka.topic}/0/0".encode()})
-        publisher.send(site.kafka.dlq_topic, b"", b"", {"origin": b"x/0/0"})
+    with Publisher(installation.kafka.bootstrap_servers) as publisher:
+        publisher.send(
+            installation.kafka.dlq_topic, b"", b"", {"origin": f"{installation.kafka.topic}/0/0".encode()}
+        )
+        publisher.send(installation.kafka.dlq_topic, b"", b"", {"origin": b"x/0/0"})
         publisher.flush()
-    names = counted(site, feed).keys()
+    names = counted(installation, feed).keys()
     assert {"acknowledged, but not in the log", "good records that are on the dead-letter topic"} <= names
 
 
-def counted(site: StreamingSite, feed: Feed) -> dict[str, int]:
-    return {finding.name: finding.count for finding in judge(site, feed)}
+def counted(installation: StreamInstallation, feed: Feed) -> dict[str, int]:
+    return {finding.name: finding.count for finding in judge(installation, feed)}

@@ -14,18 +14,18 @@ import yaml
 from config.job_results import EXIT_FAILED
 from config.settings import CONFIG_DIR
 from fraud_core.contract import Contract
+from tests.faults.consumers import ConsumerPool
 from tests.faults.consuming import BATCH, Consuming
-from tests.faults.crew import Crew
 from tests.faults.feed import MALFORMED, Feed
 from tests.faults.kill import drain
 from tests.faults.oracle import judge
 from tests.support.api_server import ApiServer, ForkedApi
-from tests.support.killable_servers import World
-from tests.support.streaming_installation import StreamingSite, creditcard_records
+from tests.support.killable_servers import KillableServers
+from tests.support.streaming_installation import StreamInstallation, creditcard_records
 
 
-def reasons(site: StreamingSite) -> dict[str, int]:
-    return Counter(row[0] for row in site.rows("SELECT reason FROM dead_letters"))
+def reasons(installation: StreamInstallation) -> dict[str, int]:
+    return Counter(row[0] for row in installation.rows("SELECT reason FROM dead_letters"))
 
 
 def payload(record: dict[str, Any]) -> bytes:
@@ -38,7 +38,7 @@ def test_every_record_is_sent_again(consuming: Consuming) -> None:
     feed.send(200, repeated=1.0)
     assert feed.sent == 800
     consuming.finish(consuming.start())
-    assert reasons(consuming.site) == {}
+    assert reasons(consuming.installation) == {}
 
 
 def test_an_id_comes_twice_in_one_batch(consuming: Consuming) -> None:
@@ -51,7 +51,7 @@ def test_an_id_comes_twice_in_one_batch(consuming: Consuming) -> None:
     feed.flush()
     assert feed.sent < BATCH
     consuming.finish(consuming.start())
-    assert reasons(consuming.site) == {"id_conflict": 1}
+    assert reasons(consuming.installation) == {"id_conflict": 1}
 
 
 def test_one_record_in_a_hundred_is_malformed(consuming: Consuming) -> None:
@@ -60,36 +60,38 @@ def test_one_record_in_a_hundred_is_malformed(consuming: Consuming) -> None:
         consuming.feed.put_bad(MALFORMED[number % len(MALFORMED)])
     consuming.feed.flush()
     consuming.finish(consuming.start())
-    assert sum(reasons(consuming.site).values()) == 10
+    assert sum(reasons(consuming.installation).values()) == 10
 
 
 def test_all_records_are_malformed(consuming: Consuming) -> None:
     """The consumer stops and says so; whoever wants them all set aside must say that."""
-    site, feed = consuming.site, consuming.feed
+    installation, feed = consuming.installation, consuming.feed
     feed.send(100)
-    drain(site, consuming.workers)
+    drain(installation, consuming.workers)
     for number in range(400):
         feed.put_bad(b"not json either", key=f"bad-{number}")
     feed.flush()
     for _ in range(2):
         consumer = consuming.start()
-        assert consumer.wait() == EXIT_FAILED, consumer.last_words()
-        assert "cannot be processed" in consumer.last_words()
-    kept = site.count("dead_letters")
+        assert consumer.wait() == EXIT_FAILED, consumer.end_of_log()
+        assert "cannot be processed" in consumer.end_of_log()
+    kept = installation.count("dead_letters")
     assert kept < 400, "most of them were not moved"
     feed.send(50)  # the sender is corrected
-    drain(site, consuming.workers, "--max-bad-share", "1")
+    drain(installation, consuming.workers, "--max-bad-share", "1")
     consuming.judge()
-    assert reasons(site) == {"not_json": 400}
+    assert reasons(installation) == {"not_json": 400}
 
 
 def test_records_are_too_large(consuming: Consuming) -> None:
-    site, feed = consuming.site, consuming.feed
+    installation, feed = consuming.installation, consuming.feed
     feed.send(50)
-    site.send_as_a_stranger([b'{"v1": "' + b"x" * size + b'"}' for size in (70_000, 1_000_000, 10_000_000)])
+    installation.send_as_a_stranger(
+        [b'{"v1": "' + b"x" * size + b'"}' for size in (70_000, 1_000_000, 10_000_000)]
+    )
     feed.send(50)
     consuming.finish(consuming.start())
-    assert reasons(site) == {"too_large": 3}
+    assert reasons(installation) == {"too_large": 3}
 
 
 def test_records_lack_a_field(consuming: Consuming) -> None:
@@ -99,7 +101,7 @@ def test_records_lack_a_field(consuming: Consuming) -> None:
         feed.put_bad(payload({name: value for name, value in record.items() if name != "v3"}))
     feed.send(50)
     consuming.finish(consuming.start())
-    assert reasons(consuming.site) == {"missing_field": 5}
+    assert reasons(consuming.installation) == {"missing_field": 5}
 
 
 def test_records_have_a_field_that_is_not_declared(consuming: Consuming) -> None:
@@ -109,7 +111,7 @@ def test_records_have_a_field_that_is_not_declared(consuming: Consuming) -> None
         feed.put_bad(payload(record | {"terminal": 7}))
     feed.send(50)
     consuming.finish(consuming.start())
-    assert reasons(consuming.site) == {"unknown_field": 5}
+    assert reasons(consuming.installation) == {"unknown_field": 5}
 
 
 @pytest.fixture
@@ -123,10 +125,10 @@ def wider(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def wider_api(world: World, wider: Path, tmp_path: Path) -> Iterator[ApiServer]:
+def wider_api(servers: KillableServers, wider: Path, tmp_path: Path) -> Iterator[ApiServer]:
     """A replica of the API for that contract."""
     contracts = {"FRAUD_CONTRACTS_DIR": str(wider)}
-    server = ForkedApi(world.api.database_url, world.api.cache, tmp_path / "api.log", extra=contracts)
+    server = ForkedApi(servers.api.database_url, servers.api.cache, tmp_path / "api.log", extra=contracts)
     try:
         server.start()
         yield server
@@ -135,19 +137,21 @@ def wider_api(world: World, wider: Path, tmp_path: Path) -> Iterator[ApiServer]:
 
 
 def test_the_contract_gets_an_optional_field(
-    site: StreamingSite, feed: Feed, workers: Crew, wider: Path, wider_api: ApiServer
+    installation: StreamInstallation, feed: Feed, workers: ConsumerPool, wider: Path, wider_api: ApiServer
 ) -> None:
     """First the API, then the consumer, then the producers: no record is refused on the way."""
     old = feed.send(20)
-    site.api_url = wider_api.url
-    drain(site, workers)  # the consumer knows nothing of it yet
-    site.extra |= wider_api.extra
-    site.contract = Contract.from_mapping(yaml.safe_load((wider / "creditcard.yaml").read_text()))
+    installation.api_url = wider_api.url
+    drain(installation, workers)  # the consumer knows nothing of it yet
+    installation.extra |= wider_api.extra
+    installation.contract = Contract.from_mapping(yaml.safe_load((wider / "creditcard.yaml").read_text()))
     feed.send_again(old)
     feed.send(20)
     records = creditcard_records([f"wider-{number}" for number in range(20)])
     feed.put_records(record | {"terminal": number} for number, record in enumerate(records))
-    drain(site, workers)
-    assert judge(site, feed) == []
-    stored = site.rows("SELECT transaction_id, attributes FROM transactions WHERE attributes IS NOT NULL")
+    drain(installation, workers)
+    assert judge(installation, feed) == []
+    stored = installation.rows(
+        "SELECT transaction_id, attributes FROM transactions WHERE attributes IS NOT NULL"
+    )
     assert dict(stored) == {f"wider-{number}": {"terminal": number} for number in range(20)}

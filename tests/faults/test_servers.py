@@ -8,34 +8,34 @@ from collections.abc import Iterator
 import pytest
 
 from fraud_embedded.processes.process import StartFailed
+from tests.faults.consumers import KINDS, ConsumerPool
 from tests.faults.consuming import RECORDS, Consuming
-from tests.faults.crew import KINDS, Crew
 from tests.faults.feed import MALFORMED, Feed
 from tests.faults.points import AFTER_POLL, AFTER_SCORING, BEFORE_COMMIT, IN_TRANSACTION
-from tests.support.killable_servers import World
+from tests.support.killable_servers import KillableServers
 
 # Elsewhere followers, whose start takes seconds, are left to `./fraud proof`.
 by_every_kind = pytest.mark.parametrize("consuming", KINDS, indirect=True)
 
 
 @pytest.fixture(autouse=True)
-def whole_again(world: World) -> Iterator[None]:
+def whole_again(servers: KillableServers) -> Iterator[None]:
     """Whatever a test killed runs again for the next."""
     yield
-    world.repair()
+    servers.repair()
 
 
-def test_the_api_is_killed_and_restarted(world: World, busy: Consuming) -> None:
-    busy.through(AFTER_POLL, world.restart_api)
+def test_the_api_is_killed_and_restarted(servers: KillableServers, busy: Consuming) -> None:
+    busy.through(AFTER_POLL, servers.restart_api)
 
 
 @by_every_kind
-def test_the_api_is_gone_for_a_while(world: World, busy: Consuming) -> None:
+def test_the_api_is_gone_for_a_while(servers: KillableServers, busy: Consuming) -> None:
     consumer = busy.start_and_halt(AFTER_POLL)
-    world.kill_api()
+    servers.kill_api()
     consumer.go_on()
     busy.suffers(consumer, "does not answer")
-    world.start_api()
+    servers.start_api()
     busy.finish(consumer, "does not answer")
 
 
@@ -49,40 +49,43 @@ def test_the_api_is_gone_for_a_while(world: World, busy: Consuming) -> None:
     ],
 )
 def test_postgres_is_restarted_in_mid_batch(
-    world: World, busy: Consuming, point: str, how: signal.Signals
+    servers: KillableServers, busy: Consuming, point: str, how: signal.Signals
 ) -> None:
-    busy.through(point, lambda: world.postgres.restart(how), after="Postgres")
+    busy.through(point, lambda: servers.postgres.restart(how), after="Postgres")
 
 
 @by_every_kind
 @pytest.mark.parametrize("point", [AFTER_SCORING, pytest.param(AFTER_POLL, marks=pytest.mark.proof)])
-def test_the_broker_is_killed_and_restarted(world: World, busy: Consuming, point: str) -> None:
-    busy.through(point, world.broker.restart, after="Kafka")
+def test_the_broker_is_killed_and_restarted(servers: KillableServers, busy: Consuming, point: str) -> None:
+    busy.through(point, servers.broker.restart, after="Kafka")
 
 
 @pytest.mark.proof
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("point", [AFTER_POLL, AFTER_SCORING])
 def test_apache_kafka_is_killed_and_restarted(
-    world: World, workers: Crew, seed: int, kind: str, point: str
+    servers: KillableServers, workers: ConsumerPool, seed: int, kind: str, point: str
 ) -> None:
     try:
-        apache = world.apache_kafka()
+        apache = servers.apache_kafka()
     except StartFailed as error:
         pytest.skip(str(error))
-    with world.site(bootstrap=world.apache_bootstrap) as site, Feed(site, seed) as feed:
+    with (
+        servers.installation(bootstrap=servers.apache_bootstrap) as installation,
+        Feed(installation, seed) as feed,
+    ):
         feed.send(RECORDS, malformed=0.01, repeated=0.01)
-        Consuming(kind, site, feed, workers).through(point, apache.restart, after="Kafka")
+        Consuming(kind, installation, feed, workers).through(point, apache.restart, after="Kafka")
 
 
-def test_the_dead_letter_topic_is_unavailable(world: World, consuming: Consuming) -> None:
+def test_the_dead_letter_topic_is_unavailable(servers: KillableServers, consuming: Consuming) -> None:
     """The broker goes away when a batch's rows are written and its dead letters are about to be sent."""
     consuming.feed.put_bad(MALFORMED[0])
     consuming.feed.flush()
     consuming.feed.send(50)
     consumer = consuming.start_and_halt(IN_TRANSACTION, passage=1)
-    world.broker.kill()
+    servers.broker.kill()
     consumer.go_on()
     consuming.suffers(consumer, "Kafka")
-    world.broker.start()
+    servers.broker.start()
     consuming.finish(consumer, "Kafka")

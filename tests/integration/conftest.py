@@ -17,7 +17,7 @@ from fraud_embedded.processes.ports import free_ports
 from fraud_embedded.processes.process import ProcessSpec, Running, StartFailed
 from fraud_embedded.servers import broker, mlflow, objectstore, postgres
 from fraud_embedded.servers.stack import Stack
-from tests.integration.airflow_site import AirflowSite, airflow_python
+from tests.integration.airflow_installation import AirflowInstallation, airflow_python
 from tests.support import apache_kafka as apache
 from tests.support.kafka_server import KafkaServer
 from tests.support.servers import (
@@ -183,9 +183,9 @@ def topics(kafka_bootstrap: str) -> KafkaSettings:
 
 
 @pytest.fixture(scope="package")
-def airflow_metadata(tmp_path_factory: pytest.TempPathFactory) -> AirflowSite:
+def airflow_metadata(tmp_path_factory: pytest.TempPathFactory) -> AirflowInstallation:
     """Airflow whose metadata database is migrated, to be copied."""
-    made = AirflowSite(tmp_path_factory.mktemp("airflow-metadata"), airflow_python())
+    made = AirflowInstallation(tmp_path_factory.mktemp("airflow-metadata"), airflow_python())
     made.run("db", "migrate")
     return made
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from fraud_embedded.processes.ports import free_ports
 from fraud_streaming.follow import Port, follow
-from fraud_streaming.site import Site
+from fraud_streaming.installation import Installation
 
 ENDS_WITHIN = 40.0
 
@@ -22,7 +22,7 @@ ENDS_WITHIN = 40.0
 class Following:
     """What it serves, and what became of it."""
 
-    site: Site
+    installation: Installation
     port: int = field(default_factory=lambda: free_ports(1)[0])
     stop: Event = field(default_factory=Event)
     result: Mapping[str, Any] = field(default_factory=dict)
@@ -33,7 +33,7 @@ class Following:
 
     def _run(self) -> None:
         try:
-            self.result = follow(self.site, self.stop, Port("127.0.0.1", self.port))
+            self.result = follow(self.installation, self.stop, Port("127.0.0.1", self.port))
         except BaseException as error:
             self.failure = error
 
@@ -88,8 +88,8 @@ class Following:
 
 
 @contextmanager
-def following(site: Site) -> Iterator[Following]:
-    follower = Following(site)
+def following(installation: Installation) -> Iterator[Following]:
+    follower = Following(installation)
     follower.thread.start()
     try:
         yield follower

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.airflow_site import AirflowSite, airflow_python
+from tests.integration.airflow_installation import AirflowInstallation, airflow_python
 
 pytestmark = pytest.mark.timeout(600)  # each command of Airflow takes seconds, more on a busy machine
 
@@ -53,19 +53,19 @@ def webhook() -> Iterator[Webhook]:
 
 
 def test_failures_are_told_once_and_so_is_their_end(
-    webhook: Webhook, tmp_path: Path, airflow_metadata: AirflowSite
+    webhook: Webhook, tmp_path: Path, airflow_metadata: AirflowInstallation
 ) -> None:
-    site = AirflowSite(tmp_path, airflow_python())
+    installation = AirflowInstallation(tmp_path, airflow_python())
     address = f"http://127.0.0.1:{webhook.server_address[1]}{SECRET_PATH}"
-    site.connect("fraud_slack", conn_type="http", password=address)
-    site.copy_metadata(airflow_metadata)
+    installation.connect("fraud_slack", conn_type="http", password=address)
+    installation.copy_metadata(airflow_metadata)
     # Nobody hears of the first failure, and so of its end: the webhook refuses it.
     webhook.refused = 1
-    site.extra["MOODS"] = "bad,good,bad,bad,idle,good"
-    log = site.python_file("alerts.py")
+    installation.extra["MOODS"] = "bad,good,bad,bad,idle,good"
+    log = installation.python_file("alerts.py")
 
     states = [line.split()[1:3] for line in log.splitlines() if line.startswith("RUN ")]
-    assert [mood for mood, _ in states] == site.extra["MOODS"].split(",")
+    assert [mood for mood, _ in states] == installation.extra["MOODS"].split(",")
     assert all((mood == "bad") == ("failed" in state.lower()) for mood, state in states)
     assert sum(line.startswith("ALERT ") and "success" in line.lower() for line in log.splitlines()) == 2
     assert "Not sent by Slack: Slack answered 403" in log

@@ -15,7 +15,7 @@ from fraud_adapters.models.mlflow_http import MlflowHttp
 from fraud_adapters.models.registry import Registry
 from fraud_adapters.models.registry_writer import RegistryWriter
 from fraud_adapters.models.tracked_runs import TrackedRuns
-from tests.integration.airflow_site import AirflowSite, airflow_python
+from tests.integration.airflow_installation import AirflowInstallation, airflow_python
 from tests.support.api_server import CLIENTS, ApiServer, ForkedApi, cache_model, cloned, record_version
 from tests.support.stored_rows import CREDITCARD
 
@@ -27,15 +27,20 @@ WRONG_SECRET = "a-secret-nobody-knows"
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory, airflow_metadata: AirflowSite) -> AirflowSite:
-    made = AirflowSite(tmp_path_factory.mktemp("airflow"), airflow_python())
+def installation(
+    tmp_path_factory: pytest.TempPathFactory, airflow_metadata: AirflowInstallation
+) -> AirflowInstallation:
+    made = AirflowInstallation(tmp_path_factory.mktemp("airflow"), airflow_python())
     made.copy_metadata(airflow_metadata)
     return made
 
 
 @pytest.fixture(scope="module")
 def api(
-    template: Any, postgres_admin_url: str, tmp_path_factory: pytest.TempPathFactory, site: AirflowSite
+    template: Any,
+    postgres_admin_url: str,
+    tmp_path_factory: pytest.TempPathFactory,
+    installation: AirflowInstallation,
 ) -> Iterator[ApiServer]:
     folder = tmp_path_factory.mktemp("api")
     with cloned(template, postgres_admin_url, "airflow_hooks") as database:
@@ -58,10 +63,12 @@ class Requests:
 
 
 @pytest.fixture(scope="module")
-def requests(site: AirflowSite, api: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> Requests:
+def requests(
+    installation: AirflowInstallation, api: ApiServer, tmp_path_factory: pytest.TempPathFactory
+) -> Requests:
     """Every DAG of the file, run one after the other in one process: Airflow takes seconds to start."""
     folder = tmp_path_factory.mktemp("tokens")
-    site.connect(
+    installation.connect(
         "fraud_api",
         conn_type="http",
         host="127.0.0.1",
@@ -69,8 +76,8 @@ def requests(site: AirflowSite, api: ApiServer, tmp_path_factory: pytest.TempPat
         login="airflow",
         password=CLIENTS["airflow"],
     )
-    site.extra |= {"TOKENS": str(folder), "OLD_TOKEN": OLD_TOKEN, "WRONG_SECRET": WRONG_SECRET}
-    log = site.python_file("api_requests.py")
+    installation.extra |= {"TOKENS": str(folder), "OLD_TOKEN": OLD_TOKEN, "WRONG_SECRET": WRONG_SECRET}
+    log = installation.python_file("api_requests.py")
     return Requests(_sections(log), {path.name: path.read_text() for path in folder.iterdir()})
 
 
@@ -115,7 +122,7 @@ def test_what_is_not_ready_is_named(requests: Requests) -> None:
 
 
 @pytest.fixture(scope="module")
-def model(mlflow_uri: str, site: AirflowSite) -> str:
+def model(mlflow_uri: str, installation: AirflowInstallation) -> str:
     """A registered model with two versions, which Airflow is told about."""
     name = f"fraud-{uuid.uuid4().hex[:8]}"
     writer = RegistryWriter(mlflow_uri)
@@ -126,14 +133,14 @@ def model(mlflow_uri: str, site: AirflowSite) -> str:
             )
         writer.log(run_id, parameters={"depth": 5}, metrics={"recall": recall}, tags={})
         writer.register(name, run_id, {"gate": "passed"})
-    site.extra |= {"MLFLOW_TRACKING_URI": mlflow_uri, "TEST_MODEL": name}
+    installation.extra |= {"MLFLOW_TRACKING_URI": mlflow_uri, "TEST_MODEL": name}
     return name
 
 
 @pytest.fixture(scope="module")
-def questions(site: AirflowSite, model: str) -> dict[str, str]:
+def questions(installation: AirflowInstallation, model: str) -> dict[str, str]:
     """The log of each DAG that asks MLflow."""
-    return _sections(site.python_file("model_questions.py"))
+    return _sections(installation.python_file("model_questions.py"))
 
 
 def _said(log: str, word: str) -> Any:

@@ -28,7 +28,7 @@ from fraud_streaming.follow.alerts import AlertRelay
 from fraud_streaming.topics import describe
 from tests.support.api_server import NOWHERE, ApiServer, cloned, scoring_server
 from tests.support.stored_rows import CREDITCARD, START, WIRE, Database, batch, predictions, run
-from tests.support.streaming_installation import StreamingSite, creditcard_records, read_all
+from tests.support.streaming_installation import StreamInstallation, creditcard_records, read_all
 
 DECISIONS = ("block", "review", "approve")
 
@@ -84,13 +84,13 @@ def key(record: Record) -> str:
 def test_what_the_stream_and_the_api_decide_is_announced_once(
     home: Database, topics: KafkaSettings, api: ApiServer
 ) -> None:
-    site = StreamingSite(home, topics, api.url)
-    site.send(creditcard_records([f"tx-{number}" for number in range(150)]))
+    installation = StreamInstallation(home, topics, api.url)
+    installation.send(creditcard_records([f"tx-{number}" for number in range(150)]))
     with api.client() as client:
         for sent in creditcard_records([f"direct-{number}" for number in range(60)], seed=2):
             client.post("/predict", json=sent).raise_for_status()
-    result = site.consume()
-    wanted = {row[0]: row[1:] for row in site.rows(_WANTED)}
+    result = installation.consume()
+    wanted = {row[0]: row[1:] for row in installation.rows(_WANTED)}
     assert {row[0] for row in wanted.values()} == {"block", "review"}, "the model says both"
     assert {identifier.partition("-")[0] for identifier in wanted} == {"tx", "direct"}
     assert len(wanted) < 210, "and approves some"
@@ -118,8 +118,8 @@ def test_what_the_stream_and_the_api_decide_is_announced_once(
         assert alert["event_time"].endswith("Z")
         headers = {"schema": b"alert/1"} | ({"traceparent": traceparent.encode()} if traceparent else {})
         assert record.headers == headers
-    site.send(creditcard_records([f"tx-{number}" for number in range(150)]))
-    assert site.consume()["alerts_published"] == 0, "a replay is no news"
+    installation.send(creditcard_records([f"tx-{number}" for number in range(150)]))
+    assert installation.consume()["alerts_published"] == 0, "a replay is no news"
     assert len(read_all(topics, topics.alerts_topic)) == len(wanted)
 
 
@@ -200,25 +200,25 @@ def test_while_the_broker_is_down_they_wait(
             with pytest.raises(BrokerUnavailable, match="Kafka cannot be reached"):
                 relay.publish()
     assert sorted(waiting(database)) == sorted(wanted)
-    site = StreamingSite(database, topics, api.url)
-    assert site.consume()["alerts_published"] == len(wanted)
+    installation = StreamInstallation(database, topics, api.url)
+    assert installation.consume()["alerts_published"] == len(wanted)
     assert Counter(announced(topics)) == Counter(wanted)
 
 
 def test_a_run_that_cannot_announce_fails_and_the_next_one_does(
     database: Database, topics: KafkaSettings, api: ApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    site = StreamingSite(database, topics, api.url)
+    installation = StreamInstallation(database, topics, api.url)
     wanted = decided(database, batch(3))
-    site.send(creditcard_records(["late"]))
+    installation.send(creditcard_records(["late"]))
     Interrupted.admin_url = database.url("admin")
     with monkeypatch.context() as patched:
         patched.setattr(alerts, "Publisher", Interrupted)
         with pytest.raises(JobFailed, match="Postgres went away while alerts were published") as failed:
-            site.consume()
+            installation.consume()
     assert failed.value.result["stored"] == 1
     assert set(waiting(database)) >= set(wanted)
-    assert site.consume()["alerts_published"] >= len(wanted)
+    assert installation.consume()["alerts_published"] >= len(wanted)
     assert waiting(database) == []
 
 
@@ -260,11 +260,11 @@ def test_what_one_relay_holds_another_leaves_alone_and_gets_it_back_after_a_roll
 def test_the_topics_command_shows_what_waits_and_what_was_announced(
     database: Database, topics: KafkaSettings, api: ApiServer
 ) -> None:
-    site = StreamingSite(database, topics, api.url)
+    installation = StreamInstallation(database, topics, api.url)
     wanted = decided(database, batch(3))
-    assert describe(site.site.database, topics, 0)["alerts_waiting"] == 2
-    assert site.consume()["alerts_published"] == 2
-    shown = describe(site.site.database, topics, 5)
+    assert describe(installation.installation.database, topics, 0)["alerts_waiting"] == 2
+    assert installation.consume()["alerts_published"] == 2
+    shown = describe(installation.installation.database, topics, 5)
     assert shown["alerts_waiting"] == 0
     records = {topic["topic"]: topic["records"] for topic in shown["topics"]}[topics.alerts_topic]
     assert {record["key"] for record in records} == set(wanted)

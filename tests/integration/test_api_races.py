@@ -27,7 +27,7 @@ from tests.support.stored_rows import (
     run,
     waits_for_a_lock,
 )
-from tests.support.streaming_installation import STREAMING, StreamingSite, creditcard_records
+from tests.support.streaming_installation import STREAMING, StreamInstallation, creditcard_records
 from tests.support.waiting import eventually
 
 ItemT = TypeVar("ItemT")
@@ -149,17 +149,17 @@ def test_the_api_and_the_stream_race_for_the_same_ids(
     prefix = "conflict" if conflicting else "common"
     ids = [f"{prefix}-{number:03d}" for number in range(300)]
     records = creditcard_records(ids)
-    site = StreamingSite(
+    installation = StreamInstallation(
         home, topics, servers[0].url, streaming=STREAMING.model_copy(update={"max_bad_share": 1.0})
     )
-    site.send(records)
+    installation.send(records)
     dearer = 1.0 if conflicting else 0.0
     direct = [record | {"amount": round(record["amount"] + dearer, 2)} for record in records]
     # The API comes from the other end; it waits once, so that both have won some when they meet.
     direct.reverse()
     answers = in_threads(lambda item: post(*item), list(enumerate(direct[:50])))
     result: dict[str, Any] = {}
-    stream = threading.Thread(target=lambda: result.update(site.consume(chunk_records=10)))
+    stream = threading.Thread(target=lambda: result.update(installation.consume(chunk_records=10)))
     stream.start()
     assert eventually(lambda: any(row[1] == "stream" for row in stored(home, prefix).values()), 30)
     answers += in_threads(lambda item: post(*item), list(enumerate(direct[50:])))
@@ -177,7 +177,7 @@ def test_the_api_and_the_stream_race_for_the_same_ids(
         else:
             assert (answer.status_code, answer.json()["replayed"]) == (200, source == "stream")
             assert (answer.json()["score"], answer.json()["decision"]) == (score, decision)
-    letters = site.rows(
+    letters = installation.rows(
         "SELECT reason, convert_from(payload, 'UTF8')::json ->> 'transaction_id' FROM dead_letters"
         " WHERE topic = %s",
         topics.topic,

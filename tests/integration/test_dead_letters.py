@@ -16,7 +16,7 @@ from fraud_adapters.postgres.dead_letters import DeadLetter
 from fraud_streaming.dead_letters.topic import DeadLetterTopic
 from tests.support.api_server import ApiServer, cloned, scoring_server
 from tests.support.stored_rows import Database
-from tests.support.streaming_installation import StreamingSite, creditcard_records
+from tests.support.streaming_installation import StreamInstallation, creditcard_records
 
 
 @pytest.fixture(scope="module")
@@ -32,85 +32,97 @@ def api(
 
 
 @pytest.fixture
-def site(database: Database, topics: KafkaSettings, api: ApiServer) -> StreamingSite:
-    return StreamingSite(database, topics, api.url)
+def installation(database: Database, topics: KafkaSettings, api: ApiServer) -> StreamInstallation:
+    return StreamInstallation(database, topics, api.url)
 
 
-def test_a_flood_a_few_at_a_time_is_stopped_and_stays_so_over_restarts(site: StreamingSite) -> None:
-    site.send([b"{}"] * 60)
+def test_a_flood_a_few_at_a_time_is_stopped_and_stays_so_over_restarts(
+    installation: StreamInstallation,
+) -> None:
+    installation.send([b"{}"] * 60)
     for _ in range(3):
         with pytest.raises(JobFailed, match=r"3 of 3 records .* offset 18 .*\(21 of the latest 21\)"):
-            site.consume(chunk_records=3)
-        assert site.count("dead_letters") == 18
-    site.send(creditcard_records(["good"]))
-    site.streaming = site.streaming.model_copy(update={"max_bad_share": 1.0})
-    assert site.consume()["dead_lettered"] == {"missing_field": 42}
-    assert site.ids() == {"good"}
+            installation.consume(chunk_records=3)
+        assert installation.count("dead_letters") == 18
+    installation.send(creditcard_records(["good"]))
+    installation.streaming = installation.streaming.model_copy(update={"max_bad_share": 1.0})
+    assert installation.consume()["dead_lettered"] == {"missing_field": 42}
+    assert installation.ids() == {"good"}
 
 
-def letter(site: StreamingSite, offset: int, payload: bytes = b"{}") -> DeadLetter:
-    return DeadLetter(site.kafka.topic, 0, offset, None, payload, len(payload), "not_json", "why")
+def letter(installation: StreamInstallation, offset: int, payload: bytes = b"{}") -> DeadLetter:
+    return DeadLetter(installation.kafka.topic, 0, offset, None, payload, len(payload), "not_json", "why")
 
 
-def origins(site: StreamingSite) -> list[str]:
-    return [record.headers["origin"].decode() for record in site.dead_letter_topic()]
+def origins(installation: StreamInstallation) -> list[str]:
+    return [record.headers["origin"].decode() for record in installation.dead_letter_topic()]
 
 
-def delete_topic(site: StreamingSite, topic: str) -> None:
-    admin = AdminClient({"bootstrap.servers": site.kafka.kafka_bootstrap_servers})
+def delete_topic(installation: StreamInstallation, topic: str) -> None:
+    admin = AdminClient({"bootstrap.servers": installation.kafka.kafka_bootstrap_servers})
     admin.delete_topics([topic])[topic].result(timeout=10)
 
 
-def test_a_dead_letter_topic_that_was_deleted_is_made_again(site: StreamingSite) -> None:
-    name = site.kafka.dlq_topic
-    with DeadLetterTopic(site.kafka.bootstrap_servers, name, recheck_s=0) as topic:
-        topic.publish([letter(site, 1)])
-        delete_topic(site, name)
-        topic.publish([letter(site, 2)])
-        assert origins(site) == [f"{site.kafka.topic}/0/2"]
+def test_a_dead_letter_topic_that_was_deleted_is_made_again(installation: StreamInstallation) -> None:
+    name = installation.kafka.dlq_topic
+    with DeadLetterTopic(installation.kafka.bootstrap_servers, name, recheck_s=0) as topic:
+        topic.publish([letter(installation, 1)])
+        delete_topic(installation, name)
+        topic.publish([letter(installation, 2)])
+        assert origins(installation) == [f"{installation.kafka.topic}/0/2"]
 
 
-def test_what_its_topic_refuses_is_not_skipped_and_set_aside_once_later(site: StreamingSite) -> None:
-    settings = site.streaming
-    site.send(creditcard_records(["before"]))
-    site.send_as_a_stranger([b"x" * 1_200_000])
-    site.send(creditcard_records(["after"]))
+def test_what_its_topic_refuses_is_not_skipped_and_set_aside_once_later(
+    installation: StreamInstallation,
+) -> None:
+    settings = installation.streaming
+    installation.send(creditcard_records(["before"]))
+    installation.send_as_a_stranger([b"x" * 1_200_000])
+    installation.send(creditcard_records(["after"]))
     # More than a message may hold.
-    site.streaming = settings.model_copy(update={"dead_letter_payload_bytes": 2_000_000})
+    installation.streaming = settings.model_copy(update={"dead_letter_payload_bytes": 2_000_000})
     for _ in range(2):
         with pytest.raises(
-            JobFailed, match=f"{site.kafka.dlq_topic} was not published: .*MessageSizeTooLarge"
+            JobFailed, match=f"{installation.kafka.dlq_topic} was not published: .*MessageSizeTooLarge"
         ):
-            site.consume()
-    assert (site.count("transactions"), site.count("dead_letters"), site.count("stream_offsets")) == (0, 0, 0)
-    site.streaming = settings
-    assert site.consume()["dead_lettered"] == {"too_large": 1}
-    assert site.ids() == {"before", "after"}
-    assert site.rows("SELECT record_offset, payload_bytes FROM dead_letters") == [(1, 1_200_000)]
-    assert origins(site) == [f"{site.kafka.topic}/0/1"]
+            installation.consume()
+    assert (
+        installation.count("transactions"),
+        installation.count("dead_letters"),
+        installation.count("stream_offsets"),
+    ) == (0, 0, 0)
+    installation.streaming = settings
+    assert installation.consume()["dead_lettered"] == {"too_large": 1}
+    assert installation.ids() == {"before", "after"}
+    assert installation.rows("SELECT record_offset, payload_bytes FROM dead_letters") == [(1, 1_200_000)]
+    assert origins(installation) == [f"{installation.kafka.topic}/0/1"]
 
 
-def test_a_publisher_that_was_refused_is_made_again(site: StreamingSite) -> None:
-    with DeadLetterTopic(site.kafka.bootstrap_servers, site.kafka.dlq_topic) as topic:
+def test_a_publisher_that_was_refused_is_made_again(installation: StreamInstallation) -> None:
+    with DeadLetterTopic(installation.kafka.bootstrap_servers, installation.kafka.dlq_topic) as topic:
         with pytest.raises(KafkaFailure, match="MessageSizeTooLarge"):
-            topic.publish([letter(site, 1), letter(site, 2, b"x" * 1_200_000)])
-        topic.publish([letter(site, 1)])
-    assert f"{site.kafka.topic}/0/1" in origins(site)
+            topic.publish([letter(installation, 1), letter(installation, 2, b"x" * 1_200_000)])
+        topic.publish([letter(installation, 1)])
+    assert f"{installation.kafka.topic}/0/1" in origins(installation)
 
 
-def test_a_dead_letter_tells_all_it_takes_to_put_it_back(site: StreamingSite) -> None:
+def test_a_dead_letter_tells_all_it_takes_to_put_it_back(installation: StreamInstallation) -> None:
     trace = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    site.send([b"{", b"[" * 20_000], headers={"schema": b"creditcard/1", "traceparent": trace})
-    site.send([b"{}"], headers={"schema": b"s" * 10_000, "redriven": b"t/0/\0\xff", "else": b"x"})
-    site.consume()
-    whole, beginning, other = sorted(site.dead_letter_topic(), key=lambda record: record.headers["origin"])
-    stored = site.rows("SELECT record_timestamp_ms, topic_id, redriven_from FROM dead_letters ORDER BY id")
+    installation.send([b"{", b"[" * 20_000], headers={"schema": b"creditcard/1", "traceparent": trace})
+    installation.send([b"{}"], headers={"schema": b"s" * 10_000, "redriven": b"t/0/\0\xff", "else": b"x"})
+    installation.consume()
+    whole, beginning, other = sorted(
+        installation.dead_letter_topic(), key=lambda record: record.headers["origin"]
+    )
+    stored = installation.rows(
+        "SELECT record_timestamp_ms, topic_id, redriven_from FROM dead_letters ORDER BY id"
+    )
     assert {name: value.decode() for name, value in whole.headers.items()} == {
         "schema": "creditcard/1",
         "traceparent": trace.decode(),
         "reason": "not_json",
         "detail": "The record is not JSON in UTF-8.",
-        "origin": f"{site.kafka.topic}/0/0",
+        "origin": f"{installation.kafka.topic}/0/0",
         "origin_timestamp_ms": str(stored[0][0]),
         "payload_bytes": "1",
     }
@@ -118,21 +130,26 @@ def test_a_dead_letter_tells_all_it_takes_to_put_it_back(site: StreamingSite) ->
     assert (len(beginning.value), len(other.headers["schema"])) == (16384, 256)
     assert "else" not in other.headers
     assert [row[1:] for row in stored] == [
-        (topic_ids(site.kafka.bootstrap_servers, [site.kafka.topic])[site.kafka.topic], origin)
+        (
+            topic_ids(installation.kafka.bootstrap_servers, [installation.kafka.topic])[
+                installation.kafka.topic
+            ],
+            origin,
+        )
         for origin in (None, None, "t/0/\ufffd\ufffd")
     ]
     assert abs(stored[0][0] - time.time() * 1000) < 60_000
 
 
-def test_a_topic_made_again_has_dead_letters_of_its_own(site: StreamingSite) -> None:
-    site.send([b"{"])
-    site.consume()
-    delete_topic(site, site.kafka.topic)
-    ensure_topics(site.kafka.bootstrap_servers, [site.kafka.topic])
-    site.rows("DELETE FROM stream_offsets")  # what the sentence tells the database's owner to do
-    site.send([b"[]"])
-    site.consume()
-    assert site.rows("SELECT record_offset, reason FROM dead_letters ORDER BY id") == [
+def test_a_topic_made_again_has_dead_letters_of_its_own(installation: StreamInstallation) -> None:
+    installation.send([b"{"])
+    installation.consume()
+    delete_topic(installation, installation.kafka.topic)
+    ensure_topics(installation.kafka.bootstrap_servers, [installation.kafka.topic])
+    installation.rows("DELETE FROM stream_offsets")  # what the sentence tells the database's owner to do
+    installation.send([b"[]"])
+    installation.consume()
+    assert installation.rows("SELECT record_offset, reason FROM dead_letters ORDER BY id") == [
         (0, "not_json"),
         (0, "not_object"),
     ]

@@ -36,7 +36,7 @@ from fraud_core.labels import LabelEvent
 from fraud_core.quantise import quantise
 from tests.support.api_server import ApiServer, cloned, scoring_server
 from tests.support.stored_rows import CREDITCARD, START, Database
-from tests.support.streaming_installation import ROOT, StreamingSite, read_all
+from tests.support.streaming_installation import ROOT, StreamInstallation, read_all
 
 SAMPLE = 3000
 ALL_ROWS = "FRAUD_TEST_ALL_ROWS"  # set it to replay the whole file: some 36 thousand rows
@@ -90,16 +90,28 @@ def test_real_rows_are_stored_and_scored_exactly(
         cloned(template, postgres_admin_url, f"e2e_{uuid.uuid4().hex[:8]}") as own,
         scoring_server(own, tmp_path, kind=ApiServer) as server,
     ):
-        site = StreamingSite(database, topics, server.url)
+        installation = StreamInstallation(database, topics, server.url)
         file = str(tmp_path / "ulb.parquet")
-        job("fraud_producer", site.environment(), "replay", "--file", file, "--speed", "0", "--with-class")
-        result = site.consume(chunk_records=1000, seconds=120)
+        job(
+            "fraud_producer",
+            installation.environment(),
+            "replay",
+            "--file",
+            file,
+            "--speed",
+            "0",
+            "--with-class",
+        )
+        result = installation.consume(chunk_records=1000, seconds=120)
         model = Model.load(*only_version(server, own))
     assert (result["stored"], result["dead_lettered"], result["lag"]) == (rows.num_rows, {}, 0)
     ids = identifiers(read_all(topics, topics.topic))
     fields = CREDITCARD.inputs
     names = ", ".join(field.name for field in fields)
-    found = {row[0]: row[1:] for row in site.rows(f"SELECT transaction_id, class, {names} FROM transactions")}
+    found = {
+        row[0]: row[1:]
+        for row in installation.rows(f"SELECT transaction_id, class, {names} FROM transactions")
+    }
     lower = {name.lower(): rows.column(name).to_pylist() for name in rows.column_names}
     for position, identifier in enumerate(ids):
         expected = (
@@ -107,7 +119,7 @@ def test_real_rows_are_stored_and_scored_exactly(
             *(to_scale(lower[field.name][position], field.scale) for field in fields),
         )
         assert found[identifier] == expected, f"row {position}"
-    compare_scores(site, ids, model, lower)
+    compare_scores(installation, ids, model, lower)
 
 
 def only_version(server: ApiServer, database: Database) -> tuple[Path, str, Contract]:
@@ -119,7 +131,7 @@ def only_version(server: ApiServer, database: Database) -> tuple[Path, str, Cont
 
 
 def compare_scores(
-    site: StreamingSite, ids: list[str], model: Model, columns: Mapping[str, list[float]]
+    installation: StreamInstallation, ids: list[str], model: Model, columns: Mapping[str, list[float]]
 ) -> None:
     """Scores are bit-equal to a direct call of the recorded engine on the file's quantised values."""
     batch = Batch(
@@ -131,7 +143,7 @@ def compare_scores(
     said = model.score_batch(features)
     stored = {
         row[0]: row[1:]
-        for row in site.rows(
+        for row in installation.rows(
             "SELECT transaction_id, score, engine, feature_vector, decision, is_fraud_predicted,"
             " fraud_score FROM predictions WHERE deciding"
         )
@@ -204,55 +216,55 @@ def test_a_contract_of_ones_own_goes_the_whole_path(
 ) -> None:
     """Train on history, register, serve from MLflow by alias, replay, consume, label."""
     contract = Contract.from_mapping(read_yaml(tmp_path / f"{wire_environment['FRAUD_CONTRACT']}.yaml"))
-    site = StreamingSite(database, topics, "http://127.0.0.1:9", contract, wire_environment)
+    installation = StreamInstallation(database, topics, "http://127.0.0.1:9", contract, wire_environment)
     history, labels = transfers(3000, 5, "history")
-    remember(site, history, labels)
-    trained = job("fraud_trainer", site.environment() | {"DATABASE_URL": database.url("trainer")}, "run")[
-        "register"
-    ]
+    remember(installation, history, labels)
+    trained = job(
+        "fraud_trainer", installation.environment() | {"DATABASE_URL": database.url("trainer")}, "run"
+    )["register"]
     assert trained["aliases"] == {"champion": trained["version"]}
     server = ApiServer(
         database.url("api"), tmp_path / "models", tmp_path / "api.log", contract.name, wire_environment
     )
     try:
         server.start()
-        site.api_url = server.url
+        installation.api_url = server.url
         sent, truth = transfers(300, 6, "live")
         as_file(sent, tmp_path / "live.parquet")
         file = ("--file", str(tmp_path / "live.parquet"))
-        job("fraud_producer", site.environment(), "replay", *file, "--speed", "0", "--no-labels")
-        result = job("fraud_streaming", site.environment(), "run")
+        job("fraud_producer", installation.environment(), "replay", *file, "--speed", "0", "--no-labels")
+        result = job("fraud_streaming", installation.environment(), "run")
     finally:
         server.stop()
     assert (result["stored"], result["dead_lettered"]) == (300, {})
     ids = identifiers(read_all(topics, topics.topic))
-    check_stored(site, ids, sent)
+    check_stored(installation, ids, sent)
     with Registry(wire_environment["MLFLOW_TRACKING_URI"]) as registry:
         files = registry.download(contract.registered_model, trained["version"], tmp_path / "model")
     model = Model.load(files, trained["digest"], contract)
     expected = model.score_batch(feature_matrix(contract, sent)).values
-    scores = dict(site.rows("SELECT transaction_id, score FROM predictions"))
+    scores = dict(installation.rows("SELECT transaction_id, score FROM predictions"))
     np.testing.assert_array_equal([scores[identifier] for identifier in ids], expected)
     assert np.mean((expected >= model.manifest.threshold) == truth) > 0.9
 
 
-def remember(site: StreamingSite, rows: Batch, labels: np.ndarray) -> None:
+def remember(installation: StreamInstallation, rows: Batch, labels: np.ndarray) -> None:
     """History with the truth about every row."""
     events = [
         LabelEvent(str(uuid.uuid4()), identifier, int(label), "simulator", moment)
         for identifier, moment, label in zip(rows.ids, rows.event_times, labels, strict=True)
     ]
-    with closing(connect(site.database.url("producer"), "test")) as connection:
+    with closing(connect(installation.database.url("producer"), "test")) as connection:
         with connection, connection.cursor() as cursor:
-            store_transactions(cursor, site.contract, rows, "history")
+            store_transactions(cursor, installation.contract, rows, "history")
         with connection, connection.cursor() as cursor:
             store_labels(cursor, events)
 
 
-def check_stored(site: StreamingSite, ids: list[str], sent: Batch) -> None:
+def check_stored(installation: StreamInstallation, ids: list[str], sent: Batch) -> None:
     stored = {
         row[0]: row[1:]
-        for row in site.rows(
+        for row in installation.rows(
             "SELECT transaction_id, contract, amount, card_id, merchant_id, attributes"
             " FROM transactions WHERE source = 'stream'"
         )
@@ -262,7 +274,7 @@ def check_stored(site: StreamingSite, ids: list[str], sent: Batch) -> None:
         schema, amount, card, merchant, attributes = stored[identifier]
         row = {name: values[position] for name, values in sent.columns.items()}
         kept = {**attributes, "amount": amount}
-        assert (schema, card, merchant) == (site.contract.schema_id, row["payer"], row["payee"])
+        assert (schema, card, merchant) == (installation.contract.schema_id, row["payer"], row["payee"])
         assert kept["sent_amount"] == row["sent_amount"]
         assert (kept["hour"], kept["channel"]) == (row["hour"], row["channel"])
         assert kept["urgent"] is bool(row["urgent"])

@@ -23,7 +23,7 @@ from tests.integration.following import following
 from tests.integration.group_members import Member, poll_until
 from tests.support.api_server import ApiServer, cloned, scoring_server
 from tests.support.stored_rows import Database, waits_for_a_lock
-from tests.support.streaming_installation import ROOT, StreamingSite, creditcard_records, read_all
+from tests.support.streaming_installation import ROOT, StreamInstallation, creditcard_records, read_all
 from tests.support.waiting import eventually
 
 PATIENCE = 60.0
@@ -43,35 +43,35 @@ def api(
 
 
 @pytest.fixture
-def site(database: Database, topics: KafkaSettings, api: ApiServer) -> StreamingSite:
-    return StreamingSite(database, topics, api.url)
+def installation(database: Database, topics: KafkaSettings, api: ApiServer) -> StreamInstallation:
+    return StreamInstallation(database, topics, api.url)
 
 
 def ids(start: int, end: int) -> list[str]:
     return [f"tx-{number}" for number in range(start, end)]
 
 
-def stored(site: StreamingSite, count: int) -> bool:
-    return eventually(lambda: site.count("transactions") >= count, PATIENCE)
+def stored(installation: StreamInstallation, count: int) -> bool:
+    return eventually(lambda: installation.count("transactions") >= count, PATIENCE)
 
 
-def exact(site: StreamingSite, count: int) -> bool:
+def exact(installation: StreamInstallation, count: int) -> bool:
     """Every transaction once, each with exactly one deciding prediction."""
-    return site.rows(
+    return installation.rows(
         "SELECT count(*), count(DISTINCT t.transaction_id), count(p.transaction_id)"
         " FROM transactions t LEFT JOIN predictions p ON p.transaction_id = t.transaction_id AND p.deciding"
     ) == [(count, count, count)]
 
 
-def test_it_stores_what_was_there_and_what_comes(site: StreamingSite) -> None:
-    site.send([*creditcard_records(ids(0, 200)), b"not json"])
-    site.send_labels([{"transaction_id": "tx-1", "label": 1, "source": "analyst"}])
-    with following(site.site) as follower:
-        assert stored(site, 200)
-        site.send(creditcard_records(ids(200, 300)))
-        assert stored(site, 300)
-        assert eventually(lambda: site.count("labels") == 1, PATIENCE)
-        topic = site.kafka.topic
+def test_it_stores_what_was_there_and_what_comes(installation: StreamInstallation) -> None:
+    installation.send([*creditcard_records(ids(0, 200)), b"not json"])
+    installation.send_labels([{"transaction_id": "tx-1", "label": 1, "source": "analyst"}])
+    with following(installation.installation) as follower:
+        assert stored(installation, 200)
+        installation.send(creditcard_records(ids(200, 300)))
+        assert stored(installation, 300)
+        assert eventually(lambda: installation.count("labels") == 1, PATIENCE)
+        topic = installation.kafka.topic
         counted = {"topic": topic, "outcome": "stored"}
         assert eventually(lambda: follower.metric("fraud_stream_records_total", **counted) == 300)
         assert follower.metric("fraud_stream_dead_letters_total", topic=topic, reason="not_json") == 1
@@ -90,22 +90,24 @@ def test_it_stores_what_was_there_and_what_comes(site: StreamingSite) -> None:
         {"not_json": 1},
         1,
     )
-    assert exact(site, 300)
+    assert exact(installation, 300)
 
 
 @pytest.fixture
-def two(site: StreamingSite, kafka_bootstrap: str) -> StreamingSite:
-    """A site whose transactions topic has two partitions."""
-    kafka = site.kafka.model_copy(update={"kafka_topic": site.kafka.topic.replace("test-", "two-")})
+def two(installation: StreamInstallation, kafka_bootstrap: str) -> StreamInstallation:
+    """An installation whose transactions topic has two partitions."""
+    kafka = installation.kafka.model_copy(
+        update={"kafka_topic": installation.kafka.topic.replace("test-", "two-")}
+    )
     others = [kafka.labels_topic, kafka.alerts_topic, kafka.dlq_topic]
     ensure_topics(kafka_bootstrap, [kafka.topic], partitions=2)
     ensure_topics(kafka_bootstrap, others, partitions=1)
-    return replace(site, kafka=kafka)
+    return replace(installation, kafka=kafka)
 
 
-def test_two_share_the_partitions_and_one_leaves_with_batches_in_flight(two: StreamingSite) -> None:
+def test_two_share_the_partitions_and_one_leaves_with_batches_in_flight(two: StreamInstallation) -> None:
     topic = two.kafka.topic
-    with following(two.site) as stays, following(two.site) as leaves:
+    with following(two.installation) as stays, following(two.installation) as leaves:
 
         def shared() -> bool:
             return all(f.metric("fraud_stream_partitions", topic=topic) == 1 for f in (stays, leaves))
@@ -119,60 +121,60 @@ def test_two_share_the_partitions_and_one_leaves_with_batches_in_flight(two: Str
     assert exact(two, 4000)
 
 
-def test_a_bounded_run_leaves_a_followers_partitions_alone(site: StreamingSite) -> None:
-    with following(site.site) as follower:
+def test_a_bounded_run_leaves_a_followers_partitions_alone(installation: StreamInstallation) -> None:
+    with following(installation.installation) as follower:
         assert eventually(lambda: follower.metric("fraud_stream_partitions") == 2, PATIENCE)
         with pytest.raises(NothingToDo, match="Another consumer is at work"):
-            site.consume()
-        site.send(creditcard_records(ids(0, 50)))
-        assert stored(site, 50)
+            installation.consume()
+        installation.send(creditcard_records(ids(0, 50)))
+        assert stored(installation, 50)
         follower.end()
-    site.send(creditcard_records(ids(50, 80)))
-    assert site.consume()["stored"] == 30
-    assert exact(site, 80)
+    installation.send(creditcard_records(ids(50, 80)))
+    assert installation.consume()["stored"] == 30
+    assert exact(installation, 80)
 
 
-def test_one_whose_join_does_not_end_says_so_and_tells_the_lag(site: StreamingSite) -> None:
-    topic, group = site.kafka.topic, site.kafka.group
-    hanging = Member(site.kafka.kafka_bootstrap_servers, topic, group)
+def test_one_whose_join_does_not_end_says_so_and_tells_the_lag(installation: StreamInstallation) -> None:
+    topic, group = installation.kafka.topic, installation.kafka.group
+    hanging = Member(installation.kafka.kafka_bootstrap_servers, topic, group)
     with closing(hanging.member):
         # It sends heartbeats and does not poll any more: the group waits for it before it lets others in.
         poll_until(lambda: hanging.owns(0), hanging)
-        site.send(creditcard_records(ids(0, 120)))
-        with following(site.site) as follower:
+        installation.send(creditcard_records(ids(0, 120)))
+        with following(installation.installation) as follower:
             expected = {"transactions": f"the consumer group {group}: its join is not finished"}
             assert eventually(lambda: follower.waits_for() == expected, PATIENCE)
             assert eventually(lambda: follower.metric("fraud_stream_lag_records", topic=topic) == 120, 20)
             assert follower.get("/health/ready")[0] == 503
             assert follower.metric("fraud_stream_joined", topic=topic) == 0
             hanging.member.close()
-            assert stored(site, 120)
+            assert stored(installation, 120)
             assert eventually(follower.ready, PATIENCE)
             assert follower.metric("fraud_stream_joined", topic=topic) == 1
             follower.end()
 
 
-def test_one_without_partitions_is_ready_and_tells_the_lag(site: StreamingSite) -> None:
-    topic = site.kafka.topic
-    with following(site.site) as one, following(site.site) as other:
+def test_one_without_partitions_is_ready_and_tells_the_lag(installation: StreamInstallation) -> None:
+    topic = installation.kafka.topic
+    with following(installation.installation) as one, following(installation.installation) as other:
 
         def held() -> list[float]:
             return sorted(f.metric("fraud_stream_partitions", topic=topic) for f in (one, other))
 
         assert eventually(lambda: held() == [0, 1] and one.ready() and other.ready(), PATIENCE)
-        with locked_table(site) as let_go:
-            site.send(creditcard_records(ids(0, 90)))
+        with locked_table(installation) as let_go:
+            installation.send(creditcard_records(ids(0, 90)))
             lag = "fraud_stream_lag_records"
             assert eventually(lambda: one.metric(lag, topic=topic) == 90, PATIENCE)
             assert eventually(lambda: other.metric(lag, topic=topic) == 90, PATIENCE)
             let_go()
-        assert stored(site, 90)
+        assert stored(installation, 90)
 
 
-def test_partitions_that_another_has_locked_are_named(site: StreamingSite) -> None:
-    with closing(psycopg2.connect(site.database.url("streaming"))) as holder:
-        assert lock_partition(holder, site.kafka.topic, 0)
-        with following(site.site) as follower:
+def test_partitions_that_another_has_locked_are_named(installation: StreamInstallation) -> None:
+    with closing(psycopg2.connect(installation.database.url("streaming"))) as holder:
+        assert lock_partition(holder, installation.kafka.topic, 0)
+        with following(installation.installation) as follower:
             expected = "partitions [0]: another consumer has locked them"
             assert eventually(lambda: follower.waits_for() == {"transactions": expected}, PATIENCE)
             assert follower.lanes() == {"transactions": False, "labels": True}
@@ -181,50 +183,50 @@ def test_partitions_that_another_has_locked_are_named(site: StreamingSite) -> No
 
 
 @contextmanager
-def locked_table(site: StreamingSite) -> Iterator[Callable[[], None]]:
+def locked_table(installation: StreamInstallation) -> Iterator[Callable[[], None]]:
     """Nobody can store a transaction until the function given is called."""
-    with closing(psycopg2.connect(site.database.url("owner"))) as conn, conn.cursor() as cur:
+    with closing(psycopg2.connect(installation.database.url("owner"))) as conn, conn.cursor() as cur:
         cur.execute("LOCK TABLE transactions IN EXCLUSIVE MODE")
         yield conn.rollback
 
 
-def test_a_slow_database_pauses_reading_and_keeps_the_membership(site: StreamingSite) -> None:
-    with following(site.site) as follower:
+def test_a_slow_database_pauses_reading_and_keeps_the_membership(installation: StreamInstallation) -> None:
+    with following(installation.installation) as follower:
         assert eventually(lambda: follower.metric("fraud_stream_partitions") == 2, PATIENCE)
-        with locked_table(site) as let_go:
-            site.send(creditcard_records(ids(0, 3000)))
+        with locked_table(installation) as let_go:
+            installation.send(creditcard_records(ids(0, 3000)))
             paused = "fraud_stream_backpressure_total"
             # Longer than the session's time-out: a member that does not poll would have been thrown out.
             assert eventually(lambda: follower.metric(paused) >= 40, PATIENCE)
             assert follower.metric("fraud_stream_partitions") == 2
             let_go()
-        assert stored(site, 3000)
+        assert stored(installation, 3000)
         assert follower.metric("fraud_stream_retries_total") == 0
         follower.end()
-    assert exact(site, 3000)
+    assert exact(installation, 3000)
 
 
-def test_lost_database_connections_are_replaced(site: StreamingSite) -> None:
-    with following(site.site) as follower:
+def test_lost_database_connections_are_replaced(installation: StreamInstallation) -> None:
+    with following(installation.installation) as follower:
         for round_ in range(3):
-            site.send(creditcard_records(ids(round_ * 500, round_ * 500 + 500)))
-            assert stored(site, round_ * 500 + 100)
-            site.rows_as_admin(
+            installation.send(creditcard_records(ids(round_ * 500, round_ * 500 + 500)))
+            assert stored(installation, round_ * 500 + 100)
+            installation.rows_as_admin(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE datname = current_database() AND application_name LIKE 'fraud-streaming%'"
             )
-        assert stored(site, 1500)
+        assert stored(installation, 1500)
         assert eventually(lambda: follower.metric("fraud_stream_retries_total") >= 1, PATIENCE)
         follower.end()
-    assert exact(site, 1500)
+    assert exact(installation, 1500)
 
 
 def test_without_the_api_labels_go_on_and_transactions_wait(
-    site: StreamingSite, database: Database, tmp_path: Any
+    installation: StreamInstallation, database: Database, tmp_path: Any
 ) -> None:
     with scoring_server(database, tmp_path) as own:
-        here = replace(site, api_url=own.url)
-        with following(here.site) as follower:
+        here = replace(installation, api_url=own.url)
+        with following(here.installation) as follower:
             assert eventually(follower.ready, PATIENCE)
             own.stop()
             here.send(creditcard_records(ids(0, 100)))
@@ -241,69 +243,71 @@ def test_without_the_api_labels_go_on_and_transactions_wait(
         assert exact(here, 100)
 
 
-def test_it_publishes_alerts_and_judges_silence(site: StreamingSite) -> None:
+def test_it_publishes_alerts_and_judges_silence(installation: StreamInstallation) -> None:
     old = [record | {"event_time": "2020-03-01T12:00:00Z"} for record in creditcard_records(ids(0, 300))]
-    site.send(old)
-    with following(site.site) as follower:
-        assert stored(site, 300)
-        assert eventually(lambda: site.count("alert_outbox") == 0, PATIENCE)
+    installation.send(old)
+    with following(installation.installation) as follower:
+        assert stored(installation, 300)
+        assert eventually(lambda: installation.count("alert_outbox") == 0, PATIENCE)
         follower.end()
-    with following(site.site) as follower:
+    with following(installation.installation) as follower:
         # Nobody has reported them in the meantime; the first look is at once.
         silent = "transactions WHERE class IS NULL AND class_implied IS NULL"
-        assert eventually(lambda: site.count(silent) == 0, PATIENCE)
-    decided = site.rows("SELECT transaction_id FROM predictions WHERE decision <> 'approve'")
+        assert eventually(lambda: installation.count(silent) == 0, PATIENCE)
+    decided = installation.rows("SELECT transaction_id FROM predictions WHERE decision <> 'approve'")
     assert decided
     published = [
-        record.key.decode() for record in read_all(site.kafka, site.kafka.alerts_topic) if record.key
+        record.key.decode()
+        for record in read_all(installation.kafka, installation.kafka.alerts_topic)
+        if record.key
     ]
     assert sorted(published) == sorted(row[0] for row in decided)
 
 
-def test_it_is_not_live_once_nobody_publishes_alerts_any_more(site: StreamingSite) -> None:
-    with following(site.site) as follower:
+def test_it_is_not_live_once_nobody_publishes_alerts_any_more(installation: StreamInstallation) -> None:
+    with following(installation.installation) as follower:
         assert eventually(lambda: follower.get("/health/live")[0] == 200, PATIENCE)
         assert follower.threads() == THREADS
         follower.end()
-    site.rows("REVOKE EXECUTE ON FUNCTION refresh_classes(integer) FROM fraud_streaming")
-    with following(site.site) as follower:
+    installation.rows("REVOKE EXECUTE ON FUNCTION refresh_classes(integer) FROM fraud_streaming")
+    with following(installation.installation) as follower:
         assert eventually(follower.ready, PATIENCE), "the lanes do not need it"
         assert eventually(lambda: follower.get("/health/live")[0] == 503, PATIENCE)
         assert follower.threads() == THREADS | {"companion": False}
 
 
-def test_a_hanging_database_does_not_keep_it_from_ending(site: StreamingSite) -> None:
-    with following(site.site) as follower, locked_table(site):
-        site.send(creditcard_records(ids(0, 100)))
-        assert eventually(lambda: waits_for_a_lock(site.database.url("admin")), PATIENCE)
+def test_a_hanging_database_does_not_keep_it_from_ending(installation: StreamInstallation) -> None:
+    with following(installation.installation) as follower, locked_table(installation):
+        installation.send(creditcard_records(ids(0, 100)))
+        assert eventually(lambda: waits_for_a_lock(installation.database.url("admin")), PATIENCE)
         follower.end()
-    site.rows_as_admin(
+    installation.rows_as_admin(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
         " WHERE datname = current_database() AND application_name = 'fraud-streaming'"
     )
-    site.consume()
-    assert exact(site, 100)
+    installation.consume()
+    assert exact(installation, 100)
 
 
-def test_a_flood_of_bad_records_stops_it_with_a_sentence(site: StreamingSite) -> None:
-    with following(site.site) as follower:
-        site.send([b"{}"] * 40)
+def test_a_flood_of_bad_records_stops_it_with_a_sentence(installation: StreamInstallation) -> None:
+    with following(installation.installation) as follower:
+        installation.send([b"{}"] * 40)
         with pytest.raises(JobFailed, match=r"cannot be processed .* correct the sender"):
             follower.ended()
 
 
-def test_a_signal_ends_the_command_with_its_result(site: StreamingSite) -> None:
-    site.send(creditcard_records(ids(0, 100)))
+def test_a_signal_ends_the_command_with_its_result(installation: StreamInstallation) -> None:
+    installation.send(creditcard_records(ids(0, 100)))
     process = subprocess.Popen(
         [sys.executable, "-m", "fraud_streaming", "run", "--follow"],
-        env=site.environment() | {"STREAM_METRICS_PORT": str(free_ports(1)[0])},
+        env=installation.environment() | {"STREAM_METRICS_PORT": str(free_ports(1)[0])},
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
     try:
-        assert stored(site, 100)
+        assert stored(installation, 100)
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=PATIENCE)
     finally:

@@ -37,7 +37,7 @@ except bootstrap.Refused as reason:
 """
 
 
-class Site:
+class Installation:
     """A folder with two locks, `first` and `second`, and real processes that install them."""
 
     def __init__(self, root: Path) -> None:
@@ -111,54 +111,54 @@ def _wheel(folder: Path, name: str) -> Path:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    made = Site(tmp_path)
+def installation(tmp_path: Path) -> Iterator[Installation]:
+    made = Installation(tmp_path)
     yield made
     made.close()
 
 
-def test_a_venv_that_was_being_made_is_made_anew_and_two_at_once_make_one(site: Site) -> None:
-    first = site.start("first")
-    site.kill_when(first, (site.venv / "bin" / "python").exists, group=True)
-    assert json.loads(site.note())["pid"] == first.pid
-    two = [site.start("first"), site.start("second")]
-    said = "".join(site.end(process) for process in two)
+def test_a_venv_that_was_being_made_is_made_anew_and_two_at_once_make_one(installation: Installation) -> None:
+    first = installation.start("first")
+    installation.kill_when(first, (installation.venv / "bin" / "python").exists, group=True)
+    assert json.loads(installation.note())["pid"] == first.pid
+    two = [installation.start("first"), installation.start("second")]
+    said = "".join(installation.end(process) for process in two)
     assert "Replacing .venv, whose installation was interrupted." in said
     holder = (
         r"Waiting for the installation of locks/(first|second)\.txt \(process \d+, since .* UTC\) to end\."
     )
     assert any(re.fullmatch(holder, line) for line in said.splitlines())
-    assert site.works("first") and site.works("second") and site.note() == ""
-    assert site.end(site.start("first")) == ""
+    assert installation.works("first") and installation.works("second") and installation.note() == ""
+    assert installation.end(installation.start("first")) == ""
 
 
-def test_packages_that_were_being_written_are_written_anew(site: Site) -> None:
-    first = site.start("first")
+def test_packages_that_were_being_written_are_written_anew(installation: Installation) -> None:
+    first = installation.start("first")
     # The installer itself lives on: nobody else may begin before it has ended.
-    site.kill_when(first, lambda: 0 < site.count("first") < FILES, group=False)
-    said = site.end(site.start("first"))
+    installation.kill_when(first, lambda: 0 < installation.count("first") < FILES, group=False)
+    said = installation.end(installation.start("first"))
     assert f"Waiting for the installation of locks/first.txt (process {first.pid}, since " in said
     assert "Replacing .venv, whose installation was interrupted." in said
-    assert site.works("first")
-    second = site.start("second")
-    site.kill_when(second, lambda: 0 < site.count("second") < FILES, group=True)
-    assert 0 < site.count("second") < FILES
-    said = site.end(site.start("first"))
+    assert installation.works("first")
+    second = installation.start("second")
+    installation.kill_when(second, lambda: 0 < installation.count("second") < FILES, group=True)
+    assert 0 < installation.count("second") < FILES
+    said = installation.end(installation.start("first"))
     assert "Installing the packages of locks/second.txt" in said and "Replacing" not in said
-    assert site.works("first") and site.works("second") and site.note() == ""
+    assert installation.works("first") and installation.works("second") and installation.note() == ""
 
 
-def test_an_installation_that_fails_hinders_no_other_command(site: Site) -> None:
-    site.end(site.start("first"))
-    lock = site.root / "locks" / "second.txt"
+def test_an_installation_that_fails_hinders_no_other_command(installation: Installation) -> None:
+    installation.end(installation.start("first"))
+    lock = installation.root / "locks" / "second.txt"
     right = lock.read_text()
     lock.write_text(right.replace("sha256:", "sha256:0"))
-    failing = site.start("second")
+    failing = installation.start("second")
     assert "It was not possible to install the packages" in failing.communicate(timeout=300)[1]
-    assert site.end(site.start("first")) == ""
+    assert installation.end(installation.start("first")) == ""
     lock.write_text(right)
-    site.end(site.start("second"))
-    assert site.works("second") and site.note() == ""
+    installation.end(installation.start("second"))
+    assert installation.works("second") and installation.note() == ""
 
 
 def test_a_lock_is_installed_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

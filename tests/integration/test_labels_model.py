@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 
 from fraud_adapters.postgres import connect
 from fraud_db.upgrade import upgrade
-from tests.integration.label_world import (
+from tests.integration.label_history import (
     TRANSACTIONS,
     Arrive,
+    Installations,
+    LabelHistory,
     Refresh,
     Report,
     Says,
-    Sites,
     Step,
     Wait,
-    World,
 )
 from tests.integration.store_paths import store_path  # noqa: F401
 from tests.support.api_server import cloned
@@ -51,7 +51,7 @@ DAYS = st.lists(st.sampled_from([-60, -46, -44, -4, 3]), min_size=TRANSACTIONS, 
 
 
 @pytest.fixture(scope="module")
-def sites(template: Any, postgres_admin_url: str) -> Iterator[Sites]:
+def installations(template: Any, postgres_admin_url: str) -> Iterator[Installations]:
     with cloned(template, postgres_admin_url, "labels_model") as database:
         upgrade(database.url("owner"), LABELS)
         with (
@@ -61,7 +61,7 @@ def sites(template: Any, postgres_admin_url: str) -> Iterator[Sites]:
             with admin, admin.cursor() as cursor:
                 # The ledgers refuse changes, and this is how time passes.
                 cursor.execute("SET session_replication_role = replica")
-            yield Sites(streaming, admin)
+            yield Installations(streaming, admin)
 
 
 TIES = [
@@ -95,12 +95,12 @@ SILENT_THEN_AHEAD = [
 @example(days=[-4, -4, -4], steps=REPORTED_AHEAD)
 @example(days=[-44, -44, -44], steps=SILENT_THEN_AHEAD)
 def test_classes_and_what_was_known_when_follow_the_rules(
-    sites: Sites, days: list[int], steps: list[Step]
+    installations: Installations, days: list[int], steps: list[Step]
 ) -> None:
-    world = World(sites, days)
+    history = LabelHistory(installations, days)
     for step in steps:
-        world.do(step)
-        world.check_classes()
-    world.check_as_of()
-    world.refresh()
-    world.check_classes()
+        history.do(step)
+        history.check_classes()
+    history.check_as_of()
+    history.refresh()
+    history.check_classes()

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import psycopg2
 import pytest
@@ -20,10 +20,15 @@ from fraud_adapters.kafka import Record
 from fraud_adapters.postgres import connect
 from fraud_adapters.postgres.dead_letters import Selection, lock_letters, mark_redriven
 from fraud_streaming.dead_letters.listing import export, show
-from fraud_streaming.dead_letters.redrive import RedriveSite, Terms, redrive_repaired, redrive_selected
+from fraud_streaming.dead_letters.redrive import (
+    RedriveInstallation,
+    Terms,
+    redrive_repaired,
+    redrive_selected,
+)
 from tests.support.api_server import ApiServer, cloned, scoring_server
 from tests.support.stored_rows import Database
-from tests.support.streaming_installation import StreamingSite, creditcard_records, read_all
+from tests.support.streaming_installation import StreamInstallation, creditcard_records, read_all
 from tests.support.typed_results import mismatches
 from tests.support.waiting import eventually
 
@@ -41,20 +46,27 @@ def api(
 
 
 @pytest.fixture
-def site(database: Database, topics: KafkaSettings, api: ApiServer) -> StreamingSite:
-    site = StreamingSite(database, topics, api.url)
-    site.streaming = site.streaming.model_copy(update={"max_bad_share": 1.0})
-    return site
+def installation(database: Database, topics: KafkaSettings, api: ApiServer) -> StreamInstallation:
+    installation = StreamInstallation(database, topics, api.url)
+    installation.streaming = installation.streaming.model_copy(update={"max_bad_share": 1.0})
+    return installation
 
 
-def place(site: StreamingSite) -> RedriveSite:
-    return RedriveSite(site.contract, site.site.database, site.kafka, site.streaming)
+def place(installation: StreamInstallation) -> RedriveInstallation:
+    return RedriveInstallation(
+        installation.contract, installation.installation.database, installation.kafka, installation.streaming
+    )
 
 
-def redrive(site: StreamingSite, *ids: int, terms: Terms = Terms(), **chosen: Any) -> RedriveResult:  # noqa: B008
+DEFAULT_TERMS: Final = Terms()
+
+
+def redrive(
+    installation: StreamInstallation, *ids: int, terms: Terms = DEFAULT_TERMS, **chosen: Any
+) -> RedriveResult:
     """Put back these, or without any those that were not put back yet."""
     chosen = {"ids": ids} if ids else {"not_redriven": not terms.again, **chosen}
-    result = redrive_selected(place(site), Selection(**chosen), terms)
+    result = redrive_selected(place(installation), Selection(**chosen), terms)
     assert list(mismatches(RedriveResult, json.loads(json.dumps(result)))) == []
     return result
 
@@ -64,34 +76,38 @@ def lines(path: Path, *said: Any) -> Path:
     return path
 
 
-def sent(site: StreamingSite) -> list[Record]:
+def sent(installation: StreamInstallation) -> list[Record]:
     """Records of the transactions topic that were put back."""
-    return [record for record in read_all(site.kafka, site.kafka.topic) if "redriven" in record.headers]
+    return [
+        record
+        for record in read_all(installation.kafka, installation.kafka.topic)
+        if "redriven" in record.headers
+    ]
 
 
-def stored_letters(site: StreamingSite) -> list[tuple[Any, ...]]:
-    return site.rows(
+def stored_letters(installation: StreamInstallation) -> list[tuple[Any, ...]]:
+    return installation.rows(
         "SELECT id, reason, redriven_at IS NOT NULL, redriven_from FROM dead_letters ORDER BY record_offset"
     )
 
 
-def bad_records(site: StreamingSite) -> list[dict[str, Any]]:
+def bad_records(installation: StreamInstallation) -> list[dict[str, Any]]:
     """Three that are set aside, at the offsets 0 to 2; the last one has no event time and is no JSON."""
     good = creditcard_records(["a", "b", "c"])
     del good[2]["event_time"]
     broken = json.dumps(good[2]).encode()[:-1]
-    site.send([good[0] | {"amount": "12"}, {k: v for k, v in good[1].items() if k != "v3"}, broken])
-    assert site.consume()["dead_lettered"] == {"wrong_type": 1, "missing_field": 1, "not_json": 1}
+    installation.send([good[0] | {"amount": "12"}, {k: v for k, v in good[1].items() if k != "v3"}, broken])
+    assert installation.consume()["dead_lettered"] == {"wrong_type": 1, "missing_field": 1, "not_json": 1}
     return good
 
 
-def test_what_is_exported_and_repaired_is_stored(site: StreamingSite, tmp_path: Path) -> None:
+def test_what_is_exported_and_repaired_is_stored(installation: StreamInstallation, tmp_path: Path) -> None:
     before = datetime.now(UTC)
-    good = bad_records(site)
+    good = bad_records(installation)
     exported = tmp_path / "letters.jsonl"
-    written = export(site.site.database, Selection(), None, exported)
+    written = export(installation.installation.database, Selection(), None, exported)
     assert (written["exported"], list(mismatches(ExportResult, written))) == (3, [])
-    listed = json.loads(json.dumps(show(site.site.database, Selection(), None)))
+    listed = json.loads(json.dumps(show(installation.installation.database, Selection(), None)))
     assert (listed["total"], list(mismatches(DeadLettersResult, listed))) == (3, [])
     assert exported.stat().st_mode & 0o777 == 0o600
     found = [json.loads(line) for line in exported.read_text().splitlines()]
@@ -99,22 +115,22 @@ def test_what_is_exported_and_repaired_is_stored(site: StreamingSite, tmp_path: 
     assert [line["record"] and line["record"]["transaction_id"] for line in found] == ["a", "b", None]
     assert found[2]["payload"] == json.dumps(good[2])[:-1]
     with pytest.raises(JobFailed, match=r"letters\.jsonl exists"):
-        export(site.site.database, Selection(), None, exported)
+        export(installation.installation.database, Selection(), None, exported)
     repaired = lines(
         tmp_path / "repaired.jsonl", *[f | {"record": g} for f, g in zip(found, good, strict=True)]
     )
-    assert redrive_repaired(place(site), repaired, Terms())["sent"] == 3
-    assert {name: value.decode() for name, value in sent(site)[0].headers.items()} == {
-        "redriven": f"{site.kafka.topic}/0/0",
-        "origin_timestamp_ms": str(read_all(site.kafka, site.kafka.topic)[0].timestamp_ms),
+    assert redrive_repaired(place(installation), repaired, Terms())["sent"] == 3
+    assert {name: value.decode() for name, value in sent(installation)[0].headers.items()} == {
+        "redriven": f"{installation.kafka.topic}/0/0",
+        "origin_timestamp_ms": str(read_all(installation.kafka, installation.kafka.topic)[0].timestamp_ms),
         "schema": "creditcard/1",
     }
-    assert [record.key for record in sent(site)] == [b"a", b"b", b"c"]
-    result = site.consume()
+    assert [record.key for record in sent(installation)] == [b"a", b"b", b"c"]
+    result = installation.consume()
     assert (result["stored"], result["dead_lettered"]) == (3, {})
-    assert [row[2] for row in stored_letters(site)] == [True] * 3
+    assert [row[2] for row in stored_letters(installation)] == [True] * 3
     # Without a time of its own it happened when it was sent at first.
-    at, timestamp = site.rows(
+    at, timestamp = installation.rows(
         "SELECT t.event_time, d.record_timestamp_ms FROM transactions t, dead_letters d"
         " WHERE transaction_id = 'c' AND record_offset = 2"
     )[0]
@@ -122,69 +138,75 @@ def test_what_is_exported_and_repaired_is_stored(site: StreamingSite, tmp_path: 
     assert before - timedelta(seconds=1) < at < datetime.now(UTC)
 
 
-def test_a_second_time_nothing_is_sent_unless_asked_for(site: StreamingSite, tmp_path: Path) -> None:
-    good = bad_records(site)
-    ids = [row[0] for row in stored_letters(site)]
+def test_a_second_time_nothing_is_sent_unless_asked_for(
+    installation: StreamInstallation, tmp_path: Path
+) -> None:
+    good = bad_records(installation)
+    ids = [row[0] for row in stored_letters(installation)]
     repaired = lines(tmp_path / "r.jsonl", *[{"id": i, "record": g} for i, g in zip(ids, good, strict=True)])
     counts = []
     for terms in (Terms(dry_run=True), Terms(), Terms(), Terms(dry_run=True), Terms(again=True)):
-        result = redrive_repaired(place(site), repaired, terms)
-        counts.append((result["sent"], result["already_redriven"], len(sent(site))))
+        result = redrive_repaired(place(installation), repaired, terms)
+        counts.append((result["sent"], result["already_redriven"], len(sent(installation))))
     assert counts == [(3, 0, 0), (3, 0, 3), (0, 3, 3), (0, 3, 3), (3, 0, 6)]
-    consumed = site.consume()
+    consumed = installation.consume()
     assert (consumed["stored"], consumed["replayed"]) == (3, 3)
 
 
-def test_records_are_put_back_as_they_were_once_the_fault_is_corrected(site: StreamingSite) -> None:
-    site.send(creditcard_records(["x", "y"]), headers={"schema": b"creditcard/0"})
-    site.send([b"{"])
-    site.consume()
+def test_records_are_put_back_as_they_were_once_the_fault_is_corrected(
+    installation: StreamInstallation,
+) -> None:
+    installation.send(creditcard_records(["x", "y"]), headers={"schema": b"creditcard/0"})
+    installation.send([b"{"])
+    installation.consume()
     since = datetime.now(UTC) + timedelta(hours=1)
-    assert redrive(site, reason="schema_mismatch", since=since)["sent"] == 0
-    assert redrive(site, reason="schema_mismatch")["sent"] == 2
-    assert redrive(site, reason="schema_mismatch")["sent"] == 0
-    assert site.consume()["stored"] == 2
-    assert [row[1:3] for row in stored_letters(site)] == [
+    assert redrive(installation, reason="schema_mismatch", since=since)["sent"] == 0
+    assert redrive(installation, reason="schema_mismatch")["sent"] == 2
+    assert redrive(installation, reason="schema_mismatch")["sent"] == 0
+    assert installation.consume()["stored"] == 2
+    assert [row[1:3] for row in stored_letters(installation)] == [
         ("schema_mismatch", True),
         ("schema_mismatch", True),
         ("not_json", False),
     ]
 
 
-def test_what_would_be_refused_again_is_not_sent_unless_asked_for(site: StreamingSite) -> None:
-    bad_records(site)
-    result = redrive(site)
+def test_what_would_be_refused_again_is_not_sent_unless_asked_for(installation: StreamInstallation) -> None:
+    bad_records(installation)
+    result = redrive(installation)
     assert (result["sent"], result["refused"]) == (0, {"wrong_type": 1, "missing_field": 1, "not_json": 1})
-    first, *_ = (row[0] for row in stored_letters(site))
+    first, *_ = (row[0] for row in stored_letters(installation))
     assert {"id": first, "why": "wrong_type, amount: Input should be a valid number"} in result[
         "refused_letters"
     ]
     with pytest.raises(JobFailed, match=rf"^Dead letter {first}: wrong_type, .*; nothing was sent\.$"):
-        redrive(site, first)
-    assert sent(site) == []
-    assert redrive(site, first, terms=Terms(check=False))["sent"] == 1
-    site.consume()
-    assert stored_letters(site)[-1][1:] == ("wrong_type", False, f"{site.kafka.topic}/0/0")
+        redrive(installation, first)
+    assert sent(installation) == []
+    assert redrive(installation, first, terms=Terms(check=False))["sent"] == 1
+    installation.consume()
+    assert stored_letters(installation)[-1][1:] == ("wrong_type", False, f"{installation.kafka.topic}/0/0")
 
 
-def test_what_is_not_kept_whole_is_put_back_only_repaired(site: StreamingSite, tmp_path: Path) -> None:
+def test_what_is_not_kept_whole_is_put_back_only_repaired(
+    installation: StreamInstallation, tmp_path: Path
+) -> None:
     whole = creditcard_records(["long"])[0]
-    site.send([json.dumps(whole | {"note": "x" * 30_000}).encode()])
-    site.send(creditcard_records(["short"]), headers={"schema": b"creditcard/0"})
-    site.consume()
-    long, short = (row[0] for row in stored_letters(site))
+    installation.send([json.dumps(whole | {"note": "x" * 30_000}).encode()])
+    installation.send(creditcard_records(["short"]), headers={"schema": b"creditcard/0"})
+    installation.consume()
+    long, short = (row[0] for row in stored_letters(installation))
     sentence = r"only 16384 of its 30\d+ bytes are kept: put it back repaired, with --file"
     with pytest.raises(JobFailed, match=rf"^Dead letter {long}: {sentence}; nothing was sent\.$"):
-        redrive(site, short, long)
-    assert sent(site) == []
-    result = redrive(site)
+        redrive(installation, short, long)
+    assert sent(installation) == []
+    result = redrive(installation)
     assert (result["sent"], result["refused"]) == (1, {"incomplete": 1})
     exported = tmp_path / "letters.jsonl"
-    assert export(site.site.database, Selection(), 1, exported)["incomplete"] == 1
+    assert export(installation.installation.database, Selection(), 1, exported)["incomplete"] == 1
     line = json.loads(exported.read_text())
     assert (line["id"], line["record"], line["complete"], len(line["payload"])) == (long, None, False, 16384)
-    redrive_repaired(place(site), lines(tmp_path / "r.jsonl", line | {"record": whole}), Terms())
-    assert site.consume()["stored"] == 2
+    redrive_repaired(place(installation), lines(tmp_path / "r.jsonl", line | {"record": whole}), Terms())
+    assert installation.consume()["stored"] == 2
 
 
 GOOD = creditcard_records(["ok"])[0]
@@ -213,120 +235,124 @@ BAD_FILES: dict[str, tuple[list[Any], str]] = {
 }
 
 
-def test_a_file_with_anything_wrong_sends_nothing(site: StreamingSite, tmp_path: Path) -> None:
-    bad_records(site)
-    site.rows("ALTER TABLE dead_letters ALTER id DROP IDENTITY")
-    site.rows("UPDATE dead_letters SET id = record_offset + 1")
+def test_a_file_with_anything_wrong_sends_nothing(installation: StreamInstallation, tmp_path: Path) -> None:
+    bad_records(installation)
+    installation.rows("ALTER TABLE dead_letters ALTER id DROP IDENTITY")
+    installation.rows("UPDATE dead_letters SET id = record_offset + 1")
     for name, (content, sentence) in BAD_FILES.items():
         path = tmp_path / f"{name}.jsonl"
         text = "".join((one if isinstance(one, str) else json.dumps(one)) + "\n" for one in content)
         path.write_bytes(text.encode("utf-8", "surrogateescape"))
         with pytest.raises(JobFailed) as caught:
-            redrive_repaired(place(site), path, Terms())
+            redrive_repaired(place(installation), path, Terms())
         assert str(caught.value).startswith(f"{path}"), name
         assert sentence in str(caught.value), name
         assert str(caught.value).endswith("nothing was sent."), name
     with pytest.raises(JobFailed, match=r"missing\.jsonl cannot be read \(No such file"):
-        redrive_repaired(place(site), tmp_path / "missing.jsonl", Terms())
+        redrive_repaired(place(installation), tmp_path / "missing.jsonl", Terms())
     with pytest.raises(JobFailed, match="Dead letter 98: there is no dead letter 98; nothing was sent"):
-        redrive(site, 1, 98, terms=Terms(check=False))
-    assert sent(site) == []
-    assert [row[2] for row in stored_letters(site)] == [False] * 3
+        redrive(installation, 1, 98, terms=Terms(check=False))
+    assert sent(installation) == []
+    assert [row[2] for row in stored_letters(installation)] == [False] * 3
 
 
-def test_labels_go_back_to_their_own_topic(site: StreamingSite, tmp_path: Path) -> None:
+def test_labels_go_back_to_their_own_topic(installation: StreamInstallation, tmp_path: Path) -> None:
     label = {"transaction_id": "tx", "label": 1, "source": "analyst"}
-    site.send_labels([label | {"label": 7}])
-    site.consume()
-    identifier = stored_letters(site)[0][0]
+    installation.send_labels([label | {"label": 7}])
+    installation.consume()
+    identifier = stored_letters(installation)[0][0]
     repaired = lines(tmp_path / "r.jsonl", {"id": identifier, "record": label})
     for again in (False, True):
-        assert redrive_repaired(place(site), repaired, Terms(again=again))["sent"] == 1
-    result = site.consume()["labels"]
+        assert redrive_repaired(place(installation), repaired, Terms(again=again))["sent"] == 1
+    result = installation.consume()["labels"]
     # Without a moment of its own it counts as reported when it came at first: sent twice, it is one label.
     assert (result["stored"], result["replayed"]) == (1, 1)
     with pytest.raises(JobFailed, match="line 1: out_of_range"):
         bad = lines(tmp_path / "bad.jsonl", {"id": identifier, "record": label | {"label": 2}})
-        redrive_repaired(place(site), bad, Terms())
+        redrive_repaired(place(installation), bad, Terms())
 
 
-def test_a_letter_another_redrive_has_just_sent_is_not_sent_again(site: StreamingSite) -> None:
-    site.send(creditcard_records(["x"]), headers={"schema": b"creditcard/0"})
-    site.consume()
-    identifier = stored_letters(site)[0][0]
+def test_a_letter_another_redrive_has_just_sent_is_not_sent_again(installation: StreamInstallation) -> None:
+    installation.send(creditcard_records(["x"]), headers={"schema": b"creditcard/0"})
+    installation.consume()
+    identifier = stored_letters(installation)[0][0]
     with (
         ThreadPoolExecutor(1) as pool,
-        closing(connect(site.database.url("streaming"), "other")) as other,
+        closing(connect(installation.database.url("streaming"), "other")) as other,
         other.cursor() as cur,
     ):
         assert lock_letters(cur, [identifier], again=False) == {identifier}
-        second = pool.submit(redrive, site, identifier)
-        assert eventually(lambda: len(site.rows("SELECT 1 FROM pg_locks WHERE NOT granted")) == 1)
+        second = pool.submit(redrive, installation, identifier)
+        assert eventually(lambda: len(installation.rows("SELECT 1 FROM pg_locks WHERE NOT granted")) == 1)
         mark_redriven(cur, [identifier])
         other.commit()
         result = second.result(timeout=30)
-    assert (result["sent"], result["already_redriven"], sent(site)) == (0, 1, [])
+    assert (result["sent"], result["already_redriven"], sent(installation)) == (0, 1, [])
 
 
-def test_ended_before_it_was_noted_a_record_is_sent_twice_and_stored_once(site: StreamingSite) -> None:
-    site.send(creditcard_records(["x"]), headers={"schema": b"creditcard/0"})
-    site.consume()
-    site.rows("ALTER TABLE dead_letters ADD CONSTRAINT never CHECK (redriven_at IS NULL)")
+def test_ended_before_it_was_noted_a_record_is_sent_twice_and_stored_once(
+    installation: StreamInstallation,
+) -> None:
+    installation.send(creditcard_records(["x"]), headers={"schema": b"creditcard/0"})
+    installation.consume()
+    installation.rows("ALTER TABLE dead_letters ADD CONSTRAINT never CHECK (redriven_at IS NULL)")
     with pytest.raises(psycopg2.errors.CheckViolation):
-        redrive(site)
-    site.rows("ALTER TABLE dead_letters DROP CONSTRAINT never")
-    assert redrive(site)["sent"] == 1
-    assert len(sent(site)) == 2
-    result = site.consume()
+        redrive(installation)
+    installation.rows("ALTER TABLE dead_letters DROP CONSTRAINT never")
+    assert redrive(installation)["sent"] == 1
+    assert len(sent(installation)) == 2
+    result = installation.consume()
     assert (result["stored"], result["replayed"]) == (1, 1)
 
 
-def test_a_topic_or_a_broker_that_is_away_is_named_and_nothing_is_noted(site: StreamingSite) -> None:
-    site.send(creditcard_records(["x"]), headers={"schema": b"creditcard/0"})
-    site.consume()
-    there = site.kafka
+def test_a_topic_or_a_broker_that_is_away_is_named_and_nothing_is_noted(
+    installation: StreamInstallation,
+) -> None:
+    installation.send(creditcard_records(["x"]), headers={"schema": b"creditcard/0"})
+    installation.consume()
+    there = installation.kafka
     gone = {"kafka_bootstrap_servers": "127.0.0.1:9", "kafka_topic": there.topic}
     other = {"kafka_bootstrap_servers": there.kafka_bootstrap_servers, "kafka_topic": "absent-transactions"}
-    site.kafka = KafkaSettings.model_validate(gone)
+    installation.kafka = KafkaSettings.model_validate(gone)
     with pytest.raises(JobFailed, match=r"Kafka cannot be reached \(127\.0\.0\.1:9"):
-        redrive(site)
-    site.kafka = KafkaSettings.model_validate(other)
+        redrive(installation)
+    installation.kafka = KafkaSettings.model_validate(other)
     with pytest.raises(JobFailed, match="Kafka has no topic absent-labels, absent-transactions"):
-        redrive(site)
-    result = redrive(site, terms=Terms(dry_run=True))
+        redrive(installation)
+    result = redrive(installation, terms=Terms(dry_run=True))
     assert (result["sent"], result["refused"]) == (0, {"other_topic": 1})
-    assert stored_letters(site)[0][2] is False
+    assert stored_letters(installation)[0][2] is False
 
 
-def test_the_list_counts_by_reason_and_shows_the_newest(site: StreamingSite) -> None:
-    site.send([b"{", b"", b"{", b"\xff"])
-    site.consume()
-    listed = show(site.site.database, Selection(), 2)
+def test_the_list_counts_by_reason_and_shows_the_newest(installation: StreamInstallation) -> None:
+    installation.send([b"{", b"", b"{", b"\xff"])
+    installation.consume()
+    listed = show(installation.installation.database, Selection(), 2)
     assert (listed["total"], listed["by_reason"]) == (4, {"not_json": 3, "empty": 1})
     assert len(listed["dead_letters"]) == 2
     newest = listed["dead_letters"][0]
-    assert newest["id"] == max(row[0] for row in stored_letters(site))
+    assert newest["id"] == max(row[0] for row in stored_letters(installation))
     assert (newest["complete"], newest["redriven_at"], newest["redriven_from"]) == (True, None, None)
-    assert show(site.site.database, Selection(reason="empty"), None)["total"] == 1
+    assert show(installation.installation.database, Selection(reason="empty"), None)["total"] == 1
     tomorrow = datetime.now(UTC) + timedelta(days=1)
-    assert show(site.site.database, Selection(since=tomorrow), None)["dead_letters"] == []
+    assert show(installation.installation.database, Selection(since=tomorrow), None)["dead_letters"] == []
 
 
-def test_the_commands(site: StreamingSite, tmp_path: Path) -> None:
-    site.send(creditcard_records(["x"]), headers={"schema": b"creditcard/0"})
-    site.send([b"\xff"])
-    site.consume()
-    listed = site.command("dead-letters", "--since", "1h", "--reason", "schema_mismatch")
+def test_the_commands(installation: StreamInstallation, tmp_path: Path) -> None:
+    installation.send(creditcard_records(["x"]), headers={"schema": b"creditcard/0"})
+    installation.send([b"\xff"])
+    installation.consume()
+    listed = installation.command("dead-letters", "--since", "1h", "--reason", "schema_mismatch")
     assert listed.returncode == 0, listed.stderr
     identifier = json.loads(listed.stdout)["dead_letters"][0]["id"]
-    assert site.command("dead-letters", "--export", str(tmp_path / "l.jsonl")).returncode == 0
+    assert installation.command("dead-letters", "--export", str(tmp_path / "l.jsonl")).returncode == 0
     assert '"payload_base64": "/w=="' in (tmp_path / "l.jsonl").read_text()
-    refused = site.command("redrive", "--id", str(identifier), "987654")
+    refused = installation.command("redrive", "--id", str(identifier), "987654")
     assert refused.returncode == 1
     assert refused.stderr.endswith(
         "failed: Dead letter 987654: there is no dead letter 987654; nothing was sent.\n"
     )
-    done = site.command("redrive", "--reason", "schema_mismatch")
+    done = installation.command("redrive", "--reason", "schema_mismatch")
     assert (done.returncode, json.loads(done.stdout)["sent"]) == (0, 1)
-    assert json.loads(site.command("dead-letters", "--open").stdout)["by_reason"] == {"not_json": 1}
-    assert site.consume()["stored"] == 1
+    assert json.loads(installation.command("dead-letters", "--open").stdout)["by_reason"] == {"not_json": 1}
+    assert installation.consume()["stored"] == 1

@@ -44,11 +44,11 @@ from fraud_trainer.registering import register
 from fraud_trainer.run_context import STEPS, RunContext
 from fraud_trainer.tracking import TAG_TRAINED
 from fraud_trainer.validating import validate
-from tests.integration.training_site import (
+from tests.integration.training_installation import (
     CREDITCARD,
     ROWS,
     WIRE,
-    Site,
+    Installation,
     card_rows,
     installed,
     store_history,
@@ -59,13 +59,13 @@ from tests.support.typed_results import mismatches
 
 
 @pytest.fixture
-def site(
+def installation(
     request: pytest.FixtureRequest,
     database: Database,
     mlflow_uri: str,
     object_store: ObjectStoreSettings,
     tmp_path: Path,
-) -> Iterator[Site]:
+) -> Iterator[Installation]:
     with installed(request.param, database, mlflow_uri, object_store, tmp_path) as made:
         yield made
 
@@ -82,16 +82,16 @@ def registry(mlflow_uri: str) -> Iterator[Registry]:
         yield made
 
 
-as_creditcard = pytest.mark.parametrize("site", [CREDITCARD], indirect=True)
-as_wire = pytest.mark.parametrize("site", [WIRE], indirect=True)
+as_creditcard = pytest.mark.parametrize("installation", [CREDITCARD], indirect=True)
+as_wire = pytest.mark.parametrize("installation", [WIRE], indirect=True)
 
 
 @as_creditcard
 def test_a_model_is_trained_step_by_step_and_becomes_champion(
-    site: Site, object_store: ObjectStoreSettings, tmp_path: Path
+    installation: Installation, object_store: ObjectStoreSettings, tmp_path: Path
 ) -> None:
-    card_rows(site, overlap=0.01)
-    name, owner = site.contract.registered_model, site.database.url("owner")
+    card_rows(installation, overlap=0.01)
+    name, owner = installation.contract.registered_model, installation.database.url("owner")
     options = ["--run-id", "scheduled__2026-03-01T02:00:00+00:00", "--dag", "01_training_pipeline"]
     results = {verb: main([verb, *options])[verb] for verb in (*steps_of_the_dag(), "register")}
 
@@ -107,7 +107,7 @@ def test_a_model_is_trained_step_by_step_and_becomes_champion(
 
     registered = results["register"]
     assert registered["aliases"] == {constants.ALIAS_CHAMPION: registered["version"]}
-    with Registry(site.mlflow_uri) as registry:
+    with Registry(installation.mlflow_uri) as registry:
         version = registered["version"]
         assert registry.version_of_alias(name, constants.ALIAS_CHAMPION) == version
         files = registry.download(name, version, tmp_path / "model")
@@ -118,7 +118,7 @@ def test_a_model_is_trained_step_by_step_and_becomes_champion(
         name,
         version,
     )
-    model = Model.load(files, digest, site.contract)
+    model = Model.load(files, digest, installation.contract)
     assert (passed, policy, threshold) == (True, "specification", model.manifest.threshold)
     assert sorted(file.name for file in files.iterdir()) == ["manifest.json", "model.onnx", "model.ubj"]
     entries = run(
@@ -126,13 +126,13 @@ def test_a_model_is_trained_step_by_step_and_becomes_champion(
     )
     assert entries == [("model_alias_set", f"{name}@champion", version)]
     assert run(owner, "SELECT * FROM audit_verify()") == []
-    _check_tracking(site, registered["mlflow_run_id"])
+    _check_tracking(installation, registered["mlflow_run_id"])
 
     # Again: the same version, of the same files. Another run: a challenger, with --promote the champion.
     assert main(["register", *options])["register"]["version"] == version
     assert main(["validate", *options])["validate"]["digest"] == digest
     assert main(["register", *options])["register"]["version"] == version
-    _check_a_version_never_changes(site, options, version, digest, tmp_path / "unchanged")
+    _check_a_version_never_changes(installation, options, version, digest, tmp_path / "unchanged")
     second = main(["run", "--run-id", "second"])["register"]
     assert second["aliases"] == {constants.ALIAS_CHALLENGER: second["version"]}
     third = main(["run", "--run-id", "third", "--promote"])["register"]
@@ -143,7 +143,7 @@ def test_a_model_is_trained_step_by_step_and_becomes_champion(
 
 
 def _check_a_version_never_changes(
-    site: Site, options: list[str], version: str, digest: str, folder: Path
+    installation: Installation, options: list[str], version: str, digest: str, folder: Path
 ) -> None:
     """Another manifest of a registered run is refused before its files are stored."""
     now = datetime.now(UTC)
@@ -156,17 +156,17 @@ def _check_a_version_never_changes(
         validate(context)
         with pytest.raises(JobFailed, match=rf"Version {version} .* recorded with another manifest"):
             register(context, promote=True)
-        files = context.registry.download(site.contract.registered_model, version, folder)
-    Model.load(files, digest, site.contract)
+        files = context.registry.download(installation.contract.registered_model, version, folder)
+    Model.load(files, digest, installation.contract)
 
 
 def steps_of_the_dag() -> tuple[str, ...]:
     return ("load", "features", "train", "validate")
 
 
-def _check_tracking(site: Site, run_id: str) -> None:
+def _check_tracking(installation: Installation, run_id: str) -> None:
     """Parameters, figures, the optimum and the pictures are on the run's page."""
-    client = RegistryWriter(site.mlflow_uri)._client
+    client = RegistryWriter(installation.mlflow_uri)._client
     logged = client.get_run(run_id)
     assert logged.info.status == "FINISHED"
     assert {"xgboost.max_depth", "rows.test", "threshold_rule", "data_from"} <= set(logged.data.params)
@@ -189,8 +189,10 @@ def _check_tracking(site: Site, run_id: str) -> None:
 
 
 @as_creditcard
-def test_a_model_that_fails_its_gate_gets_no_alias_and_the_job_exits_1(site: Site, tmp_path: Path) -> None:
-    card_rows(site, overlap=0.2)
+def test_a_model_that_fails_its_gate_gets_no_alias_and_the_job_exits_1(
+    installation: Installation, tmp_path: Path
+) -> None:
+    card_rows(installation, overlap=0.2)
     result = tmp_path / "result.json"
     job = subprocess.run(
         [sys.executable, "-m", "fraud_trainer", "run", "--promote"],
@@ -205,31 +207,33 @@ def test_a_model_that_fails_its_gate_gets_no_alias_and_the_job_exits_1(site: Sit
     assert "must be at least 0.95, missed by 0." in sentence
     written = json.loads(result.read_text())
     assert (written["status"], written["register"]["gate_passed"]) == ("failed", False)
-    name, version = site.contract.registered_model, written["register"]["version"]
-    with Registry(site.mlflow_uri) as registry:
+    name, version = installation.contract.registered_model, written["register"]["version"]
+    with Registry(installation.mlflow_uri) as registry:
         for alias in (constants.ALIAS_CHAMPION, constants.ALIAS_CHALLENGER):
             assert registry.version_of_alias(name, alias) is None
     rows = run(
-        site.database.url("owner"), "SELECT version, gate_passed FROM model_versions WHERE name = %s", name
+        installation.database.url("owner"),
+        "SELECT version, gate_passed FROM model_versions WHERE name = %s",
+        name,
     )
     assert rows == [(version, False)]
 
 
 @as_wire
-def test_another_contract_goes_the_whole_way(site: Site, tmp_path: Path) -> None:
+def test_another_contract_goes_the_whole_way(installation: Installation, tmp_path: Path) -> None:
     rows, labels = wire_rows(ROWS)
-    store_history(site, rows, labels.tolist(), source="bank", by="chargeback")
+    store_history(installation, rows, labels.tolist(), source="bank", by="chargeback")
     result = main(["first-model"])
     assert result["load"]["optimum"] is None
     assert set(result["load"]["label_sources"]) == {"chargeback", "implied"}
     assert result["features"]["missing"] == int(np.isnan(rows.columns["fee"]).sum())
     assert result["register"]["gate_passed"] is True
-    with Registry(site.mlflow_uri) as registry:
+    with Registry(installation.mlflow_uri) as registry:
         files = registry.download(
-            site.contract.registered_model, result["register"]["version"], tmp_path / "model"
+            installation.contract.registered_model, result["register"]["version"], tmp_path / "model"
         )
-    model = Model.load(files, result["register"]["digest"], site.contract)
-    assert model.manifest.features == site.contract.feature_names
+    model = Model.load(files, result["register"]["digest"], installation.contract)
+    assert model.manifest.features == installation.contract.feature_names
     assert model.manifest.data_from == START
     kept = {"status": "done", "trained": False, "champion": result["register"]["version"]}
     assert main(["first-model"]) == kept
@@ -238,13 +242,13 @@ def test_another_contract_goes_the_whole_way(site: Site, tmp_path: Path) -> None
 
 
 @as_wire
-def test_values_are_read_back_as_they_were_stored(site: Site) -> None:
+def test_values_are_read_back_as_they_were_stored(installation: Installation) -> None:
     rows, labels = wire_rows(300)
     rows.columns["payee"][0] = ""
-    store_history(site, rows, labels.tolist())
-    with closing(connect(site.database.url("trainer"), "test")) as connection:
-        table = examples.read_examples(connection, site.contract, datetime.now(UTC))
-    found = examples.to_batch(site.contract, table)
+    store_history(installation, rows, labels.tolist())
+    with closing(connect(installation.database.url("trainer"), "test")) as connection:
+        table = examples.read_examples(connection, installation.contract, datetime.now(UTC))
+    found = examples.to_batch(installation.contract, table)
     assert found.ids == rows.ids
     assert found.event_times == rows.event_times
     for name, column in rows.columns.items():
@@ -253,27 +257,27 @@ def test_values_are_read_back_as_they_were_stored(site: Site) -> None:
 
 
 @as_wire
-def test_only_mature_labels_are_learnt_from(site: Site) -> None:
+def test_only_mature_labels_are_learnt_from(installation: Installation) -> None:
     """Silence, an explicit report, a young report, a young transaction, a blocked one, another contract's."""
     now = datetime.now(UTC)
     old, _ = wire_rows(4)
     young = replace(wire_rows(2, start=now - timedelta(minutes=5))[0], ids=["y0", "y1"])
     blocked = replace(wire_rows(2)[0], ids=["b0", "b1"])
     other = replace(wire_rows(1)[0], ids=["o0"])
-    elsewhere = site.contract.model_copy(update={"version": site.contract.version + 1})
+    elsewhere = installation.contract.model_copy(update={"version": installation.contract.version + 1})
 
     def report(name: str, label: int, source: Source, ago: timedelta) -> LabelEvent:
         return LabelEvent(str(uuid.uuid4()), name, label, source, now - ago)
 
-    with closing(connect(site.database.url("streaming"), "test")) as connection:
+    with closing(connect(installation.database.url("streaming"), "test")) as connection:
         with connection, connection.cursor() as cursor:
-            store_transactions(cursor, site.contract, old, "bank")
-            store_transactions(cursor, site.contract, young, "bank")
+            store_transactions(cursor, installation.contract, old, "bank")
+            store_transactions(cursor, installation.contract, young, "bank")
             store_transactions(cursor, elsewhere, other, "bank")
             said = replace(
-                predictions(site.contract, blocked, "block"), feature_vectors=np.zeros((2, 6), "f4")
+                predictions(installation.contract, blocked, "block"), feature_vectors=np.zeros((2, 6), "f4")
             )
-            store_scored(cursor, site.contract, blocked, said, "bank")
+            store_scored(cursor, installation.contract, blocked, said, "bank")
         with connection, connection.cursor() as cursor:
             store_labels(
                 cursor,
@@ -285,9 +289,9 @@ def test_only_mature_labels_are_learnt_from(site: Site) -> None:
                     report("b1", 1, "analyst", timedelta(days=1)),
                 ],
             )
-    with closing(connect(site.database.url("trainer"), "test")) as connection:
-        table = examples.read_examples(connection, site.contract, now)
-        rest = examples.left_out(connection, site.contract, now)
+    with closing(connect(installation.database.url("trainer"), "test")) as connection:
+        table = examples.read_examples(connection, installation.contract, now)
+        rest = examples.left_out(connection, installation.contract, now)
     learnt = dict(
         zip(table.column("transaction_id").to_pylist(), table.column("_label").to_pylist(), strict=True)
     )
@@ -296,13 +300,15 @@ def test_only_mature_labels_are_learnt_from(site: Site) -> None:
 
 
 @as_creditcard
-def test_without_labelled_transactions_the_job_says_so(site: Site) -> None:
+def test_without_labelled_transactions_the_job_says_so(installation: Installation) -> None:
     with pytest.raises(JobFailed, match=r"no transaction of t.* with a mature label"):
         main(["run"])
 
 
 @as_creditcard
-def test_a_part_that_does_not_answer_is_named(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_that_does_not_answer_is_named(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://a:b@127.0.0.1:9/x")
     with pytest.raises(JobFailed, match="Postgres is not available"):
         main(["load"])

@@ -23,8 +23,8 @@ from fraud_adapters.models.registry_writer import RegistryWriter
 from fraud_adapters.objectstore import ObjectStore
 from fraud_trainer.cleaning import clean
 from fraud_trainer.job import housekeeping, main
+from tests.integration.training_installation import Installation
 from tests.integration.training_job import small_installation, statuses
-from tests.integration.training_site import Site
 from tests.support.stored_rows import Database, run
 from tests.support.typed_results import mismatches
 
@@ -40,13 +40,13 @@ def bucket(object_store: ObjectStoreSettings) -> ObjectStore:
 
 
 @pytest.fixture
-def site(
+def installation(
     database: Database,
     mlflow_uri: str,
     object_store: ObjectStoreSettings,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Site]:
+) -> Iterator[Installation]:
     (tmp_path / "local").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "local"))
     with small_installation(database, mlflow_uri, object_store, tmp_path) as made:
@@ -78,7 +78,9 @@ def _why(result: CleanResult, which: Literal["removed", "kept"]) -> dict[str, st
     return {line["run"].removeprefix(f"{ROOT}/"): line["why"] for line in result[which]}
 
 
-def test_what_no_version_needs_goes_after_a_time(site: Site, bucket: ObjectStore, tmp_path: Path) -> None:
+def test_what_no_version_needs_goes_after_a_time(
+    installation: Installation, bucket: ObjectStore, tmp_path: Path
+) -> None:
     for name in ("champion", "older", "newer"):
         main(["run", "--run-id", name])
     for verb in ("load", "features", "train"):
@@ -92,15 +94,15 @@ def test_what_no_version_needs_goes_after_a_time(site: Site, bucket: ObjectStore
     # In progress, as far as anybody can tell.
     assert main(["clean"])["removed"] == []
     assert _clean(0.9)["mlflow_runs_ended"] == []
-    assert (_left(bucket), statuses(site)[-1]) == (before, "RUNNING")
+    assert (_left(bucket), statuses(installation)[-1]) == (before, "RUNNING")
 
     # Abandoned, but young.
     assert len(_clean(2, dry_run=True)["mlflow_runs_ended"]) == 1
-    assert statuses(site)[-1] == "RUNNING"
+    assert statuses(installation)[-1] == "RUNNING"
     os.utime(tmp_path / "local" / f"{scratch.PREFIX}killed", (0, 0))
     result = _clean(2)
     assert (result["removed"], len(result["mlflow_runs_ended"])) == ([], 1)
-    assert (_left(bucket), statuses(site)) == (before, ["FINISHED"] * 3 + ["KILLED"])
+    assert (_left(bucket), statuses(installation)) == (before, ["FINISHED"] * 3 + ["KILLED"])
     assert (result["directories_removed"], list((tmp_path / "local").iterdir())) == (1, [])
 
     said = _clean(8, dry_run=True)
@@ -113,7 +115,7 @@ def test_what_no_version_needs_goes_after_a_time(site: Site, bucket: ObjectStore
         "newer": DOCUMENTS | DATA,
         "runs": {"note.txt"},
     }
-    name = site.contract.registered_model
+    name = installation.contract.registered_model
     assert _why(result, "removed") == {
         "older": "version 2 has no alias, and MLflow holds its files",
         "abandoned": "no model version was made of it",
@@ -132,20 +134,24 @@ def test_what_no_version_needs_goes_after_a_time(site: Site, bucket: ObjectStore
 
     # What is kept is enough: to register again, and to serve the version whose run's files are gone.
     assert main(["register", "--run-id", "champion"])["register"]["version"] == "1"
-    ((digest,),) = run(site.database.url("owner"), "SELECT digest FROM model_versions WHERE version = '2'")
-    with Registry(site.mlflow_uri) as registry:
-        Model.load(registry.download(name, "2", tmp_path / "served"), digest, site.contract)
+    ((digest,),) = run(
+        installation.database.url("owner"), "SELECT digest FROM model_versions WHERE version = '2'"
+    )
+    with Registry(installation.mlflow_uri) as registry:
+        Model.load(registry.download(name, "2", tmp_path / "served"), digest, installation.contract)
     with pytest.raises(JobFailed, match=r"features\.parquet is missing: .* another run id"):
         main(["register", "--run-id", "older"])
 
 
-def test_files_of_a_version_that_mlflow_or_the_record_lacks_stay(site: Site, bucket: ObjectStore) -> None:
+def test_files_of_a_version_that_mlflow_or_the_record_lacks_stay(
+    installation: Installation, bucket: ObjectStore
+) -> None:
     for name in ("lost", "unrecorded", "champion"):
         main(["run", "--run-id", name, "--promote"])
-    client, model = RegistryWriter(site.mlflow_uri)._client, site.contract.registered_model
+    client, model = RegistryWriter(installation.mlflow_uri)._client, installation.contract.registered_model
     client.delete_registered_model_alias(model, constants.ALIAS_PREVIOUS)
     client.delete_model_version(model, "1")
-    run(site.database.url("admin"), "DELETE FROM model_versions WHERE version = '2'")
+    run(installation.database.url("admin"), "DELETE FROM model_versions WHERE version = '2'")
     before = _left(bucket)
     result = _clean(30)
     assert (result["removed"], _left(bucket)) == ([], before)
@@ -158,7 +164,7 @@ def test_files_of_a_version_that_mlflow_or_the_record_lacks_stay(site: Site, buc
 
 @pytest.mark.parametrize("variable", ["MLFLOW_TRACKING_URI", "DATABASE_URL"])
 def test_what_is_not_known_to_be_needless_is_not_removed(
-    site: Site, bucket: ObjectStore, monkeypatch: pytest.MonkeyPatch, variable: str
+    installation: Installation, bucket: ObjectStore, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
     main(["load", "--run-id", "begun"])
     before = _left(bucket)

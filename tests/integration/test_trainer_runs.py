@@ -23,6 +23,7 @@ from fraud_adapters.models.registry_writer import RegistryWriter
 from fraud_adapters.objectstore import ObjectStore
 from fraud_adapters.postgres import connect
 from fraud_trainer.job import main
+from tests.integration.training_installation import Installation
 from tests.integration.training_job import (
     TrainerJob,
     relayed,
@@ -31,7 +32,6 @@ from tests.integration.training_job import (
     statuses,
     versions,
 )
-from tests.integration.training_site import Site
 from tests.support.stored_rows import Database, run, waits_for_a_lock
 from tests.support.waiting import eventually
 
@@ -41,9 +41,9 @@ DAY = timedelta(days=1)
 
 
 @pytest.fixture
-def site(
+def installation(
     database: Database, mlflow_uri: str, object_store: ObjectStoreSettings, tmp_path: Path
-) -> Iterator[Site]:
+) -> Iterator[Installation]:
     with small_installation(database, mlflow_uri, object_store, tmp_path) as made:
         yield made
 
@@ -58,12 +58,14 @@ def bucket(object_store: ObjectStoreSettings) -> ObjectStore:
 
 @pytest.mark.parametrize("verb", ["load", "run", "first-model"])
 @pytest.mark.parametrize("ahead", [timedelta(minutes=1), DAY, timedelta(days=365 * 150)])
-def test_labels_of_a_moment_that_has_not_come_are_refused(site: Site, verb: str, ahead: timedelta) -> None:
+def test_labels_of_a_moment_that_has_not_come_are_refused(
+    installation: Installation, verb: str, ahead: timedelta
+) -> None:
     moment = (datetime.now(UTC) + ahead).isoformat()
     with pytest.raises(ConfigurationError, match=r"--as-of: .* has not come yet, now is 20\d\d-") as refused:
         main([verb, "--as-of", moment])
     assert moment[:16] in str(refused.value)
-    assert statuses(site) == []
+    assert statuses(installation) == []
 
 
 @pytest.mark.parametrize(
@@ -92,7 +94,9 @@ def test_only_what_loads_takes_a_moment(verb: str, capsys: pytest.CaptureFixture
     assert "unrecognized arguments: --as-of" in capsys.readouterr().err
 
 
-def test_a_moment_that_has_passed_is_the_cut_off_and_nothing_else(site: Site, bucket: ObjectStore) -> None:
+def test_a_moment_that_has_passed_is_the_cut_off_and_nothing_else(
+    installation: Installation, bucket: ObjectStore
+) -> None:
     moment = "2025-06-01T00:00:00+00:00"
     before = datetime.now(UTC)
     main(["run", *FIRST, "--as-of", moment])
@@ -123,73 +127,81 @@ def test_the_database_refuses_labels_of_the_future(database: Database, role: str
     ],
 )
 def test_a_job_that_is_stopped_leaves_no_run_open(
-    site: Site, after: str, number: signal.Signals, left: tuple[list[str], ...]
+    installation: Installation, after: str, number: signal.Signals, left: tuple[list[str], ...]
 ) -> None:
     with TrainerJob("run", *FIRST) as job:
         job.step_done(after)
         assert job.stop(number) == 128 + number
     assert job.lines[-1] == f"interrupted: Interrupted by {number.name}: what was committed is kept."
-    assert statuses(site) in left
+    assert statuses(installation) in left
 
 
 @pytest.mark.parametrize(("table", "left"), [("transactions", []), ("model_versions", ["KILLED"])])
-def test_a_job_that_waits_for_the_database_stops_at_once(site: Site, table: str, left: list[str]) -> None:
+def test_a_job_that_waits_for_the_database_stops_at_once(
+    installation: Installation, table: str, left: list[str]
+) -> None:
     """In `load`, and in `register`, which is then repeated."""
-    with closing(connect(site.database.url("owner"), "test")) as connection:
+    with closing(connect(installation.database.url("owner"), "test")) as connection:
         connection.cursor().execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
         with TrainerJob("run", *FIRST) as job:
-            assert eventually(lambda: waits_for_a_lock(site.database.url("admin"), "fraud_trainer"), 120)
+            assert eventually(
+                lambda: waits_for_a_lock(installation.database.url("admin"), "fraud_trainer"), 120
+            )
             assert job.stop(signal.SIGTERM) == 128 + signal.SIGTERM
-    assert statuses(site) == left
+    assert statuses(installation) == left
     if left:
         assert main(["register", *FIRST])["register"]["version"] == "1"
-        assert (statuses(site), versions(site)) == (["FINISHED"], ["1"])
+        assert (statuses(installation), versions(installation)) == (["FINISHED"], ["1"])
 
 
-def test_a_run_that_is_stopped_while_it_trains_is_taken_up_again(site: Site, tmp_path: Path) -> None:
+def test_a_run_that_is_stopped_while_it_trains_is_taken_up_again(
+    installation: Installation, tmp_path: Path
+) -> None:
     slow = small_configuration(tmp_path / "slow", training={"rounds": 20_000, "early_stopping": 20_000})
     with TrainerJob("run", *FIRST, environment={"FRAUD_CONFIG_DIR": str(slow)}) as job:
         job.step_done("features")
-        assert eventually(lambda: statuses(site) == ["RUNNING"], 60)
+        assert eventually(lambda: statuses(installation) == ["RUNNING"], 60)
         assert job.stop(signal.SIGTERM) == 128 + signal.SIGTERM
-    assert statuses(site) == ["KILLED"]
+    assert statuses(installation) == ["KILLED"]
     main(["train", *FIRST])  # with other parameters, which one run in MLflow cannot hold
     main(["train", *FIRST])
-    assert statuses(site) == ["KILLED", "RUNNING"]
+    assert statuses(installation) == ["KILLED", "RUNNING"]
 
 
-def test_after_sigkill_the_next_try_goes_on_with_the_run(site: Site) -> None:
+def test_after_sigkill_the_next_try_goes_on_with_the_run(installation: Installation) -> None:
     with TrainerJob("run", *FIRST) as job:
         job.step_done("train")
         assert job.stop(signal.SIGKILL) == -signal.SIGKILL
-    assert statuses(site) == ["RUNNING"]
+    assert statuses(installation) == ["RUNNING"]
     main(["run", *FIRST])
-    assert (statuses(site), versions(site)) == (["FINISHED"], ["1"])
+    assert (statuses(installation), versions(installation)) == (["FINISHED"], ["1"])
 
 
-def test_after_sigkill_a_try_on_other_data_ends_the_run_and_a_try_that_fails_too(site: Site) -> None:
+def test_after_sigkill_a_try_on_other_data_ends_the_run_and_a_try_that_fails_too(
+    installation: Installation,
+) -> None:
     for verb in ("load", "features", "train"):
         main([verb, *FIRST])
-    run(site.database.url("admin"), "DELETE FROM transactions WHERE event_time > '2024-03-02Z'")
+    run(installation.database.url("admin"), "DELETE FROM transactions WHERE event_time > '2024-03-02Z'")
     with pytest.raises(JobFailed):
         main(["run", *FIRST])  # too few rows to judge
-    found = statuses(site)
+    found = statuses(installation)
     assert "RUNNING" not in found
     assert found[0] == "KILLED"
 
 
-def test_without_mlflow_a_stopped_job_ends_all_the_same(site: Site) -> None:
+def test_without_mlflow_a_stopped_job_ends_all_the_same(installation: Installation) -> None:
     with (
-        relayed(site.mlflow_uri) as relay,
+        relayed(installation.mlflow_uri) as relay,
         TrainerJob("run", *FIRST, environment={"MLFLOW_TRACKING_URI": relay.url}) as job,
     ):
         job.step_done("train")
         relay.cut()
         assert job.stop(signal.SIGTERM) in {128 + signal.SIGTERM, EXIT_FAILED}
     assert any("run_left_open" in line for line in job.lines)
-    assert statuses(site) == ["RUNNING"]
+    assert statuses(installation) == ["RUNNING"]
     main(["run", *FIRST])
-    assert statuses(site) == ["FINISHED"]
+    assert statuses(installation) == ["FINISHED"]
 
 
 # --- what register believes ---------------------------------------------------------------------
@@ -279,7 +291,9 @@ FORGERIES: dict[str, tuple[Callable[[Bucket], object], str]] = {
 }
 
 
-def test_register_believes_nothing_that_was_changed_in_the_bucket(site: Site, bucket: ObjectStore) -> None:
+def test_register_believes_nothing_that_was_changed_in_the_bucket(
+    installation: Installation, bucket: ObjectStore
+) -> None:
     with pytest.raises(JobFailed, match=r"validate\.json is missing: run the step before it first"):
         main(["register", *FIRST])
     for verb in ("load", "features", "train"):
@@ -287,7 +301,7 @@ def test_register_believes_nothing_that_was_changed_in_the_bucket(site: Site, bu
     with pytest.raises(JobFailed, match=r"validate\.json is missing"):
         main(["register", *FIRST])
     main(["validate", *FIRST])
-    run(site.database.url("admin"), "DELETE FROM transactions WHERE transaction_id = 'w1'")
+    run(installation.database.url("admin"), "DELETE FROM transactions WHERE transaction_id = 'w1'")
     for verb in ("load", "features", "train", "validate"):
         main([verb, "--run-id", "second"])
     folder = Bucket(bucket)
@@ -296,33 +310,37 @@ def test_register_believes_nothing_that_was_changed_in_the_bucket(site: Site, bu
         with pytest.raises(JobFailed) as refused:
             main(["register", *FIRST, "--promote"])
         assert sentence in str(refused.value), name
-        assert versions(site) == [], name
-        assert run(site.database.url("owner"), "SELECT version FROM model_versions") == [], name
+        assert versions(installation) == [], name
+        assert run(installation.database.url("owner"), "SELECT version FROM model_versions") == [], name
         # Only what trained again opened anything.
-        assert statuses(site)[0] == "FAILED", name
+        assert statuses(installation)[0] == "FAILED", name
         if name != "train again":
             folder.restore()
     main(["validate", *FIRST])
     with ThreadPoolExecutor(3) as beside:
         made = list(beside.map(lambda _: main(["register", *FIRST])["register"]["version"], range(3)))
     assert made == ["1", "1", "1"]
-    assert versions(site) == ["1"]
+    assert versions(installation) == ["1"]
 
 
-def test_training_a_registered_run_again_makes_a_run_and_a_version_of_their_own(site: Site) -> None:
+def test_training_a_registered_run_again_makes_a_run_and_a_version_of_their_own(
+    installation: Installation,
+) -> None:
     first = main(["run", *FIRST])["register"]
     main(["train", *FIRST])
-    assert statuses(site) == ["FINISHED", "RUNNING"]
+    assert statuses(installation) == ["FINISHED", "RUNNING"]
     with pytest.raises(JobFailed, match=r"validate\.json does not follow from train\.json"):
         main(["register", *FIRST])
-    assert statuses(site) == ["FINISHED", "FAILED"]
+    assert statuses(installation) == ["FINISHED", "FAILED"]
     main(["validate", *FIRST])
     second = main(["register", *FIRST])["register"]
     assert (first["version"], second["version"]) == ("1", "2")
-    assert statuses(site) == ["FINISHED", "FINISHED"]
+    assert statuses(installation) == ["FINISHED", "FINISHED"]
 
 
-def test_a_version_is_judged_once(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_version_is_judged_once(
+    installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One that failed does not become champion because the gate is lowered afterwards."""
     strict = {"gates": {"specification": {"min_recall": 1.0, "max_fpr": 0.0, "min_f1": 1.0}}}
     lenient = str(small_configuration(tmp_path / "lenient"))
@@ -335,5 +353,5 @@ def test_a_version_is_judged_once(site: Site, tmp_path: Path, monkeypatch: pytes
     main(["validate", *FIRST])
     with pytest.raises(JobFailed, match=r"is recorded with another verdict .gate specification failed"):
         main(["register", *FIRST])
-    client = RegistryWriter(site.mlflow_uri)._client
-    assert client.get_registered_model(site.contract.registered_model).aliases == {}
+    client = RegistryWriter(installation.mlflow_uri)._client
+    assert client.get_registered_model(installation.contract.registered_model).aliases == {}

@@ -28,13 +28,13 @@ from fraud_embedded.servers.broker import CLUSTER, trim_spec
 from fraud_embedded.servers.broker_log import Log
 from fraud_embedded.servers.objectstore import ObjectStoreServer
 from fraud_embedded.servers.stack import Stack
-from fraud_embedded.trim import Keep, Site, trim
+from fraud_embedded.trim import Installation, Keep, trim
 from tests.integration.conftest import bucket_settings
 from tests.integration.following import following
 from tests.support.api_server import ApiServer, cloned, scoring_server
 from tests.support.kafka_server import KafkaServer
 from tests.support.stored_rows import Database
-from tests.support.streaming_installation import ROOT, StreamingSite, creditcard_records
+from tests.support.streaming_installation import ROOT, StreamInstallation, creditcard_records
 from tests.support.waiting import eventually
 
 Process = subprocess.Popen[str]
@@ -55,8 +55,8 @@ def api(
 
 
 @pytest.fixture
-def site(database: Database, topics: KafkaSettings, api: ApiServer) -> StreamingSite:
-    return StreamingSite(database, topics, api.url)
+def installation(database: Database, topics: KafkaSettings, api: ApiServer) -> StreamInstallation:
+    return StreamInstallation(database, topics, api.url)
 
 
 @pytest.fixture
@@ -65,19 +65,19 @@ def log(object_store_server: ObjectStoreServer) -> Log:
 
 
 @pytest.fixture
-def trimmer(site: StreamingSite, object_store_server: ObjectStoreServer) -> Site:
+def trimmer(installation: StreamInstallation, object_store_server: ObjectStoreServer) -> Installation:
     """What the trimming process has: it may read the database, and no more."""
-    return Site(
-        database=DatabaseSettings.model_validate({"database_url": site.database.url("readonly")}),
-        kafka=site.kafka,
+    return Installation(
+        database=DatabaseSettings.model_validate({"database_url": installation.database.url("readonly")}),
+        kafka=installation.kafka,
         store=bucket_settings(object_store_server, constants.BUCKET_BROKER),
     )
 
 
-def send_requests(site: StreamingSite, start: int, end: int) -> None:
+def send_requests(installation: StreamInstallation, start: int, end: int) -> None:
     """Two transactions a request."""
     for number in range(start, end):
-        site.send(creditcard_records([f"tx-{number}-a", f"tx-{number}-b"]))
+        installation.send(creditcard_records([f"tx-{number}-a", f"tx-{number}-b"]))
 
 
 def first_and_count(log: Log, topic: str) -> tuple[int, int]:
@@ -90,66 +90,78 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def test_what_is_read_goes_and_what_is_not_stays(site: StreamingSite, trimmer: Site, log: Log) -> None:
-    topic = site.kafka.topic
-    send_requests(site, 0, 20)
+def test_what_is_read_goes_and_what_is_not_stays(
+    installation: StreamInstallation, trimmer: Installation, log: Log
+) -> None:
+    topic = installation.kafka.topic
+    send_requests(installation, 0, 20)
     assert trim(trimmer, FEW, now())[topic] == 0, "nobody has read anything"
-    assert site.consume(records=21)["stored"] == 21
+    assert installation.consume(records=21)["stored"] == 21
     assert trim(trimmer, FEW, now())[topic] == 7, "ten requests are read, the eleventh in part"
     assert first_and_count(log, topic) == (14, 13)
     assert trim(trimmer, FEW, now())[topic] == 0
-    assert site.consume()["stored"] == 19
+    assert installation.consume()["stored"] == 19
     assert trim(trimmer, FEW, now())[topic] == 9, "the last one never goes"
-    send_requests(site, 20, 22)
-    assert site.consume()["stored"] == 4
-    assert site.rows(
+    send_requests(installation, 20, 22)
+    assert installation.consume()["stored"] == 4
+    assert installation.rows(
         "SELECT count(*), count(DISTINCT t.transaction_id), count(p.transaction_id)"
         " FROM transactions t LEFT JOIN predictions p USING (transaction_id)"
     ) == [(44, 44, 44)]
 
 
-def test_a_follower_goes_on_while_the_log_is_trimmed(site: StreamingSite, trimmer: Site, log: Log) -> None:
+def test_a_follower_goes_on_while_the_log_is_trimmed(
+    installation: StreamInstallation, trimmer: Installation, log: Log
+) -> None:
     most = 0
-    with following(site.site) as follower:
+    with following(installation.installation) as follower:
         for round_ in range(10):
-            send_requests(site, 10 * round_, 10 * round_ + 10)
-            assert eventually(lambda: site.count("transactions") == 20 * round_ + 20, PATIENCE)  # noqa: B023
+            send_requests(installation, 10 * round_, 10 * round_ + 10)
+            assert eventually(lambda: installation.count("transactions") == 20 * round_ + 20, PATIENCE)  # noqa: B023
             trim(trimmer, FEW, now())
-            most = max(most, first_and_count(log, site.kafka.topic)[1])
+            most = max(most, first_and_count(log, installation.kafka.topic)[1])
         assert follower.metric("fraud_stream_retries_total") == 0
         follower.end()
     assert most <= FEW.requests + 1
 
 
 def test_a_consumer_without_a_position_begins_with_the_oldest_record(
-    site: StreamingSite, trimmer: Site
+    installation: StreamInstallation, trimmer: Installation
 ) -> None:
-    send_requests(site, 0, 10)
-    site.consume()
-    assert trim(trimmer, FEW, now())[site.kafka.topic] == 6
-    with PartitionReader(site.kafka.bootstrap_servers, site.kafka.topic, client_id="test") as reader:
+    send_requests(installation, 0, 10)
+    installation.consume()
+    assert trim(trimmer, FEW, now())[installation.kafka.topic] == 6
+    with PartitionReader(
+        installation.kafka.bootstrap_servers, installation.kafka.topic, client_id="test"
+    ) as reader:
         assert reader.earliest_offsets() == {0: 12}
-    site.rows("DELETE FROM stream_offsets")
-    assert site.consume()["replayed"] == 8
-    assert site.rows("SELECT next_offset FROM stream_offsets WHERE topic = %s", site.kafka.topic) == [(20,)]
+    installation.rows("DELETE FROM stream_offsets")
+    assert installation.consume()["replayed"] == 8
+    assert installation.rows(
+        "SELECT next_offset FROM stream_offsets WHERE topic = %s", installation.kafka.topic
+    ) == [(20,)]
 
 
-def test_labels_are_trimmed_by_their_own_position(site: StreamingSite, trimmer: Site) -> None:
-    send_requests(site, 0, 5)
-    site.consume()
+def test_labels_are_trimmed_by_their_own_position(
+    installation: StreamInstallation, trimmer: Installation
+) -> None:
+    send_requests(installation, 0, 5)
+    installation.consume()
     for number in range(5):
-        site.send_labels([{"transaction_id": f"tx-{number}-a", "label": 1, "source": "analyst"}])
+        installation.send_labels([{"transaction_id": f"tx-{number}-a", "label": 1, "source": "analyst"}])
     removed = trim(trimmer, Keep(requests=0), now())
-    assert (removed[site.kafka.topic], removed[site.kafka.labels_topic]) == (4, 0)
-    assert site.consume()["labels"]["stored"] == 5
-    assert trim(trimmer, Keep(requests=0), now())[site.kafka.labels_topic] == 4
+    assert (removed[installation.kafka.topic], removed[installation.kafka.labels_topic]) == (4, 0)
+    assert installation.consume()["labels"]["stored"] == 5
+    assert trim(trimmer, Keep(requests=0), now())[installation.kafka.labels_topic] == 4
 
 
-def test_alerts_and_dead_letters_go_by_age(site: StreamingSite, trimmer: Site, log: Log) -> None:
-    topics = (site.kafka.alerts_topic, site.kafka.dlq_topic)
+def test_alerts_and_dead_letters_go_by_age(
+    installation: StreamInstallation, trimmer: Installation, log: Log
+) -> None:
+    topics = (installation.kafka.alerts_topic, installation.kafka.dlq_topic)
     for topic in topics:
         for number in range(4):
-            with Publisher(site.kafka.bootstrap_servers) as publisher:
+            with Publisher(installation.kafka.bootstrap_servers) as publisher:
                 publisher.send(topic, b"key", b"%d" % number)
     keep = Keep(age=timedelta(hours=1))
     assert not any(trim(trimmer, keep, now()).values())
@@ -158,14 +170,14 @@ def test_alerts_and_dead_letters_go_by_age(site: StreamingSite, trimmer: Site, l
     assert [first_and_count(log, topic) for topic in topics] == [(3, 1), (3, 1)]
 
 
-def test_of_a_topic_made_again_nothing_goes(site: StreamingSite, trimmer: Site) -> None:
-    send_requests(site, 0, 10)
-    site.consume()
-    admin = AdminClient({"bootstrap.servers": site.kafka.kafka_bootstrap_servers})
-    admin.delete_topics([site.kafka.topic])[site.kafka.topic].result(timeout=10)
-    ensure_topics(site.kafka.bootstrap_servers, [site.kafka.topic])
-    send_requests(site, 10, 15)
-    assert trim(trimmer, Keep(requests=0), now())[site.kafka.topic] == 0
+def test_of_a_topic_made_again_nothing_goes(installation: StreamInstallation, trimmer: Installation) -> None:
+    send_requests(installation, 0, 10)
+    installation.consume()
+    admin = AdminClient({"bootstrap.servers": installation.kafka.kafka_bootstrap_servers})
+    admin.delete_topics([installation.kafka.topic])[installation.kafka.topic].result(timeout=10)
+    ensure_topics(installation.kafka.bootstrap_servers, [installation.kafka.topic])
+    send_requests(installation, 10, 15)
+    assert trim(trimmer, Keep(requests=0), now())[installation.kafka.topic] == 0
 
 
 def delete_records(server: KafkaServer, topic: str, offset: int, log: Log) -> None:
@@ -179,9 +191,12 @@ def delete_records(server: KafkaServer, topic: str, offset: int, log: Log) -> No
 
 
 def test_a_position_before_the_log_stops_the_consumer(
-    any_kafka: KafkaServer, site: StreamingSite, log: Log
+    any_kafka: KafkaServer, installation: StreamInstallation, log: Log
 ) -> None:
-    here = replace(site, kafka=site.kafka.model_copy(update={"kafka_bootstrap_servers": any_kafka.bootstrap}))
+    here = replace(
+        installation,
+        kafka=installation.kafka.model_copy(update={"kafka_bootstrap_servers": any_kafka.bootstrap}),
+    )
     kafka = here.kafka
     ensure_topics(
         kafka.bootstrap_servers, [kafka.topic, kafka.labels_topic, kafka.alerts_topic, kafka.dlq_topic]
@@ -192,7 +207,7 @@ def test_a_position_before_the_log_stops_the_consumer(
     lost = r"no longer holds offset 4 of partition 0.* oldest record is 6.* set next_offset to 6"
     with pytest.raises(JobFailed, match=lost):
         here.consume()
-    with following(here.site) as follower, pytest.raises(JobFailed, match=lost):
+    with following(here.installation) as follower, pytest.raises(JobFailed, match=lost):
         follower.ended()
     assert here.count("transactions") == 4
     here.rows("UPDATE stream_offsets SET next_offset = 6 WHERE topic = %s", kafka.topic)
@@ -217,7 +232,9 @@ def test_publishers_leave_nothing_behind_in_the_broker(
 
 
 @contextmanager
-def trimming(trimmer: Site, site: StreamingSite, *arguments: str, **environment: str) -> Iterator[Process]:
+def trimming(
+    trimmer: Installation, installation: StreamInstallation, *arguments: str, **environment: str
+) -> Iterator[Process]:
     """The process as it is supervised; it is told to stop at the end."""
     store = trimmer.store
     own = {
@@ -228,7 +245,7 @@ def trimming(trimmer: Site, site: StreamingSite, *arguments: str, **environment:
     }
     process = subprocess.Popen(
         [sys.executable, "-m", "fraud_embedded.trim", *arguments],
-        env=site.environment() | own | environment,
+        env=installation.environment() | own | environment,
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -246,25 +263,25 @@ def trimming(trimmer: Site, site: StreamingSite, *arguments: str, **environment:
 
 
 def test_the_process_trims_until_it_is_told_to_stop(
-    site: StreamingSite, trimmer: Site, log: Log, tmp_path: Path
+    installation: StreamInstallation, trimmer: Installation, log: Log, tmp_path: Path
 ) -> None:
-    send_requests(site, 0, 10)
-    site.consume()
+    send_requests(installation, 0, 10)
+    installation.consume()
     done = tmp_path / "done"
-    with trimming(trimmer, site, "--requests", "3", "--done", str(done)) as process:
+    with trimming(trimmer, installation, "--requests", "3", "--done", str(done)) as process:
         assert eventually(done.exists, PATIENCE)
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, err
-    assert json.loads(out)["removed"][site.kafka.topic] == 6
-    assert first_and_count(log, site.kafka.topic) == (12, 4)
+    assert json.loads(out)["removed"][installation.kafka.topic] == 6
+    assert first_and_count(log, installation.kafka.topic) == (12, 4)
 
 
 def test_it_is_ready_while_trimming_works(
-    site: StreamingSite, trimmer: Site, stack: Stack, tmp_path: Path
+    installation: StreamInstallation, trimmer: Installation, stack: Stack, tmp_path: Path
 ) -> None:
     server = replace(stack.broker, place=tmp_path)
-    environment = {"DATABASE_URL": trimmer.database.url, "KAFKA_TOPIC": site.kafka.topic}
+    environment = {"DATABASE_URL": trimmer.database.url, "KAFKA_TOPIC": installation.kafka.topic}
     environment |= {"KAFKA_BOOTSTRAP_SERVERS": stack.broker.bootstrap}
     spec = trim_spec(server, ROOT, environment)
     assert not spec.ready()
@@ -279,10 +296,12 @@ def test_it_is_ready_while_trimming_works(
     assert not spec.ready()
 
 
-def test_the_process_waits_for_what_is_down(site: StreamingSite, trimmer: Site, tmp_path: Path) -> None:
+def test_the_process_waits_for_what_is_down(
+    installation: StreamInstallation, trimmer: Installation, tmp_path: Path
+) -> None:
     done = tmp_path / "done"
     nobody = {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:9"}
-    with trimming(trimmer, site, "--done", str(done), **nobody) as process:
+    with trimming(trimmer, installation, "--done", str(done), **nobody) as process:
         assert process.stderr is not None
         assert "tries_again" in process.stderr.readline()
         process.send_signal(signal.SIGTERM)

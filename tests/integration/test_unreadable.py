@@ -22,7 +22,7 @@ from tests.support.bombs import BOMBS, SCHEMA, bomb, peak_mib
 from tests.support.kafka_server import KafkaServer
 from tests.support.kafka_wire import WireBatch, WireRecord, produce
 from tests.support.stored_rows import Database
-from tests.support.streaming_installation import StreamingSite, creditcard_records
+from tests.support.streaming_installation import StreamInstallation, creditcard_records
 from tests.support.waiting import eventually
 
 PATIENCE = 60.0
@@ -47,8 +47,8 @@ def kafka_bootstrap(any_kafka: KafkaServer) -> str:
 
 
 @pytest.fixture
-def site(database: Database, topics: Any, api: ApiServer) -> StreamingSite:
-    return StreamingSite(database, topics, api.url)
+def installation(database: Database, topics: Any, api: ApiServer) -> StreamInstallation:
+    return StreamInstallation(database, topics, api.url)
 
 
 def payload(identifier: str) -> bytes:
@@ -59,196 +59,227 @@ def label(identifier: str) -> bytes:
     return json.dumps({"transaction_id": identifier, "label": 1, "source": "analyst"}).encode()
 
 
-def put(site: StreamingSite, batch: WireBatch, topic: str | None = None) -> None:
-    address = site.kafka.kafka_bootstrap_servers
-    assert produce(address, topic or site.kafka.topic, batch.packed()) == 0
+def put(installation: StreamInstallation, batch: WireBatch, topic: str | None = None) -> None:
+    address = installation.kafka.kafka_bootstrap_servers
+    assert produce(address, topic or installation.kafka.topic, batch.packed()) == 0
 
 
-def put_strange(site: StreamingSite) -> None:
+def put_strange(installation: StreamInstallation) -> None:
     """On both topics a good record, one with a header whose name is no text, and a good one."""
-    for topic, value in ((site.kafka.topic, payload), (site.kafka.labels_topic, label)):
+    for topic, value in ((installation.kafka.topic, payload), (installation.kafka.labels_topic, label)):
         strange = WireRecord(value("strange"), headers=[SCHEMA, (b"\xff\xfea", b"x")])
-        put(site, WireBatch([WireRecord(value("before")), strange, WireRecord(value("after"))], "lz4"), topic)
+        put(
+            installation,
+            WireBatch([WireRecord(value("before")), strange, WireRecord(value("after"))], "lz4"),
+            topic,
+        )
 
 
-def letters(site: StreamingSite) -> list[tuple[Any, ...]]:
-    return site.rows("SELECT topic, record_offset, reason, payload_bytes FROM dead_letters ORDER BY id")
+def letters(installation: StreamInstallation) -> list[tuple[Any, ...]]:
+    return installation.rows(
+        "SELECT topic, record_offset, reason, payload_bytes FROM dead_letters ORDER BY id"
+    )
 
 
-def strange_letters(site: StreamingSite) -> list[tuple[Any, ...]]:
+def strange_letters(installation: StreamInstallation) -> list[tuple[Any, ...]]:
     return [
-        (site.kafka.topic, 1, "bad_header", len(payload("strange"))),
-        (site.kafka.labels_topic, 1, "bad_header", len(label("strange"))),
+        (installation.kafka.topic, 1, "bad_header", len(payload("strange"))),
+        (installation.kafka.labels_topic, 1, "bad_header", len(label("strange"))),
     ]
 
 
-def shown(site: StreamingSite, only: str, peek: int) -> TopicState:
-    settings = DatabaseSettings.model_validate({"database_url": site.database.url("streaming")})
-    return describe(settings, site.kafka, peek, only)["topics"][0]
+def shown(installation: StreamInstallation, only: str, peek: int) -> TopicState:
+    settings = DatabaseSettings.model_validate({"database_url": installation.database.url("streaming")})
+    return describe(settings, installation.kafka, peek, only)["topics"][0]
 
 
-def test_a_strange_header_is_set_aside_and_its_neighbours_stored(site: StreamingSite) -> None:
-    put_strange(site)
-    peeked = shown(site, "transactions", 3)["records"]
+def test_a_strange_header_is_set_aside_and_its_neighbours_stored(installation: StreamInstallation) -> None:
+    put_strange(installation)
+    peeked = shown(installation, "transactions", 3)["records"]
     assert [record.get("damage") for record in peeked] == [None, "bad_header", None]
-    result = site.consume()
+    result = installation.consume()
     assert (result["dead_lettered"], result["labels"]["dead_lettered"]) == ({"bad_header": 1},) * 2
     assert (result["lag"], result["labels"]["lag"]) == (0, 0)
-    assert (site.ids(), site.count("labels")) == ({"before", "after"}, 2)
-    assert letters(site) == strange_letters(site)
-    listed = site.command("dead-letters", "--reason", "bad_header")
+    assert (installation.ids(), installation.count("labels")) == ({"before", "after"}, 2)
+    assert letters(installation) == strange_letters(installation)
+    listed = installation.command("dead-letters", "--reason", "bad_header")
     assert json.loads(listed.stdout)["total"] == 2
-    assert {record.headers["reason"] for record in site.dead_letter_topic()} == {b"bad_header"}
+    assert {record.headers["reason"] for record in installation.dead_letter_topic()} == {b"bad_header"}
     # All of it is kept, so it can be put back, without the header.
-    assert json.loads(site.command("redrive", "--reason", "bad_header").stdout)["sent"] == 2
-    assert site.consume()["stored"] == 1
-    assert site.ids() == {"before", "strange", "after"}
+    assert json.loads(installation.command("redrive", "--reason", "bad_header").stdout)["sent"] == 2
+    assert installation.consume()["stored"] == 1
+    assert installation.ids() == {"before", "strange", "after"}
 
 
-def test_the_follower_sets_it_aside_too(site: StreamingSite) -> None:
-    put_strange(site)
-    with following(site.site) as follower:
-        assert eventually(lambda: site.ids() == {"before", "after"}, PATIENCE)
-        assert eventually(lambda: site.count("labels") == 2, PATIENCE)
+def test_the_follower_sets_it_aside_too(installation: StreamInstallation) -> None:
+    put_strange(installation)
+    with following(installation.installation) as follower:
+        assert eventually(lambda: installation.ids() == {"before", "after"}, PATIENCE)
+        assert eventually(lambda: installation.count("labels") == 2, PATIENCE)
         reason = {"reason": "bad_header"}
         assert eventually(lambda: follower.metric("fraud_stream_dead_letters_total", **reason) == 2)
         assert follower.ready()
         follower.end()
-    assert sorted(letters(site)) == sorted(strange_letters(site))
+    assert sorted(letters(installation)) == sorted(strange_letters(installation))
 
 
-def test_a_batch_nobody_can_unpack_is_one_dead_letter(site: StreamingSite, any_kafka: KafkaServer) -> None:
+def test_a_batch_nobody_can_unpack_is_one_dead_letter(
+    installation: StreamInstallation, any_kafka: KafkaServer
+) -> None:
     """Apache Kafka takes none such; there one is patched into the log, see test_kafka_batches."""
     if "apache" in str(any_kafka.spec.cwd):
         pytest.skip("Apache Kafka refuses it")
     three = [WireRecord(b"{}")] * 3
-    for topic, value in ((site.kafka.topic, payload), (site.kafka.labels_topic, label)):
-        put(site, WireBatch([WireRecord(value("before"))], "zstd"), topic)
-        put(site, WireBatch(three, "zstd", content=b"no such thing"), topic)
-        put(site, WireBatch([WireRecord(value("after"))], "snappy"), topic)
-    assert shown(site, "transactions", 4)["records"][1]["damage"] == "unreadable"
-    result = site.consume()
+    for topic, value in ((installation.kafka.topic, payload), (installation.kafka.labels_topic, label)):
+        put(installation, WireBatch([WireRecord(value("before"))], "zstd"), topic)
+        put(installation, WireBatch(three, "zstd", content=b"no such thing"), topic)
+        put(installation, WireBatch([WireRecord(value("after"))], "snappy"), topic)
+    assert shown(installation, "transactions", 4)["records"][1]["damage"] == "unreadable"
+    result = installation.consume()
     assert (result["dead_lettered"], result["labels"]["dead_lettered"]) == ({"unreadable": 1},) * 2
-    assert (site.ids(), site.count("labels"), result["lag"]) == ({"before", "after"}, 2, 0)
-    (detail,) = site.rows("SELECT detail FROM dead_letters WHERE topic = %s", site.kafka.topic)[0]
+    assert (installation.ids(), installation.count("labels"), result["lag"]) == ({"before", "after"}, 2, 0)
+    (detail,) = installation.rows(
+        "SELECT detail FROM dead_letters WHERE topic = %s", installation.kafka.topic
+    )[0]
     assert detail.startswith("The records at offsets 1 to 3 cannot be read: zstd: ")
-    refused = site.command("redrive", "--reason", "unreadable", "--no-check")
+    refused = installation.command("redrive", "--reason", "unreadable", "--no-check")
     assert json.loads(refused.stdout)["refused"] == {"incomplete": 2}
 
 
 def test_where_skipping_would_be_a_guess_all_before_is_stored(
-    site: StreamingSite, any_kafka: KafkaServer
+    installation: StreamInstallation, any_kafka: KafkaServer
 ) -> None:
     if "apache" in str(any_kafka.spec.cwd):
         pytest.skip("Apache Kafka refuses it; see test_kafka_batches")
-    put(site, WireBatch([WireRecord(payload("before"))]))
-    put(site, WireBatch([WireRecord(b"{}")], magic=3))
-    sentence = f"{site.kafka.topic} cannot be read on from offset 1 of partition 0: .*set next_offset"
+    put(installation, WireBatch([WireRecord(payload("before"))]))
+    put(installation, WireBatch([WireRecord(b"{}")], magic=3))
+    sentence = f"{installation.kafka.topic} cannot be read on from offset 1 of partition 0: .*set next_offset"
     with pytest.raises(JobFailed, match=sentence):
-        site.consume()
-    assert site.ids() == {"before"}
+        installation.consume()
+    assert installation.ids() == {"before"}
     with pytest.raises(JobFailed, match=sentence):
-        shown(site, "transactions", 5)
-    site.rows("UPDATE stream_offsets SET next_offset = 0 WHERE topic = %s", site.kafka.topic)
-    with following(site.site) as follower, pytest.raises(JobFailed, match=sentence):
+        shown(installation, "transactions", 5)
+    installation.rows("UPDATE stream_offsets SET next_offset = 0 WHERE topic = %s", installation.kafka.topic)
+    with following(installation.installation) as follower, pytest.raises(JobFailed, match=sentence):
         follower.ended()
-    assert site.rows("SELECT next_offset FROM stream_offsets WHERE topic = %s", site.kafka.topic) == [(1,)]
+    assert installation.rows(
+        "SELECT next_offset FROM stream_offsets WHERE topic = %s", installation.kafka.topic
+    ) == [(1,)]
     # What the sentence says is the way past.
-    site.rows("UPDATE stream_offsets SET next_offset = 2 WHERE topic = %s", site.kafka.topic)
-    put(site, WireBatch([WireRecord(payload("after"))]))
-    assert (site.consume()["lag"], site.ids()) == (0, {"before", "after"})
+    installation.rows("UPDATE stream_offsets SET next_offset = 2 WHERE topic = %s", installation.kafka.topic)
+    put(installation, WireBatch([WireRecord(payload("after"))]))
+    assert (installation.consume()["lag"], installation.ids()) == (0, {"before", "after"})
 
 
 @pytest.fixture
-def producer(site: StreamingSite, any_kafka: KafkaServer) -> Any:
+def producer(installation: StreamInstallation, any_kafka: KafkaServer) -> Any:
     if "apache" not in str(any_kafka.spec.cwd):
         pytest.skip("Tansu shows what was aborted to every client")
-    settings = {"bootstrap.servers": site.kafka.kafka_bootstrap_servers, "transactional.id": uuid.uuid4().hex}
+    settings = {
+        "bootstrap.servers": installation.kafka.kafka_bootstrap_servers,
+        "transactional.id": uuid.uuid4().hex,
+    }
     made: Any = confluent_kafka.Producer(settings)
     made.init_transactions(20)
     return made
 
 
-def begin(site: StreamingSite, producer: Any, *identifiers: str) -> None:
+def begin(installation: StreamInstallation, producer: Any, *identifiers: str) -> None:
     producer.begin_transaction()
     for identifier in identifiers:
-        producer.produce(site.kafka.topic, payload(identifier), b"k")
-        producer.produce(site.kafka.labels_topic, label(identifier), b"k")
+        producer.produce(installation.kafka.topic, payload(identifier), b"k")
+        producer.produce(installation.kafka.labels_topic, label(identifier), b"k")
     assert producer.flush(20) == 0
 
 
-def position(site: StreamingSite) -> int | None:
-    rows = site.rows("SELECT next_offset FROM stream_offsets WHERE topic = %s", site.kafka.topic)
+def position(installation: StreamInstallation) -> int | None:
+    rows = installation.rows(
+        "SELECT next_offset FROM stream_offsets WHERE topic = %s", installation.kafka.topic
+    )
     return rows[0][0] if rows else None
 
 
-def test_payments_that_were_aborted_never_happened(site: StreamingSite, producer: Any) -> None:
-    begin(site, producer, *"abcde")
+def test_payments_that_were_aborted_never_happened(installation: StreamInstallation, producer: Any) -> None:
+    begin(installation, producer, *"abcde")
     producer.abort_transaction(20)
-    result = site.consume(seconds=20.0)
+    result = installation.consume(seconds=20.0)
     assert (result["consumed"], result["lag"], result["labels"]["lag"]) == (0, 0, 0)
     assert result["seconds"] < 10, "it does not wait for what will never come"
-    assert (site.count("transactions"), site.count("labels"), position(site)) == (0, 0, 6)
-    begin(site, producer, "kept")
+    assert (installation.count("transactions"), installation.count("labels"), position(installation)) == (
+        0,
+        0,
+        6,
+    )
+    begin(installation, producer, "kept")
     producer.commit_transaction(20)
-    assert site.consume()["stored"] == 1
-    assert (site.ids(), position(site), shown(site, "transactions", 1)["lag"]) == ({"kept"}, 8, 0)
+    assert installation.consume()["stored"] == 1
+    assert (installation.ids(), position(installation), shown(installation, "transactions", 1)["lag"]) == (
+        {"kept"},
+        8,
+        0,
+    )
     # The end of the log is a marker; the latest record is shown all the same.
-    assert json.loads(shown(site, "transactions", 1)["records"][0]["value"])["transaction_id"] == "kept"
+    assert (
+        json.loads(shown(installation, "transactions", 1)["records"][0]["value"])["transaction_id"] == "kept"
+    )
 
 
-def test_a_run_does_not_wait_for_an_open_transaction(site: StreamingSite, producer: Any) -> None:
-    site.send(creditcard_records(["before"]))
-    begin(site, producer, "open")
-    site.send(creditcard_records(["behind"]))
+def test_a_run_does_not_wait_for_an_open_transaction(installation: StreamInstallation, producer: Any) -> None:
+    installation.send(creditcard_records(["before"]))
+    begin(installation, producer, "open")
+    installation.send(creditcard_records(["behind"]))
     for _ in range(2):
-        result = site.consume(seconds=20.0)
-        assert (result["lag"], site.ids(), position(site)) == (2, {"before"}, 1)
+        result = installation.consume(seconds=20.0)
+        assert (result["lag"], installation.ids(), position(installation)) == (2, {"before"}, 1)
         assert result["seconds"] < 10
     producer.commit_transaction(20)
-    assert site.consume()["lag"] == 0
-    assert site.ids() == {"before", "open", "behind"}
+    assert installation.consume()["lag"] == 0
+    assert installation.ids() == {"before", "open", "behind"}
 
 
-def test_a_follower_shows_an_open_transaction_as_lag(site: StreamingSite, producer: Any) -> None:
-    topic = {"topic": site.kafka.topic}
-    site.send(creditcard_records(["before"]))
-    begin(site, producer, "open")
-    with following(site.site) as follower:
-        assert eventually(lambda: site.ids() == {"before"}, PATIENCE)
+def test_a_follower_shows_an_open_transaction_as_lag(installation: StreamInstallation, producer: Any) -> None:
+    topic = {"topic": installation.kafka.topic}
+    installation.send(creditcard_records(["before"]))
+    begin(installation, producer, "open")
+    with following(installation.installation) as follower:
+        assert eventually(lambda: installation.ids() == {"before"}, PATIENCE)
         assert eventually(lambda: follower.metric("fraud_stream_lag_records", **topic) == 1, PATIENCE)
         producer.abort_transaction(20)
-        site.send(creditcard_records(["behind"]))
-        assert eventually(lambda: site.ids() == {"before", "behind"}, PATIENCE)
-        begin(site, producer, "never")
+        installation.send(creditcard_records(["behind"]))
+        assert eventually(lambda: installation.ids() == {"before", "behind"}, PATIENCE)
+        begin(installation, producer, "never")
         producer.abort_transaction(20)
-        assert eventually(lambda: position(site) == 6, PATIENCE), "gaps are passed while nothing comes"
+        assert eventually(lambda: position(installation) == 6, PATIENCE), (
+            "gaps are passed while nothing comes"
+        )
         assert eventually(lambda: follower.metric("fraud_stream_lag_records", **topic) == 0, PATIENCE)
         assert follower.ready()
         assert follower.end()["stored"] == 2
 
 
-def put_bomb(site: StreamingSite, codec: str) -> None:
-    put(site, WireBatch([WireRecord(payload("first"))]))
-    put(site, bomb(codec, payload("before"), payload("after")))
+def put_bomb(installation: StreamInstallation, codec: str) -> None:
+    put(installation, WireBatch([WireRecord(payload("first"))]))
+    put(installation, bomb(codec, payload("before"), payload("after")))
 
 
-def consumer_peak_mib(site: StreamingSite, *arguments: str, **stop: Any) -> float:
+def consumer_peak_mib(installation: StreamInstallation, *arguments: str, **stop: Any) -> float:
     command = [sys.executable, "-m", "fraud_streaming", *arguments]
-    return peak_mib(command, site.environment(), **stop)
+    return peak_mib(command, installation.environment(), **stop)
 
 
 @pytest.mark.parametrize("codec", BOMBS)
-def test_a_bomb_is_one_dead_letter_and_takes_no_memory(site: StreamingSite, codec: str) -> None:
-    put_bomb(site, codec)
-    assert consumer_peak_mib(site, "run", "--max-seconds", "60") < PEAK_MIB
-    assert site.ids() == {"first", "before", "after"}
-    assert letters(site) == [(site.kafka.topic, 2, "too_large", BOMBS[codec])]
+def test_a_bomb_is_one_dead_letter_and_takes_no_memory(installation: StreamInstallation, codec: str) -> None:
+    put_bomb(installation, codec)
+    assert consumer_peak_mib(installation, "run", "--max-seconds", "60") < PEAK_MIB
+    assert installation.ids() == {"first", "before", "after"}
+    assert letters(installation) == [(installation.kafka.topic, 2, "too_large", BOMBS[codec])]
 
 
-def test_a_bomb_takes_no_memory_of_the_follower(site: StreamingSite) -> None:
-    put_bomb(site, "zstd")
+def test_a_bomb_takes_no_memory_of_the_follower(installation: StreamInstallation) -> None:
+    put_bomb(installation, "zstd")
     arguments = ("run", "--follow", "--metrics-port", str(free_ports(1)[0]))
-    peak = consumer_peak_mib(site, *arguments, stop_when=lambda: site.count("transactions") == 3)
+    peak = consumer_peak_mib(
+        installation, *arguments, stop_when=lambda: installation.count("transactions") == 3
+    )
     assert peak < PEAK_MIB
-    assert letters(site) == [(site.kafka.topic, 2, "too_large", BOMBS["zstd"])]
+    assert letters(installation) == [(installation.kafka.topic, 2, "too_large", BOMBS["zstd"])]

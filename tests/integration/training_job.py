@@ -22,7 +22,7 @@ from config.parameters import read_yaml
 from config.settings import CONFIG_DIR, ObjectStoreSettings
 from fraud_adapters.models.registry_writer import RegistryWriter
 from fraud_adapters.objectstore import ObjectStore
-from tests.integration.training_site import WIRE, Site, installed, store_history, wire_rows
+from tests.integration.training_installation import WIRE, Installation, installed, store_history, wire_rows
 from tests.support.stored_rows import Database
 from tests.support.waiting import eventually
 
@@ -137,7 +137,7 @@ def small_configuration(folder: Path, **sections: Mapping[str, Any]) -> Path:
 @contextmanager
 def small_installation(
     database: Database, mlflow_uri: str, store: ObjectStoreSettings, folder: Path
-) -> Iterator[Site]:
+) -> Iterator[Installation]:
     """An installation with a small history and an empty bucket."""
     bucket = ObjectStore(store, constants.BUCKET_RUNS)
     bucket.delete(bucket.list("runs/"))
@@ -151,18 +151,19 @@ def small_installation(
         yield made
 
 
-def statuses(site: Site) -> list[str]:
+def statuses(installation: Installation) -> list[str]:
     """How MLflow's runs of the installation stand, the earliest first."""
-    client = RegistryWriter(site.mlflow_uri)._client
-    experiment = client.get_experiment_by_name(site.contract.registered_model)
+    client = RegistryWriter(installation.mlflow_uri)._client
+    experiment = client.get_experiment_by_name(installation.contract.registered_model)
     if experiment is None:
         return []
     runs = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"])
     return [run.info.status for run in runs]
 
 
-def versions(site: Site) -> list[str]:
-    client = RegistryWriter(site.mlflow_uri)._client
+def versions(installation: Installation) -> list[str]:
+    client = RegistryWriter(installation.mlflow_uri)._client
     return [
-        found.version for found in client.search_model_versions(f"name='{site.contract.registered_model}'")
+        found.version
+        for found in client.search_model_versions(f"name='{installation.contract.registered_model}'")
     ]

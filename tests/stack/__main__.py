@@ -23,7 +23,7 @@ from typing import Final
 from fraud_embedded.processes.ports import free_ports, is_free
 from fraud_launcher import dotenv
 from tests.stack.docker_host import NotRun, containers, docker
-from tests.stack.stack import COMPOSE, ROOT, SITE_VARIABLE, Site, Stack
+from tests.stack.stack import COMPOSE, HARNESS_VARIABLE, ROOT, Harness, Stack
 
 NOT_RUN: Final = 75  # EX_TEMPFAIL
 REFUSED: Final = 2
@@ -118,11 +118,13 @@ def _with_docker(choices: Choices, logs: Path) -> int:
     _refuse_other_stack()
     with tempfile.TemporaryDirectory(prefix="fraud-stack-") as folder:
         official = _official_images()
-        site = Site(PROJECT, _ports(), _write_dotenv(Path(folder) / ".env"), () if official else ("grafana",))
-        _export(site, Path(folder), official)
+        harness = Harness(
+            PROJECT, _ports(), _write_dotenv(Path(folder) / ".env"), () if official else ("grafana",)
+        )
+        _export(harness, Path(folder), official)
         if choices.build:
             _build(official)
-        return _run(site, Path(folder), choices, logs)
+        return _run(harness, Path(folder), choices, logs)
 
 
 def _refuse_other_stack() -> None:
@@ -194,16 +196,16 @@ def _write_dotenv(path: Path) -> dict[str, str]:
     return dotenv.read(path)
 
 
-def _export(site: Site, folder: Path, official: bool) -> None:
+def _export(harness: Harness, folder: Path, official: bool) -> None:
     """The tests then run the documented commands as they stand."""
-    site.write(folder / "site.json")
+    harness.write(folder / "harness.json")
     files = [folder / ".env", *([] if official else [OFFLINE])]
-    os.environ[SITE_VARIABLE] = str(folder / "site.json")
+    os.environ[HARNESS_VARIABLE] = str(folder / "harness.json")
     os.environ["COMPOSE_PROJECT_NAME"] = PROJECT
     os.environ["COMPOSE_ENV_FILES"] = ",".join(map(str, files))
     for service, (variable, _) in PUBLISHED.items():
-        os.environ[variable] = str(site.ports[service])
-    for name in site.left_out:
+        os.environ[variable] = str(harness.ports[service])
+    for name in harness.left_out:
         _say(f"{name}: left out: it cannot be built offline")
 
 
@@ -220,8 +222,8 @@ def _timed(what: str, command: list[str]) -> None:
     _say(f"{what} built in {time.monotonic() - started:.0f} s")
 
 
-def _run(site: Site, folder: Path, choices: Choices, logs: Path) -> int:
-    stack = Stack(site)
+def _run(harness: Harness, folder: Path, choices: Choices, logs: Path) -> int:
+    stack = Stack(harness)
     failed = 1
     parts, whole = _tests(choices.pytest)
     try:

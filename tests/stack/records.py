@@ -23,7 +23,7 @@ def publish(stack: Stack, names: Sequence[str]) -> None:
     """Each exactly once, whatever happens to the broker meanwhile; returns when all are acknowledged."""
     producer = Producer(
         {
-            "bootstrap.servers": f"localhost:{stack.site.ports['kafka']}",
+            "bootstrap.servers": f"localhost:{stack.harness.ports['kafka']}",
             "enable.idempotence": True,
             "message.timeout.ms": _PATIENCE_MS,
         }

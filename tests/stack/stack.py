@@ -20,7 +20,7 @@ from fraud_embedded.servers.airflow_api import AirflowApi
 ROOT: Final = Path(__file__).resolve().parents[2]
 COMPOSE: Final = ("docker", "compose", "-f", "docker-compose.local.yml")
 # The harness tells the tests where it has written what they need to know.
-SITE_VARIABLE: Final = "FRAUD_STACK_SITE"
+HARNESS_VARIABLE: Final = "FRAUD_STACK_HARNESS"
 # These do their work and end; everything else runs.
 ONE_SHOTS: Final = frozenset(
     {"preflight", "db-migrate", "topics", "buckets", "history", "first-model", "airflow-init"}
@@ -34,7 +34,7 @@ class CommandFailed(AssertionError):
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class Harness:
     """What the harness has chosen."""
 
     project: str
@@ -53,7 +53,7 @@ class Site:
         path.write_text(json.dumps(document), encoding="utf-8")
 
     @classmethod
-    def read(cls, path: Path) -> Site:
+    def read(cls, path: Path) -> Harness:
         found = json.loads(path.read_text(encoding="utf-8"))
         return cls(found["project"], found["ports"], found["dotenv"], tuple(found["left_out"]))
 
@@ -62,7 +62,7 @@ class Site:
 class Stack:
     """Commands and questions; every command runs in the repository, with the harness's .env."""
 
-    site: Site
+    harness: Harness
 
     def run(self, *command: str, seconds: float = 120, stdin: str | None = None) -> str:
         """A command's standard output.
@@ -89,7 +89,7 @@ class Stack:
         """The services that run without a profile, and those of the profiles named."""
         words = [word for profile in profiles for word in ("--profile", profile)]
         named = self.compose(*words, "config", "--services").split()
-        return sorted(set(named) - set(self.site.left_out))
+        return sorted(set(named) - set(self.harness.left_out))
 
     def inspect(self, *containers: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = json.loads(self.run("docker", "inspect", *containers))
@@ -103,7 +103,7 @@ class Stack:
             "--all",
             "--quiet",
             "--filter",
-            f"label=com.docker.compose.project={self.site.project}",
+            f"label=com.docker.compose.project={self.harness.project}",
         ).split()
         if not ids:
             return {}
@@ -133,10 +133,10 @@ class Stack:
         return {"transactions": int(transactions), "decisions": int(decisions)}
 
     def url(self, service: str) -> str:
-        return f"http://127.0.0.1:{self.site.ports[service]}"
+        return f"http://127.0.0.1:{self.harness.ports[service]}"
 
     def airflow(self) -> AirflowApi:
-        return AirflowApi(Login(self.url("airflow"), self.site.dotenv["AIRFLOW_PASSWORD"]))
+        return AirflowApi(Login(self.url("airflow"), self.harness.dotenv["AIRFLOW_PASSWORD"]))
 
     def pause(self, paused: bool) -> None:
         """Let the schedules of the real-time DAGs rest, or go on."""
@@ -149,7 +149,7 @@ class Stack:
         form = {
             "grant_type": "client_credentials",
             "client_id": name,
-            "client_secret": self.site.dotenv[f"API_CLIENT_SECRET_{name.upper()}"],
+            "client_secret": self.harness.dotenv[f"API_CLIENT_SECRET_{name.upper()}"],
         }
         answer = httpx.post(f"{self.url('api')}/auth/token", data=form, trust_env=False, timeout=30)
         answer.raise_for_status()
@@ -229,5 +229,5 @@ def wait_for(
 
 def running_stack() -> Stack | None:
     """The stack that the harness has brought up, if it has."""
-    path = os.environ.get(SITE_VARIABLE)
-    return Stack(Site.read(Path(path))) if path else None
+    path = os.environ.get(HARNESS_VARIABLE)
+    return Stack(Harness.read(Path(path))) if path else None

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import pytest
 
-from tests.integration.airflow_site import airflow_python
-from tests.stack.docker_site import ROOT, Site, job_image, site
+from tests.integration.airflow_installation import airflow_python
+from tests.stack.docker_project import ROOT, DockerProject, docker_project, job_image
 from tests.support.waiting import eventually
 
 SLEEP: Final = ["python", "-c", "import time; print('up', flush=True); time.sleep(1000)"]
@@ -39,28 +39,30 @@ for kind, given in json.loads(sys.argv[1]):
 
 
 @pytest.fixture(scope="module")
-def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with job_image() as image, site(tmp_path_factory.mktemp("proxy"), image) as made:
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerProject]:
+    with job_image() as image, docker_project(tmp_path_factory.mktemp("proxy"), image) as made:
         yield made
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left(here: Site) -> Iterator[None]:
+def nothing_is_left(project: DockerProject) -> Iterator[None]:
     yield
-    assert eventually(lambda: not here.containers(), 60)
+    assert eventually(lambda: not project.containers(), 60)
 
 
 class Tasks:
     """A process of Airflow's that executes operators, one after the other."""
 
-    def __init__(self, here: Site, home: Path, tasks: Sequence[tuple[str, dict[str, Any]]]) -> None:
-        given = [(kind, {"image": here.image, **one}) for kind, one in tasks]
+    def __init__(
+        self, project: DockerProject, home: Path, tasks: Sequence[tuple[str, dict[str, Any]]]
+    ) -> None:
+        given = [(kind, {"image": project.image, **one}) for kind, one in tasks]
         environment = {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "airflow" / "plugins")]),
             "HOME": str(home),
             "AIRFLOW_HOME": str(home),
-            "DOCKER_HOST": f"tcp://127.0.0.1:{here.proxy.port}",
+            "DOCKER_HOST": f"tcp://127.0.0.1:{project.proxy.port}",
         }
         self.process = subprocess.Popen(
             [str(airflow_python()), "-c", TASKS, json.dumps(given)],
@@ -85,15 +87,17 @@ def exits(code: int) -> dict[str, Any]:
     return {"command": ["python", "-c", f"raise SystemExit({code})"]}
 
 
-def test_a_docker_operator_does_with_an_image_of_jobs_what_its_users_know(here: Site, tmp_path: Path) -> None:
+def test_a_docker_operator_does_with_an_image_of_jobs_what_its_users_know(
+    project: DockerProject, tmp_path: Path
+) -> None:
     seen = "import os; print(os.environ['A'], os.environ['B'])"
     told = Tasks(
-        here,
+        project,
         tmp_path,
         [
             plain(xcom_all=True),
             plain(command=["python", "-c", seen], environment={"A": "1"}, private_environment={"B": "2"}),
-            plain(mem_limit="64m", cpus=0.5, network_mode=here.network, command="echo said"),
+            plain(mem_limit="64m", cpus=0.5, network_mode=project.network, command="echo said"),
             plain(auto_remove="success", command="echo once", container_name="fraud-job-mine"),
             plain(**exits(3)),
             plain(**exits(3), skip_on_exit_code=3),
@@ -104,7 +108,7 @@ def test_a_docker_operator_does_with_an_image_of_jobs_what_its_users_know(here: 
     assert told[4]["error"] == "DockerContainerFailedException"
     assert "'StatusCode': 3" in told[4]["message"]
     assert told[5]["error"] == "DockerContainerFailedSkipException"
-    assert here.proxy.log_is_json()
+    assert project.proxy.log_is_json()
 
 
 MOUNTS: Final = "HostConfig.Mounts: jobs mount nothing"
@@ -133,46 +137,48 @@ REFUSED: Final[list[tuple[dict[str, Any], str]]] = [
 
 
 def test_a_docker_operator_that_asks_for_more_is_refused_and_the_field_is_named(
-    here: Site, tmp_path: Path
+    project: DockerProject, tmp_path: Path
 ) -> None:
-    told = Tasks(here, tmp_path, [plain(**given) for given, _ in REFUSED]).told()
+    told = Tasks(project, tmp_path, [plain(**given) for given, _ in REFUSED]).told()
     for (given, sentence), one in zip(REFUSED, told, strict=True):
         assert one.get("error") == "APIError", (given, one)
-        assert f'("{sentence.replace("NETWORK", here.network)}' in one["message"], (given, one)
+        assert f'("{sentence.replace("NETWORK", project.network)}' in one["message"], (given, one)
 
 
-def running(here: Site) -> bool:
-    return [one["State"] for one in here.containers()] == ["running"]
+def running(project: DockerProject) -> bool:
+    return [one["State"] for one in project.containers()] == ["running"]
 
 
-def sleeping(here: Site, home: Path, kind: str) -> Tasks:
+def sleeping(project: DockerProject, home: Path, kind: str) -> Tasks:
     """A task whose container runs."""
     given = {"command": SLEEP} if kind == "ours" else plain(command=SLEEP, auto_remove="never")[1]
-    tasks = Tasks(here, home, [(kind, given)])
-    assert eventually(lambda: running(here), 60)
+    tasks = Tasks(project, home, [(kind, given)])
+    assert eventually(lambda: running(project), 60)
     return tasks
 
 
 @pytest.mark.parametrize("kind", ["plain", "ours"])
-def test_the_container_of_a_killed_task_ends(here: Site, tmp_path: Path, kind: str) -> None:
-    tasks = sleeping(here, tmp_path, kind)
+def test_the_container_of_a_killed_task_ends(project: DockerProject, tmp_path: Path, kind: str) -> None:
+    tasks = sleeping(project, tmp_path, kind)
     tasks.process.kill()
     tasks.process.communicate()
-    assert eventually(lambda: not here.containers(), 60)
+    assert eventually(lambda: not project.containers(), 60)
 
 
 @pytest.mark.parametrize("kind", ["plain", "ours"])
-def test_the_container_of_a_task_that_is_ended_ends(here: Site, tmp_path: Path, kind: str) -> None:
-    tasks = sleeping(here, tmp_path, kind)
+def test_the_container_of_a_task_that_is_ended_ends(
+    project: DockerProject, tmp_path: Path, kind: str
+) -> None:
+    tasks = sleeping(project, tmp_path, kind)
     tasks.process.terminate()
     [told] = tasks.told()
     assert told["error"] in ("AirflowException", "DockerContainerFailedException")
 
 
-def test_our_operator_runs_what_a_docker_operator_is_given(here: Site, tmp_path: Path) -> None:
-    ours = {"mem_limit": "70m", "cpus": 0.5, "network_mode": here.network, "single": "test"}
+def test_our_operator_runs_what_a_docker_operator_is_given(project: DockerProject, tmp_path: Path) -> None:
+    ours = {"mem_limit": "70m", "cpus": 0.5, "network_mode": project.network, "single": "test"}
     told = Tasks(
-        here,
+        project,
         tmp_path,
         [
             ("ours", {"command": ["python", "-c", RESULT], **ours}),
@@ -190,5 +196,6 @@ def test_our_operator_runs_what_a_docker_operator_is_given(here: Site, tmp_path:
         "AirflowFailException",
     ]
     assert told[4]["message"] == (
-        f"The Docker proxy refuses the job: HostConfig.NetworkMode: jobs have no network but {here.network}."
+        "The Docker proxy refuses the job: "
+        f"HostConfig.NetworkMode: jobs have no network but {project.network}."
     )

@@ -11,58 +11,58 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.stack.docker_site import LIMITS, Site, job_image, site
+from tests.stack.docker_project import LIMITS, DockerProject, docker_project, job_image
 
 SLEEP: Final = "import time; print('up', flush=True); time.sleep(1000)"
 LOG: Final = "stdout=1&stderr=1&timestamps=1&follow=0"
 
 
 @pytest.fixture(scope="module")
-def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with job_image() as image, site(tmp_path_factory.mktemp("proxy"), image, grace_s=300) as made:
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerProject]:
+    with job_image() as image, docker_project(tmp_path_factory.mktemp("proxy"), image, grace_s=300) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-def foreign(here: Site) -> Iterator[str]:
+def foreign(project: DockerProject) -> Iterator[str]:
     """A running container that is none of the project's, though it says it is of the same DAG."""
     labels = {"fraud.project": "other", "fraud.dag_id": "the_dag"}
-    made = here.daemon.create_container(here.image, ["sleep", "1000"], labels=labels)
-    here.daemon.start(made["Id"])
+    made = project.daemon.create_container(project.image, ["sleep", "1000"], labels=labels)
+    project.daemon.start(made["Id"])
     yield str(made["Id"])
-    assert here.daemon.inspect_container(made["Id"])["State"]["Running"]
-    here.daemon.remove_container(made["Id"], force=True)
+    assert project.daemon.inspect_container(made["Id"])["State"]["Running"]
+    project.daemon.remove_container(made["Id"], force=True)
 
 
-def create(here: Site, document: object, query: str | None = None) -> tuple[int, Any]:
+def create(project: DockerProject, document: object, query: str | None = None) -> tuple[int, Any]:
     named = f"?name=fraud-job-{secrets.token_hex(6)}" if query is None else query
-    return here.proxy.call("POST", f"/containers/create{named}", document)
+    return project.proxy.call("POST", f"/containers/create{named}", document)
 
 
 @pytest.fixture(scope="module")
-def running(here: Site) -> Iterator[str]:
+def running(project: DockerProject) -> Iterator[str]:
     """A job that runs all the time; nothing below may end it."""
-    status, answer = create(here, here.body(SLEEP), "?name=fraud-job-running")
+    status, answer = create(project, project.body(SLEEP), "?name=fraud-job-running")
     assert status == 201, answer
-    wait = here.proxy.wait(answer["Id"])
-    assert here.proxy.call("POST", f"/containers/{answer['Id']}/start")[0] == 204
+    wait = project.proxy.wait(answer["Id"])
+    assert project.proxy.call("POST", f"/containers/{answer['Id']}/start")[0] == 204
     yield answer["Id"]
-    assert here.daemon.inspect_container(answer["Id"])["State"]["Running"]
-    here.proxy.remove(answer["Id"])
+    assert project.daemon.inspect_container(answer["Id"])["State"]["Running"]
+    project.proxy.remove(answer["Id"])
     wait.give_up()
 
 
-def test_what_the_daemon_gets_is_what_the_proxy_made(here: Site) -> None:
-    status, answer = create(here, here.body(SLEEP), "?name=fraud-job-one")
+def test_what_the_daemon_gets_is_what_the_proxy_made(project: DockerProject) -> None:
+    status, answer = create(project, project.body(SLEEP), "?name=fraud-job-one")
     assert status == 201
-    made = here.daemon.inspect_container(answer["Id"])
+    made = project.daemon.inspect_container(answer["Id"])
     config, host = made["Config"], made["HostConfig"]
-    here.proxy.remove(answer["Id"])
+    project.proxy.remove(answer["Id"])
     assert made["Name"] == "/fraud-job-one"
     assert (config["Cmd"], config["User"]) == (["python", "-m", "fraud_job"], "10001:10001")
     assert config["Entrypoint"] == ["/usr/local/bin/fraud-entrypoint"]
-    assert config["Labels"].items() >= {"fraud.dag_id": "the_dag", "fraud.project": here.project}.items()
-    assert host.items() >= (LIMITS | {"MemorySwap": LIMITS["Memory"], "NetworkMode": here.network}).items()
+    assert config["Labels"].items() >= {"fraud.dag_id": "the_dag", "fraud.project": project.project}.items()
+    assert host.items() >= (LIMITS | {"MemorySwap": LIMITS["Memory"], "NetworkMode": project.network}).items()
     assert host["CapDrop"] == ["ALL"]
     assert host["SecurityOpt"] == ["no-new-privileges"]
     assert host["Init"] is True
@@ -72,36 +72,36 @@ def test_what_the_daemon_gets_is_what_the_proxy_made(here: Site) -> None:
     assert host["LogConfig"]["Config"]["max-size"] == "100m"
 
 
-def test_limits_are_lowered_where_too_much_is_asked_for(here: Site) -> None:
+def test_limits_are_lowered_where_too_much_is_asked_for(project: DockerProject) -> None:
     much = {"Memory": 2**50, "NanoCpus": 2**60, "PidsLimit": 2**31}
-    _, answer = create(here, here.body(SLEEP, HostConfig=much))
-    host = here.daemon.inspect_container(answer["Id"])["HostConfig"]
-    here.proxy.remove(answer["Id"])
+    _, answer = create(project, project.body(SLEEP, HostConfig=much))
+    host = project.daemon.inspect_container(answer["Id"])["HostConfig"]
+    project.proxy.remove(answer["Id"])
     assert (host["Memory"], host["PidsLimit"]) == (4096 * 2**20, 512)
     assert 0 < host["NanoCpus"] <= 2_000_000_000
 
 
-def test_a_runner_can_do_what_a_job_needs(here: Site) -> None:
+def test_a_runner_can_do_what_a_job_needs(project: DockerProject) -> None:
     source = "print('hello'); open('/result/result.json', 'w').write('{}'); raise SystemExit(3)"
-    status, made = create(here, here.body(source, Labels={"fraud.dag_id": "usual"}))
+    status, made = create(project, project.body(source, Labels={"fraud.dag_id": "usual"}))
     assert status == 201, made
     one = f"/containers/{made['Id']}"
-    wait = here.proxy.wait(made["Id"])
-    assert here.proxy.call("POST", f"{one}/start")[0] == 204
+    wait = project.proxy.wait(made["Id"])
+    assert project.proxy.call("POST", f"{one}/start")[0] == 204
     assert wait.status() == 3
-    status, log = here.proxy.call("GET", f"{one}/logs?{LOG}")
+    status, log = project.proxy.call("GET", f"{one}/logs?{LOG}")
     assert (status, log[-6:]) == (200, "hello\n")
-    status, archive = here.proxy.call("GET", f"{one}/archive?path=/result/result.json")
+    status, archive = project.proxy.call("GET", f"{one}/archive?path=/result/result.json")
     assert (status, archive[:11], archive[512:514]) == (200, "result.json", "{}")
-    status, about = here.proxy.call("GET", f"{one}/json")
+    status, about = project.proxy.call("GET", f"{one}/json")
     assert (status, about["State"]["Status"], about["State"]["ExitCode"]) == (200, "exited", 3)
-    assert listed(here, '{"label": ["fraud.dag_id=usual"]}') == (200, [{"Id": made["Id"]}])
-    here.proxy.remove(made["Id"])
-    assert listed(here, '{"label": ["fraud.dag_id=usual"]}') == (200, [])
+    assert listed(project, '{"label": ["fraud.dag_id=usual"]}') == (200, [{"Id": made["Id"]}])
+    project.proxy.remove(made["Id"])
+    assert listed(project, '{"label": ["fraud.dag_id=usual"]}') == (200, [])
 
 
-def listed(here: Site, filters: str) -> tuple[int, Any]:
-    return here.proxy.call("GET", f"/containers/json?all=1&filters={quote(filters)}")
+def listed(project: DockerProject, filters: str) -> tuple[int, Any]:
+    return project.proxy.call("GET", f"/containers/json?all=1&filters={quote(filters)}")
 
 
 # --- What a container must not be given --------------------------------------------------------------
@@ -185,59 +185,61 @@ TOP: Final[dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("asked", HOST.values(), ids=HOST.keys())
-def test_no_container_is_made_with_more_of_the_host(here: Site, asked: dict[str, Any]) -> None:
+def test_no_container_is_made_with_more_of_the_host(project: DockerProject, asked: dict[str, Any]) -> None:
     field = f"HostConfig.{next(iter(asked))}".encode("unicode_escape").decode()
-    refused(here, create(here, here.body(SLEEP, HostConfig=LIMITS | asked)), 403, field)
+    refused(project, create(project, project.body(SLEEP, HostConfig=LIMITS | asked)), 403, field)
 
 
 @pytest.mark.parametrize("network", ["bridge", "none", "fraud-jobs", "", None, "container:fraud-job-running"])
-def test_a_job_has_no_other_network(here: Site, network: object) -> None:
+def test_a_job_has_no_other_network(project: DockerProject, network: object) -> None:
     asked = LIMITS | {"NetworkMode": network}
-    refused(here, create(here, here.body(SLEEP, HostConfig=asked)), 403, "HostConfig.NetworkMode")
+    refused(project, create(project, project.body(SLEEP, HostConfig=asked)), 403, "HostConfig.NetworkMode")
 
 
-def test_a_job_may_name_its_network_or_leave_it_to_the_proxy(here: Site) -> None:
-    for named in (here.network, "default"):
-        _, answer = create(here, here.body(SLEEP, HostConfig=LIMITS | {"NetworkMode": named}))
-        made = here.daemon.inspect_container(answer["Id"])
-        here.proxy.remove(answer["Id"])
-        assert list(made["NetworkSettings"]["Networks"]) == [here.network]
+def test_a_job_may_name_its_network_or_leave_it_to_the_proxy(project: DockerProject) -> None:
+    for named in (project.network, "default"):
+        _, answer = create(project, project.body(SLEEP, HostConfig=LIMITS | {"NetworkMode": named}))
+        made = project.daemon.inspect_container(answer["Id"])
+        project.proxy.remove(answer["Id"])
+        assert list(made["NetworkSettings"]["Networks"]) == [project.network]
 
 
 @pytest.mark.parametrize("asked", TOP.values(), ids=TOP.keys())
-def test_no_container_is_made_with_another_configuration(here: Site, asked: dict[str, Any]) -> None:
-    refused(here, create(here, here.body(SLEEP, **asked)), 403, next(iter(asked)))
+def test_no_container_is_made_with_another_configuration(
+    project: DockerProject, asked: dict[str, Any]
+) -> None:
+    refused(project, create(project, project.body(SLEEP, **asked)), 403, next(iter(asked)))
 
 
-def test_no_container_is_made_without_an_image(here: Site) -> None:
-    asked = {name: value for name, value in here.body(SLEEP).items() if name != "Image"}
-    refused(here, create(here, asked), 403, "Image")
+def test_no_container_is_made_without_an_image(project: DockerProject) -> None:
+    asked = {name: value for name, value in project.body(SLEEP).items() if name != "Image"}
+    refused(project, create(project, asked), 403, "Image")
 
 
-def test_what_is_left_out_is_the_images_and_the_most_a_job_gets(here: Site) -> None:
-    status, answer = create(here, {"Image": here.image}, "")
+def test_what_is_left_out_is_the_images_and_the_most_a_job_gets(project: DockerProject) -> None:
+    status, answer = create(project, {"Image": project.image}, "")
     assert status == 201, answer
-    made = here.daemon.inspect_container(answer["Id"])
-    here.proxy.remove(answer["Id"])
+    made = project.daemon.inspect_container(answer["Id"])
+    project.proxy.remove(answer["Id"])
     host = made["HostConfig"]
     assert made["Name"].startswith("/fraud-job-")
-    assert made["Config"]["Cmd"] == here.daemon.inspect_image(here.image)["Config"]["Cmd"]
-    assert made["Config"]["Labels"]["fraud.project"] == here.project
-    assert (host["Memory"], host["PidsLimit"], host["NetworkMode"]) == (4096 * 2**20, 512, here.network)
+    assert made["Config"]["Cmd"] == project.daemon.inspect_image(project.image)["Config"]["Cmd"]
+    assert made["Config"]["Labels"]["fraud.project"] == project.project
+    assert (host["Memory"], host["PidsLimit"], host["NetworkMode"]) == (4096 * 2**20, 512, project.network)
     assert 0 < host["NanoCpus"] <= 2_000_000_000
 
 
 @pytest.mark.parametrize(
     "image", ["postgres:17", "fraud-test-job", "{}@sha256:0", "{} ", "", None, 5, ["{}"]]
 )
-def test_no_container_is_made_of_another_image(here: Site, image: object) -> None:
-    asked = image.replace("{}", here.image) if isinstance(image, str) else image
-    refused(here, create(here, here.body(SLEEP, Image=asked)), 403, "Image")
+def test_no_container_is_made_of_another_image(project: DockerProject, image: object) -> None:
+    asked = image.replace("{}", project.image) if isinstance(image, str) else image
+    refused(project, create(project, project.body(SLEEP, Image=asked)), 403, "Image")
 
 
-def test_an_image_is_meant_as_it_is_listed_not_by_what_it_is(here: Site) -> None:
-    image = here.daemon.inspect_image(here.image)["Id"]
-    refused(here, create(here, here.body(SLEEP, Image=image)), 403, "Image")
+def test_an_image_is_meant_as_it_is_listed_not_by_what_it_is(project: DockerProject) -> None:
+    image = project.daemon.inspect_image(project.image)["Id"]
+    refused(project, create(project, project.body(SLEEP, Image=image)), 403, "Image")
 
 
 @pytest.mark.parametrize(
@@ -266,8 +268,10 @@ def test_an_image_is_meant_as_it_is_listed_not_by_what_it_is(here: Site) -> None
         ({"\ud800": 1}, "A name"),
     ],
 )
-def test_a_field_of_another_form_is_refused(here: Site, changed: dict[str, Any], field: str) -> None:
-    refused(here, create(here, here.body(SLEEP, **changed)), 403, field)
+def test_a_field_of_another_form_is_refused(
+    project: DockerProject, changed: dict[str, Any], field: str
+) -> None:
+    refused(project, create(project, project.body(SLEEP, **changed)), 403, field)
 
 
 @pytest.mark.parametrize(
@@ -286,14 +290,14 @@ def test_a_field_of_another_form_is_refused(here: Site, changed: dict[str, Any],
         b'{"HostConfig": {"Privileged": true}, BODY',
     ],
 )
-def test_a_body_that_can_be_read_in_two_ways_is_refused(here: Site, content: bytes) -> None:
-    whole = json.dumps(here.body(SLEEP)).encode()
-    asked = content.replace(b"BODY", whole[1:]).replace(b"IMAGE", here.image.encode())
-    refused(here, create(here, asked), 400)
+def test_a_body_that_can_be_read_in_two_ways_is_refused(project: DockerProject, content: bytes) -> None:
+    whole = json.dumps(project.body(SLEEP)).encode()
+    asked = content.replace(b"BODY", whole[1:]).replace(b"IMAGE", project.image.encode())
+    refused(project, create(project, asked), 400)
 
 
-def test_a_body_that_is_too_large_is_refused(here: Site) -> None:
-    refused(here, create(here, here.body("#" * 256 * 1024)), 413)
+def test_a_body_that_is_too_large_is_refused(project: DockerProject) -> None:
+    refused(project, create(project, project.body("#" * 256 * 1024)), 413)
 
 
 @pytest.mark.parametrize(
@@ -314,35 +318,35 @@ def test_a_body_that_is_too_large_is_refused(here: Site) -> None:
         "?x",
     ],
 )
-def test_a_query_that_is_not_plainly_a_jobs_is_refused(here: Site, query: str) -> None:
-    refused(here, create(here, here.body(SLEEP), query), 403)
+def test_a_query_that_is_not_plainly_a_jobs_is_refused(project: DockerProject, query: str) -> None:
+    refused(project, create(project, project.body(SLEEP), query), 403)
 
 
 @pytest.mark.parametrize("second", ["name", "n%61me"])
-def test_a_query_with_a_name_twice_is_refused(here: Site, second: str) -> None:
-    refused(here, create(here, here.body(SLEEP), f"?name=fraud-job-a&{second}=fraud-job-b"), 400)
+def test_a_query_with_a_name_twice_is_refused(project: DockerProject, second: str) -> None:
+    refused(project, create(project, project.body(SLEEP), f"?name=fraud-job-a&{second}=fraud-job-b"), 400)
 
 
-def refused(here: Site, answer: tuple[int, Any], expected: int, field: str = "") -> None:
+def refused(project: DockerProject, answer: tuple[int, Any], expected: int, field: str = "") -> None:
     status, document = answer
     assert status == expected, document
     assert document["message"].startswith(field)
     assert document["message"].endswith(".")
-    made = [one["Id"] for one in here.containers() if one["Names"] != ["/fraud-job-running"]]
+    made = [one["Id"] for one in project.containers() if one["Names"] != ["/fraud-job-running"]]
     for one in made:
-        here.daemon.remove_container(one)
+        project.daemon.remove_container(one)
     assert made == []
 
 
-def test_a_client_finds_the_version_and_the_images_of_jobs(here: Site) -> None:
-    status, answer = here.proxy.call("GET", "/version")
+def test_a_client_finds_the_version_and_the_images_of_jobs(project: DockerProject) -> None:
+    status, answer = project.proxy.call("GET", "/version")
     assert status == 200
     assert list(answer) == ["ApiVersion"]
     for prefix in ("", f"/v{answer['ApiVersion']}"):
-        assert here.proxy.call("GET", f"{prefix}/_ping") == (200, "OK")
-        filters = quote(json.dumps({"reference": [here.image]}))
-        status, images = here.proxy.call("GET", f"{prefix}/images/json?only_ids=0&all=0&filters={filters}")
-        assert (status, images) == (200, [{"RepoTags": [here.image]}])
+        assert project.proxy.call("GET", f"{prefix}/_ping") == (200, "OK")
+        filters = quote(json.dumps({"reference": [project.image]}))
+        status, images = project.proxy.call("GET", f"{prefix}/images/json?only_ids=0&all=0&filters={filters}")
+        assert (status, images) == (200, [{"RepoTags": [project.image]}])
 
 
 # --- What must not be called ----------------------------------------------------------------------
@@ -409,10 +413,10 @@ def test_a_client_finds_the_version_and_the_images_of_jobs(here: Site) -> None:
         "CONNECT /containers/json",
     ],
 )
-def test_every_other_call_is_refused(here: Site, running: str, call: str) -> None:
+def test_every_other_call_is_refused(project: DockerProject, running: str, call: str) -> None:
     method, path = call.replace("ID", running).split(" ", 1)
     for prefix in ("", "/v1.41"):
-        status, answer = here.proxy.call(method, prefix + path, b"")
+        status, answer = project.proxy.call(method, prefix + path, b"")
         assert status == 403
         assert method == "HEAD" or answer["message"].endswith(".")
 
@@ -450,8 +454,8 @@ def test_every_other_call_is_refused(here: Site, running: str, call: str) -> Non
         "/_ping/",
     ],
 )
-def test_a_path_with_two_readings_shows_nothing(here: Site, foreign: str, path: str) -> None:
-    status, answer = here.proxy.call("GET", path.replace("FOREIGN", foreign))
+def test_a_path_with_two_readings_shows_nothing(project: DockerProject, foreign: str, path: str) -> None:
+    status, answer = project.proxy.call("GET", path.replace("FOREIGN", foreign))
     assert status in (403, 404)
     assert list(answer) == ["message"]
 
@@ -482,20 +486,20 @@ CHUNKED: Final = "Transfer-Encoding: chunked\r\n"
     ],
 )
 def test_a_message_with_two_readings_does_nothing(
-    here: Site, running: str, line: str, rest: str, status: int
+    project: DockerProject, running: str, line: str, rest: str, status: int
 ) -> None:
-    body = json.dumps(here.body(SLEEP))
+    body = json.dumps(project.body(SLEEP))
     asked = f"{line} HTTP/1.1\r\nHost: x\r\n{rest}".replace("ID", running)
     asked = asked.replace("LENGTH", str(len(body))).replace("BODY", body)
-    with socket.create_connection(("127.0.0.1", here.proxy.port), timeout=60) as wire:
+    with socket.create_connection(("127.0.0.1", project.proxy.port), timeout=60) as wire:
         wire.sendall(asked.encode())
         assert wire.makefile("rb").readline().split()[1] == str(status).encode()
-    assert [one["Id"] for one in here.containers()] == [running]
-    assert here.daemon.inspect_container(running)["State"]["Running"]
+    assert [one["Id"] for one in project.containers()] == [running]
+    assert project.daemon.inspect_container(running)["State"]["Running"]
 
 
-def test_nothing_is_to_be_had_of_a_container_of_another_project(here: Site, foreign: str) -> None:
-    name = here.daemon.inspect_container(foreign)["Name"].lstrip("/")
+def test_nothing_is_to_be_had_of_a_container_of_another_project(project: DockerProject, foreign: str) -> None:
+    name = project.daemon.inspect_container(foreign)["Name"].lstrip("/")
     for one in (foreign, foreign[:12], name):
         for call in (
             f"GET /containers/{one}/json",
@@ -508,14 +512,16 @@ def test_nothing_is_to_be_had_of_a_container_of_another_project(here: Site, fore
             f"DELETE /containers/{one}?force=True&v=True&link=False",
         ):
             method, path = call.split(" ", 1)
-            status, answer = here.proxy.call(method, path)
+            status, answer = project.proxy.call(method, path)
             assert (status, "none of this project" in answer["message"]) == (403, True), call
-    assert here.daemon.inspect_container(foreign)["State"]["Running"]
+    assert project.daemon.inspect_container(foreign)["State"]["Running"]
 
 
-def test_a_list_holds_this_projects_containers_alone(here: Site, foreign: str, running: str) -> None:
+def test_a_list_holds_this_projects_containers_alone(
+    project: DockerProject, foreign: str, running: str
+) -> None:
     for filters in ('{"label": []}', '{"label": ["fraud.dag_id=the_dag"]}'):
-        assert listed(here, filters) == (200, [{"Id": running}])
+        assert listed(project, filters) == (200, [{"Id": running}])
 
 
 @pytest.mark.parametrize(
@@ -536,26 +542,26 @@ def test_a_list_holds_this_projects_containers_alone(here: Site, foreign: str, r
     ],
 )
 def test_a_list_that_no_runner_asks_for_is_refused(
-    here: Site, foreign: str, running: str, query: str
+    project: DockerProject, foreign: str, running: str, query: str
 ) -> None:
-    status, answer = here.proxy.call("GET", f"/containers/json{query}")
+    status, answer = project.proxy.call("GET", f"/containers/json{query}")
     assert (status, list(answer)) == (403, ["message"])
 
 
-def test_no_answer_and_no_log_of_the_proxy_holds_a_secret(here: Site) -> None:
+def test_no_answer_and_no_log_of_the_proxy_holds_a_secret(project: DockerProject) -> None:
     secret = ["DATABASE_URL=geheim", f"JOB_SOURCE={SLEEP}"]
-    _, answer = create(here, here.body(SLEEP, Env=secret))
+    _, answer = create(project, project.body(SLEEP, Env=secret))
     told = [
-        create(here, here.body(SLEEP, Env=secret, HostConfig=LIMITS | {"Privileged": True})),
-        create(here, here.body(SLEEP, Env=["geheim"])),
-        create(here, here.body(SLEEP, Env={"DATABASE_URL": "geheim"})),
-        create(here, here.body(SLEEP, Env=["DATABASE_URL=geheim\0"])),
+        create(project, project.body(SLEEP, Env=secret, HostConfig=LIMITS | {"Privileged": True})),
+        create(project, project.body(SLEEP, Env=["geheim"])),
+        create(project, project.body(SLEEP, Env={"DATABASE_URL": "geheim"})),
+        create(project, project.body(SLEEP, Env=["DATABASE_URL=geheim\0"])),
     ]
-    _, about = here.proxy.call("GET", f"/containers/{answer['Id']}/json")
-    here.proxy.remove(answer["Id"])
+    _, about = project.proxy.call("GET", f"/containers/{answer['Id']}/json")
+    project.proxy.remove(answer["Id"])
     assert about["State"]["Status"] == "created"
     assert [status for status, _ in told] == [403] * 4
-    lines = here.proxy.log()
+    lines = project.proxy.log()
     assert "geheim" not in json.dumps([about, told, lines])
     assert any(line["event"] == "created" and line["id"] == answer["Id"] for line in lines)
     assert any(line["event"] == "refused" and "Privileged" in line["reason"] for line in lines)
@@ -564,13 +570,13 @@ def test_no_answer_and_no_log_of_the_proxy_holds_a_secret(here: Site) -> None:
 @pytest.mark.parametrize(
     "path", ["/", "/etc/shadow", "/result", "/result/", "/result/../etc/shadow", "/proc/1/root", ""]
 )
-def test_only_the_result_is_read_out_of_a_container(here: Site, running: str, path: str) -> None:
-    status, _ = here.proxy.call("GET", f"/containers/{running}/archive?path={path}")
+def test_only_the_result_is_read_out_of_a_container(project: DockerProject, running: str, path: str) -> None:
+    status, _ = project.proxy.call("GET", f"/containers/{running}/archive?path={path}")
     assert status == 403
 
 
-def test_nothing_is_read_out_of_a_container_that_runs(here: Site, running: str) -> None:
-    status, _ = here.proxy.call("GET", f"/containers/{running}/archive?path=/result/result.json")
+def test_nothing_is_read_out_of_a_container_that_runs(project: DockerProject, running: str) -> None:
+    status, _ = project.proxy.call("GET", f"/containers/{running}/archive?path=/result/result.json")
     assert status == 409
 
 
@@ -595,13 +601,13 @@ def test_nothing_is_read_out_of_a_container_that_runs(here: Site, running: str) 
         "DELETE /containers/ID?force=1&v=1&link=1",
     ],
 )
-def test_a_parameter_no_job_needs_is_refused(here: Site, running: str, call: str) -> None:
+def test_a_parameter_no_job_needs_is_refused(project: DockerProject, running: str, call: str) -> None:
     method, path = call.replace("ID", running).split(" ", 1)
-    status, answer = here.proxy.call(method, path)
+    status, answer = project.proxy.call(method, path)
     assert (status, answer["message"][-1]) == (403, ".")
 
 
-def test_a_job_is_nobody_in_its_container(here: Site) -> None:
+def test_a_job_is_nobody_in_its_container(project: DockerProject) -> None:
     source = (
         "status = dict(line.split(':\\t', 1) for line in open('/proc/self/status') if ':\\t' in line)\n"
         "print(os.getuid(), os.getgid(), int(status['CapBnd'], 16), status['NoNewPrivs'].strip())\n"
@@ -610,10 +616,10 @@ def test_a_job_is_nobody_in_its_container(here: Site) -> None:
         "    except OSError: pass\n"
         "print(os.path.exists('/var/run/docker.sock'), os.listdir('/dev/shm'))\n"
     )
-    _, answer = create(here, here.body(source))
-    wait = here.proxy.wait(answer["Id"])
-    here.proxy.call("POST", f"/containers/{answer['Id']}/start")
+    _, answer = create(project, project.body(source))
+    wait = project.proxy.wait(answer["Id"])
+    project.proxy.call("POST", f"/containers/{answer['Id']}/start")
     assert wait.status() == 0
-    said = here.daemon.logs(answer["Id"]).decode()
-    here.proxy.remove(answer["Id"])
+    said = project.daemon.logs(answer["Id"]).decode()
+    project.proxy.remove(answer["Id"])
     assert said == "10001 10001 0 1\nFalse []\n"

@@ -32,7 +32,7 @@ def test_it_goes_on_where_it_was(stack: Stack) -> None:
 
 def test_down_v_leaves_nothing(stack: Stack) -> None:
     stack.run("docker", "compose", "down", "-v", seconds=240)
-    project = f"label=com.docker.compose.project={stack.site.project}"
+    project = f"label=com.docker.compose.project={stack.harness.project}"
     for kind in (("ps", "--all"), ("volume", "ls"), ("network", "ls")):
         assert stack.run("docker", *kind, "--quiet", "--filter", project).split() == []
     assert stack.jobs() == {}

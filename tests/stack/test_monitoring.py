@@ -44,7 +44,7 @@ def _type(there: dict[str, str], name: str) -> str | None:
 
 
 def test_every_target_is_up(stack: Stack) -> None:
-    expected = TARGETS | ({"grafana"} - set(stack.site.left_out))
+    expected = TARGETS | ({"grafana"} - set(stack.harness.left_out))
 
     def down() -> dict[str, str]:
         return {name: one["lastError"] for name, one in targets(stack).items() if one["health"] != "up"}

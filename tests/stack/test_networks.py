@@ -115,5 +115,5 @@ def test_what_a_worker_does_not_know(stack: Stack) -> None:
     given = json.loads(stack.python("fraud-airflow-worker", program))
     assert [name for name in NEVER_IN_A_WORKER if name in given] == []
     names = ("AIRFLOW_DB_PASSWORD", "AIRFLOW_JWT_SECRET", "AIRFLOW_FERNET_KEY", "POSTGRES_PASSWORD")
-    secrets = [stack.site.dotenv[name] for name in names]
+    secrets = [stack.harness.dotenv[name] for name in names]
     assert [name for name, value in given.items() if any(secret in value for secret in secrets)] == []

@@ -78,12 +78,12 @@ def test_a_taken_port_stops_up_with_a_sentence(stack: Stack) -> None:
         [str(ROOT / "fraud"), "up"], env=variables, cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
-    assert f"{stack.site.ports['postgres']} (postgres)" in done.stderr
+    assert f"{stack.harness.ports['postgres']} (postgres)" in done.stderr
     assert "PUBLISH_" in done.stderr
 
 
 def test_the_demo_goes_elsewhere_beside_the_stack(stack: Stack) -> None:
-    silent = {"flower", *stack.site.left_out}
-    assert not [name for name, port in stack.site.ports.items() if name not in silent and usable(port)]
-    if stack.site.ports["postgres"] == 5432:
+    silent = {"flower", *stack.harness.left_out}
+    assert not [name for name, port in stack.harness.ports.items() if name not in silent and usable(port)]
+    if stack.harness.ports["postgres"] == 5432:
         assert choose(None, None, usable).offset > 0

@@ -76,11 +76,11 @@ def whole(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """
     for name, value in labels(ROOT).items():
         monkeypatch.setenv(name, value)
-    if "grafana" in stack.site.left_out:
+    if "grafana" in stack.harness.left_out:
         monkeypatch.setenv("GRAFANA_IMAGE", "fraud-detection/base:offline")
     yield
-    if stack.site.left_out:
-        stack.run(*shlex.split("docker compose rm -sf"), *stack.site.left_out)
+    if stack.harness.left_out:
+        stack.run(*shlex.split("docker compose rm -sf"), *stack.harness.left_out)
     stack.wait_healthy(600)
 
 
@@ -113,7 +113,7 @@ def test_up_without_a_file_means_the_stack_that_runs(stack: Stack) -> None:
     stack.run(*shlex.split("docker compose up -d"), seconds=420)
     after = {name: one["Id"] for name, one in stack.containers().items()}
     assert {name: after.get(name) for name in before} == before
-    assert set(after) - set(before) == set(stack.site.left_out)
+    assert set(after) - set(before) == set(stack.harness.left_out)
 
 
 @pytest.mark.usefixtures("whole")

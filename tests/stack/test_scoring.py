@@ -50,7 +50,7 @@ def test_metrics_are_not_behind_the_gateway(stack: Stack) -> None:
 
 def test_the_broker_is_reached_from_this_machine(stack: Stack) -> None:
     """By the address it advertises, not only by the first one."""
-    address = f"localhost:{stack.site.ports['kafka']}"
+    address = f"localhost:{stack.harness.ports['kafka']}"
     brokers = AdminClient({"bootstrap.servers": address}).list_topics(timeout=30).brokers
     assert [f"{one.host}:{one.port}" for one in brokers.values()] == [address]
 
@@ -66,7 +66,7 @@ def test_what_is_published_is_decided_and_stored(stack: Stack) -> None:
 def test_a_record_that_is_none_is_set_aside(stack: Stack) -> None:
     key = f"stack-{uuid.uuid4()}"
     since = datetime.now(UTC) - timedelta(minutes=1)
-    producer = Producer({"bootstrap.servers": f"localhost:{stack.site.ports['kafka']}"})
+    producer = Producer({"bootstrap.servers": f"localhost:{stack.harness.ports['kafka']}"})
     producer.produce(TOPIC, key=key, value=b"{no json")
     assert producer.flush(30) == 0
     stack.airflow().trigger("00_realtime_streaming")

@@ -64,7 +64,7 @@ def test_every_volume_has_a_name(stack: Stack, containers: dict[str, dict[str, A
     mounted = {
         mount["Name"] for one in containers.values() for mount in one["Mounts"] if mount["Type"] == "volume"
     }
-    assert {name for name in mounted if not name.startswith(f"{stack.site.project}_")} == set()
+    assert {name for name in mounted if not name.startswith(f"{stack.harness.project}_")} == set()
 
 
 def test_only_the_proxy_holds_the_socket(containers: dict[str, dict[str, Any]]) -> None:
@@ -78,8 +78,8 @@ def test_only_the_proxy_holds_the_socket(containers: dict[str, dict[str, Any]]) 
 
 
 def test_no_secret_is_in_a_list_of_processes(stack: Stack, containers: dict[str, dict[str, Any]]) -> None:
-    values = {value for name, value in stack.site.dotenv.items() if "PASSWORD" in name or "SECRET" in name}
-    values |= {stack.site.dotenv["AIRFLOW_FERNET_KEY"]}
+    values = {value for name, value in stack.harness.dotenv.items() if "PASSWORD" in name or "SECRET" in name}
+    values |= {stack.harness.dotenv["AIRFLOW_FERNET_KEY"]}
     assert len(values) > 10
     for name, one in containers.items():
         if one["State"]["Status"] != "running":

@@ -124,7 +124,7 @@ class Run:
 
 
 @dataclass
-class World:
+class AirflowPlatform:
     """What the tests of the DAGs look at from outside."""
 
     database: Database
@@ -211,7 +211,7 @@ class World:
 
 
 @contextmanager
-def running_world() -> Iterator[World]:
+def running_platform() -> Iterator[AirflowPlatform]:
     """Start everything; at the end nothing is left of it."""
     with running_postgres() as (stack, passwords, until_the_end), ThreadPoolExecutor() as beside:
         servers = beside.submit(_servers, stack, until_the_end)
@@ -231,7 +231,7 @@ def running_world() -> Iterator[World]:
         assert done.returncode == 0, done.stderr[-3000:]
         _start_airflow(metadata, until_the_end)
         secrets = _secrets(stack, passwords, metadata)
-        yield World(database, kafka, api, running_broker, metadata, webhook, secrets)
+        yield AirflowPlatform(database, kafka, api, running_broker, metadata, webhook, secrets)
 
 
 def _servers(stack: Stack, until_the_end: ExitStack) -> Server:

@@ -1,4 +1,4 @@
-"""One self-contained world for the faults: its own servers, each of which can be killed and started again.
+"""The servers of the fault tests, each of which can be killed and started again.
 
 Durable, as in operation: what a server has confirmed must survive its own SIGKILL.
 """
@@ -29,7 +29,7 @@ from tests.support.servers import (
     migrated_template,
     random_passwords,
 )
-from tests.support.streaming_installation import StreamingSite
+from tests.support.streaming_installation import StreamInstallation
 from tests.support.waiting import eventually
 
 PARTITIONS = 2
@@ -37,7 +37,7 @@ START_SECONDS = 120
 
 
 class Server:
-    """A server of the world; `start` and `kill` as often as wanted."""
+    """A server of these tests; `start` and `kill` as often as wanted."""
 
     def __init__(self, spec: ProcessSpec) -> None:
         self.spec = spec
@@ -83,8 +83,8 @@ def _alive(process: psutil.Process) -> bool:
 
 
 @dataclass
-class World:
-    """The servers, and how to get a site (fresh topics, an empty database) on them."""
+class KillableServers:
+    """The servers, and how to get an installation (fresh topics, an empty database) on them."""
 
     directory: Path
     template: Database
@@ -98,7 +98,7 @@ class World:
     apache_bootstrap: str = ""
 
     @contextmanager
-    def site(self, partitions: int = PARTITIONS, bootstrap: str = "") -> Iterator[StreamingSite]:
+    def installation(self, partitions: int = PARTITIONS, bootstrap: str = "") -> Iterator[StreamInstallation]:
         """Fresh topics and an empty database, which goes away."""
         name = uuid.uuid4().hex[:12]
         servers = bootstrap or self.bootstrap
@@ -106,7 +106,7 @@ class World:
         ensure_topics(servers, [kafka.topic], partitions=partitions)
         ensure_topics(servers, [kafka.labels_topic, kafka.alerts_topic, kafka.dlq_topic])
         with cloned_database(self.template, f"faults_{name}") as database:
-            yield StreamingSite(database, kafka, self.api.url, extra={"KAFKA_GROUP": name})
+            yield StreamInstallation(database, kafka, self.api.url, extra={"KAFKA_GROUP": name})
 
     def apache_kafka(self) -> Server:
         """Apache Kafka, started when it is first asked for.
@@ -150,7 +150,7 @@ class World:
 
 
 @contextmanager
-def running_world() -> Iterator[World]:
+def running_servers() -> Iterator[KillableServers]:
     """Start everything; at the end nothing is left of it."""
     with configured_stack(durable=True) as stack, ExitStack() as until_the_end:
         base = stack.broker.place.parent
@@ -171,7 +171,9 @@ def running_world() -> Iterator[World]:
         kafka = start(broker.spec(stack.broker))
         own = until_the_end.enter_context(cloned_database(template, "faults_api"))
         api = until_the_end.enter_context(scoring_server(own, base))
-        yield World(base, template, database_server, kafka, api, own, stack.broker.bootstrap, until_the_end)
+        yield KillableServers(
+            base, template, database_server, kafka, api, own, stack.broker.bootstrap, until_the_end
+        )
 
 
 def execute(url: str, statement: str) -> None:

@@ -1,4 +1,4 @@
-"""What the tests of the stream share: a site with a broker, a database and an API, and records for it."""
+"""What the tests of the stream share: an installation with broker, database and API, and records for it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fraud_adapters.kafka import PartitionReader, Publisher, Record
 from fraud_core.contract import Contract
 from fraud_streaming.consume.job import run
 from fraud_streaming.consume.pump import Limits
-from fraud_streaming.site import Site
+from fraud_streaming.installation import Installation
 from tests.support import forked
 from tests.support.api_server import CLIENTS
 from tests.support.stored_rows import CREDITCARD, Database
@@ -40,7 +40,7 @@ STREAMING = Streaming(
 
 
 @dataclass
-class StreamingSite:
+class StreamInstallation:
     """One test's topics and database, and the API that serves its contract."""
 
     database: Database
@@ -51,8 +51,8 @@ class StreamingSite:
     streaming: Streaming = STREAMING
 
     @property
-    def site(self) -> Site:
-        return Site(
+    def installation(self) -> Installation:
+        return Installation(
             contract=self.contract,
             database=DatabaseSettings.model_validate({"database_url": self.database.url("streaming")}),
             kafka=self.kafka,
@@ -68,7 +68,7 @@ class StreamingSite:
 
     def consume(self, **limits: Any) -> Mapping[str, Any]:
         """A bounded run in this process; its result."""
-        return run(self.site, Limits(**{"chunk_records": 100, "seconds": 30.0, **limits}))
+        return run(self.installation, Limits(**{"chunk_records": 100, "seconds": 30.0, **limits}))
 
     def environment(self) -> dict[str, str]:
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}

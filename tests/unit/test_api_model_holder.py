@@ -23,7 +23,7 @@ WIRE = Contract.from_mapping(read_yaml(Path(__file__).parents[1] / "contracts" /
 
 
 @dataclass
-class World:
+class ModelSources:
     """The registry's versions and alias, and the rows of `model_versions`."""
 
     folder: Path
@@ -69,13 +69,13 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path / "registry")
+def sources(tmp_path: Path) -> ModelSources:
+    return ModelSources(tmp_path / "registry")
 
 
 @pytest.fixture
-def make_holder(world: World, tmp_path: Path) -> Callable[[], ModelHolder]:
-    return lambda: ModelHolder(WIRE, world, world, tmp_path / "cache", Metrics())  # type: ignore[arg-type]
+def make_holder(sources: ModelSources, tmp_path: Path) -> Callable[[], ModelHolder]:
+    return lambda: ModelHolder(WIRE, sources, sources, tmp_path / "cache", Metrics())  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -91,20 +91,20 @@ def version_of(holder: ModelHolder) -> str | None:
     return holder.current.version if holder.current else None
 
 
-def test_the_champion_is_taken_over_and_downloaded_once(world: World, holder: ModelHolder) -> None:
+def test_the_champion_is_taken_over_and_downloaded_once(sources: ModelSources, holder: ModelHolder) -> None:
     holder.poll()
     assert version_of(holder) is None
     assert holder.problem == "fraud-wire has no champion."
-    world.publish("1")
+    sources.publish("1")
     holder.poll()
     holder.poll()
-    world.publish("2", seed=2)
+    sources.publish("2", seed=2)
     holder.poll()
     assert state_of(holder) == ("2", None)
-    world.alias = "1"
+    sources.alias = "1"
     holder.poll()
     assert version_of(holder) == "1"
-    assert world.downloads == ["1", "2"]
+    assert sources.downloads == ["1", "2"]
 
 
 REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
@@ -115,100 +115,100 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize(("row", "word"), REFUSALS.values(), ids=REFUSALS)
 def test_what_may_not_serve_is_refused_and_not_fetched_again_and_again(
-    world: World, holder: ModelHolder, row: dict[str, Any], word: str
+    sources: ModelSources, holder: ModelHolder, row: dict[str, Any], word: str
 ) -> None:
-    world.publish("1")
+    sources.publish("1")
     holder.poll()
-    world.publish("2", seed=2, **row)
+    sources.publish("2", seed=2, **row)
     for _ in range(3):
         holder.poll()
     assert version_of(holder) == "1"
     assert holder.problem is not None
     assert word in holder.problem
-    assert world.downloads.count("2") <= 1
+    assert sources.downloads.count("2") <= 1
     # Once its record is put right it is looked at again at once.
-    world.publish("2", seed=2)
+    sources.publish("2", seed=2)
     holder.poll()
     assert state_of(holder) == ("2", None)
 
 
-def test_a_version_without_record_is_refused(world: World, holder: ModelHolder) -> None:
-    world.publish("1")
-    world.rows.clear()
+def test_a_version_without_record_is_refused(sources: ModelSources, holder: ModelHolder) -> None:
+    sources.publish("1")
+    sources.rows.clear()
     holder.poll()
     assert version_of(holder) is None
     assert "model_versions" in str(holder.problem)
 
 
-def test_a_model_of_another_contract_is_refused(world: World, holder: ModelHolder) -> None:
+def test_a_model_of_another_contract_is_refused(sources: ModelSources, holder: ModelHolder) -> None:
     other = WIRE.model_copy(update={"version": 4})
-    world.publish("1", contract=other)
+    sources.publish("1", contract=other)
     holder.poll()
     assert version_of(holder) is None
     assert "wire/4" in str(holder.problem)
 
 
 def test_a_touched_file_is_refused_and_a_touched_cache_is_fetched_again(
-    world: World, holder: ModelHolder, make_holder: Callable[[], ModelHolder], tmp_path: Path
+    sources: ModelSources, holder: ModelHolder, make_holder: Callable[[], ModelHolder], tmp_path: Path
 ) -> None:
-    world.publish("1")
+    sources.publish("1")
     holder.poll()
     (cached,) = (tmp_path / "cache" / "fraud-wire").glob("1-*/model.onnx")
     cached.write_bytes(b"other")
     again = make_holder()
     again.poll()
     assert version_of(again) == "1"
-    assert world.downloads == ["1", "1"]
-    (world.folder / "1" / "model.ubj").write_bytes(b"other")
+    assert sources.downloads == ["1", "1"]
+    (sources.folder / "1" / "model.ubj").write_bytes(b"other")
     cached.write_bytes(b"other")
     third = make_holder()
     third.poll()
     assert version_of(third) is None
 
 
-def test_without_registry_or_database_what_serves_goes_on(world: World, holder: ModelHolder) -> None:
-    world.publish("1")
+def test_without_registry_or_database_what_serves_goes_on(sources: ModelSources, holder: ModelHolder) -> None:
+    sources.publish("1")
     holder.poll()
-    world.reachable = False
+    sources.reachable = False
     holder.poll()
     assert state_of(holder) == ("1", "The model registry does not answer as it should.")
-    world.reachable = True
-    world.publish("2", seed=2)
-    world.database = False
+    sources.reachable = True
+    sources.publish("2", seed=2)
+    sources.database = False
     holder.poll()
     assert state_of(holder) == ("1", "The database does not answer.")
-    world.database = True
+    sources.database = True
     holder.poll()
     assert state_of(holder) == ("2", None)
 
 
 def test_a_start_without_registry_takes_the_version_served_last(
-    world: World, holder: ModelHolder, make_holder: Callable[[], ModelHolder]
+    sources: ModelSources, holder: ModelHolder, make_holder: Callable[[], ModelHolder]
 ) -> None:
-    world.publish("1")
+    sources.publish("1")
     holder.poll()
-    world.reachable = False
+    sources.reachable = False
     restarted = make_holder()
     restarted.poll()
     assert version_of(restarted) == "1"
     # Its gate counts at every start: a version that was withdrawn does not come back.
-    world.publish("1", passed=False)
+    sources.publish("1", passed=False)
     withdrawn = make_holder()
     withdrawn.poll()
     assert version_of(withdrawn) is None
 
 
 def test_old_versions_leave_the_cache(
-    world: World, holder: ModelHolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sources: ModelSources, holder: ModelHolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(model_holder, "KEEP_VERSIONS", 2)
     for number in range(1, 5):
-        world.publish(str(number), seed=number)
+        sources.publish(str(number), seed=number)
         holder.poll()
     # Used last counts, not made last: what serves stays.
-    world.alias = "3"
+    sources.alias = "3"
     holder.poll()
-    world.publish("5", seed=5)
+    sources.publish("5", seed=5)
     holder.poll()
     kept = sorted(path.name[0] for path in (tmp_path / "cache" / "fraud-wire").iterdir() if path.is_dir())
     assert kept == ["3", "5"]

@@ -181,7 +181,7 @@ class Ledger:
 
 
 @dataclass
-class World:
+class Setup:
     context: RunContext
     mlflow: Mlflow
     store: Memory
@@ -189,7 +189,7 @@ class World:
 
 
 @pytest.fixture
-def world() -> World:
+def setup() -> Setup:
     mlflow, store, said = Mlflow(), Memory(), list[tuple[str, Any]]()
     context = RunContext(
         contract=CONTRACT,
@@ -205,7 +205,7 @@ def world() -> World:
         as_of=None,
         code_version="abc",
     )
-    return World(context, mlflow, store, said)
+    return Setup(context, mlflow, store, said)
 
 
 def _examples(context: RunContext, *, difficulty: float, rows: int = 4000, seed: int = 1) -> None:
@@ -327,89 +327,89 @@ def test_without_bounds_on_recall_the_best_f1_counts_and_unreachable_precision_b
     assert "nothing is blocked" in worst_first.rule
 
 
-def test_a_good_model_becomes_champion_and_the_next_one_challenger(world: World) -> None:
-    _examples(world.context, difficulty=0.2)
-    result = _run(world.context)
-    assert result["aliases"] == world.mlflow.aliases == {constants.ALIAS_CHAMPION: "1"}
-    statements = [statement for statement, _ in world.said]
+def test_a_good_model_becomes_champion_and_the_next_one_challenger(setup: Setup) -> None:
+    _examples(setup.context, difficulty=0.2)
+    result = _run(setup.context)
+    assert result["aliases"] == setup.mlflow.aliases == {constants.ALIAS_CHAMPION: "1"}
+    statements = [statement for statement, _ in setup.said]
     assert "INSERT INTO model_versions" in statements[0]
     assert "audit_append" in statements[1]
-    assert world.mlflow.runs["run-1"].status == "FINISHED"
-    assert world.mlflow.tags["optimum_population"] == "p1"
-    assert world.mlflow.metrics["optimum_recall"] == 0.98
-    assert world.mlflow.metrics["recall_low"] < world.mlflow.metrics["recall"]  # type: ignore[operator]
-    assert {"plots/precision_recall.png", "plots/confusion_matrix.png"} <= set(world.mlflow.files)
+    assert setup.mlflow.runs["run-1"].status == "FINISHED"
+    assert setup.mlflow.tags["optimum_population"] == "p1"
+    assert setup.mlflow.metrics["optimum_recall"] == 0.98
+    assert setup.mlflow.metrics["recall_low"] < setup.mlflow.metrics["recall"]  # type: ignore[operator]
+    assert {"plots/precision_recall.png", "plots/confusion_matrix.png"} <= set(setup.mlflow.files)
 
-    assert _run(world.context)["aliases"] == {constants.ALIAS_CHALLENGER: "2"}
-    assert world.mlflow.aliases == {constants.ALIAS_CHAMPION: "1", constants.ALIAS_CHALLENGER: "2"}
-    promoted = _run(world.context, promote=True)["aliases"]
+    assert _run(setup.context)["aliases"] == {constants.ALIAS_CHALLENGER: "2"}
+    assert setup.mlflow.aliases == {constants.ALIAS_CHAMPION: "1", constants.ALIAS_CHALLENGER: "2"}
+    promoted = _run(setup.context, promote=True)["aliases"]
     assert promoted == {constants.ALIAS_PREVIOUS: "1", constants.ALIAS_CHAMPION: "3"}
 
 
-def test_a_model_that_fails_its_gate_is_registered_but_never_aliased(world: World) -> None:
-    _examples(world.context, difficulty=1.0)
+def test_a_model_that_fails_its_gate_is_registered_but_never_aliased(setup: Setup) -> None:
+    _examples(setup.context, difficulty=1.0)
     with pytest.raises(
         JobFailed, match=r"Gate strict failed: recall 0\.\d+, must be at least 0.95, missed by"
     ) as e:
-        _run(world.context, promote=True)
+        _run(setup.context, promote=True)
     assert e.value.result["gate_passed"] is False
-    assert world.mlflow.aliases == {}
-    assert world.mlflow.registered[0]["gate_passed"] == "false"
-    ((statement, row),) = world.said
+    assert setup.mlflow.aliases == {}
+    assert setup.mlflow.registered[0]["gate_passed"] == "false"
+    ((statement, row),) = setup.said
     assert "INSERT INTO model_versions" in statement
     assert row["gate_passed"] is False
 
 
-def test_the_policy_for_rare_frauds_finds_the_figures_it_asks_for(world: World) -> None:
-    _examples(world.context, difficulty=0.2)
+def test_the_policy_for_rare_frauds_finds_the_figures_it_asks_for(setup: Setup) -> None:
+    _examples(setup.context, difficulty=0.2)
     rare = GatePolicy(
         min_average_precision=0.65, min_recall_at_precision=RecallAtPrecision(precision=0.8, recall=0.6)
     )
-    _run(replace(world.context, gate="rare", policy=rare))
-    gate = world.context.run.step("validate")["gate"]
+    _run(replace(setup.context, gate="rare", policy=rare))
+    gate = setup.context.run.step("validate")["gate"]
     assert [check["metric"] for check in gate["checks"]] == ["average_precision", "recall_at_precision_0.8"]
     assert all(check["value"] > 0.9 for check in gate["checks"])
 
 
-def test_engines_that_disagree_stop_the_run(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_engines_that_disagree_stop_the_run(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(validating, "MAX_ENGINE_DIFFERENCE", -1.0)
-    _examples(world.context, difficulty=0.2)
+    _examples(setup.context, difficulty=0.2)
     with pytest.raises(JobFailed, match="ONNX model differs from XGBoost's by"):
-        _run(world.context)
-    assert (world.mlflow.runs["run-1"].status, world.mlflow.registered) == ("FAILED", [])
+        _run(setup.context)
+    assert (setup.mlflow.runs["run-1"].status, setup.mlflow.registered) == ("FAILED", [])
 
 
-def test_too_few_frauds_to_judge_are_insufficient_however_good_the_model(world: World) -> None:
-    _examples(world.context, difficulty=0.2)
-    context = replace(world.context, training=TRAINING.model_copy(update={"min_test_frauds": 1000}))
+def test_too_few_frauds_to_judge_are_insufficient_however_good_the_model(setup: Setup) -> None:
+    _examples(setup.context, difficulty=0.2)
+    context = replace(setup.context, training=TRAINING.model_copy(update={"min_test_frauds": 1000}))
     with pytest.raises(
         JobFailed, match=r"insufficient: the held-out part has \d+ frauds, \d+ fewer than the 1000"
     ):
         _run(context)
-    assert world.mlflow.aliases == {}
+    assert setup.mlflow.aliases == {}
 
 
-def test_the_held_out_part_decides_nothing_that_is_fitted(world: World) -> None:
-    _examples(world.context, difficulty=0.5)
-    steps.features(world.context)
-    first: Mapping[str, Any] = steps.train(world.context)
-    table = world.context.run.get_table(steps.FEATURES, world.context.run.step("features")["digest"])
+def test_the_held_out_part_decides_nothing_that_is_fitted(setup: Setup) -> None:
+    _examples(setup.context, difficulty=0.5)
+    steps.features(setup.context)
+    first: Mapping[str, Any] = steps.train(setup.context)
+    table = setup.context.run.get_table(steps.FEATURES, setup.context.run.step("features")["digest"])
     start = first["split"]["test"]["from"]
     reversed_test = table.column("_label").to_numpy().copy()
     reversed_test[start:] = 1 - reversed_test[start:]
     changed = table.set_column(1, "_label", pa.array(reversed_test))
-    run = world.context.run
+    run = setup.context.run
     outcome = {**run.step("features").outcome, "digest": run.put_table(steps.FEATURES, changed)}
     run.finish(run.seal("features", outcome, run.step("load")))
-    again: Mapping[str, Any] = steps.train(world.context)
+    again: Mapping[str, Any] = steps.train(setup.context)
     fitted = ("digests", "threshold", "block_threshold", "calibration", "rounds")
     assert {name: again[name] for name in fitted} == {name: first[name] for name in fitted}
 
 
-def test_the_thresholds_come_from_the_calibration_part_alone(world: World) -> None:
-    _examples(world.context, difficulty=0.5)
-    steps.features(world.context)
-    result = steps.train(world.context)
+def test_the_thresholds_come_from_the_calibration_part_alone(setup: Setup) -> None:
+    _examples(setup.context, difficulty=0.5)
+    steps.features(setup.context)
+    result = steps.train(setup.context)
     names = list(result["split"])
     assert names == ["train", "stopping", "calibration", "test"]
     bounds = [(part["from"], part["to"]) for part in result["split"].values()]
@@ -417,38 +417,38 @@ def test_the_thresholds_come_from_the_calibration_part_alone(world: World) -> No
     assert result["threshold_rule"].endswith("on the calibration part of the validation rows")
 
 
-def test_a_step_without_the_one_before_it_says_so(world: World) -> None:
+def test_a_step_without_the_one_before_it_says_so(setup: Setup) -> None:
     with pytest.raises(JobFailed, match=r"features\.json is missing: run the step before it first"):
-        steps.train(world.context)
+        steps.train(setup.context)
 
 
-def test_a_file_changed_between_two_steps_is_refused(world: World) -> None:
-    _examples(world.context, difficulty=0.5)
-    world.store.objects[f"{world.context.run.prefix}/{steps.EXAMPLES}"] += b"x"
+def test_a_file_changed_between_two_steps_is_refused(setup: Setup) -> None:
+    _examples(setup.context, difficulty=0.5)
+    setup.store.objects[f"{setup.context.run.prefix}/{steps.EXAMPLES}"] += b"x"
     with pytest.raises(JobFailed, match="was changed after it was written"):
-        steps.features(world.context)
+        steps.features(setup.context)
 
 
-def test_a_step_follows_from_those_before_it_as_they_are_now(world: World) -> None:
-    _examples(world.context, difficulty=0.5)
-    steps.features(world.context)
-    assert world.context.run.step("features")["rows"] == 4000
-    _examples(world.context, difficulty=0.5, seed=2)
+def test_a_step_follows_from_those_before_it_as_they_are_now(setup: Setup) -> None:
+    _examples(setup.context, difficulty=0.5)
+    steps.features(setup.context)
+    assert setup.context.run.step("features")["rows"] == 4000
+    _examples(setup.context, difficulty=0.5, seed=2)
     with pytest.raises(JobFailed, match=r"features\.json does not follow from load\.json as it is now"):
-        steps.train(world.context)
-    assert world.mlflow.runs == {}
+        steps.train(setup.context)
+    assert setup.mlflow.runs == {}
 
 
-def test_a_try_takes_up_the_run_of_the_one_before_if_it_trains_the_same(world: World) -> None:
-    _examples(world.context, difficulty=0.5)
-    steps.features(world.context)
+def test_a_try_takes_up_the_run_of_the_one_before_if_it_trains_the_same(setup: Setup) -> None:
+    _examples(setup.context, difficulty=0.5)
+    steps.features(setup.context)
     for _ in range(2):
-        assert steps.train(world.context)["mlflow_run_id"] == "run-1"
-        world.mlflow.end("run-1", "KILLED")
-    other = replace(world.context, training=TRAINING.model_copy(update={"rounds": 50}))
-    world.mlflow.resume("run-1")
+        assert steps.train(setup.context)["mlflow_run_id"] == "run-1"
+        setup.mlflow.end("run-1", "KILLED")
+    other = replace(setup.context, training=TRAINING.model_copy(update={"rounds": 50}))
+    setup.mlflow.resume("run-1")
     assert steps.train(other)["mlflow_run_id"] == "run-2"
-    assert [run.status for run in world.mlflow.runs.values()] == ["KILLED", "RUNNING"]
+    assert [run.status for run in setup.mlflow.runs.values()] == ["KILLED", "RUNNING"]
 
 
 def test_airflows_run_ids_make_one_folder() -> None:

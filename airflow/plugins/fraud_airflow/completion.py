@@ -37,7 +37,7 @@ def streaming(result: RunResult | None) -> None:
 def _tell_of_stalled_holders(partitions: Sequence[str]) -> None:
     """A consumer that stood still is an incident; the next run without one ends it."""
     from fraud_airflow.alerting.alert import Alert, Severity
-    from fraud_airflow.alerting.site import notifier
+    from fraud_airflow.alerting.configuration import notifier
 
     if partitions:
         text = (

@@ -44,7 +44,7 @@ class FraudDetectionAlertOperator(BaseOperator):
     def execute(self, context: Context) -> list[str]:
         """Raises AirflowFailException: `severity` is none of the three."""
         from fraud_airflow.alerting.alert import Alert, Severity
-        from fraud_airflow.alerting.site import notifier
+        from fraud_airflow.alerting.configuration import notifier
 
         ti = context["ti"]
         key = self.key or f"{ti.dag_id}/{ti.task_id}"

@@ -39,7 +39,7 @@ class Recorder:
         return [message.subject for message in self.sent]
 
 
-class World:
+class NotifierSetup:
     """A notifier over real Variables, a clock that is set by hand."""
 
     def __init__(self, supervisor: Any) -> None:
@@ -68,159 +68,159 @@ class World:
 
 
 @pytest.fixture
-def world(supervisor: Any) -> World:
-    return World(supervisor)
+def setup(supervisor: Any) -> NotifierSetup:
+    return NotifierSetup(supervisor)
 
 
-def test_the_first_is_sent_and_repeats_are_counted(world: World) -> None:
-    assert world.fails() == ["recorder"]
-    assert [world.fails(1) for _ in range(59)] == [[]] * 59
-    assert world.channel.sent == [Message("[high] renew failed", "It was late.", "http://airflow/log")]
-    assert world.incident is not None
-    assert world.incident.count == 60
+def test_the_first_is_sent_and_repeats_are_counted(setup: NotifierSetup) -> None:
+    assert setup.fails() == ["recorder"]
+    assert [setup.fails(1) for _ in range(59)] == [[]] * 59
+    assert setup.channel.sent == [Message("[high] renew failed", "It was late.", "http://airflow/log")]
+    assert setup.incident is not None
+    assert setup.incident.count == 60
 
 
-def test_after_the_window_there_is_one_reminder_with_the_count(world: World) -> None:
-    world.fails()
-    world.fails(59)
-    assert world.fails(1) == ["recorder"]
-    assert world.channel.subjects[1:] == ["[high] still: renew failed"]
-    assert "3 times since 2026-11-21 12:00:00 UTC" in world.channel.sent[1].text
-    assert world.fails(59) == []
-    assert world.fails(1) == ["recorder"]
-    assert "5 times since 2026-11-21 12:00:00 UTC" in world.channel.sent[2].text
+def test_after_the_window_there_is_one_reminder_with_the_count(setup: NotifierSetup) -> None:
+    setup.fails()
+    setup.fails(59)
+    assert setup.fails(1) == ["recorder"]
+    assert setup.channel.subjects[1:] == ["[high] still: renew failed"]
+    assert "3 times since 2026-11-21 12:00:00 UTC" in setup.channel.sent[1].text
+    assert setup.fails(59) == []
+    assert setup.fails(1) == ["recorder"]
+    assert "5 times since 2026-11-21 12:00:00 UTC" in setup.channel.sent[2].text
 
 
-def test_that_it_works_again_is_told_once(world: World) -> None:
-    world.fails()
-    world.fails(75)
-    assert world.works(15.5) == ["recorder"]
-    assert world.channel.subjects[-1] == "[resolved] renew failed"
-    assert "2 times within 1 h 30 min" in world.channel.sent[-1].text
-    assert "worked again at 2026-11-21 13:30:30 UTC" in world.channel.sent[-1].text
-    assert world.supervisor.variables == {}
-    assert world.works(1) == []
-    assert world.fails(1) == ["recorder"]
-    assert world.channel.subjects[-1] == "[high] renew failed"
+def test_that_it_works_again_is_told_once(setup: NotifierSetup) -> None:
+    setup.fails()
+    setup.fails(75)
+    assert setup.works(15.5) == ["recorder"]
+    assert setup.channel.subjects[-1] == "[resolved] renew failed"
+    assert "2 times within 1 h 30 min" in setup.channel.sent[-1].text
+    assert "worked again at 2026-11-21 13:30:30 UTC" in setup.channel.sent[-1].text
+    assert setup.supervisor.variables == {}
+    assert setup.works(1) == []
+    assert setup.fails(1) == ["recorder"]
+    assert setup.channel.subjects[-1] == "[high] renew failed"
 
 
-def test_what_always_worked_says_nothing(world: World) -> None:
-    assert world.works() == []
-    assert world.channel.tries == 0
+def test_what_always_worked_says_nothing(setup: NotifierSetup) -> None:
+    assert setup.works() == []
+    assert setup.channel.tries == 0
 
 
-def test_what_comes_and_goes_is_not_told_each_time(world: World) -> None:
+def test_what_comes_and_goes_is_not_told_each_time(setup: NotifierSetup) -> None:
     for _ in range(30):  # over ten minutes
-        world.fails(0.1)
-        world.works(0.2)
-    assert world.channel.subjects == ["[high] renew failed", "[resolved] renew failed"]
-    assert world.fails(2) == ["recorder"]  # by now the ten minutes are over
-    assert world.channel.subjects[-1] == "[high] still: renew failed"
-    assert "31 times since" in world.channel.sent[-1].text
-    assert world.works(11) == ["recorder"]
-    assert world.supervisor.variables == {}
+        setup.fails(0.1)
+        setup.works(0.2)
+    assert setup.channel.subjects == ["[high] renew failed", "[resolved] renew failed"]
+    assert setup.fails(2) == ["recorder"]  # by now the ten minutes are over
+    assert setup.channel.subjects[-1] == "[high] still: renew failed"
+    assert "31 times since" in setup.channel.sent[-1].text
+    assert setup.works(11) == ["recorder"]
+    assert setup.supervisor.variables == {}
 
 
-def test_what_was_resolved_quickly_is_forgotten_when_it_goes_on_working(world: World) -> None:
-    world.fails()
-    assert world.works(1) == ["recorder"]
-    assert world.incident is not None
-    assert world.works(8.9) == []
-    assert world.incident is not None
-    assert world.works(0.1) == []
-    assert world.supervisor.variables == {}
+def test_what_was_resolved_quickly_is_forgotten_when_it_goes_on_working(setup: NotifierSetup) -> None:
+    setup.fails()
+    assert setup.works(1) == ["recorder"]
+    assert setup.incident is not None
+    assert setup.works(8.9) == []
+    assert setup.incident is not None
+    assert setup.works(0.1) == []
+    assert setup.supervisor.variables == {}
 
 
 def test_a_channel_that_fails_does_not_keep_the_others_from_it(
-    world: World, caplog: pytest.LogCaptureFixture
+    setup: NotifierSetup, caplog: pytest.LogCaptureFixture
 ) -> None:
     other = Recorder("other")
-    world.channels.insert(0, other)
+    setup.channels.insert(0, other)
     other.failure = ChannelFailed("It answered 550.")
-    assert world.fails() == ["recorder"]
+    assert setup.fails() == ["recorder"]
     assert "Not sent by other: It answered 550." in caplog.text
-    assert world.fails(1) == []
+    assert setup.fails(1) == []
     assert other.tries == 1
 
 
 def test_an_unforeseen_failure_is_named_without_its_text(
-    world: World, caplog: pytest.LogCaptureFixture
+    setup: NotifierSetup, caplog: pytest.LogCaptureFixture
 ) -> None:
-    world.channel.failure = RuntimeError("http://hidden.example/webhook")
-    assert world.fails() == []
+    setup.channel.failure = RuntimeError("http://hidden.example/webhook")
+    assert setup.fails() == []
     assert "Not sent by recorder: RuntimeError" in caplog.text
     assert "hidden" not in caplog.text
 
 
-def test_what_no_channel_took_is_tried_again_as_the_first(world: World) -> None:
-    world.channel.failure = ChannelFailed("down")
-    assert [world.fails(1) for _ in range(5)] == [[]] * 5
-    assert world.channel.tries == 1  # not each time: a channel that is down holds the task up
-    world.channel.failure = None
-    assert world.fails(1) == ["recorder"]
-    assert world.channel.subjects == ["[high] renew failed"]
+def test_what_no_channel_took_is_tried_again_as_the_first(setup: NotifierSetup) -> None:
+    setup.channel.failure = ChannelFailed("down")
+    assert [setup.fails(1) for _ in range(5)] == [[]] * 5
+    assert setup.channel.tries == 1  # not each time: a channel that is down holds the task up
+    setup.channel.failure = None
+    assert setup.fails(1) == ["recorder"]
+    assert setup.channel.subjects == ["[high] renew failed"]
 
 
-def test_what_nobody_heard_of_needs_no_resolve_message(world: World) -> None:
-    world.channel.failure = ChannelFailed("down")
-    world.fails()
-    world.channel.failure = None
-    assert world.works(1) == []
-    assert world.channel.sent == []
-    assert world.supervisor.variables == {}
+def test_what_nobody_heard_of_needs_no_resolve_message(setup: NotifierSetup) -> None:
+    setup.channel.failure = ChannelFailed("down")
+    setup.fails()
+    setup.channel.failure = None
+    assert setup.works(1) == []
+    assert setup.channel.sent == []
+    assert setup.supervisor.variables == {}
 
 
-def test_a_resolve_message_that_no_channel_took_is_tried_again(world: World) -> None:
-    world.fails()
-    world.channel.failure = ChannelFailed("down")
-    assert [world.works(1) for _ in range(5)] == [[]] * 5
-    assert world.channel.tries == 2
-    world.channel.failure = None
-    assert world.works(5) == ["recorder"]
-    assert "worked again at 2026-11-21 12:01:00 UTC" in world.channel.sent[-1].text
-    assert world.supervisor.variables == {}
+def test_a_resolve_message_that_no_channel_took_is_tried_again(setup: NotifierSetup) -> None:
+    setup.fails()
+    setup.channel.failure = ChannelFailed("down")
+    assert [setup.works(1) for _ in range(5)] == [[]] * 5
+    assert setup.channel.tries == 2
+    setup.channel.failure = None
+    assert setup.works(5) == ["recorder"]
+    assert "worked again at 2026-11-21 12:01:00 UTC" in setup.channel.sent[-1].text
+    assert setup.supervisor.variables == {}
 
 
-def test_the_end_is_when_it_last_began_to_work(world: World) -> None:
-    world.fails()
-    world.channel.failure = ChannelFailed("down")
-    world.works(20)
-    world.channel.failure = None
-    world.fails(1)
-    assert world.works(9) == ["recorder"]
-    assert "2 times within 30 min" in world.channel.sent[-1].text
+def test_the_end_is_when_it_last_began_to_work(setup: NotifierSetup) -> None:
+    setup.fails()
+    setup.channel.failure = ChannelFailed("down")
+    setup.works(20)
+    setup.channel.failure = None
+    setup.fails(1)
+    assert setup.works(9) == ["recorder"]
+    assert "2 times within 30 min" in setup.channel.sent[-1].text
 
 
 def test_without_a_channel_it_is_said_and_not_again_each_time(
-    world: World, caplog: pytest.LogCaptureFixture
+    setup: NotifierSetup, caplog: pytest.LogCaptureFixture
 ) -> None:
-    world.channels.clear()
-    assert world.fails() == []
-    assert world.fails(1) == []
+    setup.channels.clear()
+    assert setup.fails() == []
+    assert setup.fails(1) == []
     assert caplog.text.count("Nobody is told of '[high] renew failed': set ALERT_EMAIL_RECIPIENTS") == 1
-    assert world.works(1) == []
-    assert world.supervisor.variables == {}
+    assert setup.works(1) == []
+    assert setup.supervisor.variables == {}
 
 
-def test_channels_that_were_taken_away_leave_nothing_behind(world: World) -> None:
-    world.fails()
-    world.channels.clear()
-    assert world.works(60) == []
-    assert world.supervisor.variables == {}
+def test_channels_that_were_taken_away_leave_nothing_behind(setup: NotifierSetup) -> None:
+    setup.fails()
+    setup.channels.clear()
+    assert setup.works(60) == []
+    assert setup.supervisor.variables == {}
 
 
-def test_counting_costs_a_read_and_a_write(world: World) -> None:
-    world.fails()
-    world.supervisor.messages.clear()
-    world.fails(1)
-    counts = [world.supervisor.count(kind) for kind in (comms.GetVariable, comms.PutVariable)]
+def test_counting_costs_a_read_and_a_write(setup: NotifierSetup) -> None:
+    setup.fails()
+    setup.supervisor.messages.clear()
+    setup.fails(1)
+    counts = [setup.supervisor.count(kind) for kind in (comms.GetVariable, comms.PutVariable)]
     assert counts == [1, 1]
 
 
-def test_the_state_s_name_is_none_that_airflow_masks(world: World) -> None:
+def test_the_state_s_name_is_none_that_airflow_masks(setup: NotifierSetup) -> None:
     """As it would one that held the name of this DAG."""
-    world.fails()
-    name = next(iter(world.supervisor.variables))
+    setup.fails()
+    name = next(iter(setup.supervisor.variables))
     assert name == variable_name(KEY) != variable_name("00_token_renewal/other")
     hides = _secrets_masker().should_hide_value_for_key
     assert hides(KEY)  # type: ignore[no-untyped-call]
@@ -228,25 +228,25 @@ def test_the_state_s_name_is_none_that_airflow_masks(world: World) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '"x"', "not JSON", '{"key": 1}'])
-def test_a_state_that_cannot_be_read_is_begun_anew(text: str, world: World) -> None:
-    world.supervisor.variables[variable_name(KEY)] = text
-    assert world.fails() == ["recorder"]
-    assert world.incident is not None
-    assert world.incident.count == 1
+def test_a_state_that_cannot_be_read_is_begun_anew(text: str, setup: NotifierSetup) -> None:
+    setup.supervisor.variables[variable_name(KEY)] = text
+    assert setup.fails() == ["recorder"]
+    assert setup.incident is not None
+    assert setup.incident.count == 1
 
 
-def test_secrets_that_airflow_knows_do_not_leave_in_a_message(world: World) -> None:
+def test_secrets_that_airflow_knows_do_not_leave_in_a_message(setup: NotifierSetup) -> None:
     mask_secret("hunter2-hunter2")
     secret = Alert(
         KEY, "login as hunter2-hunter2 failed", Severity.HIGH, "postgresql://u:hunter2-hunter2@h/d"
     )
-    world.fails(alert=secret)
-    assert "hunter2" not in str(world.channel.sent)
+    setup.fails(alert=secret)
+    assert "hunter2" not in str(setup.channel.sent)
 
 
-def test_a_subject_is_one_short_line(world: World) -> None:
-    world.fails(alert=Alert(KEY, "a\r\nBcc: x@y.z\0\x1b[31m " + "é" * 500, Severity.CRITICAL, "b" * 9000))
-    message = world.channel.sent[0]
+def test_a_subject_is_one_short_line(setup: NotifierSetup) -> None:
+    setup.fails(alert=Alert(KEY, "a\r\nBcc: x@y.z\0\x1b[31m " + "é" * 500, Severity.CRITICAL, "b" * 9000))
+    message = setup.channel.sent[0]
     assert message.subject.startswith("[critical] a Bcc: x@y.z [31m éé")
     assert len(message.subject) == 150
     assert len(message.text) == 3000

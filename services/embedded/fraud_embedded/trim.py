@@ -40,7 +40,7 @@ class Keep:
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class Installation:
     """Where the log, its topics and the consumers' positions are."""
 
     database: DatabaseSettings
@@ -48,7 +48,7 @@ class Site:
     store: ObjectStoreSettings
 
 
-def trim(site: Site, keep: Keep, now: datetime) -> dict[str, int]:
+def trim(installation: Installation, keep: Keep, now: datetime) -> dict[str, int]:
     """Remove what every consumer has read, and what is old on topics that are not ours to read.
 
     Positions are read before the log: they only move on, so what is removed was read.
@@ -59,10 +59,10 @@ def trim(site: Site, keep: Keep, now: datetime) -> dict[str, int]:
     Raises:
         PassingFailure: a server does not answer: try again later.
     """
-    log = Log(ObjectStore(site.store, constants.BUCKET_BROKER))
-    consumed = _positions(site)
+    log = Log(ObjectStore(installation.store, constants.BUCKET_BROKER))
+    consumed = _positions(installation)
     removed: dict[str, int] = {}
-    for topic in (*consumed, site.kafka.alerts_topic, site.kafka.dlq_topic):
+    for topic in (*consumed, installation.kafka.alerts_topic, installation.kafka.dlq_topic):
         removed[topic] = 0
         for partition, batches in log.batches(topic).items():
             if topic in consumed:
@@ -74,11 +74,11 @@ def trim(site: Site, keep: Keep, now: datetime) -> dict[str, int]:
     return removed
 
 
-def _positions(site: Site) -> Mapping[str, Mapping[int, int]]:
+def _positions(installation: Installation) -> Mapping[str, Mapping[int, int]]:
     """Per consumed topic and partition where its consumer stands; none for a topic that was made again."""
-    topics = (site.kafka.topic, site.kafka.labels_topic)
-    ids = topic_ids(site.kafka.bootstrap_servers, topics)
-    with closing(connect(site.database.url, SERVICE)) as conn, conn.cursor() as cur:
+    topics = (installation.kafka.topic, installation.kafka.labels_topic)
+    ids = topic_ids(installation.kafka.bootstrap_servers, topics)
+    with closing(connect(installation.database.url, SERVICE)) as conn, conn.cursor() as cur:
         return {
             topic: {
                 partition: stored.next_offset
@@ -89,14 +89,14 @@ def _positions(site: Site) -> Mapping[str, Mapping[int, int]]:
         }
 
 
-def keep_trimming(site: Site, keep: Keep, stop: Event, done: Path | None) -> dict[str, int]:
+def keep_trimming(installation: Installation, keep: Keep, stop: Event, done: Path | None) -> dict[str, int]:
     """Trim until `stop` is set, whatever is down meanwhile; `done` is touched after each time that worked."""
     log = get_logger(SERVICE)
     total: dict[str, int] = {}
     while not stop.is_set():
         removed: dict[str, int] = {}
         try:
-            removed = trim(site, keep, datetime.now(UTC))
+            removed = trim(installation, keep, datetime.now(UTC))
         except job.EXPECTED as error:
             log.warning("tries_again", error=str(job.failure_of(error)))
         else:
@@ -123,11 +123,11 @@ def main(words: Sequence[str]) -> dict[str, Any]:
         "--done", type=arguments.file_to_write, metavar="FILE", help="touched after each time that worked"
     )
     options = parser.parse_args(words)
-    site = Site(load(DatabaseSettings), load(KafkaSettings), load(ObjectStoreSettings))
+    installation = Installation(load(DatabaseSettings), load(KafkaSettings), load(ObjectStoreSettings))
     keep = Keep(requests=options.requests)
     if options.once:
-        return {"removed": trim(site, keep, datetime.now(UTC))}
-    return {"removed": keep_trimming(site, keep, stopping.stop_event(), options.done)}
+        return {"removed": trim(installation, keep, datetime.now(UTC))}
+    return {"removed": keep_trimming(installation, keep, stopping.stop_event(), options.done)}
 
 
 if __name__ == "__main__":

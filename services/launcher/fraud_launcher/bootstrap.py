@@ -202,8 +202,8 @@ def _ready(python: Path, folder: Path, home: Home) -> Environment:
     programs = f"{folder / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"
     if folder == home.venv:
         # So that `.venv/bin/python -m fraud_…` works by hand too.
-        site = next((home.venv / "lib").glob("python3*")) / "site-packages"
-        _write_if_other(site / "fraud.pth", "\n".join(paths) + "\n")
+        site_packages = next((home.venv / "lib").glob("python3*")) / "site-packages"
+        _write_if_other(site_packages / "fraud.pth", "\n".join(paths) + "\n")
         return Environment(python, {"PATH": programs})
     return Environment(python, {"PYTHONPATH": os.pathsep.join([str(folder), *paths]), "PATH": programs})
 

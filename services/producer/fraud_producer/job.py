@@ -160,16 +160,16 @@ def replay(options: argparse.Namespace) -> ReplayResult:
     from fraud_producer.replay import Clock, Replay, Schedule, TruthLater  # noqa: PLC0415
 
     platform, kafka = load(PlatformSettings), load(KafkaSettings)
-    site, settings = contract(platform), parameters(platform)
+    schema, settings = contract(platform), parameters(platform)
     log = get_logger(SERVICE)
     schedule = Schedule(options.start or datetime.now(UTC), options.speed, placed=options.start is not None)
     one = None
     try:
-        file = TransactionFile.open(options.file, site)
+        file = TransactionFile.open(options.file, schema)
         if file.layout.ignored:
             log.warning("columns_ignored", file=file.path.name, columns=file.layout.ignored)
         keeps_truth = (
-            not options.with_class and not options.no_labels and _has_label(site, file.layout.columns)
+            not options.with_class and not options.no_labels and _has_label(schema, file.layout.columns)
         )
         with _may_run_again("replay"), _publisher(kafka) as publisher:
             one = Replay(
@@ -184,7 +184,7 @@ def replay(options: argparse.Namespace) -> ReplayResult:
             )
             if keeps_truth:
                 with _database() as connection:
-                    one.truth = TruthLater(connection, site, settings.simulator.label_delay)
+                    one.truth = TruthLater(connection, schema, settings.simulator.label_delay)
                     one.run()
             else:
                 one.run()
@@ -216,8 +216,8 @@ class _Progress:
             self._log.info("replay", sent=sent, a_second=round(sent / (now - self._started)))
 
 
-def _has_label(site: Contract, columns: dict[str, str]) -> bool:
-    return site.label_field is not None and site.label_field.name in columns
+def _has_label(schema: Contract, columns: dict[str, str]) -> bool:
+    return schema.label_field is not None and schema.label_field.name in columns
 
 
 def _simulator(options: argparse.Namespace) -> tuple[Simulator, Parameters]:

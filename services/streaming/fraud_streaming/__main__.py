@@ -22,7 +22,7 @@ from fraud_streaming.consume.job import run
 from fraud_streaming.consume.pump import Limits
 from fraud_streaming.dead_letters import verbs as letter_verbs
 from fraud_streaming.follow import Port, follow
-from fraud_streaming.site import SERVICE, Site
+from fraud_streaming.installation import SERVICE, Installation
 from fraud_streaming.topics import NAMES, create, describe
 
 
@@ -42,7 +42,7 @@ def main(words: Sequence[str]) -> job.Result:
     streaming = parameters(platform).streaming
     if options.max_bad_share is not None:
         streaming = streaming.model_copy(update={"max_bad_share": options.max_bad_share})
-    site = Site(
+    installation = Installation(
         contract(platform), load(DatabaseSettings), load(KafkaSettings), load(ApiClientSettings), streaming
     )
     if options.follow:
@@ -50,19 +50,19 @@ def main(words: Sequence[str]) -> job.Result:
             parser.error(
                 "--follow does not end by itself: leave out --batch-size, --max-seconds, --max-records"
             )
-        return _follow(site, options)
+        return _follow(installation, options)
     limits = Limits(
         chunk_records=options.batch_size or streaming.batch_size,
         seconds=options.max_seconds or streaming.drain_seconds,
         records=options.max_records,
     )
-    return run(site, limits)
+    return run(installation, limits)
 
 
-def _follow(site: Site, options: argparse.Namespace) -> FollowResult:
+def _follow(installation: Installation, options: argparse.Namespace) -> FollowResult:
     server = load(StreamServerSettings)
     port = options.metrics_port or server.stream_metrics_port
-    return follow(site, stopping.stop_event(), Port(server.stream_metrics_host, port))
+    return follow(installation, stopping.stop_event(), Port(server.stream_metrics_host, port))
 
 
 def _parser() -> argparse.ArgumentParser:

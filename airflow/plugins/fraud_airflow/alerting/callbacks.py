@@ -39,19 +39,19 @@ def on_success(context: Context) -> None:
 
 
 def _tell(context: Context) -> None:
-    from fraud_airflow.alerting.site import notifier
+    from fraud_airflow.alerting.configuration import notifier
 
     notifier().alert(_alert(context))
 
 
 def _tell_of_run(context: Context) -> None:
-    from fraud_airflow.alerting.site import notifier
+    from fraud_airflow.alerting.configuration import notifier
 
     notifier().alert(_alert_of_run(context))
 
 
 def _resolve(context: Context) -> None:
-    from fraud_airflow.alerting.site import notifier
+    from fraud_airflow.alerting.configuration import notifier
 
     notifier().resolve(_key(context["ti"]))
 

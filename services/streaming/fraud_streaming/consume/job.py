@@ -25,13 +25,13 @@ from fraud_streaming.consume.report import Report, result_of
 from fraud_streaming.dead_letters.topic import DeadLetterTopic
 from fraud_streaming.follow.alerts import AlertRelay
 from fraud_streaming.follow.companion import REFRESH_ROWS
-from fraud_streaming.site import SERVICE, Feed, Site, feeds
+from fraud_streaming.installation import SERVICE, Feed, Installation, feeds
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812
 
 
-def run(site: Site, limits: Limits) -> RunResult:
+def run(installation: Installation, limits: Limits) -> RunResult:
     """Drain both topics; gives the result of the run.
 
     Raises:
@@ -41,8 +41,8 @@ def run(site: Site, limits: Limits) -> RunResult:
     reports: dict[str, Report] = {}
     ended: list[str] = []
     try:
-        judged = _run(site, limits, reports, ended)
-        alerts = _publish_alerts(site)
+        judged = _run(installation, limits, reports, ended)
+        alerts = _publish_alerts(installation)
     except EXPECTED as error:
         done = {**result_of(reports), "stalled_holders_ended": ended}
         raise failure_of(error).extended(result=done) from error
@@ -54,34 +54,38 @@ def run(site: Site, limits: Limits) -> RunResult:
     }
 
 
-def _run(site: Site, limits: Limits, reports: dict[str, Report], ended: list[str]) -> int:
+def _run(installation: Installation, limits: Limits, reports: dict[str, Report], ended: list[str]) -> int:
     """Gives how many transactions were judged because time has passed."""
     with ExitStack() as open_until_the_end:
         # It holds the locks, too: if it is frozen, whoever finds it so ends it, and says so. The server would
         # only end it, as it does with other sessions that idle in a transaction.
-        conn = open_until_the_end.enter_context(closing(connect(site.database.url, SERVICE)))
-        api = open_until_the_end.enter_context(ApiClient(site.api))
+        conn = open_until_the_end.enter_context(closing(connect(installation.database.url, SERVICE)))
+        api = open_until_the_end.enter_context(ApiClient(installation.api))
         api.check()
         dead_letters = open_until_the_end.enter_context(
-            DeadLetterTopic(site.kafka.bootstrap_servers, site.kafka.dlq_topic)
+            DeadLetterTopic(installation.kafka.bootstrap_servers, installation.kafka.dlq_topic)
         )
-        ids = topic_ids(site.kafka.bootstrap_servers, [site.kafka.topic, site.kafka.labels_topic])
-        drain = _Drain(site, conn, api, dead_letters, limits, reports, ended)
-        for feed in feeds(site):
+        ids = topic_ids(
+            installation.kafka.bootstrap_servers, [installation.kafka.topic, installation.kafka.labels_topic]
+        )
+        drain = _Drain(installation, conn, api, dead_letters, limits, reports, ended)
+        for feed in feeds(installation):
             drain(feed, ids[feed.topic])
         # Another round follows with the next run: others wait for the locks this one takes.
         return refresh_classes(conn, REFRESH_ROWS)
 
 
-def _publish_alerts(site: Site) -> int:
-    kafka = site.kafka
-    with AlertRelay(site.connect, kafka.bootstrap_servers, kafka.alerts_topic, site.contract) as relay:
+def _publish_alerts(installation: Installation) -> int:
+    kafka = installation.kafka
+    with AlertRelay(
+        installation.connect, kafka.bootstrap_servers, kafka.alerts_topic, installation.contract
+    ) as relay:
         return relay.publish()
 
 
 @dataclass(frozen=True, slots=True)
 class _Drain:
-    site: Site
+    installation: Installation
     conn: Connection
     api: ApiClient
     dead_letters: DeadLetterTopic
@@ -90,8 +94,8 @@ class _Drain:
     ended: list[str]  # partitions whose holder stood still and lost its locks
 
     def __call__(self, feed: Feed, topic_id: str) -> None:
-        servers = self.site.kafka.bootstrap_servers
-        with PartitionReader(servers, feed.topic, SERVICE, self.site.keep_bytes) as reader:
+        servers = self.installation.kafka.bootstrap_servers
+        with PartitionReader(servers, feed.topic, SERVICE, self.installation.keep_bytes) as reader:
             claimed, holders = self._claim(feed, topic_id, reader)
             if claimed is None and not self.reports:
                 stalls = [stall_sentence(feed.topic, holder) for holder in holders]
@@ -119,7 +123,7 @@ class _Drain:
         if not held:
             return claimed, []
         offsets = unread_offsets(self.conn, reader, feed.topic)
-        patience = self.site.streaming.stalled_after_seconds
+        patience = self.installation.streaming.stalled_after_seconds
         holders = challenge(self.conn, reader, feed.topic, {p: offsets[p] for p in held}, patience)
         ended = [holder for holder in holders if holder.ended]
         if not ended:
@@ -129,7 +133,7 @@ class _Drain:
 
     def _pump(self, feed: Feed, claimed: Claim, reader: PartitionReader) -> Pump[Any]:
         work = feed.work(self.api)
-        share = self.site.streaming.max_bad_share
+        share = self.installation.streaming.max_bad_share
         guard = seeded(self.conn, feed.topic, claimed.topic_id, claimed.positions, share)
         committer = Committer(
             conn=self.conn,

@@ -36,7 +36,7 @@ NAMED: Final = 20  # refused letters named in the result
 
 
 @dataclass(frozen=True, slots=True)
-class RedriveSite:
+class RedriveInstallation:
     """Where everything is."""
 
     contract: Contract
@@ -85,7 +85,7 @@ class Tally:
         }
 
 
-def redrive_selected(site: RedriveSite, selection: Selection, terms: Terms) -> RedriveResult:
+def redrive_selected(installation: RedriveInstallation, selection: Selection, terms: Terms) -> RedriveResult:
     """Put back what is stored whole, unchanged. Of letters named by id all are sent or none; of others those
     that can be, and the result names the rest.
 
@@ -93,21 +93,21 @@ def redrive_selected(site: RedriveSite, selection: Selection, terms: Terms) -> R
         RefusedFailure: a letter named by id is unknown or cannot be put back.
         PassingFailure: Kafka or Postgres fails.
     """
-    with _Redrive(site, terms) as redrive:
+    with _Redrive(installation, terms) as redrive:
         if selection.ids is not None:
             redrive.require_all(redrive.candidates.of_ids(selection.ids))
             return redrive.send(redrive.candidates.of_ids(selection.ids))
         return redrive.send(redrive.candidates.of_selection(selection))
 
 
-def redrive_repaired(site: RedriveSite, path: Path, terms: Terms) -> RedriveResult:
+def redrive_repaired(installation: RedriveInstallation, path: Path, terms: Terms) -> RedriveResult:
     """Put back the records of a file, all or none.
 
     Raises:
         RefusedFailure: a line cannot be read, names no dead letter, or its record is refused by the contract.
         PassingFailure: Kafka or Postgres fails.
     """
-    with closing(RepairedFile(path)) as file, _Redrive(site, terms) as redrive:
+    with closing(RepairedFile(path)) as file, _Redrive(installation, terms) as redrive:
         if not any(file.pages()):
             raise RefusedFailure(f"{path} holds no record: nothing was sent.")
         redrive.require_all(redrive.candidates.of_file(file), file)
@@ -115,14 +115,18 @@ def redrive_repaired(site: RedriveSite, path: Path, terms: Terms) -> RedriveResu
 
 
 class _Redrive(AbstractContextManager["_Redrive"]):
-    def __init__(self, site: RedriveSite, terms: Terms) -> None:
-        self._site = site
+    def __init__(self, installation: RedriveInstallation, terms: Terms) -> None:
+        self._installation = installation
         self._terms = terms
         self._tally = Tally()
         self._open = ExitStack()
-        self._conn: Connection = self._open.enter_context(closing(connect(site.database.url, CLIENT)))
-        check = RecordCheck(site.contract, site.kafka, site.streaming.max_record_bytes)
-        self.candidates = Candidates(self._conn, site.contract, site.kafka, check, checked=terms.check)
+        self._conn: Connection = self._open.enter_context(closing(connect(installation.database.url, CLIENT)))
+        check = RecordCheck(
+            installation.contract, installation.kafka, installation.streaming.max_record_bytes
+        )
+        self.candidates = Candidates(
+            self._conn, installation.contract, installation.kafka, check, checked=terms.check
+        )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -156,9 +160,9 @@ class _Redrive(AbstractContextManager["_Redrive"]):
         return self._tally.as_result(self._terms)
 
     def _publisher(self) -> Publisher:
-        servers = self._site.kafka.bootstrap_servers
+        servers = self._installation.kafka.bootstrap_servers
         # A broker may take records for a topic that is not there, and nobody would ever see them.
-        topic_ids(servers, [self._site.kafka.topic, self._site.kafka.labels_topic])
+        topic_ids(servers, [self._installation.kafka.topic, self._installation.kafka.labels_topic])
         return self._open.enter_context(Publisher(servers))
 
     def _put_back(self, publisher: Publisher, candidates: Sequence[Candidate]) -> None:

@@ -14,7 +14,12 @@ from fraud_core.record_model import Reason
 from fraud_streaming.consume.labels import LABEL_CONFLICT
 from fraud_streaming.consume.work import StreamReason
 from fraud_streaming.dead_letters.listing import export, show
-from fraud_streaming.dead_letters.redrive import RedriveSite, Terms, redrive_repaired, redrive_selected
+from fraud_streaming.dead_letters.redrive import (
+    RedriveInstallation,
+    Terms,
+    redrive_repaired,
+    redrive_selected,
+)
 
 REASONS: Final = sorted({*map(str, Reason), *map(str, StreamReason), *map(str, Damage), LABEL_CONFLICT})
 _NUMBER: Final = arguments.whole_number(1, 2**63 - 1)
@@ -71,14 +76,16 @@ def _redrive(options: argparse.Namespace) -> RedriveResult:
         options.refuse("give one of --id, --file, --all, or --reason and --since")
     platform = load(PlatformSettings)
     streaming = parameters(platform).streaming
-    site = RedriveSite(contract(platform), load(DatabaseSettings), load(KafkaSettings), streaming)
+    installation = RedriveInstallation(
+        contract(platform), load(DatabaseSettings), load(KafkaSettings), streaming
+    )
     terms = Terms(again=options.again, check=not options.no_check, dry_run=options.dry_run)
     if options.file is not None:
-        return redrive_repaired(site, options.file, terms)
+        return redrive_repaired(installation, options.file, terms)
     selection = Selection(
         ids=options.ids,
         reason=options.reason,
         since=options.since,
         not_redriven=options.ids is None and not options.again,
     )
-    return redrive_selected(site, selection, terms)
+    return redrive_selected(installation, selection, terms)

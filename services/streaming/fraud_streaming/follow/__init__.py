@@ -17,7 +17,7 @@ from fraud_streaming.follow.health import State, serve
 from fraud_streaming.follow.lane import FINISH_SECONDS, Lane
 from fraud_streaming.follow.metrics import Metrics
 from fraud_streaming.follow.watch import Watch, Watched
-from fraud_streaming.site import Feed, Site, feeds
+from fraud_streaming.installation import Feed, Installation, feeds
 
 # What is in flight, then leaving the group and closing connections; a server that hangs is not waited for.
 STOP_SECONDS: Final = FINISH_SECONDS + 8.0
@@ -32,7 +32,7 @@ class Port:
     port: int
 
 
-def follow(site: Site, stop: Event, port: Port | None = None) -> FollowResult:
+def follow(installation: Installation, stop: Event, port: Port | None = None) -> FollowResult:
     """Follow both topics until `stop` is set; gives what was done.
 
     Raises:
@@ -40,10 +40,10 @@ def follow(site: Site, stop: Event, port: Port | None = None) -> FollowResult:
         ConfigurationError: the port cannot be had.
     """
     metrics = Metrics()
-    companion = Companion(site, metrics)
-    followers = [_Follower(site, feed, stop, metrics, companion) for feed in feeds(site)]
+    companion = Companion(installation, metrics)
+    followers = [_Follower(installation, feed, stop, metrics, companion) for feed in feeds(installation)]
     watched = [Watched(one.feed.topic, one.lane, metrics.lane(one.feed.topic)) for one in followers]
-    watch = Watch(site, watched, stop)
+    watch = Watch(installation, watched, stop)
     threads: tuple[Thread, ...] = (companion, watch, *followers)
     server = serve(port.host, port.port, metrics.registry, *_states(followers, threads)) if port else None
     started = time.monotonic()
@@ -68,13 +68,15 @@ def follow(site: Site, stop: Event, port: Port | None = None) -> FollowResult:
 class _Follower(Thread):
     """A lane in a thread of its own; its failure stops all."""
 
-    def __init__(self, site: Site, feed: Feed, stop: Event, metrics: Metrics, companion: Companion) -> None:
+    def __init__(
+        self, installation: Installation, feed: Feed, stop: Event, metrics: Metrics, companion: Companion
+    ) -> None:
         # A daemon: a server that never answers must not keep the process from ending.
         super().__init__(name=feed.name, daemon=True)
         self.feed = feed
         self.failure: BaseException | None = None
         self._stop_all = stop
-        self.lane = Lane(site, feed, stop, metrics.lane(feed.topic), companion.wake)
+        self.lane = Lane(installation, feed, stop, metrics.lane(feed.topic), companion.wake)
 
     def run(self) -> None:
         try:

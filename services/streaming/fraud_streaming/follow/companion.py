@@ -12,7 +12,7 @@ from fraud_adapters.job.logs import get_logger
 from fraud_adapters.postgres.labels import refresh_classes
 from fraud_streaming.follow.alerts import AlertRelay
 from fraud_streaming.follow.metrics import Metrics
-from fraud_streaming.site import SERVICE, Site
+from fraud_streaming.installation import SERVICE, Installation
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812
@@ -29,9 +29,9 @@ class Companion(Thread):
     What is unexpected is logged and ends it: the follower is then no longer live.
     """
 
-    def __init__(self, site: Site, metrics: Metrics) -> None:
+    def __init__(self, installation: Installation, metrics: Metrics) -> None:
         super().__init__(name="companion", daemon=True)
-        self._site = site
+        self._installation = installation
         self._ending = Event()
         self._metrics = metrics
         self._woken = Event()
@@ -61,11 +61,14 @@ class Companion(Thread):
                 self._ending.wait(RETRY_SECONDS)
 
     def _work(self) -> None:
-        kafka = self._site.kafka
+        kafka = self._installation.kafka
         with (
-            closing(self._site.connect(f"{SERVICE}-companion")) as conn,
+            closing(self._installation.connect(f"{SERVICE}-companion")) as conn,
             AlertRelay(
-                self._site.connect, kafka.bootstrap_servers, kafka.alerts_topic, self._site.contract
+                self._installation.connect,
+                kafka.bootstrap_servers,
+                kafka.alerts_topic,
+                self._installation.contract,
             ) as relay,
         ):
             while not self._ending.is_set():

@@ -22,7 +22,7 @@ from fraud_streaming.consume.pipeline import AHEAD
 from fraud_streaming.consume.report import Report
 from fraud_streaming.follow.lane_session import LaneSession
 from fraud_streaming.follow.metrics import LaneMetrics
-from fraud_streaming.site import SERVICE, Feed, Site
+from fraud_streaming.installation import SERVICE, Feed, Installation
 
 POLL_SECONDS: Final = 0.2
 RELOCK_SECONDS: Final = 0.3  # between two tries for partitions somebody else still holds
@@ -41,9 +41,14 @@ class Lane:
     """
 
     def __init__(
-        self, site: Site, feed: Feed, stop: Event, metrics: LaneMetrics, on_commit: Callable[[], None]
+        self,
+        installation: Installation,
+        feed: Feed,
+        stop: Event,
+        metrics: LaneMetrics,
+        on_commit: Callable[[], None],
     ) -> None:
-        self._site = site
+        self._installation = installation
         self._feed = feed
         self._stop = stop
         self._metrics = metrics
@@ -86,13 +91,13 @@ class Lane:
 
     def _follow(self) -> None:
         member = GroupMember(
-            self._site.kafka.bootstrap_servers,
+            self._installation.kafka.bootstrap_servers,
             self._feed.topic,
             self._feed.group,
             SERVICE,
             on_assigned=lambda _partitions: None,
             on_revoked=self._revoked,
-            keep_bytes=self._site.keep_bytes,
+            keep_bytes=self._installation.keep_bytes,
         )
         try:
             while not self._stop.is_set():
@@ -120,7 +125,7 @@ class Lane:
             member.poll(1, 0.0)
             return
         member.resume()
-        records = member.poll(self._site.streaming.follow_batch_size, POLL_SECONDS)
+        records = member.poll(self._installation.streaming.follow_batch_size, POLL_SECONDS)
         # The poll may have taken partitions away, and with them the session.
         if records and self._session is not None:
             self._session.submit(records, member.positions())
@@ -148,7 +153,7 @@ class Lane:
         if self._session is None:
             if now < self._retry_at:
                 return
-            self._session = LaneSession(self._site, self._feed, self._stop.wait)
+            self._session = LaneSession(self._installation, self._feed, self._stop.wait)
         self._session.check_locks()
         self._take_committed(self._session)
         self._session.pipeline.raise_failure()

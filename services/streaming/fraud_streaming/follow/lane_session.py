@@ -21,7 +21,7 @@ from fraud_streaming.consume.commit import Committer
 from fraud_streaming.consume.flood import WINDOW, FloodGuard
 from fraud_streaming.consume.pipeline import Pipeline
 from fraud_streaming.dead_letters.topic import DeadLetterTopic
-from fraud_streaming.site import SERVICE, Feed, Site
+from fraud_streaming.installation import SERVICE, Feed, Installation
 
 CLOSE_SECONDS: Final = 2.0  # for the step at work; a server that never answers is not waited for
 
@@ -36,21 +36,21 @@ class LaneSession:
         Exception: as `failures` has it: something is down, or refuses.
     """
 
-    def __init__(self, site: Site, feed: Feed, pause: Callable[[float], Any]) -> None:
+    def __init__(self, installation: Installation, feed: Feed, pause: Callable[[float], Any]) -> None:
         self._feed = feed
         self._ended = True  # no step is at work that would be in the way of closing
-        servers = site.kafka.bootstrap_servers
+        servers = installation.kafka.bootstrap_servers
         with ExitStack() as opened:
-            conn = site.connect(SERVICE)
+            conn = installation.connect(SERVICE)
             opened.callback(self._close_store, conn)
-            self._locks = opened.enter_context(closing(site.connect(f"{SERVICE}-locks")))
+            self._locks = opened.enter_context(closing(installation.connect(f"{SERVICE}-locks")))
             self._locks.autocommit = True
-            api = opened.enter_context(ApiClient(site.api, pause=pause))
+            api = opened.enter_context(ApiClient(installation.api, pause=pause))
             if feed.asks_api:
                 api.check()
             self._topic_id = topic_ids(servers, [feed.topic])[feed.topic]
-            letters = opened.enter_context(DeadLetterTopic(servers, site.kafka.dlq_topic))
-            self._guard = FloodGuard(site.streaming.max_bad_share)
+            letters = opened.enter_context(DeadLetterTopic(servers, installation.kafka.dlq_topic))
+            self._guard = FloodGuard(installation.streaming.max_bad_share)
             work = feed.work(api)
             committer = Committer(
                 conn=conn,

@@ -15,7 +15,7 @@ from fraud_streaming.consume.backlog import FETCH_SECONDS, unread_offsets
 from fraud_streaming.consume.challenge import challenge
 from fraud_streaming.follow.lane import Lane
 from fraud_streaming.follow.metrics import LaneMetrics
-from fraud_streaming.site import SERVICE, Site
+from fraud_streaming.installation import SERVICE, Installation
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812
@@ -38,9 +38,9 @@ class Watch(Thread):
     What is unexpected is logged and ends it: the follower is then no longer live.
     """
 
-    def __init__(self, site: Site, watched: Sequence[Watched], stop: Event) -> None:
+    def __init__(self, installation: Installation, watched: Sequence[Watched], stop: Event) -> None:
         super().__init__(name="watch", daemon=True)
-        self._site = site
+        self._installation = installation
         self._watched = watched
         # Not `_stop`: that is a method of Thread's own.
         self._ending = stop
@@ -57,9 +57,9 @@ class Watch(Thread):
             get_logger(__name__).error("watch_failed", exc_info=True)
 
     def _work(self) -> None:
-        servers = self._site.kafka.bootstrap_servers
+        servers = self._installation.kafka.bootstrap_servers
         with ExitStack() as opened:
-            conn = opened.enter_context(closing(self._site.connect(f"{SERVICE}-watch")))
+            conn = opened.enter_context(closing(self._installation.connect(f"{SERVICE}-watch")))
             readers = [
                 opened.enter_context(PartitionReader(servers, watched.topic, client_id=f"{SERVICE}-watch"))
                 for watched in self._watched
@@ -74,7 +74,7 @@ class Watch(Thread):
         ends = reader.ends(offsets, FETCH_SECONDS)
         watched.metrics.standing(offsets, ends)
         if contended := watched.lane.contended:
-            patience = self._site.streaming.stalled_after_seconds
+            patience = self._installation.streaming.stalled_after_seconds
             wanted = {partition: offsets[partition] for partition in contended if partition in offsets}
             holders = challenge(conn, reader, watched.topic, wanted, patience)
             watched.metrics.holders_ended.inc(sum(holder.ended for holder in holders))

@@ -1,4 +1,4 @@
-"""Consumers of a site: started, watched and killed."""
+"""Consumers of an installation: started, watched and killed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from config.settings import CONFIG_DIR
 from fraud_embedded.processes.ports import free_ports
 from fraud_embedded.processes.process import tail
 from tests.faults.points import RIGHT
-from tests.support.streaming_installation import ROOT, StreamingSite
+from tests.support.streaming_installation import ROOT, StreamInstallation
 from tests.support.waiting import eventually
 
 BOUNDED = "bounded run"
@@ -33,7 +33,7 @@ EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
-class Fate:
+class SignalPlan:
     """Where a consumer sends itself a signal: the `passage`-th time it comes by."""
 
     point: str
@@ -48,7 +48,7 @@ class Consumer:
     number: int
     kind: str
     log: Path
-    crew: Crew
+    pool: ConsumerPool
     started: threading.Event = field(default_factory=threading.Event)
     ended: threading.Event = field(default_factory=threading.Event)
     code: int | None = None
@@ -56,7 +56,7 @@ class Consumer:
 
     def send(self, number: signal.Signals) -> None:
         """Nothing happens where it has ended already."""
-        self.crew.tell(number=self.number, signal=int(number))
+        self.pool.tell(number=self.number, signal=int(number))
 
     def kill(self) -> None:
         self.send(signal.SIGKILL)
@@ -69,7 +69,7 @@ class Consumer:
 
     def wait(self, seconds: float = 120) -> int:
         """Its exit code, negative for a signal, as soon as it has ended."""
-        assert self.ended.wait(seconds), f"it did not end\n{self.last_words()}"
+        assert self.ended.wait(seconds), f"it did not end\n{self.end_of_log()}"
         assert self.code is not None
         return self.code
 
@@ -82,7 +82,7 @@ class Consumer:
             return not self.ended.is_set() and process.status() == psutil.STATUS_STOPPED
 
         assert eventually(lambda: self.ended.is_set() or stopped(), seconds) and stopped(), (
-            f"it did not come to its point, exit code {self.code}\n{self.last_words()}"
+            f"it did not come to its point, exit code {self.code}\n{self.end_of_log()}"
         )
 
     def go_on(self) -> None:
@@ -93,11 +93,11 @@ class Consumer:
     def killed(self) -> bool:
         return self.code == -signal.SIGKILL
 
-    def last_words(self) -> str:
+    def end_of_log(self) -> str:
         return tail(self.log)
 
 
-class Crew:
+class ConsumerPool:
     """Starts consumers by a fork server of its own."""
 
     def __init__(self, directory: Path) -> None:
@@ -125,7 +125,7 @@ class Crew:
 
     def bounded(
         self,
-        site: StreamingSite,
+        installation: StreamInstallation,
         *options: str,
         batch: int = 100,
         streaming: Mapping[str, Any] = EMPTY,
@@ -137,11 +137,13 @@ class Crew:
             streaming: parameters of this section that differ from `config.yaml`.
         """
         arguments = ["run", "--batch-size", str(batch), *options]
-        return self._launch(BOUNDED, arguments, site.environment() | self._configured(streaming), **more)
+        return self._launch(
+            BOUNDED, arguments, installation.environment() | self._configured(streaming), **more
+        )
 
     def follower(
         self,
-        site: StreamingSite,
+        installation: StreamInstallation,
         *options: str,
         batch: int = 100,
         port: int = 0,
@@ -151,11 +153,11 @@ class Crew:
         """`fraud_streaming run --follow`, as `bounded`; its metrics are on `port`."""
         arguments = ["run", "--follow", "--metrics-port", str(port or free_ports(1)[0]), *options]
         configured = self._configured({"follow_batch_size": batch, **streaming})
-        return self._launch(FOLLOWER, arguments, site.environment() | configured, **more)
+        return self._launch(FOLLOWER, arguments, installation.environment() | configured, **more)
 
-    def start(self, kind: str, site: StreamingSite, *options: str, **more: Any) -> Consumer:
+    def start(self, kind: str, installation: StreamInstallation, *options: str, **more: Any) -> Consumer:
         """A consumer of that kind."""
-        return {BOUNDED: self.bounded, FOLLOWER: self.follower}[kind](site, *options, **more)
+        return {BOUNDED: self.bounded, FOLLOWER: self.follower}[kind](installation, *options, **more)
 
     def _configured(self, streaming: Mapping[str, Any]) -> dict[str, str]:
         """The variables of a configuration with these parameters in the section `streaming`."""
@@ -189,7 +191,7 @@ class Crew:
         arguments: Sequence[str],
         environment: dict[str, str],
         *,
-        fate: Fate | None = None,
+        signal_plan: SignalPlan | None = None,
         commit_order: str = RIGHT,
         missed_after_ms: int = 0,
     ) -> Consumer:
@@ -201,7 +203,7 @@ class Crew:
             arguments=list(arguments),
             environment=environment,
             log=str(consumer.log),
-            **_said(fate),
+            **_said(signal_plan),
             commit_order=commit_order,
             missed_after_ms=missed_after_ms,
         )
@@ -221,17 +223,17 @@ class Crew:
                 consumer.ended.set()
 
 
-def _said(fate: Fate | None) -> dict[str, Any]:
-    if fate is None:
+def _said(signal_plan: SignalPlan | None) -> dict[str, Any]:
+    if signal_plan is None:
         return {"point": None}
-    return {"point": fate.point, "passage": fate.passage, "at_point": int(fate.signal)}
+    return {"point": signal_plan.point, "passage": signal_plan.passage, "at_point": int(signal_plan.signal)}
 
 
 @contextmanager
-def crew(directory: Path) -> Iterator[Crew]:
+def pool(directory: Path) -> Iterator[ConsumerPool]:
     """A crew whose logs go to `directory`; at the end nobody of it is left."""
     directory.mkdir(parents=True, exist_ok=True)
-    made = Crew(directory)
+    made = ConsumerPool(directory)
     try:
         yield made
     finally:

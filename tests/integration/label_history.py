@@ -64,7 +64,7 @@ class Refresh:
 Step = Arrive | Report | Wait | Refresh
 
 
-class Sites:
+class Installations:
     """Connections that every example uses."""
 
     def __init__(self, streaming: Connection, admin: Connection) -> None:
@@ -74,10 +74,10 @@ class Sites:
 
 
 @dataclass
-class World:
+class LabelHistory:
     """The database and the model, told the same. Time passes by moving the database's into the past."""
 
-    sites: Sites
+    installations: Installations
     days: Sequence[int]
     number: int = 0
     passed: timedelta = timedelta()
@@ -86,7 +86,7 @@ class World:
     classes: dict[str, tuple[int | None, bool]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.number = next(self.sites.numbers)
+        self.number = next(self.installations.numbers)
         self.start = datetime.now(UTC)
 
     @property
@@ -119,7 +119,7 @@ class World:
         if step.given is not None:
             columns["class"] = np.array([step.given], dtype=np.float64)
         rows = Batch([name], [took_place - self.passed], columns)
-        with self.sites.streaming as connection, connection.cursor() as cursor:
+        with self.installations.streaming as connection, connection.cursor() as cursor:
             if step.decision is None:
                 store_transactions(cursor, CREDITCARD, rows, "test")
             else:
@@ -130,7 +130,7 @@ class World:
 
     def report(self, said: Sequence[Says]) -> None:
         events = [self.event(one) for one in said]
-        with self.sites.streaming as connection, connection.cursor() as cursor:
+        with self.installations.streaming as connection, connection.cursor() as cursor:
             stored = store_labels(cursor, [shifted(event, -self.passed) for event in events], actor="test")
         verdicts: dict[int, Verdict] = dict.fromkeys(stored.new_rows, "new")
         verdicts |= dict.fromkeys(stored.replayed_rows, "replayed")
@@ -147,7 +147,7 @@ class World:
 
     def wait(self, time: timedelta) -> None:
         self.passed += time
-        with self.sites.admin as connection, connection.cursor() as cursor:
+        with self.installations.admin as connection, connection.cursor() as cursor:
             for change in (
                 "transactions SET event_time = event_time - %(time)s",
                 "labels SET reported_at = reported_at - %(time)s, matures_at = matures_at - %(time)s",
@@ -160,7 +160,7 @@ class World:
 
     def refresh(self) -> None:
         rounds = 0
-        while refresh_classes(self.sites.streaming, 2):
+        while refresh_classes(self.installations.streaming, 2):
             rounds += 1
             assert rounds < 50, "there is no end to it"
         for name in self.classes:
@@ -193,7 +193,7 @@ class World:
         assert found == {at: self.model.as_of(at) for at in moments}
 
     def ask(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
-        with self.sites.admin as connection, connection.cursor() as cursor:
+        with self.installations.admin as connection, connection.cursor() as cursor:
             cursor.execute(statement, (*values, self.names()))
             rows: list[tuple[Any, ...]] = cursor.fetchall()
             return rows

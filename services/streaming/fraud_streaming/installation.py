@@ -23,7 +23,7 @@ SERVICE: Final = "fraud-streaming"
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class Installation:
     """Where everything is and what the consumer may do."""
 
     contract: Contract
@@ -58,28 +58,28 @@ class Feed:
     work: Callable[[Scorer], Work[Any]]
 
 
-def feeds(site: Site) -> tuple[Feed, Feed]:
+def feeds(installation: Installation) -> tuple[Feed, Feed]:
     """The transactions topic and the labels topic, in the order a bounded run drains them."""
 
     def transactions(scorer: Scorer) -> Work[Any]:
         return TransactionWork(
-            site.contract,
-            RecordParser(site.contract, max_bytes=site.streaming.max_record_bytes),
+            installation.contract,
+            RecordParser(installation.contract, max_bytes=installation.streaming.max_record_bytes),
             scorer,
-            payload_bytes=site.streaming.dead_letter_payload_bytes,
+            payload_bytes=installation.streaming.dead_letter_payload_bytes,
             clock=_now,
         )
 
     def labels(_scorer: Scorer) -> Work[Any]:
         return LabelWork(
-            max_bytes=site.streaming.max_record_bytes,
-            payload_bytes=site.streaming.dead_letter_payload_bytes,
+            max_bytes=installation.streaming.max_record_bytes,
+            payload_bytes=installation.streaming.dead_letter_payload_bytes,
             clock=_now,
         )
 
     return (
-        Feed("transactions", site.kafka.topic, site.kafka.group, True, transactions),
-        Feed("labels", site.kafka.labels_topic, site.kafka.labels_group, False, labels),
+        Feed("transactions", installation.kafka.topic, installation.kafka.group, True, transactions),
+        Feed("labels", installation.kafka.labels_topic, installation.kafka.labels_group, False, labels),
     )
 
 

@@ -134,7 +134,7 @@ def _document(content: bytes) -> Any:
         return content.decode("latin-1")
 
 
-class Site:
+class DockerProject:
     """A project with its network, its image and its proxy; nothing of it is left."""
 
     def __init__(self, folder: Path, image: str, grace_s: float) -> None:
@@ -176,8 +176,8 @@ class Site:
 
 
 @contextmanager
-def site(folder: Path, image: str, grace_s: float = 3) -> Iterator[Site]:
-    made = Site(folder, image, grace_s)
+def docker_project(folder: Path, image: str, grace_s: float = 3) -> Iterator[DockerProject]:
+    made = DockerProject(folder, image, grace_s)
     try:
         yield made
     finally:

@@ -19,7 +19,7 @@ from fraud_airflow.jobs import JobOutcome, JobRunner, JobSpec, identify
 from fraud_airflow.runners.docker_api import Docker
 from fraud_airflow.runners.docker_runner import DockerRunner
 from fraud_airflow.runners.process_runner import Installation, ProcessRunner
-from tests.stack.docker_site import JOB, Site
+from tests.stack.docker_project import JOB, DockerProject
 from tests.support.waiting import eventually
 
 BEGIN: Final = "import json, sys, time\nresult = os.environ['RESULT_PATH']\n"
@@ -33,7 +33,7 @@ import json, sys
 sys.path[:0] = json.loads(sys.argv[1])
 from pathlib import Path
 from fraud_airflow.jobs import JobSpec
-from tests.stack.job_sites import from_description
+from tests.stack.runner_kinds import from_description
 kind, spec = json.loads(sys.argv[2]), JobSpec(**json.loads(sys.argv[3]))
 try:
     outcome = from_description(kind).run(spec, lambda line: print(line, flush=True))
@@ -48,7 +48,7 @@ def client(port: int) -> Callable[[], APIClient]:
     return cache(lambda: APIClient(f"tcp://127.0.0.1:{port}", version="auto"))
 
 
-class JobSite(Protocol):
+class RunnerKind(Protocol):
     """Where the jobs of a test run."""
 
     @property
@@ -70,18 +70,18 @@ def from_description(kind: dict[str, Any]) -> JobRunner:
 
 
 class Containers:
-    def __init__(self, site: Site) -> None:
-        self.site = site
+    def __init__(self, docker_project: DockerProject) -> None:
+        self.docker_project = docker_project
 
     @property
     def description(self) -> dict[str, Any]:
-        return {"port": self.site.proxy.port}
+        return {"port": self.docker_project.proxy.port}
 
     def spec(self, source: str, single: str | None = None, **changed: Any) -> JobSpec:
-        return _spec(self.site.image, source, single, changed)
+        return _spec(self.docker_project.image, source, single, changed)
 
     def running(self) -> bool:
-        return bool(self.site.containers())
+        return bool(self.docker_project.containers())
 
 
 class Processes:
@@ -120,23 +120,25 @@ def _spec(image: str, source: str, single: str | None, changed: dict[str, Any]) 
     return replace(spec, **changed)
 
 
-def runner(site: JobSite, lock_patience_s: float = 60) -> JobRunner:
-    return from_description({**site.description, "lock_patience_s": lock_patience_s})
+def runner(docker_project: RunnerKind, lock_patience_s: float = 60) -> JobRunner:
+    return from_description({**docker_project.description, "lock_patience_s": lock_patience_s})
 
 
 def run(
-    site: JobSite, source: str, line: Callable[[str], None] = lambda _: None, **changed: Any
+    docker_project: RunnerKind, source: str, line: Callable[[str], None] = lambda _: None, **changed: Any
 ) -> JobOutcome:
-    return runner(site).run(site.spec(source, **changed), line)
+    return runner(docker_project).run(docker_project.spec(source, **changed), line)
 
 
 class Task:
     """A process that runs a job as a task does."""
 
-    def __init__(self, site: JobSite, source: str, supervised: bool = False, **changed: Any) -> None:
-        spec = site.spec(source, **changed)
+    def __init__(
+        self, docker_project: RunnerKind, source: str, supervised: bool = False, **changed: Any
+    ) -> None:
+        spec = docker_project.spec(source, **changed)
         fields = {name: getattr(spec, name) for name in _PLAIN}
-        kind = {**site.description, "lock_patience_s": 60}
+        kind = {**docker_project.description, "lock_patience_s": 60}
         command = [sys.executable, "-c", TASK, *map(json.dumps, (sys.path, kind, fields))]
         if supervised:
             command = [sys.executable, "-c", "import subprocess, sys; subprocess.run(sys.argv[1:])", *command]
@@ -160,5 +162,5 @@ class Task:
 _PLAIN: Final = ("name", "labels", "image", "command", "environment", "private", "single")
 
 
-def all_gone(site: JobSite) -> bool:
-    return eventually(lambda: not site.running(), 60)
+def all_gone(docker_project: RunnerKind) -> bool:
+    return eventually(lambda: not docker_project.running(), 60)

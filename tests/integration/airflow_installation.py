@@ -26,7 +26,7 @@ def airflow_python() -> Path:
 
 
 @dataclass
-class AirflowSite:
+class AirflowInstallation:
     """Commands of Airflow in a home of its own; nothing of the caller's environment but the path."""
 
     home: Path
@@ -37,7 +37,7 @@ class AirflowSite:
         """Set a connection, as its JSON form in the environment."""
         self.extra[f"AIRFLOW_CONN_{conn_id.upper()}"] = json.dumps(fields)
 
-    def copy_metadata(self, made: AirflowSite) -> None:
+    def copy_metadata(self, made: AirflowInstallation) -> None:
         """Take over the database of another, instead of migrating one."""
         shutil.copy(made.home / "airflow.db", self.home)
 

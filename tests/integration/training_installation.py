@@ -34,7 +34,7 @@ RATE = 0.35  # more frauds than ever happen, so that few rows hold the 1,000 the
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class Installation:
     """An installation: its contract under a name of its own, since the MLflow server is everybody's."""
 
     contract: Contract
@@ -42,9 +42,9 @@ class Site:
     mlflow_uri: str
 
 
-def _site(
+def _installation(
     source: Path, database: Database, mlflow_uri: str, store: ObjectStoreSettings, folder: Path
-) -> tuple[Site, dict[str, str]]:
+) -> tuple[Installation, dict[str, str]]:
     content = {**read_yaml(source), "name": f"t{uuid.uuid4().hex[:10]}"}
     (folder / f"{content['name']}.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     environment = {
@@ -57,15 +57,15 @@ def _site(
         "AWS_ACCESS_KEY_ID": store.aws_access_key_id,
         "AWS_SECRET_ACCESS_KEY": store.aws_secret_access_key.get_secret_value(),
     }
-    return Site(Contract.from_mapping(content), database, mlflow_uri), environment
+    return Installation(Contract.from_mapping(content), database, mlflow_uri), environment
 
 
 @contextmanager
 def installed(
     contract: Path, database: Database, mlflow_uri: str, store: ObjectStoreSettings, folder: Path
-) -> Iterator[Site]:
+) -> Iterator[Installation]:
     """An installation of a contract, by this process' environment."""
-    made, environment = _site(contract, database, mlflow_uri, store, folder)
+    made, environment = _installation(contract, database, mlflow_uri, store, folder)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
             patch.setenv(name, value)
@@ -77,7 +77,11 @@ WIRE = Path(__file__).parents[1] / "contracts" / "wire.yaml"
 
 
 def store_history(
-    site: Site, rows: Batch, labels: Sequence[int], source: str = "simulator", by: Source = "simulator"
+    installation: Installation,
+    rows: Batch,
+    labels: Sequence[int],
+    source: str = "simulator",
+    by: Source = "simulator",
 ) -> None:
     """Transactions, and a report for each fraud; silence says the rest."""
     frauds = [
@@ -85,22 +89,22 @@ def store_history(
         for name, moment, label in zip(rows.ids, rows.event_times, labels, strict=True)
         if label
     ]
-    with closing(connect(site.database.url("producer"), "test")) as connection:
+    with closing(connect(installation.database.url("producer"), "test")) as connection:
         with connection, connection.cursor() as cursor:
-            store_transactions(cursor, site.contract, rows, source)
+            store_transactions(cursor, installation.contract, rows, source)
         with connection, connection.cursor() as cursor:
             store_labels(cursor, frauds)
 
 
-def card_rows(site: Site, overlap: float) -> None:
+def card_rows(installation: Installation, overlap: float) -> None:
     """History of the simulator, and its optimum."""
     people = population(11, RATE, overlap)
     moments = [START + timedelta(minutes=minute) for minute in range(ROWS)]
-    made = Simulator(site.contract, people, timedelta(days=7)).at("history", moments)
-    store_history(site, made.batch, made.labels.tolist())
+    made = Simulator(installation.contract, people, timedelta(days=7)).at("history", moments)
+    store_history(installation, made.batch, made.labels.tolist())
     optimum = compute(people, load_parameters(CONFIG_DIR, "testing").gate_in_force, sample=20_000)
     run(
-        site.database.url("producer"),
+        installation.database.url("producer"),
         "INSERT INTO simulations (population, parameters, optimum) VALUES (%s, '{}', %s)",
         optimum.population,
         json.dumps(optimum.to_mapping()),
