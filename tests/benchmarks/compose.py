@@ -78,7 +78,7 @@ def stats(seconds: float) -> int:
 def _look() -> dict[str, tuple[float, float]]:
     """One sample of every container of the platform, its jobs taken together."""
     answer = _output(["docker", "stats", "--no-stream", "--format", "{{json .}}"])
-    found: dict[str, tuple[float, float]] = {}
+    samples: dict[str, tuple[float, float]] = {}
     for line in answer.splitlines():
         sample = json.loads(line)
         name = str(sample["Name"])
@@ -87,9 +87,9 @@ def _look() -> dict[str, tuple[float, float]]:
         if name.startswith(("fraud-job-", "fraud-single-")):
             name = JOBS
         cpu, memory = float(sample["CPUPerc"].rstrip("%")), _mib(sample["MemUsage"].split(" / ")[0])
-        before = found.get(name, (0.0, 0.0))
-        found[name] = (before[0] + cpu, before[1] + memory)
-    return found
+        before = samples.get(name, (0.0, 0.0))
+        samples[name] = (before[0] + cpu, before[1] + memory)
+    return samples
 
 
 def _mib(text: str) -> float:

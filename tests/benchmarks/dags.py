@@ -193,7 +193,7 @@ def growth(platform: Platform, supervisor: Supervisor, options: argparse.Namespa
     return figures
 
 
-def copy_runs(connection: Connection, wanted: int) -> None:
+def copy_runs(connection: Connection, target: int) -> None:
     """Copy finished runs of the sub-minute DAGs, with all that hangs on them, until there are so many."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM dag_run WHERE dag_id = ANY(%s)", (list(DAGS_SUB_MINUTE),))
@@ -209,7 +209,7 @@ def copy_runs(connection: Connection, wanted: int) -> None:
         assert size is not None
         if not size[0]:
             sys.exit("There is no successful run to copy: let the DAGs run first.")
-        for number in range(1, (wanted - present[0]) // size[0] + 2):
+        for number in range(1, (target - present[0]) // size[0] + 2):
             # 26 hours are longer than runs are kept; an hour more for each copy keeps their times apart.
             shift = f"interval '{26 + number} hours'"
             for table in ("dag_run", "task_instance", "rendered_task_instance_fields", "xcom"):

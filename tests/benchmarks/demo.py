@@ -31,12 +31,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--keep-cache", action="store_true", help="use the package cache there is")
     options = parser.parse_args()
-    place = Path(tempfile.mkdtemp(prefix="fraud-demo-", dir="/var/tmp"))
-    place.chmod(0o755)
-    clone = place / "platform"
+    folder = Path(tempfile.mkdtemp(prefix="fraud-demo-", dir="/var/tmp"))
+    folder.chmod(0o755)
+    clone = folder / "platform"
     environment = dict(os.environ)
     if not options.keep_cache:
-        environment |= {"PIP_CACHE_DIR": str(place / "pip"), "UV_CACHE_DIR": str(place / "uv")}
+        environment |= {"PIP_CACHE_DIR": str(folder / "pip"), "UV_CACHE_DIR": str(folder / "uv")}
     try:
         subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
         figures = {"cold": _run(clone, environment), "warm": _run(clone, environment)}
@@ -46,7 +46,7 @@ def main() -> int:
         subprocess.run(
             [str(clone / "fraud"), "demo-clean"], check=False, capture_output=True, env=environment
         )
-        shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
     print(json.dumps(figures, indent=2))
     return 0
 
@@ -94,7 +94,7 @@ def _sample(clone: Path, peak: list[int], over: threading.Event) -> None:
 
 def _processes(clone: str) -> Iterator[int]:
     """Processes started from the clone, and what those started."""
-    parents, ours = {}, set()
+    parents, pids = {}, set()
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
@@ -102,14 +102,14 @@ def _processes(clone: str) -> Iterator[int]:
             status = (entry / "stat").read_text()
             parents[int(entry.name)] = int(status.rpartition(")")[2].split()[1])
             if clone in (entry / "cmdline").read_bytes().decode(errors="replace"):
-                ours.add(int(entry.name))
+                pids.add(int(entry.name))
         except OSError:
             continue
     for pid in parents:
         ancestor = pid
-        while ancestor not in ours and ancestor in parents:
+        while ancestor not in pids and ancestor in parents:
             ancestor = parents[ancestor]
-        if ancestor in ours:
+        if ancestor in pids:
             yield pid
 
 

@@ -61,8 +61,8 @@ class Samples:
 
     def at(self, share: float, kind: str = "resident") -> float:
         """The last sample up to that share of the transactions."""
-        wanted = share * self.stored[-1]
-        return float(getattr(self, kind)[max(0, np.searchsorted(self.stored, wanted, side="right") - 1)])
+        threshold = share * self.stored[-1]
+        return float(getattr(self, kind)[max(0, np.searchsorted(self.stored, threshold, side="right") - 1)])
 
     def slope(self) -> float:
         """KiB for each 1,000 transactions, by least squares over the settled part."""

@@ -147,7 +147,7 @@ def shortened(notice: str) -> str:
 
 def pages(plans: dict[str, str]) -> dict[tuple[str, str], int]:
     """Pages touched, by what was stored and how a table was read."""
-    found: dict[tuple[str, str], int] = {}
+    counts: dict[tuple[str, str], int] = {}
     for name, plan in plans.items():
         for one in plan.split("\n\n"):
             lines = one.splitlines()
@@ -164,27 +164,29 @@ def pages(plans: dict[str, str]) -> dict[tuple[str, str], int]:
                 )
                 buffers = next((other for other in own if "Buffers:" in other), "")
                 key = (name, match[0].replace("using ", ""))
-                found[key] = max(found.get(key, 0), sum(map(int, re.findall(r"(?:hit|read)=(\d+)", buffers))))
-    return found
+                counts[key] = max(
+                    counts.get(key, 0), sum(map(int, re.findall(r"(?:hit|read)=(\d+)", buffers)))
+                )
+    return counts
 
 
 def table(sizes: dict[int, dict[tuple[str, str], int]]) -> str:
-    keys = dict.fromkeys(key for found in sizes.values() for key in found)
-    rows = [[*key, *(found.get(key, "") for found in sizes.values())] for key in keys]
+    keys = dict.fromkeys(key for counts in sizes.values() for key in counts)
+    rows = [[*key, *(counts.get(key, "") for counts in sizes.values())] for key in keys]
     return machine.table(["stored", "read by", *(f"pages of {rows:,}" for rows in sizes)], rows)
 
 
 def whole_tables(plan: str) -> list[str]:
     """Parts of a plan that read all of a table, with or without an index."""
     lines = plan.splitlines()
-    found = []
+    scans = []
     for line, after in zip(lines, [*lines[1:], ""], strict=True):
         match = _SCAN.search(line)
         if match is None or match[1] in SMALL:
             continue
         if "Seq Scan" in line or "Index Cond" not in after:
-            found.append(line.strip())
-    return found
+            scans.append(line.strip())
+    return scans
 
 
 def section(named: tuple[str, str]) -> str:

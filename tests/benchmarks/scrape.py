@@ -18,5 +18,5 @@ def metric(url: str, name: str, *labels: str) -> float:
             lines = answer.read().decode().splitlines()
     except (urllib.error.URLError, OSError):
         return 0.0
-    told = [line.rpartition(" ") for line in lines if line.partition("{")[0] == name]
-    return sum(float(value) for what, _, value in told if all(label in what for label in labels))
+    samples = [line.rpartition(" ") for line in lines if line.partition("{")[0] == name]
+    return sum(float(value) for series, _, value in samples if all(label in series for label in labels))

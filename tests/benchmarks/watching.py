@@ -39,8 +39,8 @@ class Watch(Thread):
             while not over:
                 over = self._over.is_set()  # asked before, so that what came last is seen, too
                 cursor.execute("EXECUTE look (%s)", (self._topic,))
-                found, now = cursor.fetchall(), time.time()
-                for partition, position in found:
+                rows, now = cursor.fetchall(), time.time()
+                for partition, position in rows:
                     moves = self._seen.setdefault(partition, [(now, 0)])
                     if position != moves[-1][1]:
                         moves.append((now, position))
@@ -51,10 +51,10 @@ class Watch(Thread):
         moments = np.full(len(offsets), np.nan)
         for partition, moves in self._seen.items():
             times, positions = (np.array(column) for column in zip(*moves, strict=True))
-            ours = np.flatnonzero(partitions == partition)
-            at = np.searchsorted(positions, offsets[ours], side="right")
+            indices = np.flatnonzero(partitions == partition)
+            at = np.searchsorted(positions, offsets[indices], side="right")
             known = at < len(times)
-            moments[ours[known]] = times[at[known]]
+            moments[indices[known]] = times[at[known]]
         return moments
 
     def __enter__(self) -> Self:

@@ -81,15 +81,15 @@ def chromium() -> Iterator[Browser]:
 @pytest.fixture
 def visit(chromium: Browser) -> Iterator[Visit]:
     page = chromium.new_page(viewport={"width": 1280, "height": 900})
-    made = Visit(page)
+    page_visit = Visit(page)
 
-    def asked(request: Request) -> None:
+    def record_request(request: Request) -> None:
         if request.url.startswith(("http", "ws")):
-            made.hosts.add(urlsplit(request.url).netloc)
+            page_visit.hosts.add(urlsplit(request.url).netloc)
 
-    page.on("request", asked)
-    page.on("pageerror", lambda error: made.problems.append(str(error)))
-    yield made
+    page.on("request", record_request)
+    page.on("pageerror", lambda error: page_visit.problems.append(str(error)))
+    yield page_visit
     page.close()
 
 

@@ -29,7 +29,7 @@ def installation(platform: AirflowPlatform) -> AirflowPlatform:
     """Airflow with its DAGs read; only what is triggered runs."""
     known = platform.airflow.known
     assert eventually(lambda: all(known(dag_id) for dag_id in constants.DAGS_REAL_TIME), PATIENCE_S)
-    platform.only_what_is_triggered()
+    platform.stop_schedules()
     return platform
 
 
@@ -40,9 +40,9 @@ def cookies(chromium: Browser, installation: AirflowPlatform) -> list[Any]:
     page.set_default_timeout(PATIENCE_MS)
     log_in(page, installation, installation.metadata.server.password)
     expect(page.get_by_text("Pool Slots")).to_be_visible(timeout=PATIENCE_MS)
-    found = page.context.cookies()
+    all_cookies = page.context.cookies()
     page.close()
-    return list(found)
+    return list(all_cookies)
 
 
 @pytest.fixture
@@ -72,8 +72,8 @@ def start_run(page: Page) -> None:
     page.get_by_role("button", name="Trigger Dag").click()
     page.get_by_role("button", name="Trigger", exact=True).click()
     page.wait_for_url("**/runs/manual__*")
-    beside_the_title = page.locator("h2", has_text="manual__").locator("xpath=..")
-    expect(beside_the_title.get_by_test_id("state-badge")).to_have_text("Success", timeout=RUN_PATIENCE_MS)
+    header = page.locator("h2", has_text="manual__").locator("xpath=..")
+    expect(header.get_by_test_id("state-badge")).to_have_text("Success", timeout=RUN_PATIENCE_MS)
 
 
 def log_of(page: Page, installation: AirflowPlatform, task_id: str) -> str:

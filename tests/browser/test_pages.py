@@ -30,12 +30,12 @@ def test_mlflow_opens_on_model_training_and_reports_nothing(visit: Visit, mlflow
         headers={"Content-Type": "application/json"},
     )
     urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30).close()
-    asked: list[str] = []
-    visit.page.on("request", lambda request: asked.append(request.url))
+    requested_urls: list[str] = []
+    visit.page.on("request", lambda request: requested_urls.append(request.url))
     visit.page.goto(f"{mlflow_uri}/#/experiments")
     expect(visit.page.get_by_text(name).first).to_be_visible(timeout=30_000)
     visit.page.get_by_text(name).first.click()
     visit.page.wait_for_url("**/runs?workflowType=machine_learning*")
     assert visit.screenshot("mlflow").stat().st_size > 20_000
     assert visit.hosts == {mlflow_uri.removeprefix("http://")}
-    assert not [url for url in asked if "telemetry" in url.lower()]
+    assert not [url for url in requested_urls if "telemetry" in url.lower()]

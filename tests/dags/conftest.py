@@ -9,18 +9,18 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.airflow_metadata import Metadata, airflow_beside, running_postgres
+from tests.support.airflow_metadata import Metadata, prepared_airflow, running_postgres
 from tests.support.airflow_platform import AirflowPlatform, running_platform
 
 
 @pytest.fixture(scope="package")
 def platform() -> Iterator[AirflowPlatform]:
-    with running_platform() as made:
-        yield made
+    with running_platform() as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
 def empty_metadata() -> Iterator[Metadata]:
     """Airflow configured, and its database without a table."""
     with running_postgres() as (stack, passwords, _):
-        yield Metadata(airflow_beside(stack, passwords))
+        yield Metadata(prepared_airflow(stack, passwords))

@@ -40,8 +40,10 @@ def halting(alone: AirflowPlatform) -> Iterator[AirflowPlatform]:
     yield alone
     alone.airflow.pause(DAG, paused=True)
     put_slots(alone, 4)
-    left = "UPDATE dag_run SET state = 'failed' WHERE dag_id = %s AND state IN ('queued', 'running')"
-    alone.metadata.rows(f"{left} RETURNING 1", DAG)
+    fail_active_runs = (
+        "UPDATE dag_run SET state = 'failed' WHERE dag_id = %s AND state IN ('queued', 'running')"
+    )
+    alone.metadata.rows(f"{fail_active_runs} RETURNING 1", DAG)
 
 
 def put_slots(platform: AirflowPlatform, slots: int) -> None:
@@ -132,7 +134,7 @@ def test_a_run_dated_long_ago_does_its_work(halting: AirflowPlatform) -> None:
     assert Run(halting.airflow, DAG, "old").succeeded().tasks == {"work": "success"}
 
 
-def made_ahead(platform: AirflowPlatform, column: str) -> Run:
+def run_dated_ahead(platform: AirflowPlatform, column: str) -> Run:
     """A run that is dated ahead all the same, as one of an Airflow without the policy or of a wrong clock."""
     run = platform.trigger(DAG)
     platform.metadata.rows(
@@ -146,13 +148,15 @@ def test_a_run_that_stands_still_is_given_up_and_told(halting: AirflowPlatform, 
     if cause == "no slot":
         put_slots(halting, 0)
     else:
-        made_ahead(halting, "logical_date")
+        run_dated_ahead(halting, "logical_date")
     halting.airflow.pause(DAG, paused=False)
-    told = halting.webhook.wait_for("[high] halting: a run was given up")
-    assert "It had not ended after 0:00:10 (dagrun_timeout)" in told
-    assert ("is ahead: until then none of its tasks starts" in told) is (cause == "dated ahead")
+    message = halting.webhook.wait_for("[high] halting: a run was given up")
+    assert "It had not ended after 0:00:10 (dagrun_timeout)" in message
+    assert ("is ahead: until then none of its tasks starts" in message) is (cause == "dated ahead")
     [run] = [
-        Run(halting.airflow, DAG, run_id) for run_id in failed(halting) if f"Run {run_id}, task work." in told
+        Run(halting.airflow, DAG, run_id)
+        for run_id in failed(halting)
+        if f"Run {run_id}, task work." in message
     ]
     assert run.tasks == {"work": "skipped"}
     put_slots(halting, 4)
@@ -166,19 +170,19 @@ def overdue(platform: AirflowPlatform) -> float | None:
     address = f"http://127.0.0.1:{platform.metadata.server.watch_metrics_port}/metrics"
     with urllib.request.urlopen(address) as answer:
         lines = answer.read().decode().splitlines()
-    found = [line for line in lines if line.startswith(f'fraud_airflow_overdue_seconds{{dag="{DAG}"}}')]
-    return float(found[0].split()[-1]) if found else None
+    samples = [line for line in lines if line.startswith(f'fraud_airflow_overdue_seconds{{dag="{DAG}"}}')]
+    return float(samples[0].split()[-1]) if samples else None
 
 
 def test_a_dag_whose_runs_do_not_succeed_is_told_and_its_end_too(halting: AirflowPlatform) -> None:
     """A queued run that must wait: Airflow limits only the time of one that has started."""
-    run = made_ahead(halting, "run_after")
+    run = run_dated_ahead(halting, "run_after")
     begun = datetime.now(UTC)
     halting.airflow.pause(DAG, paused=False)
-    told = halting.webhook.wait_for("halting: no run succeeds")
+    message = halting.webhook.wait_for("halting: no run succeeds")
     assert datetime.now(UTC) - begun >= timedelta(seconds=20), "ten periods have passed since it was unpaused"
-    assert told.startswith("*[high] halting: no run succeeds*\nIt should run every 2 s, and no run has ")
-    assert f"The run {run.run_id} is queued and dated ahead" in told
+    assert message.startswith("*[high] halting: no run succeeds*\nIt should run every 2 s, and no run has ")
+    assert f"The run {run.run_id} is queued and dated ahead" in message
     assert (overdue(halting) or 0) > 0
     # Airflow may make one run before it counts the one that waits.
     assert (successes(halting, begun) <= 1, run.state) == (True, "queued")

@@ -21,7 +21,7 @@ def initialised(empty_metadata: Metadata) -> Metadata:
         empty_metadata.rows("SELECT 1 FROM connection")
     done = empty_metadata.initialise()
     assert done.returncode == 0, done.stderr[-3000:]
-    assert told(done.stdout) == {
+    assert reported_changes(done.stdout) == {
         "log-in": "airflow made",
         "pool": "real_time with 4 slots",
         "connection fraud_api": "made",
@@ -29,10 +29,10 @@ def initialised(empty_metadata: Metadata) -> Metadata:
     return empty_metadata
 
 
-def told(output: str) -> dict[str, str]:
+def reported_changes(output: str) -> dict[str, str]:
     """What the script says it did."""
-    words = ("log-in", "pool", "connection ")
-    lines = [line.partition(": ") for line in output.splitlines() if line.startswith(words)]
+    prefixes = ("log-in", "pool", "connection ")
+    lines = [line.partition(": ") for line in output.splitlines() if line.startswith(prefixes)]
     return {name: done for name, _, done in lines}
 
 
@@ -54,7 +54,7 @@ def test_repeated_it_changes_nothing(initialised: Metadata) -> None:
     assert password_of(initialised, constants.CONNECTION_API) == initialised.server.setup["API_CLIENT_SECRET"]
     done = initialised.initialise()
     assert done.returncode == 0
-    assert told(done.stdout) == {
+    assert reported_changes(done.stdout) == {
         "log-in": "airflow unchanged",
         "pool": "real_time with 4 slots",
         "connection fraud_api": "unchanged",
@@ -72,7 +72,7 @@ def test_what_has_changed_in_the_environment_takes_effect(initialised: Metadata)
         SLACK_WEBHOOK_URL=webhook,
     )
     assert done.returncode == 0
-    assert told(done.stdout) == {
+    assert reported_changes(done.stdout) == {
         "log-in": "airflow has a new password",
         "pool": "real_time with 4 slots",
         "connection fraud_api": "changed",
@@ -106,4 +106,4 @@ def test_a_wrong_variable_is_one_sentence_and_changes_nothing(
 def test_a_new_key_is_taken_over_and_what_the_old_one_locked_is_written_anew(initialised: Metadata) -> None:
     done = initialised.initialise(AIRFLOW__CORE__FERNET_KEY=Fernet.generate_key().decode())
     assert done.returncode == 0, done.stderr[-3000:]
-    assert told(done.stdout)["connection fraud_api"] == "changed"
+    assert reported_changes(done.stdout)["connection fraud_api"] == "changed"

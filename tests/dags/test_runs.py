@@ -40,7 +40,7 @@ def scheduled(platform: AirflowPlatform) -> dict[str, list[str]]:
     assert eventually(lambda: all(map(ended, often)), PATIENCE_S), [
         platform.airflow.runs(one) for one in often
     ]
-    platform.only_what_is_triggered()
+    platform.stop_schedules()
     return {dag_id: ended(dag_id) for dag_id in often}
 
 
@@ -51,7 +51,7 @@ def quiet(platform: AirflowPlatform, scheduled: dict[str, list[str]]) -> Airflow
     return platform
 
 
-def made_by(platform: AirflowPlatform, before: list[str]) -> Counter[str]:
+def produced_since(platform: AirflowPlatform, before: list[str]) -> Counter[str]:
     """The ids that have come to the topic since then, and how often."""
     return Counter(platform.sent()) - Counter(before)
 
@@ -71,9 +71,9 @@ def test_unpaused_they_run_by_their_schedule(scheduled: dict[str, list[str]]) ->
 def test_a_producer_run_sends_fifty_transactions(quiet: AirflowPlatform) -> None:
     before = quiet.sent()
     run = quiet.run(PRODUCER)
-    made = made_by(quiet, before)
-    assert (len(made), set(made.values())) == (A_RUN, {1})
-    assert not set(made) & set(before)
+    produced = produced_since(quiet, before)
+    assert (len(produced), set(produced.values())) == (A_RUN, {1})
+    assert not set(produced) & set(before)
     assert f"{A_RUN} transactions (" in run.log("log_producer_completion")
 
 
@@ -101,10 +101,10 @@ def test_a_renewed_token_is_another_and_the_api_takes_it(quiet: AirflowPlatform)
 def test_a_producer_task_that_runs_again_makes_the_same_transactions(quiet: AirflowPlatform) -> None:
     before = quiet.sent()
     run = quiet.run(PRODUCER)
-    first = set(made_by(quiet, before))
+    first = set(produced_since(quiet, before))
     run.clear("generate_transactions")
     run.succeeded()
-    assert made_by(quiet, before) == Counter(dict.fromkeys(first, 2))
+    assert produced_since(quiet, before) == Counter(dict.fromkeys(first, 2))
     quiet.run(STREAMING)
     stored = "SELECT transaction_id FROM transactions WHERE transaction_id = ANY(%s)"
     assert sorted(row[0] for row in quiet.rows(stored, list(first))) == sorted(first)
@@ -113,10 +113,10 @@ def test_a_producer_task_that_runs_again_makes_the_same_transactions(quiet: Airf
 def test_an_api_that_is_away_is_named_and_then_the_run_goes_on(quiet: AirflowPlatform) -> None:
     quiet.api.stop()
     try:
-        run, said = failed_try(quiet, STREAMING, "validate_streaming_config")
+        run, task_log = failed_try(quiet, STREAMING, "validate_streaming_config")
     finally:
         quiet.api.start(seconds=PATIENCE_S)
-    assert f"The scoring API at {quiet.api.url} cannot be reached" in said
+    assert f"The scoring API at {quiet.api.url} cannot be reached" in task_log
     run.clear("validate_streaming_config")
     run.succeeded()
 
@@ -125,13 +125,13 @@ def test_a_broker_that_is_away_is_named_and_then_the_run_goes_on(quiet: AirflowP
     before = quiet.sent()
     quiet.broker.kill()
     try:
-        run, said = failed_try(quiet, PRODUCER, "validate_producer_config")
+        run, task_log = failed_try(quiet, PRODUCER, "validate_producer_config")
     finally:
         quiet.broker.start()
-    assert "is not ready: broker unreachable" in said
+    assert "is not ready: broker unreachable" in task_log
     run.clear("validate_producer_config")
     run.succeeded()
-    assert len(made_by(quiet, before)) == A_RUN
+    assert len(produced_since(quiet, before)) == A_RUN
 
 
 def failed_try(platform: AirflowPlatform, dag_id: str, task_id: str) -> tuple[Run, str]:
@@ -171,12 +171,12 @@ def job_at_work(platform: AirflowPlatform) -> Iterator[tuple[Run, psutil.Process
 
 def processes(run: Run) -> list[psutil.Process]:
     """The running jobs of a run, which is among their arguments."""
-    found = []
+    matches = []
     for process in psutil.process_iter(["cmdline", "status"]):
-        words = process.info["cmdline"] or []
-        if f"{run.dag_id}:{run.run_id}" in words and process.info["status"] != psutil.STATUS_ZOMBIE:
-            found.append(process)
-    return found
+        arguments = process.info["cmdline"] or []
+        if f"{run.dag_id}:{run.run_id}" in arguments and process.info["status"] != psutil.STATUS_ZOMBIE:
+            matches.append(process)
+    return matches
 
 
 def test_a_job_ends_with_the_task_a_person_marks_as_failed(quiet: AirflowPlatform) -> None:
@@ -195,8 +195,8 @@ def test_a_job_ends_with_its_killed_task_and_the_retry_makes_its_transactions(qu
         task.kill()
         assert eventually(lambda: job not in processes(run), PATIENCE_S)
     run.succeeded()
-    made = made_by(quiet, before)
-    assert (len(made), set(made.values())) == (A_RUN, {1})
+    produced = produced_since(quiet, before)
+    assert (len(produced), set(produced.values())) == (A_RUN, {1})
 
 
 def test_runs_are_listed_as_in_airflow_2(quiet: AirflowPlatform) -> None:
@@ -226,24 +226,24 @@ def test_no_secret_is_in_any_log_not_even_masked(quiet: AirflowPlatform) -> None
     )
     for path in (*logs, *own):
         text = path.read_text(errors="replace")
-        told = [name for name, secret in quiet.secrets.items() if secret in text]
-        assert not told, f"{path} shows the secret of {told}"
+        leaked = [name for name, secret in quiet.secrets.items() if secret in text]
+        assert not leaked, f"{path} shows the secret of {leaked}"
         assert path in own or "***" not in text, path
 
 
 def test_a_cleaning_takes_old_runs_with_their_logs_and_keeps_young_ones(quiet: AirflowPlatform) -> None:
-    young, old = quiet.recent(PRODUCER, 2)
+    recent, old = quiet.recent(PRODUCER, 2)
     renewed, forgotten = quiet.recent(RENEWAL, 2)
     for run, age in ((old, 30), (renewed, 30), (forgotten, 24 * 8)):
         quiet.age(run, timedelta(hours=age))
     done = quiet.metadata.script("clean_metadata.py")
     assert done.returncode == 0, done.stderr
-    left = {row[0] for row in quiet.metadata.rows("SELECT run_id FROM dag_run")}
+    remaining = {row[0] for row in quiet.metadata.rows("SELECT run_id FROM dag_run")}
     tasks = {row[0] for row in quiet.metadata.rows("SELECT run_id FROM task_instance")}
-    for runs in (left, tasks):
-        assert {young.run_id, renewed.run_id} <= runs
+    for runs in (remaining, tasks):
+        assert {recent.run_id, renewed.run_id} <= runs
         assert not {old.run_id, forgotten.run_id} & runs
-    assert all(logs_of(quiet, run) for run in (young, renewed))
+    assert all(logs_of(quiet, run) for run in (recent, renewed))
     assert not any(logs_of(quiet, run) for run in (old, forgotten))
 
 

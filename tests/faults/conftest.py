@@ -20,28 +20,28 @@ from tests.support.streaming_installation import StreamInstallation
 
 @pytest.fixture(scope="package")
 def servers() -> Iterator[KillableServers]:
-    with running_servers() as made:
-        yield made
+    with running_servers() as running:
+        yield running
 
 
 @pytest.fixture(scope="package")
 def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConsumerPool]:
     """Who starts consumers."""
-    with pool(tmp_path_factory.mktemp("crew")) as made:
-        yield made
+    with pool(tmp_path_factory.mktemp("crew")) as consumer_pool:
+        yield consumer_pool
 
 
 @pytest.fixture
 def installation(servers: KillableServers) -> Iterator[StreamInstallation]:
     """Fresh topics of two partitions and an empty database."""
-    with servers.installation() as made:
-        yield made
+    with servers.installation() as fresh:
+        yield fresh
 
 
 @pytest.fixture
 def feed(installation: StreamInstallation, seed: int) -> Iterator[Feed]:
-    with Feed(installation, seed) as made:
-        yield made
+    with Feed(installation, seed) as new_feed:
+        yield new_feed
 
 
 @pytest.fixture(params=[BOUNDED, pytest.param(FOLLOWER, marks=pytest.mark.proof)])

@@ -56,7 +56,7 @@ class Consumer:
 
     def send(self, number: signal.Signals) -> None:
         """Nothing happens where it has ended already."""
-        self.pool.tell(number=self.number, signal=int(number))
+        self.pool.send_order(number=self.number, signal=int(number))
 
     def kill(self) -> None:
         self.send(signal.SIGKILL)
@@ -171,7 +171,7 @@ class ConsumerPool:
             (directory / "config.yaml").write_text(yaml.safe_dump(document))
         return {"FRAUD_CONFIG_DIR": str(directory)}
 
-    def tell(self, **order: Any) -> None:
+    def send_order(self, **order: Any) -> None:
         assert self._server.stdin is not None
         self._server.stdin.write(json.dumps(order) + "\n")
         self._server.stdin.flush()
@@ -198,12 +198,12 @@ class ConsumerPool:
         number = next(self._numbers)
         consumer = Consumer(number, kind, self._directory / f"consumer-{number}.log", self)
         self._consumers[number] = consumer
-        self.tell(
+        self.send_order(
             number=number,
             arguments=list(arguments),
             environment=environment,
             log=str(consumer.log),
-            **_said(signal_plan),
+            **_plan_fields(signal_plan),
             commit_order=commit_order,
             missed_after_ms=missed_after_ms,
         )
@@ -213,17 +213,17 @@ class ConsumerPool:
     def _listen(self) -> None:
         assert self._server.stdout is not None
         for line in self._server.stdout:
-            said = json.loads(line)
-            consumer = self._consumers[said["number"]]
-            if "pid" in said:
-                consumer.pid = said["pid"]
+            report = json.loads(line)
+            consumer = self._consumers[report["number"]]
+            if "pid" in report:
+                consumer.pid = report["pid"]
                 consumer.started.set()
             else:
-                consumer.code = said["code"]
+                consumer.code = report["code"]
                 consumer.ended.set()
 
 
-def _said(signal_plan: SignalPlan | None) -> dict[str, Any]:
+def _plan_fields(signal_plan: SignalPlan | None) -> dict[str, Any]:
     if signal_plan is None:
         return {"point": None}
     return {"point": signal_plan.point, "passage": signal_plan.passage, "at_point": int(signal_plan.signal)}
@@ -233,8 +233,8 @@ def _said(signal_plan: SignalPlan | None) -> dict[str, Any]:
 def pool(directory: Path) -> Iterator[ConsumerPool]:
     """A crew whose logs go to `directory`; at the end nobody of it is left."""
     directory.mkdir(parents=True, exist_ok=True)
-    made = ConsumerPool(directory)
+    consumer_pool = ConsumerPool(directory)
     try:
-        yield made
+        yield consumer_pool
     finally:
-        made.close()
+        consumer_pool.close()

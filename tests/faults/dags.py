@@ -53,12 +53,12 @@ class Drive:
 
     def job(self, module: str) -> int:
         """A job of that module, as soon as one runs."""
-        return self._child(lambda words: module in words)
+        return self._child(lambda arguments: module in arguments)
 
     def task(self) -> int:
         """A worker of the executor, as soon as one has a task."""
         return self._child(
-            lambda words: "LocalExecutor:" in " ".join(words) and "<idle>" not in " ".join(words)
+            lambda arguments: "LocalExecutor:" in " ".join(arguments) and "<idle>" not in " ".join(arguments)
         )
 
     def _child(self, fits: Callable[[list[str]], bool]) -> int:
@@ -88,14 +88,14 @@ class Drive:
 
     def recovered(self, since: datetime) -> dict[str, float]:
         """Seconds until each DAG has finished a run started since then."""
-        found: dict[str, float] = {}
+        seconds: dict[str, float] = {}
         began = time.monotonic()
-        while len(found) < len(DAGS_SUB_MINUTE) and time.monotonic() - began < PATIENCE_S:
+        while len(seconds) < len(DAGS_SUB_MINUTE) and time.monotonic() - began < PATIENCE_S:
             for dag_id in DAGS_SUB_MINUTE:
-                if dag_id not in found and self._finished(dag_id, since):
-                    found[dag_id] = round(time.monotonic() - began, 1)
+                if dag_id not in seconds and self._finished(dag_id, since):
+                    seconds[dag_id] = round(time.monotonic() - began, 1)
             time.sleep(0.3)
-        return found
+        return seconds
 
     def _finished(self, dag_id: str, since: datetime) -> bool:
         try:
@@ -105,17 +105,17 @@ class Drive:
 
     def ends(self) -> dict[int, int]:
         """Where each partition of the transactions topic ends."""
-        found: dict[int, int] = {}
+        positions: dict[int, int] = {}
         servers = self.platform.stack.broker.bootstrap.split(",")
         topic = self.platform.topics()[0]
         stored = self.stored()
         with PartitionReader(servers, topic, client_id="dags") as reader:
             for partition in reader.partitions():
                 reader.assign({partition: stored.get(partition, 0)})
-                while partition not in found:
+                while partition not in positions:
                     reader.poll(1, timeout_s=1)
-                    found |= reader.high_watermarks()
-        return found
+                    positions |= reader.high_watermarks()
+        return positions
 
     def beginning(self) -> tuple[dict[int, int], datetime]:
         """The ends of the partitions, and the time, between two runs of the producer."""
@@ -192,8 +192,8 @@ def _kill(drive: Drive, name: str, pid: int) -> int:
     os.kill(pid, signal.SIGKILL)
     seconds = drive.recovered(since)
     for dag_id in DAGS_SUB_MINUTE:
-        said = f"{seconds[dag_id]:.1f} s" if dag_id in seconds else f"not in {PATIENCE_S} s"
-        print(f"{name:<15}{dag_id:<26}{said}", flush=True)
+        outcome = f"{seconds[dag_id]:.1f} s" if dag_id in seconds else f"not in {PATIENCE_S} s"
+        print(f"{name:<15}{dag_id:<26}{outcome}", flush=True)
     return len(DAGS_SUB_MINUTE) - len(seconds)
 
 
@@ -228,9 +228,9 @@ def _judge(drive: Drive, start: dict[int, int], began: datetime) -> int:
     }
     if len(different) != A_RUN * len(complete):
         findings["sent other than 50 a run"] = {str(len(different) - A_RUN * len(complete))}
-    for name, found in findings.items():
-        if found:
-            print(f"{name}: {len(found)} ({', '.join(sorted(found)[:5])})")
+    for name, ids in findings.items():
+        if ids:
+            print(f"{name}: {len(ids)} ({', '.join(sorted(ids)[:5])})")
     if not any(findings.values()):
         print("Nothing is lost, nothing is doubled.")
     return sum(map(len, findings.values()))

@@ -31,7 +31,7 @@ def serve() -> None:
                 events.unregister(key.fd)
                 pid, descriptor = family.pop(key.data)
                 os.close(descriptor)
-                _say(number=key.data, code=os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+                _report(number=key.data, code=os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
                 continue
             line = sys.stdin.readline()
             if not line:
@@ -49,7 +49,7 @@ def serve() -> None:
                 _consume(order)
             family[number] = pid, os.pidfd_open(pid)
             events.register(family[number][1], selectors.EVENT_READ, number)
-            _say(number=number, pid=pid)
+            _report(number=number, pid=pid)
 
 
 def _consume(order: dict[str, Any]) -> None:
@@ -69,8 +69,8 @@ def _consume(order: dict[str, Any]) -> None:
     job.run(SERVICE, main)
 
 
-def _say(**what: Any) -> None:
-    print(json.dumps(what), flush=True)
+def _report(**fields: Any) -> None:
+    print(json.dumps(fields), flush=True)
 
 
 if __name__ == "__main__":

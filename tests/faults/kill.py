@@ -151,8 +151,8 @@ class Campaign:
                 with conn.cursor() as cur:
                     cur.execute("SELECT coalesce(sum(next_offset), 0) FROM stream_offsets")
                     (consumed,) = cur.fetchone()
-                wanted = self._transactions * self._result.killed / self._kills
-                while feed.sent - consumed < RESERVE or len(feed.good) < wanted:
+                target = self._transactions * self._result.killed / self._kills
+                while feed.sent - consumed < RESERVE or len(feed.good) < target:
                     self._send(feed)
                 self._tend()
                 time.sleep(0.005)

@@ -47,11 +47,11 @@ def judge(installation: StreamInstallation, feed: Feed) -> list[Finding]:
         ("position is not the end of the log", unread(installation)),
         ("stored with other fields than sent", _altered(installation, feed)),
     ]
-    return [_finding(name, found) for name, found in differences if found]
+    return [_finding(name, examples) for name, examples in differences if examples]
 
 
-def _finding(name: str, found: Collection[Any]) -> Finding:
-    return Finding(name, len(found), tuple(str(one) for one in sorted(found)[:SHOWN]))
+def _finding(name: str, examples: Collection[Any]) -> Finding:
+    return Finding(name, len(examples), tuple(str(one) for one in sorted(examples)[:SHOWN]))
 
 
 def _transactions(installation: StreamInstallation, good: set[str]) -> Iterable[tuple[str, Collection[Any]]]:
@@ -72,10 +72,10 @@ def _predictions(installation: StreamInstallation, good: set[str]) -> Iterable[t
 
 def _dead_letters(installation: StreamInstallation, bad: set[str]) -> Iterable[tuple[str, Collection[Any]]]:
     rows = installation.rows("SELECT topic, partition, record_offset FROM dead_letters")
-    kept = [f"{topic}/{partition}/{offset}" for topic, partition, offset in rows]
-    yield "bad records that are no dead letters", bad - set(kept)
-    yield "dead letters of records that are good", set(kept) - bad
-    yield "dead letters stored twice", _repeated(kept)
+    origins = [f"{topic}/{partition}/{offset}" for topic, partition, offset in rows]
+    yield "bad records that are no dead letters", bad - set(origins)
+    yield "dead letters of records that are good", set(origins) - bad
+    yield "dead letters stored twice", _repeated(origins)
     published = {record.headers["origin"].decode() for record in installation.dead_letter_topic()}
     yield "bad records that are not on the dead-letter topic", bad - published
     yield "good records that are on the dead-letter topic", published - bad
@@ -109,7 +109,7 @@ def _alerts(installation: StreamInstallation) -> Iterable[tuple[str, Collection[
 
 def _ends(installation: StreamInstallation) -> dict[int, int]:
     """Per partition of the transactions topic the end of the log."""
-    found: dict[int, int] = {}
+    positions: dict[int, int] = {}
     with PartitionReader(
         installation.kafka.bootstrap_servers, installation.kafka.topic, client_id="oracle"
     ) as reader:
@@ -119,11 +119,11 @@ def _ends(installation: StreamInstallation) -> dict[int, int]:
             for _ in range(20):
                 reader.poll(1, timeout_s=1)
                 if marks := reader.high_watermarks():
-                    found |= marks
+                    positions |= marks
                     break
             else:
                 raise AssertionError(f"{installation.kafka.topic}/{partition} cannot be read")
-    return found
+    return positions
 
 
 def _altered(installation: StreamInstallation, feed: Feed) -> list[str]:

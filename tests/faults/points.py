@@ -28,7 +28,7 @@ BEFORE_KAFKA_COMMIT: Final = "before the Kafka commit"
 ALERTS_SENT: Final = "alerts sent, not yet forgotten"
 
 # point → the public functions that are it, and whether it is their beginning or their end
-_PLACES: Final[dict[str, tuple[tuple[tuple[Any, str], ...], str]]] = {
+_HOOKS: Final[dict[str, tuple[tuple[tuple[Any, str], ...], str]]] = {
     AFTER_POLL: (((TransactionWork, "prepare"),), "begin"),
     AFTER_SCORING: (((TransactionWork, "decide"),), "end"),
     IN_TRANSACTION: (((TransactionWork, "store"),), "begin"),
@@ -37,12 +37,12 @@ _PLACES: Final[dict[str, tuple[tuple[tuple[Any, str], ...], str]]] = {
     BEFORE_KAFKA_COMMIT: (((job, "commit_group_offsets"), (GroupMember, "commit")), "begin"),
     ALERTS_SENT: (((alerts, "delete_alerts"),), "begin"),
 }
-POINTS: Final = tuple(_PLACES)
+POINTS: Final = tuple(_HOOKS)
 
 RIGHT: Final = "right"
 OFFSET_FIRST: Final = "offset-first"
-LETTERS_LAST: Final = "letters-last"
-ORDERS: Final = (RIGHT, OFFSET_FIRST, LETTERS_LAST)
+DEAD_LETTERS_LAST: Final = "letters-last"
+ORDERS: Final = (RIGHT, OFFSET_FIRST, DEAD_LETTERS_LAST)
 
 
 def signal_at(point: str, passage: int, number: int) -> None:
@@ -50,14 +50,14 @@ def signal_at(point: str, passage: int, number: int) -> None:
 
     SIGKILL ends it there; SIGSTOP halts it there, all its threads, until somebody sends SIGCONT.
     """
-    places, when = _PLACES[point]
+    hooks, when = _HOOKS[point]
     passages = itertools.count(1)
 
     def pass_by() -> None:
         if next(passages) == passage:
             os.kill(os.getpid(), number)
 
-    for owner, name in places:
+    for owner, name in hooks:
         _replace(owner, name, _watched(getattr(owner, name), pass_by, when))
 
 
@@ -82,7 +82,7 @@ def be_missed_after(milliseconds: int) -> None:
 
 def commit_in_order(order: str) -> None:
     """Commit in another order than the program's; must come after `signal_at`, whose points lie within."""
-    {RIGHT: _nothing, OFFSET_FIRST: _offset_first, LETTERS_LAST: _letters_last}[order]()
+    {RIGHT: _nothing, OFFSET_FIRST: _offset_first, DEAD_LETTERS_LAST: _dead_letters_last}[order]()
 
 
 def _nothing() -> None:
@@ -103,19 +103,19 @@ def _offset_first() -> None:
     _replace(Committer, "commit", position_then_rows)
 
 
-def _letters_last() -> None:
+def _dead_letters_last() -> None:
     """Dead letters go to their topic once the position has passed them."""
     publish, rows = DeadLetterTopic.publish, Committer.commit
     held: list[tuple[DeadLetterTopic, Sequence[DeadLetter]]] = []
 
-    def rows_then_letters(self: Any, *arguments: Any) -> Any:
+    def rows_then_dead_letters(self: Any, *arguments: Any) -> Any:
         done = rows(self, *arguments)
         while held:
             publish(*held.pop(0))
         return done
 
-    _replace(DeadLetterTopic, "publish", lambda topic, letters: held.append((topic, letters)))
-    _replace(Committer, "commit", rows_then_letters)
+    _replace(DeadLetterTopic, "publish", lambda topic, dead_letters: held.append((topic, dead_letters)))
+    _replace(Committer, "commit", rows_then_dead_letters)
 
 
 def _replace(owner: Any, name: str, function: Callable[..., Any]) -> None:

@@ -24,7 +24,7 @@ class LosesAnswers:
 
     def __init__(self, server_port: int, times: int) -> None:
         self._server_port = server_port
-        self._left = times
+        self._remaining = times
         self._lock = threading.Lock()
         self._listener = socket.create_server((HOST, 0))
         self.port: int = self._listener.getsockname()[1]
@@ -47,13 +47,13 @@ class LosesAnswers:
             back.start()
             moved = False
             with suppress(OSError):
-                while said := client.recv(_CHUNK):
-                    moved = moved or IN_TRANSACTION in said
-                    if moved and said.endswith(COMMIT):
+                while data := client.recv(_CHUNK):
+                    moved = moved or IN_TRANSACTION in data
+                    if moved and data.endswith(COMMIT):
                         moved = False
                         if self._take():
                             swallow.set()
-                    server.sendall(said)
+                    server.sendall(data)
             with suppress(OSError):
                 server.shutdown(socket.SHUT_WR)
             back.join(10)
@@ -71,8 +71,8 @@ class LosesAnswers:
 
     def _take(self) -> bool:
         with self._lock:
-            self._left -= 1
-            return self._left >= 0
+            self._remaining -= 1
+            return self._remaining >= 0
 
 
 @contextmanager

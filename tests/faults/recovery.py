@@ -62,10 +62,10 @@ class Load(Thread):
         self.join()
 
     def _send(self, numbers: Sequence[int]) -> None:
-        made = [self._values[n % 1000] | {"transaction_id": f"load-{n}"} for n in numbers]
+        transactions = [self._values[n % 1000] | {"transaction_id": f"load-{n}"} for n in numbers]
         while True:
             with suppress(KafkaFailure):
-                self.feed.put_records(made)
+                self.feed.put_records(transactions)
                 return
             # Which of them arrived is unknown: all again, by a new connection.
             while not self._over.wait(TICK_SECONDS):
@@ -90,8 +90,8 @@ class Recovery:
 
     def row(self) -> str:
         seconds = "never" if self.seconds is None else str(self.seconds)
-        found = "; ".join(map(str, self.findings)) or "nothing"
-        return f"| {self.fault} | {self.before:.0f} | {seconds} | {found} |"
+        findings = "; ".join(map(str, self.findings)) or "nothing"
+        return f"| {self.fault} | {self.before:.0f} | {seconds} | {findings} |"
 
 
 def seconds_until_back(before: float, after: Sequence[int]) -> int | None:
@@ -185,8 +185,8 @@ def stored_by_second(installation: StreamInstallation, start: float, seconds: in
         SELECT floor(extract(epoch FROM prediction_time) - %s)::integer AS second, count(*)
         FROM predictions GROUP BY 1
     """
-    found: dict[int, int] = dict(installation.rows(statement, start))
-    return [found.get(second, 0) for second in range(seconds)]
+    counts: dict[int, int] = dict(installation.rows(statement, start))
+    return [counts.get(second, 0) for second in range(seconds)]
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -34,8 +34,8 @@ def installation(request: pytest.FixtureRequest, servers: KillableServers) -> It
         servers.apache_kafka()
     with servers.installation(
         bootstrap=servers.apache_bootstrap if request.param == "apache" else ""
-    ) as made:
-        yield made
+    ) as fresh:
+        yield fresh
 
 
 def start(

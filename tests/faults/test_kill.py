@@ -13,7 +13,7 @@ from tests.faults.consumers import BOUNDED, KINDS, ConsumerPool, SignalPlan
 from tests.faults.feed import MALFORMED, Feed
 from tests.faults.kill import campaign, drain
 from tests.faults.oracle import judge
-from tests.faults.points import AFTER_COMMIT, LETTERS_LAST, OFFSET_FIRST, POINTS, RIGHT
+from tests.faults.points import AFTER_COMMIT, DEAD_LETTERS_LAST, OFFSET_FIRST, POINTS, RIGHT
 from tests.support.killable_servers import KillableServers
 from tests.support.streaming_installation import StreamInstallation
 
@@ -39,16 +39,16 @@ def test_the_wrong_commit_order_is_found_out(
         order=OFFSET_FIRST,
         kinds=kinds,
     )
-    found = {finding.name for finding in result.findings}
-    assert {"lost", "without a deciding prediction"} <= found, result.summary()
+    names = {finding.name for finding in result.findings}
+    assert {"lost", "without a deciding prediction"} <= names, result.summary()
 
 
 @pytest.mark.parametrize(
-    ("order", "found"),
-    [(RIGHT, set()), (LETTERS_LAST, {"bad records that are not on the dead-letter topic"})],
+    ("order", "expected"),
+    [(RIGHT, set()), (DEAD_LETTERS_LAST, {"bad records that are not on the dead-letter topic"})],
 )
 def test_a_dead_letter_is_published_before_the_position_passes_it(
-    installation: StreamInstallation, feed: Feed, workers: ConsumerPool, order: str, found: set[str]
+    installation: StreamInstallation, feed: Feed, workers: ConsumerPool, order: str, expected: set[str]
 ) -> None:
     feed.send(5)
     feed.put_bad(MALFORMED[0])
@@ -57,4 +57,4 @@ def test_a_dead_letter_is_published_before_the_position_passes_it(
     doomed.wait()
     assert doomed.killed, doomed.end_of_log()
     drain(installation, workers)
-    assert {finding.name for finding in judge(installation, feed)} == found
+    assert {finding.name for finding in judge(installation, feed)} == expected

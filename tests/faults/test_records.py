@@ -75,8 +75,8 @@ def test_all_records_are_malformed(consuming: Consuming) -> None:
         consumer = consuming.start()
         assert consumer.wait() == EXIT_FAILED, consumer.end_of_log()
         assert "cannot be processed" in consumer.end_of_log()
-    kept = installation.count("dead_letters")
-    assert kept < 400, "most of them were not moved"
+    stored = installation.count("dead_letters")
+    assert stored < 400, "most of them were not moved"
     feed.send(50)  # the sender is corrected
     drain(installation, consuming.workers, "--max-bad-share", "1")
     consuming.judge()

@@ -19,10 +19,10 @@ DAGS: Final = Path(__file__).with_name("airflow_dags")
 
 def airflow_python() -> Path:
     """The Python of Airflow's environment; the test is skipped where it was not made."""
-    found = Path(os.environ.get("AIRFLOW_PYTHON") or ROOT / ".venv-airflow" / "bin" / "python")
-    if not found.exists():
-        pytest.skip(f"Airflow's environment is not there: {found}")
-    return found
+    path = Path(os.environ.get("AIRFLOW_PYTHON") or ROOT / ".venv-airflow" / "bin" / "python")
+    if not path.exists():
+        pytest.skip(f"Airflow's environment is not there: {path}")
+    return path
 
 
 @dataclass
@@ -37,9 +37,9 @@ class AirflowInstallation:
         """Set a connection, as its JSON form in the environment."""
         self.extra[f"AIRFLOW_CONN_{conn_id.upper()}"] = json.dumps(fields)
 
-    def copy_metadata(self, made: AirflowInstallation) -> None:
+    def copy_metadata(self, target: AirflowInstallation) -> None:
         """Take over the database of another, instead of migrating one."""
-        shutil.copy(made.home / "airflow.db", self.home)
+        shutil.copy(target.home / "airflow.db", self.home)
 
     def environment(self) -> dict[str, str]:
         return {

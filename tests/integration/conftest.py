@@ -35,8 +35,8 @@ _numbers = itertools.count(1)
 @pytest.fixture(scope="package")
 def stack() -> Iterator[Stack]:
     """The servers' configuration on free ports, in a directory that goes away."""
-    with configured_stack(durable=False) as made:
-        yield made
+    with configured_stack(durable=False) as configured:
+        yield configured
 
 
 def _run(spec: ProcessSpec) -> Iterator[None]:
@@ -76,16 +76,16 @@ def roles(postgres_admin_url: str, passwords: Passwords) -> None:
 @pytest.fixture(scope="package")
 def template(roles: None, postgres_server: postgres.Postgres, passwords: Passwords) -> Database:
     """The database every test's own is copied from: made by the real migrations, used by nobody."""
-    made = Database(TEMPLATE, OWNER, postgres_server, passwords)
-    upgrade(made.url("owner"), parameters(PlatformSettings()).labels)
-    return made
+    migrated = Database(TEMPLATE, OWNER, postgres_server, passwords)
+    upgrade(migrated.url("owner"), parameters(PlatformSettings()).labels)
+    return migrated
 
 
 @pytest.fixture
 def database(template: Database, postgres_admin_url: str) -> Iterator[Database]:
     """A database of the test's own, freshly migrated."""
-    with cloned_database(template, f"ledger_{next(_numbers)}") as made:
-        yield made
+    with cloned_database(template, f"ledger_{next(_numbers)}") as fresh:
+        yield fresh
 
 
 @pytest.fixture(scope="package")
@@ -150,9 +150,9 @@ def apache_kafka(stack: Stack) -> Iterator[KafkaServer]:
         java, jars = apache.find_java(), apache.fetch_jars()
     except StartFailed as error:
         pytest.skip(str(error))
-    made = apache.ApacheKafka(stack.broker.place.with_name("apache"), port, controller_port, jars, java)
-    apache.prepare(made)
-    yield from _kafka(made.bootstrap, apache.spec(made))
+    server = apache.ApacheKafka(stack.broker.place.with_name("apache"), port, controller_port, jars, java)
+    apache.prepare(server)
+    yield from _kafka(server.bootstrap, apache.spec(server))
 
 
 @pytest.fixture(scope="package")
@@ -185,9 +185,9 @@ def topics(kafka_bootstrap: str) -> KafkaSettings:
 @pytest.fixture(scope="package")
 def airflow_metadata(tmp_path_factory: pytest.TempPathFactory) -> AirflowInstallation:
     """Airflow whose metadata database is migrated, to be copied."""
-    made = AirflowInstallation(tmp_path_factory.mktemp("airflow-metadata"), airflow_python())
-    made.run("db", "migrate")
-    return made
+    installation = AirflowInstallation(tmp_path_factory.mktemp("airflow-metadata"), airflow_python())
+    installation.run("db", "migrate")
+    return installation
 
 
 @pytest.fixture(scope="package")

@@ -80,9 +80,9 @@ class Following:
         """The sum over all label sets that hold `labels`; 0 where there is none."""
         total = 0.0
         for line in self.get("/metrics")[1].splitlines():
-            told, _, value = line.rpartition(" ")
-            base = told.partition("{")[0]
-            if base == name and all(f'{key}="{text}"' in told for key, text in labels.items()):
+            series, _, value = line.rpartition(" ")
+            base = series.partition("{")[0]
+            if base == name and all(f'{key}="{text}"' in series for key, text in labels.items()):
                 total += float(value)
         return total
 

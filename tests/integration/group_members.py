@@ -25,18 +25,18 @@ class Member:
             group,
             "test",
             on_assigned=self._assigned,
-            on_revoked=lambda gone: self.events.append(("revoked", gone)),
+            on_revoked=lambda partitions: self.events.append(("revoked", partitions)),
             **settings,
         )
 
-    def _assigned(self, mine: frozenset[int]) -> None:
-        self.events.append(("assigned", mine))
-        self.member.start({p: offset for p, offset in self.at_start.items() if p in mine})
+    def _assigned(self, partitions: frozenset[int]) -> None:
+        self.events.append(("assigned", partitions))
+        self.member.start({p: offset for p, offset in self.at_start.items() if p in partitions})
 
     def poll(self, timeout_s: float = 0.1) -> list[Record]:
-        found = self.member.poll(500, timeout_s)
-        self.records += found
-        return found
+        records = self.member.poll(500, timeout_s)
+        self.records += records
+        return records
 
     def owns(self, *partitions: int) -> bool:
         return self.member.assigned() == set(partitions)

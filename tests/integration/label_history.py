@@ -1,4 +1,4 @@
-"""A database and the model of the rules, told the same."""
+"""The same history of labels for a database and for the model of the rules."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.label_model import Known, LabelModel, Verdict
 from tests.support.stored_rows import CREDITCARD, LABELS, batch, predictions
 
 TRANSACTIONS: Final = 3
-# Nothing changes while a test runs, but on whole days: those of the clock and those of the rules.
+# Classes change only on whole days, so this offset keeps every moment away from a change while a test runs.
 ASIDE: Final = timedelta(hours=6)
 
 
@@ -29,13 +29,13 @@ class Arrive:
     """A transaction arrives, perhaps once more; unscored (history) or with a decision."""
 
     transaction: int
-    given: int | None
+    wire_class: int | None
     decision: str | None
 
 
 @dataclass(frozen=True)
-class Says:
-    """A report; `rank` orders the label ids, and the same rank is the same label id."""
+class ReportedLabel:
+    """A reported label; `rank` orders the label ids, and equal ranks give equal label ids."""
 
     transaction: int
     rank: int
@@ -48,7 +48,7 @@ class Says:
 class Report:
     """Labels stored in one batch."""
 
-    labels: tuple[Says, ...]
+    labels: tuple[ReportedLabel, ...]
 
 
 @dataclass(frozen=True)
@@ -75,14 +75,17 @@ class Installations:
 
 @dataclass
 class LabelHistory:
-    """The database and the model, told the same. Time passes by moving the database's into the past."""
+    """Applies each step to the database and to the model.
+
+    Time passes by moving the timestamps in the database into the past.
+    """
 
     installations: Installations
     days: Sequence[int]
     number: int = 0
     passed: timedelta = timedelta()
     model: LabelModel = field(default_factory=lambda: LabelModel(LABELS))
-    # As the database should have them; and whether by silence.
+    # The class that the database should hold for each transaction, and whether silence implies it.
     classes: dict[str, tuple[int | None, bool]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -106,30 +109,30 @@ class LabelHistory:
         match step:
             case Arrive():
                 self.arrive(step)
-            case Report(said):
-                self.report(said)
+            case Report(labels):
+                self.report(labels)
             case Wait(days):
                 self.wait(timedelta(days=days))
             case Refresh():
                 self.refresh()
 
     def arrive(self, step: Arrive) -> None:
-        name, took_place = self.name(step.transaction), self.moment(self.days[step.transaction])
+        name, event_time = self.name(step.transaction), self.moment(self.days[step.transaction])
         columns = batch(1, seed=step.transaction).columns
-        if step.given is not None:
-            columns["class"] = np.array([step.given], dtype=np.float64)
-        rows = Batch([name], [took_place - self.passed], columns)
+        if step.wire_class is not None:
+            columns["class"] = np.array([step.wire_class], dtype=np.float64)
+        rows = Batch([name], [event_time - self.passed], columns)
         with self.installations.streaming as connection, connection.cursor() as cursor:
             if step.decision is None:
                 store_transactions(cursor, CREDITCARD, rows, "test")
             else:
-                said = predictions(CREDITCARD, rows, step.decision)
-                store_scored(cursor, CREDITCARD, rows, said, "test")
-        if self.model.arrive(name, took_place, step.given, step.decision):
+                predicted = predictions(CREDITCARD, rows, step.decision)
+                store_scored(cursor, CREDITCARD, rows, predicted, "test")
+        if self.model.arrive(name, event_time, step.wire_class, step.decision):
             self.touched(name)
 
-    def report(self, said: Sequence[Says]) -> None:
-        events = [self.event(one) for one in said]
+    def report(self, labels: Sequence[ReportedLabel]) -> None:
+        events = [self.event(label) for label in labels]
         with self.installations.streaming as connection, connection.cursor() as cursor:
             stored = store_labels(cursor, [shifted(event, -self.passed) for event in events], actor="test")
         verdicts: dict[int, Verdict] = dict.fromkeys(stored.new_rows, "new")
@@ -139,10 +142,10 @@ class LabelHistory:
         for row in stored.new_rows:
             self.touched(events[row].transaction_id)
 
-    def event(self, said: Says) -> LabelEvent:
-        identifier = UUID(int=(said.rank << 64) | self.number)
+    def event(self, label: ReportedLabel) -> LabelEvent:
+        identifier = UUID(int=(label.rank << 64) | self.number)
         return LabelEvent(
-            str(identifier), self.name(said.transaction), said.label, said.source, self.moment(said.day)
+            str(identifier), self.name(label.transaction), label.label, label.source, self.moment(label.day)
         )
 
     def wait(self, time: timedelta) -> None:
@@ -172,27 +175,27 @@ class LabelHistory:
             self.classes[name] = self.model.class_of(name, now), self.model.by_silence(name, now)
 
     def check_classes(self) -> None:
-        rows = self.ask(
+        rows = self.query(
             "SELECT transaction_id, class, class_implied IS TRUE FROM transactions"
             " WHERE transaction_id = ANY (%s)"
         )
-        assert {name: said for name, *said in rows} == {k: list(v) for k, v in self.classes.items()}
+        assert {name: expected for name, *expected in rows} == {k: list(v) for k, v in self.classes.items()}
 
     def check_as_of(self) -> None:
         moments = [*(at for at in self.model.moments() if at < self.now), self.now]
-        rows = self.ask(
+        rows = self.query(
             "SELECT t.n, a.* FROM unnest(%s::timestamptz[]) WITH ORDINALITY AS t (at, n),"
             " labels_as_of(t.at) a WHERE a.transaction_id = ANY (%s)",
             [at - self.passed for at in moments],
         )
-        found: dict[datetime, dict[str, Known]] = {at: {} for at in moments}
+        known: dict[datetime, dict[str, Known]] = {at: {} for at in moments}
         for number, name, label, source, reported_at, mature in rows:
-            answers = found[moments[number - 1]]
+            answers = known[moments[number - 1]]
             assert name not in answers, "one answer for each transaction"
             answers[name] = (label, source, reported_at + self.passed, mature)
-        assert found == {at: self.model.as_of(at) for at in moments}
+        assert known == {at: self.model.as_of(at) for at in moments}
 
-    def ask(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+    def query(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         with self.installations.admin as connection, connection.cursor() as cursor:
             cursor.execute(statement, (*values, self.names()))
             rows: list[tuple[Any, ...]] = cursor.fetchall()

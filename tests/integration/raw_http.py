@@ -29,7 +29,7 @@ class Exchange:
 
     @property
     def statuses(self) -> list[int]:
-        return [int(found) for found in re.findall(rb"HTTP/1\.[01] (\d{3}) ", self.received)]
+        return [int(status) for status in re.findall(rb"HTTP/1\.[01] (\d{3}) ", self.received)]
 
 
 def connected(server: ApiServer, seconds: float = 10) -> socket.socket:

@@ -30,9 +30,9 @@ WRONG_SECRET = "a-secret-nobody-knows"
 def installation(
     tmp_path_factory: pytest.TempPathFactory, airflow_metadata: AirflowInstallation
 ) -> AirflowInstallation:
-    made = AirflowInstallation(tmp_path_factory.mktemp("airflow"), airflow_python())
-    made.copy_metadata(airflow_metadata)
-    return made
+    airflow = AirflowInstallation(tmp_path_factory.mktemp("airflow"), airflow_python())
+    airflow.copy_metadata(airflow_metadata)
+    return airflow
 
 
 @pytest.fixture(scope="module")
@@ -143,24 +143,24 @@ def questions(installation: AirflowInstallation, model: str) -> dict[str, str]:
     return _sections(installation.python_file("model_questions.py"))
 
 
-def _said(log: str, word: str) -> Any:
+def _logged_document(log: str, word: str) -> Any:
     """The JSON document a task wrote after a word."""
-    found, _end = json.JSONDecoder().raw_decode(log.partition(word)[2])
-    return found
+    document, _end = json.JSONDecoder().raw_decode(log.partition(word)[2])
+    return document
 
 
 def test_versions_runs_and_aliases_of_a_real_registry(
     questions: dict[str, str], model: str, mlflow_uri: str
 ) -> None:
     log = questions["model_versions"]
-    answer = _said(log, "ANSWER")
+    answer = _logged_document(log, "ANSWER")
     assert answer["older"] == 1
     assert answer["named"]["version"] == "2"
     assert answer["named"]["aliases"] == ["champion"]
     assert answer["named"]["tags"] == {"gate": "passed"}
     assert answer["run"]["metrics"] == {"recall": 0.9}
     assert answer["run"]["params"] == {"depth": "5"}
-    assert _said(log, "DOCUMENT") == answer["named"]
+    assert _logged_document(log, "DOCUMENT") == answer["named"]
     with Registry(mlflow_uri) as registry:
         assert registry.version_of_alias(model, "champion") == "2"
 

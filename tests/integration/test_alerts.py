@@ -36,8 +36,8 @@ DECISIONS = ("block", "review", "approve")
 @pytest.fixture(scope="module")
 def home(template: Any, postgres_admin_url: str) -> Iterator[Database]:
     """The database the API stores into."""
-    with cloned(template, postgres_admin_url, "alerts_api") as made:
-        yield made
+    with cloned(template, postgres_admin_url, "alerts_api") as clone:
+        yield clone
 
 
 @pytest.fixture(scope="module")
@@ -50,11 +50,11 @@ def decided(
     database: Database, rows: Batch, decisions: Sequence[str] | None = None, contract: Contract = CREDITCARD
 ) -> list[str]:
     """Store rows with decisions, a block, a review and an approval in turn; those to be announced."""
-    said = decisions or [DECISIONS[number % 3] for number in range(len(rows))]
+    given_decisions = decisions or [DECISIONS[number % 3] for number in range(len(rows))]
     with closing(connect(database.url("api"), "test")) as connection, connection:
-        scored = replace(predictions(contract, rows), decisions=said)
+        scored = replace(predictions(contract, rows), decisions=given_decisions)
         store_scored(connection.cursor(), contract, rows, scored, "api")
-    return [identifier for identifier, one in zip(rows.ids, said, strict=True) if one != "approve"]
+    return [identifier for identifier, one in zip(rows.ids, given_decisions, strict=True) if one != "approve"]
 
 
 def waiting(database: Database) -> list[str]:
@@ -90,16 +90,16 @@ def test_what_the_stream_and_the_api_decide_is_announced_once(
         for sent in creditcard_records([f"direct-{number}" for number in range(60)], seed=2):
             client.post("/predict", json=sent).raise_for_status()
     result = installation.consume()
-    wanted = {row[0]: row[1:] for row in installation.rows(_WANTED)}
-    assert {row[0] for row in wanted.values()} == {"block", "review"}, "the model says both"
-    assert {identifier.partition("-")[0] for identifier in wanted} == {"tx", "direct"}
-    assert len(wanted) < 210, "and approves some"
+    expected = {row[0]: row[1:] for row in installation.rows(_EXPECTED)}
+    assert {row[0] for row in expected.values()} == {"block", "review"}, "the model says both"
+    assert {identifier.partition("-")[0] for identifier in expected} == {"tx", "direct"}
+    assert len(expected) < 210, "and approves some"
     records = read_all(topics, topics.alerts_topic)
-    assert Counter(key(record) for record in records) == Counter(wanted.keys())
-    assert (result["alerts_published"], waiting(home)) == (len(wanted), [])
+    assert Counter(key(record) for record in records) == Counter(expected.keys())
+    assert (result["alerts_published"], waiting(home)) == (len(expected), [])
     for record in records:
         alert = json.loads(record.value)
-        decision, score, version, event_time, prediction_time, amount, traceparent = wanted[key(record)]
+        decision, score, version, event_time, prediction_time, amount, traceparent = expected[key(record)]
         assert alert == {
             "transaction_id": key(record),
             "decision": decision,
@@ -120,10 +120,10 @@ def test_what_the_stream_and_the_api_decide_is_announced_once(
         assert record.headers == headers
     installation.send(creditcard_records([f"tx-{number}" for number in range(150)]))
     assert installation.consume()["alerts_published"] == 0, "a replay is no news"
-    assert len(read_all(topics, topics.alerts_topic)) == len(wanted)
+    assert len(read_all(topics, topics.alerts_topic)) == len(expected)
 
 
-_WANTED = """
+_EXPECTED = """
     SELECT transaction_id, decision, score, model_version, event_time, prediction_time, amount::float8,
            traceparent
     FROM predictions JOIN transactions USING (transaction_id) WHERE deciding AND decision <> 'approve'
@@ -146,14 +146,14 @@ def test_a_contract_of_ones_own_is_announced_with_its_own_fields(
     decided(database, batch(1), ["block"])
     with relaying(database, topics, WIRE) as relay:
         assert relay.publish() == 3
-    said = {key(record): json.loads(record.value) for record in read_all(topics, topics.alerts_topic)}
+    published = {key(record): json.loads(record.value) for record in read_all(topics, topics.alerts_topic)}
     payer = WIRE.with_role("card")
     assert payer is not None
-    assert (said["w0"]["amount"], said["w1"]["amount"]) == (0.125, 123456789.123)
-    assert said["w0"]["card_id"] == columns[payer.name][0]
+    assert (published["w0"]["amount"], published["w1"]["amount"]) == (0.125, 123456789.123)
+    assert published["w0"]["card_id"] == columns[payer.name][0]
     # A transaction of the contract that was in force before.
-    assert (said["tx-0"]["contract"], "card_id" in said["tx-0"]) == ("creditcard/1", False)
-    assert said["tx-0"]["amount"] == batch(1).columns["amount"][0]
+    assert (published["tx-0"]["contract"], "card_id" in published["tx-0"]) == ("creditcard/1", False)
+    assert published["tx-0"]["amount"] == batch(1).columns["amount"][0]
 
 
 class Interrupted(Publisher):
@@ -175,17 +175,17 @@ _TERMINATE = """
 def test_a_crash_between_publishing_and_deleting_announces_again(
     database: Database, topics: KafkaSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wanted = decided(database, batch(30))
+    expected = decided(database, batch(30))
     Interrupted.admin_url = database.url("admin")
     with relaying(database, topics) as relay:
         with monkeypatch.context() as patched:
             patched.setattr(alerts, "Publisher", Interrupted)
             with pytest.raises(DatabaseUnavailable, match="while alerts were published"):
                 relay.publish()
-        assert Counter(announced(topics)) == Counter(wanted)
-        assert sorted(waiting(database)) == sorted(wanted)
-        assert relay.publish() == len(wanted), "the same relay, connected anew"
-    assert Counter(announced(topics)) == Counter(wanted * 2)
+        assert Counter(announced(topics)) == Counter(expected)
+        assert sorted(waiting(database)) == sorted(expected)
+        assert relay.publish() == len(expected), "the same relay, connected anew"
+    assert Counter(announced(topics)) == Counter(expected * 2)
     assert waiting(database) == []
 
 
@@ -195,21 +195,21 @@ def test_while_the_broker_is_down_they_wait(
     nowhere = KafkaSettings(kafka_bootstrap_servers=NOWHERE, kafka_topic=topics.topic)
     with relaying(database, nowhere) as relay:
         assert relay.publish() == 0, "nobody is asked where there is nothing to say"
-        wanted = decided(database, batch(30))
+        expected = decided(database, batch(30))
         for _ in range(2):
             with pytest.raises(BrokerUnavailable, match="Kafka cannot be reached"):
                 relay.publish()
-    assert sorted(waiting(database)) == sorted(wanted)
+    assert sorted(waiting(database)) == sorted(expected)
     installation = StreamInstallation(database, topics, api.url)
-    assert installation.consume()["alerts_published"] == len(wanted)
-    assert Counter(announced(topics)) == Counter(wanted)
+    assert installation.consume()["alerts_published"] == len(expected)
+    assert Counter(announced(topics)) == Counter(expected)
 
 
 def test_a_run_that_cannot_announce_fails_and_the_next_one_does(
     database: Database, topics: KafkaSettings, api: ApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     installation = StreamInstallation(database, topics, api.url)
-    wanted = decided(database, batch(3))
+    expected = decided(database, batch(3))
     installation.send(creditcard_records(["late"]))
     Interrupted.admin_url = database.url("admin")
     with monkeypatch.context() as patched:
@@ -217,8 +217,8 @@ def test_a_run_that_cannot_announce_fails_and_the_next_one_does(
         with pytest.raises(JobFailed, match="Postgres went away while alerts were published") as failed:
             installation.consume()
     assert failed.value.result["stored"] == 1
-    assert set(waiting(database)) >= set(wanted)
-    assert installation.consume()["alerts_published"] >= len(wanted)
+    assert set(waiting(database)) >= set(expected)
+    assert installation.consume()["alerts_published"] >= len(expected)
     assert waiting(database) == []
 
 
@@ -226,7 +226,7 @@ def test_relays_side_by_side_never_announce_the_same(
     database: Database, topics: KafkaSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(alerts, "AT_ONCE", 7)
-    wanted = decided(database, batch(240))
+    expected = decided(database, batch(240))
     start = threading.Barrier(3)
     published: list[int] = []
 
@@ -240,32 +240,32 @@ def test_relays_side_by_side_never_announce_the_same(
         thread.start()
     for thread in threads:
         thread.join(60)
-    assert sum(published) == len(wanted)
-    assert Counter(announced(topics)) == Counter(wanted)
+    assert sum(published) == len(expected)
+    assert Counter(announced(topics)) == Counter(expected)
 
 
 def test_what_one_relay_holds_another_leaves_alone_and_gets_it_back_after_a_rollback(
     database: Database, topics: KafkaSettings
 ) -> None:
-    wanted = decided(database, batch(30))
+    expected = decided(database, batch(30))
     with closing(connect(database.url("streaming"), "test")) as other, relaying(database, topics) as relay:
         held = [alert.transaction_id for alert in take_alerts(other.cursor(), CREDITCARD, 5)]
-        assert relay.publish() == len(wanted) - 5
-        assert sorted(announced(topics) + held) == sorted(wanted)
+        assert relay.publish() == len(expected) - 5
+        assert sorted(announced(topics) + held) == sorted(expected)
         other.rollback()
         assert relay.publish() == 5
-    assert Counter(announced(topics)) == Counter(wanted)
+    assert Counter(announced(topics)) == Counter(expected)
 
 
 def test_the_topics_command_shows_what_waits_and_what_was_announced(
     database: Database, topics: KafkaSettings, api: ApiServer
 ) -> None:
     installation = StreamInstallation(database, topics, api.url)
-    wanted = decided(database, batch(3))
+    expected = decided(database, batch(3))
     assert describe(installation.installation.database, topics, 0)["alerts_waiting"] == 2
     assert installation.consume()["alerts_published"] == 2
     shown = describe(installation.installation.database, topics, 5)
     assert shown["alerts_waiting"] == 0
     records = {topic["topic"]: topic["records"] for topic in shown["topics"]}[topics.alerts_topic]
-    assert {record["key"] for record in records} == set(wanted)
+    assert {record["key"] for record in records} == set(expected)
     assert json.loads(records[0]["value"])["transaction_id"] == records[0]["key"]

@@ -162,10 +162,10 @@ def answer_to(server: ApiServer, method: str, path: str) -> tuple[int, dict[str,
 def test_head_is_get_without_the_body(server: ApiServer, path: str, status: int) -> None:
     got, headers, body = answer_to(server, "GET", path)
     assert (got, bool(body)) == (status, True)
-    asked, asked_headers, nothing = answer_to(server, "HEAD", path)
-    assert (asked, nothing) == (status, b"")
+    head_status, head_headers, nothing = answer_to(server, "HEAD", path)
+    assert (head_status, nothing) == (status, b"")
     for name in ("content-type", "content-length"):
-        assert asked_headers[name] == headers[name]
+        assert head_headers[name] == headers[name]
 
 
 def test_head_is_no_other_method(server: ApiServer) -> None:

@@ -32,22 +32,22 @@ MEGABYTE: Final = 1_000_000
 
 @pytest.fixture(scope="module")
 def module_database(template: Any, postgres_admin_url: str) -> Iterator[Any]:
-    with cloned(template, postgres_admin_url, "api_http") as made:
-        yield made
+    with cloned(template, postgres_admin_url, "api_http") as clone:
+        yield clone
 
 
 @pytest.fixture(scope="module")
 def server(module_database: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     folder = tmp_path_factory.mktemp("api")
-    with scoring_server(module_database, folder, extra={"LOG_LEVEL": "DEBUG"}) as made:
-        yield made
+    with scoring_server(module_database, folder, extra={"LOG_LEVEL": "DEBUG"}) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
 def impatient(server: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     """A second server, with deadlines of a second and room for few connections."""
     log = tmp_path_factory.mktemp("impatient") / "api.log"
-    made = ForkedApi.changed(
+    changed = ForkedApi.changed(
         server,
         log,
         http_server__HEAD_SECONDS=SECONDS,
@@ -56,10 +56,10 @@ def impatient(server: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> It
         http_server__MAX_CONNECTIONS=CONNECTIONS,
     )
     try:
-        made.start()
-        yield made
+        changed.start()
+        yield changed
     finally:
-        made.stop()
+        changed.stop()
 
 
 @pytest.fixture(scope="module")

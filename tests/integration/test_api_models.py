@@ -65,7 +65,7 @@ class Publisher:
         self._writer.set_alias(CREDITCARD.registered_model, ALIAS_CHAMPION, version)
 
 
-class Hammer:
+class RepeatedRequests:
     """Clients that never stop asking; whatever is no 200 is kept."""
 
     def __init__(self, server: ApiServer, clients: int = 6) -> None:
@@ -73,10 +73,12 @@ class Hammer:
         self._headers = {"Authorization": f"Bearer {server.token()}"}
         self._done = threading.Event()
         self.failures: list[str] = []
-        self.seen: list[tuple[float, str]] = []
-        self._threads = [threading.Thread(target=self._ask, args=(number,)) for number in range(clients)]
+        self.served_versions: list[tuple[float, str]] = []
+        self._threads = [
+            threading.Thread(target=self._send_requests, args=(number,)) for number in range(clients)
+        ]
 
-    def __enter__(self) -> Hammer:
+    def __enter__(self) -> RepeatedRequests:
         for thread in self._threads:
             thread.start()
         return self
@@ -88,9 +90,9 @@ class Hammer:
 
     def first(self, version: str, since: float) -> float:
         """Seconds from a moment to the first answer of a version."""
-        return min(at for at, seen in list(self.seen) if seen == version) - since
+        return min(at for at, served in list(self.served_versions) if served == version) - since
 
-    def _ask(self, number: int) -> None:
+    def _send_requests(self, number: int) -> None:
         with httpx.Client(headers=self._headers, trust_env=False, timeout=20) as client:
             while not self._done.is_set():
                 try:
@@ -102,7 +104,7 @@ class Hammer:
                             f"{self._url}/predict/batch", json={"transactions": [creditcard()] * 5}
                         )
                         document = answer.json()["predictions"][0]
-                    self.seen.append((time.monotonic(), document["model_version"]))
+                    self.served_versions.append((time.monotonic(), document["model_version"]))
                 except Exception as error:
                     self.failures.append(f"{type(error).__name__}: {error}")
                 time.sleep(0.005)
@@ -110,8 +112,8 @@ class Hammer:
 
 @pytest.fixture(scope="module")
 def module_database(template: Any, postgres_admin_url: str) -> Iterator[Any]:
-    with cloned(template, postgres_admin_url, "api_models") as made:
-        yield made
+    with cloned(template, postgres_admin_url, "api_models") as clone:
+        yield clone
 
 
 @pytest.fixture(scope="module")
@@ -152,16 +154,18 @@ def test_the_alias_is_followed(server: ApiServer, publisher: Publisher) -> None:
     publisher.promote(first)
     wait_until(lambda: served(server) == first, server, FOLLOW_SECONDS + 2)
 
-    with Hammer(server) as hammer:
-        wait_until(lambda: len(hammer.seen) > 50, server)
+    with RepeatedRequests(server) as hammer:
+        wait_until(lambda: len(hammer.served_versions) > 50, server)
         promoted = time.monotonic()
         publisher.promote(second)
-        wait_until(lambda: any(version == second for _, version in list(hammer.seen)), server, 10)
+        wait_until(lambda: any(version == second for _, version in list(hammer.served_versions)), server, 10)
         assert hammer.first(second, promoted) < FOLLOW_SECONDS
         rolled_back = time.monotonic()
         publisher.promote(first)
         wait_until(
-            lambda: any(at > rolled_back + 0.5 and version == first for at, version in list(hammer.seen)),
+            lambda: any(
+                at > rolled_back + 0.5 and version == first for at, version in list(hammer.served_versions)
+            ),
             server,
             10,
         )
@@ -169,7 +173,7 @@ def test_the_alias_is_followed(server: ApiServer, publisher: Publisher) -> None:
         assert time.monotonic() - rolled_back < FOLLOW_SECONDS
         refused = _bad_versions_are_refused(server, publisher, first)
     assert hammer.failures == []
-    assert {version for _, version in hammer.seen} == {first, second}
+    assert {version for _, version in hammer.served_versions} == {first, second}
     assert server.metric("fraud_api_model_refused_total") >= refused
     assert server.metric('fraud_api_model_info{digest="') == 1
 

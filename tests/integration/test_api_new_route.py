@@ -32,8 +32,10 @@ class VersionList(BaseModel):
 
 @router.get("", summary="Which versions passed their gate")
 def list_model_versions(_: Reader, database: Database, limit: int = 10) -> VersionList:
-    found = database.run(lambda cursor: read_versions(cursor, limit))
-    return VersionList(versions=[Version(version=version, gate_passed=passed) for version, passed in found])
+    versions = database.run(lambda cursor: read_versions(cursor, limit))
+    return VersionList(
+        versions=[Version(version=version, gate_passed=passed) for version, passed in versions]
+    )
 
 
 # --- what goes to the module of the table's SQL ---------------------------------------------------
@@ -58,12 +60,12 @@ def test_a_new_route_reads_a_table_behind_its_scope(database: MigratedDatabase, 
     for version, passed in (("1", True), ("2", False)):
         record_version(database.url("owner"), CREDITCARD, version, "a" * 64, passed=passed)
     application = with_route(tmp_path, database_url=database.url("api"))
-    answer = application.ask("GET", "/model-versions", "read")
+    answer = application.request("GET", "/model-versions", "read")
     assert answer.json() == {
         "versions": [{"version": "1", "gate_passed": True}, {"version": "2", "gate_passed": False}]
     }
-    assert application.ask("GET", "/model-versions").status_code == 401
-    assert application.ask("GET", "/model-versions", "predict", "admin").status_code == 403
+    assert application.request("GET", "/model-versions").status_code == 401
+    assert application.request("GET", "/model-versions", "predict", "admin").status_code == 403
     assert access.scopes_of(application.app)["GET", "/model-versions"] == "read"
     application.service.database.close()
 
@@ -74,14 +76,14 @@ def without_database(tmp_path_factory: pytest.TempPathFactory) -> Application:
 
 
 def test_what_is_wrong_is_a_problem_without_a_line_in_the_route(without_database: Application) -> None:
-    away = without_database.ask("GET", "/model-versions", "read")
+    away = without_database.request("GET", "/model-versions", "read")
     assert (away.status_code, away.headers["retry-after"]) == (503, "1")
     assert away.json()["detail"] == "The database does not answer."
-    wrong = without_database.ask("GET", "/model-versions?limit=many", "read")
+    wrong = without_database.request("GET", "/model-versions?limit=many", "read")
     assert (wrong.status_code, wrong.headers["content-type"]) == (422, "application/problem+json")
-    method = without_database.ask("POST", "/model-versions", "read")
+    method = without_database.request("POST", "/model-versions", "read")
     assert (method.status_code, method.headers["allow"]) == (405, "GET, HEAD")
-    assert without_database.ask("HEAD", "/model-versions").status_code == 401
+    assert without_database.request("HEAD", "/model-versions").status_code == 401
 
 
 def test_the_document_says_what_it_may_answer(without_database: Application) -> None:

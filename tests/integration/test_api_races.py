@@ -39,8 +39,8 @@ DEADLOCK_TIMEOUT = (
 
 @pytest.fixture(scope="module")
 def home(template: Any, postgres_admin_url: str) -> Iterator[Database]:
-    with cloned(template, postgres_admin_url, "races_api") as made:
-        yield made
+    with cloned(template, postgres_admin_url, "races_api") as clone:
+        yield clone
 
 
 @pytest.fixture(scope="module")
@@ -111,14 +111,14 @@ def test_the_same_transaction_sent_by_many_at_once_is_decided_once(
         record = {name: float(column[position]) for name, column in rows.columns.items()}
         answers = together(post, [record | {"transaction_id": identifier}] * AT_ONCE)
         assert [answer.status_code for answer in answers] == [200] * AT_ONCE
-        said = [answer.json() for answer in answers]
-        assert Counter(one.pop("replayed") for one in said) == {False: 1, True: AT_ONCE - 1}
-        assert all(one == said[0] for one in said)
+        documents = [answer.json() for answer in answers]
+        assert Counter(one.pop("replayed") for one in documents) == {False: 1, True: AT_ONCE - 1}
+        assert all(one == documents[0] for one in documents)
         _, source, score, decision = stored(home, prefix)[identifier]
         assert (source, score, decision) == (
             "simulator" if history else "api",
-            said[0]["score"],
-            said[0]["decision"],
+            documents[0]["score"],
+            documents[0]["decision"],
         )
     assert len(stored(home, prefix)) == 8
 
@@ -177,13 +177,13 @@ def test_the_api_and_the_stream_race_for_the_same_ids(
         else:
             assert (answer.status_code, answer.json()["replayed"]) == (200, source == "stream")
             assert (answer.json()["score"], answer.json()["decision"]) == (score, decision)
-    letters = installation.rows(
+    dead_letters = installation.rows(
         "SELECT reason, convert_from(payload, 'UTF8')::json ->> 'transaction_id' FROM dead_letters"
         " WHERE topic = %s",
         topics.topic,
     )
     lost = {identifier for identifier, row in by_source.items() if row[1] == "api"}
-    assert set(letters) == {("id_conflict", identifier) for identifier in lost if conflicting}
+    assert set(dead_letters) == {("id_conflict", identifier) for identifier in lost if conflicting}
     assert result["replayed"] == (0 if conflicting else won["api"])
 
 
@@ -228,7 +228,7 @@ def test_what_was_answered_is_stored_though_the_api_is_killed(
     records = {f"kill-{number}": creditcard(f"kill-{number}", seed=number) for number in range(4000)}
     source = random.Random(3)
     answered: set[str] = set()
-    left = iter(records)
+    remaining = iter(records)
     for server in servers:
         before = len(answered)
         headers = {"Authorization": f"Bearer {server.token()}"}
@@ -237,7 +237,7 @@ def test_what_was_answered_is_stored_though_the_api_is_killed(
         def load(url: str = server.url, headers: Any = headers, down: threading.Event = down) -> None:
             with httpx.Client(base_url=url, headers=headers, trust_env=False, timeout=20) as client:
                 while not down.is_set():
-                    identifier = next(left)
+                    identifier = next(remaining)
                     with suppress(httpx.TransportError):
                         if client.post("/predict", json=records[identifier]).status_code == httpx.codes.OK:
                             answered.add(identifier)

@@ -46,14 +46,14 @@ TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 @pytest.fixture(scope="module")
 def module_database(template: Any, postgres_admin_url: str) -> Iterator[Any]:
-    with cloned(template, postgres_admin_url, "api_scoring") as made:
-        yield made
+    with cloned(template, postgres_admin_url, "api_scoring") as clone:
+        yield clone
 
 
 @pytest.fixture(scope="module")
 def server(module_database: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
-    with scoring_server(module_database, tmp_path_factory.mktemp("api")) as made:
-        yield made
+    with scoring_server(module_database, tmp_path_factory.mktemp("api")) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
@@ -213,10 +213,10 @@ def test_keys_rotate_while_the_server_runs(
     wait_until(lambda: pyjwt.get_unverified_header(server.token())["kid"] == new, server, 10)
     kids = {key["kid"] for key in server.get("/.well-known/jwks.json").json()["keys"]}
     assert kids >= {new, pyjwt.get_unverified_header(before)["kid"]}
-    kept = (
+    verifying_keys = (
         "SELECT max(expires_at - retired_at) FROM signing_keys"  # as long as the longest token, and a minute
     )
-    assert run(module_database.url("owner"), kept) == [(timedelta(hours=26, minutes=1),)]
+    assert run(module_database.url("owner"), verifying_keys) == [(timedelta(hours=26, minutes=1),)]
     answer = httpx.post(
         f"{server.url}/predict",
         json=creditcard(),
@@ -230,9 +230,9 @@ def test_clients_are_rotated_and_deactivated_while_the_server_runs(
     server: ApiServer, module_database: Any
 ) -> None:
     own = {f"API_CLIENT_SECRET_{name.upper()}": secret for name, secret in CLIENTS.items()}
-    made = server.command("seed-clients", API_KEYS="passing:first-secret", **own)
-    assert made["created"] == ["passing"]
-    assert {"streaming", "admin"} <= set(made["unchanged"])
+    seeded = server.command("seed-clients", API_KEYS="passing:first-secret", **own)
+    assert seeded["created"] == ["passing"]
+    assert {"streaming", "admin"} <= set(seeded["unchanged"])
     assert server.command("seed-clients", API_KEYS="passing:first-secret")["unchanged"] == ["passing"]
     assert server.command("seed-clients", API_KEYS="passing:second-secret")["rotated"] == ["passing"]
     form = {"grant_type": "client_credentials", "client_id": "passing"}
@@ -464,11 +464,11 @@ Findings = dict[str, Mapping[str, Any]]
 @pytest.fixture(scope="module")
 def findings() -> Iterator[Findings]:
     """What each hostile request got; written as a table to the file `HOSTILE_REPORT` names, if it does."""
-    found: Findings = {}
-    yield found
+    differences: Findings = {}
+    yield differences
     if target := os.environ.get("HOSTILE_REPORT"):
         lines = ["| request | status | reason | detail |", "|---|---|---|---|"]
-        for name, document in found.items():
+        for name, document in differences.items():
             reasons = [error["reason"] for error in document.get("errors") or []] or [
                 document.get("reason", "")
             ]

@@ -28,15 +28,15 @@ START: Final = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n"
 
 @pytest.fixture(scope="module")
 def module_database(template: Any, postgres_admin_url: str) -> Iterator[Any]:
-    with cloned(template, postgres_admin_url, "api_stop") as made:
-        yield made
+    with cloned(template, postgres_admin_url, "api_stop") as clone:
+        yield clone
 
 
 @pytest.fixture(scope="module")
 def served(module_database: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     """A server that every test starts and stops anew."""
-    with scoring_server(module_database, tmp_path_factory.mktemp("api"), kind=ApiServer) as made:
-        yield made
+    with scoring_server(module_database, tmp_path_factory.mktemp("api"), kind=ApiServer) as running:
+        yield running
 
 
 @pytest.fixture
@@ -108,10 +108,10 @@ def test_clients_that_stall_do_not_hold_it_up(served: ApiServer, tmp_path: Path)
                 connection = stack.enter_context(connected(server, 1))
                 send(connection, segments, pause=0.1)
             assert eventually(lambda: server.connections() == len(STALLED))
-            asked = time.monotonic()
+            stop_requested = time.monotonic()
             server.process.terminate()
             assert ended(server) == 0
-            assert time.monotonic() - asked < STOP_SECONDS + 3
+            assert time.monotonic() - stop_requested < STOP_SECONDS + 3
     finally:
         server.stop()
     assert b'"connections_cut_off"' in server.log.read_bytes()

@@ -21,14 +21,14 @@ JAVA_CLIENT: Final = Path(__file__).parent / "java" / "Predict.java"
 
 @pytest.fixture(scope="module")
 def module_database(template: Any, postgres_admin_url: str) -> Iterator[Any]:
-    with cloned(template, postgres_admin_url, "api_upgrades") as made:
-        yield made
+    with cloned(template, postgres_admin_url, "api_upgrades") as clone:
+        yield clone
 
 
 @pytest.fixture(scope="module")
 def server(module_database: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
-    with scoring_server(module_database, tmp_path_factory.mktemp("api")) as made:
-        yield made
+    with scoring_server(module_database, tmp_path_factory.mktemp("api")) as running:
+        yield running
 
 
 @pytest.fixture(scope="module", params=["directly", "through the gateway"])

@@ -29,16 +29,16 @@ Names = dict[str, str]
 def names(postgres_admin_url: str) -> Iterator[Names]:
     """Names of an installation of its own on the shared server; nothing of it exists yet."""
     tag = uuid.uuid4().hex[:8]
-    made = {
+    generated = {
         kind: f"{kind}_{tag}" for kind in ("database", "owner", "mlflow", "airflow", *constants.SERVICE_ROLES)
     }
-    yield made
-    for name in (made["database"], made["mlflow"], made["airflow"]):
+    yield generated
+    for name in (generated["database"], generated["mlflow"], generated["airflow"]):
         drop_database(postgres_admin_url, name)
     with closing(connect(postgres_admin_url, "test")) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
-            for name in made.values():
+            for name in generated.values():
                 cursor.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(name)))
 
 
@@ -73,10 +73,10 @@ def test_bootstrap_again_rotates_the_passwords(postgres_admin_url: str, names: N
     install(postgres_admin_url, names, passwords("second"))
     old, new = passwords("first"), passwords("second")
     for service in constants.SERVICE_ROLES:
-        place = (postgres_admin_url, names["database"], names[service])
-        run(url_of(*place, new.services[service]), "SELECT 1")
+        address = (postgres_admin_url, names["database"], names[service])
+        run(url_of(*address, new.services[service]), "SELECT 1")
         with pytest.raises(DatabaseUnavailable, match="authentication failed"):
-            connect(url_of(*place, old.services[service]), "test")
+            connect(url_of(*address, old.services[service]), "test")
     for own, password in (("mlflow", new.mlflow), ("airflow", new.airflow)):
         run(url_of(postgres_admin_url, names[own], names[own], password), "CREATE TABLE t ()")
 
@@ -86,8 +86,8 @@ def test_two_bootstraps_and_two_migrations_at_once(postgres_admin_url: str, name
     secrets = passwords("same")
     url = url_of(postgres_admin_url, names["database"], names["owner"], secrets.owner)
     with ThreadPoolExecutor(2) as pool:
-        made = [pool.submit(install, postgres_admin_url, names, secrets) for _ in range(2)]
-        for job in made:
+        installs = [pool.submit(install, postgres_admin_url, names, secrets) for _ in range(2)]
+        for job in installs:
             job.result(timeout=60)
         migrated = [pool.submit(upgrade, url, LABELS) for _ in range(2)]
         assert [job.result(timeout=60) for job in migrated] == [head(), head()]
@@ -130,10 +130,10 @@ def test_bootstrap_refuses_what_cannot_work(
 
 def test_a_refused_connection_is_one_sentence_without_the_password(database: Database) -> None:
     parts = urlsplit(database.url("api"))
-    place = f"{parts.hostname}:{parts.port}{parts.path}"
+    address = f"{parts.hostname}:{parts.port}{parts.path}"
     for url, sentence in (
-        (f"postgresql://{parts.username}:N0tThis@{place}", "authentication failed"),
-        (f"postgresql://{parts.username}:N0tThis%zz@{place}", "percent-encoded"),
+        (f"postgresql://{parts.username}:N0tThis@{address}", "authentication failed"),
+        (f"postgresql://{parts.username}:N0tThis%zz@{address}", "percent-encoded"),
         ("postgresql://someone:N0tThis@127.0.0.1:1/x", "not available"),
         # Not percent-encoded: the client takes the password for a host or a port, and says so.
         ("postgresql://someone:N0tThis/more@127.0.0.1:1/x", "percent-encoded"),
@@ -163,8 +163,8 @@ def test_a_server_that_has_vanished_is_noticed_within_half_a_minute(database: Da
 
 def test_a_migrated_database_is_what_the_migrations_make(database: Database) -> None:
     assert verify(database.url("owner"), database.url("admin")) == []
-    left = "SELECT datname FROM pg_database WHERE datname LIKE 'fraud_verify_%'"
-    assert run(database.url("admin"), left) == []
+    leftovers = "SELECT datname FROM pg_database WHERE datname LIKE 'fraud_verify_%'"
+    assert run(database.url("admin"), leftovers) == []
 
 
 def test_a_right_revoked_and_granted_again_is_no_difference(database: Database) -> None:
@@ -255,12 +255,12 @@ def test_numeric_columns_have_the_precision_and_scale_the_code_quantises_to(data
         "SELECT column_name, numeric_precision, numeric_scale FROM information_schema.columns"
         " WHERE table_name = 'transactions'"
     )
-    found = {name: (precision, scale) for name, precision, scale in run(database.url("owner"), columns)}
-    assert {name: found[name] for name in NUMERIC_COLUMNS} == NUMERIC_COLUMNS
+    actual = {name: (precision, scale) for name, precision, scale in run(database.url("owner"), columns)}
+    assert {name: actual[name] for name in NUMERIC_COLUMNS} == NUMERIC_COLUMNS
 
 
 def test_the_specified_columns_are_there(database: Database) -> None:
-    wanted = {
+    expected = {
         "transactions": "transaction_id time v1 v28 amount class source ingestion_timestamp",
         "predictions": "transaction_id fraud_score is_fraud_predicted model_version prediction_time",
         "drift_metrics": "detected_at",
@@ -269,6 +269,6 @@ def test_the_specified_columns_are_there(database: Database) -> None:
         "airflow_task_metrics": "dag_id",
     }
     columns = "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'public'"
-    found = set(run(database.url("owner"), columns))
-    for table, names in wanted.items():
-        assert {(table, name) for name in names.split()} <= found
+    actual = set(run(database.url("owner"), columns))
+    for table, names in expected.items():
+        assert {(table, name) for name in names.split()} <= actual

@@ -81,10 +81,10 @@ def test_a_whole_chain_is_whole_in_any_time_zone(database: Database) -> None:
 def test_tampering_is_found(database: Database, tampering: str, broken: int | None, problem: str) -> None:
     last = filled(database)
     run(database.url("owner"), OFF + tampering.format(last=last) + ON)
-    found = first_broken(database)
-    assert found, "tampering went unnoticed"
-    assert problem in found[0][1]
-    assert found[0][0] == (0 if broken is None else last + broken)
+    position = first_broken(database)
+    assert position, "tampering went unnoticed"
+    assert problem in position[0][1]
+    assert position[0][0] == (0 if broken is None else last + broken)
     assert any("audit log is broken" in sentence for sentence in audit_problems(database))
 
 

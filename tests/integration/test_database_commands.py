@@ -41,9 +41,9 @@ def test_one_call_prepares_a_database_from_parts(
     command = [sys.executable, "-m", "fraud_db", "prepare"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert (told["database"], told["owner"]) == (database.name, database.owner)
-    assert told["revision"]
+    result = json.loads(done.stdout)
+    assert (result["database"], result["owner"]) == (database.name, database.owner)
+    assert result["revision"]
 
     other = call("prepare", environment | {"POSTGRES_PASSWORD": "an0ther"})
     assert other.returncode == 2
@@ -56,36 +56,38 @@ def test_one_call_prepares_a_database_from_parts(
 
 def test_bootstrap_upgrade_verify(postgres_admin_url: str, passwords: Passwords) -> None:
     name = f"cli_{uuid.uuid4().hex[:8]}"
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("DB_", "DATABASE_URL"))}
+    inherited = {
+        key: value for key, value in os.environ.items() if not key.startswith(("DB_", "DATABASE_URL"))
+    }
     secrets = {"DB_PASSWORD": "0wner@s/3cret", "MLFLOW_DB_PASSWORD": passwords.mlflow}
     secrets |= {"AIRFLOW_DB_PASSWORD": passwords.airflow}
     # The server is shared with other tests: its service roles keep their passwords.
     secrets |= {f"DB_PASSWORD_{key.upper()}": value for key, value in passwords.services.items()}
     environment = (
-        kept | secrets | {"POSTGRES_ADMIN_URL": postgres_admin_url, "DB_NAME": name, "DB_USER": name}
+        inherited | secrets | {"POSTGRES_ADMIN_URL": postgres_admin_url, "DB_NAME": name, "DB_USER": name}
     )
     server = urlsplit(postgres_admin_url)
     parts = {"DB_HOST": str(server.hostname), "DB_PORT": str(server.port)}
     whole = f"postgresql://{name}:{quote('0wner@s/3cret', safe='')}@{server.hostname}:{server.port}/{name}"
     try:
         ran = [call("bootstrap", environment) for _ in range(2)]
-        ran += [call("upgrade", environment | parts), call("upgrade", kept | {"DATABASE_URL": whole})]
+        ran += [call("upgrade", environment | parts), call("upgrade", inherited | {"DATABASE_URL": whole})]
         admin = {"POSTGRES_ADMIN_URL": postgres_admin_url}
-        ran += [call("verify", kept | admin | {"DATABASE_URL": whole})]
+        ran += [call("verify", inherited | admin | {"DATABASE_URL": whole})]
         assert [done.returncode for done in ran] == [0] * 5, [done.stderr for done in ran]
         assert json.loads(ran[0].stdout) == {"status": "done", "database": name, "owner": name}
         assert json.loads(ran[-1].stdout)["problems"] == []
 
-        refused = call("verify", kept | admin | {"DATABASE_URL": whole.replace("0wner", "wr0ng")})
+        refused = call("verify", inherited | admin | {"DATABASE_URL": whole.replace("0wner", "wr0ng")})
         assert refused.returncode == 1
         assert "authentication failed" in refused.stderr
         unset = call("bootstrap", {key: value for key, value in environment.items() if key != "DB_PASSWORD"})
         assert unset.returncode == 2
         assert "DB_PASSWORD is not set" in unset.stderr
         for done in (*ran, refused, unset):
-            said = done.stdout + done.stderr
+            output = done.stdout + done.stderr
             assert not [
-                value for value in (*secrets.values(), quote("0wner@s/3cret", safe="")) if value in said
+                value for value in (*secrets.values(), quote("0wner@s/3cret", safe="")) if value in output
             ]
     finally:
         drop_database(postgres_admin_url, name)

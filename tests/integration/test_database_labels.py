@@ -42,7 +42,7 @@ def report(database: Database, event: LabelEvent) -> None:
         store_labels(connection.cursor(), [event])
 
 
-def says(transaction: str, label: int, source: Source, at: datetime) -> LabelEvent:
+def label_event(transaction: str, label: int, source: Source, at: datetime) -> LabelEvent:
     return LabelEvent(new_id(), transaction, label, source, at)
 
 
@@ -68,7 +68,7 @@ def classes(database: Database) -> dict[str, int | None]:
 
 def test_a_label_counts_from_when_it_was_reported_and_matures_later(database: Database) -> None:
     history(database, batch(1))
-    report(database, says("tx-0", 1, "chargeback", START + DAY))
+    report(database, label_event("tx-0", 1, "chargeback", START + DAY))
     assert known(database, START + DAY - timedelta(seconds=1)) == {}
     assert known(database, START + DAY) == {"tx-0": (1, "chargeback", START + DAY, False)}
     assert not known(database, START + 8 * DAY - timedelta(seconds=1))["tx-0"][3]
@@ -77,15 +77,15 @@ def test_a_label_counts_from_when_it_was_reported_and_matures_later(database: Da
 
 def test_precedence_beats_time_and_time_beats_the_id(database: Database) -> None:
     history(database, batch(4))
-    report(database, says("tx-0", 1, "analyst", START + DAY))
-    report(database, says("tx-0", 0, "chargeback", START + 2 * DAY))
-    report(database, says("tx-1", 1, "simulator", START + DAY))
-    report(database, says("tx-1", 0, "simulator", START + 2 * DAY))
+    report(database, label_event("tx-0", 1, "analyst", START + DAY))
+    report(database, label_event("tx-0", 0, "chargeback", START + 2 * DAY))
+    report(database, label_event("tx-1", 1, "simulator", START + DAY))
+    report(database, label_event("tx-1", 0, "simulator", START + 2 * DAY))
     small, great = sorted((new_id(), new_id()))
     report(database, LabelEvent(great, "tx-2", 1, "simulator", START + DAY))
     report(database, LabelEvent(small, "tx-2", 0, "simulator", START + DAY))
-    report(database, says("tx-3", 0, "chargeback", START + DAY))
-    report(database, says("tx-3", 1, "random_audit", START + 3 * DAY))
+    report(database, label_event("tx-3", 0, "chargeback", START + DAY))
+    report(database, label_event("tx-3", 1, "random_audit", START + 3 * DAY))
     labels = known(database, START + 10 * DAY)
     assert {key: value[:2] for key, value in labels.items()} == {
         "tx-0": (1, "analyst"),
@@ -103,7 +103,7 @@ def test_silence_counts_as_legitimate_unless_the_transaction_was_blocked(databas
     history(database, batch(1, prefix="approved"), "approve")
     history(database, batch(1, prefix="reviewed"), "review")
     history(database, batch(2, prefix="blocked"), "block")
-    report(database, says("blocked-1", 1, "analyst", START + DAY))
+    report(database, label_event("blocked-1", 1, "analyst", START + DAY))
     due = START + 45 * DAY
     assert set(known(database, due - timedelta(seconds=1))) == {"blocked-1"}
     labels = known(database, due)
@@ -113,7 +113,7 @@ def test_silence_counts_as_legitimate_unless_the_transaction_was_blocked(databas
 
 def test_a_late_report_overrules_silence_from_then_on(database: Database) -> None:
     history(database, batch(1))
-    report(database, says("tx-0", 1, "chargeback", START + 60 * DAY))
+    report(database, label_event("tx-0", 1, "chargeback", START + 60 * DAY))
     assert known(database, START + 50 * DAY)["tx-0"][:2] == (0, "implied")
     assert known(database, START + 60 * DAY)["tx-0"] == (1, "chargeback", START + 60 * DAY, False)
 
@@ -123,15 +123,15 @@ def test_the_class_of_a_transaction_follows_its_labels(database: Database) -> No
     rows = batch(3)
     history(database, Batch(rows.ids, [now - DAY] * 3, rows.columns))
     assert classes(database) == {"tx-0": None, "tx-1": None, "tx-2": None}
-    report(database, says("tx-0", 1, "simulator", now))
-    report(database, says("tx-1", 1, "simulator", now + DAY))  # not known yet
+    report(database, label_event("tx-0", 1, "simulator", now))
+    report(database, label_event("tx-1", 1, "simulator", now + DAY))  # not known yet
     assert classes(database) == {"tx-0": 1, "tx-1": None, "tx-2": None}
-    report(database, says("tx-0", 0, "analyst", now))
+    report(database, label_event("tx-0", 0, "analyst", now))
     assert classes(database)["tx-0"] == 0
 
 
 def test_a_label_that_came_before_its_transaction_counts(database: Database) -> None:
-    report(database, says("tx-1", 1, "chargeback", START))
+    report(database, label_event("tx-1", 1, "chargeback", START))
     history(database, batch(2), "block")
     assert classes(database) == {"tx-0": None, "tx-1": 1}
 

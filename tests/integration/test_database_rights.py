@@ -64,8 +64,8 @@ MAY_CALL = {
 
 def tables(database: Database) -> set[str]:
     """Every table the migrations make."""
-    found = run(database.url("owner"), "SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
-    return {name for (name,) in found} - {"alembic_version"}
+    rows = run(database.url("owner"), "SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    return {name for (name,) in rows} - {"alembic_version"}
 
 
 def insert_transaction(url: str, identifier: str, **columns: Any) -> None:
@@ -91,9 +91,9 @@ def test_every_service_has_the_rights_it_needs_and_no_other(database: Database) 
         for right, by_service in allowed.items():
             # Any column counts: a right on one column is a right.
             kind = "table" if right in {"DELETE", "TRUNCATE", "TRIGGER"} else "any_column"
-            ask = f"SELECT t FROM unnest(%s) AS t WHERE has_{kind}_privilege(t, '{right}')"
-            found = {row[0] for row in run(url, ask, sorted(every))}
-            assert found == by_service.get(service, set()), (service, right)
+            query = f"SELECT t FROM unnest(%s) AS t WHERE has_{kind}_privilege(t, '{right}')"
+            granted = {row[0] for row in run(url, query, sorted(every))}
+            assert granted == by_service.get(service, set()), (service, right)
         for function, services in MAY_CALL.items():
             answer = run(url, "SELECT has_function_privilege(%s, 'EXECUTE')", function)
             assert answer == [(service in services,)], (service, function)

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 def listeners() -> list[tuple[int | None, str, int]]:
     """Process, address and port of everything that listens on this machine."""
     return [
-        (found.pid, found.laddr[0], found.laddr[1])
-        for found in psutil.net_connections("tcp")
-        if found.status == psutil.CONN_LISTEN and found.laddr
+        (connection.pid, connection.laddr[0], connection.laddr[1])
+        for connection in psutil.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN and connection.laddr
     ]
 
 
@@ -40,20 +40,20 @@ def test_every_listener_is_on_the_loopback_address(
 ) -> None:
     store = stack.objectstore
     ports = {store.port, *store.internal_ports, stack.broker.port, stack.postgres.port}
-    found = {(address, port) for _, address, port in listeners() if port in ports}
-    assert found == {("127.0.0.1", port) for port in ports}
+    listening = {(address, port) for _, address, port in listeners() if port in ports}
+    assert listening == {("127.0.0.1", port) for port in ports}
 
 
 def test_no_server_listens_on_a_port_it_was_not_given(
     stack: Stack, kafka_bootstrap: str, postgres_admin_url: str
 ) -> None:
     store = stack.objectstore
-    given = {store.port, *store.internal_ports, stack.broker.port, stack.postgres.port, stack.mlflow.port}
+    assigned = {store.port, *store.internal_ports, stack.broker.port, stack.postgres.port, stack.mlflow.port}
     # Other tests may have servers of their own: these are the ones that hold what was given.
-    ours = {pid for pid, _, port in listeners() if port in given}
-    elsewhere = {(a, port) for pid, a, port in listeners() if pid in ours and a != "127.0.0.1"}
+    pids = {pid for pid, _, port in listeners() if port in assigned}
+    elsewhere = {(a, port) for pid, a, port in listeners() if pid in pids and a != "127.0.0.1"}
     assert not elsewhere
-    assert {port for pid, _, port in listeners() if pid in ours} <= given
+    assert {port for pid, _, port in listeners() if pid in pids} <= assigned
 
 
 @pytest.mark.parametrize("password", ["", "wrong"])

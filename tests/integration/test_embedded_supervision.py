@@ -33,11 +33,11 @@ time.sleep(600)
 def layout(tmp_path: Path) -> Iterator[Layout]:
     awkward = tmp_path / "with space, 100% ; and 'quote'"
     awkward.mkdir()
-    made = Layout(awkward, awkward / ".local")
-    made.make()
-    yield made
+    new_layout = Layout(awkward, awkward / ".local")
+    new_layout.make()
+    yield new_layout
     # The path being long, its sockets lie elsewhere.
-    shutil.rmtree(made.run, ignore_errors=True)
+    shutil.rmtree(new_layout.run, ignore_errors=True)
 
 
 @pytest.fixture
@@ -59,11 +59,11 @@ def spec(layout: Layout, port: int) -> ProcessSpec:
 
 @pytest.fixture
 def supervisor(layout: Layout) -> Iterator[Supervisor]:
-    made = Supervisor(layout)
-    yield made
-    if made.running():
-        made.shut_down()
-    made.end_orphans(["listener"])
+    running = Supervisor(layout)
+    yield running
+    if running.running():
+        running.shut_down()
+    running.end_orphans(["listener"])
 
 
 def until(condition: Callable[[], bool]) -> None:

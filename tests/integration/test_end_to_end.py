@@ -108,7 +108,7 @@ def test_real_rows_are_stored_and_scored_exactly(
     ids = identifiers(read_all(topics, topics.topic))
     fields = CREDITCARD.inputs
     names = ", ".join(field.name for field in fields)
-    found = {
+    stored = {
         row[0]: row[1:]
         for row in installation.rows(f"SELECT transaction_id, class, {names} FROM transactions")
     }
@@ -118,7 +118,7 @@ def test_real_rows_are_stored_and_scored_exactly(
             lower["class"][position],
             *(to_scale(lower[field.name][position], field.scale) for field in fields),
         )
-        assert found[identifier] == expected, f"row {position}"
+        assert stored[identifier] == expected, f"row {position}"
     compare_scores(installation, ids, model, lower)
 
 
@@ -140,7 +140,7 @@ def compare_scores(
         {field.name: quantise(np.array(columns[field.name]), field.scale) for field in CREDITCARD.inputs},
     )
     features = feature_matrix(CREDITCARD, batch)
-    said = model.score_batch(features)
+    predictions = model.score_batch(features)
     stored = {
         row[0]: row[1:]
         for row in installation.rows(
@@ -148,9 +148,9 @@ def compare_scores(
             " fraud_score FROM predictions WHERE deciding"
         )
     }
-    assert {row[1] for row in stored.values()} == {said.engine}
+    assert {row[1] for row in stored.values()} == {predictions.engine}
     scores = np.array([stored[identifier][0] for identifier in ids])
-    np.testing.assert_array_equal(scores, said.values)
+    np.testing.assert_array_equal(scores, predictions.values)
     vectors = np.array([stored[identifier][2] for identifier in ids], dtype=np.float32)
     np.testing.assert_array_equal(vectors, features)
     manifest = model.manifest
@@ -273,9 +273,9 @@ def check_stored(installation: StreamInstallation, ids: list[str], sent: Batch) 
     for position, identifier in enumerate(ids):
         schema, amount, card, merchant, attributes = stored[identifier]
         row = {name: values[position] for name, values in sent.columns.items()}
-        kept = {**attributes, "amount": amount}
+        expected = {**attributes, "amount": amount}
         assert (schema, card, merchant) == (installation.contract.schema_id, row["payer"], row["payee"])
-        assert kept["sent_amount"] == row["sent_amount"]
-        assert (kept["hour"], kept["channel"]) == (row["hour"], row["channel"])
-        assert kept["urgent"] is bool(row["urgent"])
-        assert kept.get("fee") == (None if np.isnan(row["fee"]) else row["fee"])
+        assert expected["sent_amount"] == row["sent_amount"]
+        assert (expected["hour"], expected["channel"]) == (row["hour"], row["channel"])
+        assert expected["urgent"] is bool(row["urgent"])
+        assert expected.get("fee") == (None if np.isnan(row["fee"]) else row["fee"])

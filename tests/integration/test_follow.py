@@ -225,22 +225,22 @@ def test_without_the_api_labels_go_on_and_transactions_wait(
     installation: StreamInstallation, database: Database, tmp_path: Any
 ) -> None:
     with scoring_server(database, tmp_path) as own:
-        here = replace(installation, api_url=own.url)
-        with following(here.installation) as follower:
+        changed = replace(installation, api_url=own.url)
+        with following(changed.installation) as follower:
             assert eventually(follower.ready, PATIENCE)
             own.stop()
-            here.send(creditcard_records(ids(0, 100)))
-            here.send_labels([{"transaction_id": "tx-1", "label": 1, "source": "analyst"}])
-            assert eventually(lambda: here.count("labels") == 1, PATIENCE)
+            changed.send(creditcard_records(ids(0, 100)))
+            changed.send_labels([{"transaction_id": "tx-1", "label": 1, "source": "analyst"}])
+            assert eventually(lambda: changed.count("labels") == 1, PATIENCE)
             assert eventually(
                 lambda: follower.metric("fraud_stream_retries_total", cause="ApiUnavailable") >= 1, PATIENCE
             )
             assert follower.lanes() == {"transactions": False, "labels": True}
-            assert here.count("transactions") == 0
+            assert changed.count("transactions") == 0
             own.start()
-            assert stored(here, 100)
+            assert stored(changed, 100)
             follower.end()
-        assert exact(here, 100)
+        assert exact(changed, 100)
 
 
 def test_it_publishes_alerts_and_judges_silence(installation: StreamInstallation) -> None:

@@ -65,9 +65,9 @@ class Installation:
 
     def end(self, process: subprocess.Popen[str]) -> str:
         """What a process said that did its work."""
-        _, said = process.communicate(timeout=300)
-        assert process.returncode == 0, said
-        return said
+        _, output = process.communicate(timeout=300)
+        assert process.returncode == 0, output
+        return output
 
     def kill_when(self, process: subprocess.Popen[str], reached: Callable[[], bool], *, group: bool) -> None:
         while not reached():
@@ -112,9 +112,9 @@ def _wheel(folder: Path, name: str) -> Path:
 
 @pytest.fixture
 def installation(tmp_path: Path) -> Iterator[Installation]:
-    made = Installation(tmp_path)
-    yield made
-    made.close()
+    fresh = Installation(tmp_path)
+    yield fresh
+    fresh.close()
 
 
 def test_a_venv_that_was_being_made_is_made_anew_and_two_at_once_make_one(installation: Installation) -> None:
@@ -122,12 +122,12 @@ def test_a_venv_that_was_being_made_is_made_anew_and_two_at_once_make_one(instal
     installation.kill_when(first, (installation.venv / "bin" / "python").exists, group=True)
     assert json.loads(installation.note())["pid"] == first.pid
     two = [installation.start("first"), installation.start("second")]
-    said = "".join(installation.end(process) for process in two)
-    assert "Replacing .venv, whose installation was interrupted." in said
+    output = "".join(installation.end(process) for process in two)
+    assert "Replacing .venv, whose installation was interrupted." in output
     holder = (
         r"Waiting for the installation of locks/(first|second)\.txt \(process \d+, since .* UTC\) to end\."
     )
-    assert any(re.fullmatch(holder, line) for line in said.splitlines())
+    assert any(re.fullmatch(holder, line) for line in output.splitlines())
     assert installation.works("first") and installation.works("second") and installation.note() == ""
     assert installation.end(installation.start("first")) == ""
 
@@ -136,15 +136,15 @@ def test_packages_that_were_being_written_are_written_anew(installation: Install
     first = installation.start("first")
     # The installer itself lives on: nobody else may begin before it has ended.
     installation.kill_when(first, lambda: 0 < installation.count("first") < FILES, group=False)
-    said = installation.end(installation.start("first"))
-    assert f"Waiting for the installation of locks/first.txt (process {first.pid}, since " in said
-    assert "Replacing .venv, whose installation was interrupted." in said
+    output = installation.end(installation.start("first"))
+    assert f"Waiting for the installation of locks/first.txt (process {first.pid}, since " in output
+    assert "Replacing .venv, whose installation was interrupted." in output
     assert installation.works("first")
     second = installation.start("second")
     installation.kill_when(second, lambda: 0 < installation.count("second") < FILES, group=True)
     assert 0 < installation.count("second") < FILES
-    said = installation.end(installation.start("first"))
-    assert "Installing the packages of locks/second.txt" in said and "Replacing" not in said
+    output = installation.end(installation.start("first"))
+    assert "Installing the packages of locks/second.txt" in output and "Replacing" not in output
     assert installation.works("first") and installation.works("second") and installation.note() == ""
 
 
@@ -172,8 +172,8 @@ def test_a_lock_is_installed_as_it_stands(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("PATH", os.pathsep.join(["/usr/bin", "/bin"]))
     home = Home(lock.parent, tmp_path / "venv", tmp_path / "target", ())
     python = environment("only", lambda _: None, home).python
-    places = [str(path) for path in python.parents[1].glob("lib/python3*/site-packages")]
-    assert "asking" in {found.name for found in distributions(path=places)}
+    folders = [str(path) for path in python.parents[1].glob("lib/python3*/site-packages")]
+    assert "asking" in {package.name for package in distributions(path=folders)}
 
 
 def _asking_wheel(folder: Path, name: str, version: str, requires: str) -> Path:

@@ -197,14 +197,14 @@ def test_confluent_reads_what_we_publish(kafka_bootstrap: str, topic: str) -> No
         }
     )
     foreign.assign([confluent_kafka.TopicPartition(topic, p, 0) for p in (0, 1)])
-    seen: dict[bytes, tuple[bytes, list[tuple[str, bytes]]]] = {}
+    received: dict[bytes, tuple[bytes, list[tuple[str, bytes]]]] = {}
     deadline = time.monotonic() + 20
-    while len(seen) < 300 and time.monotonic() < deadline:
+    while len(received) < 300 and time.monotonic() < deadline:
         for message in foreign.consume(500, timeout=1):
             assert message.error() is None
-            seen[message.key()] = (message.value(), message.headers())
+            received[message.key()] = (message.value(), message.headers())
     foreign.close()
-    assert seen == {b"%d" % n: (b'{"n":%d}' % n, [("traceparent", b"00-1-2-01")]) for n in range(300)}
+    assert received == {b"%d" % n: (b'{"n":%d}' % n, [("traceparent", b"00-1-2-01")]) for n in range(300)}
 
 
 def test_we_read_what_confluent_publishes_compressed(

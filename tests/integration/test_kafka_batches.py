@@ -83,9 +83,9 @@ def test_what_kafkas_own_console_sends_is_read(any_kafka: KafkaServer, console_p
             check=True,
             timeout=60,
         )
-        found = everything(any_kafka.bootstrap, topic)
-        assert values(found) == sent, codec
-        assert {record.headers["schema"] for record in found} == {b"creditcard/1"}
+        records = everything(any_kafka.bootstrap, topic)
+        assert values(records) == sent, codec
+        assert {record.headers["schema"] for record in records} == {b"creditcard/1"}
 
 
 @pytest.mark.parametrize("codec", ["xerial", "zstd-sized"])
@@ -96,12 +96,14 @@ def test_what_other_clients_pack_is_read(any_kafka: KafkaServer, topic: str, cod
 
 
 def test_a_header_that_is_no_text_spoils_its_record_alone(any_kafka: KafkaServer, topic: str) -> None:
-    strange = WireRecord(b"2", headers=[(b"\xff\xfea", b"x"), (b"null", None), (b"a", b"1"), (b"a", b"\xff")])
-    batch = WireBatch([WireRecord(b"1"), strange, WireRecord(b"3", None)])
+    undecodable = WireRecord(
+        b"2", headers=[(b"\xff\xfea", b"x"), (b"null", None), (b"a", b"1"), (b"a", b"\xff")]
+    )
+    batch = WireBatch([WireRecord(b"1"), undecodable, WireRecord(b"3", None)])
     assert produce(any_kafka.bootstrap, topic, batch.packed()) == 0
-    found = everything(any_kafka.bootstrap, topic)
-    assert values(found) == [b"1", ("bad_header", 1), b"3"]
-    assert (found[1].headers["null"], found[1].headers["a"], found[2].key) == (b"", b"\xff", None)
+    records = everything(any_kafka.bootstrap, topic)
+    assert values(records) == [b"1", ("bad_header", 1), b"3"]
+    assert (records[1].headers["null"], records[1].headers["a"], records[2].key) == (b"", b"\xff", None)
 
 
 @pytest.fixture
@@ -215,7 +217,7 @@ def test_an_open_transaction_holds_nobody_up(apache_kafka: KafkaServer, transact
         assert time.monotonic() - started < 5, "it does not wait for a producer"
         assert (reader.positions(), reader.lag(), reader.high_watermarks()) == ({0: 1}, 3, {0: 4})
         transactional.commit_transaction(20)
-        found: list[Record] = []
-        while len(found) < 3:
-            found += reader.poll(10, 5)
-        assert values(found) == [b"1", b"2", b"behind it"]
+        records: list[Record] = []
+        while len(records) < 3:
+            records += reader.poll(10, 5)
+        assert values(records) == [b"1", b"2", b"behind it"]

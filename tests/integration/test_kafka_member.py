@@ -66,10 +66,10 @@ def numbers(*span: int) -> list[bytes]:
 def committed(bootstrap: str, group: str, topic: str, partition: int) -> int:
     foreign: Any = confluent_kafka.Consumer({"bootstrap.servers": bootstrap, "group.id": group})
     try:
-        found = foreign.committed([confluent_kafka.TopicPartition(topic, partition)], timeout=20)
+        positions = foreign.committed([confluent_kafka.TopicPartition(topic, partition)], timeout=20)
     finally:
         foreign.close()
-    offset: int = found[0].offset
+    offset: int = positions[0].offset
     return offset
 
 
@@ -142,9 +142,9 @@ def test_members_share_the_partitions_and_take_over_from_those_who_leave(
     for member in (one, two):
         assert {record.partition for record in member.records} == member.member.assigned()
 
-    left = two.member.assigned()
+    remaining = two.member.assigned()
     two.member.close()
-    assert two.events[-1] == ("revoked", left)
+    assert two.events[-1] == ("revoked", remaining)
     assert two.member.assigned() == frozenset()
     poll_until(lambda: one.owns(0, 1), one)
     # Whatever was assigned was revoked before anything was assigned again.
@@ -157,12 +157,12 @@ def test_a_join_goes_on_between_polls_and_a_callback_that_fails_is_heard(
 ) -> None:
     publish(kafka_bootstrap, topic, numbers(3))
 
-    def fail(mine: frozenset[int]) -> None:
-        member.start(dict.fromkeys(mine, 0))
+    def fail(partitions: frozenset[int]) -> None:
+        member.start(dict.fromkeys(partitions, 0))
         raise OSError("the database is away")
 
     member = GroupMember(
-        kafka_bootstrap, topic, f"{topic}-group", "test", on_assigned=fail, on_revoked=lambda gone: None
+        kafka_bootstrap, topic, f"{topic}-group", "test", on_assigned=fail, on_revoked=lambda _: None
     )
     with closing(member):
         with pytest.raises(OSError, match="the database is away"):
@@ -188,7 +188,7 @@ def test_a_broker_that_was_killed_is_joined_again(
     # Whether the broker knows the member still is its own affair.
     one.at_start = {0: 0, 1: 0}
     one.member.start(one.at_start)
-    with any_kafka.gone():
+    with any_kafka.stopped():
         started = time.monotonic()
         for _ in range(5):
             one.poll(0.2)

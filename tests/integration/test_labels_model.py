@@ -19,7 +19,7 @@ from tests.integration.label_history import (
     LabelHistory,
     Refresh,
     Report,
-    Says,
+    ReportedLabel,
     Step,
     Wait,
 )
@@ -27,8 +27,8 @@ from tests.integration.store_paths import store_path  # noqa: F401
 from tests.support.api_server import cloned
 from tests.support.stored_rows import LABELS
 
-SAYS = st.builds(
-    Says,
+REPORTED_LABELS = st.builds(
+    ReportedLabel,
     transaction=st.integers(0, TRANSACTIONS - 1),
     rank=st.integers(0, 7),
     label=st.integers(0, 1),
@@ -38,12 +38,12 @@ SAYS = st.builds(
 ARRIVE = st.builds(
     Arrive,
     transaction=st.integers(0, TRANSACTIONS - 1),
-    given=st.sampled_from([None, 0, 1]),
+    wire_class=st.sampled_from([None, 0, 1]),
     decision=st.sampled_from([None, "approve", "review", "block"]),
 )
 STEP = st.one_of(
     ARRIVE,
-    st.lists(SAYS, min_size=1, max_size=4).map(lambda said: Report(tuple(said))),
+    st.lists(REPORTED_LABELS, min_size=1, max_size=4).map(lambda labels: Report(tuple(labels))),
     st.builds(Wait, days=st.sampled_from([2, 5, 40])),
     st.just(Refresh()),
 )
@@ -66,21 +66,38 @@ def installations(template: Any, postgres_admin_url: str) -> Iterator[Installati
 
 TIES = [
     Arrive(0, None, "approve"),
-    Report((Says(0, 1, 1, "simulator", -6), Says(0, 2, 0, "simulator", -6), Says(1, 4, 1, "analyst", -6))),
-    Report((Says(1, 3, 0, "analyst", -6), Says(1, 7, 0, "analyst", -8), Says(1, 6, 0, "simulator", -1))),
+    Report(
+        (
+            ReportedLabel(0, 1, 1, "simulator", -6),
+            ReportedLabel(0, 2, 0, "simulator", -6),
+            ReportedLabel(1, 4, 1, "analyst", -6),
+        )
+    ),
+    Report(
+        (
+            ReportedLabel(1, 3, 0, "analyst", -6),
+            ReportedLabel(1, 7, 0, "analyst", -8),
+            ReportedLabel(1, 6, 0, "simulator", -1),
+        )
+    ),
 ]
 BLOCKED_LATER = [Arrive(0, None, None), Arrive(0, None, "block"), Refresh(), Wait(40), Refresh()]
-GIVEN_AND_OLD = [Arrive(0, 1, None), Report((Says(0, 0, 0, "analyst", 50),))]
+WIRE_CLASS_AND_OLD_REPORT = [Arrive(0, 1, None), Report((ReportedLabel(0, 0, 0, "analyst", 50),))]
 SILENT_THEN_CONFIRMED = [
-    *(Arrive(0, None, None), Report((Says(0, 0, 0, "simulator", -1),)), Arrive(0, None, "block")),
+    *(Arrive(0, None, None), Report((ReportedLabel(0, 0, 0, "simulator", -1),)), Arrive(0, None, "block")),
 ]
-GIVEN_AND_SILENT = [Arrive(0, 1, None), Wait(40), Refresh(), Report((Says(0, 0, 0, "simulator", -6),))]
+WIRE_CLASS_AND_SILENCE = [
+    Arrive(0, 1, None),
+    Wait(40),
+    Refresh(),
+    Report((ReportedLabel(0, 0, 0, "simulator", -6),)),
+]
 REPORTED_AHEAD = [
-    Report((Says(0, 1, 1, "simulator", 4), Says(1, 2, 1, "analyst", 4))),
+    Report((ReportedLabel(0, 1, 1, "simulator", 4), ReportedLabel(1, 2, 1, "analyst", 4))),
     *(Arrive(0, 0, "approve"), Wait(5), Arrive(1, None, "block"), Refresh()),
 ]
 SILENT_THEN_AHEAD = [
-    *(Arrive(0, None, "approve"), Report((Says(0, 0, 1, "chargeback", 50),)), Wait(5), Refresh()),
+    *(Arrive(0, None, "approve"), Report((ReportedLabel(0, 0, 1, "chargeback", 50),)), Wait(5), Refresh()),
     *(Wait(40), Refresh(), Wait(40), Refresh()),
 ]
 
@@ -89,9 +106,9 @@ SILENT_THEN_AHEAD = [
 @given(days=DAYS, steps=st.lists(STEP, min_size=6, max_size=16))
 @example(days=[-4, -4, -4], steps=TIES)
 @example(days=[-60, -60, -60], steps=BLOCKED_LATER)
-@example(days=[-60, -60, -60], steps=GIVEN_AND_OLD)
+@example(days=[-60, -60, -60], steps=WIRE_CLASS_AND_OLD_REPORT)
 @example(days=[-60, -60, -60], steps=SILENT_THEN_CONFIRMED)
-@example(days=[-44, -44, -44], steps=GIVEN_AND_SILENT)
+@example(days=[-44, -44, -44], steps=WIRE_CLASS_AND_SILENCE)
 @example(days=[-4, -4, -4], steps=REPORTED_AHEAD)
 @example(days=[-44, -44, -44], steps=SILENT_THEN_AHEAD)
 def test_classes_and_what_was_known_when_follow_the_rules(

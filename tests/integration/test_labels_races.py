@@ -74,7 +74,7 @@ def sessions(database: Database) -> Iterator[Sessions]:
         yield Sessions(database, one, other, opened.enter_context(ThreadPoolExecutor(2)))
 
 
-def says(transaction: str, label: int, source: Source, at: datetime = NOW) -> LabelEvent:
+def label_event(transaction: str, label: int, source: Source, at: datetime = NOW) -> LabelEvent:
     return LabelEvent(new_id(), transaction, label, source, at)
 
 
@@ -82,8 +82,8 @@ def report(session: Connection, *events: LabelEvent) -> None:
     store_labels(session.cursor(), events)
 
 
-def history(session: Connection, rows: Batch, given: int | None = None) -> None:
-    store_transactions(session.cursor(), CREDITCARD, rows, "test", [given] * len(rows))
+def history(session: Connection, rows: Batch, wire_class: int | None = None) -> None:
+    store_transactions(session.cursor(), CREDITCARD, rows, "test", [wire_class] * len(rows))
     session.commit()
 
 
@@ -105,15 +105,15 @@ def fell_silent(sessions: Sessions, n: int = 1) -> Batch:
     return rows
 
 
-@pytest.mark.parametrize("given", [None, 0, 1])
+@pytest.mark.parametrize("wire_class", [None, 0, 1])
 @pytest.mark.parametrize("first", [("analyst", 0), ("simulator", 1)])
 def test_the_higher_precedence_wins_whoever_comes_first(
-    sessions: Sessions, first: tuple[Source, int], given: int | None
+    sessions: Sessions, first: tuple[Source, int], wire_class: int | None
 ) -> None:
-    history(sessions.one, recent(), given)
+    history(sessions.one, recent(), wire_class)
     second: tuple[Source, int] = ("simulator", 1) if first[0] == "analyst" else ("analyst", 0)
-    report(sessions.one, says("tx-0", first[1], first[0]))
-    later = says("tx-0", second[1], second[0])
+    report(sessions.one, label_event("tx-0", first[1], first[0]))
+    later = label_event("tx-0", second[1], second[0])
     begun = sessions.waiting(sessions.other, lambda: report(sessions.other, later))
     sessions.one.commit()
     begun.result(20)
@@ -125,10 +125,10 @@ def test_what_was_reported_while_a_session_waited_counts(sessions: Sessions) -> 
     history(sessions.one, recent(2))
     with closing(connect(sessions.database.url("owner"), "test")) as third:
         third.cursor().execute("SELECT FROM transactions WHERE transaction_id = 'tx-0' FOR UPDATE")
-        both = [says("tx-0", 0, "simulator"), says("tx-1", 0, "simulator")]
+        both = [label_event("tx-0", 0, "simulator"), label_event("tx-1", 0, "simulator")]
         begun = sessions.waiting(sessions.one, lambda: report(sessions.one, *both))
         # Later than the waiting session began, and through before it goes on.
-        report(sessions.other, says("tx-1", 1, "analyst", datetime.now(UTC)))
+        report(sessions.other, label_event("tx-1", 1, "analyst", datetime.now(UTC)))
         sessions.other.commit()
         third.commit()
     begun.result(20)
@@ -150,24 +150,26 @@ def test_a_block_that_comes_while_silence_is_judged_withdraws_it(sessions: Sessi
     assert sessions.classes() == {"tx-0": None}
 
 
-@pytest.mark.parametrize("what", ["block", "label"])
-def test_silence_is_not_judged_while_somebody_says_something(sessions: Sessions, what: str) -> None:
+@pytest.mark.parametrize("write", ["block", "label"])
+def test_silence_is_not_judged_while_somebody_says_something(sessions: Sessions, write: str) -> None:
     rows = fell_silent(sessions, 2)
-    if what == "block":
+    if write == "block":
         block(sessions.other, Batch(rows.ids[:1], [START], {k: v[:1] for k, v in rows.columns.items()}))
     else:
-        report(sessions.other, says("tx-0", 1, "analyst"))
+        report(sessions.other, label_event("tx-0", 1, "analyst"))
     assert refresh_classes(sessions.one, 10) == 1  # does not wait either
     assert sessions.classes() == {"tx-0": None, "tx-1": 0}
     sessions.other.commit()
     refresh_classes(sessions.one, 10)
-    assert sessions.classes() == {"tx-0": None if what == "block" else 1, "tx-1": 0}
+    assert sessions.classes() == {"tx-0": None if write == "block" else 1, "tx-1": 0}
 
 
 def test_a_label_that_comes_while_silence_is_judged_overrules_it(sessions: Sessions) -> None:
     fell_silent(sessions)
     sessions.one.cursor().execute("SELECT refresh_classes(10)")
-    begun = sessions.waiting(sessions.other, lambda: report(sessions.other, says("tx-0", 1, "simulator")))
+    begun = sessions.waiting(
+        sessions.other, lambda: report(sessions.other, label_event("tx-0", 1, "simulator"))
+    )
     sessions.one.commit()
     begun.result(20)
     sessions.other.commit()
@@ -187,7 +189,7 @@ def test_two_that_refresh_at_once_share_the_work(sessions: Sessions) -> None:
 
 def test_new_rules_wait_for_those_who_judge_by_the_old(sessions: Sessions) -> None:
     history(sessions.one, recent())
-    report(sessions.one, says("tx-0", 0, "analyst"), says("tx-0", 1, "simulator"))
+    report(sessions.one, label_event("tx-0", 0, "analyst"), label_event("tx-0", 1, "simulator"))
     sources = LABELS.sources | {"simulator": LabelSource(precedence=60, maturity=timedelta())}
     rules = LABELS.model_copy(update={"sources": sources})
     begun = sessions.pool.submit(upgrade, sessions.database.url("owner"), rules)
@@ -205,7 +207,7 @@ def test_rows_are_locked_in_one_order_for_all(sessions: Sessions) -> None:
     everything = "SELECT FROM transactions WHERE transaction_id > 'tx-0' FOR UPDATE NOWAIT"
     with closing(connect(sessions.database.url("owner"), "test")) as third:
         third.cursor().execute("SELECT FROM transactions WHERE transaction_id = 'tx-0' FOR UPDATE")
-        events = [says(identifier, 1, "analyst") for identifier in rows.ids]
+        events = [label_event(identifier, 1, "analyst") for identifier in rows.ids]
         begun = sessions.waiting(sessions.one, lambda: report(sessions.one, *events))
         run(sessions.database.url("owner"), everything)  # it holds none while it waits for the first
         third.commit()
@@ -214,7 +216,7 @@ def test_rows_are_locked_in_one_order_for_all(sessions: Sessions) -> None:
 
 
 def test_labels_are_inserted_in_one_order_by_all(sessions: Sessions) -> None:
-    events = sorted((says("tx-0", 1, "analyst") for _ in range(9)), key=lambda event: event.label_id)
+    events = sorted((label_event("tx-0", 1, "analyst") for _ in range(9)), key=lambda event: event.label_id)
     report(sessions.other, events[0])
     begun = sessions.waiting(sessions.one, lambda: report(sessions.one, *events[5:], *events[:5]))
     with closing(connect(sessions.database.url("streaming"), "test")) as third:
@@ -236,7 +238,7 @@ def test_a_storm_of_labels_before_and_after_their_transactions(database: Databas
     """Batches that overlap in every order, some labels twice: nobody waits in a circle."""
     rows, rng = recent(60), random.Random(5)
     events = [
-        says(identifier, rng.randrange(2), source, RECENT + timedelta(minutes=rng.randrange(3)))
+        label_event(identifier, rng.randrange(2), source, RECENT + timedelta(minutes=rng.randrange(3)))
         for identifier in rows.ids
         for source in ("analyst", "chargeback", "simulator", "simulator")
     ]
@@ -244,10 +246,10 @@ def test_a_storm_of_labels_before_and_after_their_transactions(database: Databas
     def label(seed: int) -> None:
         order = random.Random(seed)
         with closing(connect(database.url("streaming"), f"labels-{seed}")) as session:
-            mine = order.sample(events, len(events))
-            for begin in range(0, len(mine), 24):
+            shuffled = order.sample(events, len(events))
+            for begin in range(0, len(shuffled), 24):
                 with session:
-                    store_labels(session.cursor(), mine[begin : begin + 24])
+                    store_labels(session.cursor(), shuffled[begin : begin + 24])
 
     def arrive() -> None:
         with closing(connect(database.url("api"), "transactions")) as session:
@@ -273,4 +275,4 @@ def test_a_storm_of_labels_before_and_after_their_transactions(database: Databas
 def test_a_session_that_looks_from_before_it_waited_is_refused(sessions: Sessions) -> None:
     sessions.one.set_session(isolation_level="REPEATABLE READ")
     with pytest.raises(errors.InvalidTransactionState, match="READ COMMITTED"):
-        report(sessions.one, says("tx-0", 1, "analyst"))
+        report(sessions.one, label_event("tx-0", 1, "analyst"))

@@ -39,8 +39,8 @@ def streaming(database: Database) -> Iterator[Connection]:
 
 
 def classes(database: Database) -> dict[str, int | None]:
-    ask = "SELECT transaction_id, class FROM transactions WHERE transaction_id NOT LIKE 'more-%'"
-    return dict(run(database.url("readonly"), ask))
+    query = "SELECT transaction_id, class FROM transactions WHERE transaction_id NOT LIKE 'more-%'"
+    return dict(run(database.url("readonly"), query))
 
 
 def recent(n: int, prefix: str = "tx") -> Batch:
@@ -48,7 +48,7 @@ def recent(n: int, prefix: str = "tx") -> Batch:
     return Batch(rows.ids, [NOW - DAY] * n, rows.columns)
 
 
-def says(transaction: str, label: int, source: Source, at: datetime) -> LabelEvent:
+def label_event(transaction: str, label: int, source: Source, at: datetime) -> LabelEvent:
     return LabelEvent(new_id(), transaction, label, source, at)
 
 
@@ -84,9 +84,12 @@ def test_a_label_counts_when_its_time_has_come_and_not_before(
     database: Database, streaming: Connection
 ) -> None:
     store(streaming, recent(1))
-    ahead = [says("tx-0", 1, "analyst", NOW + DAY), says("not-here", 1, "analyst", NOW + 2 * DAY)]
+    ahead = [
+        label_event("tx-0", 1, "analyst", NOW + DAY),
+        label_event("not-here", 1, "analyst", NOW + 2 * DAY),
+    ]
     with streaming, streaming.cursor() as cursor:
-        store_labels(cursor, [*ahead, says("tx-0", 0, "simulator", NOW)])
+        store_labels(cursor, [*ahead, label_event("tx-0", 0, "simulator", NOW)])
     assert refresh_classes(streaming, 1) == 0
     assert classes(database) == {"tx-0": 0}
     passes = (
@@ -120,7 +123,9 @@ def test_classes_follow_when_precedence_or_silence_is_configured_anew(
         rows = recent(4)
         old = Batch(rows.ids, [NOW - 50 * DAY] * 4, rows.columns)
         store_transactions(cursor, CREDITCARD, old, "test", [None, None, 0, 1])
-        store_labels(cursor, [says("tx-0", 1, "analyst", NOW), says("tx-0", 0, "simulator", NOW)])
+        store_labels(
+            cursor, [label_event("tx-0", 1, "analyst", NOW), label_event("tx-0", 0, "simulator", NOW)]
+        )
     assert classes(database) == {"tx-0": 1, "tx-1": 0, "tx-2": 0, "tx-3": 1}
     # All are judged anew, not only as many as fit into one step.
     run(
@@ -141,16 +146,16 @@ def test_classes_follow_when_precedence_or_silence_is_configured_anew(
 def before(template: Any, postgres_admin_url: str) -> Iterator[Database]:
     """A database at the revision before classes were brought up to date as time passes."""
     bootstrap(postgres_admin_url, template.passwords, database=BEFORE, owner=template.owner)
-    made: Database = replace(template, name=BEFORE)
+    database: Database = replace(template, name=BEFORE)
     revision = ScriptDirectory.from_config(alembic_config()).get_revision("0008")
-    with engine(made.url("owner")).begin() as connection:
+    with engine(database.url("owner")).begin() as connection:
         command.upgrade(alembic_config(connection), revision.down_revision)  # type: ignore[arg-type]
     run(
-        made.url("owner"),
+        database.url("owner"),
         "INSERT INTO label_sources VALUES ('analyst', 50, '0'), ('random_audit', 40, '0'),"
         " ('chargeback', 30, '168:00'), ('simulator', 20, '0'), ('implied', 19, '1080:00')",
     )
-    yield made
+    yield database
     connection = psycopg2.connect(postgres_admin_url)
     connection.autocommit = True
     with connection.cursor() as cursor:
@@ -183,18 +188,18 @@ def test_migrated_rows_keep_their_class_unless_labels_say_otherwise(before: Data
         "INSERT INTO labels (label_id, transaction_id, label, source, reported_at, matures_at)"
         " VALUES (%s, %s, %s, %s, %s, %s)"
     )
-    for name, (given, moment, blocked, _) in rows.items():
-        run(before.url("streaming"), insert, name, given, moment)
+    for name, (wire_class, moment, blocked, _) in rows.items():
+        run(before.url("streaming"), insert, name, wire_class, moment)
         if blocked:
             run(before.url("streaming"), decide, name)
-    for name, said, source, at in (
+    for name, reported, source, at in (
         ("a race lost the analyst", 1, "analyst", NOW - DAY),
         ("a race lost the analyst", 0, "simulator", NOW - DAY),
         ("a race lost the only label", 1, "chargeback", NOW - DAY),
         ("labelled rightly", 1, "simulator", NOW - DAY),
         ("labelled ahead", 1, "analyst", NOW + DAY),
     ):
-        run(before.url("streaming"), label, new_id(), name, said, source, at, at)
+        run(before.url("streaming"), label, new_id(), name, reported, source, at, at)
     upgrade(before.url("owner"), LABELS)
     assert classes(before) == {name: expected for name, (*_, expected) in rows.items()}
     assert run(before.url("readonly"), "SELECT transaction_id FROM labels_ahead") == [("labelled ahead",)]

@@ -22,9 +22,9 @@ from tests.support.typed_results import mismatches
 
 @pytest.fixture
 def store(object_store: ObjectStoreSettings) -> ObjectStore:
-    made = ObjectStore(object_store, constants.BUCKET_RUNS)
-    made.ensure_bucket()
-    return made
+    bucket = ObjectStore(object_store, constants.BUCKET_RUNS)
+    bucket.ensure_bucket()
+    return bucket
 
 
 def test_bytes_come_back_and_the_last_write_counts(store: ObjectStore) -> None:
@@ -65,11 +65,11 @@ def test_what_is_not_there_is_missing(
 
 
 def test_a_bucket_is_made_once(object_store_admin: ObjectStoreSettings) -> None:
-    made = ObjectStore(object_store_admin, f"made-{uuid.uuid4().hex[:12]}")
-    made.ensure_bucket()
-    made.put_bytes("key", b"x")
-    made.ensure_bucket()
-    assert made.get_bytes("key") == b"x"
+    bucket = ObjectStore(object_store_admin, f"made-{uuid.uuid4().hex[:12]}")
+    bucket.ensure_bucket()
+    bucket.put_bytes("key", b"x")
+    bucket.ensure_bucket()
+    assert bucket.get_bytes("key") == b"x"
 
 
 def test_the_platforms_buckets_are_made_with_the_administrators_key(
@@ -81,7 +81,7 @@ def test_the_platforms_buckets_are_made_with_the_administrators_key(
     monkeypatch.setattr(first_start, "BUCKETS", names)
     monkeypatch.setattr(first_start, "PATIENCE_S", 0)
 
-    def made_by(client: ObjectStoreSettings) -> Mapping[str, Any]:
+    def created_buckets(client: ObjectStoreSettings) -> Mapping[str, Any]:
         for name, value in client.model_dump().items():
             text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
             monkeypatch.setenv(name.upper(), text)
@@ -90,9 +90,9 @@ def test_the_platforms_buckets_are_made_with_the_administrators_key(
         return result
 
     with pytest.raises(JobFailed, match="refused"):
-        made_by(object_store)
-    assert made_by(object_store_admin)["created"] == list(names)
-    assert made_by(object_store_admin)["created"] == []
+        created_buckets(object_store)
+    assert created_buckets(object_store_admin)["created"] == list(names)
+    assert created_buckets(object_store_admin)["created"] == []
 
 
 def test_wrong_keys_are_refused_and_silence_is_told(object_store_admin: ObjectStoreSettings) -> None:

@@ -78,11 +78,11 @@ def produce(database: Database, topics: KafkaSettings, monkeypatch: pytest.Monke
 def records(topics: KafkaSettings, topic: str) -> list[Record]:
     with PartitionReader(topics.bootstrap_servers, topic, client_id="test") as reader:
         reader.assign(dict.fromkeys(reader.partitions(), 0))
-        found: list[Record] = []
+        received: list[Record] = []
         for _ in range(100):
-            found += reader.poll(5000, timeout_s=1)
+            received += reader.poll(5000, timeout_s=1)
             if reader.drained():
-                return found
+                return received
     raise AssertionError("not drained")
 
 
@@ -160,14 +160,14 @@ def test_it_goes_on_until_told_to_stop(database: Database, topics: KafkaSettings
         try:
             assert eventually(lambda: bool(reported(topics)), 60)
             producer.send_signal(signal.SIGTERM)
-            told = json.loads(producer.communicate(timeout=60)[0])
+            result = json.loads(producer.communicate(timeout=60)[0])
         finally:
             producer.kill()
     assert producer.returncode == 0
     sent = records(topics, topics.topic)
-    assert len(sent) == told["transactions"] == 7 * told["runs"] > 7
+    assert len(sent) == result["transactions"] == 7 * result["runs"] > 7
     assert len({record.key for record in sent}) == len(sent)
-    assert len(reported(topics)) == told["labels_sent"]
+    assert len(reported(topics)) == result["labels_sent"]
 
 
 def test_two_runs_differ(produce: Producer, topics: KafkaSettings) -> None:
@@ -234,9 +234,9 @@ class TestBackfill:
             "SELECT count(*), min(event_time), max(event_time), count(DISTINCT event_time::date),"
             " count(*) FILTER (WHERE source = 'simulator' AND contract = 'creditcard/1') FROM transactions",
         )
-        count, first, last, days, ours = rows[0]
+        count, first, last, days, from_history = rows[0]
         today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-        assert (count, days, ours) == (1200, 4, 1200)
+        assert (count, days, from_history) == (1200, 4, 1200)
         assert today - timedelta(days=4) <= first < last < today
 
     def test_truth_that_is_due_is_in_the_ledger(self, produce: Producer, database: Database) -> None:
@@ -270,8 +270,8 @@ class TestBackfill:
         assert produce("backfill", "--days", 1, "--per-day", 150)["transactions"] == 50
 
     def test_a_new_installation_gets_its_history_once(self, produce: Producer, database: Database) -> None:
-        made = produce("history", "--days", 2, "--per-day", 100)
-        assert (made["written"], made["transactions"]) == (True, 200)
+        first = produce("history", "--days", 2, "--per-day", 100)
+        assert (first["written"], first["transactions"]) == (True, 200)
         again = produce("history", "--days", 2, "--per-day", 100)
         assert (again["written"], again["reason"]) == (
             False,

@@ -52,7 +52,7 @@ def installation(database: Database, topics: KafkaSettings, api: ApiServer) -> S
     return installation
 
 
-def place(installation: StreamInstallation) -> RedriveInstallation:
+def redrive_installation(installation: StreamInstallation) -> RedriveInstallation:
     return RedriveInstallation(
         installation.contract, installation.installation.database, installation.kafka, installation.streaming
     )
@@ -66,13 +66,13 @@ def redrive(
 ) -> RedriveResult:
     """Put back these, or without any those that were not put back yet."""
     chosen = {"ids": ids} if ids else {"not_redriven": not terms.again, **chosen}
-    result = redrive_selected(place(installation), Selection(**chosen), terms)
+    result = redrive_selected(redrive_installation(installation), Selection(**chosen), terms)
     assert list(mismatches(RedriveResult, json.loads(json.dumps(result)))) == []
     return result
 
 
-def lines(path: Path, *said: Any) -> Path:
-    path.write_text("".join((one if isinstance(one, str) else json.dumps(one)) + "\n" for one in said))
+def lines(path: Path, *content: Any) -> Path:
+    path.write_text("".join((one if isinstance(one, str) else json.dumps(one)) + "\n" for one in content))
     return path
 
 
@@ -85,7 +85,7 @@ def sent(installation: StreamInstallation) -> list[Record]:
     ]
 
 
-def stored_letters(installation: StreamInstallation) -> list[tuple[Any, ...]]:
+def stored_dead_letters(installation: StreamInstallation) -> list[tuple[Any, ...]]:
     return installation.rows(
         "SELECT id, reason, redriven_at IS NOT NULL, redriven_from FROM dead_letters ORDER BY record_offset"
     )
@@ -110,16 +110,20 @@ def test_what_is_exported_and_repaired_is_stored(installation: StreamInstallatio
     listed = json.loads(json.dumps(show(installation.installation.database, Selection(), None)))
     assert (listed["total"], list(mismatches(DeadLettersResult, listed))) == (3, [])
     assert exported.stat().st_mode & 0o777 == 0o600
-    found = [json.loads(line) for line in exported.read_text().splitlines()]
-    found.sort(key=lambda line: line["origin"])
-    assert [line["record"] and line["record"]["transaction_id"] for line in found] == ["a", "b", None]
-    assert found[2]["payload"] == json.dumps(good[2])[:-1]
+    exported_lines = [json.loads(line) for line in exported.read_text().splitlines()]
+    exported_lines.sort(key=lambda line: line["origin"])
+    assert [line["record"] and line["record"]["transaction_id"] for line in exported_lines] == [
+        "a",
+        "b",
+        None,
+    ]
+    assert exported_lines[2]["payload"] == json.dumps(good[2])[:-1]
     with pytest.raises(JobFailed, match=r"letters\.jsonl exists"):
         export(installation.installation.database, Selection(), None, exported)
     repaired = lines(
-        tmp_path / "repaired.jsonl", *[f | {"record": g} for f, g in zip(found, good, strict=True)]
+        tmp_path / "repaired.jsonl", *[f | {"record": g} for f, g in zip(exported_lines, good, strict=True)]
     )
-    assert redrive_repaired(place(installation), repaired, Terms())["sent"] == 3
+    assert redrive_repaired(redrive_installation(installation), repaired, Terms())["sent"] == 3
     assert {name: value.decode() for name, value in sent(installation)[0].headers.items()} == {
         "redriven": f"{installation.kafka.topic}/0/0",
         "origin_timestamp_ms": str(read_all(installation.kafka, installation.kafka.topic)[0].timestamp_ms),
@@ -128,7 +132,7 @@ def test_what_is_exported_and_repaired_is_stored(installation: StreamInstallatio
     assert [record.key for record in sent(installation)] == [b"a", b"b", b"c"]
     result = installation.consume()
     assert (result["stored"], result["dead_lettered"]) == (3, {})
-    assert [row[2] for row in stored_letters(installation)] == [True] * 3
+    assert [row[2] for row in stored_dead_letters(installation)] == [True] * 3
     # Without a time of its own it happened when it was sent at first.
     at, timestamp = installation.rows(
         "SELECT t.event_time, d.record_timestamp_ms FROM transactions t, dead_letters d"
@@ -142,11 +146,11 @@ def test_a_second_time_nothing_is_sent_unless_asked_for(
     installation: StreamInstallation, tmp_path: Path
 ) -> None:
     good = bad_records(installation)
-    ids = [row[0] for row in stored_letters(installation)]
+    ids = [row[0] for row in stored_dead_letters(installation)]
     repaired = lines(tmp_path / "r.jsonl", *[{"id": i, "record": g} for i, g in zip(ids, good, strict=True)])
     counts = []
     for terms in (Terms(dry_run=True), Terms(), Terms(), Terms(dry_run=True), Terms(again=True)):
-        result = redrive_repaired(place(installation), repaired, terms)
+        result = redrive_repaired(redrive_installation(installation), repaired, terms)
         counts.append((result["sent"], result["already_redriven"], len(sent(installation))))
     assert counts == [(3, 0, 0), (3, 0, 3), (0, 3, 3), (0, 3, 3), (3, 0, 6)]
     consumed = installation.consume()
@@ -164,7 +168,7 @@ def test_records_are_put_back_as_they_were_once_the_fault_is_corrected(
     assert redrive(installation, reason="schema_mismatch")["sent"] == 2
     assert redrive(installation, reason="schema_mismatch")["sent"] == 0
     assert installation.consume()["stored"] == 2
-    assert [row[1:3] for row in stored_letters(installation)] == [
+    assert [row[1:3] for row in stored_dead_letters(installation)] == [
         ("schema_mismatch", True),
         ("schema_mismatch", True),
         ("not_json", False),
@@ -175,7 +179,7 @@ def test_what_would_be_refused_again_is_not_sent_unless_asked_for(installation: 
     bad_records(installation)
     result = redrive(installation)
     assert (result["sent"], result["refused"]) == (0, {"wrong_type": 1, "missing_field": 1, "not_json": 1})
-    first, *_ = (row[0] for row in stored_letters(installation))
+    first, *_ = (row[0] for row in stored_dead_letters(installation))
     assert {"id": first, "why": "wrong_type, amount: Input should be a valid number"} in result[
         "refused_letters"
     ]
@@ -184,7 +188,11 @@ def test_what_would_be_refused_again_is_not_sent_unless_asked_for(installation: 
     assert sent(installation) == []
     assert redrive(installation, first, terms=Terms(check=False))["sent"] == 1
     installation.consume()
-    assert stored_letters(installation)[-1][1:] == ("wrong_type", False, f"{installation.kafka.topic}/0/0")
+    assert stored_dead_letters(installation)[-1][1:] == (
+        "wrong_type",
+        False,
+        f"{installation.kafka.topic}/0/0",
+    )
 
 
 def test_what_is_not_kept_whole_is_put_back_only_repaired(
@@ -194,7 +202,7 @@ def test_what_is_not_kept_whole_is_put_back_only_repaired(
     installation.send([json.dumps(whole | {"note": "x" * 30_000}).encode()])
     installation.send(creditcard_records(["short"]), headers={"schema": b"creditcard/0"})
     installation.consume()
-    long, short = (row[0] for row in stored_letters(installation))
+    long, short = (row[0] for row in stored_dead_letters(installation))
     sentence = r"only 16384 of its 30\d+ bytes are kept: put it back repaired, with --file"
     with pytest.raises(JobFailed, match=rf"^Dead letter {long}: {sentence}; nothing was sent\.$"):
         redrive(installation, short, long)
@@ -205,7 +213,9 @@ def test_what_is_not_kept_whole_is_put_back_only_repaired(
     assert export(installation.installation.database, Selection(), 1, exported)["incomplete"] == 1
     line = json.loads(exported.read_text())
     assert (line["id"], line["record"], line["complete"], len(line["payload"])) == (long, None, False, 16384)
-    redrive_repaired(place(installation), lines(tmp_path / "r.jsonl", line | {"record": whole}), Terms())
+    redrive_repaired(
+        redrive_installation(installation), lines(tmp_path / "r.jsonl", line | {"record": whole}), Terms()
+    )
     assert installation.consume()["stored"] == 2
 
 
@@ -244,38 +254,38 @@ def test_a_file_with_anything_wrong_sends_nothing(installation: StreamInstallati
         text = "".join((one if isinstance(one, str) else json.dumps(one)) + "\n" for one in content)
         path.write_bytes(text.encode("utf-8", "surrogateescape"))
         with pytest.raises(JobFailed) as caught:
-            redrive_repaired(place(installation), path, Terms())
+            redrive_repaired(redrive_installation(installation), path, Terms())
         assert str(caught.value).startswith(f"{path}"), name
         assert sentence in str(caught.value), name
         assert str(caught.value).endswith("nothing was sent."), name
     with pytest.raises(JobFailed, match=r"missing\.jsonl cannot be read \(No such file"):
-        redrive_repaired(place(installation), tmp_path / "missing.jsonl", Terms())
+        redrive_repaired(redrive_installation(installation), tmp_path / "missing.jsonl", Terms())
     with pytest.raises(JobFailed, match="Dead letter 98: there is no dead letter 98; nothing was sent"):
         redrive(installation, 1, 98, terms=Terms(check=False))
     assert sent(installation) == []
-    assert [row[2] for row in stored_letters(installation)] == [False] * 3
+    assert [row[2] for row in stored_dead_letters(installation)] == [False] * 3
 
 
 def test_labels_go_back_to_their_own_topic(installation: StreamInstallation, tmp_path: Path) -> None:
     label = {"transaction_id": "tx", "label": 1, "source": "analyst"}
     installation.send_labels([label | {"label": 7}])
     installation.consume()
-    identifier = stored_letters(installation)[0][0]
+    identifier = stored_dead_letters(installation)[0][0]
     repaired = lines(tmp_path / "r.jsonl", {"id": identifier, "record": label})
     for again in (False, True):
-        assert redrive_repaired(place(installation), repaired, Terms(again=again))["sent"] == 1
+        assert redrive_repaired(redrive_installation(installation), repaired, Terms(again=again))["sent"] == 1
     result = installation.consume()["labels"]
     # Without a moment of its own it counts as reported when it came at first: sent twice, it is one label.
     assert (result["stored"], result["replayed"]) == (1, 1)
     with pytest.raises(JobFailed, match="line 1: out_of_range"):
         bad = lines(tmp_path / "bad.jsonl", {"id": identifier, "record": label | {"label": 2}})
-        redrive_repaired(place(installation), bad, Terms())
+        redrive_repaired(redrive_installation(installation), bad, Terms())
 
 
 def test_a_letter_another_redrive_has_just_sent_is_not_sent_again(installation: StreamInstallation) -> None:
     installation.send(creditcard_records(["x"]), headers={"schema": b"creditcard/0"})
     installation.consume()
-    identifier = stored_letters(installation)[0][0]
+    identifier = stored_dead_letters(installation)[0][0]
     with (
         ThreadPoolExecutor(1) as pool,
         closing(connect(installation.database.url("streaming"), "other")) as other,
@@ -310,18 +320,21 @@ def test_a_topic_or_a_broker_that_is_away_is_named_and_nothing_is_noted(
 ) -> None:
     installation.send(creditcard_records(["x"]), headers={"schema": b"creditcard/0"})
     installation.consume()
-    there = installation.kafka
-    gone = {"kafka_bootstrap_servers": "127.0.0.1:9", "kafka_topic": there.topic}
-    other = {"kafka_bootstrap_servers": there.kafka_bootstrap_servers, "kafka_topic": "absent-transactions"}
-    installation.kafka = KafkaSettings.model_validate(gone)
+    kafka = installation.kafka
+    unreachable = {"kafka_bootstrap_servers": "127.0.0.1:9", "kafka_topic": kafka.topic}
+    missing_topic = {
+        "kafka_bootstrap_servers": kafka.kafka_bootstrap_servers,
+        "kafka_topic": "absent-transactions",
+    }
+    installation.kafka = KafkaSettings.model_validate(unreachable)
     with pytest.raises(JobFailed, match=r"Kafka cannot be reached \(127\.0\.0\.1:9"):
         redrive(installation)
-    installation.kafka = KafkaSettings.model_validate(other)
+    installation.kafka = KafkaSettings.model_validate(missing_topic)
     with pytest.raises(JobFailed, match="Kafka has no topic absent-labels, absent-transactions"):
         redrive(installation)
     result = redrive(installation, terms=Terms(dry_run=True))
     assert (result["sent"], result["refused"]) == (0, {"other_topic": 1})
-    assert stored_letters(installation)[0][2] is False
+    assert stored_dead_letters(installation)[0][2] is False
 
 
 def test_the_list_counts_by_reason_and_shows_the_newest(installation: StreamInstallation) -> None:
@@ -331,7 +344,7 @@ def test_the_list_counts_by_reason_and_shows_the_newest(installation: StreamInst
     assert (listed["total"], listed["by_reason"]) == (4, {"not_json": 3, "empty": 1})
     assert len(listed["dead_letters"]) == 2
     newest = listed["dead_letters"][0]
-    assert newest["id"] == max(row[0] for row in stored_letters(installation))
+    assert newest["id"] == max(row[0] for row in stored_dead_letters(installation))
     assert (newest["complete"], newest["redriven_at"], newest["redriven_from"]) == (True, None, None)
     assert show(installation.installation.database, Selection(reason="empty"), None)["total"] == 1
     tomorrow = datetime.now(UTC) + timedelta(days=1)

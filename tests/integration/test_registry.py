@@ -66,12 +66,12 @@ def test_a_version_goes_there_and_back(mlflow_uri: str, tmp_path: Path) -> None:
         assert registry.version_of_alias(name, "challenger") is None
 
         back = registry.download(name, version, tmp_path / "back" / "deep")
-        made = {file.name: file.read_bytes() for file in (tmp_path / "made").iterdir()}
-        assert {file.name: file.read_bytes() for file in back.iterdir()} == made
-        (made_version,) = runs.versions(run_id)
-        assert made_version.version == "1"
-        assert made_version.aliases == {"champion"}
-        assert made_version.tags["gate"] == "none"
+        original = {file.name: file.read_bytes() for file in (tmp_path / "made").iterdir()}
+        assert {file.name: file.read_bytes() for file in back.iterdir()} == original
+        (registered,) = runs.versions(run_id)
+        assert registered.version == "1"
+        assert registered.aliases == {"champion"}
+        assert registered.tags["gate"] == "none"
 
         with pytest.raises(RegistryUnavailable, match="has no version 99"):
             registry.download(name, "99", tmp_path / "none")

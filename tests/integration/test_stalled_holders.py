@@ -123,6 +123,6 @@ def test_a_transaction_that_nobody_continues_is_ended_by_the_server(database: Da
     with closing(connect(database.url("streaming"), "frozen", idle_in_transaction_s=0.3)) as frozen:
         with frozen.cursor() as cur:
             cur.execute("SELECT 1")
-        there = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'frozen'"
-        assert eventually(lambda: not run(database.url("admin"), there))
+        frozen_sessions = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'frozen'"
+        assert eventually(lambda: not run(database.url("admin"), frozen_sessions))
         assert not lives(frozen)

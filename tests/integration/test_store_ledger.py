@@ -65,13 +65,13 @@ def test_an_unknown_source_stops_the_batch(database: Database, streaming: Connec
 
 
 def test_dead_letters_are_stored_once_whatever_they_hold(database: Database, streaming: Connection) -> None:
-    letters = [
+    dead_letters = [
         DeadLetter("t", 0, 7, b"key", b"\x00\xff not json", 11, "not_json", "a \x00 and a \udcff"),
         DeadLetter("t", 0, 8, None, None, 10_000_000, "too_large"),
     ]
     for new in (2, 0):
         with streaming, streaming.cursor() as cursor:
-            assert store_dead_letters(cursor, letters, "id-1") == new
+            assert store_dead_letters(cursor, dead_letters, "id-1") == new
     rows = run(
         database.url("readonly"), "SELECT record_offset, payload, payload_bytes, detail FROM dead_letters"
     )
@@ -82,7 +82,7 @@ def test_dead_letters_are_stored_once_whatever_they_hold(database: Database, str
     with streaming, streaming.cursor() as cursor:
         assert store_dead_letters(cursor, [], "id-1") == 0
         # The topic was made again: its offsets begin anew.
-        assert store_dead_letters(cursor, letters, "id-2") == 2
+        assert store_dead_letters(cursor, dead_letters, "id-2") == 2
 
 
 def test_the_position_moves_only_from_where_it_was_read(streaming: Connection) -> None:

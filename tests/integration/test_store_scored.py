@@ -49,9 +49,9 @@ def streaming(database: Database) -> Iterator[Connection]:
 
 
 def store(connection: Connection, rows: Batch, contract: Contract = CREDITCARD, **changes: Any) -> Stored:
-    said = replace(predictions(contract, rows), **changes)
+    predicted = replace(predictions(contract, rows), **changes)
     with connection, connection.cursor() as cursor:
-        return store_scored(cursor, contract, rows, said, "test")
+        return store_scored(cursor, contract, rows, predicted, "test")
 
 
 def counts(database: Database) -> tuple[int, int]:
@@ -68,7 +68,7 @@ def changed(rows: Batch, position: int, name: str = "amount") -> Batch:
 
 def test_what_is_stored_is_what_was_scored(database: Database, streaming: Connection) -> None:
     rows = batch(50)
-    said = predictions(CREDITCARD, rows)
+    predicted = predictions(CREDITCARD, rows)
     result = store(streaming, rows)
     assert (result.new, result.replayed, result.conflicts) == (rows.ids, [], [])
     names = [field.name for field in CREDITCARD.inputs]
@@ -90,9 +90,9 @@ def test_what_is_stored_is_what_was_scored(database: Database, streaming: Connec
         " engine, role, deciding, policy_version, latency_ms, rules_fired"
         " FROM predictions JOIN transactions USING (transaction_id) ORDER BY event_time",
     )
-    assert np.array_equal([row[0] for row in decided], said.scores)
-    assert np.allclose([row[1] for row in decided], said.scores, atol=5.1e-5, rtol=0)
-    assert [row[2] for row in decided] == said.predicted.tolist()
+    assert np.array_equal([row[0] for row in decided], predicted.scores)
+    assert np.allclose([row[1] for row in decided], predicted.scores, atol=5.1e-5, rtol=0)
+    assert [row[2] for row in decided] == predicted.predicted.tolist()
     vectors = np.array([row[4] for row in decided], dtype=np.float64).astype(np.float32)
     assert vectors.tobytes() == feature_matrix(CREDITCARD, rows).tobytes()
     rest = {(row[3], *row[5:11], tuple(row[11])) for row in decided}
@@ -185,16 +185,16 @@ def test_predictions_that_do_not_decide_are_stored_once_a_run(
 @pytest.mark.parametrize("same", [True, False])
 def test_two_connections_racing_for_the_same_ids(database: Database, same: bool) -> None:
     rows = batch(300)
-    theirs = rows if same else changed(rows, 150)
+    second_rows = rows if same else changed(rows, 150)
     results: dict[str, Stored] = {}
     start = Barrier(2)
 
-    def work(role: str, mine: Batch) -> None:
+    def work(role: str, own_rows: Batch) -> None:
         with closing(connect(database.url(role), "test")) as connection:
             start.wait(10)
-            results[role] = store(connection, mine)
+            results[role] = store(connection, own_rows)
 
-    threads = [Thread(target=work, args=pair) for pair in (("streaming", rows), ("api", theirs))]
+    threads = [Thread(target=work, args=pair) for pair in (("streaming", rows), ("api", second_rows))]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -273,15 +273,15 @@ def test_several_batches_in_one_transaction_and_a_rollback_between(
 def test_nan_is_refused_with_the_whole_batch(database: Database, streaming: Connection) -> None:
     for where in ("amount", "v3", "score", "infinite feature"):
         rows = batch(3)
-        said = predictions(CREDITCARD, rows)
+        predicted = predictions(CREDITCARD, rows)
         if where in rows.columns:
             rows.columns[where][1] = np.nan
         elif where == "score":
-            said.scores[1] = np.nan
+            predicted.scores[1] = np.nan
         else:
-            said.feature_vectors[1, 4] = np.inf
+            predicted.feature_vectors[1, 4] = np.inf
         with pytest.raises((errors.CheckViolation, errors.DataError)), streaming:
-            store_scored(streaming.cursor(), CREDITCARD, rows, said, "test")
+            store_scored(streaming.cursor(), CREDITCARD, rows, predicted, "test")
             pytest.fail(where)
     assert counts(database) == (0, 0)
 
@@ -360,11 +360,11 @@ def test_what_is_the_same_for_all_rows_is_stored_with_each(database: Database, s
     shared: dict[str, Any] = {"prediction_time": moment, "policy_version": "é", "run_id": "one"}
     store(streaming, rows, traceparents=["a", None, 'ü "quoted"'], role="canary", **shared)
     columns = "prediction_time, policy_version, run_id, role, deciding, traceparent"
-    found = run(
+    stored = run(
         database.url("readonly"), f'SELECT {columns} FROM predictions ORDER BY traceparent COLLATE "C"'
     )
-    assert [row[:-1] for row in found] == [(moment, "é", "one", "canary", True)] * 3
-    assert [row[-1] for row in found] == ["a", 'ü "quoted"', None]
+    assert [row[:-1] for row in stored] == [(moment, "é", "one", "canary", True)] * 3
+    assert [row[-1] for row in stored] == ["a", 'ü "quoted"', None]
 
 
 def test_predictions_of_now_have_the_time_of_the_database(database: Database, streaming: Connection) -> None:

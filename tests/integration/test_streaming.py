@@ -139,8 +139,8 @@ def hostile_payload(number: int, change: dict[str, Any] | bytes) -> bytes:
     """A record that is valid but for one thing; bytes are a member put into it, or the whole payload."""
     record = creditcard_records([f"bad-{number}"])[0]
     if isinstance(change, dict):
-        kept = {name: value for name, value in (record | change).items() if value is not ...}
-        return json.dumps(kept).encode()
+        fields = {name: value for name, value in (record | change).items() if value is not ...}
+        return json.dumps(fields).encode()
     if not change.startswith(b'"'):
         return change
     del record["v1"]
@@ -158,21 +158,21 @@ def test_every_hostile_record_is_set_aside_and_its_neighbours_are_stored(
     result = installation.consume()
     assert (result["consumed"], result["stored"]) == (3 * len(HOSTILE), 2 * len(HOSTILE))
     assert installation.ids() == {record["transaction_id"] for record in good}
-    letters = installation.rows(
+    dead_letters = installation.rows(
         "SELECT record_offset, reason, detail, payload_bytes, length(payload), topic, record_key"
         " FROM dead_letters ORDER BY 1"
     )
-    found = {name: reason for name, (_, reason, *_) in zip(HOSTILE, letters, strict=True)}
-    assert found == {name: reason for name, (_, reason) in HOSTILE.items()}
-    assert [row[0] for row in letters] == [3 * number + 1 for number in range(len(HOSTILE))]
+    reasons = {name: reason for name, (_, reason, *_) in zip(HOSTILE, dead_letters, strict=True)}
+    assert reasons == {name: reason for name, (_, reason) in HOSTILE.items()}
+    assert [row[0] for row in dead_letters] == [3 * number + 1 for number in range(len(HOSTILE))]
     assert sum(result["dead_lettered"].values()) == len(HOSTILE)
-    for _, _, detail, size, kept, topic, key in letters:
+    for _, _, detail, size, stored_bytes, topic, key in dead_letters:
         assert detail
-        assert (kept, topic, bytes(key)) == (min(size, 16384), installation.kafka.topic, b"key")
+        assert (stored_bytes, topic, bytes(key)) == (min(size, 16384), installation.kafka.topic, b"key")
     published = installation.dead_letter_topic()
-    assert [record.headers["reason"].decode() for record in published] == [row[1] for row in letters]
+    assert [record.headers["reason"].decode() for record in published] == [row[1] for row in dead_letters]
     assert [record.headers["origin"].decode() for record in published] == [
-        f"{installation.kafka.topic}/0/{row[0]}" for row in letters
+        f"{installation.kafka.topic}/0/{row[0]}" for row in dead_letters
     ]
     assert max(len(record.value) for record in published) == 16384
 
@@ -278,8 +278,8 @@ def test_labels_are_drained_and_may_come_before_their_transaction(installation: 
         "early": 1,
         "late": 0,
     }
-    letters = installation.rows("SELECT topic, record_offset FROM dead_letters ORDER BY 2")
-    assert letters == [(installation.kafka.labels_topic, offset) for offset in (1, 2, 3)]
+    dead_letters = installation.rows("SELECT topic, record_offset FROM dead_letters ORDER BY 2")
+    assert dead_letters == [(installation.kafka.labels_topic, offset) for offset in (1, 2, 3)]
     assert len(installation.dead_letter_topic()) == 3
 
 

@@ -33,9 +33,9 @@ def shown(
 ) -> dict[str, Any]:
     described = json.loads(json.dumps(describe(settings, kafka, peek, only)))
     assert list(mismatches(TopicsResult, described)) == []
-    found = described["topics"]
+    topics = described["topics"]
     names = NAMES if only is None else (only,)
-    return dict(zip(names, found, strict=True))
+    return dict(zip(names, topics, strict=True))
 
 
 def of_another_prefix(topics: KafkaSettings, prefix: str) -> KafkaSettings:
@@ -50,12 +50,12 @@ def position(settings: DatabaseSettings, topic: str, partition: int, topic_id: s
 
 
 def test_an_empty_topic_has_no_lag_and_no_records(settings: DatabaseSettings, topics: KafkaSettings) -> None:
-    found = shown(settings, topics, peek=3)
+    states = shown(settings, topics, peek=3)
     for name in NAMES:
-        assert (found[name]["exists"], found[name]["records"]) == (True, [])
-    assert (found["transactions"]["lag"], found["labels"]["lag"]) == (0, 0)
+        assert (states[name]["exists"], states[name]["records"]) == (True, [])
+    assert (states["transactions"]["lag"], states["labels"]["lag"]) == (0, 0)
     # Nobody of ours reads these: how far they were read is no question.
-    assert not {"lag"} & {*found["alerts"], *found["dlq"], *found["dlq"]["partitions"][0]}
+    assert not {"lag"} & {*states["alerts"], *states["dlq"], *states["dlq"]["partitions"][0]}
 
 
 def test_a_topic_that_is_not_there_is_said_to_be_missing(
@@ -82,11 +82,11 @@ def test_lag_is_counted_from_the_position_over_all_partitions(
     before = shown(settings, kafka, only="transactions")["transactions"]
     assert before["lag"] == 10
     position(settings, kafka.topic, 1, before["id"], 4)
-    found = shown(settings, kafka, peek=3, only="transactions")["transactions"]
-    assert [(at["position"], at["end"], at["lag"]) for at in found["partitions"]] == [(None, 5, 5), (4, 5, 1)]
-    assert found["lag"] == 6
-    assert [record["value"] for record in found["records"]] == ["7", "8", "9"]
-    assert found["records"][0]["timestamp"] == "1970-01-01T00:00:07.001000+00:00"
+    state = shown(settings, kafka, peek=3, only="transactions")["transactions"]
+    assert [(at["position"], at["end"], at["lag"]) for at in state["partitions"]] == [(None, 5, 5), (4, 5, 1)]
+    assert state["lag"] == 6
+    assert [record["value"] for record in state["records"]] == ["7", "8", "9"]
+    assert state["records"][0]["timestamp"] == "1970-01-01T00:00:07.001000+00:00"
 
 
 def test_of_a_topic_made_again_no_lag_is_made_up(settings: DatabaseSettings, topics: KafkaSettings) -> None:
@@ -117,8 +117,8 @@ def test_a_look_ends_where_the_topic_ended_when_it_began(topics: KafkaSettings) 
         for number in range(20):
             publisher.send(topics.topic, b"", str(number).encode())
     with PartitionReader(topics.bootstrap_servers, topics.topic, "test") as reader:
-        found = _latest(reader, {0: 0}, {0: 6}, 4)  # fourteen came meanwhile
-        assert [record["value"] for record in found] == ["2", "3", "4", "5"]
+        records = _latest(reader, {0: 0}, {0: 6}, 4)  # fourteen came meanwhile
+        assert [record["value"] for record in records] == ["2", "3", "4", "5"]
         assert [record["offset"] for record in _latest(reader, {0: 4}, {0: 6}, 4)] == [4, 5]
 
 

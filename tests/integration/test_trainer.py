@@ -66,8 +66,8 @@ def installation(
     object_store: ObjectStoreSettings,
     tmp_path: Path,
 ) -> Iterator[Installation]:
-    with installed(request.param, database, mlflow_uri, object_store, tmp_path) as made:
-        yield made
+    with installed(request.param, database, mlflow_uri, object_store, tmp_path) as ready:
+        yield ready
 
 
 @pytest.fixture
@@ -78,8 +78,8 @@ def tracked(mlflow_uri: str) -> Iterator[TrackedRuns]:
 
 @pytest.fixture
 def registry(mlflow_uri: str) -> Iterator[Registry]:
-    with Registry(mlflow_uri) as made:
-        yield made
+    with Registry(mlflow_uri) as opened:
+        yield opened
 
 
 as_creditcard = pytest.mark.parametrize("installation", [CREDITCARD], indirect=True)
@@ -235,9 +235,9 @@ def test_another_contract_goes_the_whole_way(installation: Installation, tmp_pat
     model = Model.load(files, result["register"]["digest"], installation.contract)
     assert model.manifest.features == installation.contract.feature_names
     assert model.manifest.data_from == START
-    kept = {"status": "done", "trained": False, "champion": result["register"]["version"]}
-    assert main(["first-model"]) == kept
-    assert list(mismatches(ChampionKeptResult, kept)) == []
+    expected = {"status": "done", "trained": False, "champion": result["register"]["version"]}
+    assert main(["first-model"]) == expected
+    assert list(mismatches(ChampionKeptResult, expected)) == []
     assert list(mismatches(TrainingResult, json.loads(json.dumps(result)))) == []
 
 
@@ -248,11 +248,11 @@ def test_values_are_read_back_as_they_were_stored(installation: Installation) ->
     store_history(installation, rows, labels.tolist())
     with closing(connect(installation.database.url("trainer"), "test")) as connection:
         table = examples.read_examples(connection, installation.contract, datetime.now(UTC))
-    found = examples.to_batch(installation.contract, table)
-    assert found.ids == rows.ids
-    assert found.event_times == rows.event_times
+    read_back = examples.to_batch(installation.contract, table)
+    assert read_back.ids == rows.ids
+    assert read_back.event_times == rows.event_times
     for name, column in rows.columns.items():
-        assert np.array_equal(found.columns[name], column, equal_nan=column.dtype != object), name
+        assert np.array_equal(read_back.columns[name], column, equal_nan=column.dtype != object), name
     assert table.column(examples.LABEL).to_pylist() == labels.tolist()
 
 
@@ -261,7 +261,7 @@ def test_only_mature_labels_are_learnt_from(installation: Installation) -> None:
     """Silence, an explicit report, a young report, a young transaction, a blocked one, another contract's."""
     now = datetime.now(UTC)
     old, _ = wire_rows(4)
-    young = replace(wire_rows(2, start=now - timedelta(minutes=5))[0], ids=["y0", "y1"])
+    recent = replace(wire_rows(2, start=now - timedelta(minutes=5))[0], ids=["y0", "y1"])
     blocked = replace(wire_rows(2)[0], ids=["b0", "b1"])
     other = replace(wire_rows(1)[0], ids=["o0"])
     elsewhere = installation.contract.model_copy(update={"version": installation.contract.version + 1})
@@ -272,12 +272,12 @@ def test_only_mature_labels_are_learnt_from(installation: Installation) -> None:
     with closing(connect(installation.database.url("streaming"), "test")) as connection:
         with connection, connection.cursor() as cursor:
             store_transactions(cursor, installation.contract, old, "bank")
-            store_transactions(cursor, installation.contract, young, "bank")
+            store_transactions(cursor, installation.contract, recent, "bank")
             store_transactions(cursor, elsewhere, other, "bank")
-            said = replace(
+            predicted = replace(
                 predictions(installation.contract, blocked, "block"), feature_vectors=np.zeros((2, 6), "f4")
             )
-            store_scored(cursor, installation.contract, blocked, said, "bank")
+            store_scored(cursor, installation.contract, blocked, predicted, "bank")
         with connection, connection.cursor() as cursor:
             store_labels(
                 cursor,

@@ -49,8 +49,8 @@ def installation(
 ) -> Iterator[Installation]:
     (tmp_path / "local").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "local"))
-    with small_installation(database, mlflow_uri, object_store, tmp_path) as made:
-        yield made
+    with small_installation(database, mlflow_uri, object_store, tmp_path) as ready:
+        yield ready
 
 
 @contextmanager
@@ -66,12 +66,12 @@ def _clean(days: float, *, dry_run: bool = False) -> CleanResult:
     return result
 
 
-def _left(bucket: ObjectStore) -> dict[str, set[str]]:
-    found: dict[str, set[str]] = {}
+def _remaining(bucket: ObjectStore) -> dict[str, set[str]]:
+    names: dict[str, set[str]] = {}
     for key in bucket.list("runs/"):
         folder, _, name = key.rpartition("/")
-        found.setdefault(folder.removeprefix(f"{ROOT}/"), set()).add(name)
-    return found
+        names.setdefault(folder.removeprefix(f"{ROOT}/"), set()).add(name)
+    return names
 
 
 def _why(result: CleanResult, which: Literal["removed", "kept"]) -> dict[str, str]:
@@ -89,12 +89,12 @@ def test_what_no_version_needs_goes_after_a_time(
     bucket.put_bytes("runs/another_dag/x/report.json", b"{}")
     bucket.put_bytes("runs/note.txt", b"nobody's")
     (tmp_path / "local" / f"{scratch.PREFIX}killed").mkdir()
-    before = _left(bucket)
+    before = _remaining(bucket)
 
     # In progress, as far as anybody can tell.
     assert main(["clean"])["removed"] == []
     assert _clean(0.9)["mlflow_runs_ended"] == []
-    assert (_left(bucket), statuses(installation)[-1]) == (before, "RUNNING")
+    assert (_remaining(bucket), statuses(installation)[-1]) == (before, "RUNNING")
 
     # Abandoned, but young.
     assert len(_clean(2, dry_run=True)["mlflow_runs_ended"]) == 1
@@ -102,14 +102,14 @@ def test_what_no_version_needs_goes_after_a_time(
     os.utime(tmp_path / "local" / f"{scratch.PREFIX}killed", (0, 0))
     result = _clean(2)
     assert (result["removed"], len(result["mlflow_runs_ended"])) == ([], 1)
-    assert (_left(bucket), statuses(installation)) == (before, ["FINISHED"] * 3 + ["KILLED"])
+    assert (_remaining(bucket), statuses(installation)) == (before, ["FINISHED"] * 3 + ["KILLED"])
     assert (result["directories_removed"], list((tmp_path / "local").iterdir())) == (1, [])
 
-    said = _clean(8, dry_run=True)
-    assert _left(bucket) == before
+    planned = _clean(8, dry_run=True)
+    assert _remaining(bucket) == before
     result = _clean(8)
-    assert result == {**said, "dry_run": False}
-    assert _left(bucket) == {
+    assert result == {**planned, "dry_run": False}
+    assert _remaining(bucket) == {
         "champion": DOCUMENTS | DATA,
         "older": DOCUMENTS,
         "newer": DOCUMENTS | DATA,
@@ -152,9 +152,9 @@ def test_files_of_a_version_that_mlflow_or_the_record_lacks_stay(
     client.delete_registered_model_alias(model, constants.ALIAS_PREVIOUS)
     client.delete_model_version(model, "1")
     run(installation.database.url("admin"), "DELETE FROM model_versions WHERE version = '2'")
-    before = _left(bucket)
+    before = _remaining(bucket)
     result = _clean(30)
-    assert (result["removed"], _left(bucket)) == ([], before)
+    assert (result["removed"], _remaining(bucket)) == ([], before)
     assert _why(result, "kept") == {
         "lost": f"MLflow does not hold the files of version 1 of {model}",
         "unrecorded": f"version 2 of {model} is not recorded: run register again",
@@ -167,10 +167,10 @@ def test_what_is_not_known_to_be_needless_is_not_removed(
     installation: Installation, bucket: ObjectStore, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
     main(["load", "--run-id", "begun"])
-    before = _left(bucket)
+    before = _remaining(bucket)
     monkeypatch.setenv(
         variable, "http://127.0.0.1:9" if "URI" in variable else "postgresql://a:b@127.0.0.1:9/x"
     )
     with pytest.raises(Exception, match=r"MLflow at|Postgres is not available"):
         _clean(30)
-    assert _left(bucket) == before
+    assert _remaining(bucket) == before

@@ -44,8 +44,8 @@ DAY = timedelta(days=1)
 def installation(
     database: Database, mlflow_uri: str, object_store: ObjectStoreSettings, tmp_path: Path
 ) -> Iterator[Installation]:
-    with small_installation(database, mlflow_uri, object_store, tmp_path) as made:
-        yield made
+    with small_installation(database, mlflow_uri, object_store, tmp_path) as ready:
+        yield ready
 
 
 @pytest.fixture
@@ -101,8 +101,8 @@ def test_a_moment_that_has_passed_is_the_cut_off_and_nothing_else(
     before = datetime.now(UTC)
     main(["run", *FIRST, "--as-of", moment])
     assert json.loads(bucket.get_bytes(f"{FOLDER}/load.json"))["as_of"] == moment
-    made = json.loads(bucket.get_bytes(f"{FOLDER}/manifest.json"))["created_at"]
-    assert datetime.fromisoformat(made) >= before
+    created_at = json.loads(bucket.get_bytes(f"{FOLDER}/manifest.json"))["created_at"]
+    assert datetime.fromisoformat(created_at) >= before
 
 
 @pytest.mark.parametrize("role", ["trainer", "readonly"])
@@ -117,7 +117,7 @@ def test_the_database_refuses_labels_of_the_future(database: Database, role: str
 
 
 @pytest.mark.parametrize(
-    ("after", "number", "left"),
+    ("after", "number", "remaining"),
     [
         ("load", signal.SIGTERM, ([],)),
         ("features", signal.SIGINT, ([], ["KILLED"])),
@@ -127,18 +127,18 @@ def test_the_database_refuses_labels_of_the_future(database: Database, role: str
     ],
 )
 def test_a_job_that_is_stopped_leaves_no_run_open(
-    installation: Installation, after: str, number: signal.Signals, left: tuple[list[str], ...]
+    installation: Installation, after: str, number: signal.Signals, remaining: tuple[list[str], ...]
 ) -> None:
     with TrainerJob("run", *FIRST) as job:
         job.step_done(after)
         assert job.stop(number) == 128 + number
     assert job.lines[-1] == f"interrupted: Interrupted by {number.name}: what was committed is kept."
-    assert statuses(installation) in left
+    assert statuses(installation) in remaining
 
 
-@pytest.mark.parametrize(("table", "left"), [("transactions", []), ("model_versions", ["KILLED"])])
+@pytest.mark.parametrize(("table", "remaining"), [("transactions", []), ("model_versions", ["KILLED"])])
 def test_a_job_that_waits_for_the_database_stops_at_once(
-    installation: Installation, table: str, left: list[str]
+    installation: Installation, table: str, remaining: list[str]
 ) -> None:
     """In `load`, and in `register`, which is then repeated."""
     with closing(connect(installation.database.url("owner"), "test")) as connection:
@@ -148,8 +148,8 @@ def test_a_job_that_waits_for_the_database_stops_at_once(
                 lambda: waits_for_a_lock(installation.database.url("admin"), "fraud_trainer"), 120
             )
             assert job.stop(signal.SIGTERM) == 128 + signal.SIGTERM
-    assert statuses(installation) == left
-    if left:
+    assert statuses(installation) == remaining
+    if remaining:
         assert main(["register", *FIRST])["register"]["version"] == "1"
         assert (statuses(installation), versions(installation)) == (["FINISHED"], ["1"])
 
@@ -185,9 +185,9 @@ def test_after_sigkill_a_try_on_other_data_ends_the_run_and_a_try_that_fails_too
     run(installation.database.url("admin"), "DELETE FROM transactions WHERE event_time > '2024-03-02Z'")
     with pytest.raises(JobFailed):
         main(["run", *FIRST])  # too few rows to judge
-    found = statuses(installation)
-    assert "RUNNING" not in found
-    assert found[0] == "KILLED"
+    actual = statuses(installation)
+    assert "RUNNING" not in actual
+    assert actual[0] == "KILLED"
 
 
 def test_without_mlflow_a_stopped_job_ends_all_the_same(installation: Installation) -> None:
@@ -212,10 +212,10 @@ class Bucket:
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
-        self._kept = {key: store.get_bytes(key) for key in store.list(FOLDER)}
+        self._original = {key: store.get_bytes(key) for key in store.list(FOLDER)}
 
     def restore(self) -> None:
-        for key, content in self._kept.items():
+        for key, content in self._original.items():
             self._store.put_bytes(key, content)
 
     def read(self, name: str) -> Any:
@@ -254,8 +254,8 @@ def _forge_the_metrics(bucket: Bucket) -> None:
 def _forge_the_model(bucket: Bucket) -> None:
     """Another run's trees, with all digests after them put right."""
     bucket.copy("second", "model.ubj", "model.onnx", "manifest.json")
-    theirs = json.loads(bucket._store.get_bytes(f"{FOLDER.replace('first', 'second')}/train.json"))
-    trained = bucket.write("train", {**bucket.read("train"), "digests": theirs["digests"]})
+    second_run = json.loads(bucket._store.get_bytes(f"{FOLDER.replace('first', 'second')}/train.json"))
+    trained = bucket.write("train", {**bucket.read("train"), "digests": second_run["digests"]})
     bucket.write("validate", {**bucket.read("validate"), "_follows": trained})
 
 
@@ -317,9 +317,9 @@ def test_register_believes_nothing_that_was_changed_in_the_bucket(
         if name != "train again":
             folder.restore()
     main(["validate", *FIRST])
-    with ThreadPoolExecutor(3) as beside:
-        made = list(beside.map(lambda _: main(["register", *FIRST])["register"]["version"], range(3)))
-    assert made == ["1", "1", "1"]
+    with ThreadPoolExecutor(3) as executor:
+        registered = list(executor.map(lambda _: main(["register", *FIRST])["register"]["version"], range(3)))
+    assert registered == ["1", "1", "1"]
     assert versions(installation) == ["1"]
 
 

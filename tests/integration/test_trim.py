@@ -184,8 +184,8 @@ def delete_records(server: KafkaServer, topic: str, offset: int, log: Log) -> No
     """Let the log begin at `offset`, by each broker's own way."""
     if server.spec.cwd.name == "apache":
         admin = AdminClient({"bootstrap.servers": server.bootstrap})
-        place = confluent_kafka.TopicPartition(topic, 0, offset)
-        admin.delete_records([place])[place].result(timeout=10)
+        position = confluent_kafka.TopicPartition(topic, 0, offset)
+        admin.delete_records([position])[position].result(timeout=10)
     else:
         log.remove([batch for batch in log.batches(topic)[0] if batch.offset < offset])
 
@@ -193,25 +193,25 @@ def delete_records(server: KafkaServer, topic: str, offset: int, log: Log) -> No
 def test_a_position_before_the_log_stops_the_consumer(
     any_kafka: KafkaServer, installation: StreamInstallation, log: Log
 ) -> None:
-    here = replace(
+    changed = replace(
         installation,
         kafka=installation.kafka.model_copy(update={"kafka_bootstrap_servers": any_kafka.bootstrap}),
     )
-    kafka = here.kafka
+    kafka = changed.kafka
     ensure_topics(
         kafka.bootstrap_servers, [kafka.topic, kafka.labels_topic, kafka.alerts_topic, kafka.dlq_topic]
     )
-    send_requests(here, 0, 5)
-    assert here.consume(records=4)["stored"] == 4
+    send_requests(changed, 0, 5)
+    assert changed.consume(records=4)["stored"] == 4
     delete_records(any_kafka, kafka.topic, 6, log)
     lost = r"no longer holds offset 4 of partition 0.* oldest record is 6.* set next_offset to 6"
     with pytest.raises(JobFailed, match=lost):
-        here.consume()
-    with following(here.installation) as follower, pytest.raises(JobFailed, match=lost):
+        changed.consume()
+    with following(changed.installation) as follower, pytest.raises(JobFailed, match=lost):
         follower.ended()
-    assert here.count("transactions") == 4
-    here.rows("UPDATE stream_offsets SET next_offset = 6 WHERE topic = %s", kafka.topic)
-    assert here.consume()["stored"] == 4
+    assert changed.count("transactions") == 4
+    changed.rows("UPDATE stream_offsets SET next_offset = 6 WHERE topic = %s", kafka.topic)
+    assert changed.consume()["stored"] == 4
 
 
 def test_publishers_leave_nothing_behind_in_the_broker(

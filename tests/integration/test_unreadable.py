@@ -64,24 +64,24 @@ def put(installation: StreamInstallation, batch: WireBatch, topic: str | None = 
     assert produce(address, topic or installation.kafka.topic, batch.packed()) == 0
 
 
-def put_strange(installation: StreamInstallation) -> None:
+def put_undecodable_headers(installation: StreamInstallation) -> None:
     """On both topics a good record, one with a header whose name is no text, and a good one."""
     for topic, value in ((installation.kafka.topic, payload), (installation.kafka.labels_topic, label)):
-        strange = WireRecord(value("strange"), headers=[SCHEMA, (b"\xff\xfea", b"x")])
+        undecodable = WireRecord(value("strange"), headers=[SCHEMA, (b"\xff\xfea", b"x")])
         put(
             installation,
-            WireBatch([WireRecord(value("before")), strange, WireRecord(value("after"))], "lz4"),
+            WireBatch([WireRecord(value("before")), undecodable, WireRecord(value("after"))], "lz4"),
             topic,
         )
 
 
-def letters(installation: StreamInstallation) -> list[tuple[Any, ...]]:
+def stored_dead_letters(installation: StreamInstallation) -> list[tuple[Any, ...]]:
     return installation.rows(
         "SELECT topic, record_offset, reason, payload_bytes FROM dead_letters ORDER BY id"
     )
 
 
-def strange_letters(installation: StreamInstallation) -> list[tuple[Any, ...]]:
+def expected_dead_letters(installation: StreamInstallation) -> list[tuple[Any, ...]]:
     return [
         (installation.kafka.topic, 1, "bad_header", len(payload("strange"))),
         (installation.kafka.labels_topic, 1, "bad_header", len(label("strange"))),
@@ -94,14 +94,14 @@ def shown(installation: StreamInstallation, only: str, peek: int) -> TopicState:
 
 
 def test_a_strange_header_is_set_aside_and_its_neighbours_stored(installation: StreamInstallation) -> None:
-    put_strange(installation)
+    put_undecodable_headers(installation)
     peeked = shown(installation, "transactions", 3)["records"]
     assert [record.get("damage") for record in peeked] == [None, "bad_header", None]
     result = installation.consume()
     assert (result["dead_lettered"], result["labels"]["dead_lettered"]) == ({"bad_header": 1},) * 2
     assert (result["lag"], result["labels"]["lag"]) == (0, 0)
     assert (installation.ids(), installation.count("labels")) == ({"before", "after"}, 2)
-    assert letters(installation) == strange_letters(installation)
+    assert stored_dead_letters(installation) == expected_dead_letters(installation)
     listed = installation.command("dead-letters", "--reason", "bad_header")
     assert json.loads(listed.stdout)["total"] == 2
     assert {record.headers["reason"] for record in installation.dead_letter_topic()} == {b"bad_header"}
@@ -112,7 +112,7 @@ def test_a_strange_header_is_set_aside_and_its_neighbours_stored(installation: S
 
 
 def test_the_follower_sets_it_aside_too(installation: StreamInstallation) -> None:
-    put_strange(installation)
+    put_undecodable_headers(installation)
     with following(installation.installation) as follower:
         assert eventually(lambda: installation.ids() == {"before", "after"}, PATIENCE)
         assert eventually(lambda: installation.count("labels") == 2, PATIENCE)
@@ -120,7 +120,7 @@ def test_the_follower_sets_it_aside_too(installation: StreamInstallation) -> Non
         assert eventually(lambda: follower.metric("fraud_stream_dead_letters_total", **reason) == 2)
         assert follower.ready()
         follower.end()
-    assert sorted(letters(installation)) == sorted(strange_letters(installation))
+    assert sorted(stored_dead_letters(installation)) == sorted(expected_dead_letters(installation))
 
 
 def test_a_batch_nobody_can_unpack_is_one_dead_letter(
@@ -179,9 +179,9 @@ def producer(installation: StreamInstallation, any_kafka: KafkaServer) -> Any:
         "bootstrap.servers": installation.kafka.kafka_bootstrap_servers,
         "transactional.id": uuid.uuid4().hex,
     }
-    made: Any = confluent_kafka.Producer(settings)
-    made.init_transactions(20)
-    return made
+    client: Any = confluent_kafka.Producer(settings)
+    client.init_transactions(20)
+    return client
 
 
 def begin(installation: StreamInstallation, producer: Any, *identifiers: str) -> None:
@@ -272,7 +272,7 @@ def test_a_bomb_is_one_dead_letter_and_takes_no_memory(installation: StreamInsta
     put_bomb(installation, codec)
     assert consumer_peak_mib(installation, "run", "--max-seconds", "60") < PEAK_MIB
     assert installation.ids() == {"first", "before", "after"}
-    assert letters(installation) == [(installation.kafka.topic, 2, "too_large", BOMBS[codec])]
+    assert stored_dead_letters(installation) == [(installation.kafka.topic, 2, "too_large", BOMBS[codec])]
 
 
 def test_a_bomb_takes_no_memory_of_the_follower(installation: StreamInstallation) -> None:
@@ -282,4 +282,4 @@ def test_a_bomb_takes_no_memory_of_the_follower(installation: StreamInstallation
         installation, *arguments, stop_when=lambda: installation.count("transactions") == 3
     )
     assert peak < PEAK_MIB
-    assert letters(installation) == [(installation.kafka.topic, 2, "too_large", BOMBS["zstd"])]
+    assert stored_dead_letters(installation) == [(installation.kafka.topic, 2, "too_large", BOMBS["zstd"])]

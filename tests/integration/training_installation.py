@@ -65,11 +65,11 @@ def installed(
     contract: Path, database: Database, mlflow_uri: str, store: ObjectStoreSettings, folder: Path
 ) -> Iterator[Installation]:
     """An installation of a contract, by this process' environment."""
-    made, environment = _installation(contract, database, mlflow_uri, store, folder)
+    installation, environment = _installation(contract, database, mlflow_uri, store, folder)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
             patch.setenv(name, value)
-        yield made
+        yield installation
 
 
 CREDITCARD = CONFIG_DIR / "contracts" / "creditcard.yaml"
@@ -100,8 +100,8 @@ def card_rows(installation: Installation, overlap: float) -> None:
     """History of the simulator, and its optimum."""
     people = population(11, RATE, overlap)
     moments = [START + timedelta(minutes=minute) for minute in range(ROWS)]
-    made = Simulator(installation.contract, people, timedelta(days=7)).at("history", moments)
-    store_history(installation, made.batch, made.labels.tolist())
+    transactions = Simulator(installation.contract, people, timedelta(days=7)).at("history", moments)
+    store_history(installation, transactions.batch, transactions.labels.tolist())
     optimum = compute(people, load_parameters(CONFIG_DIR, "testing").gate_in_force, sample=20_000)
     run(
         installation.database.url("producer"),

@@ -46,8 +46,8 @@ class TrainerJob:
 
     def step_done(self, step: str) -> None:
         mark = f'"step":"{step}"'
-        assert eventually(lambda: self._said(mark) or self._ended(), PATIENCE_S)
-        assert self._said(mark), self.lines
+        assert eventually(lambda: self._logged(mark) or self._ended(), PATIENCE_S)
+        assert self._logged(mark), self.lines
 
     def stop(self, number: signal.Signals, seconds: float = 10.0) -> int:
         """Send a signal; the exit code."""
@@ -65,7 +65,7 @@ class TrainerJob:
         self._process.wait()
         self._reader.join(5)
 
-    def _said(self, mark: str) -> bool:
+    def _logged(self, mark: str) -> bool:
         return any(mark in line for line in list(self.lines))
 
     def _ended(self) -> bool:
@@ -87,7 +87,7 @@ class Relay:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         # MLflow refuses requests to another host than its own.
-        self._own, self._theirs = (urlsplit(name).netloc.encode() for name in (self.url, url))
+        self._own, self._upstream = (urlsplit(name).netloc.encode() for name in (self.url, url))
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self) -> None:
@@ -108,7 +108,7 @@ class Relay:
     def _pass(self, source: socket.socket, target: socket.socket) -> None:
         with suppress(OSError):
             while content := source.recv(65536):
-                target.sendall(content.replace(self._own, self._theirs))
+                target.sendall(content.replace(self._own, self._upstream))
         with suppress(OSError):
             target.shutdown(socket.SHUT_WR)
 
@@ -143,12 +143,12 @@ def small_installation(
     bucket.delete(bucket.list("runs/"))
     with (
         pytest.MonkeyPatch.context() as patch,
-        installed(WIRE, database, mlflow_uri, store, folder) as made,
+        installed(WIRE, database, mlflow_uri, store, folder) as installation,
     ):
         patch.setenv("FRAUD_CONFIG_DIR", str(small_configuration(folder / "config")))
         rows, labels = wire_rows(3000)
-        store_history(made, rows, labels.tolist(), source="bank", by="chargeback")
-        yield made
+        store_history(installation, rows, labels.tolist(), source="bank", by="chargeback")
+        yield installation
 
 
 def statuses(installation: Installation) -> list[str]:
@@ -164,6 +164,6 @@ def statuses(installation: Installation) -> list[str]:
 def versions(installation: Installation) -> list[str]:
     client = RegistryWriter(installation.mlflow_uri)._client
     return [
-        found.version
-        for found in client.search_model_versions(f"name='{installation.contract.registered_model}'")
+        version.version
+        for version in client.search_model_versions(f"name='{installation.contract.registered_model}'")
     ]

@@ -109,9 +109,9 @@ def _choices(arguments: Sequence[str]) -> Choices:
     parser.add_argument("--keep", action="store_true", help="leave the stack running")
     parser.add_argument("--no-build", action="store_true", help="take the images that are there")
     parser.add_argument("pytest", nargs="*", metavar="PYTEST", help="after --: tests or options for pytest")
-    given = parser.parse_args(arguments)
-    install = given.install or (os.environ.get("CI") == "true" and os.geteuid() == 0)
-    return Choices(install, given.keep, not given.no_build, tuple(given.pytest))
+    options = parser.parse_args(arguments)
+    install = options.install or (os.environ.get("CI") == "true" and os.geteuid() == 0)
+    return Choices(install, options.keep, not options.no_build, tuple(options.pytest))
 
 
 def _with_docker(choices: Choices, logs: Path) -> int:
@@ -128,16 +128,16 @@ def _with_docker(choices: Choices, logs: Path) -> int:
 
 
 def _refuse_other_stack() -> None:
-    mine = containers(os.environ, f"label=com.docker.compose.project={PROJECT}")
-    others = set(containers(os.environ, "name=^fraud-")) - set(mine)
-    theirs = sorted(name for name in others if not _is_job(name))
-    if theirs:
+    own = containers(os.environ, f"label=com.docker.compose.project={PROJECT}")
+    others = set(containers(os.environ, "name=^fraud-")) - set(own)
+    foreign = sorted(name for name in others if not _is_job(name))
+    if foreign:
         raise Refused(
-            f"there are containers called {', '.join(theirs[:3])} …, which the tests would need: "
+            f"there are containers called {', '.join(foreign[:3])} …, which the tests would need: "
             "docker compose -f docker-compose.local.yml down stops them and keeps their data."
         )
-    if mine:
-        _say("removing what an earlier run has left …")
+    if own:
+        _report("removing what an earlier run has left …")
         subprocess.run(
             ["docker", "compose", "-p", PROJECT, "--profile", "*", "down", "-v"],
             check=False,
@@ -151,17 +151,17 @@ def _is_job(name: str) -> bool:
 
 def _official_images() -> bool:
     """Whether the third parties' own images can be had; STACK_IMAGES says so, or a pull that works."""
-    asked = os.environ.get("STACK_IMAGES", "")
-    if asked not in {"", "official", "offline"}:
-        raise Refused(f"STACK_IMAGES={asked} is neither official nor offline.")
-    if asked:
-        return asked == "official"
+    setting = os.environ.get("STACK_IMAGES", "")
+    if setting not in {"", "official", "offline"}:
+        raise Refused(f"STACK_IMAGES={setting} is neither official nor offline.")
+    if setting:
+        return setting == "official"
     image = os.environ.get("REDIS_IMAGE", _default_image("REDIS_IMAGE"))
     for command in (["image", "inspect", image], ["pull", "--quiet", image]):
         if _quiet(["docker", *command], seconds=300):
-            _say("with the official images")
+            _report("with the official images")
             return True
-    _say("no registry can be reached: with the images of images/, made of packages")
+    _report("no registry can be reached: with the images of images/, made of packages")
     return False
 
 
@@ -183,7 +183,7 @@ def _ports() -> dict[str, int]:
     for service, (_, port) in PUBLISHED.items():
         chosen[service] = port if is_free(port) else free_ports(1)[0]
         if chosen[service] != port:
-            _say(f"port {port} is taken: {service} is published on {chosen[service]}")
+            _report(f"port {port} is taken: {service} is published on {chosen[service]}")
     return chosen
 
 
@@ -205,8 +205,8 @@ def _export(harness: Harness, folder: Path, official: bool) -> None:
     os.environ["COMPOSE_ENV_FILES"] = ",".join(map(str, files))
     for service, (variable, _) in PUBLISHED.items():
         os.environ[variable] = str(harness.ports[service])
-    for name in harness.left_out:
-        _say(f"{name}: left out: it cannot be built offline")
+    for name in harness.omitted:
+        _report(f"{name}: left out: it cannot be built offline")
 
 
 def _build(official: bool) -> None:
@@ -215,11 +215,11 @@ def _build(official: bool) -> None:
     _timed("images", [str(ROOT / "fraud"), "build"])
 
 
-def _timed(what: str, command: list[str]) -> None:
+def _timed(title: str, command: list[str]) -> None:
     started = time.monotonic()
     if subprocess.run(command, cwd=ROOT, check=False).returncode:
         raise SystemExit(f"test-stack: failed: {' '.join(command)}")
-    _say(f"{what} built in {time.monotonic() - started:.0f} s")
+    _report(f"{title} built in {time.monotonic() - started:.0f} s")
 
 
 def _run(harness: Harness, folder: Path, choices: Choices, logs: Path) -> int:
@@ -228,21 +228,21 @@ def _run(harness: Harness, folder: Path, choices: Choices, logs: Path) -> int:
     parts, whole = _tests(choices.pytest)
     try:
         # They need Docker, not the stack: so they fill the time in which that starts.
-        with _beside([*_PYTEST, *parts] if parts else [], logs / "parts.txt") as ended:
+        with _in_background([*_PYTEST, *parts] if parts else [], logs / "parts.txt") as ended:
             started = time.monotonic()
             stack.up()
             stack.wait_healthy()
-            _say(f"up and healthy after {time.monotonic() - started:.0f} s")
+            _report(f"up and healthy after {time.monotonic() - started:.0f} s")
             failed = subprocess.run([*_PYTEST, *whole], cwd=ROOT, check=False).returncode
         failed = failed or ended[0]
     except AssertionError as error:
-        _say(f"failed: {error}")
+        _report(f"failed: {error}")
     finally:
         if failed:
             _keep_logs(stack, logs)
         if choices.keep:
-            kept = Path(shutil.copytree(folder, logs, dirs_exist_ok=True))
-            _say(f"the stack is left running; its .env is {kept / '.env'}")
+            kept_logs = Path(shutil.copytree(folder, logs, dirs_exist_ok=True))
+            _report(f"the stack is left running; its .env is {kept_logs / '.env'}")
         else:
             subprocess.run(
                 [*COMPOSE, "--profile", "*", "down", "-v"], cwd=ROOT, check=False, capture_output=True
@@ -251,7 +251,7 @@ def _run(harness: Harness, folder: Path, choices: Choices, logs: Path) -> int:
 
 
 @contextmanager
-def _beside(command: Sequence[str], log: Path) -> Iterator[list[int]]:
+def _in_background(command: Sequence[str], log: Path) -> Iterator[list[int]]:
     """Run a command meanwhile; at the end what it wrote is shown, and its exit code is in the list."""
     ended: list[int] = []
     if not command:
@@ -268,14 +268,14 @@ def _beside(command: Sequence[str], log: Path) -> Iterator[list[int]]:
             log.unlink()
 
 
-def _tests(given: Sequence[str]) -> tuple[list[str], list[str]]:
+def _tests(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Options and tests of the parts, and those of the stack; tests that are named run with the stack."""
-    if any((ROOT / word.partition("::")[0]).exists() for word in given if not word.startswith("-")):
-        return [], list(given)
-    here = Path(__file__).parent
-    whole = [here / f"test_{name}.py" for name in WHOLE]
-    parts = sorted(path for path in here.glob("test_*.py") if path not in whole)
-    return [*given, *map(str, parts)], [*given, *map(str, whole)]
+    if any((ROOT / word.partition("::")[0]).exists() for word in arguments if not word.startswith("-")):
+        return [], list(arguments)
+    folder = Path(__file__).parent
+    whole = [folder / f"test_{name}.py" for name in WHOLE]
+    parts = sorted(path for path in folder.glob("test_*.py") if path not in whole)
+    return [*arguments, *map(str, parts)], [*arguments, *map(str, whole)]
 
 
 def _keep_logs(stack: Stack, logs: Path) -> None:
@@ -284,10 +284,10 @@ def _keep_logs(stack: Stack, logs: Path) -> None:
         with (logs / f"{service}.log").open("wb") as log:
             subprocess.run(["docker", "logs", one["Id"]], stdout=log, stderr=log, check=False)
     (logs / "states.txt").write_text(stack.run(*COMPOSE, "--profile", "*", "ps", "--all"), encoding="utf-8")
-    _say(f"the logs of all containers are in {logs}")
+    _report(f"the logs of all containers are in {logs}")
 
 
-def _say(text: str) -> None:
+def _report(text: str) -> None:
     print(f"test-stack: {text}", flush=True)
 
 

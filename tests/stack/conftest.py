@@ -12,10 +12,10 @@ from tests.stack.stack import Stack, running_stack
 @pytest.fixture(scope="session")
 def stack() -> Stack:
     """The running stack; without one its tests are not run."""
-    found = running_stack()
-    if found is None:
+    running = running_stack()
+    if running is None:
         pytest.skip("not run: there is no stack; ./fraud test-stack brings one up")
-    return found
+    return running
 
 
 @pytest.fixture(scope="module")

@@ -11,16 +11,16 @@ import pytest
 SECONDS = 600
 
 
-def docker(*words: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+def docker(*arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
     """Run a command of Docker; its exit code is for the caller to judge."""
-    command = ["docker", *words]
+    command = ["docker", *arguments]
     return subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=SECONDS)
 
 
-def told(*words: str) -> str:
+def docker_output(*arguments: str) -> str:
     """What a command of Docker that must succeed prints."""
-    done = docker(*words)
-    assert done.returncode == 0, f"docker {' '.join(words)} → {done.returncode}\n{done.stderr[-3000:]}"
+    done = docker(*arguments)
+    assert done.returncode == 0, f"docker {' '.join(arguments)} → {done.returncode}\n{done.stderr[-3000:]}"
     return done.stdout.strip()
 
 
@@ -36,13 +36,15 @@ def image(name: str) -> dict[str, Any]:
         pytest.skip("not run: there is no docker")
     if done.returncode:
         pytest.skip(f"not run: {name} is not built")
-    found: dict[str, Any] = json.loads(done.stdout)[0]
-    return found
+    details: dict[str, Any] = json.loads(done.stdout)[0]
+    return details
 
 
 def labelled(label: str, *kinds: str) -> None:
     """Remove what a test has left of containers, images or volumes with the label."""
     for kind in kinds:
-        found = docker(kind, "ls", "--quiet", *(["--all"] if kind == "container" else []), "--filter", label)
-        for one in found.stdout.split():
+        listing = docker(
+            kind, "ls", "--quiet", *(["--all"] if kind == "container" else []), "--filter", label
+        )
+        for one in listing.stdout.split():
             docker(kind, "rm", "--force", *(["--volumes"] if kind == "container" else []), one)

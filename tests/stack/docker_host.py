@@ -220,9 +220,9 @@ def _take_program(package: Path) -> None:
 
 def containers(variables: Mapping[str, str], *filters: str) -> list[str]:
     """The names of the containers, running or not, to which all filters apply."""
-    words = [word for one in filters for word in ("--filter", one)]
+    arguments = [word for one in filters for word in ("--filter", one)]
     done = subprocess.run(
-        ["docker", "ps", "--all", "--format", "{{json .Names}}", *words],
+        ["docker", "ps", "--all", "--format", "{{json .Names}}", *arguments],
         env=variables,
         capture_output=True,
         text=True,

@@ -153,35 +153,35 @@ class DockerProject:
 
     def body(self, source: str, **changed: Any) -> dict[str, Any]:
         """What a runner asks for a container with, which runs this source."""
-        asked = {
+        request = {
             "Image": self.image,
             "Cmd": ["python", "-m", "fraud_job"],
             "Env": [f"JOB_SOURCE={source}"],
             "Labels": {"fraud.dag_id": "the_dag"},
             "HostConfig": LIMITS,
         }
-        return asked | changed
+        return request | changed
 
     def containers(self) -> list[dict[str, Any]]:
         """All of this project, by the daemon's own account."""
-        found = self.daemon.containers(all=True, filters={"label": f"fraud.project={self.project}"})
-        return list(found)
+        listed = self.daemon.containers(all=True, filters={"label": f"fraud.project={self.project}"})
+        return list(listed)
 
     def close(self) -> None:
         self.proxy.end()
-        for left in self.containers():
+        for container in self.containers():
             with suppress(NotFound, APIError):
-                self.daemon.remove_container(left["Id"], force=True, v=True)
+                self.daemon.remove_container(container["Id"], force=True, v=True)
         self.daemon.remove_network(self.network)
 
 
 @contextmanager
 def docker_project(folder: Path, image: str, grace_s: float = 3) -> Iterator[DockerProject]:
-    made = DockerProject(folder, image, grace_s)
+    project = DockerProject(folder, image, grace_s)
     try:
-        yield made
+        yield project
     finally:
-        made.close()
+        project.close()
 
 
 @contextmanager

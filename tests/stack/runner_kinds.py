@@ -64,8 +64,8 @@ class RunnerKind(Protocol):
 def from_description(kind: dict[str, Any]) -> JobRunner:
     if "port" in kind:
         return DockerRunner(Docker(client(kind["port"])), kind["lock_patience_s"])
-    place = Path(kind["place"])
-    at = Installation(Path(sys.executable), place, place / "run", {}, 0.5, kind["lock_patience_s"])
+    folder = Path(kind["place"])
+    at = Installation(Path(sys.executable), folder, folder / "run", {}, 0.5, kind["lock_patience_s"])
     return ProcessRunner(at)
 
 
@@ -85,29 +85,29 @@ class Containers:
 
 
 class Processes:
-    def __init__(self, place: Path) -> None:
-        self.place = place
-        (place / "fraud_job.py").write_text(JOB, "utf-8")
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "fraud_job.py").write_text(JOB, "utf-8")
         self._mark = f"mark-{secrets.token_hex(8)}"
 
     @property
     def description(self) -> dict[str, Any]:
-        return {"place": str(self.place)}
+        return {"place": str(self.folder)}
 
     def spec(self, source: str, single: str | None = None, **changed: Any) -> JobSpec:
         spec = _spec("none", source, single, changed)
         return replace(spec, command=(*spec.command, self._mark))
 
     def running(self) -> bool:
-        jobs = [path for path in Path("/proc").glob("[0-9]*/cmdline") if self._is_mine(path)]
+        jobs = [path for path in Path("/proc").glob("[0-9]*/cmdline") if self._is_own(path)]
         return bool(jobs)
 
-    def _is_mine(self, path: Path) -> bool:
+    def _is_own(self, path: Path) -> bool:
         try:
-            words = path.read_bytes().split(b"\0")
+            arguments = path.read_bytes().split(b"\0")
         except OSError:
             return False
-        return self._mark.encode() in words
+        return self._mark.encode() in arguments
 
 
 def _spec(image: str, source: str, single: str | None, changed: dict[str, Any]) -> JobSpec:
@@ -162,5 +162,5 @@ class Task:
 _PLAIN: Final = ("name", "labels", "image", "command", "environment", "private", "single")
 
 
-def all_gone(docker_project: RunnerKind) -> bool:
+def no_jobs_left(docker_project: RunnerKind) -> bool:
     return eventually(lambda: not docker_project.running(), 60)

@@ -40,22 +40,22 @@ class Harness:
     project: str
     ports: Mapping[str, int]
     dotenv: Mapping[str, str] = field(repr=False)
-    left_out: tuple[str, ...]
+    omitted: tuple[str, ...]
 
     def write(self, path: Path) -> None:
         document = {
             "project": self.project,
             "ports": dict(self.ports),
             "dotenv": dict(self.dotenv),
-            "left_out": list(self.left_out),
+            "left_out": list(self.omitted),
         }
         path.touch(mode=0o600)
         path.write_text(json.dumps(document), encoding="utf-8")
 
     @classmethod
     def read(cls, path: Path) -> Harness:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return cls(found["project"], found["ports"], found["dotenv"], tuple(found["left_out"]))
+        document = json.loads(path.read_text(encoding="utf-8"))
+        return cls(document["project"], document["ports"], document["dotenv"], tuple(document["left_out"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +74,8 @@ class Stack:
             command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=seconds, input=stdin
         )
         if done.returncode:
-            said = (done.stdout[-2000:] + done.stderr[-4000:]).strip()
-            raise CommandFailed(f"{shlex.join(command)} → {done.returncode}\n{said}")
+            output = (done.stdout[-2000:] + done.stderr[-4000:]).strip()
+            raise CommandFailed(f"{shlex.join(command)} → {done.returncode}\n{output}")
         return done.stdout
 
     def compose(self, *arguments: str, seconds: float = 300) -> str:
@@ -87,13 +87,13 @@ class Stack:
 
     def services(self, *profiles: str) -> list[str]:
         """The services that run without a profile, and those of the profiles named."""
-        words = [word for profile in profiles for word in ("--profile", profile)]
-        named = self.compose(*words, "config", "--services").split()
-        return sorted(set(named) - set(self.harness.left_out))
+        arguments = [word for profile in profiles for word in ("--profile", profile)]
+        named = self.compose(*arguments, "config", "--services").split()
+        return sorted(set(named) - set(self.harness.omitted))
 
     def inspect(self, *containers: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = json.loads(self.run("docker", "inspect", *containers))
-        return found
+        details: list[dict[str, Any]] = json.loads(self.run("docker", "inspect", *containers))
+        return details
 
     def containers(self) -> dict[str, dict[str, Any]]:
         """What `docker inspect` says of each container of the project, by service."""
@@ -166,8 +166,8 @@ class Stack:
 
     def unsettled(self) -> dict[str, str]:
         """Service → state, of all that neither run healthily nor have ended as they should."""
-        found = {service: settled(one, service) for service, one in self.containers().items()}
-        return {service: state for service, state in found.items() if state}
+        states = {service: settled(one, service) for service, one in self.containers().items()}
+        return {service: state for service, state in states.items() if state}
 
     def wait_healthy(self, seconds: float = 300) -> None:
         """Until Docker calls everything healthy."""

@@ -22,12 +22,12 @@ GRACE_S: Final = 2.0
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerProject]:
-    with job_image() as image, docker_project(tmp_path_factory.mktemp("proxy"), image, GRACE_S) as made:
-        yield made
+    with job_image() as image, docker_project(tmp_path_factory.mktemp("proxy"), image, GRACE_S) as docker:
+        yield docker
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left(project: DockerProject) -> Iterator[None]:
+def clean_project(project: DockerProject) -> Iterator[None]:
     yield
     assert project.containers() == []
 
@@ -46,7 +46,7 @@ def started(project: DockerProject, source: str = SLEEP) -> tuple[str, Wait]:
     return container, wait
 
 
-def gone(project: DockerProject) -> bool:
+def all_removed(project: DockerProject) -> bool:
     return eventually(lambda: not project.containers(), 60)
 
 
@@ -54,14 +54,14 @@ def only(project: DockerProject, container: str) -> bool:
     return eventually(lambda: [one["Id"] for one in project.containers()] == [container], 60)
 
 
-def said(project: DockerProject, event: str) -> dict[str, Any]:
+def logged_event(project: DockerProject, event: str) -> dict[str, Any]:
     return {line["id"]: line.get("reason") for line in project.proxy.log() if line["event"] == event}
 
 
 def why_ended(project: DockerProject, container: str) -> Any:
     """What the proxy says once it has removed a container, which is gone a moment earlier."""
-    assert eventually(lambda: container in said(project, "ended"), 60)
-    return said(project, "ended")[container]
+    assert eventually(lambda: container in logged_event(project, "ended"), 60)
+    return logged_event(project, "ended")[container]
 
 
 def test_a_container_goes_with_whoever_waited_for_it_and_no_other(project: DockerProject) -> None:
@@ -71,7 +71,7 @@ def test_a_container_goes_with_whoever_waited_for_it_and_no_other(project: Docke
     assert only(project, other)
     assert project.daemon.inspect_container(other)["State"]["Running"]
     other_wait.give_up()
-    assert gone(project)
+    assert all_removed(project)
     assert why_ended(project, container) == "whoever waited for it is gone"
 
 
@@ -79,7 +79,7 @@ def test_a_container_that_does_not_listen_goes_too(project: DockerProject) -> No
     container, wait = started(project, DEAF)
     assert eventually(lambda: project.daemon.logs(container) == b"deaf\n", 60)
     wait.give_up()
-    assert gone(project)
+    assert all_removed(project)
 
 
 def test_a_container_two_wait_for_outlives_one_of_them(project: DockerProject) -> None:
@@ -91,13 +91,13 @@ def test_a_container_two_wait_for_outlives_one_of_them(project: DockerProject) -
     assert only(project, container), "the one that was given up later is gone"
     assert project.daemon.inspect_container(container)["State"]["Running"]
     second.give_up()
-    assert gone(project)
+    assert all_removed(project)
 
 
 def test_a_container_nobody_ever_waits_for_goes_after_the_grace(project: DockerProject) -> None:
     one, two = create(project), create(project)
     project.proxy.call("POST", f"/containers/{two}/start")
-    assert gone(project)
+    assert all_removed(project)
     assert why_ended(project, one) == why_ended(project, two) == "nobody waits for it"
 
 
@@ -107,7 +107,7 @@ def test_a_container_that_is_waited_for_outlives_the_grace_and_then_its_remains_
     container, wait = started(project, f"import time; time.sleep({3 * GRACE_S})")
     assert wait.status() == 0
     assert project.daemon.inspect_container(container)["State"]["ExitCode"] == 0
-    assert gone(project)
+    assert all_removed(project)
 
 
 def test_whoever_reads_the_log_of_a_container_that_runs_does_not_keep_it(project: DockerProject) -> None:
@@ -117,7 +117,7 @@ def test_whoever_reads_the_log_of_a_container_that_runs_does_not_keep_it(project
         200,
         "",
     )  # it lasts until the container ends
-    assert gone(project)
+    assert all_removed(project)
     assert why_ended(project, container) == "nobody waits for it"
 
 
@@ -129,7 +129,7 @@ def test_whoever_reads_the_log_of_a_container_that_has_ended_keeps_it(project: D
         assert reader.recv(12) == b"HTTP/1.1 200"
         time.sleep(3 * GRACE_S)
         assert [one["Id"] for one in project.containers()] == [container]
-    assert gone(project)
+    assert all_removed(project)
 
 
 def logs(container: str, follow: int) -> str:
@@ -141,8 +141,8 @@ def test_a_container_that_has_ended_keeps_its_grace_when_a_wait_is_given_up(proj
     assert wait.status() == 0
     late = project.proxy.wait(container)
     late.give_up()
-    assert gone(project)
-    assert container not in said(project, "abandoned")
+    assert all_removed(project)
+    assert container not in logged_event(project, "abandoned")
     assert why_ended(project, container) == "nobody waits for it"
 
 
@@ -150,30 +150,30 @@ def test_a_container_that_has_ended_keeps_its_grace_when_a_wait_is_given_up(proj
 def test_a_restart_of_the_proxy_ends_only_what_nobody_waits_for_again(
     project: DockerProject, kill: bool
 ) -> None:
-    (kept, first), (left, second) = started(project), started(project)
+    (renewed, first), (abandoned, second) = started(project), started(project)
     project.proxy.end(kill=kill)
     for broken in (first, second):
         with pytest.raises((OSError, HTTPException)):
             broken.status()
     assert {one["State"] for one in project.containers()} == {"running"}
     project.proxy.start()
-    again = project.proxy.wait(kept)
-    assert only(project, kept)
-    assert project.daemon.inspect_container(kept)["State"]["Running"]
+    again = project.proxy.wait(renewed)
+    assert only(project, renewed)
+    assert project.daemon.inspect_container(renewed)["State"]["Running"]
     again.give_up()
-    assert gone(project)
-    assert why_ended(project, left) == "nobody waits for it"
+    assert all_removed(project)
+    assert why_ended(project, abandoned) == "nobody waits for it"
 
 
 def test_what_is_being_ended_when_the_proxy_ends_is_ended(project: DockerProject) -> None:
     container, wait = started(project, DEAF)  # so that it takes a while
     assert eventually(lambda: project.daemon.logs(container) == b"deaf\n", 60)
     wait.give_up()
-    assert eventually(lambda: container in said(project, "abandoned"), 60)
+    assert eventually(lambda: container in logged_event(project, "abandoned"), 60)
     project.proxy.end()
-    left = project.containers()
+    remaining = project.containers()
     project.proxy.start()
-    assert left == []
+    assert remaining == []
 
 
 def test_a_container_of_another_project_is_let_live(project: DockerProject) -> None:
@@ -183,7 +183,7 @@ def test_a_container_of_another_project_is_let_live(project: DockerProject) -> N
     try:
         project.daemon.start(foreign["Id"])
         create(project)
-        assert gone(project)
+        assert all_removed(project)
         assert project.daemon.inspect_container(foreign["Id"])["State"]["Running"]
     finally:
         project.daemon.remove_container(foreign["Id"], force=True)

@@ -25,27 +25,27 @@ from types import SimpleNamespace
 from airflow.providers.docker.operators.docker import DockerOperator
 from operators.docker_operator_custom import FraudDockerOperator
 ti = SimpleNamespace(dag_id="d", task_id="t", run_id="r", map_index=-1, try_number=1)
-for kind, given in json.loads(sys.argv[1]):
+for kind, arguments in json.loads(sys.argv[1]):
     cls = FraudDockerOperator if kind == "ours" else DockerOperator
     try:
-        task = cls(task_id="t", **given)
+        task = cls(task_id="t", **arguments)
         assert isinstance(task, DockerOperator)
         signal.signal(signal.SIGTERM, lambda *_: task.on_kill())
-        told = {"result": cls.execute.__wrapped__(task, {"ti": ti})}
+        outcome = {"result": cls.execute.__wrapped__(task, {"ti": ti})}
     except Exception as error:
-        told = {"error": type(error).__name__, "message": str(error)}
-    print("TOLD" + json.dumps(told), flush=True)
+        outcome = {"error": type(error).__name__, "message": str(error)}
+    print("OUTCOME" + json.dumps(outcome), flush=True)
 """
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerProject]:
-    with job_image() as image, docker_project(tmp_path_factory.mktemp("proxy"), image) as made:
-        yield made
+    with job_image() as image, docker_project(tmp_path_factory.mktemp("proxy"), image) as docker:
+        yield docker
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left(project: DockerProject) -> Iterator[None]:
+def clean_project(project: DockerProject) -> Iterator[None]:
     yield
     assert eventually(lambda: not project.containers(), 60)
 
@@ -56,7 +56,7 @@ class Tasks:
     def __init__(
         self, project: DockerProject, home: Path, tasks: Sequence[tuple[str, dict[str, Any]]]
     ) -> None:
-        given = [(kind, {"image": project.image, **one}) for kind, one in tasks]
+        requests = [(kind, {"image": project.image, **one}) for kind, one in tasks]
         environment = {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "airflow" / "plugins")]),
@@ -65,22 +65,22 @@ class Tasks:
             "DOCKER_HOST": f"tcp://127.0.0.1:{project.proxy.port}",
         }
         self.process = subprocess.Popen(
-            [str(airflow_python()), "-c", TASKS, json.dumps(given)],
+            [str(airflow_python()), "-c", TASKS, json.dumps(requests)],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
 
-    def told(self) -> list[dict[str, Any]]:
+    def results(self) -> list[dict[str, Any]]:
         """What became of each, once the process has ended."""
         output = self.process.communicate(timeout=120)[0]
         assert self.process.returncode == 0, output
-        return [json.loads(line[4:]) for line in output.splitlines() if line.startswith("TOLD")]
+        return [json.loads(line[7:]) for line in output.splitlines() if line.startswith("OUTCOME")]
 
 
-def plain(**given: Any) -> tuple[str, dict[str, Any]]:
-    return "plain", {"mount_tmp_dir": False, "auto_remove": "force", "command": HELLO, **given}
+def plain(**arguments: Any) -> tuple[str, dict[str, Any]]:
+    return "plain", {"mount_tmp_dir": False, "auto_remove": "force", "command": HELLO, **arguments}
 
 
 def exits(code: int) -> dict[str, Any]:
@@ -90,24 +90,24 @@ def exits(code: int) -> dict[str, Any]:
 def test_a_docker_operator_does_with_an_image_of_jobs_what_its_users_know(
     project: DockerProject, tmp_path: Path
 ) -> None:
-    seen = "import os; print(os.environ['A'], os.environ['B'])"
-    told = Tasks(
+    code = "import os; print(os.environ['A'], os.environ['B'])"
+    results = Tasks(
         project,
         tmp_path,
         [
             plain(xcom_all=True),
-            plain(command=["python", "-c", seen], environment={"A": "1"}, private_environment={"B": "2"}),
+            plain(command=["python", "-c", code], environment={"A": "1"}, private_environment={"B": "2"}),
             plain(mem_limit="64m", cpus=0.5, network_mode=project.network, command="echo said"),
             plain(auto_remove="success", command="echo once", container_name="fraud-job-mine"),
             plain(**exits(3)),
             plain(**exits(3), skip_on_exit_code=3),
         ],
-    ).told()
-    assert sorted(told[0]["result"]) == ["hello", "there"]
-    assert [one.get("result") for one in told[1:4]] == ["1 2", "said", "once"]
-    assert told[4]["error"] == "DockerContainerFailedException"
-    assert "'StatusCode': 3" in told[4]["message"]
-    assert told[5]["error"] == "DockerContainerFailedSkipException"
+    ).results()
+    assert sorted(results[0]["result"]) == ["hello", "there"]
+    assert [one.get("result") for one in results[1:4]] == ["1 2", "said", "once"]
+    assert results[4]["error"] == "DockerContainerFailedException"
+    assert "'StatusCode': 3" in results[4]["message"]
+    assert results[5]["error"] == "DockerContainerFailedSkipException"
     assert project.proxy.log_is_json()
 
 
@@ -139,10 +139,10 @@ REFUSED: Final[list[tuple[dict[str, Any], str]]] = [
 def test_a_docker_operator_that_asks_for_more_is_refused_and_the_field_is_named(
     project: DockerProject, tmp_path: Path
 ) -> None:
-    told = Tasks(project, tmp_path, [plain(**given) for given, _ in REFUSED]).told()
-    for (given, sentence), one in zip(REFUSED, told, strict=True):
-        assert one.get("error") == "APIError", (given, one)
-        assert f'("{sentence.replace("NETWORK", project.network)}' in one["message"], (given, one)
+    results = Tasks(project, tmp_path, [plain(**arguments) for arguments, _ in REFUSED]).results()
+    for (arguments, sentence), one in zip(REFUSED, results, strict=True):
+        assert one.get("error") == "APIError", (arguments, one)
+        assert f'("{sentence.replace("NETWORK", project.network)}' in one["message"], (arguments, one)
 
 
 def running(project: DockerProject) -> bool:
@@ -151,8 +151,8 @@ def running(project: DockerProject) -> bool:
 
 def sleeping(project: DockerProject, home: Path, kind: str) -> Tasks:
     """A task whose container runs."""
-    given = {"command": SLEEP} if kind == "ours" else plain(command=SLEEP, auto_remove="never")[1]
-    tasks = Tasks(project, home, [(kind, given)])
+    arguments = {"command": SLEEP} if kind == "ours" else plain(command=SLEEP, auto_remove="never")[1]
+    tasks = Tasks(project, home, [(kind, arguments)])
     assert eventually(lambda: running(project), 60)
     return tasks
 
@@ -171,31 +171,31 @@ def test_the_container_of_a_task_that_is_ended_ends(
 ) -> None:
     tasks = sleeping(project, tmp_path, kind)
     tasks.process.terminate()
-    [told] = tasks.told()
-    assert told["error"] in ("AirflowException", "DockerContainerFailedException")
+    [result] = tasks.results()
+    assert result["error"] in ("AirflowException", "DockerContainerFailedException")
 
 
 def test_our_operator_runs_what_a_docker_operator_is_given(project: DockerProject, tmp_path: Path) -> None:
-    ours = {"mem_limit": "70m", "cpus": 0.5, "network_mode": project.network, "single": "test"}
-    told = Tasks(
+    own_arguments = {"mem_limit": "70m", "cpus": 0.5, "network_mode": project.network, "single": "test"}
+    results = Tasks(
         project,
         tmp_path,
         [
-            ("ours", {"command": ["python", "-c", RESULT], **ours}),
+            ("ours", {"command": ["python", "-c", RESULT], **own_arguments}),
             ("ours", {"command": "python -c 'raise SystemExit(99)'", "container_name": "fraud-job-mine"}),
             ("ours", exits(5)),
             ("ours", {**exits(5), "skip_on_exit_code": [5]}),
             ("ours", {**exits(0), "network_mode": "host"}),
         ],
-    ).told()
-    assert told[0] == {"result": {"seen": 1}}
-    assert [one["error"] for one in told[1:]] == [
+    ).results()
+    assert results[0] == {"result": {"seen": 1}}
+    assert [one["error"] for one in results[1:]] == [
         "AirflowSkipException",
         "AirflowException",
         "AirflowSkipException",
         "AirflowFailException",
     ]
-    assert told[4]["message"] == (
+    assert results[4]["message"] == (
         "The Docker proxy refuses the job: "
         f"HostConfig.NetworkMode: jobs have no network but {project.network}."
     )

@@ -19,19 +19,19 @@ LOG: Final = "stdout=1&stderr=1&timestamps=1&follow=0"
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerProject]:
-    with job_image() as image, docker_project(tmp_path_factory.mktemp("proxy"), image, grace_s=300) as made:
-        yield made
+    with job_image() as image, docker_project(tmp_path_factory.mktemp("proxy"), image, grace_s=300) as docker:
+        yield docker
 
 
 @pytest.fixture(scope="module")
 def foreign(project: DockerProject) -> Iterator[str]:
     """A running container that is none of the project's, though it says it is of the same DAG."""
     labels = {"fraud.project": "other", "fraud.dag_id": "the_dag"}
-    made = project.daemon.create_container(project.image, ["sleep", "1000"], labels=labels)
-    project.daemon.start(made["Id"])
-    yield str(made["Id"])
-    assert project.daemon.inspect_container(made["Id"])["State"]["Running"]
-    project.daemon.remove_container(made["Id"], force=True)
+    container = project.daemon.create_container(project.image, ["sleep", "1000"], labels=labels)
+    project.daemon.start(container["Id"])
+    yield str(container["Id"])
+    assert project.daemon.inspect_container(container["Id"])["State"]["Running"]
+    project.daemon.remove_container(container["Id"], force=True)
 
 
 def create(project: DockerProject, document: object, query: str | None = None) -> tuple[int, Any]:
@@ -55,10 +55,10 @@ def running(project: DockerProject) -> Iterator[str]:
 def test_what_the_daemon_gets_is_what_the_proxy_made(project: DockerProject) -> None:
     status, answer = create(project, project.body(SLEEP), "?name=fraud-job-one")
     assert status == 201
-    made = project.daemon.inspect_container(answer["Id"])
-    config, host = made["Config"], made["HostConfig"]
+    details = project.daemon.inspect_container(answer["Id"])
+    config, host = details["Config"], details["HostConfig"]
     project.proxy.remove(answer["Id"])
-    assert made["Name"] == "/fraud-job-one"
+    assert details["Name"] == "/fraud-job-one"
     assert (config["Cmd"], config["User"]) == (["python", "-m", "fraud_job"], "10001:10001")
     assert config["Entrypoint"] == ["/usr/local/bin/fraud-entrypoint"]
     assert config["Labels"].items() >= {"fraud.dag_id": "the_dag", "fraud.project": project.project}.items()
@@ -83,10 +83,10 @@ def test_limits_are_lowered_where_too_much_is_asked_for(project: DockerProject) 
 
 def test_a_runner_can_do_what_a_job_needs(project: DockerProject) -> None:
     source = "print('hello'); open('/result/result.json', 'w').write('{}'); raise SystemExit(3)"
-    status, made = create(project, project.body(source, Labels={"fraud.dag_id": "usual"}))
-    assert status == 201, made
-    one = f"/containers/{made['Id']}"
-    wait = project.proxy.wait(made["Id"])
+    status, created = create(project, project.body(source, Labels={"fraud.dag_id": "usual"}))
+    assert status == 201, created
+    one = f"/containers/{created['Id']}"
+    wait = project.proxy.wait(created["Id"])
     assert project.proxy.call("POST", f"{one}/start")[0] == 204
     assert wait.status() == 3
     status, log = project.proxy.call("GET", f"{one}/logs?{LOG}")
@@ -95,8 +95,8 @@ def test_a_runner_can_do_what_a_job_needs(project: DockerProject) -> None:
     assert (status, archive[:11], archive[512:514]) == (200, "result.json", "{}")
     status, about = project.proxy.call("GET", f"{one}/json")
     assert (status, about["State"]["Status"], about["State"]["ExitCode"]) == (200, "exited", 3)
-    assert listed(project, '{"label": ["fraud.dag_id=usual"]}') == (200, [{"Id": made["Id"]}])
-    project.proxy.remove(made["Id"])
+    assert listed(project, '{"label": ["fraud.dag_id=usual"]}') == (200, [{"Id": created["Id"]}])
+    project.proxy.remove(created["Id"])
     assert listed(project, '{"label": ["fraud.dag_id=usual"]}') == (200, [])
 
 
@@ -184,47 +184,47 @@ TOP: Final[dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("asked", HOST.values(), ids=HOST.keys())
-def test_no_container_is_made_with_more_of_the_host(project: DockerProject, asked: dict[str, Any]) -> None:
-    field = f"HostConfig.{next(iter(asked))}".encode("unicode_escape").decode()
-    refused(project, create(project, project.body(SLEEP, HostConfig=LIMITS | asked)), 403, field)
+@pytest.mark.parametrize("config", HOST.values(), ids=HOST.keys())
+def test_no_container_is_made_with_more_of_the_host(project: DockerProject, config: dict[str, Any]) -> None:
+    field = f"HostConfig.{next(iter(config))}".encode("unicode_escape").decode()
+    refused(project, create(project, project.body(SLEEP, HostConfig=LIMITS | config)), 403, field)
 
 
 @pytest.mark.parametrize("network", ["bridge", "none", "fraud-jobs", "", None, "container:fraud-job-running"])
 def test_a_job_has_no_other_network(project: DockerProject, network: object) -> None:
-    asked = LIMITS | {"NetworkMode": network}
-    refused(project, create(project, project.body(SLEEP, HostConfig=asked)), 403, "HostConfig.NetworkMode")
+    config = LIMITS | {"NetworkMode": network}
+    refused(project, create(project, project.body(SLEEP, HostConfig=config)), 403, "HostConfig.NetworkMode")
 
 
 def test_a_job_may_name_its_network_or_leave_it_to_the_proxy(project: DockerProject) -> None:
     for named in (project.network, "default"):
         _, answer = create(project, project.body(SLEEP, HostConfig=LIMITS | {"NetworkMode": named}))
-        made = project.daemon.inspect_container(answer["Id"])
+        details = project.daemon.inspect_container(answer["Id"])
         project.proxy.remove(answer["Id"])
-        assert list(made["NetworkSettings"]["Networks"]) == [project.network]
+        assert list(details["NetworkSettings"]["Networks"]) == [project.network]
 
 
-@pytest.mark.parametrize("asked", TOP.values(), ids=TOP.keys())
+@pytest.mark.parametrize("configuration", TOP.values(), ids=TOP.keys())
 def test_no_container_is_made_with_another_configuration(
-    project: DockerProject, asked: dict[str, Any]
+    project: DockerProject, configuration: dict[str, Any]
 ) -> None:
-    refused(project, create(project, project.body(SLEEP, **asked)), 403, next(iter(asked)))
+    refused(project, create(project, project.body(SLEEP, **configuration)), 403, next(iter(configuration)))
 
 
 def test_no_container_is_made_without_an_image(project: DockerProject) -> None:
-    asked = {name: value for name, value in project.body(SLEEP).items() if name != "Image"}
-    refused(project, create(project, asked), 403, "Image")
+    request = {name: value for name, value in project.body(SLEEP).items() if name != "Image"}
+    refused(project, create(project, request), 403, "Image")
 
 
 def test_what_is_left_out_is_the_images_and_the_most_a_job_gets(project: DockerProject) -> None:
     status, answer = create(project, {"Image": project.image}, "")
     assert status == 201, answer
-    made = project.daemon.inspect_container(answer["Id"])
+    details = project.daemon.inspect_container(answer["Id"])
     project.proxy.remove(answer["Id"])
-    host = made["HostConfig"]
-    assert made["Name"].startswith("/fraud-job-")
-    assert made["Config"]["Cmd"] == project.daemon.inspect_image(project.image)["Config"]["Cmd"]
-    assert made["Config"]["Labels"]["fraud.project"] == project.project
+    host = details["HostConfig"]
+    assert details["Name"].startswith("/fraud-job-")
+    assert details["Config"]["Cmd"] == project.daemon.inspect_image(project.image)["Config"]["Cmd"]
+    assert details["Config"]["Labels"]["fraud.project"] == project.project
     assert (host["Memory"], host["PidsLimit"], host["NetworkMode"]) == (4096 * 2**20, 512, project.network)
     assert 0 < host["NanoCpus"] <= 2_000_000_000
 
@@ -233,8 +233,8 @@ def test_what_is_left_out_is_the_images_and_the_most_a_job_gets(project: DockerP
     "image", ["postgres:17", "fraud-test-job", "{}@sha256:0", "{} ", "", None, 5, ["{}"]]
 )
 def test_no_container_is_made_of_another_image(project: DockerProject, image: object) -> None:
-    asked = image.replace("{}", project.image) if isinstance(image, str) else image
-    refused(project, create(project, project.body(SLEEP, Image=asked)), 403, "Image")
+    requested = image.replace("{}", project.image) if isinstance(image, str) else image
+    refused(project, create(project, project.body(SLEEP, Image=requested)), 403, "Image")
 
 
 def test_an_image_is_meant_as_it_is_listed_not_by_what_it_is(project: DockerProject) -> None:
@@ -292,8 +292,8 @@ def test_a_field_of_another_form_is_refused(
 )
 def test_a_body_that_can_be_read_in_two_ways_is_refused(project: DockerProject, content: bytes) -> None:
     whole = json.dumps(project.body(SLEEP)).encode()
-    asked = content.replace(b"BODY", whole[1:]).replace(b"IMAGE", project.image.encode())
-    refused(project, create(project, asked), 400)
+    request = content.replace(b"BODY", whole[1:]).replace(b"IMAGE", project.image.encode())
+    refused(project, create(project, request), 400)
 
 
 def test_a_body_that_is_too_large_is_refused(project: DockerProject) -> None:
@@ -332,10 +332,10 @@ def refused(project: DockerProject, answer: tuple[int, Any], expected: int, fiel
     assert status == expected, document
     assert document["message"].startswith(field)
     assert document["message"].endswith(".")
-    made = [one["Id"] for one in project.containers() if one["Names"] != ["/fraud-job-running"]]
-    for one in made:
+    created = [one["Id"] for one in project.containers() if one["Names"] != ["/fraud-job-running"]]
+    for one in created:
         project.daemon.remove_container(one)
-    assert made == []
+    assert created == []
 
 
 def test_a_client_finds_the_version_and_the_images_of_jobs(project: DockerProject) -> None:
@@ -489,10 +489,10 @@ def test_a_message_with_two_readings_does_nothing(
     project: DockerProject, running: str, line: str, rest: str, status: int
 ) -> None:
     body = json.dumps(project.body(SLEEP))
-    asked = f"{line} HTTP/1.1\r\nHost: x\r\n{rest}".replace("ID", running)
-    asked = asked.replace("LENGTH", str(len(body))).replace("BODY", body)
+    request = f"{line} HTTP/1.1\r\nHost: x\r\n{rest}".replace("ID", running)
+    request = request.replace("LENGTH", str(len(body))).replace("BODY", body)
     with socket.create_connection(("127.0.0.1", project.proxy.port), timeout=60) as wire:
-        wire.sendall(asked.encode())
+        wire.sendall(request.encode())
         assert wire.makefile("rb").readline().split()[1] == str(status).encode()
     assert [one["Id"] for one in project.containers()] == [running]
     assert project.daemon.inspect_container(running)["State"]["Running"]
@@ -551,7 +551,7 @@ def test_a_list_that_no_runner_asks_for_is_refused(
 def test_no_answer_and_no_log_of_the_proxy_holds_a_secret(project: DockerProject) -> None:
     secret = ["DATABASE_URL=geheim", f"JOB_SOURCE={SLEEP}"]
     _, answer = create(project, project.body(SLEEP, Env=secret))
-    told = [
+    leaks = [
         create(project, project.body(SLEEP, Env=secret, HostConfig=LIMITS | {"Privileged": True})),
         create(project, project.body(SLEEP, Env=["geheim"])),
         create(project, project.body(SLEEP, Env={"DATABASE_URL": "geheim"})),
@@ -560,9 +560,9 @@ def test_no_answer_and_no_log_of_the_proxy_holds_a_secret(project: DockerProject
     _, about = project.proxy.call("GET", f"/containers/{answer['Id']}/json")
     project.proxy.remove(answer["Id"])
     assert about["State"]["Status"] == "created"
-    assert [status for status, _ in told] == [403] * 4
+    assert [status for status, _ in leaks] == [403] * 4
     lines = project.proxy.log()
-    assert "geheim" not in json.dumps([about, told, lines])
+    assert "geheim" not in json.dumps([about, leaks, lines])
     assert any(line["event"] == "created" and line["id"] == answer["Id"] for line in lines)
     assert any(line["event"] == "refused" and "Privileged" in line["reason"] for line in lines)
 
@@ -620,6 +620,6 @@ def test_a_job_is_nobody_in_its_container(project: DockerProject) -> None:
     wait = project.proxy.wait(answer["Id"])
     project.proxy.call("POST", f"/containers/{answer['Id']}/start")
     assert wait.status() == 0
-    said = project.daemon.logs(answer["Id"]).decode()
+    output = project.daemon.logs(answer["Id"]).decode()
     project.proxy.remove(answer["Id"])
-    assert said == "10001 10001 0 1\nFalse []\n"
+    assert output == "10001 10001 0 1\nFalse []\n"

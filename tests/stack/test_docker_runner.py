@@ -15,32 +15,36 @@ from fraud_airflow.jobs import JobFailed, JobRefused
 from fraud_airflow.runners.docker_api import Docker
 from fraud_airflow.runners.docker_runner import DockerRunner
 from tests.stack.docker_project import DockerProject, docker_project, free_port, job_image
-from tests.stack.runner_kinds import DONE, FOR_EVER, UP, Containers, Task, all_gone, client, run, runner
+from tests.stack.runner_kinds import DONE, FOR_EVER, UP, Containers, Task, client, no_jobs_left, run, runner
 from tests.support.waiting import eventually
 
 
 @pytest.fixture(scope="module")
-def docker_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerProject]:
-    with job_image() as image, docker_project(tmp_path_factory.mktemp("proxy"), image) as made:
-        yield made
+def docker_project_of_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerProject]:
+    with job_image() as image, docker_project(tmp_path_factory.mktemp("proxy"), image) as docker:
+        yield docker
 
 
 @pytest.fixture
-def project(docker_site: DockerProject) -> Iterator[Containers]:
-    made = Containers(docker_site)
-    yield made
-    assert all_gone(made)
+def project(docker_project_of_module: DockerProject) -> Iterator[Containers]:
+    containers = Containers(docker_project_of_module)
+    yield containers
+    assert no_jobs_left(containers)
 
 
 def test_a_job_has_the_limits_of_its_service(project: Containers) -> None:
-    seen: list[dict[str, Any]] = []
+    configs: list[dict[str, Any]] = []
 
     def line(_: str) -> None:
         (one,) = project.docker_project.containers()
-        seen.append(project.docker_project.daemon.inspect_container(one["Id"])["HostConfig"])
+        configs.append(project.docker_project.daemon.inspect_container(one["Id"])["HostConfig"])
 
     run(project, UP + DONE, line, limits=Limits(memory_mib=70, cpus=0.5, pids=33))
-    assert (seen[0]["Memory"], seen[0]["NanoCpus"], seen[0]["PidsLimit"]) == (70 * 2**20, 500_000_000, 33)
+    assert (configs[0]["Memory"], configs[0]["NanoCpus"], configs[0]["PidsLimit"]) == (
+        70 * 2**20,
+        500_000_000,
+        33,
+    )
 
 
 def test_a_job_that_takes_too_much_memory_says_so(project: Containers) -> None:
@@ -165,7 +169,7 @@ def test_a_proxy_that_stays_away_fails_the_job_and_its_return_ends_it(project: C
         impatient.run(project.spec(UP + FOR_EVER), lambda _: project.docker_project.proxy.end())
     assert project.running()
     project.docker_project.proxy.start()
-    assert all_gone(project)
+    assert no_jobs_left(project)
 
 
 def test_a_container_that_somebody_removes_fails_its_job(project: Containers) -> None:

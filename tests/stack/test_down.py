@@ -19,8 +19,8 @@ def test_down_and_up_again_keep_what_was_stored(stack: Stack) -> None:
     assert after["transactions"] >= before["transactions"] > 0
     assert after["decisions"] >= before["decisions"] > 0
     names = ",".join(f"'{name}'" for name, _ in newest)
-    kept = f"SELECT transaction_id, fraud_score FROM predictions WHERE transaction_id IN ({names})"
-    assert stack.psql(f"{kept} ORDER BY 1 DESC") == newest
+    stored_query = f"SELECT transaction_id, fraud_score FROM predictions WHERE transaction_id IN ({names})"
+    assert stack.psql(f"{stored_query} ORDER BY 1 DESC") == newest
     assert runs <= {run.run_id for run in stack.airflow().runs("00_transaction_producer", limit=1000)}
 
 

@@ -21,7 +21,7 @@ from cryptography.x509.oid import NameOID
 from fraud_launcher.bootstrap import ROOT
 from fraud_launcher.compose import HOST_CERTIFICATES
 from fraud_launcher.image_push import run as push
-from tests.stack.docker_cli import docker, image, labelled, told
+from tests.stack.docker_cli import docker, docker_output, image, labelled
 from tests.stack.stack import wait_for
 
 OFFLINE_BASE = "fraud-detection/base:offline"
@@ -73,9 +73,9 @@ def _certificates() -> str:
 @pytest.mark.usefixtures("removed")
 def test_certificates_of_a_build_are_used_and_left_in_no_image(tmp_path: Path) -> None:
     assert _build(tmp_path, f"# {MARK}\n{_certificates()}") == ""
-    assert MARK not in told("history", "--no-trunc", BUILT)
+    assert MARK not in docker_output("history", "--no-trunc", BUILT)
     saved = tmp_path / "image.tar"
-    told("save", "--output", str(saved), BUILT)
+    docker_output("save", "--output", str(saved), BUILT)
     assert not _held(saved, MARK.encode())
     # That the search would find it: this stands in a file of the image.
     assert _held(saved, b"asks HEALTH_URL")
@@ -86,12 +86,12 @@ def test_no_certificate_but_those_given_is_trusted(tmp_path: Path) -> None:
     assert "CERTIFICATE_VERIFY_FAILED" in _build(tmp_path, _one_certificate())
 
 
-def _held(saved: Path, wanted: bytes) -> bool:
+def _held(saved: Path, content: bytes) -> bool:
     """Whether the bytes are in a file of a layer; layers of `docker save` are plain archives."""
     with tarfile.open(saved) as layers:
         for layer in layers:
             file = layers.extractfile(layer)
-            if file is not None and wanted in file.read():
+            if file is not None and content in file.read():
                 return True
     return False
 
@@ -101,7 +101,7 @@ def _one_certificate() -> str:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "nobody")])
     now = datetime.now(UTC)
-    made = (
+    command = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
@@ -110,7 +110,7 @@ def _one_certificate() -> str:
         .not_valid_before(now)
         .not_valid_after(now + timedelta(days=1))
     )
-    signed = made.sign(key, hashes.SHA256())
+    signed = command.sign(key, hashes.SHA256())
     return signed.public_bytes(Encoding.PEM).decode()
 
 
@@ -124,8 +124,10 @@ def registry(tmp_path: Path) -> Iterator[str]:
         command: list[str] = []
     else:
         name, command = _registry_of_debian(tmp_path), ["docker-registry", "serve", "/etc/registry.yml"]
-    container = told("run", "--detach", "--label", LABEL, "--publish", "127.0.0.1::5000", name, *command)
-    address = told("port", container, "5000/tcp").splitlines()[0]
+    container = docker_output(
+        "run", "--detach", "--label", LABEL, "--publish", "127.0.0.1::5000", name, *command
+    )
+    address = docker_output("port", container, "5000/tcp").splitlines()[0]
     yield address
     docker("rm", "--force", "--volumes", container)
     labelled(f"label={LABEL}", "image")
@@ -156,8 +158,8 @@ def test_a_pushed_image_is_the_one_that_is_pulled(registry: str, tmp_path: Path)
     pushed = f"{registry}/fraud-detection/docker-proxy:1.2.3"
     try:
         assert push([f"REGISTRY={registry}", "TAG=1.2.3"], tmp_path) == 0
-        told("image", "rm", pushed)
-        told("pull", "--quiet", pushed)
+        docker_output("image", "rm", pushed)
+        docker_output("pull", "--quiet", pushed)
         assert image(pushed)["Id"] == identity
     finally:
         docker("image", "rm", pushed)

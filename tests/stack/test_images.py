@@ -70,13 +70,13 @@ def test_an_image_does_its_work_with_nothing_else_at_hand(name: str) -> None:
 def test_nothing_that_runs_may_be_changed_from_within(name: str) -> None:
     code, stdout, stderr = _run(name, ["python3", "-"], stdin=LOOK)
     assert code == 0, stderr
-    found = json.loads(stdout)
+    inspection = json.loads(stdout)
     own = {"/opt/airflow/logs"} if name == "airflow" else {"/result", "/var/lib/fraud"}
-    assert found["number"] == NUMBERS[name]
-    assert not found["writes"] and set(found["may write"]) == {"/tmp", *own}
+    assert inspection["number"] == NUMBERS[name]
+    assert not inspection["writes"] and set(inspection["may write"]) == {"/tmp", *own}
     # A start then reads no source; what is missing are templates no Python reads.
-    assert found["compiled"] > 0.99
-    assert not found["pip"] and not found["tests"]
+    assert inspection["compiled"] > 0.99
+    assert not inspection["pip"] and not inspection["tests"]
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
@@ -84,7 +84,7 @@ def test_an_image_says_what_it_was_made_of_and_knows_no_secret(name: str) -> Non
     config = _config(name)
     labels = config["Labels"]
     assert labels["org.opencontainers.image.title"] == f"fraud-detection/{name}"
-    assert all(labels[f"org.opencontainers.image.{what}"] for what in ("version", "revision", "created"))
+    assert all(labels[f"org.opencontainers.image.{label}"] for label in ("version", "revision", "created"))
     assert not [line for line in config["Env"] if "PASSWORD" in line or "SECRET" in line or "_KEY" in line]
     assert ("Healthcheck" in config) == (name in SERVERS)
 
@@ -94,8 +94,8 @@ def test_a_secret_comes_out_of_its_file(tmp_path: Path) -> None:
     secret.write_text("p@ss:/w#rd% $HOME \"'\\\n")
     secret.chmod(0o644)
     shows = ["python", "-c", "import os; print(repr(os.environ['DB_PASSWORD']))"]
-    given = ["--volume", f"{secret}:/run/secrets/db:ro", "--env", "DB_PASSWORD_FILE=/run/secrets/db"]
-    code, stdout, stderr = _run("jobs", shows, *given)
+    options = ["--volume", f"{secret}:/run/secrets/db:ro", "--env", "DB_PASSWORD_FILE=/run/secrets/db"]
+    code, stdout, stderr = _run("jobs", shows, *options)
     assert (code, stdout.strip()) == (0, repr("p@ss:/w#rd% $HOME \"'\\")), stderr
 
 
@@ -103,15 +103,15 @@ def test_a_secret_that_the_user_of_the_image_cannot_read_stops_the_start(tmp_pat
     secret = tmp_path / "secret"
     secret.write_text("hidden")
     secret.chmod(0o600)
-    given = ["--volume", f"{secret}:/run/secrets/db:ro", "--env", "DB_PASSWORD_FILE=/run/secrets/db"]
-    code, _, stderr = _run("jobs", ["true"], *given)
+    options = ["--volume", f"{secret}:/run/secrets/db:ro", "--env", "DB_PASSWORD_FILE=/run/secrets/db"]
+    code, _, stderr = _run("jobs", ["true"], *options)
     assert code == 2 and "DB_PASSWORD_FILE" in stderr and "hidden" not in stderr
 
 
 def test_production_refuses_default_secrets_in_every_image() -> None:
     for name in COMMANDS:
-        given = ["--env", "APP_ENV=production", "--env", "SOME_PASSWORD=change-me-some"]
-        code, _, stderr = _run(name, ["true"], *given)
+        options = ["--env", "APP_ENV=production", "--env", "SOME_PASSWORD=change-me-some"]
+        code, _, stderr = _run(name, ["true"], *options)
         assert (code, "SOME_PASSWORD" in stderr, "change-me" in stderr) == (2, True, False), name
 
 

@@ -22,8 +22,8 @@ DASHBOARD = json.loads((ROOT / "monitoring/grafana/dashboards/scoring.json").rea
 
 
 def targets(stack: Stack) -> dict[str, dict[str, Any]]:
-    found = stack.prometheus("targets", state="active")["activeTargets"]
-    return {one["labels"]["job"]: one for one in found}
+    active = stack.prometheus("targets", state="active")["activeTargets"]
+    return {one["labels"]["job"]: one for one in active}
 
 
 def known(stack: Stack) -> dict[str, str]:
@@ -32,19 +32,19 @@ def known(stack: Stack) -> dict[str, str]:
 
 
 def missing(stack: Stack, service: str) -> set[str]:
-    wanted = {(name, kind) for name, (kind, services) in DOCUMENTED.items() if service in services}
-    assert wanted
-    there = known(stack)
-    return {name for name, kind in wanted if _type(there, name) != kind}
+    documented = {(name, kind) for name, (kind, services) in DOCUMENTED.items() if service in services}
+    assert documented
+    exported = known(stack)
+    return {name for name, kind in documented if _type(exported, name) != kind}
 
 
-def _type(there: dict[str, str], name: str) -> str | None:
+def _type(exported: dict[str, str], name: str) -> str | None:
     # In the text format a counter's family has the name of its series.
-    return there.get(name) or there.get(name.removesuffix("_total"))
+    return exported.get(name) or exported.get(name.removesuffix("_total"))
 
 
 def test_every_target_is_up(stack: Stack) -> None:
-    expected = TARGETS | ({"grafana"} - set(stack.harness.left_out))
+    expected = TARGETS | ({"grafana"} - set(stack.harness.omitted))
 
     def down() -> dict[str, str]:
         return {name: one["lastError"] for name, one in targets(stack).items() if one["health"] != "up"}
@@ -81,8 +81,8 @@ def test_rules_and_receivers_are_valid(stack: Stack) -> None:
     rules = [one["name"] for group in stack.prometheus("rules")["groups"] for one in group["rules"]]
     assert "NoModel" in rules
     checks = ("check config prometheus.yml", "test rules rules_test.yml")
-    for what, kind, file in (check.split() for check in checks):
-        check = ["promtool", what, kind, f"/etc/prometheus/{file}"]
+    for verb, subject, file in (check.split() for check in checks):
+        check = ["promtool", verb, subject, f"/etc/prometheus/{file}"]
         assert "SUCCESS" in stack.run("docker", "exec", "fraud-prometheus", *check)
 
 

@@ -112,8 +112,8 @@ def test_a_job_reaches_nothing_of_another_network_by_address(stack: Stack) -> No
 
 def test_what_a_worker_does_not_know(stack: Stack) -> None:
     program = "import json, os; print(json.dumps(dict(os.environ)))"
-    given = json.loads(stack.python("fraud-airflow-worker", program))
-    assert [name for name in NEVER_IN_A_WORKER if name in given] == []
+    environment = json.loads(stack.python("fraud-airflow-worker", program))
+    assert [name for name in NEVER_IN_A_WORKER if name in environment] == []
     names = ("AIRFLOW_DB_PASSWORD", "AIRFLOW_JWT_SECRET", "AIRFLOW_FERNET_KEY", "POSTGRES_PASSWORD")
     secrets = [stack.harness.dotenv[name] for name in names]
-    assert [name for name, value in given.items() if any(secret in value for secret in secrets)] == []
+    assert [name for name, value in environment.items() if any(secret in value for secret in secrets)] == []

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.stack.docker_cli import docker, image, labelled, told
+from tests.stack.docker_cli import docker, docker_output, image, labelled
 from tests.stack.stack import wait_for
 
 LABEL = f"fraud.test={uuid.uuid4().hex}"
@@ -33,13 +33,13 @@ def removed() -> Iterator[None]:
 @pytest.mark.parametrize("name", sorted(INTERFACE))
 def test_the_interface_is_the_one_that_is_written_down(name: str) -> None:
     config = image(f"fraud-detection/{name}:offline")["Config"]
-    found = (config["User"], set(config["Volumes"] or ()), config["Entrypoint"])
-    assert found == INTERFACE[name]
+    interface = (config["User"], set(config["Volumes"] or ()), config["Entrypoint"])
+    assert interface == INTERFACE[name]
 
 
 def _start(name: str, *options: str, command: tuple[str, ...] = ()) -> str:
     image(name)
-    return told("run", "--detach", "--label", LABEL, "--network", "none", *options, name, *command)
+    return docker_output("run", "--detach", "--label", LABEL, "--network", "none", *options, name, *command)
 
 
 def _fails(name: str, *options: str) -> str:
@@ -50,8 +50,8 @@ def _fails(name: str, *options: str) -> str:
 
 
 def _ready(container: str) -> bool:
-    asked = ["exec", container, "pg_isready", "-q", "-h", "127.0.0.1", "-U", "postgres"]
-    return docker(*asked).returncode == 0
+    command = ["exec", container, "pg_isready", "-q", "-h", "127.0.0.1", "-U", "postgres"]
+    return docker(*command).returncode == 0
 
 
 def _query(container: str, password: str) -> str:
@@ -61,21 +61,21 @@ def _query(container: str, password: str) -> str:
 
 def test_postgres_keeps_its_volume_and_refuses_that_of_another_version() -> None:
     image(POSTGRES)
-    volume = told("volume", "create", "--label", LABEL)
+    volume = docker_output("volume", "create", "--label", LABEL)
     mounted = ["--volume", f"{volume}:/var/lib/postgresql/data"]
     hard = "p@ss:/w#rd% $HOME \"'\\"
-    asked = ["--env", "POSTGRES_INITDB_ARGS=--auth-host=scram-sha-256"]
-    first = _start(POSTGRES, *mounted, *asked, "--env", f"POSTGRES_PASSWORD={hard}")
+    options = ["--env", "POSTGRES_INITDB_ARGS=--auth-host=scram-sha-256"]
+    first = _start(POSTGRES, *mounted, *options, "--env", f"POSTGRES_PASSWORD={hard}")
     wait_for(lambda: _ready(first), 120)
     assert (_query(first, hard), _query(first, "other")) == ("en_US.utf8", "")
-    seen = told("exec", "--user", "postgres", first, "cat", "/proc/1/environ")
-    assert "PGDATA=" in seen and "p@ss" not in seen
-    told("stop", first)
+    environment = docker_output("exec", "--user", "postgres", first, "cat", "/proc/1/environ")
+    assert "PGDATA=" in environment and "p@ss" not in environment
+    docker_output("stop", first)
     again = _start(POSTGRES, *mounted)
     wait_for(lambda: _ready(again), 120)
     assert _query(again, hard) == "en_US.utf8"
-    told("exec", again, "sh", "-c", "echo 16 > $PGDATA/PG_VERSION")
-    told("kill", again)
+    docker_output("exec", again, "sh", "-c", "echo 16 > $PGDATA/PG_VERSION")
+    docker_output("kill", again)
     refused = _fails(POSTGRES, *mounted)
     assert "made by PostgreSQL 16 and this is PostgreSQL 17" in refused and len(refused.splitlines()) == 1
 
@@ -95,10 +95,17 @@ def test_kafka_names_what_it_lacks() -> None:
 
 
 def test_kafka_writes_its_settings_as_the_official_image_does() -> None:
-    given = ["--env", "KAFKA_NODE_ID=7", "--env", "KAFKA_A__B_C___D=e=f", "--env", "KAFKA_HEAP_OPTS=-Xmx64m"]
-    kafka = _start("fraud-detection/kafka:offline", *given, "--env", "CLUSTER_ID=ZnJhdWQtZGV0ZWN0aW9uMQ")
-    told("wait", kafka)
-    settings = told("cp", f"{kafka}:/tmp/server.properties", "-")
+    options = [
+        "--env",
+        "KAFKA_NODE_ID=7",
+        "--env",
+        "KAFKA_A__B_C___D=e=f",
+        "--env",
+        "KAFKA_HEAP_OPTS=-Xmx64m",
+    ]
+    kafka = _start("fraud-detection/kafka:offline", *options, "--env", "CLUSTER_ID=ZnJhdWQtZGV0ZWN0aW9uMQ")
+    docker_output("wait", kafka)
+    settings = docker_output("cp", f"{kafka}:/tmp/server.properties", "-")
     assert "a_b.c-d=e=f\nnode.id=7\n" in settings and "heap" not in settings
 
 
@@ -111,5 +118,5 @@ def test_every_program_is_of_the_version_its_name_says() -> None:
         ("objectstore", ["weed", "version"], " 4.48"),
     ):
         image(f"fraud-detection/{name}:offline")
-        words = ["run", "--rm", "--entrypoint", program[0], f"fraud-detection/{name}:offline", *program[1:]]
-        assert version in told(*words), name
+        command = ["run", "--rm", "--entrypoint", program[0], f"fraud-detection/{name}:offline", *program[1:]]
+        assert version in docker_output(*command), name

@@ -33,9 +33,9 @@ def _docker_variables() -> dict[str, str]:
 def values_in(compose_file: Path, env_file: Path) -> dict[str, str]:
     done = compose_config(env_file, compose_file)
     assert done.returncode == 0, done.stderr
-    found: dict[str, str] = json.loads(done.stdout)["services"]["one"]["environment"]
+    environment: dict[str, str] = json.loads(done.stdout)["services"]["one"]["environment"]
     # What it prints could be read again, so a $ is doubled.
-    return {name: value.replace("$$", "$") for name, value in found.items()}
+    return {name: value.replace("$$", "$") for name, value in environment.items()}
 
 
 def test_compose_reads_every_value_as_we_do(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_a_taken_port_stops_up_with_a_sentence(stack: Stack) -> None:
 
 
 def test_the_demo_goes_elsewhere_beside_the_stack(stack: Stack) -> None:
-    silent = {"flower", *stack.harness.left_out}
+    silent = {"flower", *stack.harness.omitted}
     assert not [name for name, port in stack.harness.ports.items() if name not in silent and usable(port)]
     if stack.harness.ports["postgres"] == 5432:
         assert choose(None, None, usable).offset > 0

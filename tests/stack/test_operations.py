@@ -76,25 +76,25 @@ def whole(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """
     for name, value in labels(ROOT).items():
         monkeypatch.setenv(name, value)
-    if "grafana" in stack.harness.left_out:
+    if "grafana" in stack.harness.omitted:
         monkeypatch.setenv("GRAFANA_IMAGE", "fraud-detection/base:offline")
     yield
-    if stack.harness.left_out:
-        stack.run(*shlex.split("docker compose rm -sf"), *stack.harness.left_out)
+    if stack.harness.omitted:
+        stack.run(*shlex.split("docker compose rm -sf"), *stack.harness.omitted)
     stack.wait_healthy(600)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_of_the_specification(stack: Stack, command: str) -> None:
-    said = stack.run(*shlex.split(command), seconds=180)
-    assert re.search(COMMANDS[command], said, re.DOTALL | re.MULTILINE), said[-3000:]
+    output = stack.run(*shlex.split(command), seconds=180)
+    assert re.search(COMMANDS[command], output, re.DOTALL | re.MULTILINE), output[-3000:]
 
 
 def test_a_dag_is_tried_from_the_command_line(stack: Stack) -> None:
     command = "docker exec fraud-airflow-scheduler airflow dags test 00_transaction_producer 2025-11-04"
     before = stack.psql("SELECT count(*) FROM transactions")
-    said = stack.run(*shlex.split(command), seconds=240)
-    assert "state=success" in said or "success" in said.lower(), said[-3000:]
+    output = stack.run(*shlex.split(command), seconds=240)
+    assert "state=success" in output or "success" in output.lower(), output[-3000:]
     assert before
 
 
@@ -113,7 +113,7 @@ def test_up_without_a_file_means_the_stack_that_runs(stack: Stack) -> None:
     stack.run(*shlex.split("docker compose up -d"), seconds=420)
     after = {name: one["Id"] for name, one in stack.containers().items()}
     assert {name: after.get(name) for name in before} == before
-    assert set(after) - set(before) == set(stack.harness.left_out)
+    assert set(after) - set(before) == set(stack.harness.omitted)
 
 
 @pytest.mark.usefixtures("whole")

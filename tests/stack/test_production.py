@@ -29,7 +29,7 @@ class Installation:
     def compose(self, *arguments: str) -> str:
         return self.stack.run(*FILE, *arguments, seconds=300)
 
-    def said(self, service: str) -> str:
+    def logs(self, service: str) -> str:
         done = subprocess.run(
             ["docker", "logs", f"fraud-{service}"], capture_output=True, text=True, check=True
         )
@@ -45,8 +45,8 @@ def installation(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("SECRETS_DIR", str(tmp_path / "secrets"))
     secret_files.write(tmp_path / "secrets")
     named = [f"{REQUIRED['REGISTRY']}/fraud-detection/{one}:1" for one in IMAGES]
-    for one, there in zip(IMAGES, named, strict=True):
-        stack.run("docker", "tag", f"fraud-detection/{one}:local", there)
+    for one, image in zip(IMAGES, named, strict=True):
+        stack.run("docker", "tag", f"fraud-detection/{one}:local", image)
     try:
         yield Installation(stack, tmp_path / "secrets")
     finally:
@@ -65,8 +65,11 @@ def test_what_is_required_is_named(stack: Stack, name: str, monkeypatch: pytest.
 
 
 def test_compose_reads_the_local_file(stack: Stack) -> None:
-    found = json.loads(stack.compose("--profile", "*", "config", "--format", "json"))
-    assert {one["container_name"] for one in found["services"].values()} >= {"fraud-postgres", "fraud-api"}
+    services = json.loads(stack.compose("--profile", "*", "config", "--format", "json"))["services"]
+    assert {service["container_name"] for service in services.values()} >= {
+        "fraud-postgres",
+        "fraud-api",
+    }
 
 
 @pytest.mark.parametrize(("content", "sentence"), [("change-me-redis", "default"), ("\n", "empty")])
@@ -78,10 +81,10 @@ def test_a_default_or_empty_secret_stops_everything(
     secret.write_text(content, encoding="utf-8")
     with pytest.raises(CommandFailed, match="preflight"):
         installation.compose("up", "-d", "redis", "postgres")
-    said = installation.said("preflight")
-    assert said.startswith("The secret redis_password: ")
-    assert sentence in said
-    assert said.count("\n") == 1
+    output = installation.logs("preflight")
+    assert output.startswith("The secret redis_password: ")
+    assert sentence in output
+    assert output.count("\n") == 1
     running = installation.stack.run("docker", "ps", "--quiet", "--filter", "name=^fraud-(redis|postgres)$")
     assert running == ""
 

@@ -24,28 +24,28 @@ from tests.stack.runner_kinds import (
     Processes,
     RunnerKind,
     Task,
-    all_gone,
+    no_jobs_left,
     run,
     runner,
 )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def docker_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerProject]:
-    with job_image() as image, docker_project(tmp_path_factory.mktemp("proxy"), image) as made:
-        yield made
+def docker_project_of_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerProject]:
+    with job_image() as image, docker_project(tmp_path_factory.mktemp("proxy"), image) as docker:
+        yield docker
 
 
 @pytest.fixture(params=["process", "docker"])
 def project(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RunnerKind]:
-    made: RunnerKind
-    made = (
+    runner: RunnerKind
+    runner = (
         Processes(tmp_path)
         if request.param == "process"
-        else Containers(request.getfixturevalue("docker_site"))
+        else Containers(request.getfixturevalue("docker_project_of_module"))
     )
-    yield made
-    assert all_gone(made)
+    yield runner
+    assert no_jobs_left(runner)
 
 
 def test_a_job_gets_its_arguments_and_environment_and_nothing_of_the_worker(
@@ -54,19 +54,19 @@ def test_a_job_gets_its_arguments_and_environment_and_nothing_of_the_worker(
     monkeypatch.setenv("DATABASE_URL", "postgresql://worker:everything@db/x")
     monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", "nine")
     source = "json.dump({'argv': sys.argv[1:], 'env': dict(os.environ)}, open(result, 'w'))"
-    own, given = {"DATABASE_URL": "own"}, {"SEEN": "a $b 'c' \\ =\n d é"}
+    own, job_environment = {"DATABASE_URL": "own"}, {"SEEN": "a $b 'c' \\ =\n d é"}
     outcome = run(
         project,
         source,
         command=("python", "-m", "fraud_job", "generate", "--count", "5"),
-        environment=given,
+        environment=job_environment,
         private={"DATABASE_URL": "own"},
     )
     assert outcome.exit_code == 0
     assert outcome.result is not None
     assert outcome.result["argv"][:3] == ["generate", "--count", "5"]
     env = outcome.result["env"]
-    assert env.items() >= {**given, **own}.items()
+    assert env.items() >= {**job_environment, **own}.items()
     assert not [name for name in env if name.startswith("AIRFLOW")]
 
 
@@ -249,7 +249,7 @@ def test_a_job_dies_with_a_task_that_is_killed(project: RunnerKind, source: str)
         assert task.line() == "up"
         assert project.running()
         task.kill()
-        assert all_gone(project)
+        assert no_jobs_left(project)
 
 
 def test_a_job_dies_with_the_supervisor_of_its_task(project: RunnerKind) -> None:
@@ -257,7 +257,7 @@ def test_a_job_dies_with_the_supervisor_of_its_task(project: RunnerKind) -> None
         assert task.line() == "up"
         task.kill()
         assert task.line() == "failed: The job was ended, because its task was."
-        assert all_gone(project)
+        assert no_jobs_left(project)
 
 
 @pytest.fixture

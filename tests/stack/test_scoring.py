@@ -28,14 +28,14 @@ def test_a_prediction_is_stored(stack: Stack) -> None:
     with stack.client() as client:
         answer = client.post("/predict", json=creditcard(name))
         assert answer.status_code == 200, answer.text
-        said = answer.json()
+        prediction = answer.json()
         again = client.post("/predict", json=creditcard(name, seed=None) | {"amount": 1.0})
     assert again.status_code == 409
     [[score, version]] = stack.psql(
         f"SELECT fraud_score, model_version FROM predictions WHERE deciding AND transaction_id = '{name}'"
     )
-    assert float(score) == pytest.approx(said["probability"], abs=5e-5)
-    assert version == str(said["model_version"])
+    assert float(score) == pytest.approx(prediction["probability"], abs=5e-5)
+    assert version == str(prediction["model_version"])
 
 
 def test_without_a_token_there_is_none(stack: Stack) -> None:

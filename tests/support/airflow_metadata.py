@@ -79,13 +79,13 @@ def start(spec: ProcessSpec, until_the_end: ExitStack, seconds: float = START_SE
     return server
 
 
-def airflow_beside(stack: Stack, passwords: Passwords, **own: Any) -> Airflow:
+def prepared_airflow(stack: Stack, passwords: Passwords, **overrides: Any) -> Airflow:
     """Airflow beside those servers, on a free port, with secrets of its own."""
-    place = stack.broker.place.with_name("airflow")
+    folder = stack.broker.place.with_name("airflow")
     port, watch_metrics_port = free_ports(2)
-    given: dict[str, Any] = {
+    options: dict[str, Any] = {
         "root": ROOT,
-        "place": place,
+        "place": folder,
         "port": port,
         "watch_metrics_port": watch_metrics_port,
         "database_url": stack.postgres.url(METADATA, passwords.airflow, METADATA),
@@ -94,13 +94,13 @@ def airflow_beside(stack: Stack, passwords: Passwords, **own: Any) -> Airflow:
         "secret_key": random.token_hex(32),
         "password": random.token_hex(12),
         "public": {},
-        "jobs": airflow.job_variables(sys.executable, ROOT, place, {}),
+        "jobs": airflow.job_variables(sys.executable, ROOT, folder, {}),
         "setup": {
             "API_URL": "http://127.0.0.1:1",
             "API_CLIENT_ID": constants.CLIENT_AIRFLOW,
             "API_CLIENT_SECRET": CLIENTS["airflow"],
         },
     }
-    made = Airflow(**given | own)
-    airflow.prepare(made)
-    return made
+    installation = Airflow(**options | overrides)
+    airflow.prepare(installation)
+    return installation

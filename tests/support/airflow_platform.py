@@ -23,7 +23,7 @@ from fraud_db.bootstrap import Passwords
 from fraud_embedded.servers import airflow, broker, objectstore
 from fraud_embedded.servers.airflow_api import AirflowApi
 from fraud_embedded.servers.stack import Stack
-from tests.support.airflow_metadata import ROOT, Metadata, airflow_beside, running_postgres, start
+from tests.support.airflow_metadata import ROOT, Metadata, prepared_airflow, running_postgres, start
 from tests.support.api_server import (
     CLIENTS,
     ENCRYPTION_SECRET,
@@ -116,10 +116,10 @@ class Run:
     def succeeded(self) -> Run:
         """Wait for the end, which is a success."""
         assert eventually(lambda: self.state in {"success", "failed"}, PATIENCE_S), self.tasks
-        assert self.state == "success", (self.tasks, self._told())
+        assert self.state == "success", (self.tasks, self._failed_logs())
         return self
 
-    def _told(self) -> dict[str, str]:
+    def _failed_logs(self) -> dict[str, str]:
         return {name: self.log(name)[-2000:] for name, state in self.tasks.items() if state == "failed"}
 
 
@@ -155,26 +155,28 @@ class AirflowPlatform:
     def recent(self, dag_id: str, count: int) -> list[Run]:
         """The last triggered runs that succeeded, the newest first; as many are made as are missing."""
 
-        def found() -> list[Run]:
+        def successful() -> list[Run]:
             runs = self.airflow.runs(dag_id)
             good = [run for run in runs if (run.run_type, run.state) == ("manual", "success")]
             return [Run(self.airflow, dag_id, run.run_id) for run in good[:count]]
 
-        while len(found()) < count:
+        while len(successful()) < count:
             self.run(dag_id)
-        return found()
+        return successful()
 
-    def only_what_is_triggered(self) -> None:
+    def stop_schedules(self) -> None:
         """From here on the platform's own DAGs are never due, and nothing runs; what is triggered does.
 
         Each reading of a DAG file says anew when its next run is due, and Airflow reads the file of a run
         that failed or of a task found dead, so the database itself overrules it.
         """
         self.metadata.rows(_NEVER_DUE)
-        mine = list(constants.DAGS_REAL_TIME)
+        dag_ids = list(constants.DAGS_REAL_TIME)
 
         def quiet() -> bool:
-            self.metadata.rows("UPDATE dag SET next_dagrun_create_after = NULL WHERE dag_id = ANY(%s)", mine)
+            self.metadata.rows(
+                "UPDATE dag SET next_dagrun_create_after = NULL WHERE dag_id = ANY(%s)", dag_ids
+            )
             active = "SELECT count(*) FROM dag_run WHERE state IN ('queued', 'running')"
             return self.metadata.rows(active) == [(0,)]
 
@@ -213,15 +215,15 @@ class AirflowPlatform:
 @contextmanager
 def running_platform() -> Iterator[AirflowPlatform]:
     """Start everything; at the end nothing is left of it."""
-    with running_postgres() as (stack, passwords, until_the_end), ThreadPoolExecutor() as beside:
-        servers = beside.submit(_servers, stack, until_the_end)
+    with running_postgres() as (stack, passwords, until_the_end), ThreadPoolExecutor() as executor:
+        servers = executor.submit(_servers, stack, until_the_end)
         template = migrated_template(stack.postgres, passwords)
         database = until_the_end.enter_context(cloned_database(template, "ledger"))
         kafka = KafkaSettings(kafka_bootstrap_servers=stack.broker.bootstrap, kafka_topic=TOPIC)
         api = _api(stack, database, kafka)
         webhook = until_the_end.enter_context(running_webhook())
         metadata = Metadata(_airflow(stack, passwords, database, kafka, api, webhook=webhook))
-        prepared = beside.submit(metadata.initialise)
+        prepared = executor.submit(metadata.initialise)
         running_broker = servers.result()
         ensure_topics(stack.broker.bootstrap, [kafka.topic], partitions=2)
         ensure_topics(stack.broker.bootstrap, [kafka.labels_topic, kafka.alerts_topic, kafka.dlq_topic])
@@ -245,15 +247,15 @@ def _servers(stack: Stack, until_the_end: ExitStack) -> Server:
 def _start_airflow(metadata: Metadata, until_the_end: ExitStack) -> None:
     """All its processes, as the demo starts them."""
     specs = {spec.name: spec for spec in airflow.specs(metadata.server)}
-    with ThreadPoolExecutor() as beside:
-        for one in [beside.submit(start, specs[name], until_the_end, PATIENCE_S) for name in airflow.NAMES]:
+    with ThreadPoolExecutor() as executor:
+        for one in [executor.submit(start, specs[name], until_the_end, PATIENCE_S) for name in airflow.NAMES]:
             one.result()
 
 
 def _api(stack: Stack, database: Database, kafka: KafkaSettings) -> ApiServer:
     folder = stack.broker.place.with_name("api")
-    made = cache_model(folder / "models", CREDITCARD, "7")
-    record_version(database.url("owner"), CREDITCARD, "7", made.digest())
+    version = cache_model(folder / "models", CREDITCARD, "7")
+    record_version(database.url("owner"), CREDITCARD, "7", version.digest())
     addresses = {"KAFKA_BOOTSTRAP_SERVERS": stack.broker.bootstrap, "KAFKA_TOPIC": kafka.topic}
     return ApiServer(database.url("api"), folder / "models", folder / "api.log", extra=addresses)
 
@@ -282,7 +284,7 @@ def _airflow(
             "API_CLIENT_SECRET": CLIENTS["streaming"],
         },
     }
-    return airflow_beside(
+    return prepared_airflow(
         stack,
         passwords,
         public=PUBLIC | public,

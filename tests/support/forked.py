@@ -87,10 +87,10 @@ class Process:
         Raises:
             subprocess.TimeoutExpired: it has not within so many seconds.
         """
-        with ThreadPoolExecutor(3) as beside:
+        with ThreadPoolExecutor(3) as executor:
             if self.stdin is not None:
-                beside.submit(self._feed, input)
-            outputs = [beside.submit(pipe.read) if pipe else None for pipe in (self.stdout, self.stderr)]
+                executor.submit(self._feed, input)
+            outputs = [executor.submit(pipe.read) if pipe else None for pipe in (self.stdout, self.stderr)]
             try:
                 self.wait(timeout)
             except subprocess.TimeoutExpired:
@@ -137,20 +137,20 @@ def start(
     """Start `python -m module arguments…`; the rest as for `subprocess.Popen`."""
     order = {"module": module, "arguments": arguments, "env": dict(env), "cwd": str(cwd)}
     with ExitStack() as opened:
-        ours: dict[str, IO[Any] | None] = {}
-        theirs: dict[str, int] = {}
-        for name, given in (("stdin", stdin), ("stdout", stdout), ("stderr", stderr)):
-            if given == subprocess.STDOUT:
-                theirs[name], ours[name] = theirs["stdout"], None
+        parent_streams: dict[str, IO[Any] | None] = {}
+        child_streams: dict[str, int] = {}
+        for name, stream in (("stdin", stdin), ("stdout", stdout), ("stderr", stderr)):
+            if stream == subprocess.STDOUT:
+                child_streams[name], parent_streams[name] = child_streams["stdout"], None
                 continue
-            theirs[name], ours[name] = _stream(name, given, opened, text=text)
+            child_streams[name], parent_streams[name] = _stream(name, stream, opened, text=text)
         status, reported = os.pipe()
         opened.callback(os.close, reported)
-        _server()(order, [*theirs.values(), reported])
+        _server()(order, [*child_streams.values(), reported])
     lines = os.fdopen(status)
     first = lines.readline()
     assert first, f"the fork server could not start {module}"
-    return Process([sys.executable, "-m", module, *arguments], int(first), lines, ours)
+    return Process([sys.executable, "-m", module, *arguments], int(first), lines, parent_streams)
 
 
 def run(
@@ -169,23 +169,23 @@ def run(
 
 
 def _stream(
-    name: str, given: int | IO[Any] | None, opened: ExitStack, *, text: bool
+    name: str, stream: int | IO[Any] | None, opened: ExitStack, *, text: bool
 ) -> tuple[int, IO[Any] | None]:
     """The child's end, and ours where it is a pipe."""
     number = ("stdin", "stdout", "stderr").index(name)
-    if given is None:
+    if stream is None:
         return number, None
-    if given == subprocess.DEVNULL:
+    if stream == subprocess.DEVNULL:
         descriptor = os.open(os.devnull, os.O_RDWR)
         opened.callback(os.close, descriptor)
         return descriptor, None
-    if given != subprocess.PIPE:
-        return given if isinstance(given, int) else given.fileno(), None
+    if stream != subprocess.PIPE:
+        return stream if isinstance(stream, int) else stream.fileno(), None
     reading, writing = os.pipe()
-    theirs, ours = (reading, writing) if name == "stdin" else (writing, reading)
-    opened.callback(os.close, theirs)
+    child_end, parent_end = (reading, writing) if name == "stdin" else (writing, reading)
+    opened.callback(os.close, child_end)
     mode = ("w" if name == "stdin" else "r") + ("" if text else "b")
-    return theirs, os.fdopen(ours, mode)
+    return child_end, os.fdopen(parent_end, mode)
 
 
 def _readable(stream: IO[Any], seconds: float | None) -> bool:
@@ -197,30 +197,30 @@ def _readable(stream: IO[Any], seconds: float | None) -> bool:
 @cache
 def _server() -> Callable[[Mapping[str, Any], Sequence[int]], None]:
     """Takes orders; its process is started at the first and ends with ours."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _MOST)
-    kept = ("PATH", "HOME", "LANG", "TMPDIR")
-    environment = {name: os.environ[name] for name in kept if name in os.environ}
+    parent_end, child_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    parent_end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _MOST)
+    inherited = ("PATH", "HOME", "LANG", "TMPDIR")
+    environment = {name: os.environ[name] for name in inherited if name in os.environ}
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *(path for path in sys.path if path)])
     # One thread in all: a fork copies no other.
     environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-    with theirs:
+    with child_end:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.forked", str(theirs.fileno())],
+            [sys.executable, "-m", "tests.support.forked", str(child_end.fileno())],
             cwd=ROOT,
             env=environment,
             stdin=subprocess.DEVNULL,
-            pass_fds=[theirs.fileno()],
+            pass_fds=[child_end.fileno()],
         )
     lock = Lock()
 
     def end() -> None:
-        ours.close()
+        parent_end.close()
         process.wait(30)
 
     def send(order: Mapping[str, Any], descriptors: Sequence[int]) -> None:
         with lock:
-            socket.send_fds(ours, [json.dumps(order).encode()], descriptors)
+            socket.send_fds(parent_end, [json.dumps(order).encode()], descriptors)
 
     atexit.register(end)
     return send

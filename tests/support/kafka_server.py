@@ -17,7 +17,7 @@ class KafkaServer(Server):
         self.bootstrap = bootstrap
 
     @contextmanager
-    def gone(self) -> Iterator[None]:
+    def stopped(self) -> Iterator[None]:
         """Killed, and meanwhile away."""
         self.kill()
         try:

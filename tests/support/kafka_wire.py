@@ -145,9 +145,9 @@ def _produce(bootstrap: str, topic: str, batch: bytes, partition: int) -> int:
         connection.sendall(struct.pack(">i", len(body)) + body)
         answer = connection.makefile("rb")
         (size,) = struct.unpack(">i", answer.read(4))
-        said = answer.read(size)
+        data = answer.read(size)
     at = 4 + 4 + 2 + len(topic) + 4 + 4
-    error: int = struct.unpack_from(">h", said, at)[0]
+    error: int = struct.unpack_from(">h", data, at)[0]
     return error
 
 

@@ -117,11 +117,11 @@ class KillableServers:
         if self.apache is None:
             java, jars = apache_kafka.find_java(), apache_kafka.fetch_jars()
             port, controller_port = free_ports(2)
-            made = apache_kafka.ApacheKafka(
+            kafka = apache_kafka.ApacheKafka(
                 self.directory / "apache", port, controller_port, jars=jars, java=java
             )
-            apache_kafka.prepare(made)
-            self.apache, self.apache_bootstrap = Server(apache_kafka.spec(made)), made.bootstrap
+            apache_kafka.prepare(kafka)
+            self.apache, self.apache_bootstrap = Server(apache_kafka.spec(kafka)), kafka.bootstrap
             self.until_the_end.callback(self.apache.stop)
             self.apache.start()
         return self.apache

@@ -19,7 +19,7 @@ class Arrived:
     """A transaction: when it took place, the class it came with, the first decision about it."""
 
     event_time: datetime
-    given: int | None
+    wire_class: int | None
     decision: str | None
 
 
@@ -38,11 +38,13 @@ class LabelModel:
             return "new"
         return "replayed" if known == event else "conflict"
 
-    def arrive(self, identifier: str, event_time: datetime, given: int | None, decision: str | None) -> bool:
+    def arrive(
+        self, identifier: str, event_time: datetime, wire_class: int | None, decision: str | None
+    ) -> bool:
         """Whether it changes anything: the first arrival and the first decision stay."""
         known = self.transactions.get(identifier)
         if known is None:
-            self.transactions[identifier] = Arrived(event_time, given, decision)
+            self.transactions[identifier] = Arrived(event_time, wire_class, decision)
             return True
         if decision is None or known.decision is not None:
             return False
@@ -51,15 +53,15 @@ class LabelModel:
 
     def explicit(self, identifier: str, at: datetime) -> Known | None:
         """Highest precedence, then latest report, then greatest id, of what was reported by then."""
-        said = [
+        reports = [
             event
             for event in self.reports.values()
             if event.transaction_id == identifier and event.reported_at <= at
         ]
-        if not said:
+        if not reports:
             return None
         best = max(
-            said, key=lambda e: (self.rules.sources[e.source].precedence, e.reported_at, UUID(e.label_id))
+            reports, key=lambda e: (self.rules.sources[e.source].precedence, e.reported_at, UUID(e.label_id))
         )
         mature = best.reported_at + self.rules.sources[best.source].maturity <= at
         return best.label, best.source, best.reported_at, mature
@@ -75,23 +77,23 @@ class LabelModel:
     def as_of(self, at: datetime) -> dict[str, Known]:
         """What was known at a time, also of transactions that have not arrived."""
         names = {*self.transactions, *(event.transaction_id for event in self.reports.values())}
-        found = {name: self.explicit(name, at) or self.implied(name, at) for name in names}
-        return {name: said for name, said in found.items() if said is not None}
+        classes = {name: self.explicit(name, at) or self.implied(name, at) for name in names}
+        return {name: known for name, known in classes.items() if known is not None}
 
     def class_of(self, identifier: str, now: datetime) -> int | None:
         """Silence never overrules the class a transaction came with; a report does."""
-        if (said := self.explicit(identifier, now)) is not None:
-            return said[0]
-        given = self.transactions[identifier].given
-        if given is not None:
-            return given
+        if (explicit := self.explicit(identifier, now)) is not None:
+            return explicit[0]
+        wire_class = self.transactions[identifier].wire_class
+        if wire_class is not None:
+            return wire_class
         return 0 if self.implied(identifier, now) else None
 
     def by_silence(self, identifier: str, now: datetime) -> bool:
         """Whether nothing but silence gives the transaction its class."""
-        given = self.transactions[identifier].given
-        told = given is not None or self.explicit(identifier, now) is not None
-        return not told and self.implied(identifier, now) is not None
+        wire_class = self.transactions[identifier].wire_class
+        stated = wire_class is not None or self.explicit(identifier, now) is not None
+        return not stated and self.implied(identifier, now) is not None
 
     def moments(self) -> list[datetime]:
         """When anything changes, and the microseconds before and after."""

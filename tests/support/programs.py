@@ -10,9 +10,9 @@ import pytest
 
 def program(name: str) -> str:
     """The program's path; where it is not installed the test is skipped, and fails in CI."""
-    found = shutil.which(name)
-    if found is not None:
-        return found
+    path = shutil.which(name)
+    if path is not None:
+        return path
     if os.environ.get("CI") == "true":
         pytest.fail(f"{name} is not installed, and .ci/run is to run everything")
     pytest.skip(f"{name} is not installed")

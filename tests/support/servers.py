@@ -74,9 +74,9 @@ def random_passwords(stack: Stack) -> Passwords:
 def migrated_template(server: postgres.Postgres, passwords: Passwords) -> Database:
     """The roles, and the database every test's own is copied from: made by the real migrations."""
     bootstrap(server.url(), passwords, database=TEMPLATE, owner=OWNER)
-    made = Database(TEMPLATE, OWNER, server, passwords)
-    upgrade(made.url("owner"), parameters(PlatformSettings()).labels)
-    return made
+    template = Database(TEMPLATE, OWNER, server, passwords)
+    upgrade(template.url("owner"), parameters(PlatformSettings()).labels)
+    return template
 
 
 @contextmanager

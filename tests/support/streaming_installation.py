@@ -71,8 +71,8 @@ class StreamInstallation:
         return run(self.installation, Limits(**{"chunk_records": 100, "seconds": 30.0, **limits}))
 
     def environment(self) -> dict[str, str]:
-        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-        return kept | {
+        inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        return inherited | {
             "APP_ENV": "testing",
             "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
             "FRAUD_CONTRACT": self.contract.name,
@@ -94,8 +94,8 @@ class StreamInstallation:
         self, values: Iterable[bytes | Mapping[str, Any]], headers: Mapping[str, bytes] | None = None
     ) -> None:
         """Records for the transactions topic, with the header producers set unless others are given."""
-        said = {HEADER_SCHEMA: self.contract.schema_id.encode()} if headers is None else headers
-        self._publish(self.kafka.topic, values, said)
+        sent_headers = {HEADER_SCHEMA: self.contract.schema_id.encode()} if headers is None else headers
+        self._publish(self.kafka.topic, values, sent_headers)
 
     def send_as_a_stranger(
         self,

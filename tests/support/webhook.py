@@ -23,14 +23,14 @@ class Webhook:
     url: str
     texts: list[str] = field(default_factory=list)
 
-    def about(self, words: str) -> list[str]:
-        """The messages that hold these words."""
-        return [text for text in self.texts if words in text]
+    def about(self, phrase: str) -> list[str]:
+        """The messages that contain this phrase."""
+        return [text for text in self.texts if phrase in text]
 
-    def wait_for(self, words: str) -> str:
-        """The first message that holds these words, once it is there."""
-        assert eventually(lambda: bool(self.about(words)), _PATIENCE_S), self.texts
-        return self.about(words)[0]
+    def wait_for(self, phrase: str) -> str:
+        """Wait for a message that contains this phrase; gives the first."""
+        assert eventually(lambda: bool(self.about(phrase)), _PATIENCE_S), self.texts
+        return self.about(phrase)[0]
 
 
 @contextmanager
@@ -38,7 +38,7 @@ def running_webhook() -> Iterator[Webhook]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            made.texts.append(json.loads(body)["text"])
+            webhook.texts.append(json.loads(body)["text"])
             self.send_response(200)
             self.send_header("Content-Length", "2")
             self.end_headers()
@@ -48,11 +48,11 @@ def running_webhook() -> Iterator[Webhook]:
             """The test looks at `texts`."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    made = Webhook(f"http://127.0.0.1:{server.server_address[1]}/services/{secrets.token_hex(12)}")
+    webhook = Webhook(f"http://127.0.0.1:{server.server_address[1]}/services/{secrets.token_hex(12)}")
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1})
     thread.start()
     try:
-        yield made
+        yield webhook
     finally:
         server.shutdown()
         thread.join()

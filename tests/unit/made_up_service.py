@@ -36,7 +36,7 @@ from fraud_launcher import dotenv
 from fraud_launcher.bootstrap import PLATFORM
 
 ROOT = Path(__file__).resolve().parents[2]
-WANTED = {
+SECRETS = {
     "DB_PASSWORD_NIGHT_WATCH": "of-its-role",
     "API_CLIENT_SECRET_NIGHT_WATCH": "of-its-client",
     "WATCH_SECRET": "its-own",
@@ -44,13 +44,13 @@ WANTED = {
 
 
 def main(folder: Path) -> None:
-    settings = dotenv.read(ROOT / ".env.example") | WANTED
+    settings = dotenv.read(ROOT / ".env.example") | SECRETS
     os.environ |= settings
     account.database_account = lambda: None
     platform = configure(Layout(root=ROOT, local=folder), Addresses(0), settings)
     service = jobs.check_service(ROW.name)
-    worker = {"DB_HOST": "db", "RUNS_AWS_ACCESS_KEY_ID": "id", "RUNS_AWS_SECRET_ACCESS_KEY": "key"} | WANTED
-    found = {
+    worker = {"DB_HOST": "db", "RUNS_AWS_ACCESS_KEY_ID": "id", "RUNS_AWS_SECRET_ACCESS_KEY": "key"} | SECRETS
+    result = {
         "role": constants.SERVICE_ROLES[ROW.name],
         "password": BootstrapSettings().service_passwords[ROW.name].get_secret_value(),
         "secret": ApiServerSettings().client_secrets[ROW.name].get_secret_value(),
@@ -69,7 +69,7 @@ def main(folder: Path) -> None:
         "fixed": service.fixed,
         "dags cannot set": [name for name in ("WATCH_SECRET", "API_CLIENT_ID") if name in jobs.RESERVED],
     }
-    print(json.dumps(found))
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

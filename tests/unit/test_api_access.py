@@ -41,11 +41,11 @@ def scopes(application: Application) -> Mapping[tuple[str, str], str | None]:
     return access.scopes_of(application.app)
 
 
-def ask(application: Application, method: str, path: str, *scopes: str) -> Answer:
-    return application.ask(method, re.sub(r"\{[^}]*\}", "1", path), *scopes)
+def request_path(application: Application, method: str, path: str, *scopes: str) -> Answer:
+    return application.request(method, re.sub(r"\{[^}]*\}", "1", path), *scopes)
 
 
-def bearer_wanted(answer: Answer) -> bool:
+def asks_for_bearer(answer: Answer) -> bool:
     challenge: str = answer.headers.get("www-authenticate", "")
     return challenge.startswith("Bearer")
 
@@ -76,8 +76,8 @@ def test_without_a_token_every_route_that_is_not_public_is_401(
     application: Application, scopes: Mapping[tuple[str, str], str | None]
 ) -> None:
     for (method, path), scope in scopes.items():
-        answer = ask(application, method, path)
-        assert (answer.status_code == 401 and bearer_wanted(answer)) is (scope is not None), (method, path)
+        answer = request_path(application, method, path)
+        assert (answer.status_code == 401 and asks_for_bearer(answer)) is (scope is not None), (method, path)
 
 
 def test_with_every_other_scope_every_route_is_403(
@@ -86,7 +86,7 @@ def test_with_every_other_scope_every_route_is_403(
     for (method, path), scope in scopes.items():
         others = [other for other in SCOPES if other != scope]
         for refused in [*([other] for other in others), others] if scope else ():
-            answer = ask(application, method, path, *refused)
+            answer = request_path(application, method, path, *refused)
             assert answer.status_code == 403, (method, path, refused)
             assert f'scope="{scope}"' in answer.headers["www-authenticate"]
             assert answer.headers["content-type"] == "application/problem+json"
@@ -97,7 +97,7 @@ def test_the_declared_scope_is_enough(
 ) -> None:
     for (method, path), scope in scopes.items():
         if scope is not None:
-            answer = ask(application, method, path, scope)
+            answer = request_path(application, method, path, scope)
             assert answer.status_code not in (401, 403), (method, path)
 
 
@@ -115,8 +115,8 @@ def test_the_document_names_the_scope_that_is_enforced(
     assert {scopes[key] for key in hidden} == {None}  # Swagger's own
     for key, operation in documented.items():
         scope = scopes[key]
-        wanted = [] if scope is None else [{"clientCredentials": [scope]}]
-        assert operation.get("security", []) == wanted, key
+        expected = [] if scope is None else [{"clientCredentials": [scope]}]
+        assert operation.get("security", []) == expected, key
         assert not scope or {"401", "403"} <= operation["responses"].keys(), key
     flow = document["components"]["securitySchemes"]["clientCredentials"]["flows"]["clientCredentials"]
     assert list(flow["scopes"]) == list(SCOPES)

@@ -141,16 +141,16 @@ async def _answering(scope: Scope, receive: Receive, send: Send) -> None:
 
 PART: Message = {"type": "http.request", "body": b"x", "more_body": True}
 END: Message = {"type": "http.request", "body": b"", "more_body": False}
-GONE: Message = {"type": "http.disconnect"}
+DISCONNECT: Message = {"type": "http.disconnect"}
 
 
 @pytest.mark.parametrize(
     ("messages", "status"),
-    [([PART, END], 200), ([PART, GONE], 499), ([GONE], 499), ([PART] * 1001, 413)],
+    [([PART, END], 200), ([PART, DISCONNECT], 499), ([DISCONNECT], 499), ([PART] * 1001, 413)],
     ids=["whole", "broken off", "nothing", "too much"],
 )
 def test_a_client_that_leaves_is_counted_apart(messages: list[Message], status: int) -> None:
-    metrics = run_limited(_answering, [(0, message) for message in [*messages, GONE]])
+    metrics = run_limited(_answering, [(0, message) for message in [*messages, DISCONNECT]])
     labels = {"method": "any", "route": "unmatched", "status": str(status)}
     assert metrics.registry.get_sample_value("fraud_api_requests_total", labels) == 1
 
@@ -180,14 +180,14 @@ def test_the_time_in_which_a_body_is_awaited_is_not_the_apis(app: ASGIApp) -> No
 def test_what_nobody_reads_is_drained_unless_the_client_waits(
     headers: list[tuple[bytes, bytes]], read: int
 ) -> None:
-    left = [PART, END]
+    messages = [PART, END]
 
     taken = 0
 
     async def receive() -> Message:
         nonlocal taken
         taken += 1
-        return left.pop(0)
+        return messages.pop(0)
 
     async def send(_message: Message) -> None:
         return
@@ -371,5 +371,5 @@ def test_a_record_in_a_list_is_judged_as_if_it_were_alone(changes: list[dict[str
         return
     with pytest.raises(Problem) as caught:
         parser().listed(body, NOW)
-    found = [(error["index"], error["reason"]) for error in caught.value.members["errors"]]
-    assert found == [(one.index, str(one.reason)) for one in verdicts.rejected]
+    errors = [(error["index"], error["reason"]) for error in caught.value.members["errors"]]
+    assert errors == [(one.index, str(one.reason)) for one in verdicts.rejected]

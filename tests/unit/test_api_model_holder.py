@@ -62,10 +62,10 @@ class ModelSources:
         return work(self)
 
     def execute(self, _statement: str, values: tuple[str, str]) -> None:
-        self._asked = values[1]
+        self._requested_version = values[1]
 
     def fetchone(self) -> tuple[Any, ...] | None:
-        return self.rows.get(self._asked)
+        return self.rows.get(self._requested_version)
 
 
 @pytest.fixture
@@ -210,5 +210,5 @@ def test_old_versions_leave_the_cache(
     holder.poll()
     sources.publish("5", seed=5)
     holder.poll()
-    kept = sorted(path.name[0] for path in (tmp_path / "cache" / "fraud-wire").iterdir() if path.is_dir())
-    assert kept == ["3", "5"]
+    versions = sorted(path.name[0] for path in (tmp_path / "cache" / "fraud-wire").iterdir() if path.is_dir())
+    assert versions == ["3", "5"]

@@ -98,11 +98,11 @@ def session(monkeypatch: pytest.MonkeyPatch) -> FakeSession:
 
 @pytest.fixture
 def writer(session: FakeSession) -> Iterator[PredictionWriter]:
-    made = PredictionWriter(session, WIRE, Metrics())  # type: ignore[arg-type]
-    made.start()
-    yield made
+    prediction_writer = PredictionWriter(session, WIRE, Metrics())  # type: ignore[arg-type]
+    prediction_writer.start()
+    yield prediction_writer
     session.free.set()
-    made.stop()
+    prediction_writer.stop()
 
 
 def rows(*ids: str, version: str = "1") -> tuple[Batch, Predictions]:
@@ -203,7 +203,7 @@ def test_replays_and_conflicts_reach_their_own_request(
     known = writers.Decided(0.5, True, "review", "0", "xgboost", 1.0)
 
     def store(_cursor: Any, _contract: Any, batch: Batch, *_others: Any) -> Stored:
-        positions = {name: place for place, name in enumerate(batch.ids)}
+        positions = {name: position for position, name in enumerate(batch.ids)}
         named = [[positions[name]] if name in positions else [] for name in ("new", "old", "other")]
         return Stored(batch.ids, *named)
 

@@ -130,8 +130,8 @@ def with_claims(**changes: Any) -> str:
 
 def with_header(header: dict[str, Any], **changes: Any) -> str:
     full = {"alg": "ES256", "typ": "JWT", "kid": "ours"} | header
-    kept = {name: value for name, value in full.items() if value is not ...}
-    return signed(json.dumps(kept).encode(), json.dumps(claims(**changes)).encode())
+    fields = {name: value for name, value in full.items() if value is not ...}
+    return signed(json.dumps(fields).encode(), json.dumps(claims(**changes)).encode())
 
 
 def hmac_signed(secret: bytes) -> str:
@@ -300,14 +300,14 @@ def test_unknown_keys_take_one_thread_however_many_come(
     keyring: Keyring, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Anybody can send them: while the database stands still they must not hold up everybody's work."""
-    free, asked = Event(), list[int]()
+    free, lookups = Event(), list[int]()
 
     class Stalled:
         def __init__(self) -> None:
             self.keyring = keyring
 
         def reload_for_unknown_key(self) -> None:
-            asked.append(1)
+            lookups.append(1)
             free.wait(5)
 
     monkeypatch.setattr(auth, "LOOK_SECONDS", 0.05)
@@ -324,7 +324,7 @@ def test_unknown_keys_take_one_thread_however_many_come(
 
     answers = asyncio.run(story())
     assert [answer.status for answer in answers] == [401] * 20
-    assert len(asked) == 1
+    assert len(lookups) == 1
 
 
 def test_a_remembered_token_expires(keyring: Keyring, verifier: Verifier, clock: Clock) -> None:

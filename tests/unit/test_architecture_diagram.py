@@ -15,8 +15,8 @@ JOBS = "jobs"
 
 
 def services() -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.local.yml").read_text())["services"]
-    return found
+    declared: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.local.yml").read_text())["services"]
+    return declared
 
 
 def test_every_service_is_a_node_and_every_node_a_service() -> None:
@@ -34,8 +34,8 @@ def test_an_arrow_joins_two_that_share_a_network() -> None:
     networks = {name: set(one["networks"]) for name, one in services().items()} | {JOBS: {"jobs"}}
     arrows = ARROW.findall(SOURCE)
     assert {name for pair in arrows for name in pair} - OUTSIDE - networks.keys() == set()
-    inside = [(one, other) for one, other in arrows if one not in OUTSIDE]
-    assert [pair for pair in inside if not networks[pair[0]] & networks[pair[1]]] == []
+    internal = [(one, other) for one, other in arrows if one not in OUTSIDE]
+    assert [pair for pair in internal if not networks[pair[0]] & networks[pair[1]]] == []
 
 
 def test_people_and_clients_reach_only_what_is_published() -> None:

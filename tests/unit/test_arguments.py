@@ -101,9 +101,9 @@ OTHERS: list[tuple[Main, list[str], str, str]] = [
 ]
 
 
-def refusal(main: Main, words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+def refusal(main: Main, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     with pytest.raises(SystemExit) as refused:
-        main(words)
+        main(arguments)
     assert refused.value.code == 2
     line: str = capsys.readouterr().err.splitlines()[-1]
     return line.partition(": error: ")[2]
@@ -117,8 +117,8 @@ def test_a_count_is_a_whole_number_in_its_range(
 ) -> None:
     for text in NOT_COUNTS:
         *before, name = option
-        said = refusal(main, [*before, f"{name}={text}"], capsys)
-        assert said.startswith(f"argument {name}: {COUNT} ") and len(said) < 200
+        message = refusal(main, [*before, f"{name}={text}"], capsys)
+        assert message.startswith(f"argument {name}: {COUNT} ") and len(message) < 200
 
 
 @pytest.mark.parametrize(
@@ -129,16 +129,16 @@ def test_a_moment_has_a_zone_and_lies_within_reach(
 ) -> None:
     for text in NOT_MOMENTS:
         *before, name = option
-        said = refusal(main, [*before, f"{name}={text}"], capsys)
-        assert said.startswith(f"argument {name}: {MOMENT}")
+        message = refusal(main, [*before, f"{name}={text}"], capsys)
+        assert message.startswith(f"argument {name}: {MOMENT}")
 
 
-@pytest.mark.parametrize(("main", "option", "text", "said"), OTHERS)
+@pytest.mark.parametrize(("main", "option", "text", "message"), OTHERS)
 def test_what_will_not_do_is_named_with_its_option(
-    main: Main, option: list[str], text: str, said: str, capsys: pytest.CaptureFixture[str]
+    main: Main, option: list[str], text: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     *before, name = option
-    assert refusal(main, [*before, f"{name}={text}"], capsys).startswith(f"argument {name}: {said}")
+    assert refusal(main, [*before, f"{name}={text}"], capsys).startswith(f"argument {name}: {message}")
 
 
 def test_what_is_in_range_is_read() -> None:

@@ -37,7 +37,7 @@ esac
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project of its own, where Docker is a script."""
     programs = tmp_path / "bin"
     programs.mkdir()
@@ -64,74 +64,76 @@ def listener() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
-def publish(place: Path, port: int) -> None:
+def publish(project: Path, port: int) -> None:
     ports = [{"host_ip": "127.0.0.1", "published": str(port), "target": 5432}]
     services = {"postgres": {"ports": ports}, "history": {"ports": [{"target": 1}]}, "topics": {}}
-    (place / "config.json").write_text(json.dumps({"services": services}))
+    (project / "config.json").write_text(json.dumps({"services": services}))
 
 
-def calls(place: Path) -> str:
-    return (place / "calls").read_text()
+def calls(project: Path) -> str:
+    return (project / "calls").read_text()
 
 
 def test_the_first_start_writes_private_secrets_and_calls_compose(
-    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("POSTGRES_PASSWORD", "of another project")
     monkeypatch.setenv("APP_ENV", "testing")
-    (place / "certificates.crt").write_text("bundle")
+    (project / "certificates.crt").write_text("bundle")
     assert compose.run("up", []) == 0
-    env_file = place / ".env"
+    env_file = project / ".env"
     assert stat.S_IMODE(env_file.stat().st_mode) == 0o600
     assert "change-me" not in "".join(parse(env_file.read_text()).values())
-    assert calls(place) == f"{COMPOSE} up --detach\n"
-    seen = (place / "environment").read_text()
-    assert f"CA_BUNDLE={place / 'certificates.crt'}\n" in seen
-    assert "APP_ENV=testing\n" in seen
-    assert "of another project" not in seen
+    assert calls(project) == f"{COMPOSE} up --detach\n"
+    environment = (project / "environment").read_text()
+    assert f"CA_BUNDLE={project / 'certificates.crt'}\n" in environment
+    assert "APP_ENV=testing\n" in environment
+    assert "of another project" not in environment
     assert "every secret made is a random one" in capsys.readouterr().err
     secrets = env_file.read_text()
     assert compose.run("up", ["--build"]) == 0
-    assert calls(place).endswith("up --detach --build\n")
+    assert calls(project).endswith("up --detach --build\n")
     assert env_file.read_text() == secrets
 
 
-def test_a_bundle_of_certificates_that_is_not_there_stops_a_build(place: Path) -> None:
+def test_a_bundle_of_certificates_that_is_not_there_stops_a_build(project: Path) -> None:
     compose.run("build", [])
-    with (place / ".env").open("a") as file:
+    with (project / ".env").open("a") as file:
         file.write("CA_BUNDLE=none.pem\n")
-    (place / "calls").unlink()
+    (project / "calls").unlink()
     for command in ("build", "up"):
         with pytest.raises(Refused, match=r"CA_BUNDLE names .*none\.pem"):
             compose.run(command, [])
-    assert not (place / "calls").exists()
+    assert not (project / "calls").exists()
 
 
-def test_offline_images_come_from_their_own_file(place: Path) -> None:
+def test_offline_images_come_from_their_own_file(project: Path) -> None:
     with pytest.raises(Refused, match="make images-offline"):
         compose.run("up", ["--offline"])
-    (place / "images").mkdir()
-    (place / "images" / "offline.env").write_text("POSTGRES_IMAGE=x\n")
+    (project / "images").mkdir()
+    (project / "images" / "offline.env").write_text("POSTGRES_IMAGE=x\n")
     compose.run("build", ["--offline", "api"])
-    assert calls(place) == f"{COMPOSE} --env-file images/offline.env build api\n"
+    assert calls(project) == f"{COMPOSE} --env-file images/offline.env build api\n"
 
 
-def test_a_port_of_somebody_else_stops_the_start_before_anything_is_done(place: Path, listener: int) -> None:
-    publish(place, listener)
+def test_a_port_of_somebody_else_stops_the_start_before_anything_is_done(
+    project: Path, listener: int
+) -> None:
+    publish(project, listener)
     with pytest.raises(Refused, match=rf"port {listener} \(postgres\).*stop what listens there.*PUBLISH_"):
         compose.run("up", [])
-    assert not (place / "calls").exists()
+    assert not (project / "calls").exists()
 
 
 @pytest.mark.parametrize("as_list", [True, False])
-def test_a_port_of_our_own_containers_is_no_clash(place: Path, listener: int, as_list: bool) -> None:
-    publish(place, listener)
+def test_a_port_of_our_own_containers_is_no_clash(project: Path, listener: int, as_list: bool) -> None:
+    publish(project, listener)
     entries = [
         {"Service": "postgres", "Publishers": [{"PublishedPort": listener}, {"PublishedPort": 0}]},
         {"Service": "history", "Publishers": None},
     ]
     text = json.dumps(entries) if as_list else "\n".join(map(json.dumps, entries))
-    (place / "ps.json").write_text(text)
+    (project / "ps.json").write_text(text)
     assert compose.run("up", []) == 0
 
 
@@ -148,9 +150,9 @@ def test_a_port_of_the_embedded_platform_is_named_with_what_frees_it(local: Path
     published = [Port("postgres", "127.0.0.1", 5532), Port("grafana", "127.0.0.1", 3000)]
 
     def refused() -> str:
-        with pytest.raises(Refused) as told:
+        with pytest.raises(Refused) as caught:
             refuse_taken(published, set(), local, lambda port: port.number == 5532)
-        return str(told.value)
+        return str(caught.value)
 
     assert "demo-down" not in refused()
     with socket.socket(socket.AF_UNIX) as supervisor:
@@ -162,7 +164,7 @@ def test_a_port_of_the_embedded_platform_is_named_with_what_frees_it(local: Path
         refuse_taken(published, {5532}, local, lambda port: port.number == 5532)
 
 
-def test_what_is_missing_is_said_in_a_sentence(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_missing_is_said_in_a_sentence(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_DAEMON", "permission denied")
     with pytest.raises(Refused, match=r"daemon does not answer.*permission denied"):
         compose.run("up", [])
@@ -172,21 +174,21 @@ def test_what_is_missing_is_said_in_a_sentence(place: Path, monkeypatch: pytest.
     monkeypatch.setenv("FAKE_COMPOSE", "1")
     with pytest.raises(Refused, match="no Compose v2"):
         compose.run("up", [])
-    monkeypatch.setenv("PATH", str(place))
+    monkeypatch.setenv("PATH", str(project))
     with pytest.raises(Refused, match="no docker"):
         compose.run("up", [])
 
 
-def test_a_bad_env_file_and_none_at_all(place: Path) -> None:
+def test_a_bad_env_file_and_none_at_all(project: Path) -> None:
     with pytest.raises(Refused, match=r"no \.env.*make up"):
         compose.run("down", [])
-    (place / ".env").write_text("DB_PASSWORD=pa$word\n")
+    (project / ".env").write_text("DB_PASSWORD=pa$word\n")
     with pytest.raises(Refused, match=r"DB_PASSWORD in \.env"):
         compose.run("up", [])
 
 
 @pytest.mark.parametrize(
-    ("words", "called"),
+    ("arguments", "called"),
     [
         (["down"], "down"),
         (["down", "-v"], "down --volumes"),
@@ -196,10 +198,10 @@ def test_a_bad_env_file_and_none_at_all(place: Path) -> None:
         (["logs", "-f"], "logs --follow"),
     ],
 )
-def test_the_others_reach_services_of_every_profile(place: Path, words: list[str], called: str) -> None:
-    (place / ".env").write_text("")
-    assert compose.run(words[0], words[1:]) == 0
-    assert calls(place) == f"{COMPOSE} --profile * {called}\n"
+def test_the_others_reach_services_of_every_profile(project: Path, arguments: list[str], called: str) -> None:
+    (project / ".env").write_text("")
+    assert compose.run(arguments[0], arguments[1:]) == 0
+    assert calls(project) == f"{COMPOSE} --profile * {called}\n"
 
 
 def test_a_bundle_of_ones_own_is_kept(tmp_path: Path) -> None:
@@ -212,15 +214,15 @@ def test_a_bundle_of_ones_own_is_kept(tmp_path: Path) -> None:
 
 
 def test_commands_of_both_ways_go_to_the_containers_where_those_run(
-    place: Path, monkeypatch: pytest.MonkeyPatch
+    project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert not compose.takes("unpause")
     monkeypatch.setenv("FAKE_RUNNING", "0123456789ab")
     assert compose.takes("unpause")
     assert not compose.takes("demo-status")
     assert compose.inside("unpause", []) == 0
-    assert calls(place).startswith("exec fraud-airflow-scheduler airflow dags unpause --yes")
-    local = place / ".local"
+    assert calls(project).startswith("exec fraud-airflow-scheduler airflow dags unpause --yes")
+    local = project / ".local"
     places.run_directory(local).mkdir(parents=True)
     with socket.socket(socket.AF_UNIX) as supervisor:
         supervisor.bind(str(places.supervisor_socket(local)))
@@ -229,12 +231,12 @@ def test_commands_of_both_ways_go_to_the_containers_where_those_run(
 
 
 def test_files_that_somebody_names_are_used_instead_of_ours(
-    place: Path, monkeypatch: pytest.MonkeyPatch
+    project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COMPOSE_ENV_FILES", "/elsewhere/a,/elsewhere/b")
     assert compose.run("build", []) == 0
-    assert calls(place).endswith("--env-file /elsewhere/a --env-file /elsewhere/b build\n")
-    assert not (place / ".env").exists()
+    assert calls(project).endswith("--env-file /elsewhere/a --env-file /elsewhere/b build\n")
+    assert not (project / ".env").exists()
 
 
 def test_it_needs_the_standard_library_alone() -> None:

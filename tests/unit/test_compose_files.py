@@ -29,8 +29,8 @@ def text(name: str) -> str:
 
 
 def document(name: str) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load(text(name))
-    return found
+    parsed: dict[str, Any] = yaml.safe_load(text(name))
+    return parsed
 
 
 def services() -> list[Any]:
@@ -73,7 +73,7 @@ def test_who_is_waited_for_can_be(name: str) -> None:
 @pytest.mark.parametrize("name", FILES)
 def test_every_variable_is_described(name: str) -> None:
     described = set(re.findall(r"^(?:# )?([A-Z][A-Z0-9_]+)=", text(".env.example"), re.MULTILINE))
-    read = {found[1] for found in VARIABLE.finditer(text(name))}
+    read = {match[1] for match in VARIABLE.finditer(text(name))}
     assert {one for one in read - described if not OF_THE_CALLER.fullmatch(one)} == set()
 
 
@@ -82,18 +82,18 @@ def test_every_third_party_image_is_pinned_and_can_be_replaced(name: str) -> Non
     for service, one in document(name)["services"].items():
         if "fraud-detection/" in one["image"]:
             continue
-        found = VARIABLE.fullmatch(one["image"])
-        assert found, f"{service}: {one['image']}"
-        assert re.search(r":v?\d+\.\d+", found[3]), f"{service}: {found[3]} is not pinned"
+        match = VARIABLE.fullmatch(one["image"])
+        assert match, f"{service}: {one['image']}"
+        assert re.search(r":v?\d+\.\d+", match[3]), f"{service}: {match[3]} is not pinned"
 
 
 def test_both_files_have_the_same_third_parties() -> None:
-    ours, theirs = (
+    local, production = (
         dict(re.findall(r"\$\{(\w+_IMAGE):-([^}]+)\}", text(name))) for name in (LOCAL, PRODUCTION)
     )
-    assert theirs.items() <= ours.items()
+    assert production.items() <= local.items()
     for variable, major in MAJORS.items():
-        assert re.match(rf"{major}(\.|$)", ours[variable].rpartition(":")[2]), ours[variable]
+        assert re.match(rf"{major}(\.|$)", local[variable].rpartition(":")[2]), local[variable]
 
 
 def test_every_image_of_a_job_is_named_by_a_service() -> None:
@@ -105,11 +105,11 @@ def test_every_image_of_a_job_is_named_by_a_service() -> None:
 
 
 def test_production_refuses_what_development_forgives() -> None:
-    found = text(PRODUCTION)
-    assert DEVELOPMENT_SECRET_MARK in found, "the preflight looks for it"
+    content = text(PRODUCTION)
+    assert DEVELOPMENT_SECRET_MARK in content, "the preflight looks for it"
     secrets = set(document(PRODUCTION)["secrets"])
     for name in re.findall(rf"^(\w+)={DEVELOPMENT_SECRET_MARK}", text(".env.example"), re.MULTILINE):
-        assert not re.search(rf"\$\{{{name}[:}}]", found), f"{name} comes from .env"
+        assert not re.search(rf"\$\{{{name}[:}}]", content), f"{name} comes from .env"
     checked = set(document(PRODUCTION)["services"]["preflight"]["secrets"])
     assert secrets - checked == set(secret_files.OPTIONAL)
 
@@ -132,10 +132,10 @@ def test_in_production_a_secret_is_a_file_that_the_service_is_given() -> None:
             if key.endswith("_FILE") and str(value).startswith("/run/secrets/")
         }
         used = set(re.findall(r"/run/secrets/(\w+)", str(one))) | named
-        given = set(one.get("secrets", []))
-        assert used <= given, service
+        granted = set(one.get("secrets", []))
+        assert used <= granted, service
         if service not in {"preflight", "objectstore"}:
-            assert given <= used, f"{service} is given what it does not use"
+            assert granted <= used, f"{service} is given what it does not use"
         secret = {key for key in environment if re.search(r"PASSWORD|SECRET|JWT|FERNET", key)}
         assert {key for key in secret if not key.endswith("_FILE")} == set(), service
 
@@ -152,9 +152,9 @@ def test_in_production_no_store_is_published() -> None:
 def test_secrets_are_written_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "secrets"
     assert secret_files.main([str(folder)]) == 0
-    wanted = set(document(PRODUCTION)["secrets"]) | set(secret_files.OF_THE_API)
+    expected = set(document(PRODUCTION)["secrets"]) | set(secret_files.OF_THE_API)
     files = {path.name: path for path in folder.iterdir()}
-    assert set(files) == wanted
+    assert set(files) == expected
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700, "nobody else gets at the files"
     values = {name: path.read_text(encoding="utf-8") for name, path in files.items()}
     filled = [value for name, value in values.items() if name not in secret_files.OPTIONAL]
@@ -164,14 +164,14 @@ def test_secrets_are_written_once(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert secret_files.main([str(folder)]) == 0
     again = {name: path.read_text(encoding="utf-8") for name, path in files.items()}
     assert {name for name in again if again[name] != values[name]} == {"db_password"}
-    said = capsys.readouterr()
-    assert not [value for value in filled if value in said.out + said.err]
+    output = capsys.readouterr()
+    assert not [value for value in filled if value in output.out + output.err]
 
 
-@pytest.mark.parametrize("words", [["--folder"], ["one", "two"]])
+@pytest.mark.parametrize("arguments", [["--folder"], ["one", "two"]])
 def test_secrets_are_not_written_by_accident(
-    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert secret_files.main(words) == 2
+    assert secret_files.main(arguments) == 2
     assert list(tmp_path.iterdir()) == []

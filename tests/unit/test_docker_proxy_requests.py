@@ -22,7 +22,7 @@ class Daemon:
         return "1.52"
 
 
-def ask(method: str, path: str, **options: Any) -> httpx.Response:
+def send_request(method: str, path: str, **options: Any) -> httpx.Response:
     daemon = cast(Any, Daemon())
     proxy = Proxy(from_environment({"PROXY_IMAGES": "jobs:1"}), daemon, cast(Any, None), cast(Any, None))
 
@@ -35,15 +35,15 @@ def ask(method: str, path: str, **options: Any) -> httpx.Response:
 
 
 def test_a_ping_may_be_asked_by_head() -> None:
-    assert ask("GET", "/_ping").status_code == 200
-    asked = ask("HEAD", "/_ping")
-    assert (asked.status_code, asked.headers["content-length"]) == (200, "2")
-    assert ask("HEAD", "/containers/json").status_code == 403
+    assert send_request("GET", "/_ping").status_code == 200
+    response = send_request("HEAD", "/_ping")
+    assert (response.status_code, response.headers["content-length"]) == (200, "2")
+    assert send_request("HEAD", "/containers/json").status_code == 403
 
 
 @pytest.mark.parametrize("coding", ["gzip", "GZIP", "identity, br"])
 def test_a_compressed_body_is_refused(coding: str) -> None:
-    answer = ask(
+    answer = send_request(
         "POST", "/containers/create?name=fraud-job-x", content=b"{}", headers={"Content-Encoding": coding}
     )
     assert answer.status_code == 415

@@ -14,7 +14,7 @@ def test_an_empty_variable_is_none() -> None:
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "said"),
+    ("variable", "value", "message"),
     [
         ("PROXY_IMAGES", "", ": name the images of jobs, separated by commas."),
         ("PROXY_IMAGES", " , ", ": name the images of jobs, separated by commas."),
@@ -31,7 +31,7 @@ def test_an_empty_variable_is_none() -> None:
         ("PROXY_PORT", "65536", ": Input should be less than 65536."),
     ],
 )
-def test_a_setting_that_cannot_be_meant_is_named(variable: str, value: str, said: str) -> None:
+def test_a_setting_that_cannot_be_meant_is_named(variable: str, value: str, message: str) -> None:
     with pytest.raises(Misconfigured) as refusal:
         from_environment({"PROXY_IMAGES": "jobs:1", variable: value})
-    assert str(refusal.value).startswith(variable + said)
+    assert str(refusal.value).startswith(variable + message)

@@ -54,7 +54,7 @@ def test_a_line_that_gives_nothing_is_refused_by_its_number(line: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"A=1\nB=caf\xe9\n", "line 2: is not UTF-8"),
         ("A=1\n".encode("utf-16"), "is UTF-16"),
@@ -62,12 +62,12 @@ def test_a_line_that_gives_nothing_is_refused_by_its_number(line: str) -> None:
     ],
 )
 def test_a_file_that_is_not_text_is_named_and_left_as_it_is(
-    content: bytes | None, said: str, tmp_path: Path
+    content: bytes | None, message: str, tmp_path: Path
 ) -> None:
     file = tmp_path / ".env"
     file.mkdir() if content is None else file.write_bytes(content)
     for act in (lambda: read(file), lambda: ensure(file, TEMPLATE)):
-        with pytest.raises(BadDotenv, match=said) as refused:
+        with pytest.raises(BadDotenv, match=message) as refused:
             act()
         assert str(file) in str(refused.value)
     assert file.is_dir() if content is None else file.read_bytes() == content
@@ -77,13 +77,13 @@ def test_a_byte_order_mark_loses_no_secret(tmp_path: Path) -> None:
     file = tmp_path / ".env"
     text = with_random_secrets(TEMPLATE.read_text())
     first = next(iter(parse(text)))
-    kept = "".join(
+    expected = "".join(
         line for line in text.splitlines(keepends=True) if "=" in line and not line.startswith("#")
     )
-    file.write_text("\ufeff" + kept.replace("\n", "\r\n"), newline="")
+    file.write_text("\ufeff" + expected.replace("\n", "\r\n"), newline="")
     assert ensure(file, TEMPLATE) == []
     assert read(file)[first] == parse(text)[first]
-    older = "".join(line for line in kept.splitlines(keepends=True) if "REDIS_PASSWORD" not in line)
+    older = "".join(line for line in expected.splitlines(keepends=True) if "REDIS_PASSWORD" not in line)
     file.write_text("\ufeff" + older.replace("\n", "\r\n"), newline="")
     assert ensure(file, TEMPLATE) == ["REDIS_PASSWORD"]
     values = read(file)

@@ -81,22 +81,22 @@ def test_a_listener_on_any_address_takes_the_port() -> None:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         assert not is_free(listener.getsockname()[1])
-    found = free_ports(5)
-    assert len(set(found)) == 5
-    assert all(is_free(port) for port in found)
+    ports = free_ports(5)
+    assert len(set(ports)) == 5
+    assert all(is_free(port) for port in ports)
 
 
 def test_a_port_is_given_to_one_process_even_before_its_server_listens(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    given = free_ports(1)[0]
-    monkeypatch.setattr(ports, "_RANGE", range(given, given + 1))
+    port = free_ports(1)[0]
+    monkeypatch.setattr(ports, "_RANGE", range(port, port + 1))
     code = (
         "from fraud_embedded.processes import ports; "
         "ports._RANGE = range({0}, {0} + 1); print(ports.free_ports(1))"
     )
     other = subprocess.run(
-        [sys.executable, "-c", code.format(given)], capture_output=True, text=True, check=True, timeout=30
+        [sys.executable, "-c", code.format(port)], capture_output=True, text=True, check=True, timeout=30
     )
     assert other.stdout.strip() == "[]"
     assert free_ports(1) == []

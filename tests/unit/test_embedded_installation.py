@@ -49,9 +49,9 @@ def test_two_installations_share_no_secret(layout: Layout) -> None:
 
 
 def test_the_same_mark_becomes_the_same_secret_and_comments_stay() -> None:
-    made = with_random_secrets("# change-me\nA=x:change-me-one\nB=change-me-one\nC=change-me-two\n")
-    values = parse(made)
-    assert made.startswith("# change-me\n")
+    content = with_random_secrets("# change-me\nA=x:change-me-one\nB=change-me-one\nC=change-me-two\n")
+    values = parse(content)
+    assert content.startswith("# change-me\n")
     assert values["A"] == f"x:{values['B']}"
     assert values["B"] != values["C"]
 
@@ -159,8 +159,12 @@ def test_each_process_of_airflow_gets_its_own_secrets_only(
     specs = configure(layout, Addresses(100), settings).specs()
 
     def holders(secret: str) -> set[str]:
-        inside = {name: " ".join(spec.env.values()) for name, spec in specs.items()}
-        return {name for name in inside if name.startswith("airflow") and settings[secret] in inside[name]}
+        environments = {name: " ".join(spec.env.values()) for name, spec in specs.items()}
+        return {
+            name
+            for name in environments
+            if name.startswith("airflow") and settings[secret] in environments[name]
+        }
 
     everyone = {"airflow-webserver", "airflow-scheduler", "airflow-dag-processor"}
     everyone |= {"airflow-cleanup", "airflow-watch"}
@@ -206,12 +210,14 @@ def test_no_host_of_the_file_or_the_shell_reaches_a_process(
 
     for spec in platform.specs().values():
         assert not leaked(spec.environment()), spec.name
-    told = tmp_path / "environment.json"
-    dump = f"import json, os, pathlib; pathlib.Path({str(told)!r}).write_text(json.dumps(dict(os.environ)))"
+    recorded = tmp_path / "environment.json"
+    dump = (
+        f"import json, os, pathlib; pathlib.Path({str(recorded)!r}).write_text(json.dumps(dict(os.environ)))"
+    )
     for role in ("bootstrap", "migrate", "producer", "streaming", "trainer", "api", "operator"):
         assert not leaked(platform.environment(role)), role
         assert operations.execute(platform, role, [sys.executable, "-c", dump]) == 0
-        assert leaked(json.loads(told.read_text())) <= {"REDIS_PASSWORD", "STREAM_METRICS_HOST"}, role
+        assert leaked(json.loads(recorded.read_text())) <= {"REDIS_PASSWORD", "STREAM_METRICS_HOST"}, role
 
 
 def test_a_client_with_two_secrets_stops_the_start(layout: Layout, settings: dict[str, str]) -> None:
@@ -258,7 +264,7 @@ def test_a_command_ends_as_in_a_shell(
     settings: Mapping[str, str], layout: Layout, capsys: pytest.CaptureFixture[str]
 ) -> None:
     platform = configure(layout, Addresses(0), settings)
-    for number, (content, mode, code, said) in enumerate(PROGRAMS):
+    for number, (content, mode, code, message) in enumerate(PROGRAMS):
         program = layout.root / f"program-{number}"
         if content is None:
             program.mkdir()
@@ -266,6 +272,6 @@ def test_a_command_ends_as_in_a_shell(
             program.write_text(content)
             program.chmod(mode)
         assert operations.execute(platform, "operator", [str(program)]) == code
-        assert capsys.readouterr().err == (f"{program}: {said}\n" if said else "")
+        assert capsys.readouterr().err == (f"{program}: {message}\n" if message else "")
     assert operations.execute(platform, "operator", ["no-such-program"]) == 127
     assert capsys.readouterr().err == "no-such-program: command not found\n"

@@ -31,9 +31,9 @@ sys.exit(__main__._run())
 """
 
 
-def start(root: Path, *words: str) -> subprocess.Popen[str]:
+def start(root: Path, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", COMMAND, str(root), *words],
+        [sys.executable, "-c", COMMAND, str(root), *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -45,28 +45,28 @@ def test_a_second_demo_says_who_is_at_work_and_disturbs_nobody(tmp_path: Path) -
     first = start(tmp_path, "demo")
     try:
         assert first.stdout is not None and first.stdout.readline() == "at work\n"
-        others = [start(tmp_path, *words) for words in (["demo"], ["down"], ["status"])]
-        said = [other.communicate(timeout=120) for other in others]
+        others = [start(tmp_path, *arguments) for arguments in (["demo"], ["down"], ["status"])]
+        outputs = [other.communicate(timeout=120) for other in others]
         assert first.poll() is None
     finally:
         first.kill()
         first.communicate()
     when = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"
-    who = (
+    holder = (
         rf"failed: \./fraud demo \(process {first.pid}, since {when}\) is at work here: wait for its end.*\n"
     )
     assert [other.returncode for other in others[:2]] == [1, 1]
-    assert all(out == "" and re.fullmatch(who, err) for out, err in said[:2])
+    assert all(out == "" and re.fullmatch(holder, err) for out, err in outputs[:2])
     # What only looks is not kept waiting.
-    assert "is not running" in said[2][0]
+    assert "is not running" in outputs[2][0]
     # It was killed: that frees the lock.
     down = start(tmp_path, "down")
     assert down.communicate(timeout=120)[0] == "The platform was not running.\n"
 
 
-@pytest.mark.parametrize("words", [["demo"], ["down"], ["clean"], ["follow"], ["follow", "--stop"]])
+@pytest.mark.parametrize("arguments", [["demo"], ["down"], ["clean"], ["follow"], ["follow", "--stop"]])
 def test_what_starts_or_stops_servers_goes_alone(
-    tmp_path: Path, words: list[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, arguments: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     layout = Layout(tmp_path, tmp_path / ".local")
     monkeypatch.setattr(__main__, "default_layout", lambda: layout)
@@ -74,7 +74,7 @@ def test_what_starts_or_stops_servers_goes_alone(
         lock_file.hold(layout.lock, "./fraud demo-clean"),
         pytest.raises(lock_file.Busy, match=r"^\./fraud demo-clean \(process "),
     ):
-        __main__.main(words)
+        __main__.main(arguments)
 
 
 def test_a_holder_without_a_note_is_another_command(tmp_path: Path) -> None:

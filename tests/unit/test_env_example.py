@@ -41,8 +41,8 @@ STARTERS = {
 
 def interpolated(file: Path) -> dict[str, str]:
     """The variables a Compose file reads, and their defaults."""
-    found = re.findall(r"(?<!\$)\$\{([A-Z][A-Z0-9_]*)(?::-([^}]*))?", file.read_text(encoding="utf-8"))
-    return dict(sorted(found, key=lambda pair: bool(pair[1])))
+    matches = re.findall(r"(?<!\$)\$\{([A-Z][A-Z0-9_]*)(?::-([^}]*))?", file.read_text(encoding="utf-8"))
+    return dict(sorted(matches, key=lambda pair: bool(pair[1])))
 
 
 LOCAL = ROOT / "docker-compose.local.yml"
@@ -82,12 +82,15 @@ def test_every_variable_that_is_described_is_read() -> None:
 
 
 def test_the_defaults_described_are_those_of_compose() -> None:
-    said = dict(re.findall(r"^# ([A-Z][A-Z0-9_]*)=(.+)$", TEXT, re.MULTILINE))
+    defaults = dict(re.findall(r"^# ([A-Z][A-Z0-9_]*)=(.+)$", TEXT, re.MULTILINE))
     local, production = interpolated(LOCAL), interpolated(PRODUCTION)
-    for found, names in ((local, r"PUBLISH_|PROMETHEUS_"), (production, r"SECRETS_|AIRFLOW_URL|\w+_BIND")):
-        described = {name: default for name, default in said.items() if re.match(names, name)}
+    for interpolations, names in (
+        (local, r"PUBLISH_|PROMETHEUS_"),
+        (production, r"SECRETS_|AIRFLOW_URL|\w+_BIND"),
+    ):
+        described = {name: default for name, default in defaults.items() if re.match(names, name)}
         assert described
-        assert described == {name: found[name] for name in described}
+        assert described == {name: interpolations[name] for name in described}
 
 
 def test_the_local_stack_takes_no_host_from_the_file_or_the_shell() -> None:

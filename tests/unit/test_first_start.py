@@ -22,30 +22,30 @@ def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_busy_is_asked_again() -> None:
     answers: Iterator[Exception | str] = iter([Busy("starting"), Busy("starting"), "there"])
 
-    def ask() -> str:
+    def query() -> str:
         answer = next(answers)
         if isinstance(answer, Exception):
             raise answer
         return answer
 
-    assert patiently(ask, Busy, 60) == "there"
+    assert patiently(query, Busy, 60) == "there"
 
 
 def test_what_stays_busy_is_said() -> None:
-    def ask() -> None:
+    def query() -> None:
         raise Busy("still starting")
 
     with pytest.raises(Busy, match="still starting"):
-        patiently(ask, Busy, -1)
+        patiently(query, Busy, -1)
 
 
 def test_anything_else_is_not_asked_again() -> None:
-    asked = []
+    calls = []
 
-    def ask() -> None:
-        asked.append(1)
+    def query() -> None:
+        calls.append(1)
         raise ValueError("wrong")
 
     with pytest.raises(ValueError, match="wrong"):
-        patiently(ask, Busy, 60)
-    assert len(asked) == 1
+        patiently(query, Busy, 60)
+    assert len(calls) == 1

@@ -21,12 +21,12 @@ class Stream:
 
     def chunk(self, *flags: bool) -> None:
         records = [Record("t", 0, self.offset + n, 0, None, b"{}", {}) for n in range(len(flags))]
-        letters = [
+        dead_letters = [
             dead_letter(record, "missing_field", "id: is missing.", 10)
             for record, flag in zip(records, flags, strict=True)
             if flag
         ]
-        self.guard.admit(records, letters)
+        self.guard.admit(records, dead_letters)
         self.offset += len(flags)
         self.bad += sum(flags)
 

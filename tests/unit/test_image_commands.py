@@ -30,7 +30,7 @@ IMAGES = {"api": "fraud-detection/api:local", "topics": "fraud-detection/jobs:lo
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project of two images, where Docker is a script."""
     (tmp_path / "docker").write_text(DOCKER)
     (tmp_path / "docker").chmod(0o755)
@@ -46,31 +46,31 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_every_image_is_tagged_and_pushed(place: Path) -> None:
-    assert run(["REGISTRY=registry.example:5000/team/", "TAG=1.4.0"], place) == 0
+def test_every_image_is_tagged_and_pushed(project: Path) -> None:
+    assert run(["REGISTRY=registry.example:5000/team/", "TAG=1.4.0"], project) == 0
     pushed = [f"registry.example:5000/team/fraud-detection/{name}:1.4.0" for name in ("api", "jobs")]
-    wanted = [
+    expected = [
         line
         for image, name in zip(sorted(IMAGES.values()), pushed, strict=True)
         for line in (f"tag {image} {name}", f"push --quiet {name}")
     ]
-    assert (place / "calls").read_text().splitlines() == wanted
+    assert (project / "calls").read_text().splitlines() == expected
 
 
-def test_a_registry_that_refuses_ends_the_push(place: Path) -> None:
-    assert run(["REGISTRY=refusing.example", "TAG=1"], place) == 1
-    assert "jobs" not in (place / "calls").read_text()
+def test_a_registry_that_refuses_ends_the_push(project: Path) -> None:
+    assert run(["REGISTRY=refusing.example", "TAG=1"], project) == 1
+    assert "jobs" not in (project / "calls").read_text()
 
 
-def test_nothing_is_pushed_while_an_image_is_not_built(place: Path) -> None:
-    (place / "missing").write_text(IMAGES["topics"] + "\n")
+def test_nothing_is_pushed_while_an_image_is_not_built(project: Path) -> None:
+    (project / "missing").write_text(IMAGES["topics"] + "\n")
     with pytest.raises(Refused, match="Not built: jobs"):
-        run(["REGISTRY=registry.example", "TAG=1"], place)
-    assert not (place / "calls").exists()
+        run(["REGISTRY=registry.example", "TAG=1"], project)
+    assert not (project / "calls").exists()
 
 
 @pytest.mark.parametrize(
-    ("words", "named"),
+    ("arguments", "named"),
     [
         ([], "REGISTRY"),
         (["REGISTRY=r.example"], "TAG"),
@@ -81,9 +81,9 @@ def test_nothing_is_pushed_while_an_image_is_not_built(place: Path) -> None:
         (["r.example"], "r.example"),
     ],
 )
-def test_what_is_missing_or_malformed_is_named(words: list[str], named: str) -> None:
+def test_what_is_missing_or_malformed_is_named(arguments: list[str], named: str) -> None:
     with pytest.raises(Refused, match=re.escape(named)):
-        target(words, {})
+        target(arguments, {})
 
 
 def test_make_hands_registry_and_tag_on_in_the_environment() -> None:
@@ -91,8 +91,8 @@ def test_make_hands_registry_and_tag_on_in_the_environment() -> None:
     assert target(["TAG=2"], {"REGISTRY": "r.example", "TAG": "1"}) == ("r.example", "2")
 
 
-def test_an_image_is_named_by_itself_or_by_the_service_that_builds_it(place: Path) -> None:
-    images = built(place)
+def test_an_image_is_named_by_itself_or_by_the_service_that_builds_it(project: Path) -> None:
+    images = built(project)
     assert images == IMAGES
     assert builders(["jobs", "topics", "api"], images) == ["topics", "topics", "api"]
     assert builders([], images) == []
@@ -163,15 +163,15 @@ def test_certificates_that_no_build_can_take_are_refused(tmp_path: Path) -> None
 
 
 def test_the_offline_base_gets_security_updates_of_the_mirror_it_came_from() -> None:
-    made = image_offline.with_updates("deb http://mirror.example/debian trixie main\n")
-    assert "deb http://mirror.example/debian-security trixie-security main\n" in made
+    sources = image_offline.with_updates("deb http://mirror.example/debian trixie main\n")
+    assert "deb http://mirror.example/debian-security trixie-security main\n" in sources
     assert image_offline.with_updates("something else") == "something else"
 
 
-def test_without_root_the_offline_base_is_refused(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_root_the_offline_base_is_refused(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setattr(image_offline, "require_compose", lambda: None)
-    monkeypatch.setattr(compose, "ROOT", place)
-    (place / "missing").write_text(image_offline.IMAGE + "\n")
+    monkeypatch.setattr(compose, "ROOT", project)
+    (project / "missing").write_text(image_offline.IMAGE + "\n")
     with pytest.raises(Refused, match="root"):
         image_offline.run([])

@@ -50,14 +50,14 @@ def _project(folder: Path, dependencies: list[str], sources: dict[str, str]) -> 
 
 def _imported(folder: Path) -> set[str]:
     """Names of our own packages that the code below a folder imports."""
-    found: set[str] = set()
+    names: set[str] = set()
     for path in folder.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
-                found |= {alias.name.partition(".")[0] for alias in node.names}
+                names |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                found.add(node.module.partition(".")[0])
-    return {name for name in found if name == "config" or name.startswith("fraud_")}
+                names.add(node.module.partition(".")[0])
+    return {name for name in names if name == "config" or name.startswith("fraud_")}
 
 
 def _start(command: list[str], **environment: str) -> subprocess.CompletedProcess[str]:

@@ -31,13 +31,13 @@ FOLDERS = [ROOT, ROOT / "db_init", ROOT / "airflow/plugins", *sorted((ROOT / "se
 
 def modules() -> dict[str, Path]:
     """Our modules by name."""
-    found = {}
+    sources = {}
     for folder in FOLDERS:
         for package in sorted(folder.glob("*/__init__.py")):
             for path in sorted(package.parent.rglob("*.py")):
                 name = ".".join(path.relative_to(folder).with_suffix("").parts)
-                found[name.removesuffix(".__init__")] = path
-    return found
+                sources[name.removesuffix(".__init__")] = path
+    return sources
 
 
 def imported(tree: ast.AST, known: dict[str, Path]) -> Iterator[str]:
@@ -76,9 +76,9 @@ def check(sources: dict[str, Path]) -> None:
 
 
 def test_our_modules_import_one_way() -> None:
-    found = modules()
-    assert {"fraud_core.contract", "fraud_adapters.job", "fraud_airflow.runners.lock"} <= found.keys()
-    check(found)
+    sources = modules()
+    assert {"fraud_core.contract", "fraud_adapters.job", "fraud_airflow.runners.lock"} <= sources.keys()
+    check(sources)
 
 
 @pytest.mark.parametrize("indirect", ["import two", "from two import x", "def f():\n    import two"])

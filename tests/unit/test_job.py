@@ -93,9 +93,9 @@ def test_a_job_that_is_done_logs_its_figures_and_writes_all_of_its_result(tmp_pa
     returned, last, result = run_job("return {'rows': 3, 'parts': {'a': 1}}", tmp_path)
     assert returned == 0
     assert result == {"rows": 3, "parts": {"a": 1}}
-    said = json.loads(last)
-    assert (said["event"], said["rows"]) == ("job_done", 3)
-    assert "parts" not in said
+    logged = json.loads(last)
+    assert (logged["event"], logged["rows"]) == ("job_done", 3)
+    assert "parts" not in logged
 
 
 @pytest.mark.parametrize(

@@ -76,8 +76,10 @@ def test_nulls_are_read() -> None:
 
 @pytest.mark.parametrize("codec", CODECS)
 def test_a_header_whose_name_is_no_text_spoils_its_record_alone(codec: str) -> None:
-    strange = WireRecord(b"2", headers=[(b"schema", b"s"), (b"\xff\xfea", b"x")])
-    before, bad, after = Fetch(WireBatch([WireRecord(b"1"), strange, WireRecord(b"3")], codec).packed()).all()
+    undecodable = WireRecord(b"2", headers=[(b"schema", b"s"), (b"\xff\xfea", b"x")])
+    before, bad, after = Fetch(
+        WireBatch([WireRecord(b"1"), undecodable, WireRecord(b"3")], codec).packed()
+    ).all()
     assert (before.value, after.value) == (b"1", b"3")
     assert (bad.value, bad.key, bad.headers["schema"]) == (b"2", b"k", b"s")
     assert (bad.damage, bad.detail) == (Damage.BAD_HEADER, r"The name of a header is not UTF-8: \xff\xfea.")
@@ -103,9 +105,9 @@ def test_a_broken_record_spoils_itself_alone(raw: bytes, codec: str) -> None:
 
 
 def test_several_bad_records_each_have_their_own() -> None:
-    strange = WireRecord(b"2", headers=[(b"\xff", None)])
+    undecodable = WireRecord(b"2", headers=[(b"\xff", None)])
     batch = WireBatch(
-        [strange, WireRecord(b"ok"), WireRecord(None, raw=b"\0\0" + varint(2) + b"\1"), strange]
+        [undecodable, WireRecord(b"ok"), WireRecord(None, raw=b"\0\0" + varint(2) + b"\1"), undecodable]
     )
     assert values(Fetch(batch.packed()).all()) == [
         ("bad_header", 0, 1),

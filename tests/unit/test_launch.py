@@ -49,12 +49,12 @@ def test_every_command_of_the_help_is_a_target_of_make() -> None:
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="there is no make here")
 def test_airflow_s_own_makefile_has_its_commands_and_each_is_one_of_ours() -> None:
-    wanted = ["build", "up", "logs", "unpause"]
-    command = ["make", "--no-print-directory", "-C", str(ROOT / "airflow"), "-n", *wanted]
+    targets = ["build", "up", "logs", "unpause"]
+    command = ["make", "--no-print-directory", "-C", str(ROOT / "airflow"), "-n", *targets]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     lines = [line.split() for line in done.stdout.splitlines()]
-    assert [program for program, *_ in lines] == ["../fraud"] * len(wanted)
-    assert [name for _, name, *_ in lines] == wanted
+    assert [program for program, *_ in lines] == ["../fraud"] * len(targets)
+    assert [name for _, name, *_ in lines] == targets
     assert lines[0][2:] == ["airflow"]
     services = yaml.safe_load((ROOT / "docker-compose.local.yml").read_text())["services"]
     assert set(lines[2][2:]) <= services.keys()

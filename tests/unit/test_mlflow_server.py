@@ -25,7 +25,7 @@ OFF = {
 }
 PAGE = b"<!doctype html><html><head><title>MLflow</title></head></html>"
 
-GIVEN = {
+SETTINGS = {
     "DB_HOST": "postgres",
     "MLFLOW_DB_PASSWORD": "p@ss/w:rd %#",
     "S3_ENDPOINT_URL": "http://objectstore:8333",
@@ -35,24 +35,27 @@ GIVEN = {
 
 
 def test_a_password_of_any_characters_is_part_of_the_address() -> None:
-    parts = urlsplit(environment(GIVEN)["MLFLOW_BACKEND_STORE_URI"])
-    assert unquote(str(parts.password)) == GIVEN["MLFLOW_DB_PASSWORD"]
+    parts = urlsplit(environment(SETTINGS)["MLFLOW_BACKEND_STORE_URI"])
+    assert unquote(str(parts.password)) == SETTINGS["MLFLOW_DB_PASSWORD"]
     assert (parts.username, parts.hostname, parts.port, parts.path) == ("mlflow", "postgres", 5432, "/mlflow")
     whole = {"MLFLOW_BACKEND_STORE_URI": "postgresql+psycopg2://elsewhere/x"}
-    assert environment(GIVEN | whole)["MLFLOW_BACKEND_STORE_URI"].endswith("elsewhere/x")
+    assert environment(SETTINGS | whole)["MLFLOW_BACKEND_STORE_URI"].endswith("elsewhere/x")
 
 
 def test_no_secret_is_an_argument() -> None:
-    said = " ".join(arguments(environment(GIVEN)))
+    command_line = " ".join(arguments(environment(SETTINGS)))
     assert not [
-        value for name, value in GIVEN.items() if "PASSWORD" in name or "SECRET" in name if value in said
+        value
+        for name, value in SETTINGS.items()
+        if "PASSWORD" in name or "SECRET" in name
+        if value in command_line
     ]
-    assert "postgres" not in said
+    assert "postgres" not in command_line
 
 
 def test_it_is_reached_by_its_names_and_by_those_one_adds() -> None:
     def hosts(**more: str) -> list[str]:
-        options = dict(option.partition("=")[::2] for option in arguments(GIVEN | more) if "=" in option)
+        options = dict(option.partition("=")[::2] for option in arguments(SETTINGS | more) if "=" in option)
         return options["--allowed-hosts"].split(",")
 
     assert hosts() == ["mlflow:5000", "localhost:5000", "127.0.0.1:5000"]
@@ -67,8 +70,8 @@ def test_what_is_dangerous_stays_off_whatever_the_environment_says() -> None:
         "MLFLOW_DISABLE_TELEMETRY": "false",
         "DO_NOT_TRACK": "false",
     }
-    made = environment(GIVEN | wished)
-    assert [made[name] for name in wished] == ["false", "false", "true", "true"]
+    variables = environment(SETTINGS | wished)
+    assert [variables[name] for name in wished] == ["false", "false", "true", "true"]
 
 
 def test_every_process_and_every_image_is_told_to_report_nothing_and_to_unpickle_nothing() -> None:
@@ -79,20 +82,20 @@ def test_every_process_and_every_image_is_told_to_report_nothing_and_to_unpickle
 
 def test_mlflow_takes_its_telemetry_to_be_off_in_what_the_platform_starts() -> None:
     # Where the variables of a CI service are there it is off as well; those are not passed on.
-    asked = "from mlflow.telemetry.utils import is_telemetry_disabled as off; print(off())"
+    code = "from mlflow.telemetry.utils import is_telemetry_disabled as off; print(off())"
     done = subprocess.run(
-        [sys.executable, "-c", asked], env=base_environment(), capture_output=True, text=True, check=False
+        [sys.executable, "-c", code], env=base_environment(), capture_output=True, text=True, check=False
     )
     assert done.stdout == "True\n", done.stderr
 
 
 def page(method: str = "GET", path: str = "/") -> tuple[dict[bytes, bytes], bytes, list[bytes]]:
     """Headers and body that a browser gets, and the names of the headers that MLflow has seen."""
-    seen: list[bytes] = []
+    header_names: list[bytes] = []
     sent: list[Message] = []
 
     async def mlflow(scope: Message, receive: Receive, send: Send) -> None:
-        seen.extend(name for name, _ in scope["headers"])
+        header_names.extend(name for name, _ in scope["headers"])
         headers = [(b"ETag", b"1"), (b"Content-Length", str(len(PAGE)).encode()), (b"vary", b"Origin")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": PAGE[:20], "more_body": True})
@@ -104,14 +107,14 @@ def page(method: str = "GET", path: str = "/") -> tuple[dict[bytes, bytes], byte
     async def send(message: Message) -> None:
         sent.append(message)
 
-    asked = {
+    request = {
         "type": "http",
         "method": method,
         "path": path,
         "headers": [(b"host", b"x"), (b"if-none-match", b"1")],
     }
-    asyncio.run(PageDefaults(mlflow)(asked, receive, send))
-    return dict(sent[0]["headers"]), b"".join(message["body"] for message in sent[1:]), seen
+    asyncio.run(PageDefaults(mlflow)(request, receive, send))
+    return dict(sent[0]["headers"]), b"".join(message["body"] for message in sent[1:]), header_names
 
 
 def test_the_page_gets_defaults_that_leave_a_choice_alone_and_loads_as_before() -> None:
@@ -133,18 +136,18 @@ def test_nothing_but_the_page_is_changed(method: str, path: str) -> None:
 
 
 def test_the_server_finds_the_application_that_is_asked_for() -> None:
-    (found,) = distributions(path=[str(PLUGIN)])
-    (entry,) = found.entry_points
-    assert (entry.group, f"--app-name={entry.name}") == ("mlflow.app", arguments(GIVEN)[1])
+    (plugin,) = distributions(path=[str(PLUGIN)])
+    (entry,) = plugin.entry_points
+    assert (entry.group, f"--app-name={entry.name}") == ("mlflow.app", arguments(SETTINGS)[1])
     assert entry.value == "fraud_mlflow.app:app"
-    assert environment(GIVEN)["PYTHONPATH"] == str(PLUGIN)
-    assert environment(GIVEN | {"PYTHONPATH": "/app"})["PYTHONPATH"] == f"{PLUGIN}:/app"
+    assert environment(SETTINGS)["PYTHONPATH"] == str(PLUGIN)
+    assert environment(SETTINGS | {"PYTHONPATH": "/app"})["PYTHONPATH"] == f"{PLUGIN}:/app"
 
 
-@pytest.mark.parametrize("name", sorted(GIVEN.keys() - {"DB_HOST"}))
+@pytest.mark.parametrize("name", sorted(SETTINGS.keys() - {"DB_HOST"}))
 def test_what_is_missing_is_named(name: str) -> None:
     with pytest.raises(Unset, match=name):
-        environment({**GIVEN, name: ""})
+        environment({**SETTINGS, name: ""})
 
 
 def test_the_program_ends_with_the_sentence() -> None:

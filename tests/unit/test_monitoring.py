@@ -24,19 +24,19 @@ DOCUMENTED = {
     name: (kind, frozenset(labels.replace(",", " ").split()), frozenset(services.replace(",", " ").split()))
     for name, kind, labels, services in ROW.findall(DOCUMENT)
 }
-OURS = re.compile(r"\b(?:fraud|process)_\w+")
+OWN_METRIC = re.compile(r"\b(?:fraud|process)_\w+")
 
 
 def exported(service: str, registry: CollectorRegistry) -> dict[str, tuple[str, frozenset[str]]]:
     """Name as Prometheus knows it → type and labels, of all that a registry can ever export."""
-    found = {}
+    kinds = {}
     for collector in list(registry._collector_to_names):
         labels = frozenset(getattr(collector, "_labelnames", ()))
         for family in collector.collect():
             name = f"{family.name}_total" if family.type == "counter" else family.name
-            found[name] = (family.type, labels)
-    assert found, service
-    return found
+            kinds[name] = (family.type, labels)
+    assert kinds, service
+    return kinds
 
 
 def every() -> dict[str, tuple[str, frozenset[str], frozenset[str]]]:
@@ -57,7 +57,7 @@ def every() -> dict[str, tuple[str, frozenset[str], frozenset[str]]]:
 def families(expression: str) -> set[str]:
     """The metrics of ours that an expression reads; a histogram's parts count as the histogram."""
     known = set(DOCUMENTED)
-    names = set(OURS.findall(expression))
+    names = set(OWN_METRIC.findall(expression))
     return {re.sub(r"_(bucket|sum|count)$", "", name) if name not in known else name for name in names}
 
 

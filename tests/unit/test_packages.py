@@ -18,26 +18,28 @@ def test_every_package_finds_what_it_asks_for(home: Home) -> None:
     ]
     if not folders:
         pytest.skip(f"{home.venv.name} is not installed")
-    found = {
-        canonicalize_name(found.name): found
-        for found in distributions(path=[str(folder) for folder in folders])
+    installed = {
+        canonicalize_name(package.name): package
+        for package in distributions(path=[str(folder) for folder in folders])
     }
     missing: set[str] = set()
-    waiting = [(name, "") for name in found]
+    waiting = [(name, "") for name in installed]
     seen = set(waiting)
     while waiting:
         name, extra = waiting.pop()
-        for asked in _asked_for(found[name], extra):
-            met = found.get(canonicalize_name(asked.name))
-            if met is None or not asked.specifier.contains(met.version, prereleases=True):
-                missing.add(f"{name}: {asked} (found: {met.version if met else 'nothing'})")
+        for requirement in _requirements(installed[name], extra):
+            required = canonicalize_name(requirement.name)
+            package = installed.get(required)
+            if package is None or not requirement.specifier.contains(package.version, prereleases=True):
+                version = package.version if package else "nothing"
+                missing.add(f"{name}: {requirement} (found: {version})")
                 continue
-            for wanted in {(canonicalize_name(asked.name), one) for one in asked.extras} - seen:
-                seen.add(wanted)
-                waiting.append(wanted)
+            for dependency in {(required, extra) for extra in requirement.extras} - seen:
+                seen.add(dependency)
+                waiting.append(dependency)
     assert not missing
 
 
-def _asked_for(package: Distribution, extra: str) -> list[Requirement]:
-    asked = [Requirement(line) for line in package.requires or []]
-    return [one for one in asked if one.marker is None or one.marker.evaluate({"extra": extra})]
+def _requirements(package: Distribution, extra: str) -> list[Requirement]:
+    every = [Requirement(line) for line in package.requires or []]
+    return [one for one in every if one.marker is None or one.marker.evaluate({"extra": extra})]

@@ -12,7 +12,7 @@ GOOD_TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 @pytest.mark.parametrize(
-    ("header", "kept"),
+    ("header", "valid"),
     [
         (GOOD_TRACE, True),
         (None, False),
@@ -25,10 +25,10 @@ GOOD_TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
         ("x" * 5000, False),
     ],
 )
-def test_only_a_proper_trace_is_kept(header: str | None, kept: bool) -> None:
+def test_only_a_proper_trace_is_kept(header: str | None, valid: bool) -> None:
     """Whether it comes with a request, as text, or with a record, as bytes."""
-    assert parse_traceparent(header) == (header if kept else None)
-    assert parse_traceparent(None if header is None else header.encode()) == (header if kept else None)
+    assert parse_traceparent(header) == (header if valid else None)
+    assert parse_traceparent(None if header is None else header.encode()) == (header if valid else None)
 
 
 def test_a_trace_that_is_not_ascii_is_ignored() -> None:

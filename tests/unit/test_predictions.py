@@ -35,11 +35,11 @@ def predictions(n: int) -> Predictions:
 def assert_rows(part: Predictions, whole: Predictions, rows: list[int]) -> None:
     """Each field of `part` is that of `rows`, whatever fields there are."""
     for field in fields(Predictions):
-        here, there = getattr(part, field.name), getattr(whole, field.name)
+        selected, every = getattr(part, field.name), getattr(whole, field.name)
         if field.name in SHARED:
-            assert here == there
+            assert selected == every
         else:
-            np.testing.assert_array_equal(np.asarray(here), np.asarray(there)[rows], field.name)
+            np.testing.assert_array_equal(np.asarray(selected), np.asarray(every)[rows], field.name)
 
 
 @pytest.mark.parametrize(("index", "rows"), [([4, 0, 2], [4, 0, 2]), ([], []), (slice(1, 4), [1, 2, 3])])
@@ -71,7 +71,7 @@ def test_nothing_is_not_joined() -> None:
 
 
 def test_thresholds_decide() -> None:
-    made = Predictions.from_scores(
+    decided = Predictions.from_scores(
         np.array([0.1, 0.5, 0.9]),
         np.zeros((3, 2), dtype=np.float32),
         threshold=0.5,
@@ -80,7 +80,10 @@ def test_thresholds_decide() -> None:
         engine="onnx",
         policy_version="0",
     )
-    assert (made.predicted.tolist(), made.decisions) == ([False, True, True], ["approve", "review", "block"])
-    stamped = made.stamped(12.5, ["a", None, "c"])
+    assert (decided.predicted.tolist(), decided.decisions) == (
+        [False, True, True],
+        ["approve", "review", "block"],
+    )
+    stamped = decided.stamped(12.5, ["a", None, "c"])
     assert (stamped.latency_ms.tolist(), stamped.traceparents) == ([12.5] * 3, ["a", None, "c"])
     assert stamped.latency_ms.dtype == np.float32

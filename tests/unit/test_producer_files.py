@@ -66,7 +66,7 @@ def test_missing_and_doubled_columns_are_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("column", "value", "said"),
+    ("column", "value", "message"),
     [
         ("V4", "abc", "v4: is not a number"),
         ("V4", "", "v4: is missing"),
@@ -78,13 +78,13 @@ def test_missing_and_doubled_columns_are_named() -> None:
         ("Class", "0.5", "class"),
     ],
 )
-def test_a_bad_value_is_named_with_its_row(tmp_path: Path, column: str, value: str, said: str) -> None:
+def test_a_bad_value_is_named_with_its_row(tmp_path: Path, column: str, value: str, message: str) -> None:
     rows = kaggle_rows(1700)
     rows[1203][KAGGLE.index(column)] = value
     file = TransactionFile.open(write_csv(tmp_path / "x.csv", KAGGLE, rows), CREDITCARD)
     batches = file.batches()
     assert len(next(batches)) == 1000
-    with pytest.raises(BadFile, match=rf"^x\.csv: row 1204: {said}"):
+    with pytest.raises(BadFile, match=rf"^x\.csv: row 1204: {message}"):
         next(batches)
 
 

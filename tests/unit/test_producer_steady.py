@@ -70,10 +70,10 @@ def working(time: Time, seconds: list[float], ids: list[str]) -> Callable[[str],
 
 def test_runs_keep_their_pace_and_are_all_different() -> None:
     time, ids = Time(4), list[str]()
-    made = generate(working(time, [1, 2, 1, 1], ids), 5, time, time)
+    result = generate(working(time, [1, 2, 1, 1], ids), 5, time, time)
     assert time.waited == [4, 3, 4, 4]
     assert len(set(ids)) == 4
-    assert made == {"runs": 4, "transactions": 200, "labels_sent": 12, "failures": 0}
+    assert result == {"runs": 4, "transactions": 200, "labels_sent": 12, "failures": 0}
 
 
 def test_what_a_slow_run_missed_is_not_made_up_for() -> None:
@@ -84,11 +84,11 @@ def test_what_a_slow_run_missed_is_not_made_up_for() -> None:
 
 def test_a_failed_run_is_repeated_after_longer_and_longer_pauses() -> None:
     time, ids = Time(9), list[str]()
-    made = generate(working(time, [1, *[-1] * 6, 1, 1], ids), 5, time, time)
+    result = generate(working(time, [1, *[-1] * 6, 1, 1], ids), 5, time, time)
     assert time.waited == [4, 5, 10, 20, 40, 60, 60, 4, 4]
     assert len(set(ids[1:8])) == 1
     assert len(set(ids)) == 3
-    assert (made["runs"], made["failures"]) == (3, 6)
+    assert (result["runs"], result["failures"]) == (3, 6)
 
 
 def test_a_pace_slower_than_the_longest_pause_is_kept() -> None:

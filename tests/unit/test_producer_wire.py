@@ -32,24 +32,24 @@ NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
 
 
 def test_what_is_sent_is_parsed_to_what_was_made() -> None:
-    made = Simulator(CREDITCARD, population(1, 0.05, 0.02), timedelta(hours=1)).at(
+    generated = Simulator(CREDITCARD, population(1, 0.05, 0.02), timedelta(hours=1)).at(
         "run", [NOON + timedelta(microseconds=n) for n in range(200)]
     )
-    messages = list(transaction_messages(CREDITCARD, made.batch))
+    messages = list(transaction_messages(CREDITCARD, generated.batch))
     parsed = RecordParser(CREDITCARD).parse([m.value for m in messages], [NOON] * 200)
     assert parsed.rejected == []
-    assert parsed.batch.ids == made.batch.ids
-    assert parsed.batch.event_times == made.batch.event_times
-    for name, column in made.batch.columns.items():
+    assert parsed.batch.ids == generated.batch.ids
+    assert parsed.batch.event_times == generated.batch.event_times
+    for name, column in generated.batch.columns.items():
         assert np.array_equal(parsed.batch.columns[name], column), name
     record = json.loads(messages[0].value)
     assert set(record) == {"transaction_id", "event_time", "time", "amount", *(f"v{n}" for n in range(1, 29))}
     assert record["event_time"] == "2026-05-04T12:00:00Z"
-    assert messages[0].key == made.batch.ids[0].encode()
+    assert messages[0].key == generated.batch.ids[0].encode()
     assert messages[0].headers["schema"] == b"creditcard/1"
     version, trace, span, flags = messages[0].headers["traceparent"].split(b"-")
     assert (version, len(trace), len(span), flags) == (b"00", 32, 16, b"01")
-    assert messages == list(transaction_messages(CREDITCARD, made.batch)), "a retry sends the same bytes"
+    assert messages == list(transaction_messages(CREDITCARD, generated.batch)), "a retry sends the same bytes"
 
 
 def test_the_class_is_sent_only_where_asked_for() -> None:

@@ -84,11 +84,11 @@ def test_one_more_row_is_found_everywhere(tmp_path: Path) -> None:
 
 
 def document(name: str) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load((ROOT / name).read_text(encoding="utf-8"))
-    return found
+    parsed: dict[str, Any] = yaml.safe_load((ROOT / name).read_text(encoding="utf-8"))
+    return parsed
 
 
-def given(service: dict[str, Any]) -> set[str]:
+def declared_variables(service: dict[str, Any]) -> set[str]:
     """The variables of a Compose service, those of files by the name they get."""
     return {name.removesuffix("_FILE") for name in service.get("environment", {})}
 
@@ -96,31 +96,35 @@ def given(service: dict[str, Any]) -> set[str]:
 def disagreements(name: str, rows: Sequence[Service] = services.SERVICES) -> list[str]:
     """What a Compose file lacks, or holds too much of, by the rows of the table."""
     every = document(name)["services"]
-    found = [
+    differences = [
         f"db-migrate: {services.role_password(one.name)}"
         for one in rows
-        if one.role and services.role_password(one.name) not in given(every["db-migrate"])
+        if one.role and services.role_password(one.name) not in declared_variables(every["db-migrate"])
     ]
     needed = {source: one for one in rows for source in in_parts(one)}
     for worker in WORKERS:
-        held = given(every[worker])
-        found += [
+        held = declared_variables(every[worker])
+        differences += [
             f"{worker}: {source}"
             for source, one in needed.items()
             if (source in held) != any(source in in_parts(other) for other in rows if scheduled(other))
         ]
     allowed = {image(one) for one in every["docker-proxy"]["environment"]["PROXY_IMAGES"].split(",")}
-    found += [f"docker-proxy: {one.image}" for one in rows if scheduled(one) and one.image not in allowed]
+    differences += [
+        f"docker-proxy: {one.image}" for one in rows if scheduled(one) and one.image not in allowed
+    ]
     named = {image(one["image"]) for one in every.values()}
     # The API of a production installation runs on another machine.
     elsewhere = {"api"} if name == PRODUCTION else set()
-    found += [
+    differences += [
         f"no service has the image {one}" for one in sorted({row.image for row in rows} - named - elsewhere)
     ]
     if "api" in every:
         secrets = [services.client_secret(one.name) for one in rows if one.scopes]
-        found += [f"api: {secret}" for secret in secrets if secret not in given(every["api"])]
-    return found
+        differences += [
+            f"api: {secret}" for secret in secrets if secret not in declared_variables(every["api"])
+        ]
+    return differences
 
 
 def scheduled(row: Service) -> bool:
@@ -134,8 +138,8 @@ def in_parts(row: Service) -> set[str]:
 
 def image(address: str) -> str:
     """`ml` of `${REGISTRY}/fraud-detection/ml:${TAG}`."""
-    found = re.search(r"fraud-detection/([\w-]+):", address)
-    return found[1] if found else ""
+    match = re.search(r"fraud-detection/([\w-]+):", address)
+    return match[1] if match else ""
 
 
 @EACH_FILE
@@ -170,16 +174,16 @@ def test_a_container_of_a_service_has_its_image_and_its_role(name: str) -> None:
 
 
 def test_the_api_knows_every_client() -> None:
-    held = given(document(LOCAL)["services"]["api"])
+    held = declared_variables(document(LOCAL)["services"]["api"])
     assert set(map(services.client_secret, services.clients())) <= held
 
 
 def test_every_secret_of_a_row_is_described() -> None:
     described = set(re.findall(r"^([A-Z0-9_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
-    wanted = {services.role_password(name) for name in services.roles()}
-    wanted |= set(map(services.client_secret, services.clients()))
-    wanted |= {name for one in services.SERVICES for name in one.secrets}
-    assert wanted - described == set()
+    expected = {services.role_password(name) for name in services.roles()}
+    expected |= set(map(services.client_secret, services.clients()))
+    expected |= {name for one in services.SERVICES for name in one.secrets}
+    assert expected - described == set()
 
 
 def test_every_package_below_services_is_in_the_table() -> None:
@@ -189,8 +193,8 @@ def test_every_package_below_services_is_in_the_table() -> None:
 
 
 def test_the_type_checker_started_by_hand_finds_every_package() -> None:
-    found = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mypy"]["mypy_path"].split(":")
-    assert set(found) == {*services.sources(), "airflow/plugins"} - {"."}
+    paths = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mypy"]["mypy_path"].split(":")
+    assert set(paths) == {*services.sources(), "airflow/plugins"} - {"."}
 
 
 def test_every_group_has_its_lock_and_every_lock_its_group() -> None:
@@ -210,12 +214,12 @@ def test_names_do_not_collide() -> None:
 
 
 def test_airflow_s_image_holds_what_its_constants_need(tmp_path: Path) -> None:
-    found = re.search(
+    match = re.search(
         r"^COPY ((?:config/\S+\.py )+)/opt/fraud/config/$", (ROOT / "airflow/Dockerfile").read_text(), re.M
     )
-    assert found
+    assert match
     (tmp_path / "config").mkdir()
-    for file in found[1].split():
+    for file in match[1].split():
         shutil.copy(ROOT / file, tmp_path / "config")
     program = "from config import constants; print(constants.SERVICE_ROLES['trainer'])"
     done = subprocess.run(

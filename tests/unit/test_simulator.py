@@ -66,20 +66,20 @@ def test_a_longer_run_begins_with_the_shorter_one(default: Population) -> None:
 
 
 def test_records_are_in_the_kaggle_format(default: Population) -> None:
-    made = simulator(default).day("run", MIDNIGHT, 2000)
-    columns = made.batch.columns
+    transactions = simulator(default).day("run", MIDNIGHT, 2000)
+    columns = transactions.batch.columns
     assert set(columns) == {field.name for field in CREDITCARD.inputs}
     for field in CREDITCARD.inputs:
         assert np.array_equal(columns[field.name], quantise(columns[field.name], field.scale))
         assert np.abs(columns[field.name]).max() < field.limit
     assert columns["amount"].min() >= 0
-    assert len(set(made.batch.ids)) == 2000
-    assert min(made.batch.event_times) >= MIDNIGHT
-    assert max(made.batch.event_times) < MIDNIGHT + timedelta(days=1)
+    assert len(set(transactions.batch.ids)) == 2000
+    assert min(transactions.batch.event_times) >= MIDNIGHT
+    assert max(transactions.batch.event_times) < MIDNIGHT + timedelta(days=1)
     start_of_year = datetime(2026, 1, 1, tzinfo=UTC)
-    elapsed = [(moment - start_of_year).total_seconds() for moment in made.batch.event_times]
+    elapsed = [(moment - start_of_year).total_seconds() for moment in transactions.batch.event_times]
     assert np.allclose(columns["time"], elapsed, atol=0.006)
-    assert feature_matrix(CREDITCARD, made.batch).shape == (2000, 30)
+    assert feature_matrix(CREDITCARD, transactions.batch).shape == (2000, 30)
 
 
 def test_the_clock_starts_anew_each_year() -> None:
@@ -122,9 +122,10 @@ def test_the_hour_says_which_pattern_occurs(default: Population) -> None:
 
 
 def test_labels_are_due_around_the_delay(default: Population) -> None:
-    made = simulator(default, timedelta(hours=10)).day("run", MIDNIGHT, 3000)
+    transactions = simulator(default, timedelta(hours=10)).day("run", MIDNIGHT, 3000)
     delays = [
-        (due - at) / timedelta(hours=1) for due, at in zip(made.due, made.batch.event_times, strict=True)
+        (due - at) / timedelta(hours=1)
+        for due, at in zip(transactions.due, transactions.batch.event_times, strict=True)
     ]
     assert min(delays) > 0
     assert 9.5 < float(np.median(delays)) < 10.5

@@ -24,8 +24,8 @@ MIDNIGHT = datetime(2026, 5, 4, tzinfo=UTC)
 
 def sample(overlap: float, run_id: str, count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     of = population(SETTINGS.simulator.seed, SETTINGS.simulator.fraud_rate, overlap)
-    made = Simulator(CREDITCARD, of, timedelta(days=7)).day(run_id, MIDNIGHT, count)
-    return feature_matrix(CREDITCARD, made.batch), made.labels
+    transactions = Simulator(CREDITCARD, of, timedelta(days=7)).day(run_id, MIDNIGHT, count)
+    return feature_matrix(CREDITCARD, transactions.batch), transactions.labels
 
 
 def trained(overlap: float, train: int) -> Confusion:

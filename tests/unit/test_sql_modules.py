@@ -64,10 +64,10 @@ def sources() -> dict[str, str]:
     return {path.relative_to(SERVICES).as_posix(): path.read_text(encoding="utf-8") for path in paths}
 
 
-def modules_by_table(found: dict[str, str], known: set[str]) -> dict[str, set[str]]:
+def modules_by_table(sources_by_path: dict[str, str], known: set[str]) -> dict[str, set[str]]:
     """Per table the modules with SQL that names it, apart from those that are allowed to."""
     modules = defaultdict(set)
-    for path, source in found.items():
+    for path, source in sources_by_path.items():
         for table in named_tables(source, known):
             if (table, path) not in ALLOWED:
                 modules[table].add(path)
@@ -93,11 +93,11 @@ def test_the_sql_of_a_table_is_in_one_module_of_the_adapters() -> None:
     ],
 )
 def test_sql_outside_of_its_module_is_found(statement: str) -> None:
-    found = {
+    modules = {
         f"{ADAPTERS}/identities.py": '"SELECT 1 FROM clients"',
         "api/fraud_api/x.py": f"cur.execute({statement})",
     }
-    assert modules_by_table(found, {"clients"}) == {"clients": set(found)}
+    assert modules_by_table(modules, {"clients"}) == {"clients": set(modules)}
 
 
 def test_a_sentence_that_names_a_table_is_no_sql() -> None:

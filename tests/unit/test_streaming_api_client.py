@@ -53,7 +53,7 @@ class FakeApi:
     token_reply: Reply | None = None
     script: list[Callable[[bytes], Reply]] = field(default_factory=list)
     tokens: int = 0
-    seen: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
     connections: set[Any] = field(default_factory=set)
 
     def token(self) -> Reply:
@@ -65,7 +65,7 @@ class FakeApi:
         ).encode()
 
     def score(self, body: bytes, authorization: str) -> Reply:
-        self.seen.append(authorization)
+        self.requests.append(authorization)
         return self.script.pop(0)(body) if self.script else scored(body)
 
 
@@ -137,14 +137,18 @@ def problem(status: int, detail: str) -> Callable[[bytes], Reply]:
 
 def test_a_batch_is_scored_over_one_connection_with_one_token(api: FakeApi) -> None:
     with client(api.url, Time()) as caller:
-        said = caller.score(CONTRACT, batch(), [None, "00-trace", None])
+        predictions = caller.score(CONTRACT, batch(), [None, "00-trace", None])
         caller.score(CONTRACT, batch())
-    np.testing.assert_array_equal(said.scores, [0.0, 0.5, 1.0])
-    np.testing.assert_array_equal(said.feature_vectors, feature_matrix(CONTRACT, batch()))
-    assert (said.model_version, said.engine, said.policy_version) == ("7", "xgboost-3.2.0", "0")
-    assert list(said.traceparents) == [None, "00-trace", None]
-    assert (said.latency_ms > 0).all()
-    assert api.seen == ["Bearer token-1", "Bearer token-1"]
+    np.testing.assert_array_equal(predictions.scores, [0.0, 0.5, 1.0])
+    np.testing.assert_array_equal(predictions.feature_vectors, feature_matrix(CONTRACT, batch()))
+    assert (predictions.model_version, predictions.engine, predictions.policy_version) == (
+        "7",
+        "xgboost-3.2.0",
+        "0",
+    )
+    assert list(predictions.traceparents) == [None, "00-trace", None]
+    assert (predictions.latency_ms > 0).all()
+    assert api.requests == ["Bearer token-1", "Bearer token-1"]
     assert len(api.connections) == 1
 
 
@@ -156,7 +160,7 @@ def test_a_token_is_renewed_before_it_expires(api: FakeApi) -> None:
         caller.score(CONTRACT, batch())
         time.now += 2
         caller.score(CONTRACT, batch())
-    assert api.seen == ["Bearer token-1", "Bearer token-1", "Bearer token-2"]
+    assert api.requests == ["Bearer token-1", "Bearer token-1", "Bearer token-2"]
 
 
 def test_a_refused_token_is_renewed_once(api: FakeApi) -> None:

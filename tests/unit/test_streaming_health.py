@@ -25,7 +25,7 @@ def port() -> Iterator[int]:
     server.server_close()
 
 
-def ask(port: int, method: str, path: str) -> tuple[int, dict[str, str], bytes]:
+def send_request(port: int, method: str, path: str) -> tuple[int, dict[str, str], bytes]:
     with closing(HTTPConnection("127.0.0.1", port, timeout=5)) as connection:
         connection.request(method, path)
         answer = connection.getresponse()
@@ -36,12 +36,12 @@ def ask(port: int, method: str, path: str) -> tuple[int, dict[str, str], bytes]:
     ("path", "status"), [("/health/live", 200), ("/health/ready", 503), ("/metrics", 200), ("/other", 404)]
 )
 def test_head_is_get_without_the_body(port: int, path: str, status: int) -> None:
-    got, headers, body = ask(port, "GET", path)
+    got, headers, body = send_request(port, "GET", path)
     assert (got, bool(body)) == (status, True)
-    asked, asked_headers, _ = ask(port, "HEAD", path)
-    assert asked == status
-    assert asked_headers["content-type"] == headers["content-type"]
-    assert int(asked_headers["content-length"]) == len(body)
+    head_status, head_headers, _ = send_request(port, "HEAD", path)
+    assert head_status == status
+    assert head_headers["content-type"] == headers["content-type"]
+    assert int(head_headers["content-length"]) == len(body)
 
 
 def test_no_byte_of_a_body_follows_the_head(port: int) -> None:
@@ -56,5 +56,5 @@ def test_no_byte_of_a_body_follows_the_head(port: int) -> None:
 @pytest.mark.parametrize("method", ["POST", "DELETE", "OPTIONS"])
 @pytest.mark.parametrize("path", ["/health/live", "/metrics"])
 def test_another_method_is_refused(port: int, method: str, path: str) -> None:
-    status, headers, _ = ask(port, method, path)
+    status, headers, _ = send_request(port, method, path)
     assert (status, headers["allow"]) == (405, "GET, HEAD")

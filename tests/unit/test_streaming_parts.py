@@ -61,8 +61,8 @@ def test_the_records_time_counts_where_the_broker_has_one() -> None:
 def test_a_timestamp_that_is_no_time_holds_nothing_up() -> None:
     far = record(GOOD, timestamp_ms=2**62)
     assert arrival(far, NOW) == NOW
-    prepared, letters = work().prepare([far, record(GOOD, timestamp_ms=10**15)])
-    assert (prepared.batch.event_times, letters) == ([NOW, NOW], [])
+    prepared, dead_letters = work().prepare([far, record(GOOD, timestamp_ms=10**15)])
+    assert (prepared.batch.event_times, dead_letters) == ([NOW, NOW], [])
 
 
 def test_a_dead_letter_keeps_the_beginning_and_the_size() -> None:
@@ -75,17 +75,17 @@ def test_rows_stay_with_their_records() -> None:
     values = [b"{", GOOD, b"", GOOD.replace(b'"a"', b'"b"')]
     records = [record(value, offset) for offset, value in enumerate(values)]
     records.append(record(GOOD, 4, schema=b"wire/2"))
-    prepared, letters = work().prepare(records)
+    prepared, dead_letters = work().prepare(records)
     assert prepared.batch.ids == ["a", "b"]
-    assert [kept.offset for kept in prepared.records] == [1, 3]
-    found = sorted((letter.offset, str(letter.reason)) for letter in letters)
-    assert found == [(0, "not_json"), (2, "empty"), (4, "schema_mismatch")]
+    assert [valid.offset for valid in prepared.records] == [1, 3]
+    reasons = sorted((letter.offset, str(letter.reason)) for letter in dead_letters)
+    assert reasons == [(0, "not_json"), (2, "empty"), (4, "schema_mismatch")]
 
 
 @pytest.mark.parametrize("header", [b"", CONTRACT.schema_id.encode()])
 def test_an_empty_schema_header_names_no_contract(header: bytes) -> None:
-    prepared, letters = work().prepare([record(GOOD, schema=header)])
-    assert (prepared.batch.ids, letters) == (["a"], [])
+    prepared, dead_letters = work().prepare([record(GOOD, schema=header)])
+    assert (prepared.batch.ids, dead_letters) == (["a"], [])
 
 
 def test_an_empty_redriven_header_names_no_origin() -> None:
@@ -102,9 +102,9 @@ def test_a_chunk_without_transactions_is_not_scored() -> None:
 def test_labels_that_are_too_large_are_not_parsed() -> None:
     labels = LabelWork(max_bytes=200, payload_bytes=10, clock=lambda: NOW)
     message = b'{"transaction_id": "a", "label": 1, "source": "analyst"}'
-    prepared, letters = labels.prepare([record(message), record(message + b" " * 200)])
+    prepared, dead_letters = labels.prepare([record(message), record(message + b" " * 200)])
     assert [event.transaction_id for event in prepared.events] == ["a"]
-    assert [str(letter.reason) for letter in letters] == ["too_large"]
+    assert [str(letter.reason) for letter in dead_letters] == ["too_large"]
 
 
 @pytest.mark.parametrize("code", ["utf-16", "utf-16-le", "utf-32"])
@@ -127,8 +127,8 @@ def test_the_report_has_percentiles_only_of_something() -> None:
     report = Report()
     assert report.as_result()["latency_ms"] is None
     records = [record(GOOD, offset, timestamp_ms=1000 + offset) for offset in range(100)]
-    letters = [dead_letter(records[0], "empty", "why", 1)]
-    report.committed(Committed(Chunk(records, {}, 0.0), Outcome(stored=99), letters, 2000, 0.1))
+    dead_letters = [dead_letter(records[0], "empty", "why", 1)]
+    report.committed(Committed(Chunk(records, {}, 0.0), Outcome(stored=99), dead_letters, 2000, 0.1))
     result = report.as_result()
     assert result["latency_ms"] == {"p50": 950.5, "p99": 999.0}
     assert (result["consumed"], result["stored"], result["dead_lettered"]) == (100, 99, {"empty": 1})

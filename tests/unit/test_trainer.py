@@ -110,7 +110,7 @@ class Mlflow:
         return ended
 
     def _numbers(self, run_id: str) -> list[str]:
-        return [str(number + 1) for number, made in enumerate(self.made_from) if made == run_id]
+        return [str(number + 1) for number, source_run in enumerate(self.made_from) if source_run == run_id]
 
     def versions(self, run_id: str) -> list[ModelVersion]:
         return [
@@ -156,8 +156,8 @@ class Mlflow:
 class Ledger:
     """A database connection that remembers what it was told to write."""
 
-    def __init__(self, said: list[tuple[str, Any]]) -> None:
-        self.said = said
+    def __init__(self, logged: list[tuple[str, Any]]) -> None:
+        self.logged = logged
 
     def __enter__(self) -> Ledger:
         return self
@@ -169,7 +169,7 @@ class Ledger:
 
     def execute(self, statement: str, values: Any) -> None:
         if not statement.lstrip().startswith(("SELECT version", "SELECT pg_advisory_lock")):
-            self.said.append((statement, values))
+            self.logged.append((statement, values))
 
     def fetchall(self) -> list[Any]:
         """Nothing is recorded yet."""
@@ -185,19 +185,19 @@ class Setup:
     context: RunContext
     mlflow: Mlflow
     store: Memory
-    said: list[tuple[str, Any]]
+    logged: list[tuple[str, Any]]
 
 
 @pytest.fixture
 def setup() -> Setup:
-    mlflow, store, said = Mlflow(), Memory(), list[tuple[str, Any]]()
+    mlflow, store, logged = Mlflow(), Memory(), list[tuple[str, Any]]()
     context = RunContext(
         contract=CONTRACT,
         training=TRAINING,
         gate="strict",
         policy=POLICY,
         run=RunStore(store, "dag", "manual__2026-03-01T00:00:00+00:00", STEPS),
-        database=lambda: Ledger(said),
+        database=lambda: Ledger(logged),
         tracking=lambda: mlflow,
         registry=mlflow,
         tracked=mlflow,
@@ -205,7 +205,7 @@ def setup() -> Setup:
         as_of=None,
         code_version="abc",
     )
-    return Setup(context, mlflow, store, said)
+    return Setup(context, mlflow, store, logged)
 
 
 def _examples(context: RunContext, *, difficulty: float, rows: int = 4000, seed: int = 1) -> None:
@@ -270,11 +270,11 @@ def test_the_sigmoid_is_the_maximum_likelihood_fit() -> None:
     source = np.random.default_rng(2)
     margins = source.normal(-3, 3, 20_000).astype(np.float32)
     labels = (source.random(20_000) < 1 / (1 + np.exp(-(0.7 * margins + 0.4)))).astype(np.int8)
-    found = fit_sigmoid(margins, labels)
+    fitted = fit_sigmoid(margins, labels)
     other = LogisticRegression(C=np.inf, tol=1e-10).fit(margins[:, None], labels)
     # Platt's targets differ from 0 and 1 by one example in each class.
-    assert found.slope == pytest.approx(other.coef_[0, 0], rel=2e-3)
-    assert found.intercept == pytest.approx(other.intercept_[0], abs=2e-3)
+    assert fitted.slope == pytest.approx(other.coef_[0, 0], rel=2e-3)
+    assert fitted.intercept == pytest.approx(other.intercept_[0], abs=2e-3)
 
 
 def test_the_sigmoid_stays_finite_on_separable_data_and_refuses_a_reversed_model() -> None:
@@ -295,9 +295,9 @@ def _scores(shift: float, frauds: int = 1000, others: int = 19_000) -> tuple[np.
 def test_thresholds_keep_the_gate_with_room_to_spare() -> None:
     labels, scores = _scores(2.3)
     chosen = choose_thresholds(labels, scores, POLICY, 0.98)
-    found = confusion(labels, scores >= chosen.threshold)
-    assert found.recall is not None and found.recall > 0.96
-    assert found.fpr is not None and found.fpr < 0.02
+    result = confusion(labels, scores >= chosen.threshold)
+    assert result.recall is not None and result.recall > 0.96
+    assert result.fpr is not None and result.fpr < 0.02
     assert "95 % intervals keep recall >= 0.95 and FPR <= 0.02" in chosen.rule
     blocked = confusion(labels, scores >= chosen.block_threshold)
     assert blocked.precision is not None and blocked.precision >= 0.98
@@ -308,8 +308,8 @@ def test_thresholds_keep_the_gate_with_room_to_spare() -> None:
 def test_an_unreachable_gate_leaves_the_best_recall_at_the_bound_of_the_fpr() -> None:
     labels, scores = _scores(1.0)
     chosen = choose_thresholds(labels, scores, POLICY, 0.98)
-    found = confusion(labels, scores >= chosen.threshold)
-    assert found.fpr is not None and 0.0195 < found.fpr <= 0.02
+    result = confusion(labels, scores >= chosen.threshold)
+    assert result.fpr is not None and 0.0195 < result.fpr <= 0.02
     assert "since no point keeps" in chosen.rule
 
 
@@ -331,7 +331,7 @@ def test_a_good_model_becomes_champion_and_the_next_one_challenger(setup: Setup)
     _examples(setup.context, difficulty=0.2)
     result = _run(setup.context)
     assert result["aliases"] == setup.mlflow.aliases == {constants.ALIAS_CHAMPION: "1"}
-    statements = [statement for statement, _ in setup.said]
+    statements = [statement for statement, _ in setup.logged]
     assert "INSERT INTO model_versions" in statements[0]
     assert "audit_append" in statements[1]
     assert setup.mlflow.runs["run-1"].status == "FINISHED"
@@ -355,7 +355,7 @@ def test_a_model_that_fails_its_gate_is_registered_but_never_aliased(setup: Setu
     assert e.value.result["gate_passed"] is False
     assert setup.mlflow.aliases == {}
     assert setup.mlflow.registered[0]["gate_passed"] == "false"
-    ((statement, row),) = setup.said
+    ((statement, row),) = setup.logged
     assert "INSERT INTO model_versions" in statement
     assert row["gate_passed"] is False
 

@@ -14,7 +14,7 @@ TOPIC = {"topic": "t", "exists": True, "consumed": False}
 
 
 @pytest.mark.parametrize(
-    ("kind", "document", "found"),
+    ("kind", "document", "expected"),
     [
         (LabelsResult, {"topic": "t", "labels_sent": 3}, []),
         (LabelsResult, {"topic": "t"}, ["result lacks labels_sent"]),
@@ -39,5 +39,5 @@ TOPIC = {"topic": "t", "exists": True, "consumed": False}
         (BackfillResult, None, ["result is None, not a BackfillResult"]),
     ],
 )
-def test_what_differs_from_its_type_is_named(kind: Any, document: Any, found: list[str]) -> None:
-    assert list(mismatches(kind, document)) == found
+def test_what_differs_from_its_type_is_named(kind: Any, document: Any, expected: list[str]) -> None:
+    assert list(mismatches(kind, document)) == expected

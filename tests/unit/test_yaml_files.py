@@ -66,7 +66,7 @@ def test_a_bar_given_twice_is_refused_with_both_lines(folder: Path) -> None:
 
 @pytest.mark.parametrize("name", ["config.yaml", "config.development.yaml"])
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("extra: 1\nextra: 2\n", "extra is set on line"),
         ("extra: {seed: 1, 'seed': 2}\n", "seed is set on line"),
@@ -81,16 +81,16 @@ def test_a_bar_given_twice_is_refused_with_both_lines(folder: Path) -> None:
     ],
 )
 def test_a_file_that_cannot_be_read_is_named_with_the_line(
-    folder: Path, name: str, text: str | bytes, said: str
+    folder: Path, name: str, text: str | bytes, message: str
 ) -> None:
     line = add(folder / name, text)
     refused = refusal(folder)
-    assert refused.startswith(f"{folder / name}: line ") and said in refused
+    assert refused.startswith(f"{folder / name}: line ") and message in refused
     assert int(refused.partition(": line ")[2].partition(":")[0]) in {line, line + 1}
 
 
 @pytest.mark.parametrize(
-    ("text", "line", "said"),
+    ("text", "line", "message"),
     [
         ("# one\nsimulator:\n  fraud_rate: 2\n", 3, "simulator.fraud_rate: Input should be less than 1"),
         ("simulator:\n  fraud_rates: 0.1\n", 2, "simulator.fraud_rates: Extra inputs are not permitted"),
@@ -110,9 +110,9 @@ def test_a_file_that_cannot_be_read_is_named_with_the_line(
         ("streaming:\n  batch_size: 9000\n", 2, "streaming.batch_size: the API takes 5000"),
     ],
 )
-def test_a_mistake_in_an_overlay_names_the_overlay(folder: Path, text: str, line: int, said: str) -> None:
+def test_a_mistake_in_an_overlay_names_the_overlay(folder: Path, text: str, line: int, message: str) -> None:
     (folder / "config.development.yaml").write_text(text)
-    assert refusal(folder).startswith(f"config.development.yaml: line {line}: {said}")
+    assert refusal(folder).startswith(f"config.development.yaml: line {line}: {message}")
 
 
 def test_a_mistake_below_an_overlay_names_the_file_itself(folder: Path) -> None:
@@ -167,7 +167,7 @@ def test_merged_keys_may_be_set_again_and_an_anchor_is_read_once(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
         ("version: 1\n", "version: 1\nversion: 2\n", "line 4: version is set on line 3 already"),
         (
@@ -188,9 +188,9 @@ def test_merged_keys_may_be_set_again_and_an_anchor_is_read_once(tmp_path: Path)
         ("name: creditcard", "name: \xe9", "line 2: is not UTF-8"),
     ],
 )
-def test_a_mistake_in_a_contract_names_its_line(folder: Path, old: str, new: str, said: str) -> None:
+def test_a_mistake_in_a_contract_names_its_line(folder: Path, old: str, new: str, message: str) -> None:
     file = folder / "contracts" / "creditcard.yaml"
     file.write_text(file.read_text().replace(old, new, 1), "latin-1")
     with pytest.raises(ConfigurationError, match=r"^FRAUD_CONTRACT: ") as refused:
         contract(PlatformSettings(fraud_contracts_dir=folder / "contracts"))
-    assert said in str(refused.value)
+    assert message in str(refused.value)

@@ -20,13 +20,13 @@ CONNECTION = "AIRFLOW_CONN_FRAUD_API"
 with DAG("api_requests", schedule=None) as api_requests:
 
     @task
-    def ask() -> int:
+    def request_model() -> int:
         Variable.set("fraud_api_token", os.environ["OLD_TOKEN"])
         hook = FraudApiHook()
         hook.ready(deep=False)
         return len(hook.get("/models")["models"])
 
-    ask()
+    request_model()
 
 with DAG("api_renewal", schedule=None) as api_renewal:
 

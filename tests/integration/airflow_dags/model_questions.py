@@ -29,10 +29,10 @@ with DAG("model_versions", schedule=None) as model_versions:
     champion = FraudMlflowOperator(task_id="champion", model_name="{{ 'fraud-' }}" + MODEL[6:])
 
     @task
-    def tell(document: dict[str, str]) -> None:
+    def log_document(document: dict[str, str]) -> None:
         print("DOCUMENT" + json.dumps(document))
 
-    promote_the_newest() >> champion >> tell(champion.output)
+    promote_the_newest() >> champion >> log_document(champion.output)
 
 with DAG("model_missing", schedule=None) as model_missing:
     FraudMlflowOperator(task_id="challenger", model_name=MODEL, alias="challenger")
