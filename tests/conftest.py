@@ -1,4 +1,4 @@
-"""How the tests are shared out among workers, and what their processes find in their environment."""
+"""How tests are distributed among workers, and the environment of their processes."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from xdist.scheduler import LoadFileScheduling
 
 from config.constants import PROCESS_ENVIRONMENT
 
-# A shell has what it runs in the background ignore SIGINT, and the processes that tests start inherit that.
+# A shell makes background commands ignore SIGINT, and the processes that tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-# MLflow is also used by the tests themselves; nothing of them may be reported to its makers.
+# The tests use MLflow themselves, and nothing about a test run may be reported to its vendor.
 os.environ |= {name: PROCESS_ENVIRONMENT[name] for name in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK")}
 
 
-# What takes longest to start for the integration tests, by fixture: one worker runs all files that name one.
+# The fixtures that take longest to start: one worker runs all files that name a fixture of the same group.
 SHARED: Final = {
     "airflow_metadata": "MLflow and Airflow",
     "mlflow_uri": "MLflow and Airflow",
@@ -29,8 +29,9 @@ SHARED: Final = {
 
 
 class ShareServers(LoadFileScheduling):  # type: ignore[misc]
-    """A file's tests share servers, so one worker runs them, and several files' where the servers are large;
-    those of DAGs share one Airflow, which is as large as all other servers together.
+    """Runs tests that share servers in one worker: those of a file, or of several if the servers are large.
+
+    All tests of DAGs share one Airflow, which is as large as all other servers together.
     """
 
     def _split_scope(self, nodeid: str) -> str:
@@ -39,7 +40,7 @@ class ShareServers(LoadFileScheduling):  # type: ignore[misc]
 
 @cache
 def scope(root: Path, file: str) -> str:
-    """What one worker runs of which this file is a part."""
+    """The group of tests that this file belongs to; one worker runs the whole group."""
     folder = file.rpartition("/")[0]
     if folder == "tests/dags":
         return folder

@@ -76,18 +76,18 @@ def running(contract: Contract, *postgres_settings: str, kafka: str = TANSU) -> 
         services={service: secrets.token_hex(12) for service in constants.SERVICE_ROLES},
     )
     try:
-        with ExitStack() as until_the_end:
+        with ExitStack() as exit_stack:
             pids = {}
             objectstore.prepare(stack.objectstore)
-            pids["object store"] = _start(objectstore.spec(stack.objectstore), until_the_end)
+            pids["object store"] = _start(objectstore.spec(stack.objectstore), exit_stack)
             postgres.prepare(stack.postgres)
             with (stack.postgres.data / "postgresql.conf").open("a") as settings:
                 settings.writelines(f"{line}\n" for line in postgres_settings)
-            pids["postgres"] = _start(postgres.spec(stack.postgres), until_the_end)
+            pids["postgres"] = _start(postgres.spec(stack.postgres), exit_stack)
             brokers, bootstrap_servers = _broker(stack, base, kafka)
-            pids["broker"] = _start(brokers, until_the_end)
+            pids["broker"] = _start(brokers, exit_stack)
             api = _api(stack, passwords, base, contract)
-            until_the_end.callback(api.stop)
+            exit_stack.callback(api.stop)
             api.start()
             assert api.process is not None
             pids["api"] = api.process.pid
@@ -108,9 +108,9 @@ def _broker(stack: Stack, base: Path, kafka: str) -> tuple[ProcessSpec, str]:
     return apache_kafka.spec(node), node.bootstrap
 
 
-def _start(spec: ProcessSpec, until_the_end: ExitStack) -> int:
+def _start(spec: ProcessSpec, exit_stack: ExitStack) -> int:
     server = Running(spec, spec.cwd.parent / f"{spec.name}.log")
-    until_the_end.callback(server.stop, 5)
+    exit_stack.callback(server.stop, 5)
     server.wait_ready(120)
     return server.pid
 

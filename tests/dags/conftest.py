@@ -1,6 +1,6 @@
 """Airflow with its servers, started once for all tests of the DAGs that one worker runs.
 
-It ends with the last of them: idle, Airflow still takes a processor's time from those that follow.
+It stops after the last of them, because even an idle Airflow uses CPU time that later tests need.
 """
 
 from __future__ import annotations
@@ -21,6 +21,6 @@ def platform() -> Iterator[AirflowPlatform]:
 
 @pytest.fixture(scope="module")
 def empty_metadata() -> Iterator[Metadata]:
-    """Airflow configured, and its database without a table."""
+    """A configured Airflow whose database has no tables yet."""
     with running_postgres() as (stack, passwords, _):
         yield Metadata(prepared_airflow(stack, passwords))

@@ -1,4 +1,4 @@
-"""A DAG that stands still: nobody can make it so by a date, its run ends in time, and people hear of it."""
+"""Stalled DAGs: runs dated ahead are refused, stalled runs are ended in time, and people are alerted."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tests.support.airflow_platform import PATIENCE_S, AirflowPlatform, Run
 from tests.support.waiting import eventually
 
 DAG: Final = "halting"
-# Starting everything takes its time on a busy machine, and belongs to the first test.
+# The first test includes the start of all servers, which takes minutes on a busy machine.
 pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")
 def alone(platform: AirflowPlatform) -> Iterator[AirflowPlatform]:
-    """The platform's own DAGs rest meanwhile; the one that halts is known, and paused."""
+    """The platform with its own DAGs paused; the DAG `halting` is loaded and paused."""
     for dag_id in constants.DAGS_REAL_TIME:
         platform.airflow.pause(dag_id, paused=True)
     put_slots(platform, 4)
@@ -33,7 +33,7 @@ def alone(platform: AirflowPlatform) -> Iterator[AirflowPlatform]:
 
 @pytest.fixture
 def halting(alone: AirflowPlatform) -> Iterator[AirflowPlatform]:
-    """Nobody has been told of the DAG before, and it is left as it was found."""
+    """No alert about the DAG exists before the test, and its state is reset afterwards."""
     assert eventually(lambda: overdue(alone) is None, PATIENCE_S), "a paused DAG is not watched"
     alone.metadata.rows("DELETE FROM variable WHERE description LIKE 'Alert: %' RETURNING 1")
     alone.webhook.texts.clear()
@@ -47,7 +47,7 @@ def halting(alone: AirflowPlatform) -> Iterator[AirflowPlatform]:
 
 
 def put_slots(platform: AirflowPlatform, slots: int) -> None:
-    """Make the DAG's pool, or change it; with none no task begins."""
+    """Create or resize the DAG's pool; with zero slots no task starts."""
     platform.metadata.rows(
         "INSERT INTO slot_pool (pool, slots, description, include_deferred) VALUES (%s, %s, '', false)"
         " ON CONFLICT (pool) DO UPDATE SET slots = excluded.slots RETURNING 1",
@@ -57,7 +57,7 @@ def put_slots(platform: AirflowPlatform, slots: int) -> None:
 
 
 def posted(platform: AirflowPlatform, path: str, body: dict[str, Any]) -> tuple[int, str]:
-    """What Airflow's REST API answers, whether it takes it or not."""
+    """Status and body of the REST API's response, also if the request is refused."""
     try:
         return 200, str(platform.airflow._send("POST", path, body, token(platform)))
     except urllib.error.HTTPError as error:
@@ -125,7 +125,7 @@ def test_a_backfill_is_refused(halting: AirflowPlatform) -> None:
 
 
 def test_a_run_dated_long_ago_does_its_work(halting: AirflowPlatform) -> None:
-    """Before the start date it would have no task, and succeed."""
+    """A run before the DAG's start date would have no tasks, and succeed without work."""
     halting.airflow.pause(DAG, paused=False)
     status, answer = posted(
         halting, f"/api/v2/dags/{DAG}/dagRuns", {"logical_date": "1999-01-01T00:00:00Z", "dag_run_id": "old"}
@@ -135,7 +135,7 @@ def test_a_run_dated_long_ago_does_its_work(halting: AirflowPlatform) -> None:
 
 
 def run_dated_ahead(platform: AirflowPlatform, column: str) -> Run:
-    """A run that is dated ahead all the same, as one of an Airflow without the policy or of a wrong clock."""
+    """A run with a future date, as an Airflow without the policy or with a wrong clock would create."""
     run = platform.trigger(DAG)
     platform.metadata.rows(
         f"UPDATE dag_run SET {column} = %s WHERE run_id = %s RETURNING 1", ahead(), run.run_id
@@ -161,12 +161,14 @@ def test_a_run_that_stands_still_is_given_up_and_told(halting: AirflowPlatform, 
     assert run.tasks == {"work": "skipped"}
     put_slots(halting, 4)
     begun = datetime.now(UTC)
-    assert eventually(lambda: successes(halting, begun) >= 2, PATIENCE_S), "the DAG goes on by itself"
+    assert eventually(lambda: successes(halting, begun) >= 2, PATIENCE_S), (
+        "the DAG did not continue by itself"
+    )
     halting.webhook.wait_for("[resolved] halting: a run was given up")
 
 
 def overdue(platform: AirflowPlatform) -> float | None:
-    """The DAG's metric; None if it is not watched."""
+    """The DAG's metric, or None if the DAG is not watched."""
     address = f"http://127.0.0.1:{platform.metadata.server.watch_metrics_port}/metrics"
     with urllib.request.urlopen(address) as answer:
         lines = answer.read().decode().splitlines()
@@ -175,7 +177,7 @@ def overdue(platform: AirflowPlatform) -> float | None:
 
 
 def test_a_dag_whose_runs_do_not_succeed_is_told_and_its_end_too(halting: AirflowPlatform) -> None:
-    """A queued run that must wait: Airflow limits only the time of one that has started."""
+    """A queued run may wait for ever: Airflow limits only the time of a run that has started."""
     run = run_dated_ahead(halting, "run_after")
     begun = datetime.now(UTC)
     halting.airflow.pause(DAG, paused=False)
@@ -184,10 +186,10 @@ def test_a_dag_whose_runs_do_not_succeed_is_told_and_its_end_too(halting: Airflo
     assert message.startswith("*[high] halting: no run succeeds*\nIt should run every 2 s, and no run has ")
     assert f"The run {run.run_id} is queued and dated ahead" in message
     assert (overdue(halting) or 0) > 0
-    # Airflow may make one run before it counts the one that waits.
+    # Airflow may start one run before it counts the waiting one.
     assert (successes(halting, begun) <= 1, run.state) == (True, "queued")
     halting.airflow._call("PATCH", run.path, {"state": "failed"})
-    # Airflow counts a DAG's runs anew when one ends by itself, or its file is read again, which is rare here.
+    # Airflow counts a DAG's runs again when one ends, or when it parses the file, which is rare here.
     halting.run(DAG)
     halting.webhook.wait_for("[resolved] halting: no run succeeds")
     assert (overdue(halting) or 0) < 0

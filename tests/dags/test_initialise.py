@@ -1,4 +1,4 @@
-"""`init-airflow.sh` on a real database: from nothing, again, and after the environment has changed."""
+"""`init-airflow.sh` on a real database: the first run, a repetition, and a changed environment."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def initialised(empty_metadata: Metadata) -> Metadata:
 
 
 def reported_changes(output: str) -> dict[str, str]:
-    """What the script says it did."""
+    """The changes that the script reports."""
     prefixes = ("log-in", "pool", "connection ")
     lines = [line.partition(": ") for line in output.splitlines() if line.startswith(prefixes)]
     return {name: done for name, _, done in lines}
@@ -41,7 +41,7 @@ def content(metadata: Metadata) -> dict[str, list[tuple[Any, ...]]]:
 
 
 def password_of(metadata: Metadata, conn_id: str) -> str:
-    """Decrypted: it is not kept in clear."""
+    """The decrypted password of a connection; asserts that it is stored encrypted."""
     [(value, encrypted)] = metadata.rows(
         "SELECT password, is_encrypted FROM connection WHERE conn_id = %s", conn_id
     )

@@ -21,14 +21,14 @@ from tests.support.stored_rows import waits_for_a_lock
 from tests.support.waiting import eventually
 
 PRODUCER, STREAMING, RENEWAL = constants.DAGS_REAL_TIME
-# Starting everything takes its time on a busy machine, and belongs to the first test.
+# The first test includes the start of all servers, which takes minutes on a busy machine.
 pytestmark = pytest.mark.timeout(600)
 A_RUN: Final = 50
 
 
 @pytest.fixture(scope="module")
 def scheduled(platform: AirflowPlatform) -> dict[str, list[str]]:
-    """How the runs ended that came by the schedule; from here on only what is triggered runs."""
+    """The states of the scheduled runs; afterwards the schedules are stopped."""
 
     def ended(dag_id: str) -> list[str]:
         runs = platform.airflow.runs(dag_id)
@@ -46,13 +46,13 @@ def scheduled(platform: AirflowPlatform) -> dict[str, list[str]]:
 
 @pytest.fixture
 def quiet(platform: AirflowPlatform, scheduled: dict[str, list[str]]) -> AirflowPlatform:
-    """Nothing runs but what the test triggers."""
+    """The platform with stopped schedules: only triggered runs start."""
     assert scheduled
     return platform
 
 
 def produced_since(platform: AirflowPlatform, before: list[str]) -> Counter[str]:
-    """The ids that have come to the topic since then, and how often."""
+    """The ids that arrived on the topic since then, with their counts."""
     return Counter(platform.sent()) - Counter(before)
 
 
@@ -135,11 +135,11 @@ def test_a_broker_that_is_away_is_named_and_then_the_run_goes_on(quiet: AirflowP
 
 
 def failed_try(platform: AirflowPlatform, dag_id: str, task_id: str) -> tuple[Run, str]:
-    """A run of which that task has failed once and is not tried again, and the task's log."""
+    """A run in which that task has failed once and is not retried, and the task's log."""
     run = platform.trigger(dag_id)
     run.wait_for(task_id, "up_for_retry", "failed")
     run.fail(task_id)
-    # A scheduler that has read the failure, but not yet judged what follows, would judge after the clearing.
+    # Wait until the scheduler has also processed the downstream tasks, or it would do so after the clearing.
     run.failed()
     return run, run.log(task_id)
 
@@ -159,7 +159,7 @@ def test_while_another_consumer_is_at_work_there_is_nothing_to_do(quiet: Airflow
 
 @contextmanager
 def job_at_work(platform: AirflowPlatform) -> Iterator[tuple[Run, psutil.Process]]:
-    """A run whose job waits for the database, until the block is left."""
+    """A run whose job waits for the database until the end of the block."""
     with closing(connect(platform.database.url("owner"), "test")) as held, held.cursor() as cursor:
         cursor.execute("LOCK TABLE simulated_labels IN ACCESS EXCLUSIVE MODE")
         run = platform.trigger(PRODUCER)
@@ -170,7 +170,7 @@ def job_at_work(platform: AirflowPlatform) -> Iterator[tuple[Run, psutil.Process
 
 
 def processes(run: Run) -> list[psutil.Process]:
-    """The running jobs of a run, which is among their arguments."""
+    """The running jobs of a run, recognised by the run's id in their arguments."""
     matches = []
     for process in psutil.process_iter(["cmdline", "status"]):
         arguments = process.info["cmdline"] or []
@@ -213,7 +213,7 @@ def test_runs_are_listed_as_in_airflow_2(quiet: AirflowPlatform) -> None:
 
 
 def test_no_secret_is_in_any_log_not_even_masked(quiet: AirflowPlatform) -> None:
-    """After all that was done above, and at least one run of each DAG."""
+    """Checks all logs of the tests above, including at least one run of each DAG."""
     for dag_id in constants.DAGS_REAL_TIME:
         (run,) = quiet.recent(dag_id, 1)
         assert logs_of(quiet, run)
@@ -222,7 +222,7 @@ def test_no_secret_is_in_any_log_not_even_masked(quiet: AirflowPlatform) -> None
     own = list(quiet.metadata.server.place.parent.glob("airflow-*.log"))
     assert own
     assert any("is good until" in path.read_text() for path in logs), (
-        "what is looked through is what tasks say"
+        "the searched files contain no output of tasks"
     )
     for path in (*logs, *own):
         text = path.read_text(errors="replace")

@@ -1,6 +1,6 @@
-"""The servers that the faults happen to: started once, for these tests alone, since they get killed.
+"""The servers of the fault tests, which kill them; started once and not shared with other tests.
 
-It ends with the last of its tests: idle servers would slow those of other folders that the worker runs next.
+They stop after the last of these tests, because idle servers would slow down the worker's next tests.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def servers() -> Iterator[KillableServers]:
 
 @pytest.fixture(scope="package")
 def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConsumerPool]:
-    """Who starts consumers."""
-    with pool(tmp_path_factory.mktemp("crew")) as consumer_pool:
+    """The pool that starts consumers."""
+    with pool(tmp_path_factory.mktemp("consumers")) as consumer_pool:
         yield consumer_pool
 
 
@@ -48,19 +48,19 @@ def feed(installation: StreamInstallation, seed: int) -> Iterator[Feed]:
 def consuming(
     request: pytest.FixtureRequest, installation: StreamInstallation, feed: Feed, workers: ConsumerPool
 ) -> Consuming:
-    """Each kind of consumer in turn; nothing waits for it yet."""
+    """Each kind of consumer in turn, on an empty topic."""
     return Consuming(request.param, installation, feed, workers)
 
 
 @pytest.fixture
 def busy(consuming: Consuming) -> Consuming:
-    """Each kind of consumer in turn, with transactions waiting for it, 1 % of them malformed or repeated."""
+    """Each kind of consumer in turn, on a topic with transactions, 1 % of them malformed or repeated."""
     consuming.feed.send(RECORDS, malformed=0.01, repeated=0.01)
     return consuming
 
 
 def pytest_configure() -> None:
-    # Chosen once, before the workers are started: they inherit it.
+    # Chosen before the workers are started, so that all of them inherit the same seed.
     os.environ.setdefault("FAULT_SEED", str(random.SystemRandom().randrange(1_000_000)))
 
 
@@ -70,5 +70,5 @@ def pytest_report_header() -> str:
 
 @pytest.fixture(scope="session")
 def seed() -> int:
-    """From FAULT_SEED; the report's header shows it."""
+    """The value of FAULT_SEED, which the report's header shows."""
     return int(os.environ["FAULT_SEED"])

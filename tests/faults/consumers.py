@@ -34,7 +34,7 @@ EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class SignalPlan:
-    """Where a consumer sends itself a signal: the `passage`-th time it comes by."""
+    """The point at which a consumer sends itself a signal, on its `passage`-th visit."""
 
     point: str
     passage: int = 1
@@ -43,7 +43,7 @@ class SignalPlan:
 
 @dataclass
 class Consumer:
-    """One process."""
+    """A consumer process."""
 
     number: int
     kind: str
@@ -55,7 +55,7 @@ class Consumer:
     pid: int | None = None
 
     def send(self, number: signal.Signals) -> None:
-        """Nothing happens where it has ended already."""
+        """Send the signal; ignored if the process has already ended."""
         self.pool.send_order(number=self.number, signal=int(number))
 
     def kill(self) -> None:
@@ -63,18 +63,18 @@ class Consumer:
         assert self.ended.wait(30)
 
     def stop(self, seconds: float = 60) -> int:
-        """Ask it to end, as an operator does; its exit code."""
+        """Stop it with SIGTERM, as an operator does; returns its exit code."""
         self.send(signal.SIGTERM)
         return self.wait(seconds)
 
     def wait(self, seconds: float = 120) -> int:
-        """Its exit code, negative for a signal, as soon as it has ended."""
+        """Wait for its end; returns its exit code, negative for a signal."""
         assert self.ended.wait(seconds), f"it did not end\n{self.end_of_log()}"
         assert self.code is not None
         return self.code
 
     def halted(self, seconds: float = 60) -> None:
-        """Return once it has halted where its fate says."""
+        """Wait until it has halted at the point of its signal plan."""
         assert self.pid is not None
         process = psutil.Process(self.pid)
 
@@ -86,7 +86,7 @@ class Consumer:
         )
 
     def go_on(self) -> None:
-        """After it has halted."""
+        """Continue after a halt."""
         self.send(signal.SIGCONT)
 
     @property
@@ -98,7 +98,7 @@ class Consumer:
 
 
 class ConsumerPool:
-    """Starts consumers by a fork server of its own."""
+    """Starts consumers through its own fork server."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -106,7 +106,7 @@ class ConsumerPool:
         self._consumers: dict[int, Consumer] = {}
         environment = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         paths = [str(ROOT), *(path for path in sys.path if path)]
-        # One thread in all: a fork copies no other.
+        # The fork server must have one thread only, because `fork` copies no others.
         environment |= {"PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": "1"}
         self._log = directory / "forkserver.log"
         with self._log.open("ab") as errors:
@@ -120,7 +120,7 @@ class ConsumerPool:
                 text=True,
                 bufsize=1,
             )
-        self._listener = threading.Thread(target=self._listen, name="crew", daemon=True)
+        self._listener = threading.Thread(target=self._listen, name="consumer-pool", daemon=True)
         self._listener.start()
 
     def bounded(
@@ -131,7 +131,7 @@ class ConsumerPool:
         streaming: Mapping[str, Any] = EMPTY,
         **more: Any,
     ) -> Consumer:
-        """`fraud_streaming run` with these options; `fate` and `commit_order` as in `points.py`.
+        """`fraud_streaming run` with these options; `signal_plan` and `commit_order` as in `points.py`.
 
         Args:
             streaming: parameters of this section that differ from `config.yaml`.
@@ -177,7 +177,7 @@ class ConsumerPool:
         self._server.stdin.flush()
 
     def close(self) -> None:
-        """Kill whoever is left."""
+        """Kill all remaining consumers."""
         assert self._server.stdin is not None
         self._server.stdin.close()
         self._server.wait(30)
@@ -231,7 +231,7 @@ def _plan_fields(signal_plan: SignalPlan | None) -> dict[str, Any]:
 
 @contextmanager
 def pool(directory: Path) -> Iterator[ConsumerPool]:
-    """A crew whose logs go to `directory`; at the end nobody of it is left."""
+    """A pool whose logs go to `directory`; all its consumers are killed at the end."""
     directory.mkdir(parents=True, exist_ok=True)
     consumer_pool = ConsumerPool(directory)
     try:

@@ -1,4 +1,4 @@
-"""A consumer that is at work when a fault happens, and what must be true afterwards."""
+"""A consumer at work during a fault, and the checks afterwards."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tests.support.waiting import eventually
 
 BATCH = 20
 RECORDS = 400
-RECOVERY_SECONDS = 90  # generous: a loaded machine must not fail a test
+RECOVERY_SECONDS = 90  # generous, so that a loaded machine does not fail a test
 
 
 @dataclass(frozen=True, slots=True)
 class Consuming:
-    """One kind of consumer at an installation, a feed, and a point at which a fault finds it."""
+    """One kind of consumer on an installation and a feed, halted at a point where a fault happens."""
 
     kind: str
     installation: StreamInstallation
@@ -35,13 +35,13 @@ class Consuming:
         )
 
     def start_and_halt(self, point: str, passage: int = 3) -> Consumer:
-        """A consumer that has halted at a point of its work, and goes on with `go_on`."""
+        """Start a consumer that halts at a point of its work, until `go_on`."""
         consumer = self.start(SignalPlan(point, passage, signal.SIGSTOP))
         consumer.halted()
         return consumer
 
     def through(self, point: str, fault: Callable[[], None], *, after: str = "") -> Consumer:
-        """Let `fault` happen and pass while the consumer is halted at a point, then finish.
+        """Run `fault` while the consumer is halted at a point, then finish.
 
         Args:
             after: see `finish`.
@@ -53,17 +53,17 @@ class Consuming:
         return consumer
 
     def suffers(self, consumer: Consumer, sentence: str) -> None:
-        """It says so: a bounded run ends with exit code 1, a follower stays."""
+        """The consumer logs the fault: a bounded run ends with exit code 1, a follower keeps running."""
         if self.kind == BOUNDED:
             assert consumer.wait() == EXIT_FAILED, consumer.end_of_log()
         assert eventually(lambda: sentence in consumer.end_of_log(), 60), consumer.end_of_log()
         assert self.kind == BOUNDED or not consumer.ended.is_set(), consumer.end_of_log()
 
     def finish(self, consumer: Consumer, after: str = "") -> None:
-        """All is consumed, in the end, and as it must be. A follower must go on by itself.
+        """Consume everything, then check it with the oracle. A follower must recover by itself.
 
         Args:
-            after: what a bounded run may fail with, so that the next one goes on; without it none may fail.
+            after: the error a bounded run may end with before the next continues; by default none may.
         """
         if self.kind == BOUNDED:
             while (code := consumer.wait()) != EXIT_DONE:

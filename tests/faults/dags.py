@@ -1,11 +1,11 @@
-"""Kills what drives the running demo, one after the other, and holds what was sent against what was stored.
+"""Kills the processes that drive the running demo, one by one, and compares sent with stored transactions.
 
     python -m tests.faults.dags [--rounds 1] [--only scheduler,postgres]
 
-Each victim gets `kill -9` while the real-time DAGs run. Printed is after how many seconds each DAG has
-finished a run that it started after the kill; at the end the producer is paused, the topic drained, and every
-record of this time must be stored once with one deciding prediction, 50 for each run of the producer. Exit
-code 1 where something is missing or does not recover.
+Each victim gets `kill -9` while the real-time DAGs run. For each DAG the seconds are printed until it has
+finished a run that started after the kill. At the end the producer is paused and the topic drained. Then
+every record of this time must be stored once with one deciding prediction, and there must be 50 for each run
+of the producer. The exit code is 1 if a record is missing or a DAG does not recover.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ PATIENCE_S: Final = 240
 
 @dataclass(frozen=True, slots=True)
 class Drive:
-    """The running demo, and whom to kill in it."""
+    """The running demo and its processes that may be killed."""
 
     platform: Platform
     supervisor: Supervisor
@@ -52,11 +52,11 @@ class Drive:
         return self.supervisor.state(name).pid
 
     def job(self, module: str) -> int:
-        """A job of that module, as soon as one runs."""
+        """Wait for a running job of that module."""
         return self._child(lambda arguments: module in arguments)
 
     def task(self) -> int:
-        """A worker of the executor, as soon as one has a task."""
+        """Wait for a worker of the executor that has a task."""
         return self._child(
             lambda arguments: "LocalExecutor:" in " ".join(arguments) and "<idle>" not in " ".join(arguments)
         )
@@ -87,7 +87,7 @@ class Drive:
         }
 
     def recovered(self, since: datetime) -> dict[str, float]:
-        """Seconds until each DAG has finished a run started since then."""
+        """Seconds until each DAG has finished a run that started after that moment."""
         seconds: dict[str, float] = {}
         began = time.monotonic()
         while len(seconds) < len(DAGS_SUB_MINUTE) and time.monotonic() - began < PATIENCE_S:
@@ -101,10 +101,10 @@ class Drive:
         try:
             return any(run.state == "success" for run in self.api.runs(dag_id, since, limit=20))
         except StartFailed:
-            return False  # it is what was killed
+            return False  # Airflow's API itself was killed
 
     def ends(self) -> dict[int, int]:
-        """Where each partition of the transactions topic ends."""
+        """The end offset of each partition of the transactions topic."""
         positions: dict[int, int] = {}
         servers = self.platform.stack.broker.bootstrap.split(",")
         topic = self.platform.topics()[0]
@@ -118,7 +118,7 @@ class Drive:
         return positions
 
     def beginning(self) -> tuple[dict[int, int], datetime]:
-        """The ends of the partitions, and the time, between two runs of the producer."""
+        """The partitions' end offsets and the time, taken between two runs of the producer."""
         self.pause_between_runs()
         try:
             return self.ends(), datetime.now(UTC)
@@ -126,7 +126,7 @@ class Drive:
             self.api.pause(PRODUCER, paused=False)
 
     def pause_between_runs(self) -> None:
-        """Pause the producer when none of its runs is at work: paused, a run would never end."""
+        """Pause the producer between two runs, because a run of a paused DAG would never end."""
         deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
             if not self._at_work():
@@ -141,7 +141,7 @@ class Drive:
         return any(run.state in ("running", "queued") for run in self.api.runs(PRODUCER, limit=5))
 
     def stored(self) -> dict[int, int]:
-        """The position of the consumer in each partition."""
+        """The consumer's position in each partition."""
         statement = "SELECT partition, next_offset FROM stream_offsets WHERE topic = %s"
         url = self.platform.database_url("readonly")
         with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
@@ -149,7 +149,7 @@ class Drive:
             return dict(cursor.fetchall())
 
     def sent(self, start: dict[int, int]) -> list[str]:
-        """The keys of every record since."""
+        """The keys of all records since those offsets."""
         keys: list[str] = []
         ends = self.ends()
         servers = self.platform.stack.broker.bootstrap.split(",")
@@ -183,7 +183,7 @@ def main() -> int:
 
 
 def _linger(chance: random.Random) -> None:
-    """Not always the same moment of a run."""
+    """Wait for a random time, so that kills hit different moments of a run."""
     time.sleep(chance.uniform(0, 0.3))
 
 
@@ -198,7 +198,7 @@ def _kill(drive: Drive, name: str, pid: int) -> int:
 
 
 def _judge(drive: Drive, start: dict[int, int], began: datetime) -> int:
-    """What is missing or too much, printed; how many findings."""
+    """Print the missing and surplus records; returns the number of findings."""
     drive.pause_between_runs()
     try:
         deadline = time.monotonic() + PATIENCE_S

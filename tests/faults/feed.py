@@ -1,4 +1,4 @@
-"""What is put on the topic, and the book of it that the oracle holds against what was stored."""
+"""Sends test records, and remembers them so that the oracle can compare them with the stored rows."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ MALFORMED: tuple[bytes, ...] = (b"not json", b"", b"[1, 2]", b'{"v1": ', b"\xff\
 
 
 class Feed:
-    """Sends records to an installation's transactions topic and remembers which of them are to be stored.
+    """Sends records to an installation's transactions topic and remembers which of them must be stored.
 
     Attributes:
-        good: per id the one payload that must be stored, however often it was sent.
+        good: for each id the payload that must be stored once, however often it was sent.
     """
 
     def __init__(self, installation: StreamInstallation, seed: int, timeout_s: float = 30.0) -> None:
@@ -34,10 +34,10 @@ class Feed:
         self._publisher = Publisher(self._servers, timeout_s)
 
     def send(self, count: int, *, malformed: float = 0.0, repeated: float = 0.0) -> list[str]:
-        """New transactions, acknowledged on return; gives their ids.
+        """Send new transactions, acknowledged on return; returns their ids.
 
         Args:
-            malformed: the share of records sent besides that are no transactions.
+            malformed: the share of additional records that are not transactions.
             repeated: the share of transactions sent a second time, now or later.
         """
         first = len(self.good)
@@ -54,28 +54,28 @@ class Feed:
         return ids
 
     def send_again(self, ids: Iterable[str]) -> None:
-        """Transactions as they were sent before; acknowledged on return."""
+        """Send earlier transactions again, acknowledged on return."""
         for identifier in ids:
             self._send(identifier, self.good[identifier])
         self.flush()
 
     def put(self, identifier: str, payload: bytes) -> None:
-        """A transaction that must be stored with these fields."""
+        """Queue a transaction that must be stored with these fields."""
         self.good[identifier] = payload
         self._send(identifier, payload)
 
     def put_bad(self, payload: bytes, key: str = "bad") -> None:
-        """A record that must become a dead letter."""
+        """Queue a record that must become a dead letter."""
         self._send(key, payload)
 
     def put_records(self, records: Iterable[Mapping[str, Any]]) -> None:
-        """Transactions as mappings; acknowledged on return."""
+        """Send transactions given as mappings, acknowledged on return."""
         for record in records:
             self.put(record["transaction_id"], json.dumps(record).encode())
         self.flush()
 
     def reconnect(self) -> None:
-        """After a failure: what was not acknowledged may or may not have arrived.
+        """Reconnect after a failure and send unacknowledged records again; they may have arrived already.
 
         Raises:
             KafkaFailure: no broker answers.

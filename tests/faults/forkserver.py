@@ -1,7 +1,7 @@
-"""Consumers by `fork` from a process that has imported everything: one starts in a tenth of a second.
+"""Starts consumers by `fork` from a process that has imported everything, within a tenth of a second each.
 
-`python -m tests.faults.forkserver` reads orders from stdin, one JSON object a line, and says on stdout what
-became of them. It never starts a thread, so that a fork copies everything there is.
+`python -m tests.faults.forkserver` reads orders from stdin, one JSON object a line, and reports their
+outcome on stdout. It never starts a thread, because `fork` copies only the calling one.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from tests.faults import points
 
 
 def serve() -> None:
-    """Until stdin ends; then every child that is left is killed."""
-    family: dict[int, tuple[int, int]] = {}  # order's number → pid and its file descriptor
+    """Serve orders until stdin ends, then kill all remaining children."""
+    family: dict[int, tuple[int, int]] = {}  # number of the order → pid and pidfd
     events = selectors.DefaultSelector()
     events.register(sys.stdin.fileno(), selectors.EVENT_READ)
     while True:
@@ -53,7 +53,7 @@ def serve() -> None:
 
 
 def _consume(order: dict[str, Any]) -> None:
-    """Become a consumer: the program's own main, with its own environment; does not return."""
+    """Become a consumer: run the program's main with the order's environment; does not return."""
     os.environ.clear()
     os.environ.update(order["environment"])
     log = os.open(Path(order["log"]), os.O_WRONLY | os.O_CREAT | os.O_APPEND)

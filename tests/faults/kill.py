@@ -1,9 +1,9 @@
-"""The kill test: consumers die at every point of their work, again and again, and nothing is lost or doubled.
+"""The kill test: consumers are killed at every point of their work, and nothing is lost or doubled.
 
     python -m tests.faults.kill --kills 300 --transactions 50000 [--seed N] [--order right|offset-first|…]
 
-Starts its own servers. Prints its progress, a summary and what the oracle found; exit code 1 if it found
-anything. The seed fixes what is sent and who is to die where; when the processes run is the system's affair.
+Starts its own servers. Prints its progress, a summary and the oracle's findings; the exit code is 1 if there
+are any. The seed determines what is sent and which consumer is killed where, but not the system's scheduling.
 """
 
 from __future__ import annotations
@@ -32,29 +32,32 @@ from tests.support.streaming_installation import StreamInstallation
 ANYWHERE: Final = "anywhere, from outside"
 CONSUMERS: Final = 2
 BATCHES: Final = (10, 25, 50, 100)
-AT_THE_END: Final = (BEFORE_KAFKA_COMMIT, ALERTS_SENT)  # points a bounded run passes once, when it is done
-PASSAGES: Final = 4  # a consumer dies at the latest when it comes by its point for this time
-RESERVE: Final = 500  # records that wait at least: nobody who is to die runs out of work
-SLICE: Final = 500  # records sent at once
+AT_THE_END: Final = (
+    BEFORE_KAFKA_COMMIT,
+    ALERTS_SENT,
+)  # points that a bounded run passes only once, at its end
+PASSAGES: Final = 4  # a consumer is killed at the latest on this visit of its point
+RESERVE: Final = 500  # minimum backlog, so that no consumer runs out of work before its kill
+SLICE: Final = 500  # records sent in one call
 MALFORMED: Final = 0.01
 REPEATED: Final = 0.01
-MISSED_AFTER_MS: Final = 1500  # more deaths an hour than with the program's six seconds
-LIFE_SECONDS: Final = 60  # whoever has not met its death by then is killed where it is
+MISSED_AFTER_MS: Final = 1500  # shorter than the program's six seconds, for more kills an hour
+LIFE_SECONDS: Final = 60  # a consumer that has not reached its point by then is killed anyway
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedKill:
-    """One death to be died."""
+    """One planned kill."""
 
     kind: str
     point: str
     passage: int
     batch: int
-    delay: float  # seconds after its start, for one that is killed from outside
+    delay: float  # seconds after the start, for a kill from outside
 
 
 def plan_kills(kills: int, kinds: Sequence[str], source: random.Random) -> deque[PlannedKill]:
-    """So many deaths: every point with every kind of consumer equally often, in random order."""
+    """Plan this many kills: every point with every kind of consumer equally often, in random order."""
     pairs = [(kind, point) for kind in kinds for point in (*POINTS, ANYWHERE)]
     planned: list[tuple[str, str]] = []
     while len(planned) < kills:
@@ -73,7 +76,7 @@ def plan_kills(kills: int, kinds: Sequence[str], source: random.Random) -> deque
 
 @dataclass
 class LiveConsumer:
-    """A consumer with its card."""
+    """A consumer and its planned kill."""
 
     planned_kill: PlannedKill
     consumer: Consumer
@@ -85,13 +88,13 @@ class LiveConsumer:
 
 @dataclass
 class Result:
-    """What became of a campaign."""
+    """The result of a campaign."""
 
     seed: int
     sent: int = 0
     seconds: float = 0.0
     kills: Counter[tuple[str, str]] = field(default_factory=Counter)
-    survived: int = 0  # consumers that ended before they met their death
+    survived: int = 0  # consumers that ended before their kill
     findings: list[Finding] = field(default_factory=list)
 
     @property
@@ -107,7 +110,7 @@ class Result:
 
 
 class Campaign:
-    """Kills consumers of one installation as planned, then lets the rest be consumed in peace."""
+    """Kills consumers of one installation as planned, then consumes the rest without kills."""
 
     def __init__(
         self,
@@ -122,7 +125,7 @@ class Campaign:
         say: Callable[[str], None] = print,
     ) -> None:
         self._installation = installation
-        self._crew = workers
+        self._workers = workers
         self._seed = seed
         self._kills = kills
         self._transactions = transactions
@@ -138,7 +141,7 @@ class Campaign:
             self._kill_all(feed)
             while len(feed.good) < self._transactions:
                 self._send(feed)
-            drain(self._installation, self._crew)
+            drain(self._installation, self._workers)
             self._result.findings = judge(self._installation, feed)
             self._result.sent = feed.sent
         self._result.seconds = time.monotonic() - started
@@ -163,7 +166,7 @@ class Campaign:
         feed.send(SLICE, malformed=MALFORMED, repeated=REPEATED)
 
     def _tend(self) -> None:
-        """Bury the dead, kill who is due, start who is missing."""
+        """Collect ended consumers, kill those that are due, and start missing ones."""
         for live_consumer in list(self._lives):
             if live_consumer.consumer.ended.is_set():
                 self._lives.remove(live_consumer)
@@ -182,7 +185,7 @@ class Campaign:
             options += ["--max-seconds", "30"]
             if planned_kill.point in AT_THE_END:
                 options += ["--max-records", str(planned_kill.batch * 2)]
-        consumer = self._crew.start(
+        consumer = self._workers.start(
             planned_kill.kind,
             self._installation,
             *options,
@@ -208,11 +211,11 @@ class Campaign:
 
 
 def drain(installation: StreamInstallation, workers: ConsumerPool, *options: str, attempts: int = 20) -> None:
-    """Consume in peace what is left."""
+    """Consume the remaining records without kills."""
     for _ in range(attempts):
         consumer = workers.bounded(installation, "--max-seconds", "300", *options, batch=1000)
         code = consumer.wait(400)
-        # The lock of one that was killed is free when the server has noticed its end.
+        # The lock of a killed consumer is free only after the server has noticed its end.
         assert code in {EXIT_DONE, EXIT_NOTHING_TO_DO}, consumer.end_of_log()
         if code == EXIT_DONE and not unread(installation):
             return
@@ -220,7 +223,7 @@ def drain(installation: StreamInstallation, workers: ConsumerPool, *options: str
 
 
 def campaign(servers: KillableServers, *, seed: int, directory: Path, **more: object) -> Result:
-    """One campaign on an installation of its own."""
+    """Run one campaign on a separate installation."""
     with servers.installation() as installation, pool(directory) as workers:
         return Campaign(installation, workers, seed=seed, **more).run()  # type: ignore[arg-type]
 

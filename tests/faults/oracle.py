@@ -1,4 +1,4 @@
-"""Holds what was sent against what was stored; every difference is a named finding."""
+"""Compares what was sent with what was stored; every difference is a named finding."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from fraud_adapters.kafka import PartitionReader, Record
 from tests.faults.feed import Feed
 from tests.support.streaming_installation import StreamInstallation, read_all
 
-SHOWN: Final = 5  # examples a finding gives
-SAMPLE: Final = 300  # rows whose fields are compared one by one
+SHOWN: Final = 5  # examples shown with a finding
+SAMPLE: Final = 300  # rows whose fields are compared individually
 _NUMBERS: Final = ("time", "amount", *(f"v{number}" for number in range(1, 29)))
 
 
@@ -34,7 +34,7 @@ class Finding:
 
 
 def judge(installation: StreamInstallation, feed: Feed) -> list[Finding]:
-    """Every difference between the topics and the database once all is consumed; none is what must be."""
+    """All differences between the topics and the database after everything was consumed; empty if correct."""
     log = read_all(installation.kafka, installation.kafka.topic)
     good = {(record.key or b"").decode() for record in log if feed.is_good(record.key, record.value)}
     bad = {_origin(record) for record in log if not feed.is_good(record.key, record.value)}
@@ -108,13 +108,13 @@ def _alerts(installation: StreamInstallation) -> Iterable[tuple[str, Collection[
 
 
 def _ends(installation: StreamInstallation) -> dict[int, int]:
-    """Per partition of the transactions topic the end of the log."""
+    """The end of the log of each partition of the transactions topic."""
     positions: dict[int, int] = {}
     with PartitionReader(
         installation.kafka.bootstrap_servers, installation.kafka.topic, client_id="oracle"
     ) as reader:
         for partition in reader.partitions():
-            # One after the other: a fetch that the first one fills says nothing of the second.
+            # Read one partition at a time: a fetch filled by the first would not show the end of the second.
             reader.assign({partition: 0})
             for _ in range(20):
                 reader.poll(1, timeout_s=1)
@@ -127,7 +127,7 @@ def _ends(installation: StreamInstallation) -> dict[int, int]:
 
 
 def _altered(installation: StreamInstallation, feed: Feed) -> list[str]:
-    """Of a sample, the ids whose fields are not those that were sent."""
+    """The ids of a sample whose stored fields differ from those sent."""
     ids = random.Random(len(feed.good)).sample(sorted(feed.good), min(SAMPLE, len(feed.good)))
     columns = ", ".join(("event_time", *_NUMBERS))
     statement = f"SELECT transaction_id, {columns} FROM transactions WHERE transaction_id = ANY (%s)"

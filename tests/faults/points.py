@@ -1,7 +1,7 @@
-"""Where a consumer can be made to die or to halt, and commit orders that are wrong on purpose.
+"""Points at which a consumer can be killed or halted, and commit orders that are wrong on purpose.
 
-Only ever called in a forked child (`forkserver.py`): it changes that process alone. The program itself knows
-nothing of it.
+Used only in a forked child (`forkserver.py`), because it patches that process. The program itself contains no
+code for it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ AFTER_COMMIT: Final = "after COMMIT"
 BEFORE_KAFKA_COMMIT: Final = "before the Kafka commit"
 ALERTS_SENT: Final = "alerts sent, not yet forgotten"
 
-# point → the public functions that are it, and whether it is their beginning or their end
+# point → the public functions that mark it, and whether their start or their end does
 _HOOKS: Final[dict[str, tuple[tuple[tuple[Any, str], ...], str]]] = {
     AFTER_POLL: (((TransactionWork, "prepare"),), "begin"),
     AFTER_SCORING: (((TransactionWork, "decide"),), "end"),
@@ -46,9 +46,9 @@ ORDERS: Final = (RIGHT, OFFSET_FIRST, DEAD_LETTERS_LAST)
 
 
 def signal_at(point: str, passage: int, number: int) -> None:
-    """Let this process send itself a signal when it passes the point for the `passage`-th time (from 1).
+    """Make this process send itself a signal on the `passage`-th visit of the point (from 1).
 
-    SIGKILL ends it there; SIGSTOP halts it there, all its threads, until somebody sends SIGCONT.
+    SIGKILL ends it there; SIGSTOP halts all its threads there until it receives SIGCONT.
     """
     hooks, when = _HOOKS[point]
     passages = itertools.count(1)
@@ -74,23 +74,23 @@ def _watched(function: Callable[..., Any], pass_by: Callable[[], None], when: st
 
 
 def be_missed_after(milliseconds: int) -> None:
-    """Let the group give a dead member's partitions away so soon, not after the program's six seconds."""
+    """Use this session timeout instead of the program's six seconds, to replace dead members sooner."""
     defaults = GroupMember.__init__.__kwdefaults__
     assert defaults is not None
     defaults.update(session_timeout_ms=milliseconds, heartbeat_interval_ms=milliseconds // 5)
 
 
 def commit_in_order(order: str) -> None:
-    """Commit in another order than the program's; must come after `signal_at`, whose points lie within."""
+    """Commit in a wrong order; call it after `signal_at`, whose points are inside the patched functions."""
     {RIGHT: _nothing, OFFSET_FIRST: _offset_first, DEAD_LETTERS_LAST: _dead_letters_last}[order]()
 
 
 def _nothing() -> None:
-    """As the program does it."""
+    """The program's own order."""
 
 
 def _offset_first() -> None:
-    """The position in a transaction of its own, before what was read is stored."""
+    """Commit the position in a separate transaction before the records are stored."""
     move, rows_too = getattr(commit, "move_offset"), Committer.commit  # noqa: B009
 
     def position_then_rows(self: Any, chunk: Any, *rest: Any) -> Any:
@@ -104,7 +104,7 @@ def _offset_first() -> None:
 
 
 def _dead_letters_last() -> None:
-    """Dead letters go to their topic once the position has passed them."""
+    """Publish dead letters after the position has passed them."""
     publish, rows = DeadLetterTopic.publish, Committer.commit
     held: list[tuple[DeadLetterTopic, Sequence[DeadLetter]]] = []
 
@@ -119,5 +119,7 @@ def _dead_letters_last() -> None:
 
 
 def _replace(owner: Any, name: str, function: Callable[..., Any]) -> None:
-    getattr(owner, name)  # it must be there: a point that nobody passes proves nothing
+    getattr(
+        owner, name
+    )  # fail if the function does not exist, since a point that is never passed proves nothing
     setattr(owner, name, function)

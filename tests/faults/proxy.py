@@ -1,4 +1,4 @@
-"""A TCP proxy between a consumer and Postgres that loses an answer."""
+"""A TCP proxy between a consumer and Postgres that drops a response."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Final
 from fraud_embedded.processes.probes import HOST
 
 _CHUNK: Final = 65536
-COMMIT: Final = b"COMMIT\0"  # as a simple query ends
-IN_TRANSACTION: Final = b"UPDATE stream_offsets"  # a COMMIT after this one is that of a chunk
+COMMIT: Final = b"COMMIT\0"  # the end of a simple query
+IN_TRANSACTION: Final = b"UPDATE stream_offsets"  # a COMMIT after this statement is that of a chunk
 
 
 class LosesAnswers:
-    """Passes everything on, but for the answer to a COMMIT that `times` chunks are ended with.
+    """Forwards everything except the responses to the COMMIT of the first `times` chunks.
 
-    It waits for the server's answer, so that the transaction is committed, then closes both sides: the
-    client does not learn whether it is.
+    It waits for the server's response, so that the transaction is committed, and then closes both sides: the
+    client does not learn whether it was committed.
     """
 
     def __init__(self, server_port: int, times: int) -> None:
@@ -77,7 +77,7 @@ class LosesAnswers:
 
 @contextmanager
 def losing_answers(server_port: int, times: int) -> Iterator[LosesAnswers]:
-    """A proxy in front of Postgres; its port is where a client goes."""
+    """A proxy in front of Postgres; clients connect to its port."""
     proxy = LosesAnswers(server_port, times)
     try:
         yield proxy

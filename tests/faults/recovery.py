@@ -1,10 +1,10 @@
-"""How soon a follower is back at work after a fault: throughput in seconds before it and after its end.
+"""How soon a follower recovers from a fault: its throughput in each second before and after the fault.
 
     python -m tests.faults.recovery [--rate 500] [--down 5] [--fault NAME …]
 
-Offers a steady load by the clock, whatever happens, to a follower as it is operated; for each fault fresh
-topics and an empty database on servers of its own. Prints a table; exit code 1 if a fault takes longer than
-30 s to get over, or if the oracle finds anything.
+Sends a steady load by the clock, whatever happens, to a follower configured as in operation. Each fault gets
+fresh topics and an empty database on the benchmark's own servers. Prints a table; the exit code is 1 if
+recovery takes longer than 30 s, or if the oracle finds anything.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from tests.support.streaming_installation import StreamInstallation, creditcard_
 from tests.support.waiting import eventually
 
 WARM_UP_SECONDS: Final = 10
-BEFORE_SECONDS: Final = 10  # whose throughput is the one to come back to
+BEFORE_SECONDS: Final = 10  # seconds before the fault that define the normal throughput
 AFTER_SECONDS: Final = 45
 LIMIT_SECONDS: Final = 30
 SHARE: Final = 0.9
-STEADY_SECONDS: Final = 3  # so long it must hold on the average
+STEADY_SECONDS: Final = 3  # seconds over which the recovered throughput must hold on average
 TICK_SECONDS: Final = 0.05
-PATIENCE_SECONDS: Final = 2.0  # of the sender, when the broker is gone
-BATCH: Final = 1000  # what a follower takes at most, as configured
+PATIENCE_SECONDS: Final = 2.0  # the sender's timeout while the broker is down
+BATCH: Final = 1000  # the configured maximum of a follower's batch
 
 
 class Load(Thread):
-    """Sends so many transactions a second; what could not be sent is sent as soon as it can be."""
+    """Sends this many transactions a second; those that fail are sent as soon as possible."""
 
     def __init__(self, installation: StreamInstallation, rate: float, seed: int) -> None:
         super().__init__(name="load", daemon=True)
@@ -67,7 +67,7 @@ class Load(Thread):
             with suppress(KafkaFailure):
                 self.feed.put_records(transactions)
                 return
-            # Which of them arrived is unknown: all again, by a new connection.
+            # It is unknown which of them arrived, so all are sent again on a new connection.
             while not self._over.wait(TICK_SECONDS):
                 with suppress(KafkaFailure):
                     self.feed.reconnect()
@@ -76,7 +76,7 @@ class Load(Thread):
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """What one fault did; `seconds` is None if it was not got over within `AFTER_SECONDS`."""
+    """The effect of one fault; `seconds` is None without recovery within `AFTER_SECONDS`."""
 
     fault: str
     before: float  # transactions a second
@@ -95,7 +95,7 @@ class Recovery:
 
 
 def seconds_until_back(before: float, after: Sequence[int]) -> int | None:
-    """The first second with `SHARE` of before, if the mean of `STEADY_SECONDS` from it on has that, too."""
+    """The first second with `SHARE` of the earlier throughput that the next `STEADY_SECONDS` also average."""
     enough = SHARE * before
     for second in range(len(after) - STEADY_SECONDS + 1):
         window = after[second : second + STEADY_SECONDS]
@@ -106,7 +106,7 @@ def seconds_until_back(before: float, after: Sequence[int]) -> int | None:
 
 @dataclass
 class Trial:
-    """One fault on an installation under load. `followers[0]` is the consumer that may be killed."""
+    """Cause one fault on an installation under load; `followers[0]` is the consumer that may be killed."""
 
     installation: StreamInstallation
     workers: ConsumerPool
@@ -136,7 +136,7 @@ class Trial:
 
 
 def faults(servers: KillableServers) -> dict[str, tuple[int, Callable[[Trial], None]]]:
-    """Per fault how many followers there are, and what happens."""
+    """For each fault the number of followers and the action."""
     return {
         "api": (1, lambda trial: trial.restart_api(servers)),
         "postgres": (1, lambda trial: trial.restart(servers.postgres)),
@@ -162,7 +162,7 @@ def measure(
         with load.feed:
             load.start()
             assert eventually(lambda: installation.count("transactions") > 0, 60), (
-                "the follower does not start"
+                "the follower did not start"
             )
             time.sleep(WARM_UP_SECONDS + BEFORE_SECONDS)
             began = time.time()
@@ -180,7 +180,7 @@ def measure(
 
 
 def stored_by_second(installation: StreamInstallation, start: float, seconds: int) -> list[int]:
-    """How many transactions were stored in each of so many seconds from `start` (since 1970)."""
+    """The number of transactions stored in each second from `start` (since 1970)."""
     statement = """
         SELECT floor(extract(epoch FROM prediction_time) - %s)::integer AS second, count(*)
         FROM predictions GROUP BY 1

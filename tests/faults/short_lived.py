@@ -1,6 +1,6 @@
 """The scoring API with tokens that live for seconds: `python -m tests.faults.short_lived serve`.
 
-The configuration gives them a minute at least, which is longer than a test should take.
+The configuration allows a minute at least, which is longer than a test should take.
 """
 
 from __future__ import annotations

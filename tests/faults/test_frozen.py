@@ -1,5 +1,5 @@
-"""Consumers that are frozen (a paused container, a machine without memory) and thawed, and those that are
-stopped before they have begun: the others go on, and nothing is lost or doubled.
+"""Consumers that are frozen (a paused container, a swapping machine) and resumed, or stopped before they have
+started: the other consumers continue, and nothing is lost or doubled.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def all_read(installation: StreamInstallation) -> bool:
 
 
 def bounded_runs_take_over(workers: ConsumerPool, installation: StreamInstallation) -> str:
-    """As the DAG starts them, one after the other; the log of the one that takes over."""
+    """Start bounded runs one after the other, as the DAG does; returns the log of the one that takes over."""
     deadline = time.monotonic() + RECOVERY_S
     while True:
         run = start(workers, BOUNDED, installation)
@@ -64,7 +64,7 @@ def bounded_runs_take_over(workers: ConsumerPool, installation: StreamInstallati
 
 
 def thaw(frozen: Consumer, installation: StreamInstallation, feed: Feed) -> None:
-    """It notices, and a follower goes on by itself."""
+    """The resumed consumer notices that it was replaced; a follower continues by itself."""
     frozen.go_on()
     if frozen.kind == BOUNDED:
         assert frozen.wait() == EXIT_FAILED, frozen.end_of_log()

@@ -1,4 +1,4 @@
-"""The consumer's token expires in the run, and the key it was signed with goes."""
+"""The consumer's token expires during the run, and its signing key is removed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def hasty_api(servers: KillableServers, tmp_path_factory: pytest.TempPathFactory
 
 
 def accepted(api: ApiServer, token: str) -> bool:
-    """Whether the API takes the token: the body is none, so 401 is the only refusal of it."""
+    """Whether the API accepts the token; the request has no body, so only 401 means that it does not."""
     answer = httpx.post(
         f"{api.url}/predict/batch", headers={"Authorization": f"Bearer {token}"}, trust_env=False
     )
@@ -45,7 +45,7 @@ def accepted(api: ApiServer, token: str) -> bool:
 def test_the_token_expires_in_the_run(hasty_api: ApiServer, busy: Consuming) -> None:
     busy.installation.api_url = hasty_api.url
     consumer = busy.start_and_halt(AFTER_POLL)
-    token = hasty_api.token()  # younger than the consumer's
+    token = hasty_api.token()  # newer than the consumer's
     assert accepted(hasty_api, token)
     assert eventually(lambda: not accepted(hasty_api, token))
     consumer.go_on()
@@ -56,7 +56,7 @@ def test_the_signing_key_is_rotated_and_removed_in_the_run(servers: KillableServ
     consumer = busy.start_and_halt(AFTER_POLL)
     token = servers.api.token()
     new = servers.api.command("rotate-keys")["kid"]
-    assert accepted(servers.api, token), "the old key still verifies"
+    assert accepted(servers.api, token), "the old key still verifies tokens"
     run_sql(servers.api_database.url("owner"), "DELETE FROM signing_keys WHERE kid <> %s", new)
     assert eventually(lambda: not accepted(servers.api, token), 30)
     consumer.go_on()

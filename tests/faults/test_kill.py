@@ -1,4 +1,4 @@
-"""Consumers killed at every point of their work: nothing lost, nothing doubled; and the test can fail.
+"""Consumers killed at every point of their work lose and double nothing; wrong commit orders are detected.
 
 `make proof` runs the same in full; see docs/faults.md.
 """
@@ -29,7 +29,7 @@ def test_kills_lose_and_double_nothing(servers: KillableServers, tmp_path: Path,
 def test_the_wrong_commit_order_is_found_out(
     servers: KillableServers, tmp_path: Path, seed: int, kinds: tuple[str, ...]
 ) -> None:
-    """Certain: each round of all points kills one between the position's commit and the rows'."""
+    """Deterministic: each round of all points kills one consumer between committing position and rows."""
     result = campaign(
         servers,
         seed=seed,

@@ -1,4 +1,4 @@
-"""The oracle finds what it is asked to find."""
+"""The oracle finds every difference it is meant to find."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tests.support.streaming_installation import StreamInstallation, creditcard_
 _COPIED = (
     "fraud_score, is_fraud_predicted, model_version, score, role, decision, deciding, feature_vector, engine"
 )
-# What the oracle must say more of, and what is done to the database for it; each stays done. Triggers and
-# foreign keys are off: they would forbid most of it.
+# Each finding, and the change of the database that must increase its count; changes are not undone. Triggers
+# and foreign keys are disabled, because they would forbid most changes.
 TAMPERING = {
     "lost": "DELETE FROM transactions WHERE transaction_id = 'a-0'",
     "stored, but never sent": "UPDATE transactions SET transaction_id = 'x' WHERE transaction_id = 'a-1'",

@@ -1,4 +1,4 @@
-"""Records as nobody wishes them: nothing lost, nothing doubled, and the bad ones set aside."""
+"""Repeated, malformed and changed records: nothing is lost or doubled, bad records become dead letters."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_one_record_in_a_hundred_is_malformed(consuming: Consuming) -> None:
 
 
 def test_all_records_are_malformed(consuming: Consuming) -> None:
-    """The consumer stops and says so; whoever wants them all set aside must say that."""
+    """The consumer stops with a reason; setting all records aside needs an explicit option."""
     installation, feed = consuming.installation, consuming.feed
     feed.send(100)
     drain(installation, consuming.workers)
@@ -76,8 +76,8 @@ def test_all_records_are_malformed(consuming: Consuming) -> None:
         assert consumer.wait() == EXIT_FAILED, consumer.end_of_log()
         assert "cannot be processed" in consumer.end_of_log()
     stored = installation.count("dead_letters")
-    assert stored < 400, "most of them were not moved"
-    feed.send(50)  # the sender is corrected
+    assert stored < 400, "most of them must not have been moved"
+    feed.send(50)  # the sender has been corrected
     drain(installation, consuming.workers, "--max-bad-share", "1")
     consuming.judge()
     assert reasons(installation) == {"not_json": 400}
@@ -86,7 +86,7 @@ def test_all_records_are_malformed(consuming: Consuming) -> None:
 def test_records_are_too_large(consuming: Consuming) -> None:
     installation, feed = consuming.installation, consuming.feed
     feed.send(50)
-    installation.send_as_a_stranger(
+    installation.send_with_foreign_client(
         [b'{"v1": "' + b"x" * size + b'"}' for size in (70_000, 1_000_000, 10_000_000)]
     )
     feed.send(50)
@@ -116,7 +116,7 @@ def test_records_have_a_field_that_is_not_declared(consuming: Consuming) -> None
 
 @pytest.fixture
 def wider(tmp_path: Path) -> Path:
-    """A directory with the contract as it will be: one more field, optional."""
+    """A directory with the next version of the contract, which has one more optional field."""
     document = yaml.safe_load((CONFIG_DIR / "contracts" / "creditcard.yaml").read_text())
     document["fields"].append({"name": "terminal", "type": "integer", "required": False})
     (tmp_path / "contracts").mkdir()
@@ -139,10 +139,10 @@ def wider_api(servers: KillableServers, wider: Path, tmp_path: Path) -> Iterator
 def test_the_contract_gets_an_optional_field(
     installation: StreamInstallation, feed: Feed, workers: ConsumerPool, wider: Path, wider_api: ApiServer
 ) -> None:
-    """First the API, then the consumer, then the producers: no record is refused on the way."""
+    """The API is changed first, then the consumer, then the producers: no record is refused meanwhile."""
     old = feed.send(20)
     installation.api_url = wider_api.url
-    drain(installation, workers)  # the consumer knows nothing of it yet
+    drain(installation, workers)  # the consumer does not know the field yet
     installation.extra |= wider_api.extra
     installation.contract = Contract.from_mapping(yaml.safe_load((wider / "creditcard.yaml").read_text()))
     feed.send_again(old)

@@ -13,8 +13,8 @@ from tests.faults.recovery import seconds_until_back
         ([100, 100, 100, 100], 0),
         ([0, 0, 90, 90, 90], 2),
         ([0, 0, 89, 89, 89], None),
-        ([0, 300, 0, 0, 100, 100, 100], 1),  # what had piled up is worked off: that is throughput
-        ([0, 0, 0, 100, 100], None),  # too short to tell
+        ([0, 300, 0, 0, 100, 100, 100], 1),  # working off a backlog counts as throughput
+        ([0, 0, 0, 100, 100], None),  # too short to decide
         ([0, 100, 0, 0, 100, 100, 100], 4),
         ([], None),
     ],

@@ -1,4 +1,4 @@
-"""Servers killed under a consumer, each at a moment when that hurts: nothing lost, nothing doubled."""
+"""Servers killed at critical moments of a consumer's work: nothing is lost or doubled."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tests.faults.feed import MALFORMED, Feed
 from tests.faults.points import AFTER_POLL, AFTER_SCORING, BEFORE_COMMIT, IN_TRANSACTION
 from tests.support.killable_servers import KillableServers
 
-# Elsewhere followers, whose start takes seconds, are left to `./fraud proof`.
+# All other tests use bounded runs; followers take seconds to start, so `./fraud proof` covers them.
 by_every_kind = pytest.mark.parametrize("consuming", KINDS, indirect=True)
 
 
 @pytest.fixture(autouse=True)
-def whole_again(servers: KillableServers) -> Iterator[None]:
-    """Whatever a test killed runs again for the next."""
+def repaired_servers(servers: KillableServers) -> Iterator[None]:
+    """Restart every server that a test has killed."""
     yield
     servers.repair()
 
@@ -79,7 +79,7 @@ def test_apache_kafka_is_killed_and_restarted(
 
 
 def test_the_dead_letter_topic_is_unavailable(servers: KillableServers, consuming: Consuming) -> None:
-    """The broker goes away when a batch's rows are written and its dead letters are about to be sent."""
+    """The broker is killed after a batch's rows are written and before its dead letters are sent."""
     consuming.feed.put_bad(MALFORMED[0])
     consuming.feed.flush()
     consuming.feed.send(50)

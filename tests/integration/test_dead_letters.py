@@ -77,7 +77,7 @@ def test_what_its_topic_refuses_is_not_skipped_and_set_aside_once_later(
 ) -> None:
     settings = installation.streaming
     installation.send(creditcard_records(["before"]))
-    installation.send_as_a_stranger([b"x" * 1_200_000])
+    installation.send_with_foreign_client([b"x" * 1_200_000])
     installation.send(creditcard_records(["after"]))
     # More than a message may hold.
     installation.streaming = settings.model_copy(update={"dead_letter_payload_bytes": 2_000_000})

@@ -154,7 +154,7 @@ def test_every_hostile_record_is_set_aside_and_its_neighbours_are_stored(
     sent: list[Any] = []
     for number, (change, _) in enumerate(HOSTILE.values()):
         sent += [good[2 * number], hostile_payload(number, change), good[2 * number + 1]]
-    installation.send_as_a_stranger(sent)
+    installation.send_with_foreign_client(sent)
     result = installation.consume()
     assert (result["consumed"], result["stored"]) == (3 * len(HOSTILE), 2 * len(HOSTILE))
     assert installation.ids() == {record["transaction_id"] for record in good}
@@ -189,8 +189,10 @@ def test_records_of_another_contract_are_set_aside(installation: StreamInstallat
 def test_a_schema_header_without_a_value_names_no_contract(
     installation: StreamInstallation, value: bytes | None
 ) -> None:
-    installation.send_as_a_stranger(creditcard_records(["a", "b"]), [("schema", value), ("redriven", value)])
-    installation.send_as_a_stranger([b"{"], [("schema", value), ("redriven", value)])
+    installation.send_with_foreign_client(
+        creditcard_records(["a", "b"]), [("schema", value), ("redriven", value)]
+    )
+    installation.send_with_foreign_client([b"{"], [("schema", value), ("redriven", value)])
     assert installation.consume()["dead_lettered"] == {"not_json": 1}
     assert installation.ids() == {"a", "b"}
     assert installation.rows("SELECT redriven_from FROM dead_letters") == [(None,)]
@@ -198,9 +200,9 @@ def test_a_schema_header_without_a_value_names_no_contract(
 
 def test_a_byte_order_mark_is_no_part_of_a_record(installation: StreamInstallation) -> None:
     record = creditcard_records(["marked"])[0]
-    installation.send_as_a_stranger([json.dumps(record).encode("utf-8-sig")])
+    installation.send_with_foreign_client([json.dumps(record).encode("utf-8-sig")])
     labels = [json.dumps(label("marked")).encode(code) for code in ("utf-8-sig", "utf-16", "utf-32")]
-    installation.send_as_a_stranger(labels, topic=installation.kafka.labels_topic)
+    installation.send_with_foreign_client(labels, topic=installation.kafka.labels_topic)
     result = installation.consume()
     assert (result["stored"], result["labels"]["stored"]) == (1, 1)
     assert result["labels"]["dead_lettered"] == {"not_json": 2}

@@ -1,4 +1,4 @@
-"""Embedded Airflow as the tests configure it, and what its scripts do to its database."""
+"""Embedded Airflow as the tests configure it, and its scripts run against its database."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Metadata:
     server: Airflow
 
     def initialise(self, **changed: str) -> subprocess.CompletedProcess[str]:
-        """Run `init-airflow.sh` with these variables changed; an empty one is taken out."""
+        """Run `init-airflow.sh` with these variables changed; an empty value removes the variable."""
         return self._run("/bin/sh", self.server.script("init-airflow.sh"), changed=changed)
 
     def script(self, name: str, *arguments: str, **changed: str) -> subprocess.CompletedProcess[str]:
@@ -62,25 +62,27 @@ class Metadata:
 
 @contextmanager
 def running_postgres() -> Iterator[tuple[Stack, Passwords, ExitStack]]:
-    """A stack of which Postgres runs, with the roles and Airflow's own database; what else is started in it
-    ends with it."""
-    with configured_stack(durable=False) as stack, ExitStack() as until_the_end:
+    """A stack in which only Postgres runs, with the roles and Airflow's own database.
+
+    Servers registered on the exit stack are stopped with it.
+    """
+    with configured_stack(durable=False) as stack, ExitStack() as exit_stack:
         postgres.prepare(stack.postgres)
-        start(postgres.spec(stack.postgres), until_the_end)
+        start(postgres.spec(stack.postgres), exit_stack)
         passwords = random_passwords(stack)
         bootstrap(stack.postgres.url(), passwords, database=TEMPLATE, owner=OWNER, airflow=METADATA)
-        yield stack, passwords, until_the_end
+        yield stack, passwords, exit_stack
 
 
-def start(spec: ProcessSpec, until_the_end: ExitStack, seconds: float = START_SECONDS) -> Server:
+def start(spec: ProcessSpec, exit_stack: ExitStack, seconds: float = START_SECONDS) -> Server:
     server = Server(spec)
-    until_the_end.callback(server.stop)
+    exit_stack.callback(server.stop)
     server.start(seconds)
     return server
 
 
 def prepared_airflow(stack: Stack, passwords: Passwords, **overrides: Any) -> Airflow:
-    """Airflow beside those servers, on a free port, with secrets of its own."""
+    """Airflow configured for those servers, on a free port, with random secrets."""
     folder = stack.broker.place.with_name("airflow")
     port, watch_metrics_port = free_ports(2)
     options: dict[str, Any] = {

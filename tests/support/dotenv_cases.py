@@ -1,4 +1,4 @@
-"""Texts of `.env`, with what Docker Compose reads in them."""
+"""Contents of `.env` files, and the values that Docker Compose reads from them."""
 
 # As written → as Compose v2 reads it (`docker compose config`).
 READ = {

@@ -1,4 +1,4 @@
-"""`python -m tests.support.executed CODE`: as `python -c` does, where only modules can be started."""
+"""`python -m tests.support.executed CODE`: like `python -c`, for helpers that only start modules."""
 
 import sys
 

@@ -1,8 +1,8 @@
-"""Programs of ours by `fork` from a process that has imported what they need: they start at once.
+"""Starts the platform's programs by `fork` from a process that has already imported what they need.
 
-What is started is a process like any other: arguments, environment, directory, streams, signals and exit code
-are its own. Only its parent differs, and that the interpreter's own start is not part of it; tests of the
-command line itself use `subprocess`.
+Such a process has its own arguments, environment, directory, streams, signals and exit code. It differs from
+a process started by a shell only in its parent and in skipping the interpreter's start; tests of the command
+line itself use `subprocess`.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ LATER: Final = {
     "tests.integration.changed_api": _API,
     "tests.support.executed": ("fraud_adapters.job", "fraud_adapters.postgres"),
 }
-_MOST: Final = 2**20  # bytes of an order, which holds an environment
+_MOST: Final = 2**20  # maximum size of an order in bytes; it contains an environment
 
 
 class Process:
-    """A started program; what it has in common with `subprocess.Popen` means the same."""
+    """A started program; members also found in `subprocess.Popen` behave the same."""
 
     def __init__(
         self, command: Sequence[str], pid: int, status: IO[str], pipes: Mapping[str, IO[Any] | None]
@@ -63,14 +63,14 @@ class Process:
         """Its exit code as soon as it has ended.
 
         Raises:
-            subprocess.TimeoutExpired: it has not within so many seconds.
+            subprocess.TimeoutExpired: it is still running after that many seconds.
         """
         if (code := self._ended(timeout)) is None:
             raise subprocess.TimeoutExpired(self.args, timeout or 0)
         return code
 
     def send_signal(self, number: int) -> None:
-        """Nothing happens where it has ended already."""
+        """Send the signal; ignored if the process has already ended."""
         if self.poll() is None:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, number)
@@ -82,10 +82,10 @@ class Process:
         self.send_signal(signal.SIGKILL)
 
     def communicate(self, input: Any = None, timeout: float | None = None) -> tuple[Any, Any]:  # noqa: A002
-        """What it wrote to its pipes, once it has ended.
+        """Wait for the end of the process; returns what it wrote to its pipes.
 
         Raises:
-            subprocess.TimeoutExpired: it has not within so many seconds.
+            subprocess.TimeoutExpired: it is still running after that many seconds.
         """
         with ThreadPoolExecutor(3) as executor:
             if self.stdin is not None:
@@ -134,7 +134,7 @@ def start(
     stderr: int | IO[Any] | None = None,
     text: bool = False,
 ) -> Process:
-    """Start `python -m module arguments…`; the rest as for `subprocess.Popen`."""
+    """Start `python -m module arguments…`; other parameters are those of `subprocess.Popen`."""
     order = {"module": module, "arguments": arguments, "env": dict(env), "cwd": str(cwd)}
     with ExitStack() as opened:
         parent_streams: dict[str, IO[Any] | None] = {}
@@ -161,7 +161,7 @@ def run(
     text: bool = True,
     timeout: float = 90,
 ) -> subprocess.CompletedProcess[Any]:
-    """Run `python -m module arguments…` to its end and keep what it writes."""
+    """Run `python -m module arguments…` to its end and capture its output."""
     pipe = subprocess.PIPE
     with start(module, *arguments, env=env, cwd=cwd, stdout=pipe, stderr=pipe, text=text) as process:
         out, errors = process.communicate(timeout=timeout)
@@ -171,7 +171,7 @@ def run(
 def _stream(
     name: str, stream: int | IO[Any] | None, opened: ExitStack, *, text: bool
 ) -> tuple[int, IO[Any] | None]:
-    """The child's end, and ours where it is a pipe."""
+    """The child's file descriptor, and the parent's stream if it is a pipe."""
     number = ("stdin", "stdout", "stderr").index(name)
     if stream is None:
         return number, None
@@ -196,13 +196,13 @@ def _readable(stream: IO[Any], seconds: float | None) -> bool:
 
 @cache
 def _server() -> Callable[[Mapping[str, Any], Sequence[int]], None]:
-    """Takes orders; its process is started at the first and ends with ours."""
+    """Sends orders to the fork server, which is started on first use and stopped at exit."""
     parent_end, child_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     parent_end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _MOST)
     inherited = ("PATH", "HOME", "LANG", "TMPDIR")
     environment = {name: os.environ[name] for name in inherited if name in os.environ}
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *(path for path in sys.path if path)])
-    # One thread in all: a fork copies no other.
+    # The fork server must have one thread only, because `fork` copies no others.
     environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     with child_end:
         process = subprocess.Popen(
@@ -230,10 +230,12 @@ def _server() -> Callable[[Mapping[str, Any], Sequence[int]], None]:
 
 
 def serve(orders: socket.socket) -> None:
-    """Until nobody can send an order any more; then every child that is left is killed."""
-    # XGBoost would import it, and three seconds with it; the programs do without as well.
+    """Serve orders until the socket is closed; then kill all remaining children."""
+    # XGBoost would import it, which takes three seconds; the programs do not need it either.
     sys.modules["sklearn"] = None  # type: ignore[assignment]
-    children: dict[int, tuple[int, int]] = {}  # pidfd → pid and where its exit code goes
+    children: dict[
+        int, tuple[int, int]
+    ] = {}  # pidfd → pid, and the descriptor that the exit code is written to
     events = selectors.DefaultSelector()
     events.register(orders, selectors.EVENT_READ)
     while True:
@@ -268,14 +270,14 @@ def serve(orders: socket.socket) -> None:
 
 @cache
 def _import(module: str) -> None:
-    """Import what the module will import; a program that must not be imported has no effect but that."""
+    """Import the module for the sake of its imports."""
     for name in (f"{module}.__main__", *LATER.get(module, ())):
         with suppress(ModuleNotFoundError):
             importlib.import_module(name)
 
 
 def _become(order: Mapping[str, Any], streams: Sequence[int]) -> None:
-    """Be the program, to its end; an exception leaves this process as it leaves the program."""
+    """Run the program; an uncaught exception ends this process as it would end the program."""
     for number, descriptor in enumerate(streams):
         os.dup2(descriptor, number)
     os.closerange(3, max(256, *streams) + 1)
@@ -285,7 +287,7 @@ def _become(order: Mapping[str, Any], streams: Sequence[int]) -> None:
     os.chdir(order["cwd"])
     module = order["module"]
     sys.argv = [module, *order["arguments"]]
-    # It is executed anew, under the name that a program has; its package stays.
+    # The module is executed again as `__main__`; its package stays imported.
     for name in (module, f"{module}.__main__"):
         if not hasattr(sys.modules.get(name), "__path__"):
             sys.modules.pop(name, None)

@@ -10,7 +10,7 @@ from tests.support.killable_servers import Server
 
 
 class KafkaServer(Server):
-    """A broker that several tests use: who kills it starts it again."""
+    """A broker that several tests share: a test that kills it must start it again."""
 
     def __init__(self, bootstrap: str, spec: ProcessSpec) -> None:
         super().__init__(spec)
@@ -18,7 +18,7 @@ class KafkaServer(Server):
 
     @contextmanager
     def stopped(self) -> Iterator[None]:
-        """Killed, and meanwhile away."""
+        """Kill the broker, and start it again at the end of the block."""
         self.kill()
         try:
             yield

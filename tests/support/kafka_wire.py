@@ -1,4 +1,4 @@
-"""Kafka's bytes, made by hand: what no client would send, but some client did."""
+"""Record batches built byte by byte, for malformed data that client libraries do not send."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from tests.support.waiting import eventually
 
 CODECS = {"none": 0, "gzip": 1, "snappy": 2, "xerial": 2, "lz4": 3, "zstd": 4, "zstd-sized": 4}
 HEAD_BYTES = 61
-NO_LEADER_YET = (3, 5, 6)  # a topic that was just made
-# A broker rolls its segment where times lie far apart.
+NO_LEADER_YET = (3, 5, 6)  # returned while a new topic is being set up
+# A broker starts a new segment if timestamps are far apart.
 NOW_MS = int(time.time() * 1000)
 
 
@@ -41,7 +41,7 @@ def sized(value: bytes | None) -> bytes:
 
 @dataclass
 class WireRecord:
-    """A record of version 2; `raw` replaces all that follows its length."""
+    """A record of version 2; `raw` replaces everything after the length."""
 
     value: bytes | None
     key: bytes | None = b"k"
@@ -60,7 +60,7 @@ class WireRecord:
 
 @dataclass
 class WireBatch:
-    """A batch of version 2. What is None is as it should be."""
+    """A batch of version 2; fields that are None get their correct value."""
 
     records: Sequence[WireRecord]
     codec: str = "none"
@@ -68,10 +68,10 @@ class WireBatch:
     crc: int | None = None
     count: int | None = None
     last_delta: int | None = None
-    content: bytes | None = None  # packed already
+    content: bytes | None = None  # already packed
     timestamp_ms: int = NOW_MS
     magic: int = 2
-    extra: bytes = field(default=b"")  # behind the records, before they are packed
+    extra: bytes = field(default=b"")  # appended to the records before they are packed
 
     def packed(self, base: int = 0) -> bytes:
         content = self.content
@@ -95,7 +95,7 @@ def compressed(codec: str, data: bytes) -> bytes:
     if codec == "xerial":
         return _xerial(data)
     if codec == "lz4":
-        return bytes(lz4.frame.compress(data, block_linked=False))  # brokers take no other
+        return bytes(lz4.frame.compress(data, block_linked=False))  # brokers accept no other value
     if codec in {"zstd", "zstd-sized"}:
         return zstandard.ZstdCompressor(write_content_size=codec == "zstd-sized").compress(data)
     return data
@@ -122,7 +122,7 @@ def legacy(
 
 
 def produce(bootstrap: str, topic: str, batch: bytes, partition: int = 0) -> int:
-    """Send it as it is; the broker's error code, 0 where it took it."""
+    """Send the bytes unchanged; returns the broker's error code, 0 if they were accepted."""
     codes: list[int] = []
 
     def answered() -> bool:
@@ -152,7 +152,7 @@ def _produce(bootstrap: str, topic: str, batch: bytes, partition: int) -> int:
 
 
 def placeholder(size: int) -> bytes:
-    """A batch of one record that takes so many bytes in the log, to be overwritten there."""
+    """A batch of one record that occupies this many bytes in the log, to be overwritten there."""
     for content in range(max(0, size - HEAD_BYTES - 24), size):
         batch = WireBatch([WireRecord(b"\xa5" * content, key=None)]).packed()
         if len(batch) == size:
@@ -161,12 +161,12 @@ def placeholder(size: int) -> bytes:
 
 
 def overwrite(log: Path, topic: str, batch: bytes, partition: int = 0) -> None:
-    """Put a batch in the place of the last placeholder of its size in a broker's log."""
+    """Overwrite the last placeholder of the batch's size in a broker's log with the batch."""
     (segment,) = (log / f"{topic}-{partition}").glob("*.log")
     mark = placeholder(len(batch))[HEAD_BYTES + 8 :]
     content = segment.read_bytes()
     start = content.rindex(mark) - HEAD_BYTES - 8
     with segment.open("r+b") as file:
-        # The offset stays the broker's own.
+        # Keep the offset that the broker assigned.
         file.seek(start + 8)
         file.write(batch[8:])

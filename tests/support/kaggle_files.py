@@ -1,4 +1,4 @@
-"""Files as the Kaggle data set of credit-card fraud has them, with made-up rows."""
+"""Files in the format of Kaggle's credit-card fraud data set, with generated rows."""
 
 from pathlib import Path
 from typing import Any

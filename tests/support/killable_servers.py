@@ -1,6 +1,6 @@
 """The servers of the fault tests, each of which can be killed and started again.
 
-Durable, as in operation: what a server has confirmed must survive its own SIGKILL.
+They are durable, as in operation: what a server has confirmed must survive its SIGKILL.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ START_SECONDS = 120
 
 
 class Server:
-    """A server of these tests; `start` and `kill` as often as wanted."""
+    """A server that can be started and killed repeatedly."""
 
     def __init__(self, spec: ProcessSpec) -> None:
         self.spec = spec
@@ -48,7 +48,7 @@ class Server:
         return self._running is not None
 
     def start(self, seconds: float = START_SECONDS) -> None:
-        """Returns once it answers."""
+        """Start the server and wait until it answers."""
         self._running = Running(self.spec, self.spec.cwd.parent / f"{self.spec.name}.log")
         self._running.wait_ready(seconds)
 
@@ -58,10 +58,10 @@ class Server:
             self._running = None
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
-        """End it at once; by SIGKILL with its children, by SIGQUIT (Postgres' immediate stop) alone."""
+        """Stop it at once: SIGKILL also hits its children, SIGQUIT (Postgres' immediate stop) only itself."""
         assert self._running is not None, f"{self.spec.name} does not run"
         server = psutil.Process(self._running.pid)
-        # Postgres' children have groups of their own, and hold its memory until they are gone.
+        # Postgres' children have their own process groups and hold its shared memory until they end.
         children = server.children(recursive=True)
         for process in (server, *(children if number is signal.SIGKILL else ())):
             with suppress(psutil.NoSuchProcess):
@@ -84,7 +84,7 @@ def _alive(process: psutil.Process) -> bool:
 
 @dataclass
 class KillableServers:
-    """The servers, and how to get an installation (fresh topics, an empty database) on them."""
+    """The servers; `installation` creates fresh topics and an empty database on them."""
 
     directory: Path
     template: Database
@@ -93,13 +93,13 @@ class KillableServers:
     api: ApiServer
     api_database: Database
     bootstrap: str
-    until_the_end: ExitStack
+    exit_stack: ExitStack
     apache: Server | None = None
     apache_bootstrap: str = ""
 
     @contextmanager
     def installation(self, partitions: int = PARTITIONS, bootstrap: str = "") -> Iterator[StreamInstallation]:
-        """Fresh topics and an empty database, which goes away."""
+        """An installation with fresh topics and an empty database, which is dropped at the end."""
         name = uuid.uuid4().hex[:12]
         servers = bootstrap or self.bootstrap
         kafka = KafkaSettings(kafka_bootstrap_servers=servers, kafka_topic=f"{name}-transactions")
@@ -109,10 +109,10 @@ class KillableServers:
             yield StreamInstallation(database, kafka, self.api.url, extra={"KAFKA_GROUP": name})
 
     def apache_kafka(self) -> Server:
-        """Apache Kafka, started when it is first asked for.
+        """Apache Kafka, started on first use.
 
         Raises:
-            StartFailed: there is no Java, or its jars cannot be fetched.
+            StartFailed: there is no Java, or Kafka's jars cannot be fetched.
         """
         if self.apache is None:
             java, jars = apache_kafka.find_java(), apache_kafka.fetch_jars()
@@ -122,7 +122,7 @@ class KillableServers:
             )
             apache_kafka.prepare(kafka)
             self.apache, self.apache_bootstrap = Server(apache_kafka.spec(kafka)), kafka.bootstrap
-            self.until_the_end.callback(self.apache.stop)
+            self.exit_stack.callback(self.apache.stop)
             self.apache.start()
         return self.apache
 
@@ -140,7 +140,7 @@ class KillableServers:
         self.start_api()
 
     def repair(self) -> None:
-        """Start what a fault has left dead."""
+        """Restart every server that a fault has killed."""
         for server in (self.postgres, self.broker, self.apache):
             if server is not None and not server.runs:
                 server.start()
@@ -151,33 +151,33 @@ class KillableServers:
 
 @contextmanager
 def running_servers() -> Iterator[KillableServers]:
-    """Start everything; at the end nothing is left of it."""
-    with configured_stack(durable=True) as stack, ExitStack() as until_the_end:
+    """Start everything; remove all of it at the end."""
+    with configured_stack(durable=True) as stack, ExitStack() as exit_stack:
         base = stack.broker.place.parent
 
         def start(spec: ProcessSpec) -> Server:
             server = Server(spec)
-            until_the_end.callback(server.stop)
+            exit_stack.callback(server.stop)
             server.start()
             return server
 
         objectstore.prepare(stack.objectstore)
-        until_the_end.callback(objectstore.remove_sockets, stack.objectstore.internal_ports)
+        exit_stack.callback(objectstore.remove_sockets, stack.objectstore.internal_ports)
         start(objectstore.spec(stack.objectstore))
         postgres.prepare(stack.postgres)
         database_server = start(postgres.spec(stack.postgres))
         template = migrated_template(stack.postgres, random_passwords(stack))
         broker.prepare(stack.broker)
         kafka = start(broker.spec(stack.broker))
-        own = until_the_end.enter_context(cloned_database(template, "faults_api"))
-        api = until_the_end.enter_context(scoring_server(own, base))
+        own = exit_stack.enter_context(cloned_database(template, "faults_api"))
+        api = exit_stack.enter_context(scoring_server(own, base))
         yield KillableServers(
-            base, template, database_server, kafka, api, own, stack.broker.bootstrap, until_the_end
+            base, template, database_server, kafka, api, own, stack.broker.bootstrap, exit_stack
         )
 
 
 def execute(url: str, statement: str) -> None:
-    """Statements in a connection of their own, outside any transaction."""
+    """Run statements in a separate connection with autocommit."""
     with closing(connect(url, "faults")) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:

@@ -1,4 +1,4 @@
-"""The rules of labels once more, in plain Python: what the database's functions are held against."""
+"""The label rules in plain Python, against which the tests compare the database's functions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Verdict = Literal["new", "replayed", "conflict"]
 
 @dataclass
 class Arrived:
-    """A transaction: when it took place, the class it came with, the first decision about it."""
+    """A transaction: its event time, the class it arrived with, and the first decision about it."""
 
     event_time: datetime
     wire_class: int | None
@@ -25,14 +25,14 @@ class Arrived:
 
 @dataclass
 class LabelModel:
-    """Everything that was said so far, and what follows from it at any time."""
+    """All transactions and reports so far, and the labels that follow from them at any time."""
 
     rules: Labels
     reports: dict[str, LabelEvent] = field(default_factory=dict)
     transactions: dict[str, Arrived] = field(default_factory=dict)
 
     def report(self, event: LabelEvent) -> Verdict:
-        """A label id stands for one report for ever."""
+        """Add a report; a label id identifies one report for ever."""
         known = self.reports.setdefault(event.label_id, event)
         if known is event:
             return "new"
@@ -41,7 +41,7 @@ class LabelModel:
     def arrive(
         self, identifier: str, event_time: datetime, wire_class: int | None, decision: str | None
     ) -> bool:
-        """Whether it changes anything: the first arrival and the first decision stay."""
+        """Whether the arrival changes anything: the first arrival and the first decision are kept."""
         known = self.transactions.get(identifier)
         if known is None:
             self.transactions[identifier] = Arrived(event_time, wire_class, decision)
@@ -52,7 +52,7 @@ class LabelModel:
         return True
 
     def explicit(self, identifier: str, at: datetime) -> Known | None:
-        """Highest precedence, then latest report, then greatest id, of what was reported by then."""
+        """Of the reports until then: highest precedence first, then latest report, then greatest id."""
         reports = [
             event
             for event in self.reports.values()
@@ -67,7 +67,7 @@ class LabelModel:
         return best.label, best.source, best.reported_at, mature
 
     def implied(self, identifier: str, at: datetime) -> Known | None:
-        """Silence: long enough, about a transaction that was not blocked."""
+        """The label by silence: nobody reported the transaction for long enough, and it was not blocked."""
         one = self.transactions.get(identifier)
         if one is None or one.decision == "block":
             return None
@@ -75,13 +75,13 @@ class LabelModel:
         return (0, "implied", since, True) if since <= at else None
 
     def as_of(self, at: datetime) -> dict[str, Known]:
-        """What was known at a time, also of transactions that have not arrived."""
+        """The labels known at a time, including those of transactions that have not arrived yet."""
         names = {*self.transactions, *(event.transaction_id for event in self.reports.values())}
         classes = {name: self.explicit(name, at) or self.implied(name, at) for name in names}
         return {name: known for name, known in classes.items() if known is not None}
 
     def class_of(self, identifier: str, now: datetime) -> int | None:
-        """Silence never overrules the class a transaction came with; a report does."""
+        """The class: a report overrules the one the transaction arrived with, silence never does."""
         if (explicit := self.explicit(identifier, now)) is not None:
             return explicit[0]
         wire_class = self.transactions[identifier].wire_class
@@ -90,13 +90,13 @@ class LabelModel:
         return 0 if self.implied(identifier, now) else None
 
     def by_silence(self, identifier: str, now: datetime) -> bool:
-        """Whether nothing but silence gives the transaction its class."""
+        """Whether the transaction has its class by silence alone."""
         wire_class = self.transactions[identifier].wire_class
         stated = wire_class is not None or self.explicit(identifier, now) is not None
         return not stated and self.implied(identifier, now) is not None
 
     def moments(self) -> list[datetime]:
-        """When anything changes, and the microseconds before and after."""
+        """The moments at which any label changes, with the microsecond before and after each."""
         changes = [one.event_time + self.rules.implied_after for one in self.transactions.values()]
         for event in self.reports.values():
             maturity = self.rules.sources[event.source].maturity

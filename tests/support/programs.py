@@ -1,4 +1,4 @@
-"""Programs that are not ours: present in CI, maybe not elsewhere."""
+"""Third-party programs, which are installed in CI but perhaps not elsewhere."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 
 def program(name: str) -> str:
-    """The program's path; where it is not installed the test is skipped, and fails in CI."""
+    """The program's path; if it is missing the test is skipped, or fails in CI."""
     path = shutil.which(name)
     if path is not None:
         return path

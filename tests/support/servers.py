@@ -21,7 +21,7 @@ from fraud_embedded.processes.ports import free_ports
 from fraud_embedded.servers import objectstore, postgres
 from fraud_embedded.servers.stack import Ports, Secrets, Stack, build
 
-# Not the defaults, so that a name wired into the code is found out.
+# Different from the defaults, so that a hard-coded name makes a test fail.
 OWNER: Final = "ledger_owner"
 TEMPLATE: Final = "ledger_template"
 
@@ -48,9 +48,9 @@ class Database:
 
 @contextmanager
 def configured_stack(durable: bool) -> Iterator[Stack]:
-    """The servers' configuration on free ports, in a directory that goes away; nothing is started."""
+    """The servers' configuration, with free ports and a temporary directory; nothing is started."""
     base = Path(tempfile.mkdtemp(prefix="fraud-test-"))
-    # The database's account must get through to its own directory below.
+    # The database's account must be able to traverse to its own directory below.
     base.chmod(0o711)
     free = free_ports(4 + objectstore.INTERNAL_PORTS)
     ports = Ports(free[0], free[1], free[2], free[3], tuple(free[4:]))
@@ -62,7 +62,7 @@ def configured_stack(durable: bool) -> Iterator[Stack]:
 
 
 def random_passwords(stack: Stack) -> Passwords:
-    """One for each role; MLflow's is the one its server was configured with."""
+    """A random password for each role; MLflow's is the one its server was configured with."""
     return Passwords(
         owner=random.token_hex(12),
         mlflow=str(psycopg2.extensions.parse_dsn(stack.mlflow.database_url)["password"]),
@@ -72,7 +72,7 @@ def random_passwords(stack: Stack) -> Passwords:
 
 
 def migrated_template(server: postgres.Postgres, passwords: Passwords) -> Database:
-    """The roles, and the database every test's own is copied from: made by the real migrations."""
+    """Create the roles, and the migrated database that each test's database is copied from."""
     bootstrap(server.url(), passwords, database=TEMPLATE, owner=OWNER)
     template = Database(TEMPLATE, OWNER, server, passwords)
     upgrade(template.url("owner"), parameters(PlatformSettings()).labels)
@@ -81,7 +81,7 @@ def migrated_template(server: postgres.Postgres, passwords: Passwords) -> Databa
 
 @contextmanager
 def cloned_database(template: Database, name: str) -> Iterator[Database]:
-    """A copy of the template that goes away, whoever is still connected to it."""
+    """A copy of the template, dropped at the end even if sessions are still connected."""
     admin = template.server.url()
     clone_database(admin, template.name, name, template.owner)
     try:

@@ -1,4 +1,4 @@
-"""A small model version for any contract, trained in a blink."""
+"""A small model version for any contract, trained in well under a second."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the database tests share: one statement in a connection of its own, and made-up batches."""
+"""Helpers of the database tests: running a single statement, and generated batches."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from fraud_core.quantise import quantise
 
 CREDITCARD = Contract.from_mapping(read_yaml(CONFIG_DIR / "contracts" / "creditcard.yaml"))
 WIRE = Contract.from_mapping(read_yaml(Path(__file__).parents[1] / "contracts" / "wire.yaml"))
-START = datetime(2024, 3, 1, tzinfo=UTC)  # older than any silence lasts
+START = datetime(2024, 3, 1, tzinfo=UTC)  # older than the longest period after which silence implies a label
 LABELS = Labels(
     implied_after=timedelta(days=45),
     sources={
@@ -42,7 +42,7 @@ class Database(Protocol):
 
 
 def run(url: str, statement: str, *values: Any) -> list[tuple[Any, ...]]:
-    """Run one statement in a connection of its own, commit, and give its rows."""
+    """Run one statement in a new connection and commit; returns its rows."""
     with closing(connect(url, "test")) as connection, connection, connection.cursor() as cursor:
         cursor.execute(statement, values or None)
         rows: list[tuple[Any, ...]] = cursor.fetchall() if cursor.description else []
@@ -50,9 +50,9 @@ def run(url: str, statement: str, *values: Any) -> list[tuple[Any, ...]]:
 
 
 def waits_for_a_lock(url: str, application: str = "%", pid: int | None = None) -> bool:
-    """Whether a session of this database waits for a lock, of an application whose name is like this.
+    """Whether a session of this database, with a matching application name, waits for a lock.
 
-    With `pid` it is the session of that server process.
+    With `pid` only the session of that server process counts.
     """
     waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     which = "application_name LIKE %s AND coalesce(pid = %s, true)"
@@ -72,7 +72,7 @@ def batch(n: int, seed: int = 1, prefix: str = "") -> Batch:
 def predictions(
     contract: Contract, rows: Batch, decision: str = "approve", scores: Sequence[float] | None = None
 ) -> Predictions:
-    """What a model might have said about `rows`."""
+    """Predictions that a model might have made for `rows`."""
     n = len(rows)
     values = np.array(scores) if scores is not None else np.random.default_rng(2).uniform(size=n)
     return Predictions(

@@ -1,4 +1,4 @@
-"""What the tests of the stream share: an installation with broker, database and API, and records for it."""
+"""Helpers of the stream's tests: an installation with broker, database and API, and records for it."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class StreamInstallation:
         )
 
     def consume(self, **limits: Any) -> Mapping[str, Any]:
-        """A bounded run in this process; its result."""
+        """Run the bounded consumer in this process; returns its result."""
         return run(self.installation, Limits(**{"chunk_records": 100, "seconds": 30.0, **limits}))
 
     def environment(self) -> dict[str, str]:
@@ -87,23 +87,23 @@ class StreamInstallation:
         }
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """`python -m fraud_streaming …` as a process of its own."""
+        """`python -m fraud_streaming …` as a separate process."""
         return forked.run("fraud_streaming", *arguments, env=self.environment())
 
     def send(
         self, values: Iterable[bytes | Mapping[str, Any]], headers: Mapping[str, bytes] | None = None
     ) -> None:
-        """Records for the transactions topic, with the header producers set unless others are given."""
+        """Send records to the transactions topic, by default with the header that producers set."""
         sent_headers = {HEADER_SCHEMA: self.contract.schema_id.encode()} if headers is None else headers
         self._publish(self.kafka.topic, values, sent_headers)
 
-    def send_as_a_stranger(
+    def send_with_foreign_client(
         self,
         values: Iterable[bytes | Mapping[str, Any]],
         headers: Sequence[tuple[str, bytes | None]] = (),
         topic: str | None = None,
     ) -> None:
-        """By another client, which sends what ours refuses: records of ten megabytes, for instance."""
+        """Send with another client, which accepts what ours refuses, such as records of ten megabytes."""
         producer = confluent_kafka.Producer(
             {"bootstrap.servers": self.kafka.kafka_bootstrap_servers, "message.max.bytes": 12_000_000}
         )
@@ -116,7 +116,7 @@ class StreamInstallation:
         self._publish(self.kafka.labels_topic, values, {})
 
     def send_keyed(self, values: Iterable[Mapping[str, Any]]) -> None:
-        """Records for the transactions topic, spread over its partitions by their ids."""
+        """Send records to the transactions topic, distributed over its partitions by their ids."""
         headers = {HEADER_SCHEMA: self.contract.schema_id.encode()}
         with Publisher(self.kafka.bootstrap_servers) as publisher:
             for value in values:
@@ -147,7 +147,7 @@ class StreamInstallation:
         return number
 
     def fell_silent(self, identifier: str) -> None:
-        """A transaction stored when it was recent, old by now, that nobody has reported."""
+        """Store a transaction that is old enough for silence to imply a label, but has none yet."""
         run_sql(
             self.database.url("owner"),
             "INSERT INTO transactions (transaction_id, event_time, contract, source)"

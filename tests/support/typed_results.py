@@ -1,4 +1,4 @@
-"""Whether a document is of the type that `config/job_results.py` gives for it: what a reader relies on."""
+"""Checks documents against their types in `config/job_results.py`, which readers rely on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Literal, NotRequired, Union, get_args, get_origin, get_t
 
 
 def mismatches(kind: Any, value: Any, where: str = "result") -> Iterator[str]:
-    """Where `value`, read from JSON, differs from the type, as sentences."""
+    """The differences of `value`, read from JSON, from the type; one sentence each."""
     arguments = get_args(kind)
     if is_typeddict(kind):
         yield from _of_fields(kind, value, where)
@@ -32,7 +32,7 @@ def _of_fields(kind: Any, value: Any, where: str) -> Iterator[str]:
     if not isinstance(value, Mapping):
         yield f"{where} is {value!r}, not a {kind.__name__}"
         return
-    # With `annotations` from the future the class itself does not know which fields may be left out.
+    # With postponed annotations the class does not know which of its fields are optional.
     fields = get_type_hints(kind, include_extras=True)
     optional = {name for name, field in fields.items() if get_origin(field) is NotRequired}
     if missing := fields.keys() - optional - value.keys():

@@ -1,11 +1,11 @@
-"""Waiting for what another process does in its own time."""
+"""Waiting for asynchronous effects in other processes."""
 
 import time
 from collections.abc import Callable
 
 
 def eventually(check: Callable[[], bool], seconds: float = 10.0) -> bool:
-    """Whether `check` became true within `seconds`; asked again every 20 ms."""
+    """Whether `check` becomes true within `seconds`; polls every 20 ms."""
     deadline = time.monotonic() + seconds
     while not check():
         if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""A Slack webhook on a socket, which keeps what is posted to it."""
+"""A local Slack webhook that records the messages posted to it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PATIENCE_S: Final = 240.0
 
 @dataclass
 class Webhook:
-    """`texts` are the messages that came, in order."""
+    """`texts` are the received messages, in order."""
 
     url: str
     texts: list[str] = field(default_factory=list)
@@ -45,7 +45,7 @@ def running_webhook() -> Iterator[Webhook]:
             self.wfile.write(b"ok")
 
         def log_message(self, *_: Any) -> None:
-            """The test looks at `texts`."""
+            """Log nothing: tests check `texts`."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     webhook = Webhook(f"http://127.0.0.1:{server.server_address[1]}/services/{secrets.token_hex(12)}")

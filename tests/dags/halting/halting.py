@@ -1,4 +1,4 @@
-"""A DAG with the house defaults and limits a test can wait for: `halting`, every two seconds."""
+"""The DAG `halting`: the platform's defaults, every two seconds, with limits a test can wait for."""
 
 from __future__ import annotations
 
