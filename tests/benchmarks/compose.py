@@ -5,7 +5,7 @@
     ./fraud bench compose decision -- COMMAND    seconds from COMMAND (an `up -d`) to the first
                                                  stored decision
 
-The first two watch a stack that runs; nothing is changed.
+The first two observe a running stack without changing it.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def stats(seconds: float) -> int:
-    """Sample for so long, then print a Markdown table."""
+    """Sample for this time, then print a Markdown table."""
     uses: dict[str, Use] = defaultdict(Use)
     end = time.monotonic() + seconds
     looks = 0
@@ -68,7 +68,7 @@ def stats(seconds: float) -> int:
             uses[name].memory.append(memory)
     print("| container | CPU, % of a core | memory, MiB (most) |\n|---|---|---|")
     for name, use in sorted(uses.items(), key=lambda one: -max(one[1].memory)):
-        # Over all looks: one in which a job did not run counts as none.
+        # Averaged over all samples: one without the job counts as zero.
         print(f"| {name} | {sum(use.cpu) / looks:.1f} | {max(use.memory):.0f} |")
     together = sum(sum(use.cpu) for use in uses.values()) / looks
     print(f"| **all** | **{together:.0f}** | **{sum(max(use.memory) for use in uses.values()):.0f}** |")
@@ -76,7 +76,7 @@ def stats(seconds: float) -> int:
 
 
 def _look() -> dict[str, tuple[float, float]]:
-    """One sample of every container of the platform, its jobs taken together."""
+    """One sample of every container of the platform; its jobs are summed."""
     answer = _output(["docker", "stats", "--no-stream", "--format", "{{json .}}"])
     samples: dict[str, tuple[float, float]] = {}
     for line in answer.splitlines():
@@ -99,7 +99,7 @@ def _mib(text: str) -> float:
 
 
 def runs(seconds: float) -> int:
-    """Wait so long, then print how the real-time DAGs ran meanwhile."""
+    """Wait for this time, then print how the real-time DAGs ran."""
     threading.Event().wait(seconds)
     rows: list[list[Any]] = json.loads(_sql("airflow", _RUNS.format(seconds=seconds)) or "[]")
     for dag in sorted({row[0] for row in rows}):
@@ -131,7 +131,7 @@ def _spread(values: Iterable[float]) -> dict[str, float]:
 
 
 def decision(command: Sequence[str]) -> int:
-    """Run the command; seconds until it returned, and until a decision made since then was stored."""
+    """Run the command; returns the seconds until it returned, and until a later decision was stored."""
     since, started = datetime.now().astimezone(), time.monotonic()
     returned: list[float] = []
 

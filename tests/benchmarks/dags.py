@@ -4,8 +4,8 @@
     ./fraud bench dags backlog --count 5000   how long the scoring DAG takes to drain a backlog
     ./fraud bench dags growth --runs 5000     table sizes and scheduler loop, cleaned and not
 
-Each prints one JSON document. `growth` copies finished runs until there are as many as asked for, all of
-them older than runs are kept, and cleans once; it restarts the scheduler so that it tells its loop's time.
+Each prints one JSON document. `growth` copies finished runs up to the requested number, all
+older than the retention time, and cleans once; it restarts the scheduler so that it reports its loop time.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def main() -> int:
 
 
 def watch(platform: Platform, supervisor: Supervisor, options: argparse.Namespace) -> dict[str, Any]:
-    """Look on while the DAGs run."""
+    """Observe the running DAGs."""
     trees = {state.name: state.pid for state in supervisor.states() if state.pid}
     since = datetime.now(UTC)
     with Meter(trees, sample_seconds=2.0) as meter:
@@ -137,7 +137,7 @@ def _dag(runs: list[tuple[Any, ...]]) -> dict[str, Any]:
 
 
 def backlog(platform: Platform, supervisor: Supervisor, options: argparse.Namespace) -> dict[str, Any]:
-    """Publish at once what the DAG then drains, with nothing else arriving."""
+    """Publish a backlog at once and let the DAG drain it while nothing else arrives."""
     del supervisor
     api = AirflowApi(platform.airflow())
     with closing(psycopg2.connect(platform.database_url("readonly"))) as connection:
@@ -145,7 +145,7 @@ def backlog(platform: Platform, supervisor: Supervisor, options: argparse.Namesp
         api.pause(PRODUCER, paused=True)
         api.pause(STREAMING, paused=True)
         try:
-            time.sleep(12)  # what runs comes to its end
+            time.sleep(12)  # let the current runs end
             before = _stored(connection)
             run_job(platform, "producer", ["fraud_producer", "generate", "--count", str(options.count)])
             published, since = time.monotonic(), datetime.now(UTC)
@@ -164,7 +164,7 @@ def backlog(platform: Platform, supervisor: Supervisor, options: argparse.Namesp
 
 
 def growth(platform: Platform, supervisor: Supervisor, options: argparse.Namespace) -> dict[str, Any]:
-    """What many runs do to Airflow's tables and its scheduler, and what one cleaning does about it."""
+    """The effect of many runs on Airflow's tables and scheduler, and that of one cleaning."""
     server = platform.airflow()
     talkative = "airflow.jobs.scheduler_job_runner.SchedulerJobRunner=DEBUG"
     _restart(platform, supervisor, {"AIRFLOW__LOGGING__NAMESPACE_LEVELS": talkative})
@@ -194,7 +194,7 @@ def growth(platform: Platform, supervisor: Supervisor, options: argparse.Namespa
 
 
 def copy_runs(connection: Connection, target: int) -> None:
-    """Copy finished runs of the sub-minute DAGs, with all that hangs on them, until there are so many."""
+    """Copy finished runs of the sub-minute DAGs, with all dependent rows, up to the target number."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM dag_run WHERE dag_id = ANY(%s)", (list(DAGS_SUB_MINUTE),))
         present = cursor.fetchone()
@@ -210,7 +210,7 @@ def copy_runs(connection: Connection, target: int) -> None:
         if not size[0]:
             sys.exit("There is no successful run to copy: let the DAGs run first.")
         for number in range(1, (target - present[0]) // size[0] + 2):
-            # 26 hours are longer than runs are kept; an hour more for each copy keeps their times apart.
+            # 26 hours exceed the retention time; one more hour for each copy keeps their times distinct.
             shift = f"interval '{26 + number} hours'"
             for table in ("dag_run", "task_instance", "rendered_task_instance_fields", "xcom"):
                 _copy(cursor, table, number, shift)

@@ -1,4 +1,4 @@
-"""A durable Postgres of a benchmark's own, and databases that hold as many rows as are asked for."""
+"""A durable Postgres for one benchmark, and databases filled with a given number of rows."""
 
 from __future__ import annotations
 
@@ -31,13 +31,14 @@ def durable_template() -> Iterator[Database]:
 
 
 def fill(database: Database, transactions: int) -> None:
-    """Put so many decided transactions of the last hundred days in; a fifth of those older than ten days
-    have a label. Statistics are up to date afterwards.
+    """Insert this many decided transactions of the last hundred days, and update the statistics.
+
+    A fifth of those older than ten days have a label.
     """
     with closing(connect(database.url("admin"), "fill")) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
-            # Nobody else is there: no trigger has anything to guard, and a lost row could be made again.
+            # No other session is connected, so triggers and durability are not needed while filling.
             cursor.execute("SET session_replication_role = replica; SET synchronous_commit = off")
             for statement in _FILL:
                 cursor.execute(statement, {"rows": transactions})
@@ -46,14 +47,14 @@ def fill(database: Database, transactions: int) -> None:
 
 
 def processor_ms(connection: Connection) -> float:
-    """Processor time the server's process of a connection has used, in milliseconds."""
-    # In nanoseconds; the system's clock ticks would be too coarse for one transaction.
+    """CPU time of a connection's server process, in milliseconds."""
+    # In nanoseconds, because clock ticks are too coarse for one transaction.
     pid = connection.info.backend_pid
     return int(Path(f"/proc/{pid}/schedstat").read_text(encoding="ascii").split()[0]) / 1e6
 
 
 _NUMBERS: Final = list(NUMERIC_COLUMNS)
-# The ids' order is not the order of time, as with ids that are drawn at random.
+# The order of the ids differs from that of time, as with random ids.
 _FILL: Final = (
     f"""
     INSERT INTO transactions (transaction_id, event_time, class, source, contract, {", ".join(_NUMBERS)})

@@ -1,4 +1,4 @@
-"""How fast batches are decoded, by processor time and without a broker: kafka-python's decoder and ours.
+"""CPU time for decoding batches without a broker: kafka-python's decoder and ours.
 
 ./fraud bench decoding
 """
@@ -35,7 +35,7 @@ def _decode_with_adapter(data: bytes) -> Iterator[Any]:
 
 
 def _decode_with_kafka_python(data: bytes) -> Iterator[Any]:
-    """With what our adapter made of each record before."""
+    """Decode with kafka-python, and build the same record objects as the adapter."""
     part = Fetcher.PartitionRecords(0, AT, MemoryRecords(data))
     while part:
         for raw in part.take(100):

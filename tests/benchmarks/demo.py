@@ -5,7 +5,7 @@
 Clones the repository into a temporary folder, runs `./fraud demo --json` there with an empty package cache,
 samples the memory of every process of that clone twice a second, runs the demo again (warm), and again after
 `demo-down`, prints one JSON document and removes everything. Memory is the sum of proportional set sizes:
-what is shared counts once.
+shared memory is counted once.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def _sample(clone: Path, peak: list[int], over: threading.Event) -> None:
 
 
 def _processes(clone: str) -> Iterator[int]:
-    """Processes started from the clone, and what those started."""
+    """Processes started from the clone, and their descendants."""
     parents, pids = {}, set()
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():

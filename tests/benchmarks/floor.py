@@ -1,4 +1,4 @@
-"""The floor under the stream: what one process does by hand, without API and without a framework.
+"""The stream's baseline: one process with hand-written code, without API and framework.
 
 Same reader, same parser, same model, same store, one transaction a chunk with the
 offset in it; scored in process, one step after the other. The benchmark `stream` starts it.

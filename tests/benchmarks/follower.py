@@ -1,4 +1,4 @@
-"""A follower as a process of its own, under a benchmark."""
+"""A follower as a separate process, for benchmarks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ END_SECONDS: Final = 40.0
 
 
 class Follower:
-    """`python -m fraud_streaming run --follow`; holds all partitions once `start` returns."""
+    """`python -m fraud_streaming run --follow`; owns all partitions once `start` returns."""
 
     def __init__(self, servers: Servers, database_url: str, partitions: int, log: Path) -> None:
         kafka = KafkaSettings(kafka_bootstrap_servers=servers.bootstrap, kafka_topic=TOPIC)
@@ -70,7 +70,7 @@ class Follower:
 
 @contextmanager
 def following(servers: Servers, database_url: str, partitions: int, log: Path) -> Iterator[Follower]:
-    """It has ended, with its result, when this is left."""
+    """Stops the follower at the end of the block and reads its result."""
     follower = Follower(servers, database_url, partitions, log)
     follower.start()
     try:

@@ -34,7 +34,7 @@ from tests.benchmarks.servers import APACHE, TANSU, Servers, running, vacuum
 from tests.benchmarks.watching import Watch, check_commit_clock, committed
 
 WARM_UP_SECONDS: Final = 10
-STALLED_SECONDS: Final = 30.0  # without anything stored, what has not come is missing
+STALLED_SECONDS: Final = 30.0  # without a new row for this time, the rest counts as missing
 QUANTILES: Final = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999, "max": 1.0}
 
 
@@ -119,7 +119,7 @@ def produce(servers: Servers, count: int, rate: float, book: Path) -> dict[str, 
 
 
 def drain(follower: Follower, count: int) -> None:
-    """Until everything is stored, or nothing more comes."""
+    """Wait until everything is stored, or nothing more arrives."""
     stored, deadline = -1, time.monotonic() + STALLED_SECONDS
     while stored < count and time.monotonic() < deadline:
         if (now := follower.stored()) != stored:

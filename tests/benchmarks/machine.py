@@ -1,4 +1,4 @@
-"""What a result must say about where it comes from."""
+"""Describes the machine and the command that a result comes from."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PACKAGES: Final = ("kafka-python", "psycopg2-binary", "pyarrow", "numpy", "onnxr
 
 
 def command() -> str:
-    """What was typed, without `--write`."""
+    """The command as typed, without `--write`."""
     options = " ".join(shlex.quote(option) for option in sys.argv[1:] if option != "--write")
     return f"./fraud bench {Path(sys.argv[0]).stem} {options}".rstrip()
 
@@ -40,7 +40,7 @@ def origin(database_url: str) -> str:
 
 
 def load() -> float:
-    """The load average of the last minute: before a run it should be near 0."""
+    """The load average of the last minute, which should be near 0 before a run."""
     return os.getloadavg()[0]
 
 

@@ -33,7 +33,7 @@ from tests.benchmarks.servers import Servers, running, vacuum
 AHEAD: Final = 20_000
 SAMPLE_SECONDS: Final = 1.0
 STALLED_SECONDS: Final = 60.0
-SETTLED: Final = 0.25  # of the transactions: what is allocated before is not growth
+SETTLED: Final = 0.25  # share of the transactions; what is allocated before it does not count as growth
 MAX_SHARE: Final = 0.05
 MAX_MIB: Final = 20.0
 SHARES: Final = (0.1, 0.25, 0.5, 1.0)
@@ -41,7 +41,7 @@ SHARES: Final = (0.1, 0.25, 0.5, 1.0)
 
 @dataclass
 class Samples:
-    """Of one process, MiB by how many transactions were stored."""
+    """Memory of one process in MiB, by the number of stored transactions."""
 
     pid: int
     stored: list[int] = field(default_factory=list)
@@ -53,7 +53,7 @@ class Samples:
             memory = psutil.Process(self.pid).memory_full_info()
         except psutil.NoSuchProcess:
             return
-        if not memory.rss:  # ended, and not yet waited for
+        if not memory.rss:  # a zombie: ended, but not yet waited for
             return
         self.stored.append(stored)
         self.resident.append(memory.rss / 2**20)
@@ -127,7 +127,7 @@ def measure(servers: Servers, count: int) -> Run:
 
 
 def sample(samples: dict[str, Samples], follower: Follower, count: int) -> int:
-    """Until everything is stored, or nothing more comes; how many are."""
+    """Wait until everything is stored, or nothing more arrives; returns the number stored."""
     stored, deadline = 0, time.monotonic() + STALLED_SECONDS
     while stored < count and time.monotonic() < deadline:
         time.sleep(SAMPLE_SECONDS)

@@ -22,7 +22,7 @@ class Usage:
 
 @dataclass(slots=True)
 class Meter:
-    """Measures while it is entered; `add` puts a process started meanwhile under the meter."""
+    """Measures inside its block; `add` includes a process started meanwhile."""
 
     pids: Mapping[str, int]
     sample_seconds: float = SAMPLE_SECONDS
@@ -47,7 +47,7 @@ class Meter:
         self._trees[name] = psutil.Process(pid)
 
     def ended(self, name: str, cpu: float) -> None:
-        """A process has ended; the system says it used so many CPU seconds."""
+        """Record the CPU seconds that the system reports for an ended process."""
         del self._trees[name]
         self.usage[name].cpu = cpu
 
@@ -69,7 +69,7 @@ def _family(tree: psutil.Process) -> list[psutil.Process]:
 
 
 def _cpu(tree: psutil.Process) -> float:
-    """Of the living, and of the children that ended and were waited for."""
+    """CPU seconds of the living processes, and of their children that were waited for."""
     total = 0.0
     for process in _family(tree):
         try:

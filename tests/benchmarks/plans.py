@@ -1,8 +1,8 @@
-"""Which plans the store's statements run with, at several sizes of the tables.
+"""The query plans of the store's statements, at several sizes of the tables.
 
     ./fraud bench plans [--rows 10000,5000000] [--write]
 
-Starts its own Postgres, fills a database for each size, and has the server say the plan of every statement
+Starts its own Postgres, fills a database for each size, and makes the server log the plan of every statement
 inside the store's functions, in a session that made its plans while the tables were empty. Exits with 1 if at
 the largest size a statement reads a whole table. `--write` puts the plans into docs/results/plans.md.
 """
@@ -35,8 +35,8 @@ from tests.support.stored_rows import CREDITCARD, predictions
 FEW: Final = 10
 MANY: Final = 500
 WIDTH: Final = 140
-FOREIGN_KEY: Final = 9  # lines: a plan with fewer that locks a row is the check of one
-# As many rows as the configuration has sources, and one.
+FOREIGN_KEY: Final = 9  # lines; shorter plans that lock a row are foreign-key checks
+# They have as many rows as the configuration has sources, or one.
 SMALL: Final = frozenset({"label_sources", "audit_head"})
 _SCAN: Final = re.compile(r"(?:Seq Scan|Index (?:Only )?Scan using \S+|Bitmap Index Scan) on (\w+)")
 
@@ -78,9 +78,9 @@ keys go by index in any case and are left out."""
 
 
 def measure(database: Database, rows: int) -> dict[str, str]:
-    """The plans by what was stored."""
+    """The plans for each way of storing."""
     with closing(connect(database.url("admin"), "plans")) as connection:
-        for count in (FEW, MANY):  # planned here, on empty tables
+        for count in (FEW, MANY):  # this call plans the statements, on empty tables
             for _ in range(2):
                 everything(connection, count)
         with connection, connection.cursor() as cursor:
@@ -100,7 +100,7 @@ def measure(database: Database, rows: int) -> dict[str, str]:
 
 
 def everything(connection: Connection, count: int) -> dict[str, str]:
-    """Store `count` rows each way there is, with the server's plans."""
+    """Store `count` rows in each way; returns the server's plans."""
     fresh, labelled, history = new_batch(count), new_batch(count), new_batch(count)
     labels = [LabelEvent(str(uuid4()), one, 0, "simulator", labelled.event_times[0]) for one in labelled.ids]
 
@@ -139,14 +139,14 @@ def shape(plan: str) -> str:
 
 
 def shortened(notice: str) -> str:
-    """Without the statement's text, which the migrations hold, and without the values of a batch."""
+    """The plan without the statement's text, which is in the migrations, and without a batch's values."""
     lines = notice.splitlines()
     begin = next(number for number, line in enumerate(lines) if "(cost=" in line)
     return "\n".join(line[:WIDTH].rstrip() for line in lines[begin:])
 
 
 def pages(plans: dict[str, str]) -> dict[tuple[str, str], int]:
-    """Pages touched, by what was stored and how a table was read."""
+    """Pages touched, by way of storing and by table access."""
     counts: dict[tuple[str, str], int] = {}
     for name, plan in plans.items():
         for one in plan.split("\n\n"):

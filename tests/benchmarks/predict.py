@@ -1,4 +1,4 @@
-"""Single calls of `/predict`, each stored before it is answered: grouped commits beside a commit a request.
+"""Single calls of `/predict`, each stored before it is answered: grouped commits against a commit a request.
 
     ./fraud bench predict [--seconds 4] [--connections 1,16,64] [--repeat 4]
 
@@ -30,12 +30,12 @@ from tests.benchmarks.servers import Servers, running, vacuum
 from tests.support.api_server import ApiServer
 
 WARM_UP = 1.0  # seconds before a measurement
-BODIES = 64  # different transactions, each sent under ever new ids
+BODIES = 64  # different transactions, each sent repeatedly under new ids
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What one measurement gave: answers, in seconds each, and how long it took."""
+    """The result of one measurement: seconds for each response, and the total duration."""
 
     latencies: list[float]
     seconds: float
@@ -78,7 +78,7 @@ def compare(seconds: float, connections: Sequence[int], repeat: int) -> None:
 
 
 def serve_alone() -> None:
-    """The service as it is, but that no two requests share a database transaction."""
+    """The service, changed so that no two requests share a database transaction."""
     from fraud_api import writer  # noqa: PLC0415
     from fraud_api.server import serve  # noqa: PLC0415
 
@@ -165,7 +165,7 @@ def unused_bodies() -> Iterator[bytes]:
 
 
 def check(servers: Servers, runs: list[dict[str, Any]]) -> None:
-    """Every answer, those of the warming up included, is a row."""
+    """Assert that every response, including those of the warm-up, has a row."""
     url = servers.stack.postgres.url(database="benchmark_api")
     with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM predictions WHERE deciding")

@@ -1,11 +1,11 @@
-"""Puts transactions on a topic, in a process of its own; prints what it did as JSON.
+"""Sends transactions to a topic in a separate process; prints a JSON summary.
 
     python -m tests.benchmarks.producing BOOTSTRAP TOPIC COUNT --rate 500 --warm-up 5 --book FILE
     python -m tests.benchmarks.producing BOOTSTRAP TOPIC COUNT --metrics URL --ahead 20000
 
 At a rate it keeps to the clock, whatever the broker does: a transaction's time of production is the moment it
-was due. If the producer is late, the delay counts as latency, and it is told how late it was. Otherwise it
-stays at most so many transactions ahead of what the follower says it has stored.
+was due. If the producer is late, the delay counts as latency and is reported. Without a rate it stays
+at most `--ahead` transactions ahead of what the follower reports as stored.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ from numpy.typing import NDArray
 
 from tests.benchmarks.scrape import STORED, TOPIC, metric
 
-LINGER_MS: Final = 5  # as our own producers have it
+LINGER_MS: Final = 5  # as in the platform's producers
 BODIES: Final = 2_000
 LOOK_SECONDS: Final = 0.1
-# What the book holds of each transaction; `partition` is -1 if the broker never acknowledged it.
+# One entry of the book a transaction; `partition` is -1 if the broker never acknowledged it.
 ENTRY: Final = np.dtype(
     [("due", "f8"), ("late", "f8"), ("acknowledged", "f8"), ("partition", "i4"), ("offset", "i8")]
 )
 
 
 def identifier(number: int) -> str:
-    """The id of the transaction of that number: spread over the whole index, as random ones are."""
+    """The id of the transaction with that number; spread over the whole index like random ids."""
     return str(uuid.UUID(bytes=hashlib.blake2b(str(number).encode(), digest_size=16).digest()))
 
 
 class Sender:
-    """Sends numbered transactions; everything but id and event time is drawn once, beforehand."""
+    """Sends numbered transactions; everything except id and event time is generated beforehand."""
 
     def __init__(self, bootstrap: str, topic: str, count: int) -> None:
         source = random.Random(1)
@@ -99,7 +99,7 @@ def at_rate(sender: Sender, begin: float, rate: float) -> None:
 
 
 def ahead_of(sender: Sender, url: str, ahead: int) -> None:
-    """As fast as the follower stores."""
+    """Send as fast as the follower stores."""
     stored = 0.0
     for number in range(len(sender.book)):
         while number - stored >= ahead:
@@ -110,7 +110,7 @@ def ahead_of(sender: Sender, url: str, ahead: int) -> None:
 
 
 def start(bootstrap: str, count: int, *options: str) -> subprocess.Popen[bytes]:
-    """The program as a process; what it did comes out of its standard output."""
+    """Run the program as a process; its summary is on its standard output."""
     return subprocess.Popen(
         [sys.executable, str(Path(__file__).resolve()), bootstrap, TOPIC, str(count), *options],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},

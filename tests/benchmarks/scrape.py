@@ -1,4 +1,4 @@
-"""What a follower under a benchmark says about itself; light, because the producer asks, too."""
+"""Reads a follower's metrics; has few imports, because the producer uses it too."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PARTITIONS: Final = ("fraud_stream_partitions", f'topic="{TOPIC}"')
 
 
 def metric(url: str, name: str, *labels: str) -> float:
-    """The sum over all label sets that hold `labels`; 0 where there is none, or no answer."""
+    """The sum over all series with these labels; 0 without such a series or without an answer."""
     try:
         with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - our own address
             lines = answer.read().decode().splitlines()

@@ -38,17 +38,17 @@ APACHE = "apache"
 
 @dataclass
 class Servers:
-    """Everything that runs, and the process id of each part."""
+    """The running servers, with the process id of each."""
 
     stack: Stack
     passwords: Passwords
     api: ApiServer
     model: Path
     pids: dict[str, int]
-    bootstrap: str  # of the broker
+    bootstrap: str  # the broker's
 
     def database(self, number: int) -> str:
-        """URL of the consumer's role on a fresh, empty database."""
+        """URL for the consumer's role, on a fresh, empty database."""
         name = f"{TEMPLATE}_{number}"
         clone_database(self.stack.postgres.url(), TEMPLATE, name, constants.ROLE_OWNER)
         return self.stack.postgres.url(
@@ -58,14 +58,14 @@ class Servers:
 
 @contextmanager
 def running(contract: Contract, *postgres_settings: str, kafka: str = TANSU) -> Iterator[Servers]:
-    """Start everything; at the end nothing is left of it.
+    """Start everything; remove all of it at the end.
 
     Args:
         postgres_settings: further lines for `postgresql.conf`.
         kafka: `tansu`, or `apache` for Apache Kafka.
     """
     base = Path(tempfile.mkdtemp(prefix="fraud-bench-"))
-    base.chmod(0o711)  # the database's account must get through
+    base.chmod(0o711)  # the database's account must be able to traverse it
     free = free_ports(4 + objectstore.INTERNAL_PORTS)
     ports = Ports(free[0], free[1], free[2], free[3], tuple(free[4:]))
     stack = build(base, base, ports, Secrets(*(secrets.token_hex(12) for _ in range(6))), durable=True)
@@ -128,7 +128,7 @@ def _api(stack: Stack, passwords: Passwords, base: Path, contract: Contract) -> 
 
 
 def grow_model(home: Path, contract: Contract) -> Manifest:
-    """300 trees of depth 6, as large as a model in service, in the server's cache."""
+    """Put a model of 300 trees of depth 6, as large as one in service, into the server's cache."""
     rng = np.random.default_rng(1)
     rows = rng.normal(size=(20_000, len(contract.features))).astype(np.float32)
     labels = (rows[:, :6].sum(axis=1) + rng.normal(size=len(rows)) > 3.5).astype(np.int32)
@@ -162,7 +162,7 @@ def grow_model(home: Path, contract: Contract) -> Manifest:
 
 
 def vacuum(url: str) -> None:
-    """Checkpoint, so that a run does not pay for the one before."""
+    """Checkpoint, so that a run does not pay for the writes of the previous one."""
     connection = psycopg2.connect(url)
     connection.autocommit = True
     with connection.cursor() as cursor:

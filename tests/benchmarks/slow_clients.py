@@ -1,10 +1,10 @@
-"""500 clients that mean no good: what the API's memory grows by, and how long others wait for `/predict`.
+"""500 hostile clients: the growth of the API's memory, and the latency of `/predict` for other clients.
 
     ./fraud bench slow_clients [--seconds 60] [--clients 500]
 
-Starts its own durable servers. Each kind of client is at it for that long, while four others send
-transactions, ten a second each, every one on a new connection. A bad client begins anew a second after the
-server has closed its connection. Fails where the memory grows by 50 MB, or where a transaction of the others
+Starts its own durable servers. Each kind of client runs for that time, while four other clients send
+ten transactions a second each, every one on a new connection. A hostile client reconnects a second after the
+server has closed its connection. Fails if the memory grows by 50 MB, or if a transaction of the other clients
 is not answered. Prints a table and, as the last line, JSON.
 """
 
@@ -36,7 +36,7 @@ from tests.support.api_server import ApiServer
 
 NOBODY: Final = "none"
 OTHERS: Final = 4
-PAUSE: Final = 0.1  # between two transactions of one of the others
+PAUSE: Final = 0.1  # seconds between two transactions of an ordinary client
 AGAIN: Final = 1.0
 MOST_GROWTH_MB: Final = 50
 START: Final = b"POST /predict HTTP/1.1\r\nHost: a\r\n"
@@ -119,7 +119,7 @@ def measure(api: ApiServer, name: str, clients: int, seconds: float) -> dict[str
 
 @contextmanager
 def _bad_clients(port: int, name: str, clients: int) -> Iterator[Callable[[], dict[str, int]]]:
-    """In a process of their own; gives how many connections the server has closed, by its answer's status."""
+    """Run the hostile clients in a separate process; yields the closed connections by response status."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "closed.json"
         command = [sys.executable, __file__, "bother", str(report), str(port), name, str(clients)]
@@ -129,7 +129,7 @@ def _bad_clients(port: int, name: str, clients: int) -> Iterator[Callable[[], di
             time.sleep(0.1)
 
         def closed() -> dict[str, int]:
-            assert process.poll() is None, "the bad clients have ended"
+            assert process.poll() is None, "the hostile clients have ended early"
             counted: dict[str, int] = json.loads(report.read_bytes())
             return counted
 
@@ -201,7 +201,7 @@ async def _serve_others(api: ApiServer, seconds: float) -> list[float]:
 
     async def one() -> None:
         while time.perf_counter() < end:
-            # Each on a connection of its own: a bad client must not keep them from being accepted either.
+            # A new connection for each, because hostile clients must not prevent new connections either.
             body = next(bodies)
             sent = time.perf_counter()
             reader, writer = await asyncio.open_connection("127.0.0.1", api.port)

@@ -1,4 +1,4 @@
-"""What storing decisions costs: the store beside the same columns written by hand.
+"""The cost of storing decisions: the store compared with hand-written statements for the same columns.
 
     ./fraud bench store [--rows 1,10,100,500,1000] [--repeat 30] [--filled 100000] [--write]
 
@@ -34,9 +34,9 @@ from tests.benchmarks.database import durable_template, fill, processor_ms
 from tests.support.servers import cloned_database
 from tests.support.stored_rows import CREDITCARD, batch, predictions
 
-WARM_UP: Final = 6  # calls of each kind before the first that counts: connection, catalogue and plans
-MOST_INSERTED: Final = 100  # rows; more are only compared with copying
-SINGLE_REPEATS: Final = 10  # times as many calls of one row
+WARM_UP: Final = 6  # unmeasured calls of each kind, which load the catalogue and the plans
+MOST_INSERTED: Final = 100  # rows; larger batches are only compared with COPY
+SINGLE_REPEATS: Final = 10  # factor for the calls of one row
 NUMBERS: Final = list(NUMERIC_COLUMNS)
 TRANSACTION: Final = ("transaction_id", "event_time", *NUMBERS, "contract", "source")
 PREDICTION: Final = (
@@ -48,7 +48,7 @@ Write = Callable[[Cursor, Batch, Predictions], None]
 
 @dataclass(slots=True)
 class Cost:
-    """Of each call, in milliseconds."""
+    """The milliseconds of each call."""
 
     elapsed: list[float] = field(default_factory=list)
     server: list[float] = field(default_factory=list)
@@ -108,12 +108,12 @@ def measure(connection: Connection, write: Write, rows: int, cost: Cost) -> None
         write(cursor, transactions, predicted)
     cost.elapsed.append((time.perf_counter() - started) * 1000)
     cost.client.append((time.thread_time() - client) * 1000)
-    time.sleep(0.001)  # what the server does after its answer is its cost too
+    time.sleep(0.001)  # include the server's work after its response
     cost.server.append(processor_ms(connection) - server)
 
 
 def new_batch(rows: int) -> Batch:
-    """Of ids that come in no order, a second apart up to now: too young for silence to mean anything."""
+    """A batch with unordered ids, a second apart up to now: too recent for labels by silence."""
     transactions = batch(rows, prefix=secrets.token_hex(8))
     now = datetime.now(UTC)
     return Batch(

@@ -1,4 +1,4 @@
-"""From topic to stored rows: the consumer with the API beside a hand-written floor, in the same run.
+"""From topic to stored rows: the consumer with the API against a hand-written baseline, in the same run.
 
     ./fraud bench stream [--records 100000] [--sizes 100,1000,5000] [--repeat 1]
 
@@ -29,7 +29,7 @@ from tests.benchmarks.servers import Servers, running, vacuum
 from tests.support.api_server import CLIENTS
 
 ROOT = Path(__file__).parents[2]
-GOAL = 0.6  # throughput of the consumer, as a share of the floor's
+GOAL = 0.6  # throughput of the consumer as a share of the baseline's
 
 
 def main() -> None:
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def fill(servers: Servers, records: int) -> None:
-    """Put the transactions on the topic, as our producers write them."""
+    """Send the transactions to the topic in the format of the producers."""
     kafka = KafkaSettings(kafka_bootstrap_servers=servers.bootstrap, kafka_topic=TOPIC)
     ensure_topics(kafka.bootstrap_servers, [kafka.topic, kafka.labels_topic, kafka.dlq_topic])
     source = random.Random(1)
@@ -85,7 +85,7 @@ def fill(servers: Servers, records: int) -> None:
 
 
 def measure(servers: Servers, kind: str, size: int, number: int, records: int) -> dict[str, Any]:
-    """One run in a process of its own."""
+    """One run in a separate process."""
     url = servers.database(number)
     vacuum(servers.stack.postgres.url())
     env = {**os.environ, **environment(servers, url)}

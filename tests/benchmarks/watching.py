@@ -1,8 +1,8 @@
-"""When a transaction was committed, as two clocks that bracket the moment say.
+"""The time of a commit, bracketed by two clocks.
 
 The commit record's own time (`track_commit_timestamp`) is taken just before the log is flushed, so it is a
 little too early. A second session that looks at the follower's position every few milliseconds sees a commit
-only when it is durable and visible, so what it says is a little too late.
+only when it is durable and visible, so its time is a little too late.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _POSITIONS: Final = "SELECT partition, next_offset FROM stream_offsets WHERE top
 
 
 class Watch(Thread):
-    """Notes when each partition's position was first seen to have moved."""
+    """Records when each change of a partition's position was first seen."""
 
     def __init__(self, url: str, topic: str) -> None:
         super().__init__(name="watch", daemon=True)
@@ -37,7 +37,7 @@ class Watch(Thread):
             cursor.execute(f"PREPARE look AS {_POSITIONS.replace('%s', '$1')}")
             over = False
             while not over:
-                over = self._over.is_set()  # asked before, so that what came last is seen, too
+                over = self._over.is_set()  # read before the query, so that the last commits are included
                 cursor.execute("EXECUTE look (%s)", (self._topic,))
                 rows, now = cursor.fetchall(), time.time()
                 for partition, position in rows:
@@ -69,16 +69,16 @@ class Watch(Thread):
 
 
 def check_commit_clock(url: str) -> None:
-    """The commit record's time lies between our clock before and after COMMIT.
+    """Assert that the commit record's time is between our clock before and after COMMIT.
 
     Raises:
-        AssertionError: it does not, so nothing it says can be used.
+        AssertionError: it is not, so its times cannot be used.
     """
     with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
         cursor.execute("CREATE TABLE commit_clock (n integer)")
         connection.commit()
         cursor.execute("INSERT INTO commit_clock VALUES (1)")
-        time.sleep(0.2)  # now() would give the transaction's beginning
+        time.sleep(0.2)  # now() would be the start of the transaction
         before = time.time()
         connection.commit()
         after = time.time()
@@ -90,7 +90,7 @@ def check_commit_clock(url: str) -> None:
 
 
 def committed(url: str) -> tuple[list[str], NDArray[np.float64], list[int]]:
-    """Of each stored transaction its id and its commit record's time, and the sizes of the batches."""
+    """The id and commit time of each stored transaction, and the sizes of the batches."""
     with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
         cursor.execute(
             "SELECT transaction_id, extract(epoch FROM pg_xact_commit_timestamp(xmin))::float8 "

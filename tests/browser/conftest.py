@@ -1,4 +1,4 @@
-"""The pages' servers, and a Chromium that reports whatever a page asks of anybody."""
+"""The servers of the pages, and a Chromium that records every request of a page."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 
 @dataclass(slots=True)
 class Visit:
-    """A page and everything that went out from it."""
+    """A page and all requests it made."""
 
     page: Page
     hosts: set[str] = field(default_factory=set)
     problems: list[str] = field(default_factory=list)
 
     def screenshot(self, name: str) -> Path:
-        """A picture in .local/screenshots, to be looked at."""
+        """Save a screenshot in .local/screenshots."""
         path = ROOT / ".local" / "screenshots" / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=path, full_page=True)
@@ -70,7 +70,7 @@ class Visit:
 def chromium() -> Iterator[Browser]:
     if not CHROMIUM.exists():
         pytest.fail(f"There is no {CHROMIUM}: install the package chromium.")
-    # Chromium's sandbox refuses to run as root.
+    # Chromium's sandbox does not work as root.
     arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)

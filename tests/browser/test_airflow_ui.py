@@ -1,4 +1,4 @@
-"""Airflow's web UI as a person uses it: log in, start a run, read what a task said, pause and unpause."""
+"""Airflow's web UI as a person uses it: log in, start a run, read a task's log, pause and unpause."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from tests.support.waiting import eventually
 
 PRODUCER: Final = "00_transaction_producer"
 RENEWAL: Final = "00_token_renewal"
-PATIENCE_MS: Final = 60_000.0  # for a page, on a busy machine
+PATIENCE_MS: Final = 60_000.0  # for a page on a busy machine
 RUN_PATIENCE_MS: Final = PATIENCE_S * 1000
 # The log-in page of Airflow's FAB provider 3.10 does not load a chunk that one of its scripts needs; the
-# form works all the same.
+# form works nevertheless.
 LOG_IN_PAGE_PROBLEM: Final = "Cannot read properties of undefined (reading 'tz')"
 
 
 @pytest.fixture(scope="package")
 def installation(platform: AirflowPlatform) -> AirflowPlatform:
-    """Airflow with its DAGs read; only what is triggered runs."""
+    """Airflow with parsed DAGs and stopped schedules; only triggered runs start."""
     known = platform.airflow.known
     assert eventually(lambda: all(known(dag_id) for dag_id in constants.DAGS_REAL_TIME), PATIENCE_S)
     platform.stop_schedules()
@@ -35,7 +35,7 @@ def installation(platform: AirflowPlatform) -> AirflowPlatform:
 
 @pytest.fixture(scope="package")
 def cookies(chromium: Browser, installation: AirflowPlatform) -> list[Any]:
-    """Of somebody who has logged in."""
+    """The cookies of a logged-in user."""
     page = chromium.new_page()
     page.set_default_timeout(PATIENCE_MS)
     log_in(page, installation, installation.metadata.server.password)
@@ -47,7 +47,7 @@ def cookies(chromium: Browser, installation: AirflowPlatform) -> list[Any]:
 
 @pytest.fixture
 def page(visit: Visit, installation: AirflowPlatform, cookies: list[Any]) -> Iterator[Page]:
-    """Somebody who has logged in; whatever they do, no page fails and nobody else is asked."""
+    """A logged-in user; asserts that no page fails and no other host gets a request."""
     visit.page.set_default_timeout(PATIENCE_MS)
     visit.page.context.add_cookies(cookies)
     yield visit.page
@@ -68,7 +68,7 @@ def open_dag(page: Page, installation: AirflowPlatform, dag_id: str) -> None:
 
 
 def start_run(page: Page) -> None:
-    """From the DAG's page to that of a run that has succeeded."""
+    """Start a run on the DAG's page and open the run's page once it has succeeded."""
     page.get_by_role("button", name="Trigger Dag").click()
     page.get_by_role("button", name="Trigger", exact=True).click()
     page.wait_for_url("**/runs/manual__*")
@@ -77,7 +77,7 @@ def start_run(page: Page) -> None:
 
 
 def log_of(page: Page, installation: AirflowPlatform, task_id: str) -> str:
-    """From a run's page to a task's log, all of it unfolded."""
+    """Open a task's log from a run's page, and unfold all of it."""
     page.get_by_role("row").get_by_role("link", name=task_id).click()
     expect(page.get_by_text("Log message source details")).to_be_visible(timeout=PATIENCE_MS)
     page.get_by_text("Pre Execute").click()
@@ -119,7 +119,7 @@ def test_a_person_starts_a_run_and_reads_what_its_job_said(
     assert re.search(r"INFO - job_done .*\btransactions=50 ", text)
     line = page.get_by_text("job_done").bounding_box()
     assert line
-    assert line["x"] + line["width"] <= 1280, "the end of the line is out of sight"
+    assert line["x"] + line["width"] <= 1280, "the end of the line is not visible"
     assert visit.screenshot("airflow-log").stat().st_size > 20_000
     assert len(installation.sent()) >= 50
 

@@ -25,7 +25,7 @@ RENDER: Final = """async source => {
 
 @pytest.fixture(scope="session")
 def mermaid() -> Path:
-    """Mermaid's own program, from npm's registry; without npm or a way there the test is skipped."""
+    """Mermaid's command line from npm's registry; without npm or network the test is skipped."""
     folder = ROOT / ".local" / "npm"
     package = folder / f"{PACKAGE.replace('@', '-')}.tgz"
     if not package.exists():

@@ -1,4 +1,4 @@
-"""The pages people open, in Chromium: they show what they should and ask no third party."""
+"""The pages in Chromium show what they should and send no request to third parties."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ class Feed:
         self.flush()
 
     def reconnect(self) -> None:
-        """Reconnect after a failure and send unacknowledged records again; they may have arrived already.
+        """Open a new connection after a failure; unacknowledged records may or may not have arrived.
 
         Raises:
             KafkaFailure: no broker answers.

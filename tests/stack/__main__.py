@@ -1,6 +1,6 @@
 """`./fraud test-stack`: builds the images, brings the stack up with real Docker, tests it, and removes it.
 
-Exit codes: pytest's; 2 where it refuses to run; 75 where the machine cannot run it, which is not a success.
+Exit codes: pytest's; 2 if it refuses to run; 75 if the machine cannot run it, which is not a success.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from tests.stack.stack import COMPOSE, HARNESS_VARIABLE, ROOT, Harness, Stack
 
 NOT_RUN: Final = 75  # EX_TEMPFAIL
 REFUSED: Final = 2
-# Not the project's own name: volumes of a stack that somebody keeps here must survive.
+# Different from the platform's project name, so that volumes of a stack on this machine survive.
 PROJECT: Final = "fraud-stack-test"
-# What people see of the stack: service → variable and the specified port.
+# The published ports: service → variable and specified port.
 PUBLISHED: Final = {
     "postgres": ("PUBLISH_POSTGRES", 5432),
     "redis": ("PUBLISH_REDIS", 6379),
@@ -42,7 +42,7 @@ PUBLISHED: Final = {
     "alertmanager": ("PUBLISH_ALERTMANAGER", 9093),
     "grafana": ("PUBLISH_GRAFANA", 3000),
 }
-# Whatever a person may choose as a password.
+# Contains characters that need quoting, as a password may.
 HARD: Final = r"""p@ss:/w#rd% $HOME\n it's "?&=ü"""
 HARD_NAMES: Final = (
     "POSTGRES_PASSWORD",
@@ -60,21 +60,21 @@ HARD_NAMES: Final = (
 OFFLINE: Final = ROOT / "images" / "offline.env"
 LOGS: Final = ROOT / ".local" / "stack-logs"
 _PYTEST: Final = (sys.executable, "-m", "pytest", "--timeout=600", "--durations=15")
-# What needs the running stack, in this order; everything else needs Docker alone.
+# The tests of the running stack, in this order; all others need only Docker.
 WHOLE: Final = (
     *("up", "one_env", "scoring", "dags", "operations", "monitoring", "networks", "kills", "restarts"),
-    # Afterwards there is no stack.
+    # This test removes the stack.
     *("down", "production"),
 )
 
 
 class Refused(Exception):
-    """The tests must not run now; the reason is one sentence."""
+    """The tests must not run now; the message gives the reason in one sentence."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """What the command line asks for."""
+    """The options of the command line."""
 
     install: bool
     keep: bool
@@ -84,7 +84,7 @@ class Choices:
 
 def main(arguments: Sequence[str]) -> int:
     choices = _choices(arguments)
-    # Asked to end, it still removes and stops what it has started.
+    # On SIGTERM it still stops and removes what it has started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     logs = LOGS / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     logs.mkdir(parents=True)
@@ -150,7 +150,7 @@ def _is_job(name: str) -> bool:
 
 
 def _official_images() -> bool:
-    """Whether the third parties' own images can be had; STACK_IMAGES says so, or a pull that works."""
+    """Whether third-party images are available: as STACK_IMAGES states, else if a pull succeeds."""
     setting = os.environ.get("STACK_IMAGES", "")
     if setting not in {"", "official", "offline"}:
         raise Refused(f"STACK_IMAGES={setting} is neither official nor offline.")
@@ -178,7 +178,7 @@ def _quiet(command: list[str], seconds: float) -> bool:
 
 
 def _ports() -> dict[str, int]:
-    """The specified ports; another one where something listens there already."""
+    """The specified ports, or a free one for each that is taken."""
     chosen = {}
     for service, (_, port) in PUBLISHED.items():
         chosen[service] = port if is_free(port) else free_ports(1)[0]
@@ -188,7 +188,7 @@ def _ports() -> dict[str, int]:
 
 
 def _write_dotenv(path: Path) -> dict[str, str]:
-    """A .env as `./fraud` writes it, and passwords that are hard to carry."""
+    """A .env as `./fraud` writes it, with passwords that are hard to quote."""
     dotenv.ensure(path, ROOT / ".env.example")
     lines = [f"{name}={dotenv.written(f'{HARD}{number}')}" for number, name in enumerate(HARD_NAMES)]
     with path.open("a", encoding="utf-8") as file:
@@ -197,7 +197,7 @@ def _write_dotenv(path: Path) -> dict[str, str]:
 
 
 def _export(harness: Harness, folder: Path, official: bool) -> None:
-    """The tests then run the documented commands as they stand."""
+    """Set the environment so that the tests can run the documented commands unchanged."""
     harness.write(folder / "harness.json")
     files = [folder / ".env", *([] if official else [OFFLINE])]
     os.environ[HARNESS_VARIABLE] = str(folder / "harness.json")
@@ -227,7 +227,7 @@ def _run(harness: Harness, folder: Path, choices: Choices, logs: Path) -> int:
     failed = 1
     parts, whole = _tests(choices.pytest)
     try:
-        # They need Docker, not the stack: so they fill the time in which that starts.
+        # These tests need Docker but not the stack, so they run while it starts.
         with _in_background([*_PYTEST, *parts] if parts else [], logs / "parts.txt") as ended:
             started = time.monotonic()
             stack.up()
@@ -252,7 +252,7 @@ def _run(harness: Harness, folder: Path, choices: Choices, logs: Path) -> int:
 
 @contextmanager
 def _in_background(command: Sequence[str], log: Path) -> Iterator[list[int]]:
-    """Run a command meanwhile; at the end what it wrote is shown, and its exit code is in the list."""
+    """Run a command in the background; at the end its output is printed, and the list has its exit code."""
     ended: list[int] = []
     if not command:
         yield [0]
@@ -269,7 +269,7 @@ def _in_background(command: Sequence[str], log: Path) -> Iterator[list[int]]:
 
 
 def _tests(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Options and tests of the parts, and those of the stack; tests that are named run with the stack."""
+    """The arguments for the tests without and with the stack; named tests run with the stack."""
     if any((ROOT / word.partition("::")[0]).exists() for word in arguments if not word.startswith("-")):
         return [], list(arguments)
     folder = Path(__file__).parent
@@ -279,7 +279,7 @@ def _tests(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _keep_logs(stack: Stack, logs: Path) -> None:
-    """What every container wrote, and its state."""
+    """Save every container's log and state."""
     for service, one in stack.containers().items():
         with (logs / f"{service}.log").open("wb") as log:
             subprocess.run(["docker", "logs", one["Id"]], stdout=log, stderr=log, check=False)

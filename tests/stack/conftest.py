@@ -11,7 +11,7 @@ from tests.stack.stack import Stack, running_stack
 
 @pytest.fixture(scope="session")
 def stack() -> Stack:
-    """The running stack; without one its tests are not run."""
+    """The running stack; without one its tests are skipped."""
     running = running_stack()
     if running is None:
         pytest.skip("not run: there is no stack; ./fraud test-stack brings one up")
@@ -20,7 +20,7 @@ def stack() -> Stack:
 
 @pytest.fixture(scope="module")
 def quiet(stack: Stack) -> Iterator[None]:
-    """While no DAG runs by its schedule: what a test asks then has the machine to itself."""
+    """The stack with paused schedules, so that a test has the machine to itself."""
     stack.pause(True)
     yield
     stack.pause(False)

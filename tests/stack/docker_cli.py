@@ -12,20 +12,20 @@ SECONDS = 600
 
 
 def docker(*arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a command of Docker; its exit code is for the caller to judge."""
+    """Run a Docker command; the caller checks its exit code."""
     command = ["docker", *arguments]
     return subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=SECONDS)
 
 
 def docker_output(*arguments: str) -> str:
-    """What a command of Docker that must succeed prints."""
+    """The output of a Docker command that must succeed."""
     done = docker(*arguments)
     assert done.returncode == 0, f"docker {' '.join(arguments)} → {done.returncode}\n{done.stderr[-3000:]}"
     return done.stdout.strip()
 
 
 def image(name: str) -> dict[str, Any]:
-    """What Docker knows of an image that is there.
+    """Docker's description of an image.
 
     Raises:
         Skipped: there is no Docker, or the image is not built.
@@ -40,8 +40,8 @@ def image(name: str) -> dict[str, Any]:
     return details
 
 
-def labelled(label: str, *kinds: str) -> None:
-    """Remove what a test has left of containers, images or volumes with the label."""
+def remove_labelled(label: str, *kinds: str) -> None:
+    """Remove the containers, images or volumes with the label that a test has left."""
     for kind in kinds:
         listing = docker(
             kind, "ls", "--quiet", *(["--all"] if kind == "container" else []), "--filter", label

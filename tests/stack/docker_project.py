@@ -1,4 +1,4 @@
-"""A docker-proxy before the real daemon, with a network and an image of the tests' own."""
+"""A docker-proxy in front of the real daemon, with its own network and image."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 SOCKET: Final = os.environ.get("DOCKER_SOCKET", "/var/run/docker.sock")
 BASE_IMAGE: Final = "fraud-detection/jobs:local"
 LIMITS: Final = {"Memory": 64 * 2**20, "NanoCpus": 500_000_000, "PidsLimit": 20}
-# What a test wants a job to do comes as a variable.
+# A test passes the code of a job in this variable.
 JOB: Final = "import os\nexec(compile(os.environ['JOB_SOURCE'], 'job', 'exec'))\n"
 
 
@@ -47,7 +47,7 @@ def free_port() -> int:
 
 
 class Wait:
-    """A call that lasts as long as a container runs, or until it is given up."""
+    """A wait call, which lasts as long as a container runs or until `give_up`."""
 
     def __init__(self, port: int, path: str) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
@@ -67,7 +67,7 @@ class Wait:
 
 
 class Proxy:
-    """The proxy as a process, which can be ended and started again."""
+    """The proxy as a process that can be stopped and started again."""
 
     def __init__(self, log: Path, **settings: str) -> None:
         self.port = free_port()
@@ -77,7 +77,7 @@ class Proxy:
         self.start()
 
     def start(self) -> None:
-        """Returns when it answers."""
+        """Start the proxy and wait until it answers."""
         settings = {"PROXY_HOST": "127.0.0.1", "PROXY_PORT": str(self.port), "DOCKER_SOCKET": SOCKET}
         paths = os.pathsep.join([str(ROOT / "services" / "docker-proxy"), *sys.path])
         with self._log.open("ab") as log:
@@ -113,11 +113,11 @@ class Proxy:
             connection.close()
 
     def wait(self, container: str) -> Wait:
-        """A wait that has begun."""
+        """Begin to wait for a container."""
         return Wait(self.port, f"/containers/{container}/wait?condition=next-exit")
 
     def remove(self, container: str) -> None:
-        """As a runner does."""
+        """Remove a container, as a runner does."""
         assert self.call("DELETE", f"/containers/{container}?force=True&v=True&link=False")[0] == 204
 
     def log_is_json(self) -> bool:
@@ -135,7 +135,7 @@ def _document(content: bytes) -> Any:
 
 
 class DockerProject:
-    """A project with its network, its image and its proxy; nothing of it is left."""
+    """A project with its network, image and proxy; `close` removes all of it."""
 
     def __init__(self, folder: Path, image: str, grace_s: float) -> None:
         self.daemon = daemon()
@@ -152,7 +152,7 @@ class DockerProject:
         )
 
     def body(self, source: str, **changed: Any) -> dict[str, Any]:
-        """What a runner asks for a container with, which runs this source."""
+        """The request body by which a runner creates a container that runs this source."""
         request = {
             "Image": self.image,
             "Cmd": ["python", "-m", "fraud_job"],
@@ -163,7 +163,7 @@ class DockerProject:
         return request | changed
 
     def containers(self) -> list[dict[str, Any]]:
-        """All of this project, by the daemon's own account."""
+        """All containers of this project that the daemon lists."""
         listed = self.daemon.containers(all=True, filters={"label": f"fraud.project={self.project}"})
         return list(listed)
 
@@ -186,7 +186,7 @@ def docker_project(folder: Path, image: str, grace_s: float = 3) -> Iterator[Doc
 
 @contextmanager
 def job_image() -> Iterator[str]:
-    """The jobs' image with one more module, which does what a variable says."""
+    """The jobs' image with one more module, which executes the code in a variable."""
     client = daemon()
     try:
         client.inspect_image(BASE_IMAGE)

@@ -1,4 +1,4 @@
-"""Transactions that the tests publish themselves, to be found again by their names."""
+"""Transactions that the tests publish, recognised by their ids."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BACKLOG: Final = 4000
 
 
 def publish(stack: Stack, names: Sequence[str]) -> None:
-    """Each exactly once, whatever happens to the broker meanwhile; returns when all are acknowledged."""
+    """Publish each exactly once, even if the broker restarts; returns when all are acknowledged."""
     producer = Producer(
         {
             "bootstrap.servers": f"localhost:{stack.harness.ports['kafka']}",
@@ -42,10 +42,10 @@ def publish(stack: Stack, names: Sequence[str]) -> None:
 
 
 def decided(stack: Stack, names: Sequence[str]) -> int:
-    """How many of them are stored with exactly one decision.
+    """The number of transactions stored with exactly one decision.
 
     Raises:
-        AssertionError: one has two.
+        AssertionError: a transaction has two decisions, or none.
     """
     values = ",".join(f"('{name}')" for name in names)
     [[transactions, decisions, distinct]] = stack.psql(
@@ -62,7 +62,7 @@ def decided(stack: Stack, names: Sequence[str]) -> int:
 def job_at_work(stack: Stack) -> tuple[str, list[str]]:
     """The id of a container that scores a backlog, and the names of the backlog's records.
 
-    Whichever run comes first takes the backlog: the one triggered here, or one by the schedule.
+    The first run takes the backlog: either the triggered one or a scheduled one.
     """
     names = [f"stack-{uuid.uuid4()}" for _ in range(BACKLOG)]
     before = set(stack.jobs())

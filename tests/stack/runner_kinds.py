@@ -1,4 +1,4 @@
-"""The two ways a job runs, with one way for a test to ask for it."""
+"""The two ways to run a job, behind one interface for the tests."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ except Exception as error:
 
 
 def client(port: int) -> Callable[[], APIClient]:
-    """Docker's client at a proxy, connected when it is first asked for, as the operator's hook is."""
+    """A Docker client for a proxy, connected on first use as the operator's hook is."""
     return cache(lambda: APIClient(f"tcp://127.0.0.1:{port}", version="auto"))
 
 
 class RunnerKind(Protocol):
-    """Where the jobs of a test run."""
+    """Runs the jobs of a test, as processes or in containers."""
 
     @property
     def description(self) -> dict[str, Any]:
-        """What a process needs to run jobs here too."""
+        """What another process needs to run jobs in the same installation."""
 
     def spec(self, source: str, single: str | None = None, **changed: Any) -> JobSpec: ...
 
@@ -145,7 +145,7 @@ class Task:
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, "TZ": "UTC"})
 
     def line(self) -> str:
-        """The next line of the job, or what the task says of it."""
+        """The next line of the job, or the task's report about it."""
         assert self.process.stdout is not None
         return self.process.stdout.readline().decode().rstrip("\n")
 

@@ -19,23 +19,23 @@ from fraud_embedded.servers.airflow_api import AirflowApi
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 COMPOSE: Final = ("docker", "compose", "-f", "docker-compose.local.yml")
-# The harness tells the tests where it has written what they need to know.
+# The harness passes the path of its description of the stack in this variable.
 HARNESS_VARIABLE: Final = "FRAUD_STACK_HARNESS"
-# These do their work and end; everything else runs.
+# These services end after their work; all others keep running.
 ONE_SHOTS: Final = frozenset(
     {"preflight", "db-migrate", "topics", "buckets", "history", "first-model", "airflow-init"}
 )
-# Made by the docker-proxy for every container that a job runs in.
+# The docker-proxy gives this prefix to every container of a job.
 JOB_FILTER: Final = "label=fraud.project=fraud-detection"
 
 
 class CommandFailed(AssertionError):
-    """A command of the platform's operation failed; with what it said."""
+    """A command failed; the message has its output."""
 
 
 @dataclass(frozen=True, slots=True)
 class Harness:
-    """What the harness has chosen."""
+    """The harness's choices: project, ports, .env, and services left out."""
 
     project: str
     ports: Mapping[str, int]
@@ -60,7 +60,7 @@ class Harness:
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """Commands and questions; every command runs in the repository, with the harness's .env."""
+    """Runs commands in the repository with the harness's .env, and queries the stack."""
 
     harness: Harness
 
@@ -68,7 +68,7 @@ class Stack:
         """A command's standard output.
 
         Raises:
-            CommandFailed: it ended with something else than 0.
+            CommandFailed: its exit code was not 0.
         """
         done = subprocess.run(
             command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=seconds, input=stdin
@@ -82,11 +82,11 @@ class Stack:
         return self.run(*COMPOSE, *arguments, seconds=seconds)
 
     def up(self, *services: str, seconds: float = 600) -> None:
-        """`up -d` of everything that can run here, or of the services named."""
+        """Run `up -d` for everything that can run here, or for the named services."""
         self.compose("up", "-d", *(services or self.services()), seconds=seconds)
 
     def services(self, *profiles: str) -> list[str]:
-        """The services that run without a profile, and those of the profiles named."""
+        """The services without a profile, and those of the named profiles."""
         arguments = [word for profile in profiles for word in ("--profile", profile)]
         named = self.compose(*arguments, "config", "--services").split()
         return sorted(set(named) - set(self.harness.omitted))
@@ -96,7 +96,7 @@ class Stack:
         return details
 
     def containers(self) -> dict[str, dict[str, Any]]:
-        """What `docker inspect` says of each container of the project, by service."""
+        """The output of `docker inspect` for each container of the project, by service."""
         ids = self.run(
             "docker",
             "ps",
@@ -110,23 +110,23 @@ class Stack:
         return {one["Config"]["Labels"]["com.docker.compose.service"]: one for one in self.inspect(*ids)}
 
     def jobs(self) -> dict[str, str]:
-        """Id → name of the job containers there are, running or not; a name is used again, an id never."""
+        """Id → name of all job containers, running or not; names are reused, ids are not."""
         form = ["--all", "--no-trunc", "--format", "{{.ID}} {{.Names}}", "--filter", JOB_FILTER]
         lines = self.run("docker", "ps", *form).splitlines()
         return {line.split()[0]: line.split()[1] for line in lines}
 
     def python(self, container: str, program: str, seconds: float = 60) -> str:
-        """What a program prints in a running container."""
+        """Run a Python program in a running container; returns its output."""
         return self.run("docker", "exec", "-i", container, "python3", "-", seconds=seconds, stdin=program)
 
     def psql(self, statement: str) -> list[list[str]]:
-        """The rows of a statement, as the specification's commands get at them."""
+        """The rows of a statement, queried as in the specification's commands."""
         psql = "docker exec -i fraud-postgres psql -U fraud_user -d fraud_detection -v ON_ERROR_STOP=1"
         answer = self.run(*psql.split(), "-At", "-F", "\t", stdin=statement)
         return [line.split("\t") for line in answer.splitlines()]
 
     def stored(self) -> dict[str, int]:
-        """How many transactions and deciding predictions there are."""
+        """The numbers of transactions and of deciding predictions."""
         [[transactions, decisions]] = self.psql(
             "SELECT (SELECT count(*) FROM transactions), (SELECT count(*) FROM predictions WHERE deciding)"
         )
@@ -139,13 +139,13 @@ class Stack:
         return AirflowApi(Login(self.url("airflow"), self.harness.dotenv["AIRFLOW_PASSWORD"]))
 
     def pause(self, paused: bool) -> None:
-        """Let the schedules of the real-time DAGs rest, or go on."""
+        """Pause or resume the schedules of the real-time DAGs."""
         airflow = self.airflow()
         for dag in constants.DAGS_REAL_TIME:
             airflow.pause(dag, paused)
 
     def client(self, name: str = "streaming") -> httpx.Client:
-        """The API behind the gateway, with a fresh token of one of the platform's clients."""
+        """A client of the API behind the gateway, with a fresh token of one of the platform's clients."""
         form = {
             "grant_type": "client_credentials",
             "client_id": name,
@@ -157,7 +157,7 @@ class Stack:
         return httpx.Client(base_url=self.url("api"), headers=headers, trust_env=False, timeout=30)
 
     def prometheus(self, path: str, **query: str) -> Any:
-        """What Prometheus answers below /api/v1."""
+        """Prometheus' response to a request below /api/v1."""
         answer = httpx.get(
             f"{self.url('prometheus')}/api/v1/{path}", params=query, trust_env=False, timeout=30
         )
@@ -165,16 +165,16 @@ class Stack:
         return answer.json()["data"]
 
     def unsettled(self) -> dict[str, str]:
-        """Service → state, of all that neither run healthily nor have ended as they should."""
+        """The state of each service that is neither healthy nor has ended as it should."""
         states = {service: settled(one, service) for service, one in self.containers().items()}
         return {service: state for service, state in states.items() if state}
 
     def wait_healthy(self, seconds: float = 300) -> None:
-        """Until Docker calls everything healthy."""
+        """Wait until Docker reports every service as healthy."""
         wait_for(lambda: not self.unsettled(), seconds, lambda: f"not healthy: {self.unsettled()}")
 
     def wait_working(self, service: str, seconds: float = 300) -> None:
-        """Until the service's own health check passes: Docker would ask only when its interval is over."""
+        """Wait for the service's own health check; Docker would run it only at its next interval."""
         wait_for(lambda: self._works(service), seconds, lambda: f"not healthy: {service}")
 
     def _works(self, service: str) -> bool:
@@ -189,14 +189,14 @@ class Stack:
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """Where Airflow answers, and the password of its user."""
+    """The URL of Airflow, and the password of its user."""
 
     url: str
     password: str = field(repr=False)
 
 
 def settled(container: Mapping[str, Any], service: str) -> str:
-    """Empty where a container is as it should be, else what it is."""
+    """The state of a container, or an empty string if it is as it should be."""
     state = container["State"]
     if service in ONE_SHOTS:
         return "" if (state["Status"], state["ExitCode"]) == ("exited", 0) else _state(state)
@@ -213,7 +213,7 @@ def _state(state: Mapping[str, Any]) -> str:
 def wait_for(
     condition: Callable[[], bool], seconds: float, otherwise: Callable[[], str] = lambda: "it did not happen"
 ) -> None:
-    """Ask until the answer is yes; an error of the connection counts as not yet."""
+    """Poll until the condition holds; a connection error means that it does not hold yet."""
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -228,6 +228,6 @@ def wait_for(
 
 
 def running_stack() -> Stack | None:
-    """The stack that the harness has brought up, if it has."""
+    """The stack that the harness has started, or None."""
     path = os.environ.get(HARNESS_VARIABLE)
     return Stack(Harness.read(Path(path))) if path else None

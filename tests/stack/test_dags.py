@@ -1,4 +1,4 @@
-"""Every DAG there is, by a run in the running stack."""
+"""Every DAG succeeds with a run in the running stack."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_triggered_run_succeeds(stack: Stack, dag: str) -> None:
 
 
 def test_jobs_run_in_containers(stack: Stack) -> None:
-    """Docker itself tells what has been started for a run."""
+    """The containers of a run, listed by Docker itself."""
     airflow = stack.airflow()
     run = next(one for one in airflow.runs("00_transaction_producer") if one.state == "success")
     assert run.started is not None
@@ -48,7 +48,7 @@ def test_jobs_run_in_containers(stack: Stack) -> None:
 
 
 def test_no_container_of_a_job_is_left(stack: Stack) -> None:
-    """A container is gone when its task has ended; none is started anew while the DAGs are paused."""
+    """A container is removed when its task ends; no new one starts while the DAGs are paused."""
     airflow = stack.airflow()
     for dag in DAGS:
         airflow.pause(dag, True)
@@ -60,7 +60,7 @@ def test_no_container_of_a_job_is_left(stack: Stack) -> None:
 
 
 def test_what_is_produced_is_stored(stack: Stack) -> None:
-    """The real-time DAGs by their schedules, with nobody triggering anything."""
+    """The real-time DAGs run by their schedules alone, without triggered runs."""
     before = stack.stored()
 
     def grown() -> bool:

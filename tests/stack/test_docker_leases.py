@@ -1,4 +1,4 @@
-"""How long the docker-proxy lets a container live: as long as somebody waits for it."""
+"""The docker-proxy keeps a container only as long as a client waits for it."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def logged_event(project: DockerProject, event: str) -> dict[str, Any]:
 
 
 def why_ended(project: DockerProject, container: str) -> Any:
-    """What the proxy says once it has removed a container, which is gone a moment earlier."""
+    """The proxy's log event for a removed container, which appears shortly after the removal."""
     assert eventually(lambda: container in logged_event(project, "ended"), 60)
     return logged_event(project, "ended")[container]
 
@@ -88,7 +88,7 @@ def test_a_container_two_wait_for_outlives_one_of_them(project: DockerProject) -
     _, other_wait = started(project)
     wait.give_up()
     other_wait.give_up()
-    assert only(project, container), "the one that was given up later is gone"
+    assert only(project, container), "the container that was abandoned later was removed"
     assert project.daemon.inspect_container(container)["State"]["Running"]
     second.give_up()
     assert all_removed(project)
@@ -116,7 +116,7 @@ def test_whoever_reads_the_log_of_a_container_that_runs_does_not_keep_it(project
     assert project.proxy.call("GET", logs(container, follow=1)) == (
         200,
         "",
-    )  # it lasts until the container ends
+    )  # the wait lasts until the container ends
     assert all_removed(project)
     assert why_ended(project, container) == "nobody waits for it"
 
@@ -166,7 +166,7 @@ def test_a_restart_of_the_proxy_ends_only_what_nobody_waits_for_again(
 
 
 def test_what_is_being_ended_when_the_proxy_ends_is_ended(project: DockerProject) -> None:
-    container, wait = started(project, DEAF)  # so that it takes a while
+    container, wait = started(project, DEAF)  # so that stopping takes a while
     assert eventually(lambda: project.daemon.logs(container) == b"deaf\n", 60)
     wait.give_up()
     assert eventually(lambda: container in logged_event(project, "abandoned"), 60)

@@ -1,4 +1,4 @@
-"""Airflow's own DockerOperator, and ours: what they may ask the docker-proxy for."""
+"""What Airflow's DockerOperator and the platform's own operator may request from the docker-proxy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.waiting import eventually
 SLEEP: Final = ["python", "-c", "import time; print('up', flush=True); time.sleep(1000)"]
 HELLO: Final = ["python", "-c", "import sys; print('hello'); print('there', file=sys.stderr)"]
 RESULT: Final = "import os; print('working'); open(os.environ['RESULT_PATH'], 'w').write('{\"seen\": 1}')"
-# Executes operators as the task runner does, without its guard, and prints what became of each.
+# Executes operators as the task runner does, without its guard, and prints the outcome of each.
 TASKS: Final = """
 import json, signal, sys
 from types import SimpleNamespace
@@ -51,7 +51,7 @@ def clean_project(project: DockerProject) -> Iterator[None]:
 
 
 class Tasks:
-    """A process of Airflow's that executes operators, one after the other."""
+    """A process in Airflow's environment that executes operators one after the other."""
 
     def __init__(
         self, project: DockerProject, home: Path, tasks: Sequence[tuple[str, dict[str, Any]]]
@@ -73,7 +73,7 @@ class Tasks:
         )
 
     def results(self) -> list[dict[str, Any]]:
-        """What became of each, once the process has ended."""
+        """Wait for the end of the process; returns the outcome of each operator."""
         output = self.process.communicate(timeout=120)[0]
         assert self.process.returncode == 0, output
         return [json.loads(line[7:]) for line in output.splitlines() if line.startswith("OUTCOME")]
@@ -150,7 +150,7 @@ def running(project: DockerProject) -> bool:
 
 
 def sleeping(project: DockerProject, home: Path, kind: str) -> Tasks:
-    """A task whose container runs."""
+    """A task with a running container."""
     arguments = {"command": SLEEP} if kind == "ours" else plain(command=SLEEP, auto_remove="never")[1]
     tasks = Tasks(project, home, [(kind, arguments)])
     assert eventually(lambda: running(project), 60)

@@ -1,4 +1,4 @@
-"""The docker-proxy before the real daemon: what passes, and everything that does not."""
+"""The docker-proxy in front of the real daemon: which requests pass, and which are refused."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerProject]
 
 @pytest.fixture(scope="module")
 def foreign(project: DockerProject) -> Iterator[str]:
-    """A running container that is none of the project's, though it says it is of the same DAG."""
+    """A running container of another project, with the label of the same DAG."""
     labels = {"fraud.project": "other", "fraud.dag_id": "the_dag"}
     container = project.daemon.create_container(project.image, ["sleep", "1000"], labels=labels)
     project.daemon.start(container["Id"])
@@ -41,7 +41,7 @@ def create(project: DockerProject, document: object, query: str | None = None) -
 
 @pytest.fixture(scope="module")
 def running(project: DockerProject) -> Iterator[str]:
-    """A job that runs all the time; nothing below may end it."""
+    """A job that runs all the time; no test may end it."""
     status, answer = create(project, project.body(SLEEP), "?name=fraud-job-running")
     assert status == 201, answer
     wait = project.proxy.wait(answer["Id"])
@@ -104,7 +104,7 @@ def listed(project: DockerProject, filters: str) -> tuple[int, Any]:
     return project.proxy.call("GET", f"/containers/json?all=1&filters={quote(filters)}")
 
 
-# --- What a container must not be given --------------------------------------------------------------
+# --- What a container must not get --------------------------------------------------------------
 
 HOST: Final[dict[str, Any]] = {
     "privileged": {"Privileged": True},
@@ -150,7 +150,7 @@ HOST: Final[dict[str, Any]] = {
     "init": {"Init": True},
     "case": {"privileged": True},
     "case_memory": {"MEMORY": 2**40},
-    "case_folded": {"Bind\u017f": ["/:/host"]},  # which the daemon's decoder takes for an s
+    "case_folded": {"Bind\u017f": ["/:/host"]},  # which the daemon's JSON decoder reads as an s
     "unknown": {"ReleasedInTenYears": True},
     "id_file": {"ContainerIDFile": "/etc/cron.d/x"},
     "empty": {"Privileged": False},

@@ -1,4 +1,4 @@
-"""What only holds for a job in a container: limits, orphans, and a proxy that goes away."""
+"""Rules only for jobs in containers: limits, orphans, and a proxy that is stopped."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_what_an_earlier_try_of_the_task_left_is_ended_before_the_next(
         spec = replace(spec, labels={**spec.labels, "fraud.try_number": tried})
         assert runner(project).run(spec, print).result == {"done": True}
         assert earlier.line().startswith(("ended: -15", "failed: The job's container is gone"))
-        assert len(project.docker_project.containers()) == 1, "another run's was not"
+        assert len(project.docker_project.containers()) == 1, "the container of another run must be kept"
         other.kill()
 
 
@@ -114,7 +114,7 @@ threads = [threading.Thread(target=write, args=one) for one in ((1, b'o'), (2, b
     assert sorted(lines) == ["e" * 40_000] * 50 + ["o" * 40_000] * 50
 
 
-# Lines come all the time, so that connections break within and between them.
+# The job writes lines continuously, so that connections break within and between lines.
 TALKS = """
 import threading
 for number in range(1500):
@@ -142,7 +142,7 @@ def test_a_job_outlives_restarts_of_the_proxy_and_no_line_is_lost_or_doubled(
     assert run(project, TALKS + DONE, line).result == {"done": True}
     out = [number for number in map(int, lines) if number % 3]
     assert sorted(map(int, lines)) == list(range(1500))
-    assert out == sorted(out), "each stream keeps its order"
+    assert out == sorted(out), "each stream must keep its order"
 
 
 def test_a_job_that_ends_while_the_proxy_is_away_has_its_result(project: Containers) -> None:
@@ -151,7 +151,7 @@ def test_a_job_that_ends_while_the_proxy_is_away_has_its_result(project: Contain
     def line(text: str) -> None:
         lines.append(text)
         if text == "up":
-            project.docker_project.proxy.end(kill=True)  # at once, so that no answer comes through any more
+            project.docker_project.proxy.end(kill=True)  # so that no response gets through any more
             threading.Thread(target=come_back).start()
 
     def come_back() -> None:

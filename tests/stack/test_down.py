@@ -1,4 +1,4 @@
-"""`down` and `up` again keep the data; `down -v` leaves nothing. Comes last: afterwards there is no stack."""
+"""`down` and `up` again keep the data; `down -v` leaves nothing. Runs last, because it removes the stack."""
 
 from __future__ import annotations
 

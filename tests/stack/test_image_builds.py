@@ -1,4 +1,4 @@
-"""A build with certificates of its own, and a push: with real Docker, a real registry."""
+"""Building with additional certificates, and pushing, with real Docker and a real registry."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from cryptography.x509.oid import NameOID
 from fraud_launcher.bootstrap import ROOT
 from fraud_launcher.compose import HOST_CERTIFICATES
 from fraud_launcher.image_push import run as push
-from tests.stack.docker_cli import docker, docker_output, image, labelled
+from tests.stack.docker_cli import docker, docker_output, image, remove_labelled
 from tests.stack.stack import wait_for
 
 OFFLINE_BASE = "fraud-detection/base:offline"
@@ -47,11 +47,11 @@ secrets:
 @pytest.fixture
 def removed() -> Iterator[None]:
     yield
-    labelled(f"label={LABEL}", "container", "image", "volume")
+    remove_labelled(f"label={LABEL}", "container", "image", "volume")
 
 
 def _build(folder: Path, certificates: str) -> str:
-    """Build the smallest image anew with these certificates; what went wrong, or nothing."""
+    """Rebuild the smallest image with these certificates; returns the error, or an empty string."""
     image("fraud-detection/docker-proxy:local")
     bundle = folder / "bundle.pem"
     bundle.write_text(certificates)
@@ -77,7 +77,7 @@ def test_certificates_of_a_build_are_used_and_left_in_no_image(tmp_path: Path) -
     saved = tmp_path / "image.tar"
     docker_output("save", "--output", str(saved), BUILT)
     assert not _held(saved, MARK.encode())
-    # That the search would find it: this stands in a file of the image.
+    # Proves that the search works: this text is in a file of the image.
     assert _held(saved, b"asks HEALTH_URL")
 
 
@@ -87,7 +87,7 @@ def test_no_certificate_but_those_given_is_trusted(tmp_path: Path) -> None:
 
 
 def _held(saved: Path, content: bytes) -> bool:
-    """Whether the bytes are in a file of a layer; layers of `docker save` are plain archives."""
+    """Whether a file of a layer contains the bytes; the layers of `docker save` are plain archives."""
     with tarfile.open(saved) as layers:
         for layer in layers:
             file = layers.extractfile(layer)
@@ -97,11 +97,11 @@ def _held(saved: Path, content: bytes) -> bool:
 
 
 def _one_certificate() -> str:
-    """A certificate by which nobody is certified."""
+    """A certificate that signs no other."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "nobody")])
     now = datetime.now(UTC)
-    command = (
+    builder = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
@@ -110,13 +110,13 @@ def _one_certificate() -> str:
         .not_valid_before(now)
         .not_valid_after(now + timedelta(days=1))
     )
-    signed = command.sign(key, hashes.SHA256())
+    signed = builder.sign(key, hashes.SHA256())
     return signed.public_bytes(Encoding.PEM).decode()
 
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[str]:
-    """A registry on this machine; its address."""
+    """A registry on this machine; yields its address."""
     if docker("image", "inspect", OFFLINE_BASE).returncode:
         name = "registry:2"
         if docker("image", "inspect", name).returncode and docker("pull", "--quiet", name).returncode:
@@ -130,7 +130,7 @@ def registry(tmp_path: Path) -> Iterator[str]:
     address = docker_output("port", container, "5000/tcp").splitlines()[0]
     yield address
     docker("rm", "--force", "--volumes", container)
-    labelled(f"label={LABEL}", "image")
+    remove_labelled(f"label={LABEL}", "image")
 
 
 def _registry_of_debian(folder: Path) -> str:

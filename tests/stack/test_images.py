@@ -1,4 +1,4 @@
-"""The platform's images as they are built: what they hold, who they run as, how they start."""
+"""The platform's built images: their content, their users, and how they start."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COMMANDS = {
 }
 NUMBERS = dict.fromkeys(COMMANDS, 10001) | {"airflow": 50000}
 SERVERS = {"api", "mlflow", "docker-proxy"}
-# Looks at an image from within.
+# Inspects an image from inside a container.
 LOOK = """
 import importlib.util, json, os, pathlib
 PLACES = ["/app", "/opt/venv", "/opt/airflow/dags", "/etc", "/tmp"]
@@ -74,7 +74,7 @@ def test_nothing_that_runs_may_be_changed_from_within(name: str) -> None:
     own = {"/opt/airflow/logs"} if name == "airflow" else {"/result", "/var/lib/fraud"}
     assert inspection["number"] == NUMBERS[name]
     assert not inspection["writes"] and set(inspection["may write"]) == {"/tmp", *own}
-    # A start then reads no source; what is missing are templates no Python reads.
+    # A start then compiles no source; the exceptions are templates that Python cannot read.
     assert inspection["compiled"] > 0.99
     assert not inspection["pip"] and not inspection["tests"]
 

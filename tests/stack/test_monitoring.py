@@ -1,4 +1,4 @@
-"""Prometheus reaches everything, knows every documented metric, and its rules and receivers are valid."""
+"""Prometheus scrapes every target and has every documented metric; rules and receivers are valid."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def targets(stack: Stack) -> dict[str, dict[str, Any]]:
 
 
 def known(stack: Stack) -> dict[str, str]:
-    """Metric → type, of what targets have exported."""
+    """Metric → type of everything that targets have exported."""
     return {name: entries[0]["type"] for name, entries in stack.prometheus("metadata").items()}
 
 
@@ -39,7 +39,7 @@ def missing(stack: Stack, service: str) -> set[str]:
 
 
 def _type(exported: dict[str, str], name: str) -> str | None:
-    # In the text format a counter's family has the name of its series.
+    # In the text format the family of a counter has the same name as its series.
     return exported.get(name) or exported.get(name.removesuffix("_total"))
 
 
@@ -95,7 +95,7 @@ def test_prometheus_and_alertmanager_know_each_other(stack: Stack) -> None:
 
 @pytest.fixture(scope="module")
 def without_gateway(stack: Stack) -> Iterator[None]:
-    """It takes Prometheus two of its intervals to notice, in which another test has its time."""
+    """Prometheus needs two intervals to notice, during which another test runs."""
     stack.compose("stop", "gateway")
     yield
     stack.compose("start", "gateway")
@@ -104,7 +104,7 @@ def without_gateway(stack: Stack) -> Iterator[None]:
 
 @pytest.mark.usefixtures("without_gateway")
 def test_every_documented_metric_of_the_follower_is_there(stack: Stack) -> None:
-    """While the profile runs; without it the follower is no target, and so none that is down."""
+    """Runs the follower's profile; without it the follower is not a target, and cannot be down."""
     assert "follower" not in targets(stack)
     stack.compose("--profile", "follow", "up", "-d", "--no-deps", "follower")
     try:

@@ -1,4 +1,4 @@
-"""Only what must talk can; tried from inside, beside what must work, so that a "no" means something."""
+"""Only services that must talk can reach each other; allowed connections are tested as a control."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ addresses = %r
 with ThreadPoolExecutor(len(addresses)) as pool:
     print(json.dumps(dict(zip(addresses, pool.map(reached, addresses)))))
 """
-# Container → what it must reach, and what it must not.
+# Container → what it must reach, and what it must not reach.
 REACHED = {
     "fraud-airflow-worker": (
         ["redis:6379", "docker-proxy:2375", "airflow-webserver:8080", "api:8000"],
@@ -101,7 +101,7 @@ def test_what_a_job_reaches(stack: Stack) -> None:
 
 
 def test_a_job_reaches_nothing_of_another_network_by_address(stack: Stack) -> None:
-    """A name that does not resolve would be no wall."""
+    """An unresolved name alone would not be a barrier, so addresses are tried too."""
     addresses = []
     for name, port in (("redis", 6379), ("docker-proxy", 2375), ("airflow-webserver", 8080)):
         networks = stack.inspect(f"fraud-{name}")[0]["NetworkSettings"]["Networks"].values()

@@ -1,4 +1,4 @@
-"""Images of Debian's, PyPI's and Maven's packages: they fit the Compose files."""
+"""The images made from Debian, PyPI and Maven packages fit the Compose files."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.stack.docker_cli import docker, docker_output, image, labelled
+from tests.stack.docker_cli import docker, docker_output, image, remove_labelled
 from tests.stack.stack import wait_for
 
 LABEL = f"fraud.test={uuid.uuid4().hex}"
-# The table of docs/images.md: user, data, and what the Compose files start.
+# As in the table of docs/images.md: user, volumes, and what the Compose files start.
 INTERFACE = {
     "postgres": ("", {"/var/lib/postgresql/data"}, ["docker-entrypoint.sh"]),
     "redis": ("redis", {"/data"}, None),
@@ -27,7 +27,7 @@ POSTGRES = "fraud-detection/postgres:offline"
 @pytest.fixture(autouse=True)
 def removed() -> Iterator[None]:
     yield
-    labelled(f"label={LABEL}", "container", "volume")
+    remove_labelled(f"label={LABEL}", "container", "volume")
 
 
 @pytest.mark.parametrize("name", sorted(INTERFACE))

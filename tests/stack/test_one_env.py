@@ -1,4 +1,4 @@
-"""One `.env` for both ways of running: what Compose itself reads, and ports it holds."""
+"""One `.env` for both ways of running: the values Compose reads, and the ports it occupies."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def values_in(compose_file: Path, env_file: Path) -> dict[str, str]:
     done = compose_config(env_file, compose_file)
     assert done.returncode == 0, done.stderr
     environment: dict[str, str] = json.loads(done.stdout)["services"]["one"]["environment"]
-    # What it prints could be read again, so a $ is doubled.
+    # Compose doubles each $ in its output so that the output can be read again.
     return {name: value.replace("$$", "$") for name, value in environment.items()}
 
 
@@ -72,7 +72,7 @@ def test_the_example_is_all_that_compose_needs_and_no_host_of_the_shell_counts()
 
 
 def test_a_taken_port_stops_up_with_a_sentence(stack: Stack) -> None:
-    """The stack under test has another project's name: for `./fraud up` its ports are somebody else's."""
+    """The stack under test has another project name, so `./fraud up` treats its ports as taken."""
     variables = {name: value for name, value in os.environ.items() if name != "COMPOSE_PROJECT_NAME"}
     done = subprocess.run(
         [str(ROOT / "fraud"), "up"], env=variables, cwd=ROOT, capture_output=True, text=True, check=False

@@ -1,4 +1,4 @@
-"""The operations commands of the specification, as they stand there."""
+"""The operations commands of the specification, run literally."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.stack.stack import ROOT, Stack
 
 PSQL = "docker exec fraud-postgres psql -U fraud_user -d fraud_detection -c"
 COMPOSE = "docker compose -f docker-compose.local.yml"
-# Command → what its output must show.
+# Command → a part of its output.
 COMMANDS = {
     f'{PSQL} "SELECT COUNT(*) as total, MAX(ingestion_timestamp) as last_insert FROM transactions;"': (
         r"total\s+\|\s+last_insert[^1-9]+[1-9]\d*"
@@ -54,7 +54,7 @@ COMMANDS = {
     "\"import os; print(os.getenv('AIRFLOW__CELERY__BROKER_URL'))\"": r"^redis://",
     "docker logs fraud-airflow-worker --tail=50": r"",
 }
-# What that address lets one do: read the platform's tables, and nothing more.
+# This address allows reading the platform's tables, and nothing else.
 READS = """
 import psycopg2
 from config import constants
@@ -71,7 +71,7 @@ pytestmark = pytest.mark.usefixtures("quiet")
 
 @pytest.fixture
 def whole(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A bare `up -d` starts every service, so another image stands in for Grafana's where that cannot be had.
+    """A bare `up -d` starts every service, so another image replaces Grafana's if that is not available.
     Images are labelled as `./fraud build` labels them, so that `--build` finds nothing to replace.
     """
     for name, value in labels(ROOT).items():
@@ -118,7 +118,7 @@ def test_up_without_a_file_means_the_stack_that_runs(stack: Stack) -> None:
 
 @pytest.mark.usefixtures("whole")
 def test_flower_under_its_profile(stack: Stack) -> None:
-    assert "COMPOSE_FILE" not in os.environ, "the file is the one that .env names"
+    assert "COMPOSE_FILE" not in os.environ, "the file must come from .env"
     stack.run(*shlex.split("docker compose --profile flower up -d --build"), seconds=600)
     try:
         stack.wait_working("flower")

@@ -1,4 +1,4 @@
-"""`docker-compose.vm1.yml`: what it refuses, and its stores. The local stack must be gone."""
+"""`docker-compose.vm1.yml`: what it refuses, and its stores. The local stack must not be running."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Installation:
 
 @pytest.fixture
 def installation(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installation]:
-    """The images under the names a registry would give them."""
-    assert stack.containers() == {}, "the containers of the local stack have the same names"
+    """Tag the images with the names of a registry."""
+    assert stack.containers() == {}, "the local stack is still running; its containers have the same names"
     for name, value in REQUIRED.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("SECRETS_DIR", str(tmp_path / "secrets"))
@@ -90,7 +90,7 @@ def test_a_default_or_empty_secret_stops_everything(
 
 
 def test_the_stores_get_their_secrets_from_files(installation: Installation) -> None:
-    """As far as everything but Airflow, whose own start is that of the local file."""
+    """Starts everything except Airflow, which starts as in the local file."""
     installation.compose("up", "-d", "redis", "topics", "mlflow", "docker-proxy")
     installation.stack.wait_healthy(180)
     containers = installation.stack.containers()

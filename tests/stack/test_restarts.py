@@ -1,4 +1,4 @@
-"""A worker is killed and each service restarted in turn, while transactions come in: each is decided once."""
+"""While transactions arrive, a worker is killed and each service restarted in turn: each is decided once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.stack.stack import ONE_SHOTS, Stack, running_stack, wait_for
 
 RECORDS = 20
 SECONDS = 240
-# Its own way to end takes 15 s and saves nothing more.
+# A graceful stop takes 15 s and saves nothing.
 KILLED = {"objectstore"}
 
 
@@ -24,13 +24,13 @@ def services() -> list[str]:
 
 @pytest.fixture(scope="module")
 def published(stack: Stack) -> Iterator[list[str]]:
-    """The names of all that was published meanwhile; the DAGs run by their schedules."""
+    """The ids of all published transactions; the DAGs run by their schedules."""
     stack.pause(False)
     yield []
 
 
 def test_a_killed_worker_leaves_no_container(stack: Stack, published: list[str]) -> None:
-    """Airflow notices within a minute; what was in flight is decided while other services are restarted."""
+    """Airflow notices within a minute; the rest is decided while other services are restarted."""
     container, names = job_at_work(stack)
     published += names
     stack.run("docker", "kill", "fraud-airflow-worker")

@@ -1,4 +1,4 @@
-"""What holds for a job, whether it runs as a process or in a container."""
+"""Rules for every job, whether it runs as a process or in a container."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_stdout_stderr_long_lines_and_broken_characters_all_arrive(project: Runn
     lines: list[str] = []
     source = "os.write(2, b'err\\n'); os.write(1, b'\\xff\\n' + b'x' * 3_000_000 + b'\\n\\n\\nlast')\n" + DONE
     assert run(project, source, lines.append).result == {"done": True}
-    lines.remove("err")  # the streams of a container are two
+    lines.remove("err")  # stdout and stderr of a container are separate streams
     broken, long, *rest = lines
     assert (broken, rest) == ("\ufffd", ["", "", "last"])
     assert long == "x" * 65536 + f" … ({3_000_000 - 65536} bytes more)"
@@ -137,7 +137,7 @@ def test_a_wrong_result_is_described(project: RunnerKind, source: str, problem: 
 
 
 def killing(project: RunnerKind, source: str) -> list[str]:
-    """The lines of a job whose task is ended at its first."""
+    """The lines of a job whose task is ended at the first line."""
     one = runner(project)
     lines: list[str] = []
 
@@ -272,7 +272,7 @@ def test_a_lock_lives_as_long_as_the_job_and_names_its_holder(project: RunnerKin
             runner(project, 0.3).run(project.spec(DONE, lock, run="another"), print)
         assert f"The lock {lock} is held by the job of the_dag the_task the_run" in str(failed.value)
         assert "since 20" in str(failed.value)
-        assert run(project, DONE, single=f"{lock}-2", run="another").exit_code == 0, "another lock is free"
+        assert run(project, DONE, single=f"{lock}-2", run="another").exit_code == 0, "other locks are free"
         task.kill()
         assert run(project, DONE, single=lock, run="another").exit_code == 0
 

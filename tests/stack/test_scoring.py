@@ -49,7 +49,7 @@ def test_metrics_are_not_behind_the_gateway(stack: Stack) -> None:
 
 
 def test_the_broker_is_reached_from_this_machine(stack: Stack) -> None:
-    """By the address it advertises, not only by the first one."""
+    """Connects through the advertised address, not only the bootstrap address."""
     address = f"localhost:{stack.harness.ports['kafka']}"
     brokers = AdminClient({"bootstrap.servers": address}).list_topics(timeout=30).brokers
     assert [f"{one.host}:{one.port}" for one in brokers.values()] == [address]

@@ -1,4 +1,4 @@
-"""What runs after `up -d`, and how it is confined."""
+"""The containers after `up -d`, and their restrictions."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import pytest
 
 from tests.stack.stack import ONE_SHOTS, Stack
 
-# They are made to be seen from this machine; nothing else is.
+# Only these are published on this machine.
 PUBLISHED = {"postgres", "redis", "kafka", "mlflow", "gateway", "airflow-webserver"}
 PUBLISHED |= {"prometheus", "alertmanager", "grafana"}
-# Third parties' images have users of their own; the proxy's socket belongs to root.
+# Third-party images define their own users; the proxy runs as root for the socket.
 ROOT_USERS = {"docker-proxy", "postgres", "objectstore", "gateway"}
 
 
@@ -60,7 +60,7 @@ def test_nothing_is_privileged_and_everything_has_a_limit(containers: dict[str, 
 
 
 def test_every_volume_has_a_name(stack: Stack, containers: dict[str, dict[str, Any]]) -> None:
-    """One without stays behind at every `down`, and nobody knows what it was."""
+    """An anonymous volume would remain after every `down` without a hint at its origin."""
     mounted = {
         mount["Name"] for one in containers.values() for mount in one["Mounts"] if mount["Type"] == "volume"
     }
