@@ -18,7 +18,7 @@ DAGS: Final = Path(__file__).with_name("airflow_dags")
 
 
 def airflow_python() -> Path:
-    """The Python of Airflow's environment; the test is skipped where it was not made."""
+    """The Python of Airflow's environment; the test is skipped if it was not created."""
     path = Path(os.environ.get("AIRFLOW_PYTHON") or ROOT / ".venv-airflow" / "bin" / "python")
     if not path.exists():
         pytest.skip(f"Airflow's environment is not there: {path}")
@@ -38,7 +38,7 @@ class AirflowInstallation:
         self.extra[f"AIRFLOW_CONN_{conn_id.upper()}"] = json.dumps(fields)
 
     def copy_metadata(self, target: AirflowInstallation) -> None:
-        """Take over the database of another, instead of migrating one."""
+        """Copy the database of another installation, instead of migrating a new one."""
         shutil.copy(target.home / "airflow.db", self.home)
 
     def environment(self) -> dict[str, str]:
@@ -55,11 +55,11 @@ class AirflowInstallation:
         }
 
     def run(self, *arguments: str, check: bool = True) -> str:
-        """Run `airflow …`; gives what it wrote, both streams."""
+        """Run `airflow …`; returns its stdout and stderr."""
         return self._python(["-m", "airflow", *arguments], check)
 
     def python_file(self, name: str) -> str:
-        """Run one of the DAG files as a program; gives what it wrote, both streams."""
+        """Run one of the DAG files as a program; returns its stdout and stderr."""
         return self._python([str(DAGS / name)], check=True)
 
     def _python(self, arguments: list[str], check: bool) -> str:

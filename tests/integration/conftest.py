@@ -34,7 +34,7 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="package")
 def stack() -> Iterator[Stack]:
-    """The servers' configuration on free ports, in a directory that goes away."""
+    """The servers' configuration, with free ports and a temporary directory."""
     with configured_stack(durable=False) as configured:
         yield configured
 
@@ -45,7 +45,7 @@ def _run(spec: ProcessSpec) -> Iterator[None]:
         running.wait_ready(120)
         yield
     finally:
-        # What they hold is thrown away: no reason to wait for an orderly end.
+        # Their data is discarded, so there is no reason to wait for a graceful stop.
         running.stop(patience_s=2)
 
 
@@ -64,7 +64,7 @@ def postgres_admin_url(postgres_server: postgres.Postgres) -> str:
 
 @pytest.fixture(scope="package")
 def passwords(stack: Stack) -> Passwords:
-    """One for each role; MLflow's is the one its server was configured with."""
+    """A random password for each role; MLflow's is the one its server was configured with."""
     return random_passwords(stack)
 
 
@@ -75,7 +75,7 @@ def roles(postgres_admin_url: str, passwords: Passwords) -> None:
 
 @pytest.fixture(scope="package")
 def template(roles: None, postgres_server: postgres.Postgres, passwords: Passwords) -> Database:
-    """The database every test's own is copied from: made by the real migrations, used by nobody."""
+    """The migrated database that each test's database is copied from; no test connects to it."""
     migrated = Database(TEMPLATE, OWNER, postgres_server, passwords)
     upgrade(migrated.url("owner"), parameters(PlatformSettings()).labels)
     return migrated
@@ -98,13 +98,13 @@ def object_store_server(stack: Stack) -> Iterator[objectstore.ObjectStoreServer]
 
 @pytest.fixture(scope="package")
 def object_store(object_store_server: objectstore.ObjectStoreServer) -> ObjectStoreSettings:
-    """Settings of a running object store, for the bucket jobs hand over in."""
+    """Settings of a running object store, for the bucket through which jobs pass data."""
     return bucket_settings(object_store_server, constants.BUCKET_RUNS)
 
 
 @pytest.fixture(scope="package")
 def object_store_admin(object_store_server: objectstore.ObjectStoreServer) -> ObjectStoreSettings:
-    """Settings of the store's administrator, who may make buckets."""
+    """Settings of the store's administrator, who may create buckets."""
     return ObjectStoreSettings.model_validate(
         {
             "s3_endpoint_url": object_store_server.endpoint_url,

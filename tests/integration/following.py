@@ -20,7 +20,7 @@ ENDS_WITHIN = 40.0
 
 @dataclass
 class Following:
-    """What it serves, and what became of it."""
+    """A running follower: its HTTP port, and its result or failure."""
 
     installation: Installation
     port: int = field(default_factory=lambda: free_ports(1)[0])
@@ -38,12 +38,12 @@ class Following:
             self.failure = error
 
     def end(self) -> Mapping[str, Any]:
-        """Stop it; what it gives, or raises."""
+        """Stop it; returns its result or raises its failure."""
         self.stop.set()
         return self.ended()
 
     def ended(self) -> Mapping[str, Any]:
-        """Wait until it has ended; what it gives, or raises."""
+        """Wait until it has ended; returns its result or raises its failure."""
         self.thread.join(ENDS_WITHIN)
         assert not self.thread.is_alive(), "the follower did not end"
         if self.failure is not None:
@@ -77,7 +77,7 @@ class Following:
         return threads
 
     def metric(self, name: str, **labels: str) -> float:
-        """The sum over all label sets that hold `labels`; 0 where there is none."""
+        """The sum over all series with these labels; 0 without such a series."""
         total = 0.0
         for line in self.get("/metrics")[1].splitlines():
             series, _, value = line.rpartition(" ")

@@ -21,7 +21,7 @@ CONFIGURATION: Final = ROOT / "services" / "gateway" / "traefik"
 
 @contextmanager
 def gateway(port: int, folder: Path) -> Iterator[str]:
-    """Its address, in front of what listens on that port of this host; only addresses differ from Compose."""
+    """The gateway's URL, in front of this port of the host; only addresses differ from Compose."""
     web, internal = free_ports(2)
     static = _read("traefik.yml")
     static["entryPoints"]["web"]["address"] = f"127.0.0.1:{web}"

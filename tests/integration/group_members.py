@@ -1,4 +1,4 @@
-"""Members of a consumer group, driven by hand: for tests of what the group hands out."""
+"""Members of a consumer group that tests poll explicitly, for tests of partition assignment."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PATIENCE_S = 60.0
 
 
 class Member:
-    """One member, what the group told it, and what it read."""
+    """One member, its assignment events, and the records it has read."""
 
     def __init__(self, bootstrap: str, topic: str, group: str, **settings: Any) -> None:
         self.events: list[tuple[str, frozenset[int]]] = []

@@ -165,7 +165,7 @@ class LabelHistory:
         rounds = 0
         while refresh_classes(self.installations.streaming, 2):
             rounds += 1
-            assert rounds < 50, "there is no end to it"
+            assert rounds < 50, "refreshing does not end"
         for name in self.classes:
             self.touched(name)
 
@@ -191,7 +191,7 @@ class LabelHistory:
         known: dict[datetime, dict[str, Known]] = {at: {} for at in moments}
         for number, name, label, source, reported_at, mature in rows:
             answers = known[moments[number - 1]]
-            assert name not in answers, "one answer for each transaction"
+            assert name not in answers, "a transaction has several labels"
             answers[name] = (label, source, reported_at + self.passed, mature)
         assert known == {at: self.model.as_of(at) for at in moments}
 

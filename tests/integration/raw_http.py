@@ -1,4 +1,4 @@
-"""HTTP by hand, for what no client library sends."""
+"""HTTP over raw sockets, for requests that no client library sends."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ UPGRADE: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """What came until the server closed or nothing came any more, and when that was."""
+    """The bytes received until the server closed the connection or stopped sending, and the time of that."""
 
     received: bytes
     closed: bool
@@ -33,7 +33,7 @@ class Exchange:
 
 
 def connected(server: ApiServer, seconds: float = 10) -> socket.socket:
-    """A connection that gives up waiting after that long."""
+    """A connection with this timeout."""
     return socket.create_connection(("127.0.0.1", server.port), timeout=seconds)
 
 
@@ -57,7 +57,7 @@ def send(connection: socket.socket, segments: Iterable[bytes], pause: float = 0)
 
 
 def read(connection: socket.socket) -> Exchange:
-    """Everything until the server closes, or until the connection's timeout."""
+    """Read until the server closes the connection, or until its timeout."""
     started = time.monotonic()
     received, closed = b"", False
     with suppress(TimeoutError):

@@ -12,7 +12,7 @@ from fraud_adapters.postgres import scored_transactions
 
 @pytest.fixture(scope="module", autouse=True, params=["call", "copy"])
 def store_path(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Whatever the number of rows, by one call or by copying."""
+    """Store all batches by one call, or all by COPY, whatever the number of rows."""
     copied_from = {"call": sys.maxsize, "copy": 1}[request.param]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scored_transactions, "COPIED_FROM", copied_from)

@@ -1,4 +1,4 @@
-"""Alerts against real servers: what is blocked or reviewed is announced, whatever breaks meanwhile."""
+"""Alerts against real servers: blocked and reviewed transactions are announced despite failures."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def api(home: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ap
 def decided(
     database: Database, rows: Batch, decisions: Sequence[str] | None = None, contract: Contract = CREDITCARD
 ) -> list[str]:
-    """Store rows with decisions, a block, a review and an approval in turn; those to be announced."""
+    """Store rows with decisions, a block, a review and an approval in turn; returns ids to announce."""
     given_decisions = decisions or [DECISIONS[number % 3] for number in range(len(rows))]
     with closing(connect(database.url("api"), "test")) as connection, connection:
         scored = replace(predictions(contract, rows), decisions=given_decisions)
@@ -91,9 +91,11 @@ def test_what_the_stream_and_the_api_decide_is_announced_once(
             client.post("/predict", json=sent).raise_for_status()
     result = installation.consume()
     expected = {row[0]: row[1:] for row in installation.rows(_EXPECTED)}
-    assert {row[0] for row in expected.values()} == {"block", "review"}, "the model says both"
+    assert {row[0] for row in expected.values()} == {"block", "review"}, (
+        "the model must block some and review some"
+    )
     assert {identifier.partition("-")[0] for identifier in expected} == {"tx", "direct"}
-    assert len(expected) < 210, "and approves some"
+    assert len(expected) < 210, "the model must approve some"
     records = read_all(topics, topics.alerts_topic)
     assert Counter(key(record) for record in records) == Counter(expected.keys())
     assert (result["alerts_published"], waiting(home)) == (len(expected), [])
@@ -119,7 +121,7 @@ def test_what_the_stream_and_the_api_decide_is_announced_once(
         headers = {"schema": b"alert/1"} | ({"traceparent": traceparent.encode()} if traceparent else {})
         assert record.headers == headers
     installation.send(creditcard_records([f"tx-{number}" for number in range(150)]))
-    assert installation.consume()["alerts_published"] == 0, "a replay is no news"
+    assert installation.consume()["alerts_published"] == 0, "replays must not be announced"
     assert len(read_all(topics, topics.alerts_topic)) == len(expected)
 
 
@@ -184,7 +186,7 @@ def test_a_crash_between_publishing_and_deleting_announces_again(
                 relay.publish()
         assert Counter(announced(topics)) == Counter(expected)
         assert sorted(waiting(database)) == sorted(expected)
-        assert relay.publish() == len(expected), "the same relay, connected anew"
+        assert relay.publish() == len(expected), "the same relay must have reconnected"
     assert Counter(announced(topics)) == Counter(expected * 2)
     assert waiting(database) == []
 
@@ -194,7 +196,7 @@ def test_while_the_broker_is_down_they_wait(
 ) -> None:
     nowhere = KafkaSettings(kafka_bootstrap_servers=NOWHERE, kafka_topic=topics.topic)
     with relaying(database, nowhere) as relay:
-        assert relay.publish() == 0, "nobody is asked where there is nothing to say"
+        assert relay.publish() == 0, "without alerts the broker must not be contacted"
         expected = decided(database, batch(30))
         for _ in range(2):
             with pytest.raises(BrokerUnavailable, match="Kafka cannot be reached"):

@@ -66,7 +66,7 @@ class Publisher:
 
 
 class RepeatedRequests:
-    """Clients that never stop asking; whatever is no 200 is kept."""
+    """Clients that send requests continuously; every failure is recorded."""
 
     def __init__(self, server: ApiServer, clients: int = 6) -> None:
         self._url = server.url
@@ -89,7 +89,7 @@ class RepeatedRequests:
             thread.join()
 
     def first(self, version: str, since: float) -> float:
-        """Seconds from a moment to the first answer of a version."""
+        """Seconds from a moment until the first response of a version."""
         return min(at for at, served in list(self.served_versions) if served == version) - since
 
     def _send_requests(self, number: int) -> None:
@@ -209,12 +209,12 @@ def test_without_registry_the_cached_model_serves(server: ApiServer, publisher: 
         with server.client() as client:
             assert client.post("/predict", json=creditcard()).json()["model_version"] == version
         server.stop()
-        # A file in the cache that was touched is worth nothing.
+        # A changed file in the cache is not loaded.
         (file,) = (server.cache / CREDITCARD.registered_model).glob(f"{version}-*/model.ubj")
         file.write_bytes(file.read_bytes() + b" ")
         before = server.log.stat().st_size
         server.start(ready=False)
-        # It has looked for a model, and says that it found none.
+        # It has looked for a model, and reports that there is none.
         wait_until(lambda: b'"model_not_taken"' in server.log.read_bytes()[before:], server)
         assert problem(server.get("/health/ready"), 503)["parts"]["model"]["state"] == "missing"
     finally:
@@ -271,7 +271,7 @@ def test_without_database_the_server_lives_and_waits(tmp_path: Path) -> None:
     try:
         parts = problem(server.get("/health/ready"), 503)["parts"]
         assert {part["state"] for part in parts.values()} == {"missing"}
-        # Anybody may ask: what is missing is said, not where it is looked for or as whom.
+        # The route is public: it names what is missing, but neither addresses nor accounts.
         assert not any(word in str(parts) for word in ("127.0.0.1", "nobody", "none"))
         problem(server.get("/.well-known/jwks.json"), 503)
         headers = {"Authorization": "Bearer abc"}

@@ -1,4 +1,4 @@
-"""One id, many who send it: two API processes and the stream on one database, and an API killed at work."""
+"""The same id sent by many: two API processes and the stream on one database, and an API killed at work."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def stored(database: Database, prefix: str) -> dict[str, tuple[Any, ...]]:
 def test_the_same_transaction_sent_by_many_at_once_is_decided_once(
     home: Database, post: Post, history: bool
 ) -> None:
-    """Also where it is known, but not decided: from history."""
+    """The same for a transaction that is stored but undecided, as history is."""
     prefix = "known" if history else "same"
     rows = batch(8, prefix=prefix)
     if history:
@@ -155,7 +155,7 @@ def test_the_api_and_the_stream_race_for_the_same_ids(
     installation.send(records)
     dearer = 1.0 if conflicting else 0.0
     direct = [record | {"amount": round(record["amount"] + dearer, 2)} for record in records]
-    # The API comes from the other end; it waits once, so that both have won some when they meet.
+    # The API sends in reverse order and waits once, so that each side has stored some ids when they meet.
     direct.reverse()
     answers = in_threads(lambda item: post(*item), list(enumerate(direct[:50])))
     result: dict[str, Any] = {}
@@ -209,7 +209,7 @@ def test_a_transaction_that_lost_a_deadlock_is_tried_again(database: Database) -
         " VALUES (%s, now(), 'creditcard/1', 'test')"
     )
     with closing(connect(database.url("admin"), "test")) as other, other.cursor() as cursor:
-        cursor.execute("SET deadlock_timeout = '5min'")  # so that the other one gives way
+        cursor.execute("SET deadlock_timeout = '5min'")  # so that the other session is the deadlock's victim
         cursor.execute(insert, (rows.ids[1],))
         thread = threading.Thread(target=lambda: results.append(session.run(work)))
         thread.start()

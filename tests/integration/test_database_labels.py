@@ -1,4 +1,4 @@
-"""What was known when: `labels_as_of` and `apply_labels`."""
+"""The labels known at a time: `labels_as_of` and `apply_labels`."""
 
 from __future__ import annotations
 

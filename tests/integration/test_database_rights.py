@@ -1,4 +1,4 @@
-"""What each role may not do, and values nobody may store."""
+"""What each role must not do, and values that no role can store."""
 
 from __future__ import annotations
 

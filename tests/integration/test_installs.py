@@ -64,14 +64,14 @@ class Installation:
         return process
 
     def end(self, process: subprocess.Popen[str]) -> str:
-        """What a process said that did its work."""
+        """Wait for a process that must succeed; returns its messages."""
         _, output = process.communicate(timeout=300)
         assert process.returncode == 0, output
         return output
 
     def kill_when(self, process: subprocess.Popen[str], reached: Callable[[], bool], *, group: bool) -> None:
         while not reached():
-            assert process.poll() is None, "it ended before that"
+            assert process.poll() is None, "it ended before the kill"
             time.sleep(0.002)
         (os.killpg if group else os.kill)(process.pid, signal.SIGKILL)
         process.communicate()

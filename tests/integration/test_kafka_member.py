@@ -168,10 +168,10 @@ def test_a_join_goes_on_between_polls_and_a_callback_that_fails_is_heard(
         with pytest.raises(OSError, match="the database is away"):
             for _ in range(3000):
                 assert member.poll(10, 0) == []
-                # Busy elsewhere: that is when the join makes its way.
+                # The join proceeds while the caller is busy with other work.
                 time.sleep(0.02)
         assert member.assigned() == {0, 1}
-        assert member.poll(10, 0.3) == [], "nothing is started"
+        assert member.poll(10, 0.3) == [], "no partition may be started"
 
 
 def test_nothing_listening_is_one_sentence() -> None:
@@ -185,7 +185,7 @@ def test_a_broker_that_was_killed_is_joined_again(
     publish(kafka_bootstrap, topic, numbers(10))
     one, leaving = join(), join("another")
     poll_until(lambda: one.owns(0, 1) and leaving.owns(0, 1), one, leaving)
-    # Whether the broker knows the member still is its own affair.
+    # Whether the broker still knows the member does not matter.
     one.at_start = {0: 0, 1: 0}
     one.member.start(one.at_start)
     with any_kafka.stopped():

@@ -1,4 +1,4 @@
-"""Labels in any order and combination: the database says what the plain model of the rules says."""
+"""Labels in any order and combination: the database agrees with the plain model of the rules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sessions that say something about one transaction at the same moment: its class is right in the end."""
+"""Sessions that report on one transaction at the same moment: its class is right in the end."""
 
 from __future__ import annotations
 
@@ -70,7 +70,9 @@ def sessions(database: Database) -> Iterator[Sessions]:
         )
         for session in (one, other):
             with session:
-                session.cursor().execute("SET lock_timeout = '20s'")  # a test that hangs says where
+                session.cursor().execute(
+                    "SET lock_timeout = '20s'"
+                )  # makes a hanging test fail at the statement that waits
         yield Sessions(database, one, other, opened.enter_context(ThreadPoolExecutor(2)))
 
 
@@ -97,7 +99,7 @@ def recent(n: int = 1) -> Batch:
 
 
 def fell_silent(sessions: Sessions, n: int = 1) -> Batch:
-    """Transactions stored when they were recent; their silence has lasted by now and was not judged yet."""
+    """Transactions stored when they were recent; by now silence implies a label, which is not applied yet."""
     rows = batch(n)
     history(sessions.one, Batch(rows.ids, [RECENT] * n, rows.columns))
     run(sessions.database.url("owner"), "UPDATE transactions SET event_time = %s", START)
@@ -221,7 +223,7 @@ def test_labels_are_inserted_in_one_order_by_all(sessions: Sessions) -> None:
     begun = sessions.waiting(sessions.one, lambda: report(sessions.one, *events[5:], *events[:5]))
     with closing(connect(sessions.database.url("streaming"), "test")) as third:
         third.cursor().execute("SET lock_timeout = '3s'")
-        # The waiting one has inserted none of these while it waits for the first.
+        # The waiting session has inserted none of these, because it waits for the first.
         insert = (
             "INSERT INTO labels (label_id, transaction_id, label, source, reported_at, matures_at)"
             " VALUES (%s, 'tx-0', 1, 'analyst', %s, %s)"
@@ -235,7 +237,7 @@ def test_labels_are_inserted_in_one_order_by_all(sessions: Sessions) -> None:
 
 
 def test_a_storm_of_labels_before_and_after_their_transactions(database: Database) -> None:
-    """Batches that overlap in every order, some labels twice: nobody waits in a circle."""
+    """Batches that overlap in every order, with repeated labels: no session deadlocks."""
     rows, rng = recent(60), random.Random(5)
     events = [
         label_event(identifier, rng.randrange(2), source, RECENT + timedelta(minutes=rng.randrange(3)))

@@ -1,4 +1,4 @@
-"""What changes classes though nobody reports anything: time, new rules, a new version of the database."""
+"""Classes that change without new reports: by time, new rules, or a migration."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_a_blocked_transaction_is_asked_once_and_the_index_finds_the_rest(
     store(streaming, recent(3))
     assert refresh_classes(streaming, 1000) == 0
     assert set(classes(database).values()) == {None}
-    # What is left to judge is all the index holds.
+    # The index contains only the transactions that are still to be judged.
     silent = "SELECT count(*) FROM transactions WHERE class IS NULL AND class_implied IS NULL"
     assert run(database.url("readonly"), silent) == [(3,)]
 

@@ -64,7 +64,7 @@ DEFAULT_TERMS: Final = Terms()
 def redrive(
     installation: StreamInstallation, *ids: int, terms: Terms = DEFAULT_TERMS, **chosen: Any
 ) -> RedriveResult:
-    """Put back these, or without any those that were not put back yet."""
+    """Redrive these dead letters, or by default all that were not redriven yet."""
     chosen = {"ids": ids} if ids else {"not_redriven": not terms.again, **chosen}
     result = redrive_selected(redrive_installation(installation), Selection(**chosen), terms)
     assert list(mismatches(RedriveResult, json.loads(json.dumps(result)))) == []
@@ -92,7 +92,7 @@ def stored_dead_letters(installation: StreamInstallation) -> list[tuple[Any, ...
 
 
 def bad_records(installation: StreamInstallation) -> list[dict[str, Any]]:
-    """Three that are set aside, at the offsets 0 to 2; the last one has no event time and is no JSON."""
+    """Three that are set aside, at the offsets 0 to 2; the last one has no event time and is not JSON."""
     good = creditcard_records(["a", "b", "c"])
     del good[2]["event_time"]
     broken = json.dumps(good[2]).encode()[:-1]

@@ -1,4 +1,4 @@
-"""Who holds a lock and stands still, and what ends: against a real database."""
+"""Stalled holders of a partition's lock lose it, against a real database."""
 
 from __future__ import annotations
 

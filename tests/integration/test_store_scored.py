@@ -1,4 +1,4 @@
-"""Transactions and predictions are stored exactly, once, whoever sends them how often."""
+"""Transactions and predictions are stored exactly and once, whoever sends them and how often."""
 
 from __future__ import annotations
 

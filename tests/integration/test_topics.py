@@ -1,4 +1,4 @@
-"""`topics` as a person asks: empty, missing, made again, binary, busy."""
+"""The command `topics` for topics that are empty, missing, re-created, binary or busy."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_an_empty_topic_has_no_lag_and_no_records(settings: DatabaseSettings, to
     for name in NAMES:
         assert (states[name]["exists"], states[name]["records"]) == (True, [])
     assert (states["transactions"]["lag"], states["labels"]["lag"]) == (0, 0)
-    # Nobody of ours reads these: how far they were read is no question.
+    # The platform does not consume these topics, so they have no position.
     assert not {"lag"} & {*states["alerts"], *states["dlq"], *states["dlq"]["partitions"][0]}
 
 
@@ -117,7 +117,7 @@ def test_a_look_ends_where_the_topic_ended_when_it_began(topics: KafkaSettings) 
         for number in range(20):
             publisher.send(topics.topic, b"", str(number).encode())
     with PartitionReader(topics.bootstrap_servers, topics.topic, "test") as reader:
-        records = _latest(reader, {0: 0}, {0: 6}, 4)  # fourteen came meanwhile
+        records = _latest(reader, {0: 0}, {0: 6}, 4)  # fourteen records arrived meanwhile
         assert [record["value"] for record in records] == ["2", "3", "4", "5"]
         assert [record["offset"] for record in _latest(reader, {0: 4}, {0: 6}, 4)] == [4, 5]
 

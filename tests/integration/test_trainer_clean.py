@@ -1,4 +1,4 @@
-"""What `clean` removes of the runs' files, and what it keeps, and why."""
+"""Which files of runs `clean` removes or keeps, and the reasons it gives."""
 
 from __future__ import annotations
 
@@ -91,12 +91,12 @@ def test_what_no_version_needs_goes_after_a_time(
     (tmp_path / "local" / f"{scratch.PREFIX}killed").mkdir()
     before = _remaining(bucket)
 
-    # In progress, as far as anybody can tell.
+    # Possibly still in progress.
     assert main(["clean"])["removed"] == []
     assert _clean(0.9)["mlflow_runs_ended"] == []
     assert (_remaining(bucket), statuses(installation)[-1]) == (before, "RUNNING")
 
-    # Abandoned, but young.
+    # Abandoned, but recent.
     assert len(_clean(2, dry_run=True)["mlflow_runs_ended"]) == 1
     assert statuses(installation)[-1] == "RUNNING"
     os.utime(tmp_path / "local" / f"{scratch.PREFIX}killed", (0, 0))

@@ -1,4 +1,4 @@
-"""A training run that is stopped, repeated or tampered with: what it leaves, and what is believed of it."""
+"""Training runs that are stopped, repeated or tampered with: what remains, and what is accepted."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def test_after_sigkill_a_try_on_other_data_ends_the_run_and_a_try_that_fails_too
         main([verb, *FIRST])
     run(installation.database.url("admin"), "DELETE FROM transactions WHERE event_time > '2024-03-02Z'")
     with pytest.raises(JobFailed):
-        main(["run", *FIRST])  # too few rows to judge
+        main(["run", *FIRST])  # too few rows for the gate
     actual = statuses(installation)
     assert "RUNNING" not in actual
     assert actual[0] == "KILLED"
@@ -204,11 +204,11 @@ def test_without_mlflow_a_stopped_job_ends_all_the_same(installation: Installati
     assert statuses(installation) == ["FINISHED"]
 
 
-# --- what register believes ---------------------------------------------------------------------
+# --- what register accepts ------------------------------------------------------------------------
 
 
 class Bucket:
-    """A run's folder in the hands of somebody who may write to the bucket."""
+    """A run's folder, changed as by an attacker who may write to the bucket."""
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
@@ -341,7 +341,7 @@ def test_training_a_registered_run_again_makes_a_run_and_a_version_of_their_own(
 def test_a_version_is_judged_once(
     installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that failed does not become champion because the gate is lowered afterwards."""
+    """A version that failed the gate does not become champion when the gate is lowered later."""
     strict = {"gates": {"specification": {"min_recall": 1.0, "max_fpr": 0.0, "min_f1": 1.0}}}
     lenient = str(small_configuration(tmp_path / "lenient"))
     monkeypatch.setenv("FRAUD_CONFIG_DIR", str(small_configuration(tmp_path / "strict", **strict)))

@@ -95,13 +95,13 @@ def test_what_is_read_goes_and_what_is_not_stays(
 ) -> None:
     topic = installation.kafka.topic
     send_requests(installation, 0, 20)
-    assert trim(trimmer, FEW, now())[topic] == 0, "nobody has read anything"
+    assert trim(trimmer, FEW, now())[topic] == 0, "nothing has been read yet"
     assert installation.consume(records=21)["stored"] == 21
     assert trim(trimmer, FEW, now())[topic] == 7, "ten requests are read, the eleventh in part"
     assert first_and_count(log, topic) == (14, 13)
     assert trim(trimmer, FEW, now())[topic] == 0
     assert installation.consume()["stored"] == 19
-    assert trim(trimmer, FEW, now())[topic] == 9, "the last one never goes"
+    assert trim(trimmer, FEW, now())[topic] == 9, "the last request must never be removed"
     send_requests(installation, 20, 22)
     assert installation.consume()["stored"] == 4
     assert installation.rows(
@@ -235,7 +235,7 @@ def test_publishers_leave_nothing_behind_in_the_broker(
 def trimming(
     trimmer: Installation, installation: StreamInstallation, *arguments: str, **environment: str
 ) -> Iterator[Process]:
-    """The process as it is supervised; it is told to stop at the end."""
+    """The supervised trimming process; stopped at the end."""
     store = trimmer.store
     own = {
         "DATABASE_URL": trimmer.database.url,

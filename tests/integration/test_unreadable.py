@@ -1,4 +1,4 @@
-"""What cannot be read, met by all who read: bounded run, follower, `topics`, dead letters."""
+"""Unreadable records, met by every reader: bounded run, follower, `topics`, dead letters."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def put(installation: StreamInstallation, batch: WireBatch, topic: str | None = 
 
 
 def put_undecodable_headers(installation: StreamInstallation) -> None:
-    """On both topics a good record, one with a header whose name is no text, and a good one."""
+    """On both topics a good record, one with a header whose name is not text, and a good one."""
     for topic, value in ((installation.kafka.topic, payload), (installation.kafka.labels_topic, label)):
         undecodable = WireRecord(value("strange"), headers=[SCHEMA, (b"\xff\xfea", b"x")])
         put(
@@ -165,7 +165,7 @@ def test_where_skipping_would_be_a_guess_all_before_is_stored(
     assert installation.rows(
         "SELECT next_offset FROM stream_offsets WHERE topic = %s", installation.kafka.topic
     ) == [(1,)]
-    # What the sentence says is the way past.
+    # The way past the record is the one that the message names.
     installation.rows("UPDATE stream_offsets SET next_offset = 2 WHERE topic = %s", installation.kafka.topic)
     put(installation, WireBatch([WireRecord(payload("after"))]))
     assert (installation.consume()["lag"], installation.ids()) == (0, {"before", "after"})
@@ -204,7 +204,7 @@ def test_payments_that_were_aborted_never_happened(installation: StreamInstallat
     producer.abort_transaction(20)
     result = installation.consume(seconds=20.0)
     assert (result["consumed"], result["lag"], result["labels"]["lag"]) == (0, 0, 0)
-    assert result["seconds"] < 10, "it does not wait for what will never come"
+    assert result["seconds"] < 10, "it must not wait for records that will never arrive"
     assert (installation.count("transactions"), installation.count("labels"), position(installation)) == (
         0,
         0,

@@ -1,4 +1,4 @@
-"""What the trainer's tests share: an installation of its own, and labelled history for it."""
+"""Helpers of the trainer's tests: a separate installation with labelled history."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from fraud_producer.simulator import Simulator
 from tests.support.stored_rows import START, Database, run
 
 ROWS = 16_000
-RATE = 0.35  # more frauds than ever happen, so that few rows hold the 1,000 the gate asks for
+RATE = 0.35  # an unrealistic fraud rate, so that few rows contain the 1,000 frauds that the gate requires
 
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """An installation: its contract under a name of its own, since the MLflow server is everybody's."""
+    """An installation: its contract under a name of its own, because all tests share the MLflow server."""
 
     contract: Contract
     database: Database
@@ -83,7 +83,7 @@ def store_history(
     source: str = "simulator",
     by: Source = "simulator",
 ) -> None:
-    """Transactions, and a report for each fraud; silence says the rest."""
+    """Store transactions and a report for each fraud; silence implies the other labels."""
     frauds = [
         LabelEvent(str(uuid.uuid4()), name, 1, by, moment)
         for name, moment, label in zip(rows.ids, rows.event_times, labels, strict=True)

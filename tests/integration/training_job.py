@@ -1,4 +1,4 @@
-"""The trainer as a process of its own, to be stopped at a step; and a way to MLflow that can be cut."""
+"""The trainer as a process that can be stopped at a step, and a relay to MLflow that can be cut."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PATIENCE_S = 120.0
 
 
 class TrainerJob:
-    """`python -m fraud_trainer`, its log read as it comes."""
+    """`python -m fraud_trainer`, its log is read while it runs."""
 
     def __init__(self, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
         self.lines: list[str] = []
@@ -50,7 +50,7 @@ class TrainerJob:
         assert self._logged(mark), self.lines
 
     def stop(self, number: signal.Signals, seconds: float = 10.0) -> int:
-        """Send a signal; the exit code."""
+        """Send a signal; returns the exit code."""
         self._process.send_signal(number)
         code = self._process.wait(seconds)
         self._reader.join(5)
@@ -79,14 +79,14 @@ class TrainerJob:
 
 
 class Relay:
-    """Passes connections on to a server, under the server's own name, until it is cut."""
+    """Forwards connections to a server, with the server's own Host header, until `cut`."""
 
     def __init__(self, url: str) -> None:
         self._port = urlsplit(url).port or 80
         self._open: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        # MLflow refuses requests to another host than its own.
+        # MLflow refuses requests with a foreign Host header.
         self._own, self._upstream = (urlsplit(name).netloc.encode() for name in (self.url, url))
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -123,7 +123,7 @@ def relayed(url: str) -> Iterator[Relay]:
 
 
 def small_configuration(folder: Path, **sections: Mapping[str, Any]) -> Path:
-    """The configuration, for few rows: 100 frauds decide, 60 trees are the most."""
+    """The configuration for few rows: 100 frauds are enough, and models have 60 trees at most."""
     folder.mkdir()
     content = read_yaml(CONFIG_DIR / "config.yaml")
     content["training"] |= {"min_test_frauds": 100, "rounds": 60, "threads": 1}
@@ -152,7 +152,7 @@ def small_installation(
 
 
 def statuses(installation: Installation) -> list[str]:
-    """How MLflow's runs of the installation stand, the earliest first."""
+    """The states of the installation's MLflow runs, earliest first."""
     client = RegistryWriter(installation.mlflow_uri)._client
     experiment = client.get_experiment_by_name(installation.contract.registered_model)
     if experiment is None:

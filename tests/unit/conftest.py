@@ -1,6 +1,6 @@
 from hypothesis import HealthCheck, settings
 
-# Examples, not seconds, bound a property test: a busy machine must not fail one.
+# Property tests are limited by examples, not seconds, so that a busy machine does not fail one.
 settings.register_profile(
     "steady", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=60
 )

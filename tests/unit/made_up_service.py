@@ -1,8 +1,8 @@
-"""A program: what the platform makes of one more row in the table of services, as JSON.
+"""A program that prints, as JSON, how the platform treats an additional row in the table of services.
 
 The row is added before anything else of ours is imported, as if it stood in `config/services.py`.
 """
-# ruff: noqa: E402 - the order of the imports is what is tried
+# ruff: noqa: E402 - the row must be added before these imports
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Every route of the API asks for the scope it declares and documents, and no route declares nothing."""
+"""Every route of the API asks for the scope it declares and documents, and every route declares one."""
 
 from __future__ import annotations
 

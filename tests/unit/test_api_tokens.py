@@ -299,7 +299,7 @@ def test_an_unknown_key_is_told_apart_so_that_the_keys_can_be_read_again(verifie
 def test_unknown_keys_take_one_thread_however_many_come(
     keyring: Keyring, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Anybody can send them: while the database stands still they must not hold up everybody's work."""
+    """Anybody can send such tokens; while the database stalls they must not block other requests."""
     free, lookups = Event(), list[int]()
 
     class Stalled:

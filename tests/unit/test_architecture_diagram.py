@@ -9,7 +9,7 @@ import yaml
 from tests.support.architecture_diagram import ARROW, NODE, SOURCE
 
 ROOT = Path(__file__).resolve().parents[2]
-# What is no service of the file: who uses the platform, and the containers that tasks start.
+# Nodes that are not services of the file: users of the platform, and containers that tasks start.
 OUTSIDE = {"clients", "people"}
 JOBS = "jobs"
 

@@ -1,4 +1,4 @@
-"""Options of every job: what is refused names the option and what is allowed, with exit code 2."""
+"""Options of every job: an error names the option and the allowed values, and the exit code is 2."""
 
 from __future__ import annotations
 

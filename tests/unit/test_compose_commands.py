@@ -23,7 +23,7 @@ from fraud_launcher.dotenv import parse
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = "compose --file docker-compose.local.yml --env-file .env"
 API = {"image": "fraud-detection/api:local", "build": {"context": "."}}
-# Says what it was called with, and answers as Docker does.
+# Records its arguments, and answers as Docker does.
 DOCKER = """#!/bin/sh
 case "$*" in
     "compose version --short") echo "${FAKE_VERSION-2.40.3}"; exit "${FAKE_COMPOSE:-0}" ;;

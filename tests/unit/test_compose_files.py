@@ -54,7 +54,7 @@ def test_a_service(name: str, service: str, one: dict[str, Any]) -> None:
         assert ADDRESS.match(port), f"{port} is open to everybody"
     command = f"{one.get('command', '')} {one.get('entrypoint', '')}"
     assert not re.search(r"(?<!\$)\$\{?\w*(PASSWORD|SECRET|TOKEN|_KEY)", command), (
-        "seen in the list of processes"
+        "visible in the list of processes"
     )
     assert not re.search(r"://[^\s/@]*:[^\s/@]*@", str(one)), "a password in an address"
     health = "healthcheck" in one or "HEALTH_URL" in one.get("environment", {})
@@ -155,7 +155,7 @@ def test_secrets_are_written_once(tmp_path: Path, capsys: pytest.CaptureFixture[
     expected = set(document(PRODUCTION)["secrets"]) | set(secret_files.OF_THE_API)
     files = {path.name: path for path in folder.iterdir()}
     assert set(files) == expected
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700, "nobody else gets at the files"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700, "only the owner may read the files"
     values = {name: path.read_text(encoding="utf-8") for name, path in files.items()}
     filled = [value for name, value in values.items() if name not in secret_files.OPTIONAL]
     assert len(set(filled)) == len(filled)

@@ -119,7 +119,7 @@ def test_it_works_as_it_stands_for_development_only(monkeypatch: pytest.MonkeyPa
 
 
 def test_no_secret_opens_two_doors() -> None:
-    """The same mark becomes the same random secret: who logs in to the API must not tell it a password."""
+    """The same mark becomes the same random secret: logging in to the API must not disclose a password."""
     marks = re.findall(rf"{constants.DEVELOPMENT_SECRET_MARK}[\w-]*", re.sub(r"(?m)^#.*$", "", TEXT))
     assert len(marks) > 10
     assert sorted(marks) == sorted(set(marks))

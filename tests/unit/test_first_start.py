@@ -1,4 +1,4 @@
-"""What is asked again while everything starts at once."""
+"""Requests that are repeated while all servers start at the same time."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from fraud_launcher.image_builds import builders, built, labels, require_bundle,
 from fraud_launcher.image_push import run, target
 
 ROOT = Path(__file__).resolve().parents[2]
-# Says what it was called with; an image whose name is in `missing` is not there.
+# Records its arguments; an image whose name is in `missing` does not exist.
 DOCKER = """#!/bin/sh
 case "$*" in
     *"config --no-interpolate --format json") cat config.json; exit ;;

@@ -1,6 +1,6 @@
 """Imports go downwards: service, adapters, core. And no module imports another that imports it.
 
-Imports for types alone and inside functions count: a circle says that something two modules need lives in one
+Imports for types alone and inside functions count: a circle means that something two modules need is in one
 of them, and a service that imports another cannot be built, tested or left out without it.
 """
 

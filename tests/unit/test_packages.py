@@ -1,4 +1,4 @@
-"""What the locks install: all that is asked for, and nothing that they do not name."""
+"""The locks install every requirement, and nothing that they do not name."""
 
 from importlib.metadata import Distribution, distributions
 
@@ -11,7 +11,7 @@ from fraud_launcher.bootstrap import AIRFLOW, PLATFORM, Home
 
 @pytest.mark.parametrize("home", [PLATFORM, AIRFLOW], ids=lambda home: home.venv.name)
 def test_every_package_finds_what_it_asks_for(home: Home) -> None:
-    """Locks are installed without resolving, so this is what tells of an incomplete one."""
+    """Locks are installed without resolving, so only this test detects an incomplete one."""
     folders = [
         *home.venv.glob("lib/python3*/site-packages"),
         *([home.target] if home.target.is_dir() else []),

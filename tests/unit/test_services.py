@@ -19,7 +19,7 @@ from config.services import Backend, Jobs, Service
 ROOT = Path(__file__).resolve().parents[2]
 LOCAL, PRODUCTION = "docker-compose.local.yml", "docker-compose.vm1.yml"
 EACH_FILE = pytest.mark.parametrize("name", [LOCAL, PRODUCTION])
-# Who starts jobs, and so holds what they are given.
+# The containers that start jobs, and therefore have the jobs' variables.
 WORKERS = ("airflow-scheduler", "airflow-worker")
 MADE_UP = Service(
     "night-watch", "watch", Jobs.SCHEDULED, frozenset({Backend.POSTGRES}), ("read",), ("WATCH_SECRET",)
@@ -94,7 +94,7 @@ def declared_variables(service: dict[str, Any]) -> set[str]:
 
 
 def disagreements(name: str, rows: Sequence[Service] = services.SERVICES) -> list[str]:
-    """What a Compose file lacks, or holds too much of, by the rows of the table."""
+    """What a Compose file lacks or has too much, compared with the rows of the table."""
     every = document(name)["services"]
     differences = [
         f"db-migrate: {services.role_password(one.name)}"

@@ -16,7 +16,7 @@ ADAPTERS = "adapters/fraud_adapters/postgres"
 MIGRATIONS = ROOT / "db_init/fraud_db/migrations/sql"
 # Commands of `./fraud` and of an installation's servers; they start where there is no adapter yet.
 NOT_SEARCHED = {"embedded"}
-# Statements that need a second table, beside the module that the table belongs to.
+# Statements that need a second table, outside the module that this table belongs to.
 ALLOWED = {
     ("transactions", f"{ADAPTERS}/examples.py"),  # joins transactions with their mature labels
     ("predictions", f"{ADAPTERS}/examples.py"),  # what was blocked has no label by silence
