@@ -171,12 +171,6 @@ class ForkedApi(ApiServer):
     def launch(self, log: IO[bytes]) -> forked.Process:
         return forked.start(self.module, "serve", env=self.environment(), stdout=log, stderr=log)
 
-    def command(self, verb: str, **changes: str) -> dict[str, Any]:
-        done = forked.run("fraud_api", verb, env=self.environment() | changes)
-        assert done.returncode == 0, done.stderr
-        result: dict[str, Any] = json.loads(done.stdout)
-        return result
-
 
 @contextmanager
 def scoring_server(

@@ -204,6 +204,7 @@ def _server() -> Callable[[Mapping[str, Any], Sequence[int]], None]:
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *(path for path in sys.path if path)])
     # The fork server must have one thread only, because `fork` copies no others.
     environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    environment["JE_ARROW_MALLOC_CONF"] = "background_thread:false"
     with child_end:
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.support.forked", str(child_end.fileno())],
@@ -274,6 +275,9 @@ def _import(module: str) -> None:
     for name in (f"{module}.__main__", *LATER.get(module, ())):
         with suppress(ModuleNotFoundError):
             importlib.import_module(name)
+    if (threads := len(list(Path("/proc/self/task").iterdir()))) > 1:
+        # Its locks would be held for ever in the child, now and then.
+        raise SystemExit(f"{threads - 1} threads were started by importing {module}: no fork copies them")
 
 
 def _become(order: Mapping[str, Any], streams: Sequence[int]) -> None:
