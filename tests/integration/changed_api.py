@@ -1,6 +1,6 @@
 """`python -m tests.integration.changed_api serve`: the API with other constants.
 
-What takes a minute is tested in seconds so; `API_CONSTANTS=bodies.BODY_SECONDS=1,…` says which.
+What takes a minute is tested in seconds so; `API_CONSTANTS=body_limit.BODY_SECONDS=1,…` says which.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a route may ask for beside its scope, as types of its parameters."""
+"""Dependencies that routes can declare as the types of their parameters."""
 
 from __future__ import annotations
 
@@ -22,5 +22,5 @@ async def _database(service: ApiService) -> Session:
     return service.database
 
 
-# Queries wait for their answer: a route that makes them is `def`, so that it runs beside the event loop.
+# Queries block. A route that makes them must be `def`, not `async def`, so that it runs in a thread.
 Database = Annotated[Session, Depends(_database)]
