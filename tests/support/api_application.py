@@ -19,7 +19,7 @@ from config.settings import CONFIG_DIR, PlatformSettings, parameters
 from fraud_adapters.models.registry import Registry
 from fraud_api.app import create_app
 from fraud_api.keys import KeyState
-from fraud_api.service import Service, ServiceSettings
+from fraud_api.service import ScoringService, ServiceSettings
 from fraud_api.tokens import issue
 from fraud_core.contract import Contract
 
@@ -30,7 +30,7 @@ CREDITCARD: Final = Contract.from_mapping(read_yaml(CONFIG_DIR / "contracts" / "
 @dataclass(frozen=True)
 class Application:
     app: FastAPI
-    service: Service
+    service: ScoringService
 
     @classmethod
     def create(cls, cache: Path, database_url: str = f"postgresql://nobody@{NOWHERE}/none") -> Application:
@@ -47,7 +47,7 @@ class Application:
             kafka_topic="transactions",
             show_docs=True,
         )
-        service = Service(settings)
+        service = ScoringService(settings)
         service.identities.keyring.replace(_keys())
         return cls(create_app(settings, service), service)
 

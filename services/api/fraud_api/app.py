@@ -16,12 +16,12 @@ from fraud_api.head_limit import HeadLimit
 from fraud_api.head_method import AnswerHead
 from fraud_api.metrics import MeasureRequests
 from fraud_api.routes import direct
-from fraud_api.service import Service, ServiceSettings
+from fraud_api.service import ScoringService, ServiceSettings
 
 VERSION: Final = "1"
 
 
-def create_app(settings: ServiceSettings, service: Service) -> FastAPI:
+def create_app(settings: ServiceSettings, service: ScoringService) -> FastAPI:
     """The ASGI application; its lifespan starts and stops the service.
 
     Raises:

@@ -7,15 +7,15 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from fraud_adapters.postgres.session import Session
-from fraud_api.service import Service
+from fraud_api.service import ScoringService
 
 
-async def _service(request: Request) -> Service:
-    service: Service = request.app.state.service
+async def _service(request: Request) -> ScoringService:
+    service: ScoringService = request.app.state.service
     return service
 
 
-ApiService = Annotated[Service, Depends(_service)]
+ApiService = Annotated[ScoringService, Depends(_service)]
 
 
 async def _database(service: ApiService) -> Session:

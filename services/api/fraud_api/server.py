@@ -27,7 +27,7 @@ from fraud_adapters.postgres import DatabaseUnavailable
 from fraud_api import http_server
 from fraud_api.app import create_app
 from fraud_api.credentials import KeyEncryptionError
-from fraud_api.service import Service, ServiceSettings
+from fraud_api.service import ScoringService, ServiceSettings
 
 
 def service_settings() -> ServiceSettings:
@@ -83,7 +83,7 @@ def application() -> FastAPI:
 def _application(settings: ApiServerSettings) -> FastAPI:
     """Build the ASGI application and start the server of its metrics."""
     service_config = service_settings()
-    service = Service(service_config)
+    service = ScoringService(service_config)
     try:
         service.identities.load()
     except KeyEncryptionError as error:

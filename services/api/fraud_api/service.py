@@ -41,7 +41,7 @@ class ServiceSettings:
     show_docs: bool
 
 
-class Service:
+class ScoringService:
     """The components behind the routes; `start` and `stop` control their threads."""
 
     def __init__(self, settings: ServiceSettings) -> None:

@@ -92,7 +92,7 @@ def _run() -> int:
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         return 2
-    except lock_file.Busy as holder:
+    except lock_file.LockHeld as holder:
         print(
             f"failed: {holder} is at work here: wait for its end, or end it with Ctrl-C or kill.",
             file=sys.stderr,

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from config.settings import ConfigurationError
-from fraud_launcher import dotenv
-from fraud_launcher import paths as places
+from fraud_launcher import dotenv, paths
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 # Site choices that every process of the platform gets. Its logs go to stderr: the supervisor keeps them.
@@ -53,7 +52,7 @@ class Layout:
 
     @property
     def state_file(self) -> Path:
-        return places.state_file(self.local)
+        return paths.state_file(self.local)
 
     @property
     def lock(self) -> Path:
@@ -67,7 +66,7 @@ class Layout:
     @property
     def run(self) -> Path:
         """Process files and sockets."""
-        return places.run_directory(self.local)
+        return paths.run_directory(self.local)
 
     def make(self) -> None:
         """Make the directories; what holds secrets is for its owner alone."""

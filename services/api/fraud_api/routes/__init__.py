@@ -5,10 +5,10 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from fraud_api.routes import direct, identities, models, operations, swagger
-from fraud_api.service import Service
+from fraud_api.service import ScoringService
 
 
-def add(app: FastAPI, service: Service, *, show_docs: bool) -> None:
+def add(app: FastAPI, service: ScoringService, *, show_docs: bool) -> None:
     """Add all routes; the frequent direct ones come first because routes are matched in order."""
     direct.add(app, service)
     app.include_router(identities.router)

@@ -21,7 +21,7 @@ from fraud_api.access import PUBLIC
 from fraud_api.arrival import note_arrival
 from fraud_api.auth import Authenticator
 from fraud_api.requests import BATCH_KEY, LIST_KEY, STORE_KEY
-from fraud_api.service import Service
+from fraud_api.service import ScoringService
 
 _NOTHING_ELSE: Final = {"additionalProperties": False}
 
@@ -80,7 +80,7 @@ class TokenAnswer(BaseModel):
     scope: str
 
 
-def add(app: FastAPI, service: Service) -> None:
+def add(app: FastAPI, service: ScoringService) -> None:
     """Add the direct routes to the application itself: an included router would match each path twice."""
     _add_token(app, service)
     _add_predict(app, service)
@@ -104,7 +104,7 @@ def _object(required: str, properties: dict[str, Any]) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": [required]}
 
 
-def _add_token(app: FastAPI, service: Service) -> None:
+def _add_token(app: FastAPI, service: ScoringService) -> None:
     form = {"application/x-www-form-urlencoded": {"schema": openapi.reference("TokenRequest")}}
     app.router.add_api_route(
         "/auth/token",
@@ -123,7 +123,7 @@ def _add_token(app: FastAPI, service: Service) -> None:
     )
 
 
-def _add_predict(app: FastAPI, service: Service) -> None:
+def _add_predict(app: FastAPI, service: ScoringService) -> None:
     names = (service.record_model.__name__, "TransactionList")
     body = {"anyOf": [openapi.reference(name) for name in names]}
     app.router.add_api_route(
@@ -144,7 +144,7 @@ def _add_predict(app: FastAPI, service: Service) -> None:
     )
 
 
-def _add_predict_batch(app: FastAPI, service: Service) -> None:
+def _add_predict_batch(app: FastAPI, service: ScoringService) -> None:
     columns = {ARROW: {"schema": {"type": "string", "format": "binary"}}}
     batch = {"application/json": {"schema": openapi.reference("TransactionBatch")}}
     store = {"name": "store", "in": "query", "schema": {"type": "boolean", "default": False}}

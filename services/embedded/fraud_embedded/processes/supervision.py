@@ -25,7 +25,7 @@ from fraud_embedded.installation import Layout
 from fraud_embedded.processes import child
 from fraud_embedded.processes.process import ProcessSpec, StartFailed, base_environment, tail, wait_ready
 from fraud_embedded.servers import airflow, broker
-from fraud_launcher import paths as places
+from fraud_launcher import paths
 from fraud_launcher.private_files import write_private
 
 _UP: Final = {"STARTING", "RUNNING", "BACKOFF", "STOPPING"}
@@ -93,7 +93,7 @@ class Supervisor:
         """Whether there is a supervisor that answers."""
         try:
             with socket.socket(socket.AF_UNIX) as probe:
-                probe.connect(str(places.supervisor_socket(self._layout.local)))
+                probe.connect(str(paths.supervisor_socket(self._layout.local)))
             self._call("getState")
         except (OSError, xmlrpc.client.Error):
             return False
@@ -188,7 +188,7 @@ class Supervisor:
 
     def _call(self, method: str, *arguments: Any) -> Any:
         # One connection a call: they come from several threads.
-        transport = SupervisorTransport(None, None, f"unix://{places.supervisor_socket(self._layout.local)}")
+        transport = SupervisorTransport(None, None, f"unix://{paths.supervisor_socket(self._layout.local)}")
         with xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport) as server:
             return getattr(server.supervisor, method)(*arguments)
 
