@@ -150,7 +150,7 @@ def test_a_run_that_stands_still_is_given_up_and_told(halting: AirflowPlatform, 
     halting.airflow.pause(DAG, paused=False)
     told = halting.webhook.wait_for("[high] halting: a run was given up")
     assert "It had not ended after 0:00:10 (dagrun_timeout)" in told
-    assert ("is ahead: until then none of its tasks starts" in told) is (cause == "dated ahead")
+    assert ("is in the future: until then none of its tasks starts" in told) is (cause == "dated ahead")
     [run] = [
         Run(halting.airflow, DAG, run_id) for run_id in failed(halting) if f"Run {run_id}, task work." in told
     ]
