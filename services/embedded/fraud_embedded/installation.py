@@ -92,12 +92,12 @@ def read_settings(layout: Layout, environ: Mapping[str, str]) -> dict[str, str]:
         ConfigurationError: there is no `.env`, or it cannot be read.
     """
     try:
-        found = dotenv.read(layout.env_file)
+        values = dotenv.read(layout.env_file)
     except FileNotFoundError:
         raise ConfigurationError(f"There is no {layout.env_file}: run ./fraud demo once.") from None
     except dotenv.BadDotenv as error:
         raise ConfigurationError(str(error)) from None
-    return found | {name: environ[name] for name in _SITE_CHOICES if environ.get(name)}
+    return values | {name: environ[name] for name in _SITE_CHOICES if environ.get(name)}
 
 
 def ensure_dotenv(layout: Layout) -> list[str]:
