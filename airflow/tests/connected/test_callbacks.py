@@ -145,7 +145,7 @@ def test_a_callback_that_fails_does_not_raise(
     broken: Any, monkeypatch: pytest.MonkeyPatch, supervisor: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     broken({})
-    assert "The callback could not do its work; the task's state stands." in caplog.text
+    assert "The callback failed; the task's state is not affected." in caplog.text
 
 
 def test_mail_needs_recipients_only(
