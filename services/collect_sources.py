@@ -1,4 +1,4 @@
-"""Copies the sources an image holds: the packages of its group and what these depend on by path.
+"""Copies the sources of an image: the packages of its group and their path dependencies.
 
 Run in an image's build: `collect_sources.py SERVICE TARGET`. Standard library only.
 """
@@ -24,19 +24,19 @@ _NOT_COPIED = shutil.ignore_patterns("__pycache__", "*.pyc", "pyproject.toml")
 
 
 def projects(folders: Iterable[str], root: Path = ROOT) -> list[Path]:
-    """Folders with a pyproject.toml: those given and what they depend on by path, in a fixed order."""
-    found: set[Path] = set()
+    """The given folders with a pyproject.toml and their path dependencies, in a fixed order."""
+    collected: set[Path] = set()
     waiting = [(root / folder).resolve() for folder in folders]
     while waiting:
         project = waiting.pop()
-        if project not in found:
-            found.add(project)
+        if project not in collected:
+            collected.add(project)
             waiting += _path_dependencies(project)
-    return sorted(found)
+    return sorted(collected)
 
 
 def packages(project: Path) -> list[Path]:
-    """Folders of importable code of one project; none where it only names dependencies."""
+    """The folders of importable code of one project; empty if it only declares dependencies."""
     wheel = _toml(project / "pyproject.toml").get("tool", {}).get("hatch", {}).get("build", {})
     target = wheel.get("targets", {}).get("wheel", {})
     if "sources" in target:
@@ -45,7 +45,7 @@ def packages(project: Path) -> list[Path]:
 
 
 def collect(service: str, target: Path, root: Path = ROOT) -> list[str]:
-    """Copy and compile everything the image of `service` imports; the names of the copied packages.
+    """Copy and compile everything the image of `service` imports; return the names of the packages.
 
     Raises:
         KeyError: there is no such group.

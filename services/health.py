@@ -1,4 +1,4 @@
-"""Health check of a server's image: asks HEALTH_URL, exit code 0 where it answers 2xx."""
+"""Health check of an image: requests HEALTH_URL; exit code 0 if the response is 2xx."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from urllib.parse import urlsplit
 
 
 def main() -> int:
-    """Ask once; anything but a 2xx is a sentence and exit code 1."""
+    """Send one request; for anything but a 2xx print a sentence and return 1."""
     url = os.environ.get("HEALTH_URL", "")
     parts = urlsplit(url)
     if parts.scheme != "http" or not parts.hostname:
-        print(f"HEALTH_URL={url!r} is no http:// address: set it to the server's health page.")
+        print(f"HEALTH_URL={url!r} is not an http:// address: set it to the server's health page.")
         return 1
     connection = HTTPConnection(parts.hostname, parts.port or 80, timeout=4)
     try:

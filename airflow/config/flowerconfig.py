@@ -1,7 +1,7 @@
-"""Flower's settings (`airflow celery flower --flower-conf=…`): who may look at it.
+"""Flower's settings (`airflow celery flower --flower-conf=…`): its log-in.
 
-Given as a list because the command line and the variable split a password at its commas, and let in whoever
-knows the first piece.
+The credentials are set as a list here, because the command line and the variable split a password at its
+commas and would accept its first part.
 """
 
 import os

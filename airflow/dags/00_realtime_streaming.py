@@ -1,13 +1,13 @@
 """# Scoring of what has arrived, every ten seconds
 
-Reads transactions from Kafka, has the API score them, and stores transactions and predictions, in batches
-of up to 100 until the topic is drained or 8 seconds are over; then the labels topic likewise. What is left
-is for the next run; nothing is lost or doubled. While a follower is at work (`make follow`) there is
-nothing to do: skipped.
+Reads transactions from Kafka, has the API score them, and stores transactions and predictions, in batches of
+up to 100, until the topic is drained or 8 seconds have passed; then the labels topic in the same way. The
+next run continues with the rest; nothing is lost or stored twice. While a follower runs (`make follow`) the
+task is skipped.
 
 ## When it fails
 
-The error in the failed task's log names the variable or the part; the guide is `docs/airflow.md`.
+The error in the failed task's log names the variable or the component; see `docs/airflow.md`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ with DAG(
     description="Kafka to Postgres through the scoring API",
     schedule=timedelta(seconds=10),
     doc_md=__doc__,
-    # Whatever has arrived waits for its decision.
+    # Not paused: transactions wait for their decision.
     **real_time(
         ["streaming"], paused=False, task_timeout=timedelta(seconds=90), run_timeout=timedelta(minutes=5)
     ),

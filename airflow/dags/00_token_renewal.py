@@ -1,13 +1,12 @@
 """# A new API token, every midnight
 
-Fetches a token with the credentials of the connection `fraud_api`, sees that the API takes it, and only
-then stores it as the Variable `fraud_api_token`. It is good for longer than a day, so none expires between
-two runs; a task whose token is refused all the same fetches one by itself. The jobs fetch tokens of their
-own.
+Fetches a token with the credentials of the connection `fraud_api`, verifies that the API accepts it, and only
+then stores it as the Variable `fraud_api_token`. It is valid for longer than a day, so it does not expire
+between two runs; a task whose token is rejected fetches a new one itself. The jobs fetch their own tokens.
 
 ## When it fails
 
-The token stored before stays in force; the guide is `docs/TOKEN_MANAGEMENT.md`.
+The previous token stays in force; see `docs/TOKEN_MANAGEMENT.md`.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ with DAG(
     description="Renews the token of Airflow's API client",
     schedule="0 0 * * *",
     doc_md=__doc__,
-    # A token that nobody renews runs out.
+    # Not paused: a token that is not renewed expires.
     **dag_defaults(
         ["security"],
         paused=False,

@@ -1,12 +1,12 @@
 """# Simulated transactions, every five seconds
 
 Publishes 50 simulated transactions, about 5 % of them fraudulent, to the transactions topic, and the labels
-that have come due. A retried task publishes the same transactions: their ids follow from the run's. In
-production it is paused until a person unpauses it.
+that have come due. A retried task publishes the same transactions, because their ids are derived from the
+run's id. In production the DAG is paused until a person unpauses it.
 
 ## When it fails
 
-The error in the failed task's log names the variable or the part; the guide is `docs/airflow.md`.
+The error in the failed task's log names the variable or the component; see `docs/airflow.md`.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ with DAG(
     description="50 simulated transactions to Kafka",
     schedule=timedelta(seconds=5),
     doc_md=__doc__,
-    # A first look needs something to look at; where transactions are real, simulated ones must not come among
-    # them unless a person wants it.
+    # Trying out the platform needs transactions. In production, simulated transactions must not be mixed with
+    # real ones unless a person wants that.
     **real_time(
         ["producer"],
         paused=constants.ENV_VARS["APP_ENV"] == "production",

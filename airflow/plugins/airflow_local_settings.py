@@ -1,8 +1,8 @@
-"""Airflow's cluster policy, which every process of Airflow imports: a run dated ahead is refused.
+"""Airflow's cluster policy, which every process of Airflow imports: runs dated in the future are refused.
 
-Airflow starts no task of a run before its logical date or `run_after`, and meanwhile the run counts as
-active: with one active run a DAG it halts the DAG's schedule. This is the one place that every way of making
-a run passes: REST API, web UI, command line and a task of another DAG.
+Airflow starts no task of a run before its logical date or `run_after`, but the run counts as active, so with
+one active run per DAG it blocks the DAG's schedule. This hook covers every way of creating a run: REST API,
+web UI, command line and tasks of other DAGs.
 """
 
 from __future__ import annotations
@@ -12,27 +12,27 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 if {"scheduler", "worker"} & set(sys.argv[1:3]):
-    # Whose processes fork into tasks: what each task of ours would import is there already.
+    # These processes fork into tasks, which then need not import this module themselves.
     import airflow.providers.docker.operators.docker  # noqa: F401
 
 __all__ = ["task_instance_mutation_hook"]
 
-# A clock of another machine may be a little fast.
+# The clock of another machine may be slightly fast.
 _TOLERATED: Final = timedelta(seconds=10)
 
 
 class DatedAhead(ValueError):
-    """A run would wait for its date; one sentence. The REST API answers 400 with it."""
+    """The run is dated in the future; one sentence. The REST API returns it with status 400."""
 
 
 def task_instance_mutation_hook(task_instance: Any, dag_run: Any) -> None:
-    """Airflow calls it for each task of a run that is being made.
+    """Airflow calls this for each task of a run that is being created.
 
     Raises:
         DatedAhead: the run's logical date or `run_after` is in the future.
     """
     del task_instance
-    # One that is there already, and cleared, is for `dagrun_timeout`.
+    # Existing runs that were cleared are subject to `dagrun_timeout` instead.
     if dag_run is None or dag_run.state != "queued" or dag_run.clear_number:
         return
     for name in ("logical_date", "run_after"):

@@ -1,4 +1,4 @@
-"""Airflow's command line, which also takes the options of Airflow 2 that people have in their fingers.
+"""Airflow's command line, which also accepts some familiar options of Airflow 2.
 
 `dags list-runs -d DAG` and `--dag-id DAG` name the DAG as `dags list-runs DAG` does. In the image it is
 `airflow` on PATH; it completes the environment first (environment.py).
@@ -9,44 +9,44 @@ from __future__ import annotations
 import sys
 import warnings
 
-from environment import Unreadable, complete
+from environment import SecretUnreadable, complete_environment
 
 
 def translated(arguments: list[str]) -> list[str]:
-    """The arguments as Airflow 3 takes them."""
+    """The arguments in the form of Airflow 3."""
     if arguments[:2] != ["dags", "list-runs"]:
         return arguments
     rest: list[str] = []
-    for word in arguments[2:]:
-        name, equals, value = word.partition("=")
+    for argument in arguments[2:]:
+        name, equals, value = argument.partition("=")
         if name in {"-d", "--dag-id"}:
             rest += [value] if equals else []
         else:
-            rest.append(word)
+            rest.append(argument)
     return [*arguments[:2], *rest]
 
 
 def main() -> None:
     try:
-        complete()
-    except Unreadable as unreadable:
-        sys.exit(_refused(unreadable))
-    # Every command about DAGs would begin with it, and only drawing one to a file needs it.
+        complete_environment()
+    except SecretUnreadable as error:
+        sys.exit(_report(error))
+    # Every command about DAGs would print this warning, but only drawing a DAG needs graphviz.
     warnings.filterwarnings("ignore", message="Could not import graphviz")
     from airflow.__main__ import main as airflow
 
     sys.argv = ["airflow", *translated(sys.argv[1:])]
-    # Airflow's start has put our plugins on the path.
+    # Importing Airflow has added our plugins to the path.
     from airflow_local_settings import DatedAhead
 
     try:
         airflow()  # type: ignore[no-untyped-call]
-    except DatedAhead as refused:
-        sys.exit(str(refused))
+    except DatedAhead as error:
+        sys.exit(str(error))
 
 
-def _refused(unreadable: Unreadable) -> int:
-    print(unreadable, file=sys.stderr)
+def _report(error: SecretUnreadable) -> int:
+    print(error, file=sys.stderr)
     return 2
 
 

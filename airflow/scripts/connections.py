@@ -1,4 +1,4 @@
-"""What the scripts that set up connections share: what one should be like, and making it so."""
+"""Creates and updates connections, for the scripts that set them up."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from environment import Refused, complete
+from environment import SettingError, complete_environment
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """One connection as it should be; `extra` is kept as JSON."""
+class ConnectionSpec:
+    """The desired state of a connection; `extra` is stored as JSON."""
 
     conn_id: str
     conn_type: str
@@ -24,8 +24,8 @@ class Wanted:
     extra: Mapping[str, object] = field(default_factory=dict)
 
 
-def ensure(wanted: Wanted) -> str:
-    """Make the connection or change it to what is wanted: `made`, `changed` or `unchanged`."""
+def ensure(spec: ConnectionSpec) -> str:
+    """Create the connection or update it; returns `made`, `changed` or `unchanged`."""
     import json
 
     from airflow.models.connection import Connection
@@ -34,34 +34,34 @@ def ensure(wanted: Wanted) -> str:
     from sqlalchemy import delete, select
 
     values: dict[str, Any] = {
-        "conn_type": wanted.conn_type,
-        "host": wanted.host,
-        "port": wanted.port,
-        "login": wanted.login,
-        "schema": wanted.schema,
-        "password": wanted.password,
-        "extra": json.dumps(dict(wanted.extra), sort_keys=True) if wanted.extra else None,
+        "conn_type": spec.conn_type,
+        "host": spec.host,
+        "port": spec.port,
+        "login": spec.login,
+        "schema": spec.schema,
+        "password": spec.password,
+        "extra": json.dumps(dict(spec.extra), sort_keys=True) if spec.extra else None,
     }
     with create_session() as session:
         try:
-            found = session.scalar(select(Connection).where(Connection.conn_id == wanted.conn_id))
-            known = found is not None
-            same = known and {name: getattr(found, name) for name in values} == values
+            existing = session.scalar(select(Connection).where(Connection.conn_id == spec.conn_id))
+            exists = existing is not None
+            same = exists and {name: getattr(existing, name) for name in values} == values
         except InvalidToken:
-            # It was encrypted with another key: nobody can read it any more.
-            known, same = True, False
+            # It was encrypted with another key, so nobody can read it any more.
+            exists, same = True, False
         if same:
             return "unchanged"
-        session.execute(delete(Connection).where(Connection.conn_id == wanted.conn_id))
-        session.add(Connection(conn_id=wanted.conn_id, **values))
-        return "changed" if known else "made"
+        session.execute(delete(Connection).where(Connection.conn_id == spec.conn_id))
+        session.add(Connection(conn_id=spec.conn_id, **values))
+        return "changed" if exists else "made"
 
 
-def reported(work: Callable[[], int]) -> int:
-    """Run a script's main function; a wrong variable is one sentence and exit code 2."""
+def run_script(work: Callable[[], int]) -> int:
+    """Run a script's main function; an invalid variable leads to one sentence and exit code 2."""
     try:
-        complete()
+        complete_environment()
         return work()
-    except Refused as refused:
-        print(refused, file=sys.stderr)
+    except SettingError as error:
+        print(error, file=sys.stderr)
         return 2

@@ -1,8 +1,8 @@
-"""What Airflow's commands find in their environment: secrets from files, and addresses with their passwords.
+"""Completes the environment of Airflow's commands: secrets from files, and addresses with their passwords.
 
 `airflow` on PATH and the scripts complete it themselves, so that a command run in a container by hand
-(`docker exec`) sees what the container's own process sees. Addresses are made here and nowhere else: a
-password may hold any character.
+(`docker exec`) has the same environment as the container's main process. Addresses are built only here,
+because a password may contain any character.
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ BROKER: Final = "AIRFLOW__CELERY__BROKER_URL"
 RESULTS: Final = "AIRFLOW__CELERY__RESULT_BACKEND"
 _PASSWORDS: Final = {DATABASE: "AIRFLOW_DB_PASSWORD", BROKER: "REDIS_PASSWORD", RESULTS: "REDIS_PASSWORD"}
 _SECRETS: Final = "/run/secrets/"
-_RESULTS_PATH: Final = "/1"  # of Redis' numbered databases; the queue is in the one of the broker's address
+_RESULTS_PATH: Final = "/1"  # the number of the Redis database; the queue uses that of the broker's address
 
 
-class Refused(Exception):
-    """A variable is missing or wrong; the message is one sentence that names it."""
+class SettingError(Exception):
+    """A variable is missing or invalid; the message is one sentence that names it."""
 
 
-class Unreadable(Refused):
+class SecretUnreadable(SettingError):
     """A file that should hold a secret cannot be read."""
 
 
-def complete(environ: MutableMapping[str, str] = os.environ) -> None:
-    """Add what is missing: secrets of files, the address of the metadata, passwords of addresses.
+def complete_environment(environ: MutableMapping[str, str] = os.environ) -> None:
+    """Add what is missing: secrets from files, the address of the metadata database, passwords in addresses.
 
-    A process that has not been given Airflow's database password gets no address of it either.
+    A process without Airflow's database password does not get the database's address either.
 
     Raises:
-        Unreadable: NAME_FILE names a file that cannot be read.
+        SecretUnreadable: NAME_FILE names a file that cannot be read.
     """
     for name, value in list(_secrets(environ)):
         if not environ.get(name):
             environ[name] = value
     if environ.get("AIRFLOW_DB_PASSWORD") and environ.get("DB_HOST"):
         port = environ.get("DB_PORT") or "5432"
-        made = f"postgresql+psycopg2://airflow@{environ['DB_HOST']}:{port}/airflow"
-        environ.setdefault(DATABASE, made)
+        address = f"postgresql+psycopg2://airflow@{environ['DB_HOST']}:{port}/airflow"
+        environ.setdefault(DATABASE, address)
     if environ.get(BROKER):
         environ.setdefault(RESULTS, urlunsplit(urlsplit(environ[BROKER])._replace(path=_RESULTS_PATH)))
     for name, password in _PASSWORDS.items():
@@ -55,26 +55,26 @@ def required(environ: Mapping[str, str], name: str, meaning: str) -> str:
     """The variable's value.
 
     Raises:
-        Refused: it is not set.
+        SettingError: it is not set.
     """
     if not environ.get(name):
-        raise Refused(f"{name} is not set: set it to {meaning}.")
+        raise SettingError(f"{name} is not set: set it to {meaning}.")
     return environ[name]
 
 
-def number(environ: Mapping[str, str], name: str, default: float, most: float) -> float:
+def number(environ: Mapping[str, str], name: str, default: float, maximum: float) -> float:
     """The variable's value, a number above 0 and at most `most`; `default` where it is not set.
 
     Raises:
-        Refused: it is not such a number.
+        SettingError: it is not such a number.
     """
     text = environ.get(name) or str(default)
     try:
         value = float(text)
     except ValueError:
         value = 0
-    if not 0 < value <= most:
-        raise Refused(f"{name} is {text}: set a number above 0 and at most {most}.")
+    if not 0 < value <= maximum:
+        raise SettingError(f"{name} is {text}: set a number above 0 and at most {maximum}.")
     return value
 
 
@@ -82,13 +82,13 @@ def port_number(environ: Mapping[str, str], name: str, example: int) -> int | No
     """The variable's value, a port; None where it is not set.
 
     Raises:
-        Refused: it is not a port; the sentence gives the example.
+        SettingError: it is not a port; the sentence gives the example.
     """
     text = environ.get(name)
     if not text:
         return None
     if not text.isdecimal() or not 0 < int(text) < 65536:
-        raise Refused(f"{name} is {text}: set a port number, as {example}.")
+        raise SettingError(f"{name} is {text}: set a port number, such as {example}.")
     return int(text)
 
 
@@ -97,8 +97,8 @@ def with_password(address: str, password: str) -> str:
     parts = urlsplit(address)
     if parts.password is not None:
         return address
-    user, _, place = parts.netloc.rpartition("@")
-    return urlunsplit(parts._replace(netloc=f"{user}:{quote(password, safe='')}@{place}"))
+    user, _, host = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{user}:{quote(password, safe='')}@{host}"))
 
 
 def _secrets(environ: MutableMapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -108,4 +108,4 @@ def _secrets(environ: MutableMapping[str, str]) -> Iterator[tuple[str, str]]:
         try:
             yield name.removesuffix("_FILE"), Path(path).read_text(encoding="utf-8").rstrip("\n")
         except (OSError, UnicodeDecodeError) as error:
-            raise Unreadable(f"{name} is {path}: it cannot be read ({type(error).__name__}).") from None
+            raise SecretUnreadable(f"{name} is {path}: it cannot be read ({type(error).__name__}).") from None

@@ -1,6 +1,6 @@
-"""Whether a part of Airflow works, for its container's health check: `python3 health.py scheduler`.
+"""The health check of Airflow's containers: `python3 health.py scheduler`.
 
-Standard library only, and no Airflow: it is asked every few seconds. Exit code 0, or 1 and one sentence.
+Standard library only, without Airflow, because it runs every few seconds. Exit code 0, or 1 and one sentence.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ class Unhealthy(Exception):
 
 
 def webserver() -> None:
-    """It answers, and reaches the metadata database."""
+    """The web server answers and reaches the metadata database."""
     _status(_OWN_WEBSERVER, "metadatabase")
 
 
 def heartbeat(part: str) -> None:
-    """The part has told the metadata database lately that it works, as the web server says."""
-    # Every one of them holds this address; the host is the web server's.
+    """The component has a recent heartbeat in the metadata database, as the web server reports."""
+    # Every component has this variable; its host is the web server.
     address = os.environ.get("AIRFLOW__CORE__EXECUTION_API_SERVER_URL") or _OWN_WEBSERVER
     _status(address, part)
 
 
-def beating() -> None:
-    """The process has written lately that it works, into HEARTBEAT_FILE."""
+def heartbeat_file() -> None:
+    """The process has recently written its heartbeat into HEARTBEAT_FILE."""
     path = os.environ.get("HEARTBEAT_FILE")
     if not path:
         raise Unhealthy("HEARTBEAT_FILE is not set: set it to a path the process may write to.")
@@ -51,7 +51,7 @@ def beating() -> None:
 
 
 def flower() -> None:
-    """Its own address for this answers; it needs no log-in."""
+    """Flower's health check answers; it needs no log-in."""
     _get(_FLOWER)
 
 
@@ -60,9 +60,9 @@ PARTS: Final[dict[str, Callable[[], None]]] = {
     "scheduler": lambda: heartbeat("scheduler"),
     "dag-processor": lambda: heartbeat("dag_processor"),
     "triggerer": lambda: heartbeat("triggerer"),
-    "worker": beating,
-    "cleanup": beating,
-    "watch": beating,
+    "worker": heartbeat_file,
+    "cleanup": heartbeat_file,
+    "watch": heartbeat_file,
     "flower": flower,
 }
 
@@ -81,16 +81,16 @@ def main(arguments: list[str]) -> int:
 
 def _status(address: str, part: str) -> None:
     try:
-        known: Any = json.loads(_get(urljoin(address, "/api/v2/monitor/health")))
-        status = known[part]["status"]
+        report: Any = json.loads(_get(urljoin(address, "/api/v2/monitor/health")))
+        status = report[part]["status"]
     except (ValueError, LookupError, TypeError):
-        raise Unhealthy(f"{address} does not say how the {part} is.") from None
+        raise Unhealthy(f"{address} does not report the state of the {part}.") from None
     if status != "healthy":
         raise Unhealthy(f"the {part} is {status or 'not running'}.")
 
 
 def _get(address: str) -> bytes:
-    # Whatever proxy the environment names: this never leaves the platform.
+    # Ignore proxies of the environment: the request stays within the platform.
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with direct.open(address, timeout=_SECONDS) as answer:

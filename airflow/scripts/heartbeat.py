@@ -1,6 +1,7 @@
-"""A file that says until when a process without a port counts as alive; `health.py` reads it.
+"""Heartbeats of processes without a port: a file with the time until which they count as alive.
 
-A Celery worker imports this module (`extra_celery_config`): its event loop beats while it has its broker.
+`health.py` reads it. A Celery worker imports this module (`extra_celery_config`) and beats while it is
+connected to its broker.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from pathlib import Path
 from typing import Any, Final
 
 HEARTBEAT_FILE: Final = "HEARTBEAT_FILE"
-_WORKER_S: Final = 30.0  # it beats every two seconds
+_WORKER_S: Final = 30.0  # a worker beats every two seconds
 
 
 def beat(seconds: float) -> None:
-    """Count as alive for so long; where HEARTBEAT_FILE is not set nobody asks."""
+    """Count as alive for so many seconds; does nothing if HEARTBEAT_FILE is not set."""
     if path := os.environ.get(HEARTBEAT_FILE):
         written = Path(f"{path}.new")
         written.write_text(f"{time.time() + seconds:.0f}\n", encoding="ascii")
@@ -28,8 +29,8 @@ def worker_beats(**_: Any) -> None:
 
 try:
     from celery.signals import heartbeat_sent
-except ImportError:  # whoever only wants `beat` needs no Celery
+except ImportError:  # `beat` alone does not need Celery
     pass
 else:
-    # Not weakly: Celery looks for receivers once, when the worker connects.
+    # A strong reference: Celery looks up receivers once, when the worker connects.
     heartbeat_sent.connect(worker_beats, weak=False)

@@ -1,40 +1,40 @@
-"""What `init-airflow.sh` runs: one process, because each start of Airflow's command line takes seconds."""
+"""Run by `init-airflow.sh`, as one process because each start of Airflow's command line takes seconds."""
 
 from __future__ import annotations
 
 import os
 import sys
 
-from connections import ensure, reported
-from environment import Refused, required
-from setup_connections import described
+from connections import ensure, run_script
+from environment import SettingError, required
+from setup_connections import connections_from
 
-# One for each sub-minute DAG, and two for runs started by hand.
+# One slot per sub-minute DAG, and two for manual runs.
 _REAL_TIME_SLOTS = 4
 
 
 def main() -> int:
-    """Migrate, then set up log-in and connections; 0 done, 2 a variable is missing or wrong."""
-    # Before anything is changed.
+    """Migrate, then set up log-in and connections; 0 done, 2 a variable is missing or invalid."""
+    # Settings are checked before anything is changed.
     password = required(os.environ, "AIRFLOW_PASSWORD", "the password of the web UI")
-    connections = described(os.environ)
+    connections = connections_from(os.environ)
     migrate()
     print(f"log-in: {setup_user(password)}", flush=True)
     print(f"pool: {setup_pool()}", flush=True)
-    for wanted in connections:
-        print(f"connection {wanted.conn_id}: {ensure(wanted)}", flush=True)
+    for spec in connections:
+        print(f"connection {spec.conn_id}: {ensure(spec)}", flush=True)
     return 0
 
 
 def migrate() -> None:
-    """Bring the metadata database to this version."""
+    """Migrate the metadata database to this version."""
     from airflow.utils import db
 
     db.upgradedb()
 
 
 def setup_user(password: str) -> str:
-    """Make the person who logs in, an administrator, or set their password; says what was done."""
+    """Create the administrator who logs in, or set their password; returns what was done."""
     from airflow.providers.fab.auth_manager.cli_commands.utils import (
         get_application_builder,
     )
@@ -49,7 +49,7 @@ def setup_user(password: str) -> str:
             role = manager.find_role("Admin")
             mail = f"{AIRFLOW_USER}@localhost"
             if not manager.add_user(AIRFLOW_USER, "Airflow", "Administrator", mail, role, password):
-                raise Refused(f"Airflow did not take the user {AIRFLOW_USER}: its log says why.")
+                raise SettingError(f"Airflow did not accept the user {AIRFLOW_USER}: its log says why.")
             return f"{AIRFLOW_USER} made"
         if _password_is(user.password, password):
             return f"{AIRFLOW_USER} unchanged"
@@ -58,7 +58,7 @@ def setup_user(password: str) -> str:
 
 
 def setup_pool() -> str:
-    """Make the pool of the sub-minute DAGs."""
+    """Create the pool of the sub-minute DAGs."""
     from airflow.models.pool import Pool
 
     from config.constants import POOL_REAL_TIME
@@ -75,4 +75,4 @@ def _password_is(hashed: str, password: str) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(reported(main))
+    sys.exit(run_script(main))

@@ -1,4 +1,4 @@
-"""Decides which DAGs are overdue, and what people are to be told of it. Nothing here does any I/O."""
+"""Decides which DAGs are overdue and which notifications to send. Nothing here does any I/O."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Final
 
 from schedules import Schedule, deadline
 
-# The notifier tries a channel that failed again after so long, and by then an incident counts as over.
-AGAIN: Final = timedelta(minutes=5)
-# Whoever has not looked for so long (the machine slept, the database was away) begins anew.
-BLIND: Final = timedelta(minutes=1)
+# After this time the notifier retries a failed channel, and an incident counts as over.
+RETRY_AFTER: Final = timedelta(minutes=5)
+# After a longer gap between checks (the machine slept, the database was unavailable) the watch starts afresh.
+MAX_GAP: Final = timedelta(minutes=1)
 
 
 class Kind(StrEnum):
@@ -22,8 +22,8 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Active:
-    """The oldest run that is queued or running; it may hold the others up."""
+class ActiveRun:
+    """The oldest run that is queued or running; it may block the others."""
 
     run_id: str
     state: str
@@ -34,7 +34,7 @@ class Active:
 class Dag:
     """An unpaused DAG as Airflow's database knows it; times in UTC.
 
-    `succeeded`: when a run last ended in success; `told`: whether an incident of it is open.
+    `succeeded`: when a run last ended in success; `has_incident`: whether an incident is open.
     """
 
     dag_id: str
@@ -42,13 +42,13 @@ class Dag:
     critical: bool
     unreadable: bool
     succeeded: datetime | None
-    active: Active | None
-    told: bool
+    active: ActiveRun | None
+    has_incident: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
-    """What the notifier is to be given."""
+class Notification:
+    """A message for the notifier."""
 
     kind: Kind
     dag_id: str
@@ -59,63 +59,67 @@ class Message:
 
 
 def incident_key(dag_id: str) -> str:
-    """What names the incident; a task's is `<dag id>/<task id>`."""
+    """The key of the incident; a task's key is `<dag id>/<task id>`."""
     return f"{dag_id}: overdue"
 
 
-class Watch:
-    """What is remembered between one look and the next."""
+class OverdueWatch:
+    """The state between checks."""
 
     def __init__(self) -> None:
-        self._looked: datetime | None = None
+        self._last_check: datetime | None = None
         self._since: dict[str, datetime] = {}
-        self._wait: dict[str, tuple[Kind, datetime]] = {}
+        self._next_send: dict[str, tuple[Kind, datetime]] = {}
 
-    def look(self, dags: Iterable[Dag], now: datetime) -> dict[str, tuple[Dag, timedelta]]:
+    def check(self, dags: Iterable[Dag], now: datetime) -> dict[str, tuple[Dag, timedelta]]:
         """How long each DAG has been overdue; negative: it has time left.
 
         A DAG counts from its last success, but not from before it was first seen unpaused.
         """
-        if self._looked is None or now - self._looked > BLIND:
+        if self._last_check is None or now - self._last_check > MAX_GAP:
             self._since = {}
-        self._looked = now
+        self._last_check = now
         known = {dag.dag_id: dag for dag in dags}
         self._since = {name: self._since.get(name, now) for name in known}
-        return {name: (dag, now - deadline(dag.schedule, self._counted(dag))) for name, dag in known.items()}
+        return {
+            name: (dag, now - deadline(dag.schedule, self._late_from(dag))) for name, dag in known.items()
+        }
 
-    def due(self, looked: dict[str, tuple[Dag, timedelta]], now: datetime) -> Iterator[Message]:
-        """What is to be told now; each is to be `done` before the next look."""
-        for dag, late in looked.values():
-            message = _message(dag, late, self._counted(dag), now)
+    def notifications(
+        self, lateness: dict[str, tuple[Dag, timedelta]], now: datetime
+    ) -> Iterator[Notification]:
+        """The notifications to send now; `record` each of them before the next check."""
+        for dag, late in lateness.values():
+            message = _message(dag, late, self._late_from(dag), now)
             if message is None:
-                self._wait.pop(dag.dag_id, None)
+                self._next_send.pop(dag.dag_id, None)
                 continue
-            kind, until = self._wait.get(dag.dag_id, (None, now))
+            kind, until = self._next_send.get(dag.dag_id, (None, now))
             if kind is not message.kind or now >= until:
                 yield message
 
-    def done(self, message: Message, dag: Dag, now: datetime, *, told: bool) -> None:
-        """Told, or tried; it is told again when the DAG should have run again."""
-        once_more = dag.schedule.due(now, 1) if told else now
-        self._wait[message.dag_id] = (message.kind, max(now + AGAIN, once_more))
+    def record(self, message: Notification, dag: Dag, now: datetime, *, sent: bool) -> None:
+        """Record that a notification was sent or failed; it is repeated when the DAG's next run is due."""
+        next_due = dag.schedule.due(now, 1) if sent else now
+        self._next_send[message.dag_id] = (message.kind, max(now + RETRY_AFTER, next_due))
 
-    def _counted(self, dag: Dag) -> datetime:
+    def _late_from(self, dag: Dag) -> datetime:
         seen = self._since[dag.dag_id]
         return seen if dag.succeeded is None else max(dag.succeeded, seen)
 
 
-def _message(dag: Dag, late: timedelta, since: datetime, now: datetime) -> Message | None:
+def _message(dag: Dag, lateness: timedelta, since: datetime, now: datetime) -> Notification | None:
     key = incident_key(dag.dag_id)
-    if late >= timedelta(0):
+    if lateness >= timedelta(0):
         text = (
             f"It should run {dag.schedule}, and no run has succeeded since "
             f"{dag.succeeded or since:%Y-%m-%d %H:%M:%S} UTC.\n{_reason(dag, now)}"
         )
         severity = "critical" if dag.critical else "high"
-        return Message(Kind.ALERT, dag.dag_id, key, f"{dag.dag_id}: no run succeeds", text, severity)
-    # A watch that has just begun cannot know whether what it had told of is over.
-    if dag.told and dag.succeeded is not None and now < deadline(dag.schedule, dag.succeeded):
-        return Message(Kind.RESOLVE, dag.dag_id, key)
+        return Notification(Kind.ALERT, dag.dag_id, key, f"{dag.dag_id}: no run succeeds", text, severity)
+    # A newly started watch does not know its earlier notifications, so it resolves only what has succeeded.
+    if dag.has_incident and dag.succeeded is not None and now < deadline(dag.schedule, dag.succeeded):
+        return Notification(Kind.RESOLVE, dag.dag_id, key)
     return None
 
 
@@ -123,11 +127,11 @@ def _reason(dag: Dag, now: datetime) -> str:
     if dag.unreadable:
         return "Its file cannot be read: `airflow dags list-import-errors`."
     if dag.active is None:
-        return "No run is waiting or at work: is the scheduler alive, or does each run fail?"
+        return "No run is queued or running: is the scheduler alive, or does each run fail?"
     run = f"The run {dag.active.run_id} is {dag.active.state}"
     if dag.active.dated is not None and dag.active.dated > now:
         return (
-            f"{run} and dated ahead, {dag.active.dated.isoformat()}: until then it holds the others up. "
+            f"{run} and dated ahead, {dag.active.dated.isoformat()}: until then it blocks the others. "
             "Mark it as failed, or delete it."
         )
     return f"{run}: look at its tasks, the scheduler and the workers."

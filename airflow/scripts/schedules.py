@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol
 from zoneinfo import ZoneInfo
 
-# So many due times may pass without a run that succeeds …
-MISSED: Final = 10
-# … but where a run is due seldom, it is late when this long after the first of them.
-LATE: Final = timedelta(hours=1)
+# A DAG is overdue after this many due times without a successful run …
+MAX_MISSED: Final = 10
+# … or, if it runs rarely, this long after the first of them.
+MAX_LATENESS: Final = timedelta(hours=1)
 
 
 class Schedule(Protocol):
@@ -44,17 +44,17 @@ class Cron:
 
         times = croniter(self.expression, after.astimezone(ZoneInfo(self.timezone)))
         for _ in range(number):
-            found: datetime = times.get_next(datetime)
-        return found.astimezone(UTC)
+            next_due: datetime = times.get_next(datetime)
+        return next_due.astimezone(UTC)
 
     def __str__(self) -> str:
         return f"by the schedule {self.expression!r} ({self.timezone})"
 
 
 def schedule(timetable: Mapping[str, Any]) -> Schedule | None:
-    """The schedule of a timetable as Airflow serialises it; None where runs are not due by the clock."""
-    given = timetable.get("__var")
-    match given:
+    """The schedule of a serialised timetable; None if its runs are not scheduled by time."""
+    variables = timetable.get("__var")
+    match variables:
         case {"delta": int() | float() as seconds} if seconds > 0:
             return Every(timedelta(seconds=seconds))
         case {"expression": str(expression), "timezone": str(timezone)}:
@@ -62,6 +62,6 @@ def schedule(timetable: Mapping[str, Any]) -> Schedule | None:
     return None
 
 
-def deadline(known: Schedule, since: datetime) -> datetime:
-    """Until when a run must have succeeded, if the last one did at `since`."""
-    return min(known.due(since, MISSED), known.due(since, 1) + LATE)
+def deadline(schedule: Schedule, since: datetime) -> datetime:
+    """The time by which a run must have succeeded, if the last success was at `since`."""
+    return min(schedule.due(since, MAX_MISSED), schedule.due(since, 1) + MAX_LATENESS)

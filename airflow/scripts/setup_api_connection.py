@@ -7,26 +7,28 @@ import sys
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from connections import Wanted, ensure, reported
-from environment import Refused, required
+from connections import ConnectionSpec, ensure, run_script
+from environment import SettingError, required
 
 from config.constants import CLIENT_AIRFLOW, CONNECTION_API
 
 
-def api_connection(environ: Mapping[str, str]) -> Wanted:
+def api_connection(environ: Mapping[str, str]) -> ConnectionSpec:
     """The connection to the scoring API.
 
     Raises:
-        Refused: a variable is missing, or API_URL is no http address.
+        SettingError: a variable is missing, or API_URL is not an http address.
     """
-    address = urlsplit(required(environ, "API_URL", "the address of the scoring API, as http://api:8000"))
+    address = urlsplit(
+        required(environ, "API_URL", "the address of the scoring API, such as http://api:8000")
+    )
     try:
         host, port = address.hostname, address.port
     except ValueError:
         host, port = None, None
     if address.scheme not in {"http", "https"} or not host:
-        raise Refused("API_URL is no http or https address: set it to one, as http://api:8000.")
-    return Wanted(
+        raise SettingError("API_URL is not an http or https address: set it to one, such as http://api:8000.")
+    return ConnectionSpec(
         conn_id=CONNECTION_API,
         conn_type="http",
         host=host,
@@ -40,10 +42,10 @@ def api_connection(environ: Mapping[str, str]) -> Wanted:
 
 
 def main() -> int:
-    wanted = api_connection(os.environ)
-    print(f"connection {wanted.conn_id}: {ensure(wanted)}")
+    spec = api_connection(os.environ)
+    print(f"connection {spec.conn_id}: {ensure(spec)}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(reported(main))
+    sys.exit(run_script(main))

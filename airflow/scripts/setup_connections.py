@@ -9,25 +9,25 @@ import os
 import sys
 from collections.abc import Mapping
 
-from connections import Wanted, ensure, reported
+from connections import ConnectionSpec, ensure, run_script
 from setup_api_connection import api_connection
 from setup_smtp_connection import alert_connections
 
 
-def described(environ: Mapping[str, str]) -> list[Wanted]:
+def connections_from(environ: Mapping[str, str]) -> list[ConnectionSpec]:
     """The connections the environment describes.
 
     Raises:
-        Refused: a variable is missing or wrong.
+        SettingError: a variable is missing or wrong.
     """
     return [api_connection(environ), *alert_connections(environ)]
 
 
 def main() -> int:
-    for wanted in described(os.environ):
-        print(f"connection {wanted.conn_id}: {ensure(wanted)}")
+    for spec in connections_from(os.environ):
+        print(f"connection {spec.conn_id}: {ensure(spec)}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(reported(main))
+    sys.exit(run_script(main))

@@ -1,6 +1,7 @@
-"""Sets up how alerts go out: `fraud_smtp` from SMTP_*, `fraud_slack` from SLACK_WEBHOOK_URL; safe to repeat.
+"""Sets up the connections for alerts: `fraud_smtp` from SMTP_*, `fraud_slack` from SLACK_WEBHOOK_URL; safe to
+repeat.
 
-What is not configured is not made; then alerts only appear in the logs.
+Connections that are not configured are not created; without any, alerts only appear in the logs.
 """
 
 from __future__ import annotations
@@ -11,34 +12,34 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
-from connections import Wanted, ensure, reported
-from environment import Refused, port_number
+from connections import ConnectionSpec, ensure, run_script
+from environment import SettingError, port_number
 
 from config.constants import CONNECTION_SLACK, CONNECTION_SMTP
 
-_SUBMISSION: Final = 587  # the port for mail that is handed in (RFC 6409)
+_SUBMISSION: Final = 587  # the port of mail submission (RFC 6409)
 
 
-def alert_connections(environ: Mapping[str, str]) -> list[Wanted]:
+def alert_connections(environ: Mapping[str, str]) -> list[ConnectionSpec]:
     """The connections that are configured.
 
     Raises:
-        Refused: a variable is wrong.
+        SettingError: a variable is invalid.
     """
-    made = []
+    specs = []
     if environ.get("SMTP_HOST"):
-        made.append(_smtp(environ))
+        specs.append(_smtp(environ))
     if environ.get("SLACK_WEBHOOK_URL"):
-        made.append(_slack(environ["SLACK_WEBHOOK_URL"]))
-    return made
+        specs.append(_slack(environ["SLACK_WEBHOOK_URL"]))
+    return specs
 
 
-def _smtp(environ: Mapping[str, str]) -> Wanted:
+def _smtp(environ: Mapping[str, str]) -> ConnectionSpec:
     security = environ.get("SMTP_SECURITY") or "starttls"
     if security not in {"starttls", "ssl", "none"}:
-        raise Refused(f"SMTP_SECURITY is {security}: set it to starttls, ssl or none.")
+        raise SettingError(f"SMTP_SECURITY is {security}: set it to starttls, ssl or none.")
     sender = environ.get("ALERT_EMAIL_FROM") or "fraud-platform@localhost"
-    return Wanted(
+    return ConnectionSpec(
         conn_id=CONNECTION_SMTP,
         conn_type="smtp",
         host=environ["SMTP_HOST"],
@@ -49,29 +50,31 @@ def _smtp(environ: Mapping[str, str]) -> Wanted:
             "from_email": sender,
             "disable_ssl": security != "ssl",
             "disable_tls": security != "starttls",
-            # A task waits for it: the provider's defaults are six times thirty seconds.
+            # A task waits for the mail server; the provider's defaults are six times thirty seconds.
             "timeout": 10,
             "retry_limit": 0,
         },
     )
 
 
-def _slack(url: str) -> Wanted:
+def _slack(url: str) -> ConnectionSpec:
     address = urlsplit(url)
     if address.scheme not in {"http", "https"} or not address.hostname:
-        raise Refused("SLACK_WEBHOOK_URL is no http or https address: copy it whole from Slack.")
-    # The whole address is the secret; the host beside it only tells people which one it is.
-    return Wanted(conn_id=CONNECTION_SLACK, conn_type="http", host=address.hostname, password=url)
+        raise SettingError(
+            "SLACK_WEBHOOK_URL is not an http or https address: copy the whole address from Slack."
+        )
+    # The whole address is the secret; the host is only set to identify the service.
+    return ConnectionSpec(conn_id=CONNECTION_SLACK, conn_type="http", host=address.hostname, password=url)
 
 
 def main() -> int:
-    wanted = alert_connections(os.environ)
-    for one in wanted:
+    spec = alert_connections(os.environ)
+    for one in spec:
         print(f"connection {one.conn_id}: {ensure(one)}")
-    if not wanted:
+    if not spec:
         print("Neither SMTP_HOST nor SLACK_WEBHOOK_URL is set: alerts appear in the logs only.")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(reported(main))
+    sys.exit(run_script(main))

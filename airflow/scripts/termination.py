@@ -1,4 +1,4 @@
-"""How the processes that go on for ever are asked to end."""
+"""Termination of long-running processes by signals."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from types import FrameType
 
 
 def termination_event() -> threading.Event:
-    """An event that SIGTERM and SIGINT set, from now on."""
-    asked = threading.Event()
+    """An event that SIGTERM and SIGINT set."""
+    requested = threading.Event()
 
     def set_event(number: int, frame: FrameType | None) -> None:
         del number, frame
-        # A handler runs in the main thread, perhaps while that holds the event's lock to begin its waiting:
-        # set there, the event would wait for this very thread, for ever.
-        _thread.start_new_thread(asked.set, ())
+        # The handler may interrupt the main thread while that holds the event's lock at the start of a wait.
+        # Setting the event there would deadlock, so another thread sets it.
+        _thread.start_new_thread(requested.set, ())
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, set_event)
-    return asked
+    return requested

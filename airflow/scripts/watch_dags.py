@@ -1,7 +1,7 @@
-"""Tells when a DAG that should run does not: `python watch_dags.py`, beside the scheduler.
+"""Sends an alert when a DAG that should run does not: `python watch_dags.py`.
 
-Every few seconds it reads, from Airflow's database, when the runs of each unpaused DAG last succeeded. It
-imports none of Airflow's packages: what is to be told is told by `tell.py`, a process of its own.
+Every few seconds it reads from Airflow's database when the runs of each unpaused DAG last succeeded. It does
+not import Airflow: `send_alert.py` sends notifications in a separate process.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from pathlib import Path
 from typing import Any, Final
 
 import psycopg2
-from environment import DATABASE, Refused, complete
+from environment import DATABASE, SettingError, complete_environment
 from heartbeat import beat
-from overdue import Active, Dag, Message, Watch, incident_key
+from overdue import ActiveRun, Dag, Notification, OverdueWatch, incident_key
 from schedules import schedule
 from termination import termination_event
 from watch_metrics import WatchMetrics
 
-LOOK_S: Final = 5.0
-_ALIVE_S: Final = 120.0  # a look may wait for the database, and for what is being told
-_TELL_S: Final = 90.0
-# A DAG whose file is gone is stale and nobody misses it; one whose file cannot be read is missed.
+CHECK_INTERVAL_S: Final = 5.0
+_HEARTBEAT_S: Final = 120.0  # a check may wait for the database and for notifications
+_SEND_TIMEOUT_S: Final = 90.0
+# A DAG whose file was removed is stale and ignored; one whose file has import errors is watched.
 _DAGS: Final = """
 SELECT dag.dag_id, known.timetable, dag.has_import_errors,
        EXISTS (SELECT FROM dag_tag WHERE dag_tag.dag_id = dag.dag_id AND dag_tag.name = 'critical'),
@@ -51,59 +51,59 @@ WHERE NOT dag.is_paused AND (NOT dag.is_stale OR dag.has_import_errors)
 
 def main() -> int:
     try:
-        complete()
+        complete_environment()
         metrics = WatchMetrics()
         metrics.serve(os.environ)
-    except Refused as error:
+    except SettingError as error:
         print(error, file=sys.stderr)
         return 2
     if not os.environ.get(DATABASE):
         print(f"{DATABASE} is not set: the watch reads Airflow's database.", file=sys.stderr)
         return 2
     ended = termination_event()
-    print(f"watching, with a look every {LOOK_S:g} s", flush=True)
+    print(f"watching, with a check every {CHECK_INTERVAL_S:g} s", flush=True)
     run(metrics, ended)
     return 0
 
 
 def run(metrics: WatchMetrics, ended: threading.Event) -> None:
-    """Look until the end; what fails is said once, and tried again at the next look."""
-    watch, failing = Watch(), ""
-    beat(_ALIVE_S)
+    """Check until stopped; a failure is logged once and retried at the next check."""
+    watch, failing = OverdueWatch(), ""
+    beat(_HEARTBEAT_S)
     while not ended.is_set():
         try:
             with closing(connect(os.environ[DATABASE])) as connection:
                 while not ended.is_set():
-                    look(watch, connection, metrics)
+                    check(watch, connection, metrics)
                     failing = ""
-                    beat(_ALIVE_S)
-                    ended.wait(LOOK_S)
+                    beat(_HEARTBEAT_S)
+                    ended.wait(CHECK_INTERVAL_S)
         except psycopg2.Error as error:
             if failing != (failing := type(error).__name__):
                 print(f"Airflow's database cannot be read ({failing}).", file=sys.stderr, flush=True)
-            ended.wait(LOOK_S)
+            ended.wait(CHECK_INTERVAL_S)
 
 
-def look(watch: Watch, connection: Any, metrics: WatchMetrics) -> None:
-    """One look, and what follows from it."""
-    dags = list(read(connection))
+def check(watch: OverdueWatch, connection: Any, metrics: WatchMetrics) -> None:
+    """Check once and send the resulting notifications."""
+    dags = list(read_dags(connection))
     now = datetime.now(UTC)
-    looked = watch.look(dags, now)
-    metrics.show({name: late for name, (_, late) in looked.items()}, now)
-    for message in list(watch.due(looked, now)):
-        said = message.text.replace("\n", " ")
+    lateness = watch.check(dags, now)
+    metrics.show({name: late for name, (_, late) in lateness.items()}, now)
+    for message in list(watch.notifications(lateness, now)):
+        text = message.text.replace("\n", " ")
         print(
-            f"{now.isoformat(timespec='seconds')} {message.kind}: {message.dag_id} {said}".strip(), flush=True
+            f"{now.isoformat(timespec='seconds')} {message.kind}: {message.dag_id} {text}".strip(), flush=True
         )
-        told = tell(message)
-        watch.done(message, looked[message.dag_id][0], datetime.now(UTC), told=told)
+        sent = send(message)
+        watch.record(message, lateness[message.dag_id][0], datetime.now(UTC), sent=sent)
 
 
 def connect(address: str) -> Any:
-    """A connection that sees what others have committed, and never waits for long.
+    """A read-only connection in autocommit mode, with short timeouts.
 
     Raises:
-        psycopg2.Error: the database is away or refuses.
+        psycopg2.Error: the database is unavailable or refuses the connection.
     """
     connection = psycopg2.connect(
         address.replace("postgresql+psycopg2:", "postgresql:", 1),
@@ -115,40 +115,44 @@ def connect(address: str) -> Any:
     return connection
 
 
-def read(connection: Any) -> Iterator[Dag]:
-    """The unpaused DAGs whose runs are due by the clock."""
+def read_dags(connection: Any) -> Iterator[Dag]:
+    """The unpaused DAGs that are scheduled by time."""
     with connection.cursor() as cursor:
         cursor.execute(_DAGS)
         rows = cursor.fetchall()
-        # The notifier keeps a Variable for each open incident, and names it there.
+        # The notifier stores one Variable per open incident, with its key in the description.
         cursor.execute("SELECT description FROM variable WHERE description LIKE 'Alert: %'")
         open_incidents = {description for (description,) in cursor.fetchall()}
     for dag_id, timetable, unreadable, critical, succeeded, run_id, state, dated in rows:
-        known = schedule(timetable or {})
-        if known is not None:
+        dag_schedule = schedule(timetable or {})
+        if dag_schedule is not None:
             yield Dag(
                 dag_id=dag_id,
-                schedule=known,
+                schedule=dag_schedule,
                 critical=critical,
                 unreadable=bool(unreadable),
                 succeeded=succeeded,
-                active=Active(run_id, state, dated) if run_id else None,
-                told=f"Alert: {incident_key(dag_id)}" in open_incidents,
+                active=ActiveRun(run_id, state, dated) if run_id else None,
+                has_incident=f"Alert: {incident_key(dag_id)}" in open_incidents,
             )
 
 
-def tell(message: Message) -> bool:
-    """Have it told; whether somebody was."""
+def send(message: Notification) -> bool:
+    """Send a notification; return whether it was delivered."""
     try:
         done = subprocess.run(
-            [sys.executable, str(Path(__file__).with_name("tell.py"))],
+            [sys.executable, str(Path(__file__).with_name("send_alert.py"))],
             input=json.dumps(asdict(message)),
             text=True,
             check=False,
-            timeout=_TELL_S,
+            timeout=_SEND_TIMEOUT_S,
         )
     except subprocess.TimeoutExpired:
-        print(f"tell.py took longer than {_TELL_S:g} s and was ended.", file=sys.stderr, flush=True)
+        print(
+            f"send_alert.py took longer than {_SEND_TIMEOUT_S:g} s and was killed.",
+            file=sys.stderr,
+            flush=True,
+        )
         return False
     return done.returncode == 0
 

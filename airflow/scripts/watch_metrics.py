@@ -1,4 +1,4 @@
-"""What the watch beside Airflow's scheduler exports."""
+"""The metrics of the watch for overdue DAGs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
-from environment import Refused, port_number
+from environment import SettingError, port_number
 from prometheus_client import CollectorRegistry, Gauge, start_http_server
 
 HOST: Final = "AIRFLOW_WATCH_METRICS_HOST"
@@ -29,22 +29,22 @@ class WatchMetrics:
             "When Airflow's database was last read.",
             registry=self.registry,
         )
-        self._shown: set[str] = set()
+        self._exported: set[str] = set()
 
     def show(self, late: Mapping[str, timedelta], now: datetime) -> None:
-        """How late each unpaused DAG is; one that is no longer among them is not exported."""
+        """Set how late each unpaused DAG is; other DAGs are no longer exported."""
         self.looked.set(now.timestamp())
-        for gone in self._shown - late.keys():
-            self.overdue.remove(gone)
+        for dag in self._exported - late.keys():
+            self.overdue.remove(dag)
         for dag, time in late.items():
             self.overdue.labels(dag).set(time.total_seconds())
-        self._shown = set(late)
+        self._exported = set(late)
 
     def serve(self, environ: Mapping[str, str]) -> None:
-        """Answer Prometheus on HOST and PORT; where no port is set nobody asks.
+        """Serve the metrics on HOST and PORT; does nothing if no port is set.
 
         Raises:
-            Refused: it is not a port, or cannot be had.
+            SettingError: it is not a port, or it is in use.
         """
         port = port_number(environ, PORT, 8003)
         if port is None:
@@ -53,6 +53,6 @@ class WatchMetrics:
         try:
             start_http_server(port, host, self.registry)
         except OSError as error:
-            raise Refused(
-                f"{PORT}: {host}:{port} cannot be had ({error.strerror}): choose another."
+            raise SettingError(
+                f"{PORT}: {host}:{port} cannot be used ({error.strerror}): choose another one."
             ) from None

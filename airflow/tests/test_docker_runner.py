@@ -15,7 +15,7 @@ from docker import APIClient
 
 from fraud_airflow.jobs import RESULT_LIMIT_BYTES
 from fraud_airflow.runners import docker_result
-from fraud_airflow.runners.docker_api import Broken, Docker
+from fraud_airflow.runners.docker_api import DockerClient, StreamBroken
 from fraud_airflow.runners.docker_logs import LogReader
 
 
@@ -94,20 +94,20 @@ class Log(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def log() -> Iterator[Docker]:
+def log() -> Iterator[DockerClient]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Log) as server:
         threading.Thread(target=server.serve_forever).start()
         client = APIClient(f"tcp://127.0.0.1:{server.server_port}", version="1.41")
-        yield Docker(lambda: client)
+        yield DockerClient(lambda: client)
         server.shutdown()
 
 
-def test_a_log_that_breaks_is_told_from_one_that_ends(log: Docker) -> None:
+def test_a_log_that_breaks_is_told_from_one_that_ends(log: DockerClient) -> None:
     """What is used of the SDK's inner parts does that; its own `logs` does not."""
     assert list(log.frames(log.open("GET", "/whole"))) == [b"hello"]
     broken = log.frames(log.open("GET", "/broken"))
     assert next(broken) == b"hello"
-    with pytest.raises(Broken):
+    with pytest.raises(StreamBroken):
         next(broken)
 
 
@@ -126,12 +126,12 @@ def _archive(content: bytes, **changed: Any) -> bytes:
     ("archive", "expected"),
     [
         (_archive(b'{"a": 1}'), ({"a": 1}, "")),
-        (_archive(b"[1]"), (None, "its result is no JSON object")),
+        (_archive(b"[1]"), (None, "its result is not a JSON object")),
         (_archive(b"", type=tarfile.DIRTYPE), (None, "its result cannot be read (Is a directory)")),
-        (_archive(b"", type=tarfile.FIFOTYPE), (None, "its result cannot be read (Is no plain file)")),
+        (_archive(b"", type=tarfile.FIFOTYPE), (None, "its result cannot be read (Is not a regular file)")),
         (
             _archive(b"", type=tarfile.SYMTYPE, linkname="/etc/passwd"),
-            (None, "its result cannot be read (Is no plain file)"),
+            (None, "its result cannot be read (Is not a regular file)"),
         ),
         (
             _archive(b" " * (RESULT_LIMIT_BYTES + 1))[:RESULT_LIMIT_BYTES],

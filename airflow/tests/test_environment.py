@@ -14,7 +14,7 @@ from sqlalchemy import make_url
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
 import environment
-from environment import BROKER, DATABASE, RESULTS, complete
+from environment import BROKER, DATABASE, RESULTS, complete_environment
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 PASSWORDS = ["plain", "p@ss:w/rd", "a,b;c", "100%41 #?&=", "$HOME ~ $$", "'\"\\", "gäste", " spaces "]
@@ -31,7 +31,7 @@ def secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("password", PASSWORDS)
 def test_an_address_holds_any_password(password: str) -> None:
     environ = SCHEDULER | {"AIRFLOW_DB_PASSWORD": password, "REDIS_PASSWORD": password}
-    complete(environ)
+    complete_environment(environ)
     database = make_url(environ[DATABASE])
     assert (database.username, database.password) == ("airflow", password)
     assert (database.host, database.port, database.database) == ("postgres", 5432, "airflow")
@@ -45,7 +45,7 @@ def test_an_address_holds_any_password(password: str) -> None:
 
 def test_a_worker_gets_no_address_of_the_metadata() -> None:
     environ = SCHEDULER | {"REDIS_PASSWORD": "p", "DB_PASSWORD": "of the reader", "DB_USER": "fraud_readonly"}
-    complete(environ)
+    complete_environment(environ)
     assert DATABASE not in environ
 
 
@@ -56,21 +56,21 @@ def test_what_is_set_stays() -> None:
         RESULTS: "redis://:own@elsewhere:6380/4",
     }
     environ = given | {"DB_HOST": "postgres", "AIRFLOW_DB_PASSWORD": "p", "REDIS_PASSWORD": "p"}
-    complete(environ)
+    complete_environment(environ)
     assert {name: environ[name] for name in given} == given
 
 
 def test_an_address_that_is_set_without_a_password_gets_it() -> None:
     environ = {DATABASE: "postgresql+psycopg2://role@pooler:6432/own", "AIRFLOW_DB_PASSWORD": "p@"}
-    complete(environ)
+    complete_environment(environ)
     assert environ[DATABASE] == "postgresql+psycopg2://role:p%40@pooler:6432/own"
 
 
 def test_twice_is_as_once() -> None:
     environ = SCHEDULER | {"AIRFLOW_DB_PASSWORD": "p@", "REDIS_PASSWORD": "%"}
-    complete(environ)
+    complete_environment(environ)
     once = dict(environ)
-    complete(environ)
+    complete_environment(environ)
     assert environ == once
 
 
@@ -78,7 +78,7 @@ def test_a_secret_of_a_file_is_taken_without_its_last_newline(secrets: Path) -> 
     (secrets / "redis").write_text("p@ss\n", encoding="utf-8")
     environ = SCHEDULER | {"REDIS_PASSWORD_FILE": str(secrets / "redis"), "LOG_FILE": "logs/fraud.log"}
     environ["REDIS_PASSWORD"] = ""
-    complete(environ)
+    complete_environment(environ)
     assert environ["REDIS_PASSWORD"] == "p@ss"
     assert environ[BROKER] == "redis://:p%40ss@redis:6379/0"
     assert "LOG" not in environ

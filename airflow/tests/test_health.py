@@ -77,7 +77,7 @@ def test_a_part_is_as_the_web_server_says(web: Web, part: str, key: str) -> None
         done = ask(part, **where)
         assert (done.returncode, done.stderr) == (1, f"the {key} is {said}.\n")
     web.known = {}
-    assert "does not say how the" in ask(part, **where).stderr
+    assert "does not report the state of the" in ask(part, **where).stderr
     web.known = None
     assert "does not answer (HTTPError)" in ask(part, **where).stderr
 

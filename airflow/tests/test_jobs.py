@@ -116,7 +116,7 @@ def test_a_secret_is_not_taken_from_a_dag(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["", "lower", "WITH SPACE", "A=B", 5])
 def test_a_name_no_variable_can_have_is_refused(name: object) -> None:
-    with pytest.raises(ValueError, match=r"^environment: .* is no variable name"):
+    with pytest.raises(ValueError, match=r"^environment: .* is not a variable name"):
         jobs.check_environment({name: "x"})
 
 
@@ -130,7 +130,7 @@ def test_a_service_that_does_not_exist_is_named_with_those_that_do() -> None:
 def test_a_jobs_name_is_of_one_try_and_fit_for_a_container() -> None:
     def name(**changed: object) -> str:
         given = {"dag_id": "d", "task_id": "t" * 200, "run_id": "scheduled__2026-11-21T00:00:00+00:00"}
-        return jobs.job_name(jobs.identify(**(given | {"map_index": -1, "try_number": 1} | changed)))  # type: ignore[arg-type]
+        return jobs.job_name(jobs.task_labels(**(given | {"map_index": -1, "try_number": 1} | changed)))  # type: ignore[arg-type]
 
     others = [
         name(run_id="manual"),

@@ -20,7 +20,7 @@ from airflow.providers.docker.operators.docker import DockerOperator
 from airflow.sdk import DAG, Context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
-from fraud_airflow.runners.launcher import started
+from fraud_airflow.runners.launcher import process_start
 from operators.docker_operator_custom import FraudDockerOperator
 
 SECRET = "postgresql://fraud_producer:geheim@127.0.0.1/fraud"
@@ -105,7 +105,7 @@ def test_a_wrong_configuration_is_not_tried_again(job: Write) -> None:
         ),
         ("print('failed: the last line', file=sys.stderr); print(); sys.exit(1)", "the last line"),
         ("raise RuntimeError('odd')", "RuntimeError: odd"),
-        ("sys.exit(1)", "it did not say why."),
+        ("sys.exit(1)", "it gave no reason."),
     ],
 )
 def test_a_failure_says_why_in_one_sentence(job: Write, source: str, message: str) -> None:
@@ -124,11 +124,11 @@ def test_a_signal_is_named(job: Write) -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "problem"), [("", "it wrote no result"), ("result.write_text('x')", "no JSON")]
+    ("source", "problem"), [("", "it wrote no result"), ("result.write_text('x')", "not JSON")]
 )
 def test_a_result_that_cannot_be_handed_on_is_a_failure(job: Write, source: str, problem: str) -> None:
     job(source)
-    with pytest.raises(AirflowException, match=rf"^producer generate ended well, but .*{problem}"):
+    with pytest.raises(AirflowException, match=rf"^producer generate succeeded, but .*{problem}"):
         execute(operator())
 
 
@@ -290,7 +290,7 @@ def test_sigterm_to_the_task_ends_job_and_task(job: Write, tmp_path: Path) -> No
     pid = int(wait_for(tmp_path / "pid"))
     task.terminate()
     assert task.wait(60) == 0
-    assert started(pid) is None
+    assert process_start(pid) is None
     assert wait_for(tmp_path / "outcome") == "AirflowException: The job was ended, because its task was."
 
 
@@ -309,5 +309,5 @@ def test_the_execution_timeout_ends_job_and_task(job: Write, tmp_path: Path) -> 
     pid = int(wait_for(tmp_path / "pid"))
     task.send_signal(signal.SIGALRM)  # how the task runner's timer tells that the hour is over
     assert task.wait(100) == 0
-    assert started(pid) is None
+    assert process_start(pid) is None
     assert wait_for(tmp_path / "outcome").startswith("AirflowTaskTimeout: ")

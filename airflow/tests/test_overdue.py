@@ -15,7 +15,7 @@ from airflow.serialization.serialized_objects import DagSerialization
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 sys.path.insert(0, str(SCRIPTS))
-from overdue import Active, Dag, Kind, Message, Watch  # noqa: E402
+from overdue import ActiveRun, Dag, Kind, Notification, OverdueWatch  # noqa: E402
 from schedules import Cron, Every, Schedule, deadline, schedule  # noqa: E402
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)  # a Monday
@@ -80,22 +80,24 @@ def test_a_weekend_without_a_run_is_not_late() -> None:
 
 
 def dag(**changes: Any) -> Dag:
-    made = Dag("one", FIVE, critical=False, unreadable=False, succeeded=None, active=None, told=False)
+    made = Dag("one", FIVE, critical=False, unreadable=False, succeeded=None, active=None, has_incident=False)
     return replace(made, **changes)
 
 
-def messages(watch: Watch, known: list[Dag], now: datetime, *, told: bool = True) -> list[Message]:
+def messages(
+    watch: OverdueWatch, known: list[Dag], now: datetime, *, sent: bool = True
+) -> list[Notification]:
     """One look; what it tells is done, and told or not."""
-    looked = watch.look(known, now)
-    found = list(watch.due(looked, now))
+    lateness = watch.check(known, now)
+    found = list(watch.notifications(lateness, now))
     for message in found:
-        watch.done(message, looked[message.dag_id][0], now, told=told)
+        watch.record(message, lateness[message.dag_id][0], now, sent=sent)
     return found
 
 
 def watched(known: Dag, seconds: range, **options: Any) -> list[tuple[int, Kind]]:
     """A watch's looks so many seconds after noon, and when it told what."""
-    watch, found = Watch(), []
+    watch, found = OverdueWatch(), []
     for second in seconds:
         found += [(second, one.kind) for one in messages(watch, [known], NOON + second * S, **options)]
     return found
@@ -110,12 +112,12 @@ def test_where_nobody_could_be_told_it_is_tried_again() -> None:
     looks = range(7200, 15000, 30)
     first = watched(hourly, range(0, 15000, 30))
     assert first == [(7200, Kind.ALERT), (10800, Kind.ALERT), (14400, Kind.ALERT)]
-    again = [second for second, _ in watched(hourly, range(0, 15000, 30), told=False)]
+    again = [second for second, _ in watched(hourly, range(0, 15000, 30), sent=False)]
     assert again == list(range(7200, looks.stop, 300))
 
 
 def test_a_dag_that_succeeds_is_in_time() -> None:
-    watch = Watch()
+    watch = OverdueWatch()
     for second in range(0, 300, 5):
         now = NOON + second * S
         assert messages(watch, [dag(succeeded=now - 40 * S)], now) == []
@@ -127,7 +129,7 @@ def test_what_was_before_the_first_look_does_not_count() -> None:
 
 
 def test_a_paused_dag_begins_anew_when_it_is_unpaused() -> None:
-    watch = Watch()
+    watch = OverdueWatch()
     for second in range(0, 40, 5):
         assert messages(watch, [dag()], NOON + second * S) == []
     assert messages(watch, [], NOON + 40 * S) == []
@@ -136,7 +138,7 @@ def test_a_paused_dag_begins_anew_when_it_is_unpaused() -> None:
 
 
 def test_a_watch_that_could_not_look_begins_anew() -> None:
-    watch = Watch()
+    watch = OverdueWatch()
     assert messages(watch, [dag()], NOON) == []
     assert messages(watch, [dag()], NOON + H) == []
     assert messages(watch, [dag()], NOON + H + 45 * S) == []
@@ -144,31 +146,31 @@ def test_a_watch_that_could_not_look_begins_anew() -> None:
 
 
 def test_its_end_is_told_once_a_run_has_succeeded() -> None:
-    watch = Watch()
-    open_incident = dag(told=True, succeeded=NOON - H)
+    watch = OverdueWatch()
+    open_incident = dag(has_incident=True, succeeded=NOON - H)
     assert messages(watch, [open_incident], NOON) == [], "of another watch; nothing has succeeded yet"
     [resolved] = messages(watch, [replace(open_incident, succeeded=NOON + S)], NOON + 5 * S)
-    assert resolved == Message(Kind.RESOLVE, "one", "one: overdue")
+    assert resolved == Notification(Kind.RESOLVE, "one", "one: overdue")
     assert messages(watch, [dag(succeeded=NOON + S)], NOON + 10 * S) == []
 
 
 @pytest.mark.parametrize(
     ("changes", "severity", "reason"),
     [
-        ({}, "high", "No run is waiting or at work"),
-        ({"critical": True}, "critical", "No run is waiting or at work"),
+        ({}, "high", "No run is queued or running"),
+        ({"critical": True}, "critical", "No run is queued or running"),
         ({"unreadable": True}, "high", "list-import-errors"),
         (
-            {"active": Active("r1", "running", NOON + H)},
+            {"active": ActiveRun("r1", "running", NOON + H)},
             "high",
             "The run r1 is running and dated ahead, 2026-",
         ),
-        ({"active": Active("r1", "queued", NOON - H)}, "high", "The run r1 is queued: look at its tasks"),
-        ({"active": Active("r1", "queued", None)}, "high", "The run r1 is queued: look at its tasks"),
+        ({"active": ActiveRun("r1", "queued", NOON - H)}, "high", "The run r1 is queued: look at its tasks"),
+        ({"active": ActiveRun("r1", "queued", None)}, "high", "The run r1 is queued: look at its tasks"),
     ],
 )
 def test_what_is_said(changes: dict[str, Any], severity: str, reason: str) -> None:
-    watch, known = Watch(), dag(succeeded=NOON - S, **changes)
+    watch, known = OverdueWatch(), dag(succeeded=NOON - S, **changes)
     found = [one for second in range(0, 55, 5) for one in messages(watch, [known], NOON + second * S)]
     assert [(one.kind, one.key, one.severity) for one in found] == [(Kind.ALERT, "one: overdue", severity)]
     assert found[0].title == "one: no run succeeds"

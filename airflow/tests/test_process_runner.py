@@ -18,9 +18,9 @@ from typing import Any
 
 import pytest
 
-from fraud_airflow.jobs import RESULT_LIMIT_BYTES, JobFailed, JobRefused, JobSpec, identify
-from fraud_airflow.runners.launcher import started
-from fraud_airflow.runners.process_runner import Installation, ProcessRunner, from_environment
+from fraud_airflow.jobs import RESULT_LIMIT_BYTES, JobFailed, JobRefused, JobSpec, task_labels
+from fraud_airflow.runners.launcher import process_start
+from fraud_airflow.runners.process_runner import ProcessRunner, ProcessSettings, from_environment
 
 WRITE = "import json, os, sys, time\nfrom pathlib import Path\nresult = Path(os.environ['RESULT_PATH'])\n"
 DONE = "result.write_text('{\"done\": true}')\n"
@@ -35,12 +35,12 @@ AS_WE_DO = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}  # import wha
 TASK = """
 import json, sys
 from pathlib import Path
-from fraud_airflow.jobs import JobSpec, identify
-from fraud_airflow.runners.process_runner import Installation, ProcessRunner
+from fraud_airflow.jobs import JobSpec, task_labels
+from fraud_airflow.runners.process_runner import ProcessSettings, ProcessRunner
 place, single = Path(sys.argv[1]), sys.argv[2] or None
-labels = identify("the_dag", "the_task", "the_run", -1, 1)
+labels = task_labels("the_dag", "the_task", "the_run", -1, 1)
 spec = JobSpec("n", labels, "i", ("python", "-m", "fraud_job"), {}, {}, single)
-at = Installation(Path(sys.executable), place, place / "run", {})
+at = ProcessSettings(Path(sys.executable), place, place / "run", {})
 try:
     ProcessRunner(at).run(spec, print)
 except Exception as error:
@@ -54,11 +54,11 @@ class Place:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.lines: list[str] = []
-        self.at = Installation(Path(sys.executable), path, path / "run", {}, 0.5, 60)
+        self.at = ProcessSettings(Path(sys.executable), path, path / "run", {}, 0.5, 60)
 
     def job(self, source: str, single: str | None = None, **changed: Any) -> JobSpec:
         (self.path / "fraud_job.py").write_text(WRITE + source, encoding="utf-8")
-        labels = identify("the_dag", "the_task", "the_run", -1, 1)
+        labels = task_labels("the_dag", "the_task", "the_run", -1, 1)
         return replace(JobSpec("n", labels, "i", ("python", "-m", "fraud_job"), {}, {}, single), **changed)
 
     def run(self, spec: JobSpec, line: Callable[[str], None] | None = None, **changed: Any) -> Any:
@@ -93,7 +93,7 @@ def wait_for(condition: Callable[[], object], timeout_s: float = 60) -> None:
 
 
 def gone(pid: int) -> bool:
-    return started(pid) is None
+    return process_start(pid) is None
 
 
 def end(task: subprocess.Popen[bytes]) -> None:
@@ -112,7 +112,7 @@ def test_a_job_gets_its_arguments_and_environment_and_nothing_else(
         environment={"SEEN": "a"},
         private={"DATABASE_URL": "own"},
     )
-    outcome = place.run(spec, base={"PATH": "/bin"})
+    outcome = place.run(spec, environment={"PATH": "/bin"})
     assert outcome.exit_code == 0
     assert outcome.result["argv"] == ["generate", "--count", "5"]
     assert outcome.result["cwd"] == str(place.path)
@@ -194,11 +194,11 @@ def test_the_exit_code_comes_back_with_the_result(place: Place, code: int) -> No
     ("source", "problem"),
     [
         ("", "it wrote no result"),
-        ("result.write_text('{')", "its result is no JSON"),
-        ("result.write_bytes(b'\\xff\\xff')", "its result is no JSON"),
-        ("result.write_text('{\"a\": NaN}')", "its result is no JSON"),
-        ("result.write_text('[' * 50_000)", "its result is no JSON"),
-        ("result.write_text('[1]')", "its result is no JSON object"),
+        ("result.write_text('{')", "its result is not JSON"),
+        ("result.write_bytes(b'\\xff\\xff')", "its result is not JSON"),
+        ("result.write_text('{\"a\": NaN}')", "its result is not JSON"),
+        ("result.write_text('[' * 50_000)", "its result is not JSON"),
+        ("result.write_text('[1]')", "its result is not a JSON object"),
         ("result.mkdir()", "its result cannot be read (Is a directory)"),
         (
             f"result.write_text(json.dumps('x' * {RESULT_LIMIT_BYTES}))",
@@ -363,8 +363,8 @@ def test_no_process_is_ended_for_having_the_pid_of_an_orphan(place: Place) -> No
     innocent = subprocess.Popen(["sleep", "1000"], start_new_session=True)
     (place.path / "run").mkdir()
     lock = place.path / "run" / "one.lock"
-    holder = json.dumps({"task_pid": 0, "task_started": "1"})
-    lock.write_text(f"{holder}\n{innocent.pid} 1\n", "utf-8")
+    describe_holder = json.dumps({"task_pid": 0, "task_started": "1"})
+    lock.write_text(f"{describe_holder}\n{innocent.pid} 1\n", "utf-8")
     with lock.open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         with pytest.raises(JobFailed, match=r"^The lock one is held by"):
@@ -378,7 +378,7 @@ def test_a_lock_of_which_nothing_is_known_yet_is_waited_for(place: Place) -> Non
     (place.path / "run").mkdir()
     with (place.path / "run" / "one.lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        with pytest.raises(JobFailed, match=r"^The lock one is held by a job that is only starting"):
+        with pytest.raises(JobFailed, match=r"^The lock one has been held by a job that is still starting"):
             place.run(place.job(DONE, "one"), lock_patience_s=0.2)
 
 
@@ -412,7 +412,7 @@ def test_a_runner_is_configured_by_the_environment(tmp_path: Path) -> None:
     [
         ({"JOB_PYTHON": ""}, "^JOB_PYTHON is not set"),
         ({"JOB_RUN_DIR": ""}, "^JOB_RUN_DIR is not set"),
-        ({"JOB_PYTHON": "/nowhere/python"}, "^JOB_PYTHON: /nowhere/python is no program"),
+        ({"JOB_PYTHON": "/nowhere/python"}, "^JOB_PYTHON: /nowhere/python is not a program"),
         ({"JOB_CWD": "/nowhere"}, "^JOB_CWD: there is no directory /nowhere"),
     ],
 )

@@ -65,13 +65,13 @@ def test_options_of_airflow_2_are_taken(given: str, taken: str) -> None:
     [
         ("initialise", {"AIRFLOW_PASSWORD": ""}, "AIRFLOW_PASSWORD is not set: set it to"),
         ("initialise", {"API_URL": ""}, "API_URL is not set: set it to the address of the scoring API"),
-        ("initialise", {"API_URL": "api:8000"}, "API_URL is no http or https address: set it to one"),
-        ("initialise", {"API_URL": "http://api:port"}, "API_URL is no http or https address"),
+        ("initialise", {"API_URL": "api:8000"}, "API_URL is not an http or https address: set it to one"),
+        ("initialise", {"API_URL": "http://api:port"}, "API_URL is not an http or https address"),
         ("initialise", {"API_CLIENT_SECRET": ""}, "API_CLIENT_SECRET is not set: set it to the secret"),
         ("initialise", {"SMTP_HOST": "mail", "SMTP_PORT": "x"}, "SMTP_PORT is x: set a port number"),
         ("initialise", {"SMTP_HOST": "mail", "SMTP_PORT": "70000"}, "SMTP_PORT is 70000: set a port"),
         ("initialise", {"SMTP_HOST": "mail", "SMTP_SECURITY": "tls"}, "SMTP_SECURITY is tls: set it to"),
-        ("initialise", {"SLACK_WEBHOOK_URL": "hooks/geheim"}, "SLACK_WEBHOOK_URL is no http or https"),
+        ("initialise", {"SLACK_WEBHOOK_URL": "hooks/geheim"}, "SLACK_WEBHOOK_URL is not an http or https"),
         ("setup_connections", {"API_URL": ""}, "API_URL is not set"),
         ("setup_api_connection", {"API_CLIENT_SECRET": ""}, "API_CLIENT_SECRET is not set"),
         ("setup_smtp_connection", {"SMTP_HOST": "mail", "SMTP_PORT": "0"}, "SMTP_PORT is 0"),
@@ -91,7 +91,7 @@ def test_a_wrong_variable_is_one_sentence_before_anything_is_changed(
 def test_connections_as_the_environment_describes_them() -> None:
     mail = {"SMTP_HOST": "mail", "SMTP_USER": "u", "SMTP_PASSWORD": "p", "SMTP_SECURITY": "ssl"}
     slack = {"SLACK_WEBHOOK_URL": "https://hooks.slack.example/geheim"}
-    made = {one.conn_id: one for one in load("setup_connections")["described"](API | mail | slack)}
+    made = {one.conn_id: one for one in load("setup_connections")["connections_from"](API | mail | slack)}
     assert set(made) == {"fraud_api", "fraud_smtp", "fraud_slack"}
     api, smtp = made["fraud_api"], made["fraud_smtp"]
     assert (api.host, api.port, api.schema, api.login, api.password) == (
@@ -108,7 +108,7 @@ def test_connections_as_the_environment_describes_them() -> None:
 
 
 def test_what_is_not_configured_is_not_made() -> None:
-    assert [one.conn_id for one in load("setup_connections")["described"](API)] == ["fraud_api"]
+    assert [one.conn_id for one in load("setup_connections")["connections_from"](API)] == ["fraud_api"]
 
 
 def test_https_has_its_own_port() -> None:
@@ -249,7 +249,7 @@ def test_a_signal_that_comes_when_the_waiting_begins_is_not_lost() -> None:
         ({}, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN is not set: the watch reads Airflow's database."),
         (
             {"AIRFLOW_WATCH_METRICS_PORT": "http"},
-            "AIRFLOW_WATCH_METRICS_PORT is http: set a port number, as 8003.",
+            "AIRFLOW_WATCH_METRICS_PORT is http: set a port number, such as 8003.",
         ),
     ],
 )

@@ -1,9 +1,9 @@
-"""`./fraud COMMAND`: Python runs this folder, and finds the package beside this file."""
+"""`./fraud COMMAND`: Python runs this folder and finds the package next to this file."""
 
 import sys
 from pathlib import Path
 
-# `config` lies in the root.
+# The package `config` is in the root folder.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from fraud_launcher.commands import main

@@ -152,7 +152,7 @@ def test_a_run_that_stands_still_is_given_up_and_told(halting: AirflowPlatform, 
     halting.airflow.pause(DAG, paused=False)
     message = halting.webhook.wait_for("[high] halting: a run was given up")
     assert "It had not ended after 0:00:10 (dagrun_timeout)" in message
-    assert ("is ahead: until then none of its tasks starts" in message) is (cause == "dated ahead")
+    assert ("is in the future: until then none of its tasks starts" in message) is (cause == "dated ahead")
     [run] = [
         Run(halting.airflow, DAG, run_id)
         for run_id in failed(halting)

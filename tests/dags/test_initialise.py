@@ -91,7 +91,10 @@ def test_what_has_changed_in_the_environment_takes_effect(initialised: Metadata)
     ("wrong", "sentence"),
     [
         ({"AIRFLOW_PASSWORD": ""}, "AIRFLOW_PASSWORD is not set: set it to the password of the web UI."),
-        ({"API_URL": "nowhere"}, "API_URL is no http or https address: set it to one, as http://api:8000."),
+        (
+            {"API_URL": "nowhere"},
+            "API_URL is not an http or https address: set it to one, such as http://api:8000.",
+        ),
     ],
 )
 def test_a_wrong_variable_is_one_sentence_and_changes_nothing(

@@ -13,13 +13,13 @@ from typing import Any
 from fraud_adapters.job import run
 from fraud_api import service
 from fraud_api.__main__ import main
-from fraud_api.auth import TokenOffice
+from fraud_api.auth import TokenIssuer
 
 SECONDS = "TOKEN_SECONDS"
 
 
-class ShortLived(TokenOffice):
-    """See `TokenOffice`."""
+class ShortLived(TokenIssuer):
+    """See `TokenIssuer`."""
 
     def __init__(self, identities: Any, clock: Callable[[], float], _configured: object) -> None:
         lifetime = timedelta(seconds=int(os.environ[SECONDS]))
@@ -27,5 +27,5 @@ class ShortLived(TokenOffice):
 
 
 if __name__ == "__main__":
-    setattr(service, "TokenOffice", ShortLived)  # noqa: B010
+    setattr(service, "TokenIssuer", ShortLived)  # noqa: B010
     run("api", main)

@@ -1,6 +1,6 @@
 """`python -m tests.integration.changed_api serve`: the API with other constants.
 
-Deadlines of a minute are thus tested in seconds; `API_CONSTANTS=bodies.BODY_SECONDS=1,…` sets them.
+Deadlines of a minute are thus tested in seconds; `API_CONSTANTS=body_limit.BODY_SECONDS=1,…` sets them.
 """
 
 from __future__ import annotations

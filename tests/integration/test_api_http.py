@@ -51,7 +51,7 @@ def impatient(server: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> It
         server,
         log,
         http_server__HEAD_SECONDS=SECONDS,
-        bodies__BODY_SECONDS=SECONDS,
+        body_limit__BODY_SECONDS=SECONDS,
         http_server__READING_SECONDS=SECONDS,
         http_server__MAX_CONNECTIONS=CONNECTIONS,
     )

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from fraud_launcher.bootstrap import Home, environment
+from fraud_launcher.bootstrap import PackageSet, environment
 
 ROOT = Path(__file__).resolve().parents[2]
 # So many files take pip long enough to be killed in between.
@@ -170,7 +170,7 @@ def test_a_lock_is_installed_as_it_stands(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("bootstrap.ROOT", tmp_path)
     # Without uv, so that pip is what is tried.
     monkeypatch.setenv("PATH", os.pathsep.join(["/usr/bin", "/bin"]))
-    home = Home(lock.parent, tmp_path / "venv", tmp_path / "target", ())
+    home = PackageSet(lock.parent, tmp_path / "venv", tmp_path / "target", ())
     python = environment("only", lambda _: None, home).python
     folders = [str(path) for path in python.parents[1].glob("lib/python3*/site-packages")]
     assert "asking" in {package.name for package in distributions(path=folders)}

@@ -28,7 +28,7 @@ from fraud_embedded.servers.broker import CLUSTER, trim_spec
 from fraud_embedded.servers.broker_log import Log
 from fraud_embedded.servers.objectstore import ObjectStoreServer
 from fraud_embedded.servers.stack import Stack
-from fraud_embedded.trim import Installation, Keep, trim
+from fraud_embedded.trim import Keep, TrimSettings, trim
 from tests.integration.conftest import bucket_settings
 from tests.integration.following import following
 from tests.support.api_server import ApiServer, cloned, scoring_server
@@ -65,9 +65,9 @@ def log(object_store_server: ObjectStoreServer) -> Log:
 
 
 @pytest.fixture
-def trimmer(installation: StreamInstallation, object_store_server: ObjectStoreServer) -> Installation:
+def trimmer(installation: StreamInstallation, object_store_server: ObjectStoreServer) -> TrimSettings:
     """What the trimming process has: it may read the database, and no more."""
-    return Installation(
+    return TrimSettings(
         database=DatabaseSettings.model_validate({"database_url": installation.database.url("readonly")}),
         kafka=installation.kafka,
         store=bucket_settings(object_store_server, constants.BUCKET_BROKER),
@@ -91,7 +91,7 @@ def now() -> datetime:
 
 
 def test_what_is_read_goes_and_what_is_not_stays(
-    installation: StreamInstallation, trimmer: Installation, log: Log
+    installation: StreamInstallation, trimmer: TrimSettings, log: Log
 ) -> None:
     topic = installation.kafka.topic
     send_requests(installation, 0, 20)
@@ -111,7 +111,7 @@ def test_what_is_read_goes_and_what_is_not_stays(
 
 
 def test_a_follower_goes_on_while_the_log_is_trimmed(
-    installation: StreamInstallation, trimmer: Installation, log: Log
+    installation: StreamInstallation, trimmer: TrimSettings, log: Log
 ) -> None:
     most = 0
     with following(installation.installation) as follower:
@@ -126,7 +126,7 @@ def test_a_follower_goes_on_while_the_log_is_trimmed(
 
 
 def test_a_consumer_without_a_position_begins_with_the_oldest_record(
-    installation: StreamInstallation, trimmer: Installation
+    installation: StreamInstallation, trimmer: TrimSettings
 ) -> None:
     send_requests(installation, 0, 10)
     installation.consume()
@@ -143,7 +143,7 @@ def test_a_consumer_without_a_position_begins_with_the_oldest_record(
 
 
 def test_labels_are_trimmed_by_their_own_position(
-    installation: StreamInstallation, trimmer: Installation
+    installation: StreamInstallation, trimmer: TrimSettings
 ) -> None:
     send_requests(installation, 0, 5)
     installation.consume()
@@ -156,7 +156,7 @@ def test_labels_are_trimmed_by_their_own_position(
 
 
 def test_alerts_and_dead_letters_go_by_age(
-    installation: StreamInstallation, trimmer: Installation, log: Log
+    installation: StreamInstallation, trimmer: TrimSettings, log: Log
 ) -> None:
     topics = (installation.kafka.alerts_topic, installation.kafka.dlq_topic)
     for topic in topics:
@@ -170,7 +170,7 @@ def test_alerts_and_dead_letters_go_by_age(
     assert [first_and_count(log, topic) for topic in topics] == [(3, 1), (3, 1)]
 
 
-def test_of_a_topic_made_again_nothing_goes(installation: StreamInstallation, trimmer: Installation) -> None:
+def test_of_a_topic_made_again_nothing_goes(installation: StreamInstallation, trimmer: TrimSettings) -> None:
     send_requests(installation, 0, 10)
     installation.consume()
     admin = AdminClient({"bootstrap.servers": installation.kafka.kafka_bootstrap_servers})
@@ -233,7 +233,7 @@ def test_publishers_leave_nothing_behind_in_the_broker(
 
 @contextmanager
 def trimming(
-    trimmer: Installation, installation: StreamInstallation, *arguments: str, **environment: str
+    trimmer: TrimSettings, installation: StreamInstallation, *arguments: str, **environment: str
 ) -> Iterator[Process]:
     """The supervised trimming process; stopped at the end."""
     store = trimmer.store
@@ -263,7 +263,7 @@ def trimming(
 
 
 def test_the_process_trims_until_it_is_told_to_stop(
-    installation: StreamInstallation, trimmer: Installation, log: Log, tmp_path: Path
+    installation: StreamInstallation, trimmer: TrimSettings, log: Log, tmp_path: Path
 ) -> None:
     send_requests(installation, 0, 10)
     installation.consume()
@@ -278,7 +278,7 @@ def test_the_process_trims_until_it_is_told_to_stop(
 
 
 def test_it_is_ready_while_trimming_works(
-    installation: StreamInstallation, trimmer: Installation, stack: Stack, tmp_path: Path
+    installation: StreamInstallation, trimmer: TrimSettings, stack: Stack, tmp_path: Path
 ) -> None:
     server = replace(stack.broker, place=tmp_path)
     environment = {"DATABASE_URL": trimmer.database.url, "KAFKA_TOPIC": installation.kafka.topic}
@@ -297,7 +297,7 @@ def test_it_is_ready_while_trimming_works(
 
 
 def test_the_process_waits_for_what_is_down(
-    installation: StreamInstallation, trimmer: Installation, tmp_path: Path
+    installation: StreamInstallation, trimmer: TrimSettings, tmp_path: Path
 ) -> None:
     done = tmp_path / "done"
     nobody = {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:9"}

@@ -190,7 +190,7 @@ def _ports() -> dict[str, int]:
 def _write_dotenv(path: Path) -> dict[str, str]:
     """A .env as `./fraud` writes it, with passwords that are hard to quote."""
     dotenv.ensure(path, ROOT / ".env.example")
-    lines = [f"{name}={dotenv.written(f'{HARD}{number}')}" for number, name in enumerate(HARD_NAMES)]
+    lines = [f"{name}={dotenv.quote_value(f'{HARD}{number}')}" for number, name in enumerate(HARD_NAMES)]
     with path.open("a", encoding="utf-8") as file:
         file.write("\n".join(lines) + "\n")
     return dotenv.read(path)

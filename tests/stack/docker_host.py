@@ -17,10 +17,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final
 
-from fraud_launcher.bootstrap import ROOT, Home, Refused, environment
+from fraud_launcher.bootstrap import ROOT, LauncherError, PackageSet, environment
 
 _LOCKS: Final = Path(__file__).parent
-_TOOLS: Final = Home(
+_TOOLS: Final = PackageSet(
     locks=_LOCKS,
     venv=ROOT / ".local" / "compose" / "venv",
     target=ROOT / ".local" / "compose" / "packages",
@@ -187,7 +187,7 @@ def _fetch_compose(users: Path) -> None:
     _PLUGIN.parent.mkdir(parents=True, exist_ok=True)
     try:
         tools = environment("compose-tools", lambda _: None, _TOOLS)
-    except Refused as reason:
+    except LauncherError as reason:
         raise NotRun(f"Docker Compose cannot be installed: {reason}") from None
     folder = _CONFIG.parent / "download"
     command = [str(tools.python), "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]

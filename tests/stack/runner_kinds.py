@@ -15,10 +15,10 @@ from typing import Any, Final, Protocol
 
 from docker import APIClient
 
-from fraud_airflow.jobs import JobOutcome, JobRunner, JobSpec, identify
-from fraud_airflow.runners.docker_api import Docker
+from fraud_airflow.jobs import JobOutcome, JobRunner, JobSpec, task_labels
+from fraud_airflow.runners.docker_api import DockerClient
 from fraud_airflow.runners.docker_runner import DockerRunner
-from fraud_airflow.runners.process_runner import Installation, ProcessRunner
+from fraud_airflow.runners.process_runner import ProcessRunner, ProcessSettings
 from tests.stack.docker_project import JOB, DockerProject
 from tests.support.waiting import eventually
 
@@ -63,9 +63,9 @@ class RunnerKind(Protocol):
 
 def from_description(kind: dict[str, Any]) -> JobRunner:
     if "port" in kind:
-        return DockerRunner(Docker(client(kind["port"])), kind["lock_patience_s"])
+        return DockerRunner(DockerClient(client(kind["port"])), kind["lock_patience_s"])
     folder = Path(kind["place"])
-    at = Installation(Path(sys.executable), folder, folder / "run", {}, 0.5, kind["lock_patience_s"])
+    at = ProcessSettings(Path(sys.executable), folder, folder / "run", {}, 0.5, kind["lock_patience_s"])
     return ProcessRunner(at)
 
 
@@ -112,7 +112,7 @@ class Processes:
 
 def _spec(image: str, source: str, single: str | None, changed: dict[str, Any]) -> JobSpec:
     run = changed.pop("run", "the_run")
-    labels = identify("the_dag", "the_task", run, -1, 1)
+    labels = task_labels("the_dag", "the_task", run, -1, 1)
     name = f"fraud-job-test-{secrets.token_hex(6)}"
     command = ("python", "-m", "fraud_job")
     spec = JobSpec(name, labels, image, command, {"JOB_SOURCE": BEGIN + source}, {}, single)

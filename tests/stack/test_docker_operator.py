@@ -131,8 +131,8 @@ REFUSED: Final[list[tuple[dict[str, Any], str]]] = [
     ({"tty": True}, "Tty: jobs do not set this."),
     ({"labels": {"fraud.project": "other"}}, "Labels.fraud.project"),
     ({"container_name": "fraud-postgres"}, "name: "),
-    ({"image": "postgres:17"}, "Image: 'postgres:17' is no image of jobs"),
-    ({"force_pull": True}, "POST /images/create is no call that jobs need."),
+    ({"image": "postgres:17"}, "Image: 'postgres:17' is not an image of jobs"),
+    ({"force_pull": True}, "POST /images/create is not a call that jobs need."),
 ]
 
 

@@ -513,7 +513,7 @@ def test_nothing_is_to_be_had_of_a_container_of_another_project(project: DockerP
         ):
             method, path = call.split(" ", 1)
             status, answer = project.proxy.call(method, path)
-            assert (status, "none of this project" in answer["message"]) == (403, True), call
+            assert (status, "not one of this project" in answer["message"]) == (403, True), call
     assert project.daemon.inspect_container(foreign)["State"]["Running"]
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from config.services import Limits
 from fraud_airflow.jobs import JobFailed, JobRefused
-from fraud_airflow.runners.docker_api import Docker
+from fraud_airflow.runners.docker_api import DockerClient
 from fraud_airflow.runners.docker_runner import DockerRunner
 from tests.stack.docker_project import DockerProject, docker_project, free_port, job_image
 from tests.stack.runner_kinds import DONE, FOR_EVER, UP, Containers, Task, client, no_jobs_left, run, runner
@@ -72,7 +72,7 @@ def test_a_module_that_is_not_there_fails_as_it_does_in_a_process(project: Conta
 
 
 def test_a_proxy_that_does_not_answer_is_told_of(project: Containers) -> None:
-    nobody = DockerRunner(Docker(client(free_port()), patience_s=0.5))
+    nobody = DockerRunner(DockerClient(client(free_port()), patience_s=0.5))
     with pytest.raises(JobFailed, match=r"^The Docker proxy does not answer .*: does"):
         nobody.run(project.spec(DONE), print)
 
@@ -164,7 +164,7 @@ def test_a_job_that_ends_while_the_proxy_is_away_has_its_result(project: Contain
 
 
 def test_a_proxy_that_stays_away_fails_the_job_and_its_return_ends_it(project: Containers) -> None:
-    impatient = DockerRunner(Docker(client(project.docker_project.proxy.port), patience_s=1))
+    impatient = DockerRunner(DockerClient(client(project.docker_project.proxy.port), patience_s=1))
     with pytest.raises(JobFailed, match=r"does not answer"):
         impatient.run(project.spec(UP + FOR_EVER), lambda _: project.docker_project.proxy.end())
     assert project.running()

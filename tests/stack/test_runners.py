@@ -124,8 +124,8 @@ def test_a_job_that_a_signal_ended_says_so(project: RunnerKind, number: int) -> 
     ("source", "problem"),
     [
         ("", "it wrote no result"),
-        ("open(result, 'w').write('{')", "its result is no JSON"),
-        ("open(result, 'w').write('[1]')", "its result is no JSON object"),
+        ("open(result, 'w').write('{')", "its result is not JSON"),
+        ("open(result, 'w').write('[1]')", "its result is not a JSON object"),
         ("os.mkdir(result)", "its result cannot be read (Is a directory)"),
         ("open(result, 'w').write(json.dumps('x' * 65536))", "its result is larger than 65536 bytes"),
         ("open(result, 'w').truncate(10**9)", "its result is larger than 65536 bytes"),

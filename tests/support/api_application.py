@@ -19,7 +19,7 @@ from config.settings import CONFIG_DIR, PlatformSettings, parameters
 from fraud_adapters.models.registry import Registry
 from fraud_api.app import create_app
 from fraud_api.keys import KeyState
-from fraud_api.service import Installation, Service
+from fraud_api.service import ScoringService, ServiceSettings
 from fraud_api.tokens import issue
 from fraud_core.contract import Contract
 
@@ -30,12 +30,12 @@ CREDITCARD: Final = Contract.from_mapping(read_yaml(CONFIG_DIR / "contracts" / "
 @dataclass(frozen=True)
 class Application:
     app: FastAPI
-    service: Service
+    service: ScoringService
 
     @classmethod
     def create(cls, cache: Path, database_url: str = f"postgresql://nobody@{NOWHERE}/none") -> Application:
         """An application without any reachable server except, if given, a database."""
-        installation = Installation(
+        settings = ServiceSettings(
             contract=CREDITCARD,
             parameters=parameters(PlatformSettings()).serving,
             database_url=database_url,
@@ -47,9 +47,9 @@ class Application:
             kafka_topic="transactions",
             show_docs=True,
         )
-        service = Service(installation)
+        service = ScoringService(settings)
         service.identities.keyring.replace(_keys())
-        return cls(create_app(installation, service), service)
+        return cls(create_app(settings, service), service)
 
     def token(self, scopes: Collection[str]) -> str:
         key = self.service.identities.keyring.signing

@@ -76,7 +76,7 @@ class ApiServer:
 
     @classmethod
     def changed(cls, server: ApiServer, log: Path, **constants: int) -> Self:
-        """A server with the same database and models but changed constants: `bodies__BODY_SECONDS=1`."""
+        """A server with the same database and models but changed constants: `body_limit__BODY_SECONDS=1`."""
         assignments = (f"{name.replace('__', '.')}={value}" for name, value in constants.items())
         extra = {"API_CONSTANTS": ",".join(assignments)}
         module = "tests.integration.changed_api"

@@ -17,9 +17,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from config.parameters import read_yaml
-from fraud_api import bodies
-from fraud_api.bodies import BodyLimit
-from fraud_api.heads import MAX_HEAD_BYTES, HeadLimit
+from fraud_api import body_limit
+from fraud_api.body_limit import BodyLimit
+from fraud_api.head_limit import MAX_HEAD_BYTES, HeadLimit
 from fraud_api.metrics import MeasureRequests, Metrics
 from fraud_api.problems import Problem
 from fraud_api.requests import BATCH_KEY, LIST_KEY, RequestParser, may_be_list
@@ -95,7 +95,7 @@ def test_a_path_may_have_a_limit_of_its_own() -> None:
 
 
 def test_a_body_that_trickles_in_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bodies, "BODY_SECONDS", 0.05)
+    monkeypatch.setattr(body_limit, "BODY_SECONDS", 0.05)
 
     async def receive() -> Message:
         await asyncio.sleep(0.02)
@@ -230,7 +230,7 @@ def test_the_head_counts_as_it_was_sent(part: str, size: int, status: int) -> No
 
 def test_a_list_is_parsed_in_order_and_ids_are_made() -> None:
     body = json.dumps({LIST_KEY: [record(transaction_id="x"), record(hour=5)]}).encode()
-    batch = parser().listed(body, NOW)
+    batch = parser().parse_list(body, NOW)
     assert batch is not None
     assert batch.ids == ["x", "made"]
     assert batch.columns["hour"].tolist() == [3.0, 5.0]
@@ -240,7 +240,7 @@ def test_a_list_is_parsed_in_order_and_ids_are_made() -> None:
 def test_every_bad_record_is_named() -> None:
     body = json.dumps({LIST_KEY: [record(hour="3"), record(), record(payee="")]}).encode()
     with pytest.raises(Problem) as caught:
-        parser().listed(body, NOW)
+        parser().parse_list(body, NOW)
     assert [(error["index"], error["reason"]) for error in caught.value.members["errors"]] == [
         (0, "wrong_type"),
         (2, "bad_text"),
@@ -264,7 +264,7 @@ def test_every_bad_record_is_named() -> None:
 )
 def test_lists_that_are_refused(text: str, status: int) -> None:
     with pytest.raises(Problem) as caught:
-        parser().listed(text.replace("RECORD", json.dumps(record())).encode(), NOW)
+        parser().parse_list(text.replace("RECORD", json.dumps(record())).encode(), NOW)
     assert caught.value.status == status
 
 
@@ -281,7 +281,7 @@ LISTS = {
 def test_a_list_is_known_however_its_name_is_written(body: bytes) -> None:
     body = body.replace(b"RECORD", json.dumps(record(transaction_id="new_data")).encode())
     assert may_be_list(body)
-    batch = parser().listed(body, NOW)
+    batch = parser().parse_list(body, NOW)
     assert batch is not None
     assert batch.ids == ["new_data"]
 
@@ -300,12 +300,12 @@ RECORDS = {
 @pytest.mark.parametrize(("text", "reason"), RECORDS.values(), ids=RECORDS)
 def test_a_record_is_no_list_for_the_text_new_data_in_it(text: str, reason: str | None) -> None:
     body = text.encode()
-    assert parser().listed(body, NOW) is None
+    assert parser().parse_list(body, NOW) is None
     if reason is None:
-        assert len(parser().single(body, NOW)) == 1
+        assert len(parser().parse_single(body, NOW)) == 1
         return
     with pytest.raises(Problem) as caught:
-        parser().single(body, NOW)
+        parser().parse_single(body, NOW)
     assert [error["reason"] for error in caught.value.members["errors"]] == [reason]
 
 
@@ -313,7 +313,7 @@ def test_a_record_is_no_list_for_the_text_new_data_in_it(text: str, reason: str 
 @pytest.mark.parametrize("key", [LIST_KEY, BATCH_KEY, ""])
 def test_another_encoding_than_utf_8_is_refused(code: str, key: str) -> None:
     document: Any = {key: [record()]} if key else record()
-    read = {LIST_KEY: parser().listed, BATCH_KEY: parser().batch, "": parser().single}[key]
+    read = {LIST_KEY: parser().parse_list, BATCH_KEY: parser().batch, "": parser().parse_single}[key]
     with pytest.raises(Problem, match="UTF-8") as caught:
         read(json.dumps(document).encode(code), NOW)
     assert caught.value.status == 400
@@ -334,8 +334,8 @@ def test_an_optional_nan_is_no_null() -> None:
     # orjson writes NaN as null, which the optional field takes.
     body = b'{"new_data": [' + json.dumps(record(fee=float("nan"))).encode() + b"]}"
     with pytest.raises(Problem, match="fee"):
-        parser().listed(body, NOW)
-    batch = parser().listed(json.dumps({LIST_KEY: [record(fee=None)]}).encode(), NOW)
+        parser().parse_list(body, NOW)
+    batch = parser().parse_list(json.dumps({LIST_KEY: [record(fee=None)]}).encode(), NOW)
     assert batch is not None
     assert len(batch) == 1
 
@@ -364,12 +364,12 @@ def test_a_record_in_a_list_is_judged_as_if_it_were_alone(changes: list[dict[str
     verdicts = alone.parse([json.dumps(one).encode() for one in records], [NOW] * len(records))
     body = json.dumps({LIST_KEY: records}).encode()
     if not verdicts.rejected:
-        batch = parser().listed(body, NOW)
+        batch = parser().parse_list(body, NOW)
         assert batch is not None
         assert batch.ids == verdicts.batch.ids
         assert batch.columns["sent_amount"].tolist() == verdicts.batch.columns["sent_amount"].tolist()
         return
     with pytest.raises(Problem) as caught:
-        parser().listed(body, NOW)
+        parser().parse_list(body, NOW)
     errors = [(error["index"], error["reason"]) for error in caught.value.members["errors"]]
     assert errors == [(one.index, str(one.reason)) for one in verdicts.rejected]

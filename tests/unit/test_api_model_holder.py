@@ -171,7 +171,7 @@ def test_without_registry_or_database_what_serves_goes_on(sources: ModelSources,
     holder.poll()
     sources.reachable = False
     holder.poll()
-    assert state_of(holder) == ("1", "The model registry does not answer as it should.")
+    assert state_of(holder) == ("1", "The model registry does not respond correctly.")
     sources.reachable = True
     sources.publish("2", seed=2)
     sources.database = False

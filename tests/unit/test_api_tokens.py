@@ -310,14 +310,14 @@ def test_unknown_keys_take_one_thread_however_many_come(
             lookups.append(1)
             free.wait(5)
 
-    monkeypatch.setattr(auth, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(auth, "KEY_LOOKUP_SECONDS", 0.05)
     headers = [(b"authorization", b"Bearer " + with_header({"kid": "theirs"}).encode())]
     request = Request({"type": "http", "headers": headers})
 
     async def story() -> list[Any]:
-        gatekeeper = auth.Gatekeeper(Stalled(), lambda: NOW)  # type: ignore[arg-type]
+        authenticator = auth.Authenticator(Stalled(), lambda: NOW)  # type: ignore[arg-type]
         answers = await asyncio.gather(
-            *(gatekeeper.admit(request, "predict") for _ in range(20)), return_exceptions=True
+            *(authenticator.authorise(request, "predict") for _ in range(20)), return_exceptions=True
         )
         free.set()
         return list(answers)

@@ -14,9 +14,8 @@ import pytest
 
 from fraud_embedded import addresses
 from fraud_embedded.addresses import Addresses
-from fraud_launcher import compose
-from fraud_launcher import paths as places
-from fraud_launcher.bootstrap import Refused
+from fraud_launcher import compose, paths
+from fraud_launcher.bootstrap import LauncherError
 from fraud_launcher.compose import Port, build_environment, refuse_taken
 from fraud_launcher.dotenv import parse
 
@@ -89,7 +88,7 @@ def test_the_first_start_writes_private_secrets_and_calls_compose(
     assert f"CA_BUNDLE={project / 'certificates.crt'}\n" in environment
     assert "APP_ENV=testing\n" in environment
     assert "of another project" not in environment
-    assert "every secret made is a random one" in capsys.readouterr().err
+    assert "every generated secret is random" in capsys.readouterr().err
     secrets = env_file.read_text()
     assert compose.run("up", ["--build"]) == 0
     assert calls(project).endswith("up --detach --build\n")
@@ -102,13 +101,13 @@ def test_a_bundle_of_certificates_that_is_not_there_stops_a_build(project: Path)
         file.write("CA_BUNDLE=none.pem\n")
     (project / "calls").unlink()
     for command in ("build", "up"):
-        with pytest.raises(Refused, match=r"CA_BUNDLE names .*none\.pem"):
+        with pytest.raises(LauncherError, match=r"CA_BUNDLE names .*none\.pem"):
             compose.run(command, [])
     assert not (project / "calls").exists()
 
 
 def test_offline_images_come_from_their_own_file(project: Path) -> None:
-    with pytest.raises(Refused, match="make images-offline"):
+    with pytest.raises(LauncherError, match="make images-offline"):
         compose.run("up", ["--offline"])
     (project / "images").mkdir()
     (project / "images" / "offline.env").write_text("POSTGRES_IMAGE=x\n")
@@ -120,7 +119,9 @@ def test_a_port_of_somebody_else_stops_the_start_before_anything_is_done(
     project: Path, listener: int
 ) -> None:
     publish(project, listener)
-    with pytest.raises(Refused, match=rf"port {listener} \(postgres\).*stop what listens there.*PUBLISH_"):
+    with pytest.raises(
+        LauncherError, match=rf"port {listener} \(postgres\).*stop what listens there.*PUBLISH_"
+    ):
         compose.run("up", [])
     assert not (project / "calls").exists()
 
@@ -145,18 +146,18 @@ def local() -> Iterator[Path]:
 
 
 def test_a_port_of_the_embedded_platform_is_named_with_what_frees_it(local: Path) -> None:
-    places.run_directory(local).mkdir()
-    addresses.keep(places.state_file(local), Addresses(100))
+    paths.run_directory(local).mkdir()
+    addresses.keep(paths.state_file(local), Addresses(100))
     published = [Port("postgres", "127.0.0.1", 5532), Port("grafana", "127.0.0.1", 3000)]
 
     def refused() -> str:
-        with pytest.raises(Refused) as caught:
+        with pytest.raises(LauncherError) as caught:
             refuse_taken(published, set(), local, lambda port: port.number == 5532)
         return str(caught.value)
 
     assert "demo-down" not in refused()
     with socket.socket(socket.AF_UNIX) as supervisor:
-        supervisor.bind(str(places.supervisor_socket(local)))
+        supervisor.bind(str(paths.supervisor_socket(local)))
         supervisor.listen()
         assert "port 5532 (postgres)" in refused()
         assert "`make demo-down`" in refused()
@@ -166,24 +167,24 @@ def test_a_port_of_the_embedded_platform_is_named_with_what_frees_it(local: Path
 
 def test_what_is_missing_is_said_in_a_sentence(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_DAEMON", "permission denied")
-    with pytest.raises(Refused, match=r"daemon does not answer.*permission denied"):
+    with pytest.raises(LauncherError, match=r"daemon does not answer.*permission denied"):
         compose.run("up", [])
     monkeypatch.setenv("FAKE_VERSION", "2.20.1")
-    with pytest.raises(Refused, match=r"2\.20\.1, and 2\.24 or later"):
+    with pytest.raises(LauncherError, match=r"2\.20\.1, and 2\.24 or later"):
         compose.run("up", [])
     monkeypatch.setenv("FAKE_COMPOSE", "1")
-    with pytest.raises(Refused, match="no Compose v2"):
+    with pytest.raises(LauncherError, match="no Compose v2"):
         compose.run("up", [])
     monkeypatch.setenv("PATH", str(project))
-    with pytest.raises(Refused, match="no docker"):
+    with pytest.raises(LauncherError, match="no docker"):
         compose.run("up", [])
 
 
 def test_a_bad_env_file_and_none_at_all(project: Path) -> None:
-    with pytest.raises(Refused, match=r"no \.env.*make up"):
+    with pytest.raises(LauncherError, match=r"no \.env.*make up"):
         compose.run("down", [])
     (project / ".env").write_text("DB_PASSWORD=pa$word\n")
-    with pytest.raises(Refused, match=r"DB_PASSWORD in \.env"):
+    with pytest.raises(LauncherError, match=r"DB_PASSWORD in \.env"):
         compose.run("up", [])
 
 
@@ -216,18 +217,18 @@ def test_a_bundle_of_ones_own_is_kept(tmp_path: Path) -> None:
 def test_commands_of_both_ways_go_to_the_containers_where_those_run(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert not compose.takes("unpause")
+    assert not compose.runs_in_container("unpause")
     monkeypatch.setenv("FAKE_RUNNING", "0123456789ab")
-    assert compose.takes("unpause")
-    assert not compose.takes("demo-status")
-    assert compose.inside("unpause", []) == 0
+    assert compose.runs_in_container("unpause")
+    assert not compose.runs_in_container("demo-status")
+    assert compose.run_in_container("unpause", []) == 0
     assert calls(project).startswith("exec fraud-airflow-scheduler airflow dags unpause --yes")
     local = project / ".local"
-    places.run_directory(local).mkdir(parents=True)
+    paths.run_directory(local).mkdir(parents=True)
     with socket.socket(socket.AF_UNIX) as supervisor:
-        supervisor.bind(str(places.supervisor_socket(local)))
+        supervisor.bind(str(paths.supervisor_socket(local)))
         supervisor.listen()
-        assert not compose.takes("unpause")
+        assert not compose.runs_in_container("unpause")
 
 
 def test_files_that_somebody_names_are_used_instead_of_ours(

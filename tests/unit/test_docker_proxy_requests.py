@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from fraud_docker_proxy.app import Proxy
-from fraud_docker_proxy.asking import parse
-from fraud_docker_proxy.refusals import Refused
+from fraud_docker_proxy.proxied_request import parse_json_object
+from fraud_docker_proxy.refusals import RequestRefused
 from fraud_docker_proxy.settings import from_environment
 
 
@@ -51,7 +51,7 @@ def test_a_compressed_body_is_refused(coding: str) -> None:
 
 
 def test_a_body_is_utf_8() -> None:
-    assert parse(codecs.BOM_UTF8 + b'{"Image": "jobs:1"}') == {"Image": "jobs:1"}
+    assert parse_json_object(codecs.BOM_UTF8 + b'{"Image": "jobs:1"}') == {"Image": "jobs:1"}
     for code in ("utf-16", "utf-16-le", "utf-32"):
-        with pytest.raises(Refused, match="no JSON"):
-            parse('{"Image": "jobs:1"}'.encode(code))
+        with pytest.raises(RequestRefused, match="not JSON"):
+            parse_json_object('{"Image": "jobs:1"}'.encode(code))

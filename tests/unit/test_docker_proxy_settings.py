@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fraud_docker_proxy.settings import Misconfigured, from_environment
+from fraud_docker_proxy.settings import InvalidSettings, from_environment
 
 
 def test_an_empty_variable_is_none() -> None:
@@ -16,11 +16,11 @@ def test_an_empty_variable_is_none() -> None:
 @pytest.mark.parametrize(
     ("variable", "value", "message"),
     [
-        ("PROXY_IMAGES", "", ": name the images of jobs, separated by commas."),
-        ("PROXY_IMAGES", " , ", ": name the images of jobs, separated by commas."),
+        ("PROXY_IMAGES", "", ": list the images of jobs, separated by commas."),
+        ("PROXY_IMAGES", " , ", ": list the images of jobs, separated by commas."),
         ("PROXY_IMAGES", "jobs:1,no image", ".1: String should match pattern"),
         ("PROXY_PROJECT", "A b", ": String should match pattern"),
-        ("PROXY_NETWORK", "host", ": jobs have a network of their own: name that."),
+        ("PROXY_NETWORK", "host", ": jobs need a dedicated network: set its name."),
         ("PROXY_USER", "0:0", ": String should match pattern"),
         ("PROXY_USER", "1000:0", ": String should match pattern"),
         ("PROXY_MAX_MEMORY_MIB", "0", ": Input should be greater than 0."),
@@ -32,6 +32,6 @@ def test_an_empty_variable_is_none() -> None:
     ],
 )
 def test_a_setting_that_cannot_be_meant_is_named(variable: str, value: str, message: str) -> None:
-    with pytest.raises(Misconfigured) as refusal:
+    with pytest.raises(InvalidSettings) as refusal:
         from_environment({"PROXY_IMAGES": "jobs:1", variable: value})
     assert str(refusal.value).startswith(variable + message)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from config.settings import api_clients
-from fraud_launcher.dotenv import BadDotenv, ensure, parse, read, with_random_secrets, written
+from fraud_launcher.dotenv import BadDotenv, ensure, parse, quote_value, read, with_random_secrets
 from tests.support.dotenv_cases import FILES, READ
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -101,7 +101,7 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None
 )
 def test_what_is_written_is_read_again(value: str) -> None:
     try:
-        text = written(value)
+        text = quote_value(value)
     except BadDotenv:
         assert "\\'" in value or value.endswith("\\")
     else:

@@ -118,7 +118,7 @@ def test_a_directory_of_somebody_else_is_refused(tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (tmp_path / "link").symlink_to(elsewhere)
-    with pytest.raises(account.NoPlace, match="does not belong"):
+    with pytest.raises(account.NoUsableDirectory, match="does not belong"):
         account.own(tmp_path / "link", None)
 
 

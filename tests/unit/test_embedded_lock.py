@@ -72,7 +72,7 @@ def test_what_starts_or_stops_servers_goes_alone(
     monkeypatch.setattr(__main__, "default_layout", lambda: layout)
     with (
         lock_file.hold(layout.lock, "./fraud demo-clean"),
-        pytest.raises(lock_file.Busy, match=r"^\./fraud demo-clean \(process "),
+        pytest.raises(lock_file.LockHeld, match=r"^\./fraud demo-clean \(process "),
     ):
         __main__.main(arguments)
 
@@ -82,7 +82,7 @@ def test_a_holder_without_a_note_is_another_command(tmp_path: Path) -> None:
     with lock_file.hold(path, "this"):
         for text in ("", "[]", "{", '{"work": 1}'):
             path.write_text(text)
-            with pytest.raises(lock_file.Busy, match=r"^another command$"), lock_file.hold(path, "that"):
+            with pytest.raises(lock_file.LockHeld, match=r"^another command$"), lock_file.hold(path, "that"):
                 pass
     with lock_file.hold(path, "that") as lease:
-        assert lease.left == {}
+        assert lease.previous_note == {}

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from fraud_launcher import compose, image_offline
-from fraud_launcher.bootstrap import Refused
-from fraud_launcher.image_builds import builders, built, labels, require_bundle, short
+from fraud_launcher.bootstrap import LauncherError
+from fraud_launcher.image_builds import built_images, labels, require_bundle, services_to_build, short_name
 from fraud_launcher.image_push import run, target
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,7 +64,7 @@ def test_a_registry_that_refuses_ends_the_push(project: Path) -> None:
 
 def test_nothing_is_pushed_while_an_image_is_not_built(project: Path) -> None:
     (project / "missing").write_text(IMAGES["topics"] + "\n")
-    with pytest.raises(Refused, match="Not built: jobs"):
+    with pytest.raises(LauncherError, match="Not built: jobs"):
         run(["REGISTRY=registry.example", "TAG=1"], project)
     assert not (project / "calls").exists()
 
@@ -82,7 +82,7 @@ def test_nothing_is_pushed_while_an_image_is_not_built(project: Path) -> None:
     ],
 )
 def test_what_is_missing_or_malformed_is_named(arguments: list[str], named: str) -> None:
-    with pytest.raises(Refused, match=re.escape(named)):
+    with pytest.raises(LauncherError, match=re.escape(named)):
         target(arguments, {})
 
 
@@ -92,12 +92,12 @@ def test_make_hands_registry_and_tag_on_in_the_environment() -> None:
 
 
 def test_an_image_is_named_by_itself_or_by_the_service_that_builds_it(project: Path) -> None:
-    images = built(project)
+    images = built_images(project)
     assert images == IMAGES
-    assert builders(["jobs", "topics", "api"], images) == ["topics", "topics", "api"]
-    assert builders([], images) == []
-    with pytest.raises(Refused, match=r"no image 'redis' .* api, jobs"):
-        builders(["redis"], images)
+    assert services_to_build(["jobs", "topics", "api"], images) == ["topics", "topics", "api"]
+    assert services_to_build([], images) == []
+    with pytest.raises(LauncherError, match=r"no image 'redis' .* api, jobs"):
+        services_to_build(["redis"], images)
 
 
 def test_two_builds_of_a_commit_are_labelled_alike(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_two_builds_of_a_commit_are_labelled_alike(tmp_path: Path) -> None:
 def test_every_build_takes_the_base_the_labels_and_the_certificates() -> None:
     described = yaml.safe_load((ROOT / "docker-compose.local.yml").read_text())
     builds = {name: one["build"] for name, one in described["services"].items() if "build" in one}
-    assert {short(described["services"][name]["image"]) for name in builds} >= {
+    assert {short_name(described["services"][name]["image"]) for name in builds} >= {
         "api",
         "jobs",
         "ml",
@@ -152,13 +152,13 @@ def _offline_env() -> str:
 
 def test_certificates_that_no_build_can_take_are_refused(tmp_path: Path) -> None:
     bundle = tmp_path / "bundle.pem"
-    with pytest.raises(Refused, match=r"CA_BUNDLE names .*bundle.pem, which is not there"):
+    with pytest.raises(LauncherError, match=r"CA_BUNDLE names .*bundle.pem, which does not exist"):
         require_bundle(bundle)
     bundle.write_bytes(b"x" * 500 * 1024)
     require_bundle(bundle)
     require_bundle(Path(os.devnull))
     bundle.write_bytes(b"x" * (500 * 1024 + 1))
-    with pytest.raises(Refused, match=r"CA_BUNDLE names .* 501 KiB, and a build takes 500"):
+    with pytest.raises(LauncherError, match=r"CA_BUNDLE names .* 501 KiB, and a build takes 500"):
         require_bundle(bundle)
 
 
@@ -173,5 +173,5 @@ def test_without_root_the_offline_base_is_refused(project: Path, monkeypatch: py
     monkeypatch.setattr(image_offline, "require_compose", lambda: None)
     monkeypatch.setattr(compose, "ROOT", project)
     (project / "missing").write_text(image_offline.IMAGE + "\n")
-    with pytest.raises(Refused, match="root"):
+    with pytest.raises(LauncherError, match="root"):
         image_offline.run([])

@@ -12,7 +12,7 @@ import yaml
 
 from fraud_launcher import benchmarks
 from fraud_launcher import commands as launch
-from fraud_launcher.bootstrap import AIRFLOW, Environment, Home
+from fraud_launcher.bootstrap import AIRFLOW, Environment, PackageSet
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -65,7 +65,7 @@ def test_a_benchmark_runs_with_the_packages_of_the_tests(
 ) -> None:
     groups = []
 
-    def environment(group: str, say: object, home: Home = AIRFLOW) -> Environment:
+    def environment(group: str, say: object, home: PackageSet = AIRFLOW) -> Environment:
         groups.append(group)
         return Environment(Path(sys.executable), {})
 

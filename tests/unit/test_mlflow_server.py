@@ -14,7 +14,7 @@ import pytest
 
 from config.constants import PROCESS_ENVIRONMENT
 from fraud_embedded.processes.process import base_environment
-from fraud_mlflow.__main__ import PLUGIN, Unset, arguments, environment
+from fraud_mlflow.__main__ import PLUGIN, VariableMissing, arguments, environment
 from fraud_mlflow.page import DEFAULTS, Message, PageDefaults, Receive, Send
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -146,7 +146,7 @@ def test_the_server_finds_the_application_that_is_asked_for() -> None:
 
 @pytest.mark.parametrize("name", sorted(SETTINGS.keys() - {"DB_HOST"}))
 def test_what_is_missing_is_named(name: str) -> None:
-    with pytest.raises(Unset, match=name):
+    with pytest.raises(VariableMissing, match=name):
         environment({**SETTINGS, name: ""})
 
 

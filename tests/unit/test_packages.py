@@ -6,11 +6,11 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from fraud_launcher.bootstrap import AIRFLOW, PLATFORM, Home
+from fraud_launcher.bootstrap import AIRFLOW, PLATFORM, PackageSet
 
 
 @pytest.mark.parametrize("home", [PLATFORM, AIRFLOW], ids=lambda home: home.venv.name)
-def test_every_package_finds_what_it_asks_for(home: Home) -> None:
+def test_every_package_finds_what_it_asks_for(home: PackageSet) -> None:
     """Locks are installed without resolving, so only this test detects an incomplete one."""
     folders = [
         *home.venv.glob("lib/python3*/site-packages"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fraud_launcher import commands as launch
-from fraud_launcher.bootstrap import PLATFORM, Environment, Home
+from fraud_launcher.bootstrap import PLATFORM, Environment, PackageSet
 from tests.conftest import SHARED, scope
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,7 +44,7 @@ def test_what_airflow_s_tests_print_is_shown_after_the_others_and_either_can_fai
     )
     python.chmod(0o755)
 
-    def environment(_group: str, _say: object, _home: Home = PLATFORM) -> Environment:
+    def environment(_group: str, _say: object, _home: PackageSet = PLATFORM) -> Environment:
         return Environment(python, {})
 
     monkeypatch.setattr(launch, "environment", environment)

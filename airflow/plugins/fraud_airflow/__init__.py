@@ -1,1 +1,1 @@
-"""What our DAGs share: jobs and how they run, alerts, defaults, checks."""
+"""Code shared by our DAGs: jobs and their runners, alerts, defaults and checks."""

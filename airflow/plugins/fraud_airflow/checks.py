@@ -1,6 +1,6 @@
-"""What the first task of a DAG makes sure of; each function says what is wrong in one sentence.
+"""The checks in the first task of a DAG; each function reports a problem in one sentence.
 
-The job itself checks what it uses and refuses to start; this finds it out before, and tells the person.
+The jobs check their configuration too; these checks find problems before a job is started.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ def producer_config() -> dict[str, Any]:
     """
     from hooks.api_hook import FraudApiHook
 
-    topic = known_topic()
+    topic = transactions_topic()
     require_secrets("producer")
     FraudApiHook().ready(("broker", "topic", "database"))
     return {"topic": topic}
 
 
 def streaming_config() -> dict[str, Any]:
-    """The consumer's variables are set, the API takes our token, and it is ready with all its parts.
+    """The consumer's variables are set, the API accepts our token, and all its parts are ready.
 
     Raises:
         AirflowFailException: a variable is missing.
@@ -38,7 +38,7 @@ def streaming_config() -> dict[str, Any]:
     """
     from hooks.api_hook import FraudApiHook
 
-    topic = known_topic()
+    topic = transactions_topic()
     require_secrets("streaming")
     api = FraudApiHook()
     parts = api.ready(deep=True)
@@ -47,7 +47,7 @@ def streaming_config() -> dict[str, Any]:
 
 
 def token_config() -> dict[str, Any]:
-    """The API that gives tokens answers.
+    """The API, which issues tokens, answers.
 
     Raises:
         AirflowException: it does not, or is not ready.
@@ -58,8 +58,8 @@ def token_config() -> dict[str, Any]:
     return {"connection": constants.CONNECTION_API, "variable": constants.VARIABLE_API_TOKEN}
 
 
-def known_topic() -> str:
-    """The topic of the transactions, whose name the other topics follow."""
+def transactions_topic() -> str:
+    """The topic of the transactions, from whose name the other topics' names are derived."""
     topic = constants.ENV_VARS["KAFKA_TOPIC"]
     if not topic.endswith("-transactions"):
         raise AirflowFailException(f"KAFKA_TOPIC is {topic}: its name must end in -transactions.")
@@ -67,10 +67,10 @@ def known_topic() -> str:
 
 
 def require_secrets(service: str) -> None:
-    """All that the service's jobs must hold is set where tasks run; its value is nobody's business here.
+    """All secrets of the service's jobs are set for the workers; their values are not used here.
 
     Raises:
-        AirflowFailException: something is not; trying again is of no use.
+        AirflowFailException: a secret is missing, so a retry would not help.
     """
     if missing := jobs.missing_secrets(jobs.check_service(service), os.environ):
         verb = "is" if len(missing) == 1 else "are"

@@ -1,4 +1,4 @@
-"""What the last task of a DAG writes down: lines a person can read."""
+"""The log messages of the last task of a DAG."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 def producer(result: GenerateResult | None) -> None:
-    """How many transactions a run published, and how many labels were due."""
+    """Log how many transactions a run published, and how many labels were due."""
     if result is None:
         log.info("Nothing was produced.")
         return
@@ -23,19 +23,19 @@ def producer(result: GenerateResult | None) -> None:
 
 
 def streaming(result: RunResult | None) -> None:
-    """How many transactions a run stored and decided."""
+    """Log how many transactions a run stored and decided."""
     if result is None:
         log.info("Another consumer is at work: there was nothing to do.")
         return
     _log(summaries.streaming(result))
     try:
-        _tell_of_stalled_holders(result["stalled_holders_ended"])
+        _alert_stalled_holders(result["stalled_holders_ended"])
     except Exception:
-        log.exception("What was found of other consumers could not be told.")
+        log.exception("The alert about stalled consumers could not be sent.")
 
 
-def _tell_of_stalled_holders(partitions: Sequence[str]) -> None:
-    """A consumer that stood still is an incident; the next run without one ends it."""
+def _alert_stalled_holders(partitions: Sequence[str]) -> None:
+    """A stalled consumer opens an incident; the next run without one resolves it."""
     from fraud_airflow.alerting.alert import Alert, Severity
     from fraud_airflow.alerting.configuration import notifier
 
@@ -52,7 +52,7 @@ def _tell_of_stalled_holders(partitions: Sequence[str]) -> None:
 
 
 def token(renewed: Mapping[str, str]) -> None:
-    """Until when the token is good; never the token."""
+    """Log until when the token is valid, but never the token."""
     log.info(
         "The token of %s, signed by key %s, is good until %s.",
         renewed["client_id"],

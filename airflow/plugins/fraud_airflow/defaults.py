@@ -1,4 +1,4 @@
-"""What every DAG of the platform has in common, so that a DAG file only says what is its own."""
+"""The defaults of every DAG, so that a DAG file contains only its own settings."""
 
 from __future__ import annotations
 
@@ -10,25 +10,31 @@ from config.constants import POOL_REAL_TIME
 from fraud_airflow.alerting.callbacks import on_failure, on_run_failure, on_success
 
 OWNER: Final = "ml-platform"
-# Only what comes next is scheduled. As early as can be, because a run that a person dates before it has no
-# task and succeeds without doing anything.
+# Without catch-up, only future runs are scheduled. The date is the earliest possible, because a manual run
+# dated before it has no tasks and succeeds without doing anything.
 START: Final = datetime(1970, 1, 1, tzinfo=UTC)
-# No backfill: nothing here belongs to a past interval, and its runs would take the slots of those that count.
+# Backfills are excluded: no task works on a past interval, and their runs would occupy the slots of current
+# runs.
 RUN_TYPES: Final = ("scheduled", "manual", "operator_triggered")
 
 
 def dag_defaults(
-    tags: Sequence[str], *, paused: bool, task_timeout: timedelta, run_timeout: timedelta, **own: Any
+    tags: Sequence[str],
+    *,
+    paused: bool,
+    task_timeout: timedelta,
+    run_timeout: timedelta,
+    **task_defaults: Any,
 ) -> dict[str, Any]:
-    """Arguments of a DAG: one run at a time, nothing caught up, tasks tried again that tell when they fail.
+    """The arguments of a DAG: one run at a time, no catch-up, retries, and alerts on failure.
 
     Args:
-        paused: whether it waits, when Airflow first sees it, for a person to unpause it; a run of a paused
-            DAG never begins, even if it is triggered. Each DAG decides, and says why.
-        task_timeout: how long one try of a task may take.
-        run_timeout: how long a run may take before it fails, so that the next one begins. It leaves time for
-            all tries of any one task, so that a task that fails says why before its run is given up.
-        own: goes into `default_args`.
+        paused: whether the DAG is paused when Airflow first sees it. A run of a paused DAG never starts, even
+            if it is triggered. Each DAG decides, and gives the reason.
+        task_timeout: the time limit of one try of a task. run_timeout: the time limit of a run; after it the
+        next run can start. It must leave time for all tries
+            of any one task, so that a failing task reports its reason before its run times out.
+        task_defaults: further items of `default_args`.
     """
     return {
         "is_paused_upon_creation": paused,
@@ -46,8 +52,8 @@ def dag_defaults(
             "execution_timeout": task_timeout,
             "on_failure_callback": on_failure,
             "on_success_callback": on_success,
-            "on_skipped_callback": on_success,  # a job that had nothing to do works
-            **own,
+            "on_skipped_callback": on_success,  # a job without work is a success
+            **task_defaults,
         },
     }
 
@@ -55,7 +61,7 @@ def dag_defaults(
 def real_time(
     tags: Sequence[str], *, paused: bool, task_timeout: timedelta, run_timeout: timedelta
 ) -> dict[str, Any]:
-    """Arguments of a sub-minute DAG: first in the queue, soon tried again."""
+    """The arguments of a sub-minute DAG: high priority and fast retries."""
     return dag_defaults(
         ["real-time", *tags],
         paused=paused,
@@ -63,7 +69,8 @@ def real_time(
         run_timeout=run_timeout,
         retry_delay=timedelta(seconds=5),
         priority_weight=100,
-        # Each task as important as the run it belongs to: the sum of what follows would favour first tasks.
+        # All tasks of a run have equal priority; the default sums up downstream weights and favours first
+        # tasks.
         weight_rule="absolute",
         pool=POOL_REAL_TIME,
     )

@@ -1,4 +1,4 @@
-"""JSON over HTTP for hooks: whatever goes wrong is one sentence that names the service."""
+"""JSON over HTTP for hooks; every error is one sentence that names the service."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from airflow.sdk.exceptions import AirflowException
 
 CONNECT_SECONDS: Final = 3.0
 ANSWER_SECONDS: Final = 30.0
-_SHOWN: Final = 300  # characters of another service's sentence
+_SHOWN: Final = 300  # characters of another service's message
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """`document` is None where the body is empty or not JSON; `text` is a plain one."""
+class HttpAnswer:
+    """`document` is None if the body is empty or not JSON; `text` is a plain-text body."""
 
     status: int
     document: Any
@@ -25,16 +25,16 @@ class Answer:
 
     @property
     def detail(self) -> str:
-        """What the answer says is wrong: status and sentence of its problem document (RFC 9457)."""
+        """The error in the response: status and message of its problem document (RFC 9457)."""
         document = self.document if isinstance(self.document, dict) else {}
-        said = document.get("detail") or document.get("message") or document.get("title") or self.text
-        sentences = [str(said or "no reason given"), *_first_error(document)]
+        reason = document.get("detail") or document.get("message") or document.get("title") or self.text
+        sentences = [str(reason or "no reason given"), *_first_error(document)]
         return f"{self.status}, {'; '.join(_one_line(text) for text in sentences)}"
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
-    """Another service: `name` begins the sentences, `fix` says where its address is set."""
+class HttpService:
+    """Another service: messages begin with `name`; `fix` says where its address is set."""
 
     name: str
     url: str
@@ -44,7 +44,7 @@ class Service:
     def title(self) -> str:
         return f"{self.name} at {self.url}"
 
-    def ask(
+    def request(
         self,
         method: str,
         path: str,
@@ -54,22 +54,22 @@ class Service:
         json: Any = None,
         form: Mapping[str, str] | None = None,
         seconds: float = ANSWER_SECONDS,
-    ) -> Answer:
-        """Send one request; any status is an answer.
+    ) -> HttpAnswer:
+        """Send one request; every status is a valid response.
 
         Args:
-            seconds: how long the answer may take.
+            seconds: the time limit of the response.
 
         Raises:
             AirflowException: no connection, or no answer in time.
         """
         import httpx
 
-        # It logs a line for each request, which drowns the task's own.
+        # httpx logs a line for each request, which would obscure the task's own log.
         logging.getLogger("httpx").setLevel(logging.WARNING)
         timeout = httpx.Timeout(seconds, connect=CONNECT_SECONDS)
         try:
-            # No proxy from the environment: these services are on our own network.
+            # Ignore proxies of the environment: these services are on our own network.
             with httpx.Client(timeout=timeout, trust_env=False) as client:
                 answer = client.request(
                     method, self.url + path, headers=headers, params=params, json=json, data=form
@@ -82,11 +82,11 @@ class Service:
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise AirflowException(f"{self.title} cannot be reached: {_reason(error)}; {self.fix}") from None
         plain = answer.headers.get("content-type", "").startswith("text/plain")
-        return Answer(answer.status_code, _document(answer.content), answer.text if plain else "")
+        return HttpAnswer(answer.status_code, _document(answer.content), answer.text if plain else "")
 
-    def unreadable(self, what: str) -> AirflowException:
-        """The answer is not what this service gives."""
-        return AirflowException(f"{self.title} gave {what}; {self.fix}")
+    def unexpected_answer(self, description: str) -> AirflowException:
+        """The error for a response that this service should not give."""
+        return AirflowException(f"{self.title} gave {description}; {self.fix}")
 
 
 def _document(body: bytes) -> Any:
@@ -97,7 +97,7 @@ def _document(body: bytes) -> Any:
 
 
 def _first_error(document: Mapping[str, Any]) -> list[str]:
-    """The first of a request's wrong records, as the scoring API lists them."""
+    """The first invalid record of the request, in the format of the scoring API."""
     match document.get("errors"):
         case [{"index": index, "detail": detail}, *rest]:
             more = f" (and {len(rest)} more)" if rest else ""
@@ -110,7 +110,8 @@ def _one_line(text: object) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """Without the request: the library's sentences on malformed ones repeat headers and addresses."""
+    """The reason, without the request: httpx's messages about malformed requests repeat headers and
+    addresses."""
     import httpx
 
     if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):

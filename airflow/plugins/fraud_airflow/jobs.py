@@ -1,4 +1,4 @@
-"""What a job is: its service, its environment, and the interface of what runs it.
+"""Defines jobs: their service, their environment, and the interface of runners.
 
 Standard library only: every DAG file imports this module.
 """
@@ -18,7 +18,7 @@ from config.services import Jobs, Limits, Service
 RESULT_PATH: Final = "RESULT_PATH"
 RESULT_LIMIT_BYTES: Final = 64 * 1024  # a result is a summary and references, never data
 
-# What a job may see of its worker's environment, as far as it is set; nothing here is secret.
+# The variables of the worker that are passed to jobs if they are set; none of them is secret.
 PUBLIC_VARIABLES: Final = (
     "APP_ENV",
     "FRAUD_CONTRACT",
@@ -47,7 +47,7 @@ class JobRefused(Exception):
 
 
 class JobFailed(Exception):
-    """The job was started or waited for, and did not do its work; one sentence."""
+    """The job failed, or could not be started or waited for; the message is one sentence."""
 
 
 SERVICES: Final[Mapping[str, Service]] = {
@@ -70,9 +70,9 @@ RESERVED: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class JobSpec:
-    """One job: what a runner needs to run it, in a process or in a container.
+    """Everything a runner needs to run a job in a process or container.
 
-    `name` is unique to one try of one task, and the same whenever it is computed for that try.
+    `name` is unique to one try of one task and deterministic.
     """
 
     name: str
@@ -87,12 +87,12 @@ class JobSpec:
 
     @property
     def title(self) -> str:
-        """What it does, for messages."""
+        """A short description for messages."""
         return " ".join(self.command).removeprefix("python -m ")
 
     @property
     def container(self) -> str:
-        """The name of its container; that of a single job is its lock."""
+        """The name of its container; for a single job it serves as the lock."""
         return self.name if self.single is None else f"fraud-single-{self.single}"
 
 
@@ -106,18 +106,18 @@ class JobOutcome:
 
 
 class JobRunner(Protocol):
-    """What runs jobs: here as processes, elsewhere as containers."""
+    """Runs jobs, as processes or as containers."""
 
     def run(self, spec: JobSpec, line: Callable[[str], None]) -> JobOutcome:
-        """Run the job to its end, giving its output to `line`, line by line, as it comes.
+        """Run the job to its end and pass its output to `line`, line by line, as it arrives.
 
         Raises:
             JobRefused: the runner is not configured for it.
-            JobFailed: it could not be run, or was killed.
+            JobFailed: the job could not be run, or was killed.
         """
 
     def kill(self) -> None:
-        """End the running job soon; safe in a signal handler, and when nothing runs."""
+        """Stop the running job; safe in a signal handler, and if no job runs."""
 
 
 def check_service(service: str) -> Service:
@@ -132,18 +132,18 @@ def check_service(service: str) -> Service:
 
 
 def check_environment(environment: object, *, private: bool = False) -> None:
-    """Refuse what a DAG must not set, or not where the web UI shows it.
+    """Check the environment a DAG sets for a job; the web UI shows it unless `private`.
 
     Raises:
-        ValueError: it is no mapping, or a name is wrong, reserved or looks secret.
+        ValueError: it is not a mapping, or a name is invalid, reserved or looks secret.
     """
     if not isinstance(environment, Mapping):
         raise ValueError("environment: write a mapping of variable names to values.")
     for name in environment:
         if not (isinstance(name, str) and _VARIABLE.fullmatch(name)):
-            raise ValueError(f"environment: {name!r} is no variable name: use capitals, digits and _.")
+            raise ValueError(f"environment: {name!r} is not a variable name: use capitals, digits and _.")
         if name in RESERVED:
-            raise ValueError(f"environment: {name} is set by the platform itself: take it out.")
+            raise ValueError(f"environment: {name} is set by the platform itself: remove it.")
         if _SECRET_WORDS.search(name) and not private:
             raise ValueError(
                 f"environment: {name} looks like a secret, which the web UI would show: "
@@ -152,7 +152,7 @@ def check_environment(environment: object, *, private: bool = False) -> None:
 
 
 def image_name(service: Service, worker: Mapping[str, str]) -> str:
-    """The service's image as this installation has it: JOB_IMAGE_PREFIX, its name, JOB_IMAGE_TAG."""
+    """The service's image: JOB_IMAGE_PREFIX, its name, JOB_IMAGE_TAG."""
     prefix = worker.get("JOB_IMAGE_PREFIX") or "fraud-detection/"
     return f"{prefix}{service.image}:{worker.get('JOB_IMAGE_TAG') or 'local'}"
 
@@ -180,29 +180,29 @@ def missing_secrets(service: Service, worker: Mapping[str, str]) -> list[str]:
 
 
 def _secret(source: str, worker: Mapping[str, str]) -> str:
-    """The secret's value, "" where there is none."""
-    part = _variable(source, worker)
-    value = worker.get(part) or ""
-    if part == source or not value:
+    """The secret's value, "" if there is none."""
+    variable = _variable(source, worker)
+    value = worker.get(variable) or ""
+    if variable == source or not value:
         return value
     return _database_url(source.removeprefix(_DATABASE_URL_OF), value, worker)
 
 
 def _variable(source: str, worker: Mapping[str, str]) -> str:
-    """The worker's variable that holds it: of a database's address maybe only the password."""
+    """The worker's variable for the secret; for a database's address it may hold only the password."""
     role = source.removeprefix(_DATABASE_URL_OF)
-    in_parts = role != source and not worker.get(source) and worker.get("DB_HOST")
-    return services.role_password(role) if in_parts else source
+    is_password_only = role != source and not worker.get(source) and worker.get("DB_HOST")
+    return services.role_password(role) if is_password_only else source
 
 
 def _database_url(role: str, password: str, worker: Mapping[str, str]) -> str:
-    port, name = (worker.get(part) or constants.ENV_VARS[part] for part in ("DB_PORT", "DB_NAME"))
+    port, name = (worker.get(variable) or constants.ENV_VARS[variable] for variable in ("DB_PORT", "DB_NAME"))
     [user] = [user for name, user in constants.SERVICE_ROLES.items() if services.variable(name) == role]
     return f"postgresql://{user}:{quote(password, safe='')}@{worker['DB_HOST']}:{port}/{quote(name, safe='')}"
 
 
-def identify(dag_id: str, task_id: str, run_id: str, map_index: int, try_number: int) -> dict[str, str]:
-    """Labels that say which try of which task a job belongs to."""
+def task_labels(dag_id: str, task_id: str, run_id: str, map_index: int, try_number: int) -> dict[str, str]:
+    """The labels that identify the try of a task a job belongs to."""
     return {
         "fraud.dag_id": dag_id,
         "fraud.task_id": task_id,
@@ -213,7 +213,7 @@ def identify(dag_id: str, task_id: str, run_id: str, map_index: int, try_number:
 
 
 def job_name(labels: Mapping[str, str]) -> str:
-    """A name a container may have, at most 100 characters, made of the labels alone."""
+    """A valid container name of at most 100 characters, derived from the labels alone."""
     digest = hashlib.sha256("\0".join(labels.values()).encode()).hexdigest()[:12]
     readable = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{labels['fraud.dag_id']}.{labels['fraud.task_id']}")
     return f"fraud-job-{readable[:70]}-{digest}-{labels['fraud.try_number']}"

@@ -1,6 +1,6 @@
-"""What a job wrote as its result, in lines a person can read.
+"""Formats the results of jobs as readable lines.
 
-Standard library only: the platform's tests read with it what their jobs really wrote.
+Standard library only, because the platform's tests use it to read the results of their jobs.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def streaming(result: RunResult) -> list[str]:
 
 
 def _known(lag: int | None) -> str:
-    """A lag is not known where Kafka did not show the end of the topic in time."""
+    """The lag is unknown if Kafka did not report the end of the topic in time."""
     return "unknown" if lag is None else str(lag)
 
 

@@ -1,4 +1,5 @@
-"""The scoring API from a task: the token is kept in a Variable and renewed when the API refuses it."""
+"""Access to the scoring API from a task; the token is kept in a Variable and renewed when the API rejects
+it."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from airflow.sdk.exceptions import AirflowException
 from airflow.sdk.log import mask_secret
 
 from config.constants import CONNECTION_API, VARIABLE_API_TOKEN
-from fraud_airflow.http import ANSWER_SECONDS, Answer, Service
+from fraud_airflow.http import ANSWER_SECONDS, HttpAnswer, HttpService
 
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 
@@ -28,7 +29,7 @@ class FraudApiHook(BaseHook):
 
     Args:
         conn_id: a connection of type http: host, port, login (client id), password (client secret).
-        seconds: how long an answer may take.
+        seconds: the time limit of a response.
         renew: whether a token that is missing or refused is replaced.
     """
 
@@ -50,7 +51,7 @@ class FraudApiHook(BaseHook):
         return self._authorised("GET", path, params=params)
 
     def post(self, path: str, document: Any) -> Any:
-        """Send a JSON document, give the answer's."""
+        """Send a JSON document and return the one in the response."""
         return self._authorised("POST", path, json=document)
 
     def ready(self, names: Collection[str] | None = None, *, deep: bool = True) -> dict[str, Any]:
@@ -62,94 +63,96 @@ class FraudApiHook(BaseHook):
         Raises:
             AirflowException: a part is not ready, or not reported; the sentence names it.
         """
-        answer = self._service.ask("GET", "/health/ready", params={"deep": int(deep)}, seconds=self._seconds)
+        answer = self._service.request(
+            "GET", "/health/ready", params={"deep": int(deep)}, seconds=self._seconds
+        )
         match answer:
-            case Answer(200 | 503, {"parts": dict(parts)}):
+            case HttpAnswer(200 | 503, {"parts": dict(parts)}):
                 needed = {name: parts.get(name) for name in names or sorted(parts)}
-                wrong = "; ".join(_part(name, part) for name, part in needed.items() if _not_ok(part))
+                wrong = "; ".join(_part_state(name, part) for name, part in needed.items() if _not_ok(part))
                 if not wrong:
                     return parts
                 raise AirflowException(f"{self._service.title} is not ready: {wrong}.")
-        raise self._refused("GET", "/health/ready", answer)
+        raise self._error("GET", "/health/ready", answer)
 
     def renew_token(self) -> dict[str, str]:
-        """Fetch a token, prove that the API takes it, and only then store it.
+        """Fetch a token, verify that the API accepts it, and only then store it.
 
         Returns:
             `client_id`, `key_id` (of the key that signed it) and `expires_at` (RFC 3339, UTC).
         """
-        token = self._fetch()
+        token = self._fetch_token()
         answer = self._send("GET", "/models", token, {})
         if answer.status != 200:
             raise AirflowException(
-                f"{self._service.title} gave the client {self._client_id} a token that it does not take: "
+                f"{self._service.title} issued the client {self._client_id} a token that it does not accept: "
                 f"GET /models: {answer.detail}. The token stored before stays in force."
             )
         Variable.set(VARIABLE_API_TOKEN, token, description="Of the scoring API; renewed by 00_token_renewal")
-        return {"client_id": self._client_id, **self._described(token)}
+        return {"client_id": self._client_id, **self._describe_token(token)}
 
     def _authorised(self, method: str, path: str, **options: Any) -> Any:
-        token = self._stored()
+        token = self._stored_token()
         answer = self._send(method, path, token, options) if token else None
         if self._renew and (answer is None or answer.status == 401):
-            token = self._fetch()
+            token = self._fetch_token()
             answer = self._send(method, path, token, options)
             if answer.status != 401:
                 Variable.set(VARIABLE_API_TOKEN, token)
         if answer is None:
             raise AirflowException(f"The Variable {VARIABLE_API_TOKEN} holds no token: run 00_token_renewal.")
         if answer.status == 401 and not self._renew:
-            raise self._refused(method, path, answer)
+            raise self._error(method, path, answer)
         if answer.status == 401:
             raise AirflowException(
                 f"{self._service.title} refuses a fresh token of the client {self._client_id}: "
                 f"{answer.detail}. {self._fix_client}"
             )
         if not 200 <= answer.status < 300:
-            raise self._refused(method, path, answer)
+            raise self._error(method, path, answer)
         if answer.document is None:
-            raise self._service.unreadable(f"no JSON for {method} {path}")
+            raise self._service.unexpected_answer(f"no JSON for {method} {path}")
         return answer.document
 
-    def _send(self, method: str, path: str, token: str, options: Mapping[str, Any]) -> Answer:
+    def _send(self, method: str, path: str, token: str, options: Mapping[str, Any]) -> HttpAnswer:
         headers = {"Authorization": f"Bearer {token}"}
-        return self._service.ask(method, path, headers=headers, seconds=self._seconds, **options)
+        return self._service.request(method, path, headers=headers, seconds=self._seconds, **options)
 
-    def _stored(self) -> str | None:
+    def _stored_token(self) -> str | None:
         token = Variable.get(VARIABLE_API_TOKEN, default=None)
-        # What is no token must not go into a header: the error of the HTTP library would repeat it.
+        # An invalid token must not be sent: the HTTP library's error message would repeat the header.
         return token if isinstance(token, str) and _TOKEN.fullmatch(token) else None
 
-    def _fetch(self) -> str:
+    def _fetch_token(self) -> str:
         """A new token by the client credentials grant of OAuth 2 (RFC 6749, section 4.4)."""
         form = {
             "grant_type": "client_credentials",
             "client_id": self._client_id,
             "client_secret": self._secret,
         }
-        answer = self._service.ask("POST", "/auth/token", form=form, seconds=self._seconds)
+        answer = self._service.request("POST", "/auth/token", form=form, seconds=self._seconds)
         if answer.status in {400, 401}:
             raise AirflowException(
                 f"{self._service.title} gives the client {self._client_id} no token: {answer.detail}. "
                 f"{self._fix_client}"
             )
         if answer.status != 200:
-            raise self._refused("POST", "/auth/token", answer)
+            raise self._error("POST", "/auth/token", answer)
         match answer.document:
             case {"access_token": str(token)} if _TOKEN.fullmatch(token):
                 mask_secret(token)
                 return token
-        raise self._service.unreadable("no token for POST /auth/token")
+        raise self._service.unexpected_answer("no token for POST /auth/token")
 
-    def _described(self, token: str) -> dict[str, str]:
+    def _describe_token(self, token: str) -> dict[str, str]:
         try:
             header, claims = (_segment(part) for part in token.split(".")[:2])
             expires = datetime.fromtimestamp(claims["exp"], UTC)
             return {"key_id": str(header["kid"]), "expires_at": expires.isoformat().replace("+00:00", "Z")}
         except (ValueError, KeyError, TypeError, OverflowError, OSError):
-            raise self._service.unreadable("a token without key id or expiry") from None
+            raise self._service.unexpected_answer("a token without key id or expiry") from None
 
-    def _refused(self, method: str, path: str, answer: Answer) -> AirflowException:
+    def _error(self, method: str, path: str, answer: HttpAnswer) -> AirflowException:
         verb = "cannot serve" if answer.status >= 500 else "refuses"
         return AirflowException(f"{self._service.title} {verb} {method} {path}: {answer.detail}.")
 
@@ -158,7 +161,7 @@ class FraudApiHook(BaseHook):
         return self.get_connection(self.conn_id)
 
     @cached_property
-    def _service(self) -> Service:
+    def _service(self) -> HttpService:
         fix = f"correct host and port of the connection {self.conn_id}, or start the API."
         connection = self._connection
         if not connection.host:
@@ -168,17 +171,17 @@ class FraudApiHook(BaseHook):
         else:
             address = f"{connection.schema or 'http'}://{connection.host}"
         port = f":{connection.port}" if connection.port else ""
-        return Service("The scoring API", address + port, fix)
+        return HttpService("The scoring API", address + port, fix)
 
     @property
     def _client_id(self) -> str:
-        return self._needed("login", "the API's client id")
+        return self._required("login", "the API's client id")
 
     @property
     def _secret(self) -> str:
-        return self._needed("password", "that client's secret")
+        return self._required("password", "that client's secret")
 
-    def _needed(self, field: str, meaning: str) -> str:
+    def _required(self, field: str, meaning: str) -> str:
         value = getattr(self._connection, field)
         if not value:
             raise AirflowException(f"The connection {self.conn_id} has no {field}: set it to {meaning}.")
@@ -201,10 +204,10 @@ def _not_ok(part: object) -> bool:
     return not (isinstance(part, dict) and part.get("state") == "ok")
 
 
-def _part(name: str, part: object) -> str:
+def _part_state(name: str, part: object) -> str:
     """`topic fraud-detection-transactions missing`"""
     if not isinstance(part, dict):
         return name
-    words = [name, part.get("name"), part.get("state")]
-    text = " ".join(str(word) for word in words if word)
+    parts = [name, part.get("name"), part.get("state")]
+    text = " ".join(str(word) for word in parts if word)
     return f"{text} ({str(part['detail']).rstrip('.')})" if part.get("detail") else text

@@ -11,7 +11,7 @@ from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowException
 
 from config import constants
-from fraud_airflow.http import ANSWER_SECONDS, Answer, Service
+from fraud_airflow.http import ANSWER_SECONDS, HttpAnswer, HttpService
 
 _ROUTES: Final = "/api/2.0/mlflow/"
 _PAGE: Final = 100
@@ -42,42 +42,44 @@ class Run:
 
 
 class FraudMlflowHook(BaseHook):
-    """Questions to MLflow. Every method raises AirflowException, one sentence, where MLflow cannot answer.
+    """Queries MLflow. Every method raises AirflowException with one sentence if MLflow cannot answer.
 
     Args:
         tracking_uri: MLFLOW_TRACKING_URI if not given.
-        seconds: how long an answer may take.
+        seconds: the time limit of a response.
     """
 
     def __init__(self, tracking_uri: str | None = None, *, seconds: float = ANSWER_SECONDS) -> None:
         super().__init__()
         uri = (tracking_uri or constants.ENV_VARS["MLFLOW_TRACKING_URI"]).rstrip("/")
-        self._service = Service("MLflow", uri, "correct MLFLOW_TRACKING_URI, or start MLflow.")
+        self._service = HttpService("MLflow", uri, "correct MLFLOW_TRACKING_URI, or start MLflow.")
         self._seconds = seconds
 
     def model_version(self, name: str, alias: str) -> ModelVersion | None:
         """The version an alias names; None where there is no such model or alias."""
         query = {"name": name, "alias": alias}
         answer = self._answer("GET", "registered-models/alias", params=query)
-        # An alias that does not exist is reported as a wrong parameter.
+        # MLflow reports a missing alias as an invalid parameter.
         if answer.status != 200 and (_is_absent(answer) or "alias" in answer.detail):
             return None
-        return _version(self._checked("registered-models/alias", answer)["model_version"])
+        return _version(self._checked_document("registered-models/alias", answer)["model_version"])
 
     def model_versions(self, name: str) -> list[ModelVersion]:
         """All versions of a registered model, the newest first; empty where there is no such model."""
         if "'" in name:
-            raise AirflowException(f"A registered model's name has no quotation mark: {name!r}.")
+            raise AirflowException(
+                f"The name of a registered model must not contain a quotation mark: {name!r}."
+            )
         query = {"filter": f"name='{name}'", "max_results": _PAGE}
-        found = [_version(item) for page in self._pages(query) for item in page.get("model_versions", [])]
-        return sorted(found, key=lambda version: int(version.version), reverse=True)
+        versions = [_version(item) for page in self._pages(query) for item in page.get("model_versions", [])]
+        return sorted(versions, key=lambda version: int(version.version), reverse=True)
 
     def run(self, run_id: str) -> Run:
         """A run's status, metrics, parameters and tags."""
         answer = self._answer("GET", "runs/get", params={"run_id": run_id})
         if _is_absent(answer):
             raise AirflowException(f"{self._service.title} has no run {run_id}.")
-        run = self._checked("runs/get", answer)["run"]
+        run = self._checked_document("runs/get", answer)["run"]
         data = run.get("data", {})
         return Run(
             run_id=run_id,
@@ -93,28 +95,28 @@ class FraudMlflowHook(BaseHook):
         answer = self._answer("POST", "registered-models/alias", json=body)
         if _is_absent(answer):
             raise AirflowException(f"{self._service.title} has no version {version} of {name}.")
-        self._checked("registered-models/alias", answer)
+        self._checked_document("registered-models/alias", answer)
 
     def _pages(self, query: dict[str, Any]) -> Iterator[dict[str, Any]]:
         page: dict[str, Any] = {"next_page_token": ""}
         while (token := page.get("next_page_token")) is not None:
             more = {"page_token": token} if token else {}
             answer = self._answer("GET", "model-versions/search", params=query | more)
-            page = self._checked("model-versions/search", answer)
+            page = self._checked_document("model-versions/search", answer)
             yield page
 
-    def _answer(self, method: str, route: str, **options: Any) -> Answer:
-        return self._service.ask(method, _ROUTES + route, seconds=self._seconds, **options)
+    def _answer(self, method: str, route: str, **options: Any) -> HttpAnswer:
+        return self._service.request(method, _ROUTES + route, seconds=self._seconds, **options)
 
-    def _checked(self, route: str, answer: Answer) -> dict[str, Any]:
+    def _checked_document(self, route: str, answer: HttpAnswer) -> dict[str, Any]:
         if answer.status != 200:
             raise AirflowException(f"{self._service.title} refuses {route}: {answer.detail}.")
         if not isinstance(answer.document, dict):
-            raise self._service.unreadable(f"no JSON for {route}")
+            raise self._service.unexpected_answer(f"no JSON for {route}")
         return answer.document
 
 
-def _is_absent(answer: Answer) -> bool:
+def _is_absent(answer: HttpAnswer) -> bool:
     return isinstance(answer.document, dict) and answer.document.get("error_code") == _ABSENT
 
 

@@ -10,16 +10,16 @@ from airflow.sdk.exceptions import AirflowFailException
 
 
 class FraudDetectionAlertOperator(BaseOperator):
-    """Tells people by e-mail and Slack, once for each incident; gives the channels that took it as XCom.
+    """Sends an alert by e-mail and Slack, once per incident; returns the channels that accepted it as XCom.
 
     A channel that fails is logged and does not fail the task.
 
     Args:
-        title: one line. Templated, as text, severity and key are.
+        title: one line; templated, like text, severity and key.
         text: what happened.
         severity: `medium`, `high` or `critical`.
-        key: alerts of one key are one incident; `<dag id>/<task id>` if not given.
-        resolves: tell instead that what the key stands for works again, if an alert of it was sent.
+        key: alerts with the same key belong to one incident; `<dag id>/<task id>` if not given.
+        resolves: report instead that the problem is resolved, if an alert about it was sent.
     """
 
     template_fields: Sequence[str] = ("title", "text", "severity", "key")
@@ -42,14 +42,14 @@ class FraudDetectionAlertOperator(BaseOperator):
         self.resolves = resolves
 
     def execute(self, context: Context) -> list[str]:
-        """Raises AirflowFailException: `severity` is none of the three."""
+        """Raises AirflowFailException if `severity` is not one of the three."""
         from fraud_airflow.alerting.alert import Alert, Severity
         from fraud_airflow.alerting.configuration import notifier
 
         ti = context["ti"]
         key = self.key or f"{ti.dag_id}/{ti.task_id}"
         if self.severity not in list(Severity):
-            raise AirflowFailException(f"severity: {self.severity!r} is none of {', '.join(Severity)}.")
+            raise AirflowFailException(f"severity: {self.severity!r} is not one of {', '.join(Severity)}.")
         if self.resolves:
             return notifier().resolve(key)
         return notifier().alert(Alert(key, self.title, Severity(self.severity), self.text, ti.log_url))

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 _LOCK_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,60}")
 _PROXY: Final = re.compile(r"tcp://[A-Za-z0-9][A-Za-z0-9.-]*:[0-9]{1,5}/?")
 _MIB: Final = 2**20
-# What a DockerOperator may be given, and a job cannot have: all but these.
-_MEANT: Final = frozenset(
+# The arguments of DockerOperator that jobs support; all others are refused.
+_SUPPORTED: Final = frozenset(
     {
         *("self", "kwargs", "image", "command", "container_name", "network_mode", "mem_limit", "cpus"),
         *("environment", "private_environment", "env_file", "skip_on_exit_code"),
@@ -36,21 +36,22 @@ _MEANT: Final = frozenset(
         *("tls_client_key", "tls_verify", "tls_hostname", "tls_ssl_version"),
     }
 )
-_OURS: Final[Mapping[str, object]] = {"auto_remove": "force", "mount_tmp_dir": False}
-_NOT_MEANT: Final[Mapping[str, object]] = {
-    name: _OURS.get(name, parameter.default)
+_FIXED: Final[Mapping[str, object]] = {"auto_remove": "force", "mount_tmp_dir": False}
+_UNSUPPORTED: Final[Mapping[str, object]] = {
+    name: _FIXED.get(name, parameter.default)
     for name, parameter in inspect.signature(DockerOperator.__init__).parameters.items()
-    if name not in _MEANT
+    if name not in _SUPPORTED
 }
 
 
 class FraudDockerOperator(DockerOperator):
-    """Runs a job as JOB_RUNNER says, in a container or as a process, and returns its result.
+    """Runs a job in a container or as a process, as JOB_RUNNER says, and returns its result.
 
-    `service`, `verb` and `arguments` fill in what a DockerOperator is given: `command` (`python -m
+    `service`, `verb` and `arguments` set the arguments of a DockerOperator: `command` (`python -m
     fraud_<service> <verb> <arguments>`), `image`, `mem_limit`, `cpus` and the variables of a job, public and
-    private. What is given beside them comes first. `environment` is shown in the web UI, so no secret belongs
-    there. With `single` no two jobs of that name run at once. `execution_timeout` ends the job too.
+    private. Arguments that are given explicitly take precedence. `environment` is shown in the web UI, so no
+    secret belongs there. With `single` no two jobs of that name run at once. `execution_timeout` ends the job
+    too.
 
     Raises:
         ValueError: at parse time; the message names the argument.
@@ -73,18 +74,20 @@ class FraudDockerOperator(DockerOperator):
         cpus: float | None = None,
         **kwargs: Any,
     ) -> None:
-        row = None if service is None else jobs.check_service(service)
-        limits = Limits() if row is None else row.limits
+        definition = None if service is None else jobs.check_service(service)
+        limits = Limits() if definition is None else definition.limits
         if not isinstance(arguments, list | tuple):
             raise ValueError("arguments: write a list of strings, one an argument.")
         if single is not None and not _LOCK_NAME.fullmatch(single):
-            raise ValueError(f"single: {single!r} is no name of a lock: use small letters, digits, - and _.")
+            raise ValueError(
+                f"single: {single!r} is not a lock name: use lower-case letters, digits, - and _."
+            )
         jobs.check_environment(environment or {})
         jobs.check_environment(kwargs.get("private_environment") or {}, private=True)
-        if row is not None:
-            image = image or jobs.image_name(row, os.environ)
+        if definition is not None:
+            image = image or jobs.image_name(definition, os.environ)
             if verb is not None and command is None:
-                command = ["python", "-m", row.module, verb, *arguments]
+                command = ["python", "-m", definition.module, verb, *arguments]
         if image is None or command is None:
             raise ValueError("service: name a service and its verb, or an image and its command.")
         super().__init__(
@@ -93,9 +96,9 @@ class FraudDockerOperator(DockerOperator):
             environment=dict(environment or {}),
             mem_limit=mem_limit or f"{limits.memory_mib}m",
             cpus=cpus or limits.cpus,
-            **{"skip_on_exit_code": EXIT_NOTHING_TO_DO, **_OURS, **kwargs},
+            **{"skip_on_exit_code": EXIT_NOTHING_TO_DO, **_FIXED, **kwargs},
         )
-        for name, unset in _NOT_MEANT.items():
+        for name, unset in _UNSUPPORTED.items():
             if getattr(self, name) not in (unset, [], {}):
                 raise ValueError(f"{name}: jobs do not set this.")
         self.service = service
@@ -111,11 +114,11 @@ class FraudDockerOperator(DockerOperator):
 
         Raises:
             AirflowSkipException: there was nothing to do.
-            AirflowFailException: the configuration is wrong, so that another try is of no use.
-            AirflowException: it failed.
+            AirflowFailException: the configuration is invalid, so a retry would not help.
+            AirflowException: the job failed.
         """
         try:
-            # Known to on_kill before anything is started.
+            # Assigned before anything is started, so that on_kill can stop it.
             self._runner = choose_runner(self._connect)
             if self._killed:
                 self._runner.kill()
@@ -127,7 +130,7 @@ class FraudDockerOperator(DockerOperator):
         return self._result(outcome)
 
     def on_kill(self) -> None:
-        """End the job with the task, and `execute` with it: Airflow itself only calls this, and goes on."""
+        """Stop the job, which also ends `execute`: Airflow only calls this method and waits."""
         self._killed = True
         if self._runner is not None:
             self._runner.kill()
@@ -147,11 +150,11 @@ class FraudDockerOperator(DockerOperator):
 
     def _spec(self, context: Context) -> jobs.JobSpec:
         ti = context["ti"]
-        row = None if self.service is None else jobs.check_service(self.service)
+        definition = None if self.service is None else jobs.check_service(self.service)
         jobs.check_environment(self.environment)
         index = -1 if ti.map_index is None else ti.map_index
-        labels = jobs.identify(ti.dag_id, ti.task_id, ti.run_id, index, ti.try_number)
-        own = self.unpack_environment_variables(self.env_file or "") | self.environment
+        labels = jobs.task_labels(ti.dag_id, ti.task_id, ti.run_id, index, ti.try_number)
+        variables = self.unpack_environment_variables(self.env_file or "") | self.environment
         command = self.format_command(self.command) or []
         return jobs.JobSpec(
             name=self.container_name or jobs.job_name(labels),
@@ -160,11 +163,11 @@ class FraudDockerOperator(DockerOperator):
             command=tuple(shlex.split(command) if isinstance(command, str) else map(str, command)),
             environment={
                 **jobs.public_environment(os.environ),
-                **({} if row is None else row.fixed),
-                **{name: str(value) for name, value in own.items()},
+                **({} if definition is None else definition.fixed),
+                **{name: str(value) for name, value in variables.items()},
             },
             private=self._private_environment
-            | ({} if row is None else jobs.private_environment(row, os.environ)),
+            | ({} if definition is None else jobs.private_environment(definition, os.environ)),
             single=self.single,
             limits=replace(self._limits, memory_mib=-(-parse_bytes(self.mem_limit) // _MIB), cpus=self.cpus),
             network=self.network_mode,
@@ -177,21 +180,21 @@ class FraudDockerOperator(DockerOperator):
         self.log.log(level, "%s", text)
 
     def _result(self, outcome: jobs.JobOutcome) -> dict[str, Any]:
-        said, job = outcome.result or {}, self._job
-        last = lines.sentence(self._last_line)
+        result, job = outcome.result or {}, self._job
+        last_line = lines.sentence(self._last_line)
         if outcome.exit_code in self.skip_on_exit_code:
-            raise AirflowSkipException(str(said.get("reason") or last or "There was nothing to do."))
+            raise AirflowSkipException(str(result.get("reason") or last_line or "There was nothing to do."))
         if outcome.exit_code == EXIT_CONFIGURATION:
             raise AirflowFailException(
-                f"{job}: {last or 'its configuration is wrong, and it did not say how.'}"
+                f"{job}: {last_line or 'its configuration is invalid, but it gave no reason.'}"
             )
         if outcome.exit_code != EXIT_DONE:
-            why = said.get("error") or last or "it did not say why."
-            raise AirflowException(f"{job} failed ({_ended(outcome.exit_code)}): {why}")
+            reason = result.get("error") or last_line or "it gave no reason."
+            raise AirflowException(f"{job} failed ({_exit_text(outcome.exit_code)}): {reason}")
         if outcome.result is None:
-            raise AirflowException(f"{job} ended well, but {outcome.problem}: nothing can be handed on.")
+            raise AirflowException(f"{job} succeeded, but {outcome.problem}.")
         return outcome.result
 
 
-def _ended(exit_code: int) -> str:
+def _exit_text(exit_code: int) -> str:
     return f"signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}"

@@ -1,4 +1,4 @@
-"""Which version of a model an alias names, for the tasks that follow."""
+"""Looks up the model version of an alias, for downstream tasks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from config import constants
 
 
 class FraudMlflowOperator(BaseOperator):
-    """Gives the version an alias names as XCom: name, version, run_id, aliases, tags, created_at.
+    """Returns the version of an alias as XCom: name, version, run_id, aliases, tags, created_at.
 
     Args:
         model_name: the registered model; that of the installation's contract if not given.
@@ -31,14 +31,14 @@ class FraudMlflowOperator(BaseOperator):
         self.alias = alias
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Raises AirflowFailException where the alias names nothing: to ask again would not help."""
+        """Raises AirflowFailException if the alias does not exist, since a retry would not help."""
         from hooks.mlflow_hook import FraudMlflowHook
 
-        found = FraudMlflowHook().model_version(self.model_name, self.alias)
-        if found is None:
+        version = FraudMlflowHook().model_version(self.model_name, self.alias)
+        if version is None:
             raise AirflowFailException(
                 f"The model {self.model_name} has no version with the alias {self.alias}: "
                 "train and register one, or set the alias in MLflow."
             )
-        self.log.info("%s of %s is version %s", self.alias, self.model_name, found.version)
-        return {**asdict(found), "aliases": list(found.aliases)}
+        self.log.info("%s of %s is version %s", self.alias, self.model_name, version.version)
+        return {**asdict(version), "aliases": list(version.aliases)}

@@ -236,7 +236,7 @@ def test_renewal_verifies_before_it_stores(api: Api, supervisor: Any, http_serve
 def test_a_token_that_does_not_work_is_not_stored(api: Api, supervisor: Any) -> None:
     supervisor.variables[VARIABLE_API_TOKEN] = _token(77)
     api.accepts_new = False
-    with pytest.raises(AirflowException, match=r"airflow a token that it does not take: GET /models: 401"):
+    with pytest.raises(AirflowException, match=r"airflow a token that it does not accept: GET /models: 401"):
         FraudApiHook().renew_token()
     assert supervisor.variables[VARIABLE_API_TOKEN] == _token(77)
 

@@ -54,7 +54,7 @@ def test_a_failure_and_that_it_works_again(slack: Any, supervisor: Any) -> None:
 @pytest.mark.parametrize(
     ("error", "text"),
     [
-        (None, "It was killed, or its process was lost: it could not say why itself."),
+        (None, "It was killed, or its process was lost, so it could not report a reason."),
         (ValueError(""), "ValueError"),
         ("a sentence", "a sentence"),
         (ValueError("x" * 5000), "ValueError: " + "x" * 1000 + "\n\nRun"),
@@ -96,7 +96,7 @@ def test_a_run_that_was_given_up_and_that_its_task_works_again(slack: Any) -> No
     [
         (
             {"reason": "timed_out", "dated": timedelta(hours=1)},
-            "is ahead: until then none of its tasks starts.",
+            "is in the future: until then none of its tasks starts.",
         ),
         ({"reason": "timed_out", "dated": timedelta(hours=-1)}, "the next one may begin.\n"),
         ({"reason": "timed_out", "task": False}, "Run run-1."),
@@ -145,7 +145,7 @@ def test_a_callback_that_fails_does_not_raise(
     broken: Any, monkeypatch: pytest.MonkeyPatch, supervisor: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     broken({})
-    assert "The callback could not do its work; the task's state stands." in caplog.text
+    assert "The callback failed; the task's state is not affected." in caplog.text
 
 
 def test_mail_needs_recipients_only(
@@ -163,7 +163,7 @@ def test_a_window_that_is_no_number_does_not_lose_the_alert(
     monkeypatch.setitem(constants.ENV_VARS, "ALERT_REPEAT_MINUTES", wrong)
     on_failure(context())
     assert len(slack()) == 1
-    assert f"ALERT_REPEAT_MINUTES: {wrong!r} is no number of minutes from 1 to 10080" in caplog.text
+    assert f"ALERT_REPEAT_MINUTES: {wrong!r} is not a number of minutes from 1 to 10080" in caplog.text
 
 
 # --- the operator ---------------------------------------------------------------------------------
@@ -191,7 +191,7 @@ def test_the_operator_s_own_key(slack: Any, supervisor: Any) -> None:
 
 def test_a_severity_that_is_none(slack: Any) -> None:
     with pytest.raises(
-        AirflowFailException, match=r"severity: 'urgent' is none of medium, high, critical\.$"
+        AirflowFailException, match=r"severity: 'urgent' is not one of medium, high, critical\.$"
     ):
         _operator(severity="urgent").execute(context())
 

@@ -234,7 +234,7 @@ def test_a_connection_that_is_not_there(supervisor: Any) -> None:
     "wrong", ["nobody", "a@b.example\nBcc: c@d.example", "Eve <a@b.example>", "a@@b.example", "a b@c.example"]
 )
 def test_what_is_no_address_is_named(wrong: str, supervisor: Any) -> None:
-    with pytest.raises(ChannelFailed, match=r"ALERT_EMAIL_RECIPIENTS: '.*' is no e-mail address"):
+    with pytest.raises(ChannelFailed, match=r"ALERT_EMAIL_RECIPIENTS: '.*' is not an e-mail address"):
         EmailChannel(f"x@y.example,{wrong}").send(MESSAGE)
 
 

@@ -11,8 +11,8 @@ from airflow.sdk.execution_time import comms
 from airflow.sdk.log import mask_secret
 
 from fraud_airflow.alerting.alert import Alert, Message, Severity, duration
+from fraud_airflow.alerting.incidents import Incident, VariableIncidents, variable_name
 from fraud_airflow.alerting.notifier import ChannelFailed, Notifier
-from fraud_airflow.alerting.state import Incident, VariableIncidents, variable_name
 
 START = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 KEY = "00_token_renewal/renew"
@@ -197,7 +197,7 @@ def test_without_a_channel_it_is_said_and_not_again_each_time(
     setup.channels.clear()
     assert setup.fails() == []
     assert setup.fails(1) == []
-    assert caplog.text.count("Nobody is told of '[high] renew failed': set ALERT_EMAIL_RECIPIENTS") == 1
+    assert caplog.text.count("No alert is sent about '[high] renew failed': set ALERT_EMAIL_RECIPIENTS") == 1
     assert setup.works(1) == []
     assert setup.supervisor.variables == {}
 

@@ -27,13 +27,13 @@ def main(arguments: Sequence[str]) -> Result:
     verbs = parser.add_subparsers(dest="verb", required=True)
     verbs.add_parser("serve", help="answer requests until stopped")
     verbs.add_parser("rotate-keys", help="sign with a new key; the old one verifies until its tokens expire")
-    verbs.add_parser("seed-clients", help="make the clients of the environment, or give them their secret")
+    verbs.add_parser("seed-clients", help="create the clients of the environment, or update their secrets")
     verb = parser.parse_args(arguments).verb
     if verb == "serve":
-        # xgboost imports scikit-learn wherever it is installed, as it is beside MLflow: two of the three
-        # seconds of a start, for classes that nothing here uses.
+        # xgboost imports scikit-learn if it is installed, which MLflow requires. The import takes two of the
+        # three seconds of a start, for classes that the API does not use.
         sys.modules["sklearn"] = None  # type: ignore[assignment]
-        # Loads the model libraries, which the other verbs do without.
+        # Imported here because it loads the model libraries, which the other verbs do not need.
         from fraud_api.server import serve  # noqa: PLC0415
 
         return serve()
@@ -44,24 +44,25 @@ def main(arguments: Sequence[str]) -> Result:
 
 
 def rotate_keys() -> RotateKeysResult:
-    """A new signing key; running servers take it up within seconds."""
+    """Create a new signing key; running servers load it within seconds."""
     vault = KeyVault(load(ApiServerSettings).api_key_encryption_secret.get_secret_value())
     lifetime = parameters(load(PlatformSettings)).serving.longest_token_lifetime
     session = _session()
 
     def work(cursor: object) -> str:
-        keys.load(cursor, vault)  # the secret must be the one the present keys were stored with
+        keys.load(cursor, vault)  # fails if the existing keys were encrypted with another secret
         return keys.rotate(cursor, vault, lifetime)
 
     return {"status": "done", "kid": session.run(work)}
 
 
 def seed_clients() -> SeedClientsResult:
-    """The clients of the environment exist, with these secrets and the scopes of config.yaml."""
+    """Create or update the clients named in the environment, with the scopes of config.yaml."""
     secrets = load(ApiServerSettings).client_secrets
     if not secrets:
         raise ConfigurationError(
-            "No client is set: set API_CLIENT_SECRET_STREAMING and the like, or API_KEYS=client_id:secret."
+            "No client is configured: set API_CLIENT_SECRET_STREAMING and similar variables, "
+            "or API_KEYS=client_id:secret."
         )
     serving = parameters(load(PlatformSettings)).serving
     clear = {name: secret.get_secret_value() for name, secret in secrets.items()}

@@ -1,8 +1,9 @@
-"""Who may use a route: a scope, or anybody. It is declared once, at the route.
+"""Access control: each route declares the one scope it needs, or that it is public.
 
-FastAPI writes the document's `security` from the declaration that is enforced, and the application does not
-start with a route that declares nothing. An ordinary route names one of the aliases below as the type of a
-parameter; a direct route, or one that does not look at the identity, has `dependencies=[needs("read")]`.
+FastAPI derives the `security` of the OpenAPI document from the same declaration that is enforced. The
+application refuses to start if a route declares nothing. An ordinary route names one of the aliases below as
+the type of a parameter; a direct route, or one that does not look at the identity, has
+`dependencies=[needs("read")]`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from fastapi.security import OAuth2, SecurityScopes
 
 from config.constants import SCOPES
-from fraud_api.auth import Gatekeeper
+from fraud_api.auth import Authenticator
 from fraud_api.tokens import Identity
 
 _MEANINGS: Final = {
@@ -38,19 +39,19 @@ _SCHEME: Final = OAuth2(
 
 
 class UndeclaredAccess(Exception):
-    """A route declares neither one scope nor that it is public."""
+    """A route must declare exactly one scope, or that it is public."""
 
 
 async def _identify(
     request: Request, needed: SecurityScopes, _header: Annotated[str | None, Depends(_SCHEME)]
 ) -> Identity:
-    """The identity behind the request, once it has shown a token with the scope."""
-    gatekeeper: Gatekeeper = request.app.state.service.gatekeeper
-    return await gatekeeper.admit(request, needed.scope_str)
+    """The identity of the request, whose token has the needed scope."""
+    authenticator: Authenticator = request.app.state.service.authenticator
+    return await authenticator.authorise(request, needed.scope_str)
 
 
 async def _admit_anybody() -> None:
-    """Does nothing: it marks a route that needs no token."""
+    """Does nothing; it marks a route as public."""
 
 
 def needs(scope: str) -> Declaration:
@@ -74,15 +75,15 @@ def scope_of(route: Dependant) -> str | None:
     """The scope a route needs; None where it is public.
 
     Raises:
-        UndeclaredAccess: it declares nothing, more than one scope, or that it is public as well.
+        UndeclaredAccess: it declares nothing, several scopes, or both a scope and that it is public.
     """
-    every = list(_walk(route))
-    public = any(one.call is _admit_anybody for one in every)
+    dependencies = list(_walk(route))
+    public = any(dependency.call is _admit_anybody for dependency in dependencies)
     scopes = {
         scope
-        for one in every
-        if one.call is _identify
-        for scope in (*(one.parent_oauth_scopes or ()), *(one.own_oauth_scopes or ()))
+        for dependency in dependencies
+        if dependency.call is _identify
+        for scope in (*(dependency.parent_oauth_scopes or ()), *(dependency.own_oauth_scopes or ()))
     }
     if len(scopes) + public != 1:
         raise UndeclaredAccess(f"{route.path}: declare one scope, or PUBLIC (see fraud_api.access).")
@@ -93,7 +94,7 @@ def scopes_of(app: FastAPI) -> dict[tuple[str, str], str | None]:
     """The scope of every route, by method and path; None where it is public.
 
     Raises:
-        UndeclaredAccess: a route does not say who may use it, or is of a kind that cannot.
+        UndeclaredAccess: a route does not declare its access, or is not a route of FastAPI.
     """
     scopes: dict[tuple[str, str], str | None] = {}
     for route in iter_route_contexts(app.routes):
@@ -106,5 +107,5 @@ def scopes_of(app: FastAPI) -> dict[tuple[str, str], str | None]:
 
 def _walk(dependant: Dependant) -> Iterator[Dependant]:
     yield dependant
-    for one in dependant.dependencies:
-        yield from _walk(one)
+    for child in dependant.dependencies:
+        yield from _walk(child)

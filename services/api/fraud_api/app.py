@@ -1,4 +1,4 @@
-"""The ASGI application: routes, error documents and limits around the service."""
+"""Builds the ASGI application: routes, error handlers and limits around the service."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from fastapi.routing import APIRoute
 
 from fraud_api import access, openapi, problems, routes
 from fraud_api.auth import MAX_FORM_BYTES
-from fraud_api.bodies import BodyLimit
+from fraud_api.body_limit import BodyLimit
+from fraud_api.head_limit import HeadLimit
 from fraud_api.head_method import AnswerHead
-from fraud_api.heads import HeadLimit
 from fraud_api.metrics import MeasureRequests
 from fraud_api.routes import direct
-from fraud_api.service import Installation, Service
+from fraud_api.service import ScoringService, ServiceSettings
 
 VERSION: Final = "1"
 
 
-def create_app(installation: Installation, service: Service) -> FastAPI:
+def create_app(settings: ServiceSettings, service: ScoringService) -> FastAPI:
     """The ASGI application; its lifespan starts and stops the service.
 
     Raises:
@@ -39,7 +39,7 @@ def create_app(installation: Installation, service: Service) -> FastAPI:
     app = FastAPI(
         title="Fraud scoring API",
         version=VERSION,
-        description=f"Scores transactions of the contract {installation.contract.schema_id}.",
+        description=f"Scores transactions of the contract {settings.contract.schema_id}.",
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
@@ -49,17 +49,17 @@ def create_app(installation: Installation, service: Service) -> FastAPI:
     app.state.service = service
     problems.install(app)
     openapi.install(app, service.record_model, direct.request_schemas(service.record_model))
-    routes.add(app, service, show_docs=installation.show_docs)
-    access.scopes_of(app)  # a route that does not say who may use it does not start
+    routes.add(app, service, show_docs=settings.show_docs)
+    access.scopes_of(app)  # raises if a route does not declare its access
     app.add_middleware(AnswerHead)
     app.add_middleware(HeadLimit)
     app.add_middleware(
-        BodyLimit, limit=installation.parameters.max_body_bytes, by_path={"/auth/token": MAX_FORM_BYTES}
+        BodyLimit, limit=settings.parameters.max_body_bytes, by_path={"/auth/token": MAX_FORM_BYTES}
     )
     app.add_middleware(MeasureRequests, metrics=service.metrics)
     return app
 
 
 def _operation_id(route: APIRoute) -> str:
-    """The function's name: what a generated client calls the operation."""
+    """The function's name, which generated clients use as the operation's name."""
     return route.name

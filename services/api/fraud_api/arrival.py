@@ -1,4 +1,4 @@
-"""When a request came, and with which trace."""
+"""The arrival of a request: its time and its trace."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from fastapi import Request
 
 from fraud_core.traceparent import parse_traceparent
 
-_ARRIVAL: Final = "fraud_api.arrival"  # in the scope of a request
+_ARRIVAL: Final = "fraud_api.arrival"  # key in the ASGI scope of a request
 
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """`at` by the wall clock; `started` by the performance counter, from which latency is measured."""
+    """`at` is wall-clock time; `started` is a performance counter value, from which latency is measured."""
 
     at: datetime
     started: float
@@ -24,7 +24,7 @@ class Arrival:
 
 
 def note_arrival(request: Request) -> None:
-    """Note that the request came now, before its token is checked."""
+    """Record the arrival of the request; called before its token is checked."""
     traceparent = parse_traceparent(request.headers.get("traceparent"))
     request.scope[_ARRIVAL] = Arrival(datetime.now(UTC), perf_counter(), traceparent)
 

@@ -1,4 +1,4 @@
-"""Who may do what: tokens in, identities out; and the route that hands tokens out."""
+"""Authentication and authorisation by bearer tokens, and the route that issues tokens."""
 
 from __future__ import annotations
 
@@ -17,32 +17,33 @@ from fastapi.responses import Response
 from fraud_adapters.job.logs import get_logger
 from fraud_adapters.postgres import DatabaseUnavailable
 from fraud_adapters.postgres.identities import Client
-from fraud_api.content import media_type
 from fraud_api.credentials import secret_matches
 from fraud_api.identities import Identities
+from fraud_api.media_type import media_type
 from fraud_api.problems import Problem, json_response, unavailable
 from fraud_api.tokens import Identity, InvalidToken, UnknownKey, Verifier, issue
 from fraud_core.identifiers import uuid7
 
 REALM: Final = "fraud-api"
-LOOK_SECONDS: Final = 2.0  # a request waits for unknown keys
+KEY_LOOKUP_SECONDS: Final = 2.0  # how long a request waits while unknown keys are looked up
 MAX_FORM_BYTES: Final = 16_384
 MAX_CREDENTIAL: Final = 512  # characters of a client id or secret
-# Hashing is deliberately slow: more log-ins than this at once wait, and past the second figure are refused.
+# Hashing is deliberately slow, so the number of concurrent log-ins is limited: further ones wait, and above
+# the second limit they are refused.
 LOGINS_AT_ONCE: Final = 2
 LOGINS_WAITING: Final = 200
 
 
-class Gatekeeper:
-    """Checks the bearer token of a request."""
+class Authenticator:
+    """Checks the bearer tokens of requests."""
 
     def __init__(self, identities: Identities, clock: Callable[[], float]) -> None:
         self._identities = identities
         self._verifier = Verifier(identities.keyring, clock)
-        self._looking: asyncio.Task[None] | None = None
+        self._key_reload: asyncio.Task[None] | None = None
 
-    async def admit(self, request: Request, scope: str) -> Identity:
-        """The identity of the request, which has the scope.
+    async def authorise(self, request: Request, scope: str) -> Identity:
+        """The identity of the request, if it has the scope.
 
         Raises:
             Problem: 401 without an acceptable token, 403 without the scope, 503 while there are no keys.
@@ -60,7 +61,7 @@ class Gatekeeper:
         if scheme.lower() != "bearer" or not token:
             raise Problem(
                 401,
-                "A bearer token is needed; POST /auth/token gives one.",
+                "A bearer token is needed; POST /auth/token issues one.",
                 headers={"WWW-Authenticate": f'Bearer realm="{REALM}"'},
             )
         if self._identities.keyring.signing is None:
@@ -68,7 +69,7 @@ class Gatekeeper:
         try:
             return self._verifier.verify(token)
         except UnknownKey:
-            await self._look_for_keys()
+            await self._reload_keys()
         except InvalidToken as error:
             raise _refused(error) from None
         try:
@@ -76,13 +77,13 @@ class Gatekeeper:
         except InvalidToken as error:
             raise _refused(error) from None
 
-    async def _look_for_keys(self) -> None:
-        """Ask the database, on one thread however many unknown keys are shown: anybody can make some up, and
-        while the database stands still they would take every thread there is."""
-        if self._looking is None or self._looking.done():
+    async def _reload_keys(self) -> None:
+        """Look for new keys in the database. All waiting requests share one thread: anybody can invent key
+        ids, and while the database does not respond they would otherwise occupy every thread."""
+        if self._key_reload is None or self._key_reload.done():
             look = asyncio.to_thread(self._identities.reload_for_unknown_key)
-            self._looking = asyncio.create_task(look)
-        await asyncio.wait([self._looking], timeout=LOOK_SECONDS)
+            self._key_reload = asyncio.create_task(look)
+        await asyncio.wait([self._key_reload], timeout=KEY_LOOKUP_SECONDS)
 
 
 def _refused(error: InvalidToken) -> Problem:
@@ -90,8 +91,8 @@ def _refused(error: InvalidToken) -> Problem:
     return Problem(401, str(error), headers={"WWW-Authenticate": challenge})
 
 
-class TokenOffice:
-    """Hands tokens to clients that know their secret; `lifetime` says how long a client's live."""
+class TokenIssuer:
+    """Issues tokens to clients that know their secret; `lifetime` gives the lifetime of a client's tokens."""
 
     def __init__(
         self, identities: Identities, clock: Callable[[], float], lifetime: Callable[[str], timedelta]
@@ -108,11 +109,11 @@ class TokenOffice:
         client_id, secret = _credentials(request, form)
         if form.get("grant_type") != "client_credentials":
             raise _oauth(400, "unsupported_grant_type", "grant_type must be client_credentials.")
-        client = await self._authenticated(client_id, secret)
-        scopes = _granted(client, form.get("scope"))
-        return self._issued(client, scopes)
+        client = await self._authenticate(client_id, secret)
+        scopes = _grant_scopes(client, form.get("scope"))
+        return self._issue(client, scopes)
 
-    async def _authenticated(self, client_id: str, secret: str) -> Client:
+    async def _authenticate(self, client_id: str, secret: str) -> Client:
         if self._waiting >= LOGINS_WAITING:
             raise unavailable("Too many clients are logging in at this moment.")
         self._waiting += 1
@@ -139,7 +140,7 @@ class TokenOffice:
         client = self._identities.find(client_id) if client_id.isprintable() else None
         return client, secret_matches(client.secret_hash if client else None, secret)
 
-    def _issued(self, client: Client, scopes: frozenset[str]) -> Response:
+    def _issue(self, client: Client, scopes: frozenset[str]) -> Response:
         key = self._identities.keyring.signing
         if key is None:
             raise unavailable("The keys of tokens cannot be read at the moment.")
@@ -165,7 +166,7 @@ def _form(request: Request, body: bytes) -> dict[str, str]:
         raise _oauth(400, "invalid_request", "The body must be application/x-www-form-urlencoded.")
     try:
         text = body.removeprefix(BOM_UTF8).decode("ascii")
-        # In a form every other character is written as %XX; UTF-16 is full of NULs.
+        # Forms encode all other characters as %XX. This also rejects UTF-16, which contains NULs.
         if text and not text.isprintable():
             raise ValueError
         pairs = parse_qsl(
@@ -209,15 +210,15 @@ def _basic(header: str) -> tuple[str | None, str | None]:
     return (client_id, secret) if colon else (None, None)
 
 
-def _granted(client: Client, requested: str | None) -> frozenset[str]:
+def _grant_scopes(client: Client, requested: str | None) -> frozenset[str]:
     if not requested:
         return client.scopes
-    wanted = frozenset(requested.split())
-    if not wanted <= client.scopes:
-        raise _oauth(400, "invalid_scope", "The client does not have all the scopes asked for.")
-    return wanted
+    requested_scopes = frozenset(requested.split())
+    if not requested_scopes <= client.scopes:
+        raise _oauth(400, "invalid_scope", "The client does not have all of the requested scopes.")
+    return requested_scopes
 
 
 def _oauth(status: int, error: str, detail: str, headers: dict[str, str] | None = None) -> Problem:
-    # `error` is where OAuth clients look (RFC 6749, section 5.2).
+    # OAuth clients read the member `error` (RFC 6749, section 5.2).
     return Problem(status, detail, headers={"Cache-Control": "no-store", **(headers or {})}, error=error)

@@ -1,4 +1,4 @@
-"""The clients of the environment, made or changed in the database."""
+"""Creates and updates the clients named in the environment."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fraud_api.keys import AUDIT_ACTOR
 
 @dataclass(frozen=True, slots=True)
 class Seeded:
-    """Client ids by what happened to them."""
+    """The ids of the clients that were created, updated and left unchanged."""
 
     created: list[str]
     rotated: list[str]
@@ -26,22 +26,23 @@ def seed(
     scopes: Mapping[str, Sequence[str]],
     default_scopes: Sequence[str],
 ) -> Seeded:
-    """Make clients of `client id → secret`; a known one gets the secret and scopes given, if they differ.
+    """Create the clients of `client id → secret`; update the secret and scopes of existing ones if they
+    differ.
 
-    Clients that are not named are left alone; one that was deactivated stays so.
+    Other clients are not changed, and a deactivated client stays deactivated.
     """
     identities.lock_identities(cursor)
     outcome = Seeded([], [], [])
     for client_id, secret in secrets.items():
-        wanted = sorted(set(scopes.get(client_id, default_scopes)))
-        known = identities.find_client(cursor, client_id)
-        if known is None:
-            _insert(cursor, client_id, secret, wanted)
+        granted_scopes = sorted(set(scopes.get(client_id, default_scopes)))
+        client = identities.find_client(cursor, client_id)
+        if client is None:
+            _insert(cursor, client_id, secret, granted_scopes)
             outcome.created.append(client_id)
-        elif known.scopes == set(wanted) and secret_matches(known.secret_hash, secret):
+        elif client.scopes == set(granted_scopes) and secret_matches(client.secret_hash, secret):
             outcome.unchanged.append(client_id)
         else:
-            _update(cursor, client_id, secret, wanted)
+            _update(cursor, client_id, secret, granted_scopes)
             outcome.rotated.append(client_id)
     return outcome
 

@@ -1,4 +1,4 @@
-"""Secrets at rest: clients' secrets hashed, private keys encrypted."""
+"""Stored secrets: clients' secrets are hashed, private keys are encrypted."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from cryptography.fernet import Fernet, InvalidToken
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-# OWASP's smallest argon2id setting, 25 ms here: secrets are long and random, and jobs log in all the time.
+# OWASP's smallest argon2id parameters (25 ms): secrets are long and random, and jobs log in often.
 _HASHER: Final = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
-# A hash of a random text with the same parameters: an unknown client costs as much work as a known one.
-_NOBODY: Final = (
+# The hash of a random text with the same parameters, so that checking an unknown client takes equally long.
+_DUMMY_HASH: Final = (
     "$argon2id$v=19$m=19456,t=2,p=1$YOVoVLda6qxOMc77PywtoA$NKUBh+MjM0mWD5tGRz1ChKCFG249+46s3QCX+r8/Wls"
 )
 
@@ -29,9 +29,9 @@ def hash_secret(secret: str) -> str:
 
 
 def secret_matches(secret_hash: str | None, secret: str) -> bool:
-    """Whether the secret is the hashed one; without a hash the same work is done and the answer is False."""
+    """Whether the secret matches the hash; without a hash, False after the same amount of work."""
     try:
-        matches = _HASHER.verify(secret_hash or _NOBODY, secret)
+        matches = _HASHER.verify(secret_hash or _DUMMY_HASH, secret)
     except (VerificationError, InvalidHashError):
         return False
     return matches and secret_hash is not None

@@ -1,4 +1,4 @@
-"""What a route may ask for beside its scope, as types of its parameters."""
+"""Dependencies that routes can declare as the types of their parameters."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from fraud_adapters.postgres.session import Session
-from fraud_api.service import Service
+from fraud_api.service import ScoringService
 
 
-async def _service(request: Request) -> Service:
-    service: Service = request.app.state.service
+async def _service(request: Request) -> ScoringService:
+    service: ScoringService = request.app.state.service
     return service
 
 
-ApiService = Annotated[Service, Depends(_service)]
+ApiService = Annotated[ScoringService, Depends(_service)]
 
 
 async def _database(service: ApiService) -> Session:
     return service.database
 
 
-# Queries wait for their answer: a route that makes them is `def`, so that it runs beside the event loop.
+# Queries block. A route that makes them must be `def`, not `async def`, so that it runs in a thread.
 Database = Annotated[Session, Depends(_database)]

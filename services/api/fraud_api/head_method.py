@@ -1,4 +1,4 @@
-"""What can be had by GET can be asked by HEAD."""
+"""The HEAD method."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 
 class AnswerHead:
-    """ASGI middleware: HEAD is answered as GET would be; the server leaves the body out."""
+    """ASGI middleware: handles HEAD like GET; the server omits the body."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -19,4 +19,4 @@ class AnswerHead:
         try:
             await self._app(scope, receive, send)
         finally:
-            scope["method"] = "HEAD"  # as it is counted
+            scope["method"] = "HEAD"  # the metrics count the original method

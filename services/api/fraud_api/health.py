@@ -1,4 +1,4 @@
-"""Whether the service lives, is ready, and what of what it depends on is there."""
+"""Readiness of the service and the state of its dependencies."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from fraud_api.identities import Identities
 from fraud_api.model_holder import ModelHolder
 from fraud_api.problems import Problem
 
-# Nobody needs a token to ask, so the answer is kept for a moment instead of asking broker and database again.
+# The route is public, so the result is cached: otherwise anybody could make the API query broker and
+# database.
 DEEP_SECONDS: Final = 2.0
 
 
 class Part(BaseModel):
-    """One thing the service depends on, and how it stands."""
+    """The state of one dependency."""
 
     state: Literal["ok", "missing", "unreachable", "unknown"]
     version: str | None = None  # of the model
@@ -35,7 +36,7 @@ class Readiness(BaseModel):
 
 
 class Health:
-    """Knows whether the service is ready."""
+    """Determines whether the service is ready."""
 
     def __init__(
         self,
@@ -50,22 +51,22 @@ class Health:
         self._session = session
         self._bootstrap = list(bootstrap)
         self._topic = topic
-        self._deep: tuple[float, dict[str, Part]] | None = None
-        self._asking = asyncio.Lock()
+        self._last_check: tuple[float, dict[str, Part]] | None = None
+        self._checking = asyncio.Lock()
 
     async def readiness(self, *, deep: bool) -> Readiness:
-        """There is a model and there are keys; if `deep`, also broker, topic and database.
+        """Check the model and the keys; if `deep`, also broker, topic and database.
 
         Raises:
-            Problem: 503, with the parts, when one of them is not ok.
+            Problem: 503 with the state of every part, if one of them is not ok.
         """
         parts = {"model": self._model(), "keys": self._keys()}
         if deep:
-            parts |= await self._asked()
-        wrong = sorted(name for name, part in parts.items() if part.state != "ok")
-        if wrong:
-            shown = {name: part.model_dump(exclude_none=True) for name, part in parts.items()}
-            raise Problem(503, f"Not ready: {', '.join(wrong)}.", parts=shown)
+            parts |= await self._check_dependencies()
+        failing = sorted(name for name, part in parts.items() if part.state != "ok")
+        if failing:
+            states = {name: part.model_dump(exclude_none=True) for name, part in parts.items()}
+            raise Problem(503, f"Not ready: {', '.join(failing)}.", parts=states)
         return Readiness(parts=parts)
 
     def _model(self) -> Part:
@@ -79,14 +80,14 @@ class Health:
             return Part(state="missing", detail=self._identities.problem)
         return Part(state="ok")
 
-    async def _asked(self) -> dict[str, Part]:
-        async with self._asking:
-            if self._deep is None or monotonic() - self._deep[0] > DEEP_SECONDS:
+    async def _check_dependencies(self) -> dict[str, Part]:
+        async with self._checking:
+            if self._last_check is None or monotonic() - self._last_check[0] > DEEP_SECONDS:
                 database, broker = await asyncio.gather(
                     asyncio.to_thread(self._database), asyncio.to_thread(self._broker)
                 )
-                self._deep = (monotonic(), {"database": database, **broker})
-            return self._deep[1]
+                self._last_check = (monotonic(), {"database": database, **broker})
+            return self._last_check[1]
 
     def _database(self) -> Part:
         try:

@@ -1,4 +1,4 @@
-"""The HTTP server, in this process: Granian with bounds on heads, time and connections."""
+"""The HTTP server: Granian, embedded in this process, with limits on heads, times and connections."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fraud_adapters.job.logs import get_logger
-from fraud_api.heads import MAX_HEAD_BYTES
+from fraud_api.head_limit import MAX_HEAD_BYTES
 
-HEAD_SECONDS: Final = 30  # for a head to arrive; a kept-alive connection without a request is closed then too
-READING_SECONDS: Final = 30  # a client that takes nothing of its answer for so long is given up
-# More wait unaccepted, as many as the backlog holds, until one of these is closed.
+HEAD_SECONDS: Final = 30  # time limit for a head; also closes idle keep-alive connections
+READING_SECONDS: Final = 30  # the connection is dropped if the client reads nothing for this long
+# Further connections wait in the backlog until one of these is closed.
 MAX_CONNECTIONS: Final = 2_000
 BACKLOG: Final = 2_048
 STOP_SECONDS: Final = 20
-_OTHER_FILES: Final = 200  # open at the same time: database, logs, models, metrics
-# Granian's messages go where all logs go; of its own set-up only the level is taken.
+_OTHER_FILES: Final = 200  # file descriptors for database, logs, models and metrics
+# Granian's messages go to the root logger; only the level of its own configuration is used.
 _LOGGING: Final = {"version": 1, "incremental": True, "handlers": {}, "loggers": {}}
 
 
@@ -53,24 +53,24 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def run(app: Starlette, listener: socket.socket) -> None:
-    """Serve until SIGTERM or SIGINT; requests that have begun are answered, for `STOP_SECONDS`.
+    """Serve until SIGTERM or SIGINT; then finish open requests, for at most `STOP_SECONDS`.
 
     Args:
-        app: with its lifespan, which runs around all requests.
-        listener: of `listen`; taken over.
+        app: the application; its lifespan runs around all requests.
+        listener: the socket from `listen`; the server takes ownership.
     """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(app, listener))
 
 
 async def _serve(app: Starlette, listener: socket.socket) -> None:
-    told_to_stop = asyncio.Event()
+    stop_requested = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, told_to_stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, stop_requested.set)
     async with app.router.lifespan_context(app):
         server = _Server(app, listener, _allowed_connections())
         serving = asyncio.create_task(server.serve())
-        stop = asyncio.create_task(told_to_stop.wait())
+        stop = asyncio.create_task(stop_requested.wait())
         await asyncio.wait([serving, stop], return_when=asyncio.FIRST_COMPLETED)
         server.stop()  # type: ignore[no-untyped-call]
         await asyncio.wait([serving], timeout=STOP_SECONDS)
@@ -79,19 +79,19 @@ async def _serve(app: Starlette, listener: socket.socket) -> None:
 
 
 class _Server(embed.Server):
-    """Granian on a socket of ours: one it opens would share the port with any process that wants it too
+    """Granian on our own socket. A socket opened by Granian would share its port with other processes
     (SO_REUSEPORT)."""
 
     def __init__(self, app: ASGIApp, listener: socket.socket, connections: int) -> None:
-        async def until_cut_off(scope: Scope, receive: Receive, send: Send) -> None:
-            # Cancelled only when the process ends before a client has sent its request.
+        async def cancellable(scope: Scope, receive: Receive, send: Send) -> None:
+            # Cancelled only if the process ends before a client has sent its request.
             with suppress(asyncio.CancelledError):
                 await app(scope, receive, send)
 
         super().__init__(
-            until_cut_off,
+            cancellable,
             interface=Interfaces.ASGINL,
-            # HTTP/2 would have neither the deadline nor the answer 431.
+            # With HTTP/2 neither the time limit nor the response 431 would work.
             http=HTTPModes.http1,
             websockets=False,
             backlog=BACKLOG,
@@ -105,15 +105,15 @@ class _Server(embed.Server):
         self._listener = listener
 
     def _init_shared_socket(self) -> None:
-        # Granian's annotations know neither this constructor nor that there may be a socket.
+        # Granian's type annotations lack this constructor and the attribute.
         self._shd = SocketHolder(self._listener.detach(), False, self.backlog)  # type: ignore
 
 
 def _allowed_connections() -> int:
-    """As many as meant, or as the system lets this process open."""
+    """MAX_CONNECTIONS, or fewer if the limit on open files requires it."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MAX_CONNECTIONS + _OTHER_FILES
-    files = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    desired = MAX_CONNECTIONS + _OTHER_FILES
+    files = desired if hard == resource.RLIM_INFINITY else min(desired, hard)
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, files), hard))
     return files - _OTHER_FILES

@@ -1,4 +1,4 @@
-"""Keeps the keys and clients of this process in step with the database."""
+"""Keeps the keys and clients of this process in sync with the database."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from fraud_api.credentials import KeyEncryptionError, KeyVault
 from fraud_api.keys import Keyring
 
 POLL_SECONDS: Final = 2.0
-# A token of a key not known here asks the database at most once in this time, whoever sends such tokens.
+# Tokens with an unknown key cause at most one database query in this time.
 RELOAD_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class SeedClients:
-    """The clients of the environment and what they may do."""
+    """The clients named in the environment, with their secrets and scopes."""
 
     secrets: Mapping[str, str]
     scopes: Mapping[str, Sequence[str]]
@@ -33,7 +33,8 @@ class SeedClients:
 
 
 class Identities:
-    """Clients, and the keys of tokens. `problem` says why there are none, for the readiness report."""
+    """Clients and the keys of tokens. `problem` is the reason why there are none, for the readiness
+    report."""
 
     def __init__(
         self,
@@ -57,17 +58,17 @@ class Identities:
         return self._session.run(lambda cursor: find_client(cursor, client_id))
 
     def poll(self) -> None:
-        """Take over what changed in the database; while it is away, what is known stays in force."""
+        """Load changes from the database; while it is unavailable, the known state stays in force."""
         with self._lock:
             try:
                 self._load()
             except DatabaseUnavailable as error:
-                self._note("The database does not answer.", str(error))
+                self._record_problem("The database does not answer.", str(error))
             except KeyEncryptionError as error:
-                self._note(str(error))
+                self._record_problem(str(error))
 
     def load(self) -> None:
-        """As `poll`, but failures are raised.
+        """Like `poll`, but raises on failure.
 
         Raises:
             DatabaseUnavailable: the database cannot be reached.
@@ -77,7 +78,7 @@ class Identities:
             self._load()
 
     def reload_for_unknown_key(self) -> None:
-        """Look for a key that another replica may just have made."""
+        """Look for a key that another replica may just have created."""
         if self._monotonic() - self._loaded_at >= RELOAD_SECONDS:
             self.poll()
 
@@ -90,14 +91,14 @@ class Identities:
             self._seeded = True
         state = self._session.run(lambda cursor: keys.load(cursor, self._vault))
         if state is None:
-            self._note("there is no signing key")
+            self._record_problem("there is no signing key")
             return
         if self.keyring.replace(state):
             get_logger(__name__).info("keys_loaded", signing_kid=state.signing_kid, keys=len(state.public))
-        self._note(None)
+        self._record_problem(None)
 
-    def _note(self, problem: str | None, detail: str | None = None) -> None:
-        """Keep the sentence for the readiness report, which anybody may read; log it with its detail."""
+    def _record_problem(self, problem: str | None, detail: str | None = None) -> None:
+        """Store the message for the readiness report, which is public; log it with the detail."""
         if problem != self.problem and problem is not None:
             get_logger(__name__).warning("identities_unavailable", reason=detail or problem)
         self.problem = problem

@@ -1,4 +1,4 @@
-"""Signing keys: kept encrypted in the database, rotated by one command, published as a JWK set."""
+"""Signing keys: stored encrypted in the database, rotated by a command, published as a JWK set."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from fraud_api.credentials import KeyVault
 from fraud_api.tokens import ALGORITHM, SigningKey
 
 AUDIT_ACTOR: Final = "fraud_api"  # the API itself, not one of its clients
-# A replica learns of a new key by polling: for so long tokens may still be signed with the old one.
+# A replica learns of a new key by polling; until then it signs tokens with the old one.
 ROTATION_MARGIN: Final = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
 class KeyState:
-    """What the database said: keys that are valid now, the one that signs, and what is revoked."""
+    """The state in the database: the valid keys, the signing key, and revocations."""
 
     public: Mapping[str, str]  # kid → PEM
     signing_kid: str
@@ -41,7 +41,8 @@ class KeyState:
 
 
 class Keyring:
-    """The keys in force in this process (`tokens.Keys`). Replaced as a whole, read without a lock."""
+    """The keys in force in this process (implements `tokens.Keys`). Replaced as a whole, read without a
+    lock."""
 
     def __init__(self) -> None:
         self._state: KeyState | None = None
@@ -73,7 +74,7 @@ class Keyring:
         return {"keys": members}
 
     def replace(self, state: KeyState) -> bool:
-        """Take over a new state; True if anything changed."""
+        """Replace the state; return whether anything changed."""
         with self._lock:
             if state == self._state:
                 return False
@@ -85,10 +86,10 @@ class Keyring:
 
 
 def load(cursor: Cursor, vault: KeyVault) -> KeyState | None:
-    """The keys of the database; None while there is no key that signs.
+    """Load the keys from the database; None if there is no signing key.
 
     Raises:
-        KeyEncryptionError: the signing key was stored under another secret.
+        KeyEncryptionError: the signing key was encrypted with another secret.
     """
     stored = identities.valid_keys(cursor, ALGORITHM)
     signing = next((key for key in stored if key.signs), None)
@@ -104,14 +105,14 @@ def load(cursor: Cursor, vault: KeyVault) -> KeyState | None:
 
 
 def ensure(cursor: Cursor, vault: KeyVault) -> None:
-    """Make the first signing key if there is none."""
+    """Create the first signing key if there is none."""
     identities.lock_identities(cursor)
     if not identities.signing_key_exists(cursor, ALGORITHM):
         _insert(cursor, vault)
 
 
 def rotate(cursor: Cursor, vault: KeyVault, token_lifetime: timedelta) -> str:
-    """Make a new signing key and return its id; older ones verify until their last tokens have expired."""
+    """Create a new signing key and return its id; older keys verify until their last tokens have expired."""
     identities.lock_identities(cursor)
     identities.retire_keys(cursor, token_lifetime + ROTATION_MARGIN)
     return _insert(cursor, vault)

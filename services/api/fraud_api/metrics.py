@@ -1,4 +1,4 @@
-"""What Prometheus reads, on a port of its own."""
+"""The metrics for Prometheus, served on a separate port."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fraud_api.bodies import AWAITED, CLIENT_LEFT
+from fraud_api.body_limit import AWAITED, CLIENT_LEFT
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 10.0)
-CLIENT_LEFT_STATUS: Final = 499  # as nginx counts a client that did not wait for its answer
+CLIENT_LEFT_STATUS: Final = 499  # nginx's status for a client that closed the connection early
 _SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 _LATENCY: Final = "From the request's head to its answer, without the time in which its body was awaited."
 _WRITER_ROWS: Final = "Transactions stored in one database transaction."
 
 
 class Metrics:
-    """The metrics of one application."""
+    """The metrics of one application instance."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -44,7 +44,7 @@ class Metrics:
 
 
 class MeasureRequests:
-    """ASGI middleware: counts answers by route and status, and their time."""
+    """ASGI middleware: counts responses by route and status, and measures their latency."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
@@ -68,7 +68,7 @@ class MeasureRequests:
         finally:
             if CLIENT_LEFT in scope:
                 status = CLIENT_LEFT_STATUS
-            # A path that matches no route may be anything: as a label it would fill the memory.
+            # Paths without a route are unbounded, so they must not become label values.
             route = getattr(scope.get("route"), "path", "unmatched")
             method = scope["method"] if scope.get("route") else "any"
             self._metrics.requests.labels(method, route, status).inc()

@@ -1,4 +1,4 @@
-"""The model that is served: follows the registry's alias, and takes over only what may decide."""
+"""Holds the served model: follows the registry's champion alias and accepts only versions that may serve."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from fraud_adapters.postgres.session import Session
 from fraud_api.metrics import Metrics
 from fraud_core.contract import Contract
 
-KEEP_VERSIONS: Final = 3  # directories in the cache, so that a rollback needs no download
-RETRY_SECONDS: Final = 30.0  # until a refused version is looked at again, unless its record changed
-_REMEMBERED: Final = "champion"  # file naming the version served last, for a start without registry
+KEEP_VERSIONS: Final = 3  # in the cache, so that a rollback needs no download
+RETRY_SECONDS: Final = 30.0  # before a refused version is checked again, unless its record changed
+_LAST_SERVED_FILE: Final = "champion"  # names the version served last, for a start without the registry
 
 
 class ModelSource(Protocol):
-    """Where versions come from; the model registry. Both raise `RegistryUnavailable`."""
+    """The source of model versions, such as the registry. Both methods raise `RegistryUnavailable`."""
 
     def version_of_alias(self, name: str, alias: str) -> str | None: ...
 
@@ -36,15 +36,15 @@ class ModelSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """A model that serves, with its version and record."""
+    """The served model with its version and its record."""
 
     version: str
     model: Model
     record: VersionRecord
 
 
-class Refused(Exception):
-    """A version that may not serve: a code for the metric, and a sentence."""
+class VersionRefused(Exception):
+    """A version must not serve; `reason` is the code for the metric, the message one sentence."""
 
     def __init__(self, reason: str, sentence: str) -> None:
         super().__init__(sentence)
@@ -52,7 +52,8 @@ class Refused(Exception):
 
 
 class ModelHolder:
-    """Holds the champion. `current` is swapped in one assignment: a request uses one model to its end."""
+    """Holds the champion. `current` is replaced in one assignment, and each request uses one model
+    throughout."""
 
     def __init__(
         self, contract: Contract, source: ModelSource, session: Session, cache: Path, metrics: Metrics
@@ -67,60 +68,62 @@ class ModelHolder:
         self._refused: tuple[str, VersionRecord | None, float] | None = None
 
     def poll(self) -> None:
-        """Look where the alias points and take that version over if it may serve; else keep what serves."""
+        """Load the version of the alias if it may serve; otherwise keep the current model."""
         try:
-            version = self._wanted()
+            version = self._champion_version()
             if version is None:
-                self._note("no_champion", f"{self._contract.registered_model} has no {ALIAS_CHAMPION}.")
+                self._record_problem(
+                    "no_champion", f"{self._contract.registered_model} has no {ALIAS_CHAMPION}."
+                )
             elif self.current is None or self.current.version != version:
-                self._take(version)
+                self._take_over(version)
             else:
                 self.problem = None
-        except Refused as error:
-            self._note(error.reason, str(error))
+        except VersionRefused as error:
+            self._record_problem(error.reason, str(error))
         except (RegistryUnavailable, DatabaseUnavailable, OSError) as error:
-            self._note("unavailable", _shown(error), str(error))
+            self._record_problem("unavailable", _public_sentence(error), str(error))
 
-    def _wanted(self) -> str | None:
+    def _champion_version(self) -> str | None:
         try:
             return self._source.version_of_alias(self._contract.registered_model, ALIAS_CHAMPION)
         except RegistryUnavailable:
-            # Without registry the version that served last may serve again, if its files are here.
-            remembered = self._cache / _REMEMBERED
-            if self.current is not None or not remembered.is_file():
+            # Without the registry, the version served last may serve again if its files are cached.
+            last_served = self._cache / _LAST_SERVED_FILE
+            if self.current is not None or not last_served.is_file():
                 raise
-            return remembered.read_text(encoding="ascii").strip()
+            return last_served.read_text(encoding="ascii").strip()
 
-    def _take(self, version: str) -> None:
+    def _take_over(self, version: str) -> None:
         record = self._session.run(
             lambda cursor: read_version(cursor, self._contract.registered_model, version)
         )
-        if self._refused_lately(version, record):
+        if self._was_refused_recently(version, record):
             return
         try:
             if record is None:
-                raise Refused("not_recorded", f"Version {version} is not in model_versions.")
+                raise VersionRefused("not_recorded", f"Version {version} is not in model_versions.")
             if not record.gate_passed:
-                raise Refused("gate", f"Version {version} did not pass the gate {record.gate_policy}.")
-            serving = Serving(version, self._loaded(version, record), record)
-        except Refused:
+                raise VersionRefused("gate", f"Version {version} did not pass the gate {record.gate_policy}.")
+            serving = Serving(version, self._load(version, record), record)
+        except VersionRefused:
             self._refused = (version, record, monotonic())
             raise
-        self._serve(serving)
+        self._start_serving(serving)
 
-    def _refused_lately(self, version: str, record: VersionRecord | None) -> bool:
+    def _was_refused_recently(self, version: str, record: VersionRecord | None) -> bool:
         if self._refused is None:
             return False
         *known, since = self._refused
         return known == [version, record] and monotonic() - since < RETRY_SECONDS
 
-    def _serve(self, serving: Serving) -> None:
+    def _start_serving(self, serving: Serving) -> None:
         previous, self.current, self.problem, self._refused = self.current, serving, None, None
         record = serving.record
         self._metrics.model.clear()
         self._metrics.model.labels(serving.version, record.digest, record.gate_policy).set(1)
-        (self._cache / _REMEMBERED).write_text(serving.version, encoding="ascii")
-        self._forget_old()
+        (self._cache / _LAST_SERVED_FILE).write_text(serving.version, encoding="ascii")
+        self._remove_old_versions()
         get_logger(__name__).info(
             "model_served",
             version=serving.version,
@@ -128,46 +131,46 @@ class ModelHolder:
             before=previous.version if previous else None,
         )
 
-    def _loaded(self, version: str, record: VersionRecord) -> Model:
-        """The version's files, from the cache or the registry, checked and tried out once."""
+    def _load(self, version: str, record: VersionRecord) -> Model:
+        """The model of the version, from the cache or the registry, verified and warmed up."""
         directory = self._cache / f"{version}-{record.digest[:16]}"
         if directory.is_dir():
             try:
-                model = self._checked(directory, record)
-            except Refused:
+                model = self._verify(directory, record)
+            except VersionRefused:
                 shutil.rmtree(directory)
             else:
-                directory.touch()  # what was used last stays longest
+                directory.touch()  # the oldest directories are removed first
                 return model
         partial = self._cache / f".{uuid4().hex}"
         partial.mkdir(parents=True)
         try:
             files = self._source.download(self._contract.registered_model, version, partial)
-            model = self._checked(files, record)
+            model = self._verify(files, record)
             files.rename(directory)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
         return model
 
-    def _checked(self, directory: Path, record: VersionRecord) -> Model:
+    def _verify(self, directory: Path, record: VersionRecord) -> Model:
         try:
             model = Model.load(directory, record.digest, self._contract)
         except ModelRefused as error:
-            raise Refused("artefact", str(error)) from None
-        # The first call of an engine takes far longer than the others: not in a request.
+            raise VersionRefused("artefact", str(error)) from None
+        # The first call of an engine takes far longer than later ones, so it is made before any request.
         probe = np.zeros((1, len(self._contract.features)), dtype=np.float32)
         model.score_single(probe)
         model.score_batch(probe)
         return model
 
-    def _forget_old(self) -> None:
+    def _remove_old_versions(self) -> None:
         versions = [path for path in self._cache.iterdir() if path.is_dir() and not path.name.startswith(".")]
         versions.sort(key=lambda path: path.stat().st_mtime, reverse=True)
         for old in versions[KEEP_VERSIONS:]:
             shutil.rmtree(old, ignore_errors=True)
 
-    def _note(self, reason: str, sentence: str, detail: str | None = None) -> None:
-        """Keep the sentence for the readiness report, which anybody may read; log it with its detail."""
+    def _record_problem(self, reason: str, sentence: str, detail: str | None = None) -> None:
+        """Store the message for the readiness report, which is public; log it with the detail."""
         if sentence == self.problem:
             return
         self.problem = sentence
@@ -178,10 +181,12 @@ class ModelHolder:
         )
 
 
-def _shown(error: Exception) -> str:
-    """What is unavailable, without address, user or path."""
+def _public_sentence(error: Exception) -> str:
+    """A public message: it names what is unavailable, without address, user or path."""
     if isinstance(error, RegistryUnavailable):
-        return "The model registry does not answer as it should."
+        return "The model registry does not respond correctly."
     return (
-        "The database does not answer." if isinstance(error, DatabaseUnavailable) else "No model can be kept."
+        "The database does not answer."
+        if isinstance(error, DatabaseUnavailable)
+        else "The model cache cannot be written."
     )

@@ -1,4 +1,4 @@
-"""The OpenAPI document: bodies from the contract, and the problems beside every route."""
+"""The OpenAPI document: bodies derived from the contract, and the problem responses of every route."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PROBLEMS: Final = {
     408: "The body did not arrive in time.",
     409: "A transaction_id is known with other fields.",
     413: "The body, or the number of records in it, is over the limit.",
-    415: "The media type is none this route reads, or the body is compressed.",
+    415: "The route does not accept the media type, or the body is compressed.",
     422: "The request is not valid; `errors` says where.",
     503: "No model, or the database does not answer.",
 }
@@ -34,10 +34,9 @@ def body(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The error answers of an operation.
+    """The error responses of an operation.
 
-    Those of a missing token, a missing scope and a parameter that is not valid are added to the document by
-    themselves.
+    Those for a missing token, a missing scope and an invalid parameter are added automatically.
     """
     content = {PROBLEM: {"schema": reference(ProblemDocument.__name__)}}
     return {status: {"description": _PROBLEMS[status], "content": content} for status in statuses}
@@ -49,11 +48,11 @@ def reference(name: str) -> dict[str, Any]:
 
 
 def install(app: FastAPI, record: type[BaseModel], schemas: Mapping[str, dict[str, Any]]) -> None:
-    """Make `app.openapi()` complete; it is built once, when first asked for.
+    """Complete `app.openapi()`; the document is built once, when first requested.
 
     Args:
         record: the contract's model of a transaction.
-        schemas: what routes refer to beside it.
+        schemas: further schemas that routes refer to.
     """
 
     def document() -> dict[str, Any]:
@@ -83,10 +82,10 @@ def _build(app: FastAPI, record: type[BaseModel], schemas: Mapping[str, dict[str
 
 
 def _add_problems(operation: dict[str, Any]) -> None:
-    """What every operation of its kind may answer, as problem documents."""
+    """Add the problem responses that every operation of this kind has."""
     responses = operation["responses"]
     common = problems(*_OF_SECURED_ROUTES) if "security" in operation else {}
-    responses = {str(status): one for status, one in common.items()} | responses
+    responses = {str(status): response for status, response in common.items()} | responses
     if "422" in responses:
         responses["422"] = problems(422)[422]
     operation["responses"] = dict(sorted(responses.items()))

@@ -1,4 +1,4 @@
-"""A thread that does the same small thing again and again."""
+"""A thread that calls a function periodically."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ STOP_SECONDS: Final = 5.0
 
 
 class Poller:
-    """Calls `tick` every `seconds` until stopped. What `tick` raises is logged, and the polling goes on."""
+    """Calls `tick` every `seconds` until stopped. Exceptions of `tick` are logged, and polling continues."""
 
     def __init__(self, name: str, seconds: float, tick: Callable[[], None]) -> None:
         self._name = name

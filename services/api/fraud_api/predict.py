@@ -17,7 +17,7 @@ from fraud_adapters.columnar import answer_to_ipc
 from fraud_adapters.job.logs import get_logger
 from fraud_adapters.postgres import DatabaseUnavailable
 from fraud_api.arrival import Arrival, arrival_of
-from fraud_api.content import media_type
+from fraud_api.media_type import media_type
 from fraud_api.metrics import Metrics
 from fraud_api.model_holder import ModelHolder, Serving
 from fraud_api.problems import Problem, json_response, unavailable
@@ -27,8 +27,8 @@ from fraud_api.writer import Outcome, PredictionWriter, WriterBusy
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract
 
-# Large bodies are parsed and scored beside the event loop, so that it stays responsive; more threads than
-# cores would only make each of them slower.
+# Large bodies are parsed and scored in threads, so that the event loop stays responsive. More threads than
+# cores would only slow each other down.
 BATCHES_AT_ONCE: Final = 2
 JSON: Final = "application/json"
 T = TypeVar("T")
@@ -37,7 +37,7 @@ BATCH: Final = "/predict/batch"
 
 
 class Predictor:
-    """Scores transactions with the model that serves, and stores what it decided."""
+    """Scores transactions with the served model, and stores the decisions."""
 
     def __init__(
         self,
@@ -56,80 +56,81 @@ class Predictor:
         self._slots = asyncio.Semaphore(BATCHES_AT_ONCE)
 
     async def predict(self, request: Request) -> Response:
-        """One record, or a list of them as `{"new_data": […]}`; stored before it is answered."""
+        """Score one record, or a list `{"new_data": […]}`; decisions are stored before the response is
+        sent."""
         arrival = arrival_of(request)
         if media_type(request, JSON) != JSON:
             raise Problem(415, f"The body must be {JSON}.")
         body = await request.body()
-        if may_be_list(body) and (listed := await self._scored_list(body, arrival)) is not None:
-            outcome = await self._stored(listed, SINGLE)
-            return json_response({"predictions": json_answers(listed, outcome)})
-        batch = self._parser.single(body, arrival.at)
-        scored = _stamped(score_single(self._contract, self._serving(), batch), arrival)
-        outcome = await self._stored(scored, SINGLE)
+        if may_be_list(body) and (scored_list := await self._score_list(body, arrival)) is not None:
+            outcome = await self._store(scored_list, SINGLE)
+            return json_response({"predictions": json_answers(scored_list, outcome)})
+        batch = self._parser.parse_single(body, arrival.at)
+        scored = _with_latency(score_single(self._contract, self._current_model(), batch), arrival)
+        outcome = await self._store(scored, SINGLE)
         return json_response(json_answers(scored, outcome)[0])
 
     async def predict_batch(self, request: Request) -> Response:
-        """Many records, as JSON or as an Arrow stream; stored only when asked for."""
+        """Score many records, as JSON or as an Arrow stream; decisions are stored only on request."""
         arrival = arrival_of(request)
         kind = media_type(request, JSON)
-        store = _flag(request, "store")
+        store = _boolean_parameter(request, "store")
         body = await request.body()
         if kind == ARROW:
             return await self._predict_columns(body, store, arrival)
         if kind != JSON:
             raise Problem(415, f"The body must be {JSON} or {ARROW}.")
-        serving = self._serving()
+        serving = self._current_model()
 
         def work() -> tuple[Scored, bool]:
-            wanted = self._parser.batch(body, arrival.at)
-            return self._score(serving, wanted.batch, arrival), wanted.store
+            request_batch = self._parser.batch(body, arrival.at)
+            return self._score(serving, request_batch.batch, arrival), request_batch.store
 
-        scored, asked = await self._beside_the_loop(work)
-        if store or asked:
-            return json_response({"predictions": json_answers(scored, await self._stored(scored, BATCH))})
+        scored, store_requested = await self._run_in_thread(work)
+        if store or store_requested:
+            return json_response({"predictions": json_answers(scored, await self._store(scored, BATCH))})
         self._count(BATCH, scored.predictions.decisions)
         return json_response({"predictions": json_answers(scored, None)})
 
     async def _predict_columns(self, body: bytes, store: bool, arrival: Arrival) -> Response:
         if store:
-            # One answer names one model; stored decisions may be another model's.
+            # A columnar response names one model, but stored decisions may come from another one.
             raise Problem(422, "A columnar body is scored, not stored: send JSON with store.")
-        serving = self._serving()
+        serving = self._current_model()
 
         def work() -> tuple[Scored, bytes]:
-            scored = self._score(serving, self._parser.columnar(body), arrival)
+            scored = self._score(serving, self._parser.parse_columnar(body), arrival)
             return scored, answer_to_ipc(arrow_answer(scored))
 
-        scored, answer = await self._beside_the_loop(work)
+        scored, answer = await self._run_in_thread(work)
         self._count(BATCH, scored.predictions.decisions)
         return Response(answer, media_type=ARROW)
 
-    async def _scored_list(self, body: bytes, arrival: Arrival) -> Scored | None:
-        """None where the body is one record after all."""
-        serving = self._serving()
+    async def _score_list(self, body: bytes, arrival: Arrival) -> Scored | None:
+        """None if the body turns out to be a single record."""
+        serving = self._current_model()
 
         def work() -> Scored | None:
-            listed = self._parser.listed(body, arrival.at)
-            return None if listed is None else self._score(serving, listed, arrival)
+            scored_list = self._parser.parse_list(body, arrival.at)
+            return None if scored_list is None else self._score(serving, scored_list, arrival)
 
-        return await self._beside_the_loop(work)
+        return await self._run_in_thread(work)
 
-    def _serving(self) -> Serving:
+    def _current_model(self) -> Serving:
         serving = self._holder.current
         if serving is None:
             raise unavailable("There is no model that may serve.")
         return serving
 
     def _score(self, serving: Serving, batch: Batch, arrival: Arrival) -> Scored:
-        return _stamped(score_batch(self._contract, serving, batch), arrival)
+        return _with_latency(score_batch(self._contract, serving, batch), arrival)
 
-    async def _beside_the_loop(self, work: Callable[[], T]) -> T:
+    async def _run_in_thread(self, work: Callable[[], T]) -> T:
         async with self._slots:
             return await asyncio.to_thread(work)
 
-    async def _stored(self, scored: Scored, route: str) -> Outcome:
-        """Store, and answer 409 where an id is known with other fields."""
+    async def _store(self, scored: Scored, route: str) -> Outcome:
+        """Store the decisions; raises Problem 409 if an id is known with other fields."""
         refuse_repeated_ids(scored.batch.ids)
         try:
             outcome = await self._writer.store(scored.batch, scored.predictions)
@@ -138,7 +139,7 @@ class Predictor:
                 "The decision cannot be stored at the moment: the database does not answer."
             ) from None
         except WriterBusy:
-            raise unavailable("More transactions are waiting to be stored than can be.") from None
+            raise unavailable("Too many transactions are waiting to be stored.") from None
         if outcome.conflicts:
             raise Problem(
                 409,
@@ -158,14 +159,14 @@ class Predictor:
             self._metrics.scored.labels(route, decision).inc(rows)
 
 
-def _stamped(scored: Scored, arrival: Arrival) -> Scored:
-    """With the time from the request's arrival to its score, in milliseconds, and its trace."""
+def _with_latency(scored: Scored, arrival: Arrival) -> Scored:
+    """Add the latency, from the request's arrival to the score in milliseconds, and the trace."""
     elapsed = (perf_counter() - arrival.started) * 1000
     traceparents = [arrival.traceparent] * len(scored.batch)
     return replace(scored, predictions=scored.predictions.stamped(elapsed, traceparents))
 
 
-def _flag(request: Request, name: str) -> bool:
+def _boolean_parameter(request: Request, name: str) -> bool:
     value = request.query_params.get(name, "false")
     if value not in {"true", "false"}:
         raise Problem(422, f"{name} must be true or false.")

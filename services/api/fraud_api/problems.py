@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem documents. The values a client sent are never repeated in one."""
+"""Errors as RFC 9457 problem documents. They never repeat values that the client sent."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ MEDIA_TYPE: Final = "application/problem+json"
 
 
 class Problem(Exception):
-    """An answer that is an error.
+    """An error response.
 
     Args:
         status: HTTP status, 4xx or 5xx.
-        detail: one sentence for the person who reads it, without any value the client sent.
+        detail: one sentence for people, without any value the client sent.
         headers: further response headers.
         members: further members of the document, such as `errors`.
     """
@@ -51,7 +51,7 @@ class Problem(Exception):
 
 
 class RecordError(BaseModel):
-    """What is wrong with one record of a request."""
+    """The error of one record of a request."""
 
     index: int = Field(ge=0, description="place of the record in the request, from 0")
     reason: str = Field(examples=["wrong_type"])
@@ -71,17 +71,17 @@ class ProblemDocument(BaseModel):
 
 
 def json_response(document: Any, headers: Mapping[str, str] | None = None) -> Response:
-    """A successful answer, serialised without a detour over models."""
+    """A successful response, serialised directly, without a pydantic model."""
     return Response(orjson.dumps(document), 200, dict(headers or {}), "application/json")
 
 
 def unavailable(detail: str) -> Problem:
-    """503: something this service needs is not there at the moment."""
+    """503: a dependency of this service is unavailable at the moment."""
     return Problem(503, detail, headers={"Retry-After": "1"})
 
 
 def install(app: FastAPI) -> None:
-    """Make every error of the application a problem document."""
+    """Make the application return every error as a problem document."""
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(DatabaseUnavailable, _database_unavailable)
     app.add_exception_handler(HTTPException, _http)
@@ -92,7 +92,7 @@ def install(app: FastAPI) -> None:
 def _problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)
     if error.status >= 500:
-        get_logger(__name__).warning("request_not_served", detail=error.detail, **_about(request))
+        get_logger(__name__).warning("request_not_served", detail=error.detail, **_log_fields(request))
     return error.response()
 
 
@@ -102,28 +102,28 @@ def _database_unavailable(request: Request, _error: Exception) -> Response:
 
 def _http(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    known = {404: "There is nothing at this address.", 405: "This address does not take this method."}
-    detail = known.get(error.status_code, HTTPStatus(error.status_code).phrase)
+    details = {404: "There is nothing at this address.", 405: "This address does not take this method."}
+    detail = details.get(error.status_code, HTTPStatus(error.status_code).phrase)
     headers = dict(error.headers or {})
     if "GET" in (allowed := headers.get("Allow", "").split(", ")):
-        headers["Allow"] = ", ".join([*allowed, "HEAD"])  # which is answered wherever GET is
+        headers["Allow"] = ", ".join([*allowed, "HEAD"])  # AnswerHead handles it wherever GET is allowed
     return Problem(error.status_code, detail, headers=headers).response()
 
 
 def _validation(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    # The default handler echoes the input: a NaN or a lone surrogate in it then breaks the answer itself.
-    places = {".".join(str(part) for part in one["loc"])[:100] for one in error.errors()}
-    shown = ", ".join(sorted(place.encode("ascii", "backslashreplace").decode() for place in places))
-    return Problem(422, f"The request is not valid: {shown[:300]}.").response()
+    # The default handler echoes the input, and a NaN or a lone surrogate in it breaks the response.
+    fields = {".".join(str(part) for part in one["loc"])[:100] for one in error.errors()}
+    names = ", ".join(sorted(field.encode("ascii", "backslashreplace").decode() for field in fields))
+    return Problem(422, f"The request is not valid: {names[:300]}.").response()
 
 
 def _unexpected(request: Request, error: Exception) -> Response:
-    get_logger(__name__).error("request_failed", exc_info=error, **_about(request))
+    get_logger(__name__).error("request_failed", exc_info=error, **_log_fields(request))
     return Problem(500, "The request could not be processed; the service's log says why.").response()
 
 
-def _about(request: Request) -> dict[str, str]:
-    """What a log line says of a request; its trace only where it is a proper one."""
+def _log_fields(request: Request) -> dict[str, str]:
+    """The fields of a log line that identify a request; its trace only if it is valid."""
     traceparent = parse_traceparent(request.headers.get("traceparent"))
     return {"path": request.url.path[:200]} | ({"traceparent": traceparent} if traceparent else {})

@@ -1,4 +1,4 @@
-"""Bodies of requests to transactions. What is wrong with them becomes a problem document."""
+"""Parses request bodies into transactions; invalid ones raise a problem."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from fraud_core.records import Parsed, RecordParser
 LIST_KEY: Final = "new_data"
 BATCH_KEY: Final = "transactions"
 STORE_KEY: Final = "store"
-MAX_ERRORS: Final = 20  # shown of a request with more
-# JSON may write any character of a name as an escape.
-_LIST_KEY_WRITTEN: Final = re.compile(
+MAX_ERRORS: Final = 20  # in a response
+# JSON allows any character of a name to be escaped.
+_LIST_KEY_PATTERN: Final = re.compile(
     '"{}"'.format("".join(rf"(?:{char}|\\u(?i:{ord(char):04x}))" for char in LIST_KEY)).encode()
 )
 
@@ -46,11 +46,11 @@ class RequestParser:
         self._max_rows = max_rows
         self._record_names = frozenset(parser.model.model_fields) - {LIST_KEY}
 
-    def single(self, body: bytes, arrival: datetime) -> Batch:
-        """A body that is one record.
+    def parse_single(self, body: bytes, arrival: datetime) -> Batch:
+        """Parse a body that is one record.
 
         Raises:
-            Problem: 400 when it is not JSON in UTF-8, 422 when it is no transaction of the contract.
+            Problem: 400 if it is not JSON in UTF-8, 422 if it is not a transaction of the contract.
         """
         parsed = self._parser.parse([body], [arrival])
         if parsed.rejected:
@@ -62,9 +62,9 @@ class RequestParser:
             raise _invalid(parsed)
         return parsed.batch
 
-    def listed(self, body: bytes, arrival: datetime) -> Batch | None:
-        """A body `{"new_data": [record, …]}`; None where it is one record, in which that may be a text or an
-        unknown field. Raises as `single`, and 413 for too many records."""
+    def parse_list(self, body: bytes, arrival: datetime) -> Batch | None:
+        """Parse a body `{"new_data": [record, …]}`; None if it is a single record that only mentions the
+        name. Raises like `parse_single`, and 413 for too many records."""
         document, encode = _document(body, LIST_KEY)
         if LIST_KEY not in document or not self._record_names.isdisjoint(document):
             return None
@@ -73,7 +73,7 @@ class RequestParser:
         return self._records(document, LIST_KEY, encode, arrival)
 
     def batch(self, body: bytes, arrival: datetime) -> BatchRequest:
-        """A body `{"transactions": [record, …], "store": false}`. Raises as `listed`."""
+        """Parse a body `{"transactions": [record, …], "store": false}`. Raises like `parse_list`."""
         document, encode = _document(body, BATCH_KEY)
         if not {BATCH_KEY} <= set(document) <= {BATCH_KEY, STORE_KEY}:
             raise Problem(422, f"The body must hold {BATCH_KEY}, and may hold {STORE_KEY}, nothing else.")
@@ -82,8 +82,8 @@ class RequestParser:
             raise Problem(422, f"{STORE_KEY} must be true or false.")
         return BatchRequest(self._records(document, BATCH_KEY, encode, arrival), store)
 
-    def columnar(self, body: bytes) -> Batch:
-        """An Arrow IPC stream. Raises Problem: 400 when it is none, 413 or 422 for what it holds."""
+    def parse_columnar(self, body: bytes) -> Batch:
+        """Parse an Arrow IPC stream. Raises Problem: 400 if it is not one, 413 or 422 for its content."""
         try:
             batch = batch_from_ipc(self._contract, body, self._max_rows)
         except ColumnarError as error:
@@ -100,8 +100,8 @@ class RequestParser:
         if len(records) > self._max_rows:
             raise Problem(413, f"{name} holds more than {self._max_rows} records.")
         try:
-            payloads = [encode(one) for one in records]
-        except (TypeError, RecursionError):  # what can be read to some depth cannot be written to the same
+            payloads = [encode(record) for record in records]
+        except (TypeError, RecursionError):  # encoding allows less nesting than decoding
             raise Problem(422, "A record is nested too deeply.") from None
         parsed = self._parser.parse(payloads, [arrival] * len(records))
         if parsed.rejected:
@@ -110,14 +110,14 @@ class RequestParser:
 
 
 def may_be_list(body: bytes) -> bool:
-    """Whether `new_data` stands in a body of `/predict`, as a name or as a text: `listed` can tell."""
-    return _LIST_KEY_WRITTEN.search(body) is not None
+    """Whether `new_data` occurs in the body, as a name or within a text; `parse_list` distinguishes them."""
+    return _LIST_KEY_PATTERN.search(body) is not None
 
 
 def refuse_repeated_ids(ids: Sequence[str]) -> None:
-    """Raises Problem: 409, an id comes twice in what is to be stored."""
+    """Raises Problem 409 if an id occurs twice among the transactions to store."""
     if len(set(ids)) != len(ids):
-        raise Problem(409, "A transaction_id comes twice in the request; nothing of it is stored.")
+        raise Problem(409, "A transaction_id occurs twice in the request; nothing of it is stored.")
 
 
 def _not_json() -> Problem:
@@ -135,11 +135,11 @@ def _invalid(parsed: Parsed) -> Problem:
 
 
 def _document(body: bytes, key: str) -> tuple[dict[str, Any], Encoder]:
-    """The body's JSON object, decoded fast where that is proven to lose nothing, exactly otherwise; and what
-    writes its parts as JSON again."""
+    """The JSON object of the body and a function that encodes its parts again. The fast decoder is used only
+    if it provably lost nothing, otherwise the strict one."""
     try:
         document = orjson.loads(body)
-        if type(document) is dict and _nothing_lost(body, document, key):
+        if type(document) is dict and _has_unique_keys(body, document, key):
             return document, orjson.dumps
     except orjson.JSONDecodeError:
         pass
@@ -151,12 +151,13 @@ def _document(body: bytes, key: str) -> tuple[dict[str, Any], Encoder]:
         raise _not_json() from None
     if type(document) is not dict:
         raise Problem(422, "The body must be a JSON object.")
-    # orjson would write NaN as null, which an optional field takes.
-    return document, _exact
+    # orjson would encode NaN as null, which an optional field accepts.
+    return document, _encode_exactly
 
 
-def _nothing_lost(body: bytes, document: dict[str, Any], key: str) -> bool:
-    """Whether every quote of the body delimits a key or text of the document: then no key came twice."""
+def _has_unique_keys(body: bytes, document: dict[str, Any], key: str) -> bool:
+    """Whether every quote of the body delimits a key or text of the document; if so, no key occurred
+    twice."""
     records = document.get(key)
     if type(records) is not list:
         return False
@@ -168,5 +169,5 @@ def _nothing_lost(body: bytes, document: dict[str, Any], key: str) -> bool:
     return body.count(b'"') == 2 * texts
 
 
-def _exact(value: Any) -> bytes:
+def _encode_exactly(value: Any) -> bytes:
     return json.dumps(value).encode()

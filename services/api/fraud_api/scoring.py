@@ -1,4 +1,4 @@
-"""From parsed transactions to scores, decisions, and the answers that show them."""
+"""Scores parsed transactions and builds the responses."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from fraud_core.decision import Decision
 from fraud_core.features import feature_matrix
 from fraud_core.predictions import Predictions
 
-POLICY_VERSION: Final = "0"  # no policy: the model's thresholds decide
+POLICY_VERSION: Final = "0"  # there is no policy: the model's thresholds decide
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Transactions with their predictions, row by row, and the model that made them."""
+    """Transactions with their predictions, row by row, and the model that scored them."""
 
     batch: Batch
     predictions: Predictions
@@ -58,7 +58,7 @@ def _scored(batch: Batch, features: NDArray[np.float32], scores: Scores, serving
 
 
 def arrow_answer(scored: Scored) -> ColumnarAnswer:
-    """Everything the consumer stores, in columns."""
+    """The columnar response: everything the consumer stores."""
     manifest = scored.serving.model.manifest
     return ColumnarAnswer(
         scored.batch.ids,
@@ -69,10 +69,10 @@ def arrow_answer(scored: Scored) -> ColumnarAnswer:
 
 
 def json_answers(scored: Scored, outcome: Outcome | None) -> list[dict[str, Any]]:
-    """One answer a row; a row that was decided before shows the stored decision.
+    """One answer per row; a row that was decided before gets the stored decision.
 
-    Every answer about one transaction is written to the same length: whitespace fills up what varies. Load
-    tests such as `ab` take an answer of another length for a failed one.
+    Every answer about a transaction has the same length, padded with whitespace: load test tools such as `ab`
+    count a response of another length as failed.
     """
     predictions = scored.predictions
     replayed = outcome.replayed if outcome else {}
@@ -87,9 +87,9 @@ def json_answers(scored: Scored, outcome: Outcome | None) -> list[dict[str, Any]
     )
     answers = []
     for identifier, score, predicted, decision, latency in rows:
-        known = replayed.get(identifier)
-        decided = known or Decided(score, predicted, decision, version, engine, latency)
-        answers.append(_answer(identifier, decided, replayed=known is not None))
+        stored = replayed.get(identifier)
+        decided = stored or Decided(score, predicted, decision, version, engine, latency)
+        answers.append(_answer(identifier, decided, replayed=stored is not None))
     return answers
 
 

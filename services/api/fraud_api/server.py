@@ -1,4 +1,4 @@
-"""Runs the service: two listeners, the API and the metrics."""
+"""Runs the service with two listeners: the API and the metrics."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from fraud_adapters.postgres import DatabaseUnavailable
 from fraud_api import http_server
 from fraud_api.app import create_app
 from fraud_api.credentials import KeyEncryptionError
-from fraud_api.service import Installation, Service
+from fraud_api.service import ScoringService, ServiceSettings
 
 
-def installation() -> Installation:
-    """What the environment says.
+def service_settings() -> ServiceSettings:
+    """Read the settings of the service from the environment.
 
     Raises:
-        ConfigurationError: it is incomplete or wrong.
+        ConfigurationError: a setting is missing or invalid.
     """
     platform = load(PlatformSettings)
     server = load(ApiServerSettings)
     kafka = load(KafkaSettings)
-    return Installation(
+    return ServiceSettings(
         contract=contract(platform),
         parameters=parameters(platform).serving,
         database_url=load(DatabaseSettings).url,
@@ -54,10 +54,10 @@ def installation() -> Installation:
 
 
 def serve() -> Result:
-    """Answer requests until the process is told to stop.
+    """Serve requests until the process receives a signal to stop.
 
     Raises:
-        ConfigurationError: a port is taken, or the keys were stored under another secret.
+        ConfigurationError: a port is in use, or the keys were encrypted with another secret.
     """
     settings = load(ApiServerSettings)
     app = _application(settings)
@@ -65,8 +65,8 @@ def serve() -> Result:
         listener = http_server.listen(settings.api_host, settings.api_port)
     except OSError as error:
         raise _unusable("API", settings.api_host, settings.api_port, error) from None
-    # What is loaded by now stays. Unfrozen, a full collection walks 200,000 objects and stops the loop for
-    # 100 ms, again and again.
+    # The objects loaded so far live as long as the process. Unless they are frozen, each full collection
+    # visits 200,000 of them and stops the event loop for 100 ms.
     gc.collect()
     gc.freeze()
     get_logger(__name__).info("serving", host=settings.api_host, port=settings.api_port)
@@ -75,33 +75,33 @@ def serve() -> Result:
 
 
 def application() -> FastAPI:
-    """The same for another ASGI server: `uvicorn --factory fraud_api.server:application`."""
+    """The application for another ASGI server: `uvicorn --factory fraud_api.server:application`."""
     logs.configure(load(LogSettings), "api")
     return _application(load(ApiServerSettings))
 
 
 def _application(settings: ApiServerSettings) -> FastAPI:
-    """The ASGI application; its metrics are served from now on."""
-    told = installation()
-    service = Service(told)
+    """Build the ASGI application and start the server of its metrics."""
+    service_config = service_settings()
+    service = ScoringService(service_config)
     try:
         service.identities.load()
     except KeyEncryptionError as error:
         raise ConfigurationError(f"API_KEY_ENCRYPTION_SECRET: {error}") from None
     except DatabaseUnavailable as error:
-        # It may come up later: until then the service lives and is not ready.
+        # The database may come up later; until then the service is alive but not ready.
         get_logger(__name__).warning("database_unavailable", reason=str(error))
-    # Otherwise every counter has a second series, which nobody reads.
+    # Otherwise every counter has an additional `_created` series, which nothing reads.
     disable_created_metrics()  # type: ignore[no-untyped-call]
     try:
         start_http_server(settings.api_metrics_port, settings.metrics_host, service.metrics.registry)
     except OSError as error:
         raise _unusable("API_METRICS", settings.metrics_host, settings.api_metrics_port, error) from None
-    return create_app(told, service)
+    return create_app(service_config, service)
 
 
 def _unusable(name: str, host: str, port: int, error: OSError) -> ConfigurationError:
-    wrong = f"{name}_HOST" if isinstance(error, socket.gaierror) else f"{name}_PORT"
+    variable = f"{name}_HOST" if isinstance(error, socket.gaierror) else f"{name}_PORT"
     return ConfigurationError(
-        f"{wrong}: port {port} of {host} cannot be used ({error.strerror}): choose another one."
+        f"{variable}: port {port} of {host} cannot be used ({error.strerror}): choose another one."
     )

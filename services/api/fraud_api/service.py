@@ -1,4 +1,4 @@
-"""What is behind the routes, and what it is told about where it runs."""
+"""The service behind the routes, and its settings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from config.parameters import Serving as ServingParameters
 from fraud_adapters.postgres.session import Session
-from fraud_api.auth import Gatekeeper, TokenOffice
+from fraud_api.auth import Authenticator, TokenIssuer
 from fraud_api.credentials import KeyVault
 from fraud_api.health import Health
 from fraud_api.identities import POLL_SECONDS, Identities, SeedClients
@@ -26,8 +26,8 @@ from fraud_core.records import RecordParser
 
 
 @dataclass(frozen=True, slots=True)
-class Installation:
-    """What the service is told about where it runs."""
+class ServiceSettings:
+    """The settings of the service."""
 
     contract: Contract
     parameters: ServingParameters
@@ -41,29 +41,29 @@ class Installation:
     show_docs: bool
 
 
-class Service:
-    """Everything behind the routes; `start` and `stop` its threads."""
+class ScoringService:
+    """The components behind the routes; `start` and `stop` control their threads."""
 
-    def __init__(self, installation: Installation) -> None:
-        contract, parameters, url = installation.contract, installation.parameters, installation.database_url
+    def __init__(self, settings: ServiceSettings) -> None:
+        contract, parameters, url = settings.contract, settings.parameters, settings.database_url
         self.metrics = Metrics()
-        seeds = SeedClients(installation.client_secrets, parameters.client_scopes, parameters.default_scopes)
+        seeds = SeedClients(settings.client_secrets, parameters.client_scopes, parameters.default_scopes)
         self._sessions = {
             name: Session(url, f"fraud_api {name}")
             for name in ("identities", "models", "writer", "health", "routes")
         }
-        vault = KeyVault(installation.key_encryption_secret)
+        vault = KeyVault(settings.key_encryption_secret)
         self.identities = Identities(self._sessions["identities"], vault, seeds, time.monotonic)
         self.holder = ModelHolder(
-            contract, installation.models, self._sessions["models"], installation.model_cache, self.metrics
+            contract, settings.models, self._sessions["models"], settings.model_cache, self.metrics
         )
         self.writer = PredictionWriter(self._sessions["writer"], contract, self.metrics)
         records = RecordParser(contract, make_id=new_transaction_id)
         self.record_model = records.model
         self.registered_model = contract.registered_model
         self.database = self._sessions["routes"]
-        self.gatekeeper = Gatekeeper(self.identities, time.time)
-        self.tokens = TokenOffice(self.identities, time.time, parameters.token_lifetime)
+        self.authenticator = Authenticator(self.identities, time.time)
+        self.tokens = TokenIssuer(self.identities, time.time, parameters.token_lifetime)
         self.predictor = Predictor(
             contract=contract,
             holder=self.holder,
@@ -75,8 +75,8 @@ class Service:
             self.holder,
             self.identities,
             self._sessions["health"],
-            installation.kafka_bootstrap,
-            installation.kafka_topic,
+            settings.kafka_bootstrap,
+            settings.kafka_topic,
         )
         self._pollers = (
             Poller("identities", POLL_SECONDS, self.identities.poll),

@@ -1,8 +1,8 @@
-"""Access tokens: the one module that knows python-jose.
+"""Access tokens. This is the only module that uses python-jose.
 
 The library accepts more than it should: a token without `aud` or `exp`, unknown `crit`, `jku` and `jwk`
-headers, characters outside base64, and it raises RecursionError on nested brackets. Everything here is
-checked before or after it, and every failure is an `InvalidToken`.
+headers, and characters outside base64; and it raises RecursionError on nested brackets. This module checks
+all of that itself, and every failure is an `InvalidToken`.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ AUDIENCE: Final = "fraud-api"
 TOKEN_TYPE: Final = "access"  # noqa: S105 - the kind of token, not a token
 MAX_TOKEN: Final = 4096  # characters
 MAX_HEADER: Final = 512  # characters of the header's segment
-CLOCK_SKEW: Final = 5  # seconds by which `nbf` may lie ahead, between replicas
+CLOCK_SKEW: Final = 5  # seconds by which `nbf` may lie in the future, for clock differences between replicas
 CACHE_SIZE: Final = 10_000
 
 _SHAPE: Final = re.compile(r"[A-Za-z0-9_-]{1,512}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{86}")
 _HEADER_NAMES: Final = frozenset({"alg", "kid", "typ"})
-# Only the signature, audience, issuer and the presence of claims are left to the library: times are
-# checked here against the clock given, to the second and with the right types.
+# The library checks only the signature, audience, issuer and the presence of claims. Times are checked here,
+# against the injected clock, to the second and with strict types.
 _OPTIONS: Final = {
     "require_aud": True,
     "require_iss": True,
@@ -49,12 +49,12 @@ class InvalidToken(Exception):
 
 
 class UnknownKey(InvalidToken):
-    """The token names a key that is not ours, or not known here yet."""
+    """The token names an unknown key; another replica may just have created it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who a token stands for: `expires` in seconds since 1970."""
+    """The client a token was issued to, and its scopes; `expires` in seconds since 1970."""
 
     client_id: str
     scopes: frozenset[str]
@@ -64,7 +64,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """A key that signs: its id and the private key as python-jose holds it."""
+    """A signing key: its id and the private key as an object of python-jose."""
 
     kid: str
     key: Key
@@ -78,10 +78,10 @@ class Keys(Protocol):
         """Changes whenever keys or revocations change."""
 
     def verifying(self, kid: str) -> Key | None:
-        """The public key of that id, if it is ours and not expired."""
+        """The public key with that id, if it is known and not expired."""
 
     def is_revoked(self, token_id: str, client_id: str) -> bool:
-        """Whether the token, or everything of its client, is revoked."""
+        """Whether the token, or every token of its client, is revoked."""
 
 
 def issue(
@@ -104,7 +104,7 @@ def issue(
 
 
 class Verifier:
-    """Checks tokens; a token that was accepted is remembered by its hash until it expires."""
+    """Verifies tokens; accepted tokens are cached by their hash until they expire."""
 
     def __init__(self, keys: Keys, clock: Callable[[], float]) -> None:
         self._keys = keys
@@ -113,11 +113,11 @@ class Verifier:
         self._generation = keys.generation
 
     def verify(self, token: str) -> Identity:
-        """The identity a token stands for.
+        """The identity of a token.
 
         Raises:
-            UnknownKey: it is signed by a key that is not known here.
-            InvalidToken: it is malformed, forged, expired, revoked or not an access token of ours.
+            UnknownKey: it is signed with an unknown key.
+            InvalidToken: it is malformed, forged, expired, revoked, or not an access token of this API.
         """
         if self._generation != self._keys.generation:
             self._known.clear()
@@ -148,7 +148,7 @@ class Verifier:
                 token, key, algorithms=[ALGORITHM], audience=AUDIENCE, issuer=ISSUER, options=dict(_OPTIONS)
             )
         except Exception:
-            # JWTError is not all that hostile input makes the library raise.
+            # Hostile input makes the library raise more than JWTError.
             raise InvalidToken("The token is not valid.") from None
         return self._identity(claims)
 
@@ -156,9 +156,9 @@ class Verifier:
         expires, begins = _seconds(claims, "exp"), _seconds(claims, "nbf")
         _seconds(claims, "iat")
         if claims.get("token_type") != TOKEN_TYPE:
-            raise InvalidToken("The token is no access token.")
+            raise InvalidToken("The token is not an access token.")
         if claims["aud"] != AUDIENCE or claims["iss"] != ISSUER:
-            raise InvalidToken("The token is for somebody else.")
+            raise InvalidToken("The token was issued for another audience.")
         scope, token_id = claims.get("scope"), claims["jti"]
         if not isinstance(scope, str) or not token_id or not claims["sub"]:
             raise InvalidToken("The token lacks a claim.")
@@ -170,7 +170,7 @@ class Verifier:
 
 
 def _checked_header(segment: str) -> str:
-    """The key id of a header that says nothing but algorithm, key and type."""
+    """The key id in the header, which must not contain anything but algorithm, key id and type."""
     try:
         padded = segment + "=" * (-len(segment) % 4)
         header = strict_json.loads(base64.urlsafe_b64decode(padded))

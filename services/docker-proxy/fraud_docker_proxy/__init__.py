@@ -1,1 +1,1 @@
-"""What Airflow may ask of the Docker daemon: jobs of this project, and nothing else."""
+"""Lets Airflow manage the containers of this project's jobs through the Docker API, and nothing else."""

@@ -1,12 +1,12 @@
-"""Why a request is not passed on."""
+"""Refusals of requests, and their messages."""
 
 from __future__ import annotations
 
 from pydantic import ValidationError
 
 
-class Refused(Exception):
-    """The request is answered by the proxy itself; the message is one sentence."""
+class RequestRefused(Exception):
+    """The proxy does not forward the request; `status` is the HTTP status, the message one sentence."""
 
     def __init__(self, status: int, sentence: str) -> None:
         super().__init__(sentence)
@@ -14,11 +14,11 @@ class Refused(Exception):
 
 
 def sentence(error: ValidationError) -> str:
-    """The first field that is wrong, and why; never its value, which may be a secret."""
+    """Name the first invalid field and the reason, but never its value, which may be a secret."""
     first = error.errors(include_input=False, include_context=False, include_url=False)[0]
     field = ".".join(str(part) for part in first["loc"]) or "A name"
-    # The name of a field that is not on the list comes from outside.
-    shown = field.encode("unicode_escape").decode("ascii")[:100]
+    # The name of an unknown field comes from the client, so it is escaped and shortened.
+    name = field.encode("unicode_escape").decode("ascii")[:100]
     if first["type"] == "extra_forbidden":
-        return f"{shown}: jobs do not set this."
-    return f"{shown}: {first['msg'].removeprefix('Value error, ')}."
+        return f"{name}: jobs do not set this."
+    return f"{name}: {first['msg'].removeprefix('Value error, ')}."

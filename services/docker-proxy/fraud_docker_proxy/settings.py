@@ -1,4 +1,4 @@
-"""The proxy's settings, from its environment."""
+"""The proxy's settings, read from environment variables."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from fraud_docker_proxy.refusals import sentence
 
 Image = Annotated[str, Field(pattern=r"^[a-z0-9][A-Za-z0-9._/:@-]{0,250}$")]
-Whole = Annotated[int, Field(gt=0, lt=10**9)]
-Number = Annotated[float, Field(gt=0, lt=10**9)]
+PositiveInt = Annotated[int, Field(gt=0, lt=10**9)]
+PositiveFloat = Annotated[float, Field(gt=0, lt=10**9)]
 
-# Names the daemon gives a meaning of its own.
+# Network modes with a special meaning for the daemon.
 _NO_NETWORK = frozenset({"host", "bridge", "none", "default", "container"})
 
 
-class Misconfigured(Exception):
+class InvalidSettings(Exception):
     """The proxy does not start; the message names the variable and the fix."""
 
 
 class Settings(BaseModel):
-    """What PROXY_* and DOCKER_SOCKET say: memory in MiB, times in seconds."""
+    """The values of PROXY_* and DOCKER_SOCKET: memory in MiB, times in seconds."""
 
     model_config = ConfigDict(frozen=True, alias_generator=lambda name: f"PROXY_{name.upper()}")
 
@@ -30,38 +30,38 @@ class Settings(BaseModel):
     project: str = Field(default="fraud-detection", pattern=r"^[a-z0-9][a-z0-9_-]{0,60}$")
     network: str = Field(default="fraud-jobs", pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{1,100}$")
     user: str = Field(default="10001:10001", pattern=r"^[1-9][0-9]{0,9}:[1-9][0-9]{0,9}$")
-    max_memory_mib: Whole = 4096
-    max_cpus: Number = 2.0
-    max_pids: Whole = 512
-    grace_s: Number = 10.0
+    max_memory_mib: PositiveInt = 4096
+    max_cpus: PositiveFloat = 2.0
+    max_pids: PositiveInt = 512
+    grace_s: PositiveFloat = 10.0
     host: str = "0.0.0.0"  # noqa: S104 - a container of its own, on a network of its own
     port: int = Field(default=2375, gt=0, lt=2**16)
     socket: str = Field(default="/var/run/docker.sock", alias="DOCKER_SOCKET")
 
     @field_validator("images", mode="before")
     @classmethod
-    def _listed(cls, text: str) -> list[str]:
+    def _split_images(cls, text: str) -> list[str]:
         images = [part.strip() for part in text.split(",") if part.strip()]
         if not images:
-            raise ValueError("name the images of jobs, separated by commas")
+            raise ValueError("list the images of jobs, separated by commas")
         return images
 
     @field_validator("network")
     @classmethod
-    def _of_its_own(cls, network: str) -> str:
+    def _is_dedicated_network(cls, network: str) -> str:
         if network in _NO_NETWORK:
-            raise ValueError("jobs have a network of their own: name that")
+            raise ValueError("jobs need a dedicated network: set its name")
         return network
 
 
 def from_environment(variables: Mapping[str, str]) -> Settings:
-    """The settings; an empty variable is none.
+    """Read the settings; an empty variable counts as not set.
 
     Raises:
-        Misconfigured: a value is missing or cannot be meant.
+        InvalidSettings: a value is missing or invalid.
     """
-    given = {name: value for name, value in variables.items() if value}
+    set_variables = {name: value for name, value in variables.items() if value}
     try:
-        return Settings.model_validate({"PROXY_IMAGES": "", **given})
+        return Settings.model_validate({"PROXY_IMAGES": "", **set_variables})
     except ValidationError as error:
-        raise Misconfigured(sentence(error)) from None
+        raise InvalidSettings(sentence(error)) from None

@@ -17,11 +17,11 @@ from fraud_embedded.installation import Layout, default_layout
 from fraud_embedded.platform import OPERATOR
 from fraud_embedded.processes.process import StartFailed
 from fraud_embedded.progress import Progress
-from fraud_embedded.servers.account import NoPlace
+from fraud_embedded.servers.account import NoUsableDirectory
 from fraud_launcher import lock_file
 
 # What starts or stops servers, by its name as a command.
-_ALONE: Final = {"demo": "demo", "follow": "follow", "down": "demo-down", "clean": "demo-clean"}
+_EXCLUSIVE_VERBS: Final = {"demo": "demo", "follow": "follow", "down": "demo-down", "clean": "demo-clean"}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -32,20 +32,20 @@ def main(arguments: Sequence[str]) -> int:
         # Its options are Airflow's to read.
         return operations.airflow_command(operations.existing(layout, environ), list(arguments[1:]))
     options = _parser().parse_args(arguments)
-    if options.verb in _ALONE:
-        with lock_file.hold(layout.lock, f"./fraud {_ALONE[options.verb]}"):
-            return _alone(options, layout, environ)
+    if options.verb in _EXCLUSIVE_VERBS:
+        with lock_file.hold(layout.lock, f"./fraud {_EXCLUSIVE_VERBS[options.verb]}"):
+            return _run_exclusive(options, layout, environ)
     if options.verb == "status":
         return operations.status(layout, environ)
     if options.verb == "unpause":
         return operations.unpause(layout, environ)
     if options.verb == "logs":
         return operations.logs(layout, options.service)
-    words = options.command[1:] if options.command[:1] == ["--"] else options.command
-    return operations.execute(operations.existing(layout, environ), options.role, words)
+    command = options.command[1:] if options.command[:1] == ["--"] else options.command
+    return operations.execute(operations.existing(layout, environ), options.role, command)
 
 
-def _alone(options: argparse.Namespace, layout: Layout, environ: dict[str, str]) -> int:
+def _run_exclusive(options: argparse.Namespace, layout: Layout, environ: dict[str, str]) -> int:
     """What starts or stops servers, one at a time."""
     if options.verb == "demo":
         return _demo(as_json=options.json)
@@ -92,13 +92,13 @@ def _run() -> int:
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         return 2
-    except lock_file.Busy as holder:
+    except lock_file.LockHeld as holder:
         print(
             f"failed: {holder} is at work here: wait for its end, or end it with Ctrl-C or kill.",
             file=sys.stderr,
         )
         return 1
-    except (StartFailed, NoPlace, JobEnded, DatabaseUnavailable, KafkaFailure) as error:
+    except (StartFailed, NoUsableDirectory, JobEnded, DatabaseUnavailable, KafkaFailure) as error:
         print(f"failed: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:

@@ -86,7 +86,7 @@ def choose(kept: int | None, explicit: str | None, is_free: IsFree) -> Addresses
         explicit: the text of PORT_OFFSET, if somebody set it.
 
     Raises:
-        ConfigurationError: PORT_OFFSET is no number or clashes, or nothing is free.
+        ConfigurationError: PORT_OFFSET is not a number or clashes, or no range is free.
     """
     if explicit:
         return _explicit(explicit, is_free)

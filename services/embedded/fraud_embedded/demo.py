@@ -135,36 +135,36 @@ def _watch_live(
         wait_for(1, "the DAGs stored no decision")
     milestones.seconds["first_decision"] = round(progress.elapsed, 1)
     with progress.step(f"produce a burst of {BURST:,} transactions"):
-        made = run_job(platform, "producer", ["fraud_producer", "generate", "--count", str(BURST)])
+        result = run_job(platform, "producer", ["fraud_producer", "generate", "--count", str(BURST)])
     with progress.step("wait until the DAG has scored the burst"):
         wait_for(BURST, "the DAGs did not score the burst")
-    return dict(made["optimum"])
+    return dict(result["optimum"])
 
 
 def _wait(done: Callable[[], bool], otherwise: str, api: AirflowApi, supervisor: Supervisor) -> None:
-    deadline, refused = time.monotonic() + _PATIENCE_S, ""
+    deadline, last_error = time.monotonic() + _PATIENCE_S, ""
     while time.monotonic() < deadline:
         try:
             if done():
                 return
-            refused = ""
+            last_error = ""
         except StartFailed as error:
             # On a busy machine one answer may take too long: that is a "not yet".
-            refused = f"{error}\n"
+            last_error = f"{error}\n"
         time.sleep(0.2)
-    reasons = refused or _reasons(api)
+    reasons = last_error or _reasons(api)
     raise StartFailed(f"{otherwise} in {_PATIENCE_S} s.\n{reasons}{tail(supervisor.log(SCHEDULER))}")
 
 
 def _reasons(api: AirflowApi) -> str:
     """What Airflow itself says is wrong."""
-    told = [f"{name}: {text.strip().splitlines()[-1]}" for name, text in api.import_errors().items()]
+    lines = [f"{name}: {text.strip().splitlines()[-1]}" for name, text in api.import_errors().items()]
     for dag_id in DAGS_REAL_TIME:
         for run in api.runs(dag_id, limit=3) if api.known(dag_id) else ():
             states = api.tasks(dag_id, run.run_id)
-            told += [
+            lines += [
                 f"{dag_id} {run.run_id}: {name} {state}"
                 for name, state in states.items()
                 if state == "failed"
             ]
-    return "".join(f"{line}\n" for line in told)
+    return "".join(f"{line}\n" for line in lines)

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from config.settings import ConfigurationError
-from fraud_launcher import dotenv
-from fraud_launcher import paths as places
+from fraud_launcher import dotenv, paths
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 # Site choices that every process of the platform gets. Its logs go to stderr: the supervisor keeps them.
@@ -53,7 +52,7 @@ class Layout:
 
     @property
     def state_file(self) -> Path:
-        return places.state_file(self.local)
+        return paths.state_file(self.local)
 
     @property
     def lock(self) -> Path:
@@ -67,7 +66,7 @@ class Layout:
     @property
     def run(self) -> Path:
         """Process files and sockets."""
-        return places.run_directory(self.local)
+        return paths.run_directory(self.local)
 
     def make(self) -> None:
         """Make the directories; what holds secrets is for its owner alone."""
@@ -93,12 +92,12 @@ def read_settings(layout: Layout, environ: Mapping[str, str]) -> dict[str, str]:
         ConfigurationError: there is no `.env`, or it cannot be read.
     """
     try:
-        found = dotenv.read(layout.env_file)
+        values = dotenv.read(layout.env_file)
     except FileNotFoundError:
         raise ConfigurationError(f"There is no {layout.env_file}: run ./fraud demo once.") from None
     except dotenv.BadDotenv as error:
         raise ConfigurationError(str(error)) from None
-    return found | {name: environ[name] for name in _SITE_CHOICES if environ.get(name)}
+    return values | {name: environ[name] for name in _SITE_CHOICES if environ.get(name)}
 
 
 def ensure_dotenv(layout: Layout) -> list[str]:

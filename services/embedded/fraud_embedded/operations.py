@@ -162,7 +162,7 @@ def clean(layout: Layout) -> int:
     removed = []
     for path in (
         *(layout.local / name for name in ("objectstore", "broker", "mlflow", "airflow")),
-        *account.places(layout.local, account.database_account()),
+        *account.existing_directories(layout.local, account.database_account()),
         layout.models,
         layout.logs,
         layout.run,

@@ -81,7 +81,7 @@ class Platform:
         builders: dict[str, Callable[[], dict[str, str]]] = {
             "bootstrap": self._bootstrap,
             "migrate": self._migrate,
-            **{one.name: partial(self._job, one) for one in services.with_jobs(Jobs.SCHEDULED)},
+            **{service.name: partial(self._job, service) for service in services.with_jobs(Jobs.SCHEDULED)},
             "api": self._api,
             OPERATOR: self._operator,
             AIRFLOW: self._airflow,
@@ -123,7 +123,9 @@ class Platform:
     def airflow(self) -> Airflow:
         """Airflow, with what its jobs may know."""
         run = self.layout.run
-        environments = {one.name: self.environment(one.name) for one in services.with_jobs(Jobs.SCHEDULED)}
+        environments = {
+            service.name: self.environment(service.name) for service in services.with_jobs(Jobs.SCHEDULED)
+        }
         store = self.stack.objectstore.endpoint_url
         addresses = {**self._kafka(), **self._mlflow(), "API_URL": self.api_url, "S3_ENDPOINT_URL": store}
         database = {
@@ -187,9 +189,9 @@ class Platform:
     def _clients(self) -> dict[str, str]:
         """The secrets of all the API's clients, refused here rather than in its log if they do not fit."""
         names = list(map(services.client_secret, constants.API_CLIENTS))
-        told = {name: self.secret(name) for name in names} | self._chosen(("API_KEYS",))
-        api_clients(told)
-        return told
+        secrets = {name: self.secret(name) for name in names} | self._chosen(("API_KEYS",))
+        api_clients(secrets)
+        return secrets
 
     def _bootstrap(self) -> dict[str, str]:
         names = ["DB_PASSWORD", "MLFLOW_DB_PASSWORD", "AIRFLOW_DB_PASSWORD"]
@@ -206,18 +208,18 @@ class Platform:
 
     def _job(self, service: Service) -> dict[str, str]:
         """What the jobs of a service get: the addresses of what it uses, and its own secrets."""
-        found = {name: self.secret(name) for name in service.secrets}
+        variables = {name: self.secret(name) for name in service.secrets}
         if Backend.POSTGRES in service.uses:
-            found["DATABASE_URL"] = self.database_url(service.name)
+            variables["DATABASE_URL"] = self.database_url(service.name)
         if Backend.KAFKA in service.uses:
-            found |= self._kafka()
+            variables |= self._kafka()
         if Backend.MLFLOW in service.uses:
-            found |= self._mlflow()
+            variables |= self._mlflow()
         if Backend.OBJECT_STORE in service.uses:
-            found |= self.stack.objectstore.bucket_environment(constants.BUCKET_RUNS)
+            variables |= self.stack.objectstore.bucket_environment(constants.BUCKET_RUNS)
         if service.scopes:
-            found |= self._client(service.name)
-        return found
+            variables |= self._client(service.name)
+        return variables
 
     def _api(self) -> dict[str, str]:
         return {
@@ -247,7 +249,7 @@ def configure(layout: Layout, addresses: Addresses, settings: Mapping[str, str])
 
     Raises:
         ConfigurationError: a secret is missing.
-        NoPlace: the database has no account or directory to use.
+        NoUsableDirectory: the database has no account or directory to use.
     """
     secrets = Secrets(
         postgres_superuser=_secret(settings, "POSTGRES_PASSWORD"),

@@ -1,4 +1,4 @@
-"""What the person waiting sees: each step with its time, and the time since the start."""
+"""Shows progress: each step with its duration, and the time since the start."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Progress:
         self.close()
 
     def close(self) -> None:
-        """Say nothing from now on, whatever is still running."""
+        """Print nothing from now on, even if steps are still running."""
         self._stop.set()
         if self._live and self._ticker.is_alive():
             self._ticker.join()

@@ -1,4 +1,4 @@
-"""Brings the platform up: what depends on nothing starts at once, the rest as soon as it can."""
+"""Starts the platform: servers without dependencies at once, the others as soon as possible."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from fraud_embedded.progress import Progress
 from fraud_embedded.servers import airflow, broker, mlflow, objectstore, postgres
 from fraud_launcher.exit_codes import shell_code
 
-# On a busy machine with two slow cores; a server that ends is noticed at once.
+# Enough for a busy machine with two slow cores; a server that ends is noticed at once.
 _PATIENCE_S: Final = 180
 # Where servers are and how to log in to them follows from the role alone, whatever a shell has exported.
-_OURS: Final = re.compile(
+_PLATFORM_VARIABLES: Final = re.compile(
     r"(DATABASE_URL|DB|POSTGRES|PG\w+|KAFKA|MLFLOW|S3|AWS|API)(_\w+)?|AIRFLOW__\w+",
 )
 
@@ -45,9 +45,7 @@ def prepare(layout: Layout, progress: Progress) -> tuple[Platform, Supervisor, b
     """
     layout.make()
     if written := ensure_dotenv(layout):
-        progress.say(
-            f"Wrote {len(written)} settings to {layout.env_file}; every secret made is a random one."
-        )
+        progress.say(f"Wrote {len(written)} settings to {layout.env_file}; every generated secret is random.")
     settings = read_settings(layout, os.environ)
     supervisor = Supervisor(layout)
     running = supervisor.running()
@@ -160,14 +158,14 @@ class Startup:
         with self._progress.step("prepare airflow"):
             airflow.initialise(self._platform.airflow(), self._supervisor.log("airflow-init"))
         starting = [self._submit(self._server(name)) for name in (airflow.WEBSERVER, airflow.DAG_PROCESSOR)]
-        for one in starting:
-            one.result()
+        for future in starting:
+            future.result()
         self._supervisor.start(airflow.CLEANUP)
 
 
 def command(platform: Platform, role: str, arguments: list[str]) -> int:
-    """Run a command of the person's own with a role's environment added to theirs."""
-    own = {name: value for name, value in os.environ.items() if not _OURS.fullmatch(name)}
-    environment = own | platform.environment(role)
+    """Run the user's command with a role's environment added to the user's own."""
+    personal = {name: value for name, value in os.environ.items() if not _PLATFORM_VARIABLES.fullmatch(name)}
+    environment = personal | platform.environment(role)
     environment |= {"NO_PROXY": "127.0.0.1,localhost", "no_proxy": "127.0.0.1,localhost"}
     return shell_code(subprocess.run(arguments, env=environment, check=False).returncode)

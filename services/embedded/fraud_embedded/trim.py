@@ -27,28 +27,28 @@ from fraud_embedded.servers.broker_log import Log, older_than, read_by_all
 
 SERVICE: Final = "broker-trim"
 PAUSE_SECONDS: Final = 30.0
-# With so many removed at once more came meanwhile: the next look does not wait.
+# After removing this many, more have probably arrived meanwhile, so the next round starts at once.
 MANY: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """What stays in the log though nobody of ours needs it."""
+    """What is kept in the log although no consumer of the platform needs it."""
 
     requests: int = 500  # of what was read, for a look: the latest so many of each partition
     age: timedelta = timedelta(hours=6)  # of topics that only others read
 
 
 @dataclass(frozen=True, slots=True)
-class Installation:
-    """Where the log, its topics and the consumers' positions are."""
+class TrimSettings:
+    """The settings of the log's object store, of the topics and of the consumers' positions."""
 
     database: DatabaseSettings
     kafka: KafkaSettings
     store: ObjectStoreSettings
 
 
-def trim(installation: Installation, keep: Keep, now: datetime) -> dict[str, int]:
+def trim(settings: TrimSettings, keep: Keep, now: datetime) -> dict[str, int]:
     """Remove what every consumer has read, and what is old on topics that are not ours to read.
 
     Positions are read before the log: they only move on, so what is removed was read.
@@ -59,10 +59,10 @@ def trim(installation: Installation, keep: Keep, now: datetime) -> dict[str, int
     Raises:
         PassingFailure: a server does not answer: try again later.
     """
-    log = Log(ObjectStore(installation.store, constants.BUCKET_BROKER))
-    consumed = _positions(installation)
+    log = Log(ObjectStore(settings.store, constants.BUCKET_BROKER))
+    consumed = _positions(settings)
     removed: dict[str, int] = {}
-    for topic in (*consumed, installation.kafka.alerts_topic, installation.kafka.dlq_topic):
+    for topic in (*consumed, settings.kafka.alerts_topic, settings.kafka.dlq_topic):
         removed[topic] = 0
         for partition, batches in log.batches(topic).items():
             if topic in consumed:
@@ -74,11 +74,11 @@ def trim(installation: Installation, keep: Keep, now: datetime) -> dict[str, int
     return removed
 
 
-def _positions(installation: Installation) -> Mapping[str, Mapping[int, int]]:
+def _positions(settings: TrimSettings) -> Mapping[str, Mapping[int, int]]:
     """Per consumed topic and partition where its consumer stands; none for a topic that was made again."""
-    topics = (installation.kafka.topic, installation.kafka.labels_topic)
-    ids = topic_ids(installation.kafka.bootstrap_servers, topics)
-    with closing(connect(installation.database.url, SERVICE)) as conn, conn.cursor() as cur:
+    topics = (settings.kafka.topic, settings.kafka.labels_topic)
+    ids = topic_ids(settings.kafka.bootstrap_servers, topics)
+    with closing(connect(settings.database.url, SERVICE)) as conn, conn.cursor() as cur:
         return {
             topic: {
                 partition: stored.next_offset
@@ -89,14 +89,14 @@ def _positions(installation: Installation) -> Mapping[str, Mapping[int, int]]:
         }
 
 
-def keep_trimming(installation: Installation, keep: Keep, stop: Event, done: Path | None) -> dict[str, int]:
+def keep_trimming(settings: TrimSettings, keep: Keep, stop: Event, done: Path | None) -> dict[str, int]:
     """Trim until `stop` is set, whatever is down meanwhile; `done` is touched after each time that worked."""
     log = get_logger(SERVICE)
     total: dict[str, int] = {}
     while not stop.is_set():
         removed: dict[str, int] = {}
         try:
-            removed = trim(installation, keep, datetime.now(UTC))
+            removed = trim(settings, keep, datetime.now(UTC))
         except job.EXPECTED as error:
             log.warning("tries_again", error=str(job.failure_of(error)))
         else:
@@ -109,7 +109,7 @@ def keep_trimming(installation: Installation, keep: Keep, stop: Event, done: Pat
     return total
 
 
-def main(words: Sequence[str]) -> dict[str, Any]:
+def main(argv: Sequence[str]) -> dict[str, Any]:
     parser = argparse.ArgumentParser(prog="python -m fraud_embedded.trim", description=__doc__)
     parser.add_argument("--once", action="store_true", help="do not go on every 30 seconds until SIGTERM")
     parser.add_argument(
@@ -122,12 +122,12 @@ def main(words: Sequence[str]) -> dict[str, Any]:
     parser.add_argument(
         "--done", type=arguments.file_to_write, metavar="FILE", help="touched after each time that worked"
     )
-    options = parser.parse_args(words)
-    installation = Installation(load(DatabaseSettings), load(KafkaSettings), load(ObjectStoreSettings))
+    options = parser.parse_args(argv)
+    settings = TrimSettings(load(DatabaseSettings), load(KafkaSettings), load(ObjectStoreSettings))
     keep = Keep(requests=options.requests)
     if options.once:
-        return {"removed": trim(installation, keep, datetime.now(UTC))}
-    return {"removed": keep_trimming(installation, keep, stopping.stop_event(), options.done)}
+        return {"removed": trim(settings, keep, datetime.now(UTC))}
+    return {"removed": keep_trimming(settings, keep, stopping.stop_event(), options.done)}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The commands of `./fraud`. Standard library only: it makes the environment the others run in."""
+"""The commands of `./fraud`. Standard library only: it creates the environments for everything else."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from config import services
 from fraud_launcher import benchmarks, compose, image_offline, image_push, secret_files
-from fraud_launcher.bootstrap import AIRFLOW, ROOT, Environment, Refused, environment, preflight
+from fraud_launcher.bootstrap import AIRFLOW, ROOT, Environment, LauncherError, environment, preflight
 from fraud_launcher.exit_codes import shell_code
 
 TESTED = ["config", "services", "db_init", "tests", "requirements", "airflow"]
@@ -20,42 +20,42 @@ TYPED = ["config", "db_init/fraud_db", "tests", "requirements/lock.py"]
 TYPED += ["services/collect_sources.py", "services/health.py", "services/launcher/__main__.py"]
 TYPED += services.typed()
 
-# What runs inside Airflow, with Airflow's packages and settings of its own.
+# Code that runs inside Airflow, with Airflow's packages and mypy settings.
 TYPED_AIRFLOW = ["plugins", "dags", "scripts", "tests"]
 
-# What takes longest comes first, so that no worker is left with it alone at the end.
+# The slowest suites come first, so that no worker is left alone with one at the end.
 SUITES = ["tests/dags", "tests/faults", "tests/integration", "tests/unit"]
-# Every worker has servers of its own, so what one kills is missed by nobody else. Tests wait for servers half
-# of their time: with one more worker than cores they took 8:07 instead of 9:28 minutes, on two.
+# Every worker has its own servers, so killing one does not affect other workers. Tests spend half of their
+# time waiting for servers: on two cores, one worker more than cores took 8:07 instead of 9:28 minutes.
 WORKERS = str(min(4, (os.cpu_count() or 1) + 1))
 PARALLEL = ["-n", WORKERS, "--dist", "loadfile", "--no-loadscope-reorder"]
 
-# name → (lock, what it does)
+# name → description
 HELP = {
     "demo": "start the whole platform here, train a model, score live transactions; --json, --help",
-    "demo-status": "what runs, where, and since when",
-    "demo-logs": "the end of the logs; name a service to follow it",
+    "demo-status": "list the running servers with their addresses and start times",
+    "demo-logs": "show the end of the logs; name a service to follow its log",
     "demo-down": "stop the platform; its data stays",
     "demo-clean": "stop the platform and remove its data",
-    "follow": "start the long-lived consumer beside the running platform; --stop ends it",
+    "follow": "start the long-lived consumer of the running platform; --stop ends it",
     "exec": "run a command with the running platform's addresses and credentials: exec [--role NAME] -- CMD",
     **compose.COMMANDS,
     **image_push.COMMANDS,
     **image_offline.COMMANDS,
-    "unpause": "let the real-time, the monitoring and the training DAGs run",
+    "unpause": "unpause the real-time, monitoring and training DAGs",
     "airflow": "Airflow's own command line in the running platform: airflow dags list-runs -d DAG",
     "rotate-keys": "sign tokens with a new key; the old one stays valid until its tokens expire",
-    "secrets": "write the secrets of a production installation, a file each; secrets [FOLDER]",
-    "test-unit": "the tests that need no server",
-    "test": "unit, integration and fault tests, against the real embedded servers",
-    "proof": "the kill test in full, then every fault test, also the slow ones; see docs/faults.md",
-    "test-browser": "the pages, in Chromium",
-    "test-stack": "the platform on Docker Compose, from the images to its removal; --install, --keep, --help",
-    "bench": "run a benchmark: bench NAME [options]; without a name, the list of them",
-    "lint": "ruff",
-    "typecheck": "mypy --strict",
-    "lock": "write requirements/*.txt anew (needs uv)",
-    "help": "this list",
+    "secrets": "write the secrets of a production installation, one file each; secrets [FOLDER]",
+    "test-unit": "run the tests that need no server",
+    "test": "run unit, integration and fault tests, against the real embedded servers",
+    "proof": "run the full kill test, then all fault tests including the slow ones; see docs/faults.md",
+    "test-browser": "test the web pages in Chromium",
+    "test-stack": "test the platform on Docker Compose, from build to removal; --install, --keep, --help",
+    "bench": "run a benchmark: bench NAME [options]; without a name, list them",
+    "lint": "run ruff",
+    "typecheck": "run mypy --strict",
+    "lock": "regenerate requirements/*.txt (needs uv)",
+    "help": "show this list",
 }
 EMBEDDED = {
     "demo": "demo",
@@ -70,17 +70,17 @@ EMBEDDED = {
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one command; the exit code is the command's."""
+    """Run one command and return its exit code."""
     command, rest = (arguments[0], list(arguments[1:])) if arguments else ("help", [])
     if command in {"help", "-h", "--help"}:
         return _help()
     if command not in HELP:
-        _say(f"There is no command {command!r}; ./fraud help lists them.")
+        _report(f"There is no command {command!r}; ./fraud help lists them.")
         return 2
     try:
         return _dispatch(command, rest)
-    except Refused as reason:
-        _say(str(reason))
+    except LauncherError as reason:
+        _report(str(reason))
         return 2
     except KeyboardInterrupt:
         return 130
@@ -89,109 +89,112 @@ def main(arguments: Sequence[str]) -> int:
 def _dispatch(command: str, rest: list[str]) -> int:
     if command in compose.COMMANDS:
         return compose.run(command, rest)
-    if compose.takes(command):
-        return compose.inside(command, rest)
-    if command in ALONE:
-        return ALONE[command](rest)
+    if compose.runs_in_container(command):
+        return compose.run_in_container(command, rest)
+    if command in WITHOUT_PACKAGES:
+        return WITHOUT_PACKAGES[command](rest)
     if command in CHECKS:
         return CHECKS[command](rest)
     if command == "demo":
         preflight(installed=True)
-        with ThreadPoolExecutor(max_workers=1) as beside:
-            airflow = beside.submit(environment, "requirements", _say, AIRFLOW)
-            environment("demo", _say)
+        with ThreadPoolExecutor(max_workers=1) as executor:
+            airflow = executor.submit(environment, "requirements", _report, AIRFLOW)
+            environment("demo", _report)
             airflow.result()
-    here = environment("demo", _say)
+    python_environment = environment("demo", _report)
     if command == "rotate-keys":
         rest = ["--role", "api", "--", "python", "-m", "fraud_api", "rotate-keys"]
-    _replace(here, ["-m", "fraud_embedded", EMBEDDED.get(command, "exec"), *rest])
+    _exec_python(python_environment, ["-m", "fraud_embedded", EMBEDDED.get(command, "exec"), *rest])
     return 0
 
 
 def _test(rest: list[str]) -> int:
-    """Both suites, or the tests named: those below airflow/ run with Airflow's packages."""
-    # The DAGs' tests start Airflow itself.
-    airflow = environment("requirements-test", _say, AIRFLOW)
-    inside = ["-m", "pytest", "-c", "airflow/pyproject.toml", *rest]
-    if any(word.startswith("airflow/") for word in rest):
-        return _python(airflow, inside)
+    """Run both suites, or the given tests; those below airflow/ run with Airflow's packages."""
+    # The tests of the DAGs start Airflow itself.
+    airflow = environment("requirements-test", _report, AIRFLOW)
+    airflow_arguments = ["-m", "pytest", "-c", "airflow/pyproject.toml", *rest]
+    if any(argument.startswith("airflow/") for argument in rest):
+        return _run_python(airflow, airflow_arguments)
     if _names_tests(rest):
-        return _python(environment("test", _say), ["-m", "pytest", *rest])
-    with ThreadPoolExecutor(max_workers=1) as beside:
-        # They start no server and fit beside the others; what they print is shown when those have ended.
-        others = beside.submit(_output, airflow, [*inside, "airflow/tests"])
-        failed = _python(environment("test", _say), ["-m", "pytest", *rest, *PARALLEL, *SUITES])
-        done = others.result()
+        return _run_python(environment("test", _report), ["-m", "pytest", *rest])
+    with ThreadPoolExecutor(max_workers=1) as executor:
+        # Airflow's tests start no server and run in parallel; their output is printed at the end.
+        airflow_tests = executor.submit(_capture_output, airflow, [*airflow_arguments, "airflow/tests"])
+        failed = _run_python(environment("test", _report), ["-m", "pytest", *rest, *PARALLEL, *SUITES])
+        done = airflow_tests.result()
     print(done.stdout, end="", flush=True)
     return shell_code(done.returncode) or failed
 
 
 def _test_unit(rest: list[str]) -> int:
-    return _python(environment("test", _say), ["-m", "pytest", *rest, *PARALLEL, "tests/unit"])
+    return _run_python(environment("test", _report), ["-m", "pytest", *rest, *PARALLEL, "tests/unit"])
 
 
 def _test_browser(rest: list[str]) -> int:
-    # The pages of Airflow are among them.
-    environment("requirements-test", _say, AIRFLOW)
-    where = [] if _names_tests(rest) else ["tests/browser"]
-    return _python(environment("browser", _say), ["-m", "pytest", *rest, *where])
+    # The tests include Airflow's pages.
+    environment("requirements-test", _report, AIRFLOW)
+    default_tests = [] if _names_tests(rest) else ["tests/browser"]
+    return _run_python(environment("browser", _report), ["-m", "pytest", *rest, *default_tests])
 
 
 def _test_stack(rest: list[str]) -> int:
-    return _python(environment("test", _say), ["-m", "tests.stack", *rest])
+    return _run_python(environment("test", _report), ["-m", "tests.stack", *rest])
 
 
-def _names_tests(words: list[str]) -> bool:
-    """Whether a file or folder of tests is among the words; options alone are for the whole suite."""
-    return any((ROOT / word.partition("::")[0]).exists() for word in words if not word.startswith("-"))
+def _names_tests(arguments: list[str]) -> bool:
+    """Whether the arguments name a file or folder of tests; options alone apply to the whole suite."""
+    names = [argument.partition("::")[0] for argument in arguments if not argument.startswith("-")]
+    return any((ROOT / name).exists() for name in names)
 
 
 def _lint(_rest: list[str]) -> int:
-    tools = environment("test", _say)
-    checked = _python(tools, ["-m", "ruff", "check", *TESTED])
-    return _python(tools, ["-m", "ruff", "format", "--check", *TESTED]) or checked
+    tools = environment("test", _report)
+    checked = _run_python(tools, ["-m", "ruff", "check", *TESTED])
+    return _run_python(tools, ["-m", "ruff", "format", "--check", *TESTED]) or checked
 
 
 def _typecheck(_rest: list[str]) -> int:
-    tools = environment("test", _say)
-    airflow = environment("requirements-test", _say, AIRFLOW)
-    failed = _python(tools, ["-m", "mypy", *TYPED])
-    seen = ["--python-executable", str(airflow.python), "--config-file", "pyproject.toml"]
-    inside = _python(tools, ["-m", "mypy", *seen, *TYPED_AIRFLOW], ROOT / "airflow")
-    return failed or inside
+    tools = environment("test", _report)
+    airflow = environment("requirements-test", _report, AIRFLOW)
+    failed = _run_python(tools, ["-m", "mypy", *TYPED])
+    airflow_options = ["--python-executable", str(airflow.python), "--config-file", "pyproject.toml"]
+    airflow_failed = _run_python(tools, ["-m", "mypy", *airflow_options, *TYPED_AIRFLOW], ROOT / "airflow")
+    return failed or airflow_failed
 
 
 def _proof(rest: list[str]) -> int:
-    """The kill test with the options given, then the faults; stops at what fails."""
-    tools = environment("test", _say)
-    killed = _python(tools, ["-m", "tests.faults.kill", *rest])
-    if killed or {"-h", "--help"} & set(rest):
-        return killed
-    return _python(tools, ["-m", "pytest", "tests/faults", "-m", "proof or not proof"])
+    """Run the kill test with the given options, then the fault tests; stops at the first failure."""
+    tools = environment("test", _report)
+    code = _run_python(tools, ["-m", "tests.faults.kill", *rest])
+    if code or {"-h", "--help"} & set(rest):
+        return code
+    return _run_python(tools, ["-m", "pytest", "tests/faults", "-m", "proof or not proof"])
 
 
 def _bench(rest: list[str]) -> int:
-    """One benchmark, with the tests' packages; without a name, the list of them."""
+    """Run one benchmark with the packages of the tests; without a name, list them."""
     if not rest or rest[0] in {"-h", "--help"}:
         print(benchmarks.listing())
         return 0
     module = benchmarks.module(rest[0])
-    return _python(environment("test", _say), ["-m", module, *rest[1:]])
+    return _run_python(environment("test", _report), ["-m", module, *rest[1:]])
 
 
-def _python(here: Environment, arguments: list[str], folder: Path = ROOT) -> int:
-    done = subprocess.run(
-        [str(here.python), *arguments], cwd=folder, env={**os.environ, **here.variables}, check=False
-    )
+def _run_python(python_environment: Environment, arguments: list[str], folder: Path = ROOT) -> int:
+    variables = {**os.environ, **python_environment.variables}
+    command = [str(python_environment.python), *arguments]
+    done = subprocess.run(command, cwd=folder, env=variables, check=False)
     return shell_code(done.returncode)
 
 
-def _output(here: Environment, arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    """As `_python`, both outputs kept."""
+def _capture_output(
+    python_environment: Environment, arguments: list[str]
+) -> subprocess.CompletedProcess[str]:
+    """Like `_run_python`, but capture stdout and stderr."""
     return subprocess.run(
-        [str(here.python), *arguments],
+        [str(python_environment.python), *arguments],
         cwd=ROOT,
-        env={**os.environ, **here.variables},
+        env={**os.environ, **python_environment.variables},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -200,22 +203,23 @@ def _output(here: Environment, arguments: list[str]) -> subprocess.CompletedProc
     )
 
 
-def _replace(here: Environment, arguments: list[str]) -> None:
-    """Become the command, so that signals and exit code are its own."""
+def _exec_python(python_environment: Environment, arguments: list[str]) -> None:
+    """Replace this process by the command, so that it receives signals and its exit code is returned."""
     sys.stdout.flush()
-    os.execve(here.python, [str(here.python), *arguments], {**os.environ, **here.variables})
+    variables = {**os.environ, **python_environment.variables}
+    os.execve(python_environment.python, [str(python_environment.python), *arguments], variables)
 
 
 def _lock() -> int:
     uv = shutil.which("uv")
     if uv is None:
-        raise Refused("Locks are made by uv, and there is none: pip install uv.")
+        raise LauncherError("Lock files are generated with uv, which is not installed: pip install uv.")
     return subprocess.run(
         [sys.executable, str(ROOT / "requirements" / "lock.py"), uv], check=False
     ).returncode
 
 
-# What is run with the packages of the tests.
+# Commands that run with the packages of the tests.
 CHECKS: dict[str, Callable[[list[str]], int]] = {
     "test": _test,
     "test-unit": _test_unit,
@@ -226,8 +230,8 @@ CHECKS: dict[str, Callable[[list[str]], int]] = {
     "lint": _lint,
     "typecheck": _typecheck,
 }
-# What needs no package.
-ALONE: dict[str, Callable[[list[str]], int]] = {
+# Commands that need no packages.
+WITHOUT_PACKAGES: dict[str, Callable[[list[str]], int]] = {
     "push": image_push.run,
     "images-offline": image_offline.run,
     "secrets": secret_files.main,
@@ -246,10 +250,11 @@ def _help() -> int:
             flush=True,
         )
     except BrokenPipeError:
-        # Whoever reads it, as `head` does, has seen enough. Python would write the rest once more at its end.
+        # The reader, such as `head`, has closed the pipe. Python would otherwise flush the rest again at
+        # exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
-def _say(text: str) -> None:
+def _report(text: str) -> None:
     print(text, file=sys.stderr, flush=True)

@@ -1,6 +1,6 @@
 """The Compose commands of `./fraud`: `up`, `build`, `down`, `ps`, `logs`. Standard library only.
 
-Each is one call of `docker compose`; `up` first sees to `.env` and looks for ports that are taken.
+Each is one call of `docker compose`; `up` first completes `.env` and checks that the ports are free.
 """
 
 from __future__ import annotations
@@ -18,24 +18,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from config import constants
-from fraud_launcher import dotenv
-from fraud_launcher import paths as places
-from fraud_launcher.bootstrap import ROOT, Refused
+from fraud_launcher import dotenv, paths
+from fraud_launcher.bootstrap import ROOT, LauncherError
 from fraud_launcher.exit_codes import shell_code
-from fraud_launcher.image_builds import COMPOSE_FILE, builders, built, labels, require_bundle
+from fraud_launcher.image_builds import COMPOSE_FILE, built_images, labels, require_bundle, services_to_build
 
 OFFLINE = Path("images") / "offline.env"
 HOST_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 COMMANDS = {
     "up": "start the platform on Docker Compose; --build, --offline",
-    "build": "build its images, or those of the services named; --offline",
+    "build": "build its images, or those of the given services; --offline",
     "down": "stop it, keep its data; --volumes removes the data too",
-    "ps": "what runs on Docker Compose",
-    "logs": "the logs of its services, or of those named; -f follows them",
+    "ps": "list what runs on Docker Compose",
+    "logs": "show the logs of its services, or of the given ones; -f follows them",
 }
 _UNPAUSED = (*constants.DAGS_REAL_TIME, *constants.DAGS_MONITORING, *constants.DAGS_TRAINING)
-# What is done in a container where the embedded platform does not run: which one, and by what.
-INSIDE = {
+# Commands that run in a container if the embedded platform is not running: the container and the program.
+CONTAINER_COMMANDS = {
     "airflow": ("fraud-airflow-scheduler", ["airflow"]),
     "unpause": (
         "fraud-airflow-scheduler",
@@ -55,22 +54,22 @@ class Port:
     number: int
 
 
-def run(command: str, words: Sequence[str]) -> int:
-    """Run one command; the exit code is that of `docker compose`.
+def run(command: str, arguments: Sequence[str]) -> int:
+    """Run one command and return the exit code of `docker compose`.
 
     Raises:
-        Refused: Docker is not to be had, `.env` cannot be read, or a port is taken.
+        LauncherError: Docker is not available, `.env` cannot be read, or a port is in use.
     """
-    options = _parser(command).parse_args(words)
+    options = _parser(command).parse_args(arguments)
     compose = Compose(ROOT, getattr(options, "offline", False))
     if command == "up":
         return _up(compose, options.build)
     if command == "build":
         compose.prepare()
         compose.require_certificates()
-        return compose.call("build", *builders(options.service, built(ROOT)))
+        return compose.call("build", *services_to_build(options.service, built_images(ROOT)))
     if command == "down":
-        # Services of every profile, so that none is left behind.
+        # All profiles, so that no service is left running.
         return compose.call("--profile", "*", "down", *(["--volumes"] if options.volumes else []))
     if command == "ps":
         return compose.call("--profile", "*", "ps", *(["--all"] if options.all else []))
@@ -78,19 +77,23 @@ def run(command: str, words: Sequence[str]) -> int:
     return compose.call("--profile", "*", "logs", *tail, *options.service)
 
 
-def takes(command: str) -> bool:
-    """Whether a command that both ways of running know is meant for the containers: they run and the embedded
+def runs_in_container(command: str) -> bool:
+    """Whether a command that both platforms have applies to the containers: they run, and the embedded
     platform does not."""
-    if command not in INSIDE or places.runs(ROOT / ".local") or shutil.which("docker") is None:
+    if command not in CONTAINER_COMMANDS or paths.runs(ROOT / ".local") or shutil.which("docker") is None:
         return False
-    return bool(_ask(["docker", "ps", "--quiet", "--filter", f"name=^{INSIDE[command][0]}$"]).stdout.strip())
+    return bool(
+        _capture(
+            ["docker", "ps", "--quiet", "--filter", f"name=^{CONTAINER_COMMANDS[command][0]}$"]
+        ).stdout.strip()
+    )
 
 
-def inside(command: str, words: Sequence[str]) -> int:
-    """Run such a command in its container; its exit code."""
-    container, program = INSIDE[command]
+def run_in_container(command: str, arguments: Sequence[str]) -> int:
+    """Run such a command in its container and return its exit code."""
+    container, program = CONTAINER_COMMANDS[command]
     terminal = ["--interactive", "--tty"] if sys.stdin.isatty() and sys.stdout.isatty() else []
-    done = subprocess.run(["docker", "exec", *terminal, container, *program, *words], check=False)
+    done = subprocess.run(["docker", "exec", *terminal, container, *program, *arguments], check=False)
     return shell_code(done.returncode)
 
 
@@ -105,17 +108,17 @@ def _up(compose: Compose, build: bool) -> int:
 def _parser(command: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"./fraud {command}", description=COMMANDS[command])
     if command in {"up", "build"}:
-        parser.add_argument("--offline", action="store_true", help="with the images of `make images-offline`")
+        parser.add_argument("--offline", action="store_true", help="use the images of `make images-offline`")
     if command == "up":
-        parser.add_argument("--build", action="store_true", help="build the images anew first")
+        parser.add_argument("--build", action="store_true", help="rebuild the images first")
     if command in {"build", "logs"}:
         parser.add_argument("service", nargs="*")
     if command == "logs":
-        parser.add_argument("-f", "--follow", action="store_true", help="go on until interrupted")
+        parser.add_argument("-f", "--follow", action="store_true", help="follow until interrupted")
     if command == "down":
         parser.add_argument("-v", "--volumes", action="store_true", help="remove the data too")
     if command == "ps":
-        parser.add_argument("-a", "--all", action="store_true", help="what has ended too")
+        parser.add_argument("-a", "--all", action="store_true", help="include ended containers")
     return parser
 
 
@@ -124,134 +127,147 @@ class Compose:
 
     def __init__(self, root: Path, offline: bool) -> None:
         self._root = root
-        # Compose's own variable; who sets it means those files, not ours.
-        named = os.environ.get("COMPOSE_ENV_FILES", "")
-        self._own = not named
-        self._env_files = [Path(name) for name in filter(None, named.split(","))] or [Path(".env")]
+        # Compose's own variable; if it is set, those files replace our .env.
+        env_files = os.environ.get("COMPOSE_ENV_FILES", "")
+        self._uses_default_env_file = not env_files
+        self._env_files = [Path(name) for name in filter(None, env_files.split(","))] or [Path(".env")]
         if offline:
             if not (root / OFFLINE).is_file():
-                raise Refused(f"There is no {OFFLINE}: --offline needs the images of `make images-offline`.")
+                raise LauncherError(
+                    f"There is no {OFFLINE}: --offline needs the images of `make images-offline`."
+                )
             self._env_files.append(OFFLINE)
-        options = [word for file in self._env_files for word in ("--env-file", str(file))]
+        options = [option for file in self._env_files for option in ("--env-file", str(file))]
         self._files = ["--file", COMPOSE_FILE, *options]
 
     def prepare(self) -> None:
-        """See that Compose is there, and `.env`.
+        """Check that Compose is installed, and create or complete `.env`.
 
         Raises:
-            Refused: Compose is missing or too old, or `.env` cannot be read.
+            LauncherError: Compose is missing or too old, or `.env` cannot be read.
         """
         require_compose()
-        if not self._own:
+        if not self._uses_default_env_file:
             return
         try:
             written = dotenv.ensure(self._root / ".env", self._root / ".env.example")
         except dotenv.BadDotenv as error:
-            raise Refused(str(error)) from None
+            raise LauncherError(str(error)) from None
         if written:
-            _say(
-                f"Wrote {len(written)} settings to {self._root / '.env'}; every secret made is a random one."
+            _report(
+                f"Wrote {len(written)} settings to {self._root / '.env'}; every generated secret is random."
             )
 
     def require_daemon(self) -> None:
-        """Refuse to go on where Docker's daemon does not answer."""
-        done = _ask(["docker", "version", "--format", "{{.Server.Version}}"])
+        """Raise if Docker's daemon does not answer."""
+        done = _capture(["docker", "version", "--format", "{{.Server.Version}}"])
         if done.returncode:
             last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
-            raise Refused(
-                "Docker's daemon does not answer: start it, or see to it that you may use it. It says: "
+            raise LauncherError(
+                "Docker's daemon does not answer: start it, or get permission to use it. It reports: "
                 + "".join(last)
             )
 
     def published(self) -> list[Port]:
-        """The ports that `up` would publish, as the Compose file and `.env` have them."""
-        found = json.loads(self._told("config", "--format", "json"))["services"]
+        """The ports that `up` would publish, according to the Compose file and `.env`."""
+        services = json.loads(self._capture_compose("config", "--format", "json"))["services"]
         return [
             Port(name, entry.get("host_ip") or "", int(entry["published"]))
-            for name, service in found.items()
+            for name, service in services.items()
             for entry in service.get("ports", ())
             if entry.get("published")
         ]
 
     def held(self) -> set[int]:
-        """The ports that our own containers hold by now."""
-        text = self._told("--profile", "*", "ps", "--format", "json").strip()
-        # Older versions print one list, newer ones an object a line.
-        found = json.loads(text) if text.startswith("[") else map(json.loads, text.splitlines())
-        return {int(one["PublishedPort"]) for entry in found for one in entry.get("Publishers") or ()}
+        """The ports that our own containers already publish."""
+        text = self._capture_compose("--profile", "*", "ps", "--format", "json").strip()
+        # Older versions print one list, newer ones one object per line.
+        containers = json.loads(text) if text.startswith("[") else map(json.loads, text.splitlines())
+        return {
+            int(publisher["PublishedPort"])
+            for entry in containers
+            for publisher in entry.get("Publishers") or ()
+        }
 
-    def call(self, *words: str) -> int:
-        """Run a command of Compose; its exit code.
+    def call(self, *arguments: str) -> int:
+        """Run a command of Compose and return its exit code.
 
         Raises:
-            Refused: Compose is missing or too old, or there is no `.env`.
+            LauncherError: Compose is missing or too old, or there is no `.env`.
         """
         require_compose()
-        if self._own and not (self._root / ".env").is_file():
-            raise Refused("There is no .env, which every command of Compose reads: `make up` writes one.")
-        command = ["docker", "compose", *self._files, *words]
+        if self._uses_default_env_file and not (self._root / ".env").is_file():
+            raise LauncherError(
+                "There is no .env, which every command of Compose reads: `make up` writes one."
+            )
+        command = ["docker", "compose", *self._files, *arguments]
         done = subprocess.run(command, cwd=self._root, env=self.environment(), check=False)
         return shell_code(done.returncode)
 
-    def _told(self, *words: str) -> str:
-        done = _ask(["docker", "compose", *self._files, *words], self._root, self.environment())
+    def _capture_compose(self, *arguments: str) -> str:
+        done = _capture(["docker", "compose", *self._files, *arguments], self._root, self.environment())
         if done.returncode:
-            raise Refused(f"docker compose {words[-3]} failed: {done.stderr.strip()}")
+            raise LauncherError(f"docker compose {arguments[-3]} failed: {done.stderr.strip()}")
         return done.stdout
 
     def environment(self) -> dict[str, str]:
-        """Ours, without what `.env` says: there the shell would win, with credentials of somebody else."""
+        """The environment of `docker compose`, without the variables of `.env`: the shell's values would win,
+        and they may be credentials of another installation."""
         return labels(self._root) | build_environment(os.environ, self._dotenv(), HOST_CERTIFICATES)
 
     def require_certificates(self) -> None:
-        """Refuse a build whose bundle of certificates is not there, or is more than BuildKit takes."""
-        named = (self._dotenv() | self.environment()).get("CA_BUNDLE")
-        if named:
-            require_bundle(self._root / named)
+        """Raise if the bundle of certificates is missing or larger than BuildKit accepts."""
+        bundle = (self._dotenv() | self.environment()).get("CA_BUNDLE")
+        if bundle:
+            require_bundle(self._root / bundle)
 
     def _dotenv(self) -> dict[str, str]:
-        told: dict[str, str] = {}
-        for file in self._env_files if self._own else ():
+        dotenv_values: dict[str, str] = {}
+        for file in self._env_files if self._uses_default_env_file else ():
             with suppress(FileNotFoundError, dotenv.BadDotenv):
-                told |= dotenv.read(self._root / file)
-        return told
+                dotenv_values |= dotenv.read(self._root / file)
+        return dotenv_values
 
 
 def build_environment(
-    shell: Mapping[str, str], told: Mapping[str, str], certificates: Path
+    shell: Mapping[str, str], dotenv_values: Mapping[str, str], certificates: Path
 ) -> dict[str, str]:
-    """The environment of `docker compose`: site choices of the shell count, its secrets do not."""
-    kept = {name: value for name, value in shell.items() if name not in told or name in dotenv.SITE_CHOICES}
-    if "CA_BUNDLE" not in kept and "CA_BUNDLE" not in told and certificates.is_file():
-        kept["CA_BUNDLE"] = str(certificates)
-    return kept
+    """The environment of `docker compose`: site choices set in the shell take effect, its secrets do not."""
+    environment = {
+        name: value
+        for name, value in shell.items()
+        if name not in dotenv_values or name in dotenv.SITE_CHOICES
+    }
+    if "CA_BUNDLE" not in environment and "CA_BUNDLE" not in dotenv_values and certificates.is_file():
+        environment["CA_BUNDLE"] = str(certificates)
+    return environment
 
 
 def refuse_taken(
     published: Iterable[Port], held: set[int], local: Path, taken: Callable[[Port], bool] | None = None
 ) -> None:
-    """Refuse a start for which a port is missing.
+    """Check that all ports are free.
 
     Raises:
-        Refused: it names the ports, and what frees them.
+        LauncherError: a port is in use; the message names the ports and how to free them.
     """
-    is_taken = taken or _taken
-    missing = [port for port in published if port.number not in held and is_taken(port)]
-    if not missing:
+    is_taken = taken or _is_taken
+    in_use = [port for port in published if port.number not in held and is_taken(port)]
+    if not in_use:
         return
-    named = ", ".join(f"{port.number} ({port.service})" for port in missing)
-    demo = places.ports(local) & {port.number for port in missing}
-    if demo:
-        freed = "the embedded platform runs here; `make demo-down` stops it and keeps its data."
+    listing = ", ".join(f"{port.number} ({port.service})" for port in in_use)
+    demo_ports = paths.ports(local) & {port.number for port in in_use}
+    if demo_ports:
+        advice = "the embedded platform runs here; `make demo-down` stops it and keeps its data."
     else:
-        freed = "stop what listens there, or choose other ports in .env (PUBLISH_…, see docs/compose.md)."
-    raise Refused(f"Taken: port {named}. To free {'them' if len(missing) > 1 else 'it'}: {freed}")
+        advice = "stop what listens there, or choose other ports in .env (PUBLISH_…, see docs/compose.md)."
+    raise LauncherError(f"Taken: port {listing}. To free {'them' if len(in_use) > 1 else 'it'}: {advice}")
 
 
-def _taken(port: Port) -> bool:
+def _is_taken(port: Port) -> bool:
     family = socket.AF_INET6 if ":" in port.host else socket.AF_INET
     with socket.socket(family) as probe:
-        # Docker sets this too: a connection that has just been closed is no hindrance.
+        # Docker sets this option too; without it a recently closed connection would count as in use.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((port.host, port.number))
@@ -261,32 +277,32 @@ def _taken(port: Port) -> bool:
 
 
 def require_compose() -> None:
-    """Refuse to go on without Docker and a Compose that knows what the files use.
+    """Check that Docker and a recent Compose are installed.
 
     Raises:
-        Refused: one sentence says what to install.
+        LauncherError: the message says what to install.
     """
     if shutil.which("docker") is None:
-        raise Refused(
+        raise LauncherError(
             "There is no docker: install Docker with Compose v2, or run ./fraud demo, which needs neither."
         )
-    done = _ask(["docker", "compose", "version", "--short"])
+    done = _capture(["docker", "compose", "version", "--short"])
     if done.returncode:
-        raise Refused(
+        raise LauncherError(
             "Docker has no Compose v2: install the package docker-compose-plugin (or docker-compose-v2)."
         )
     version = done.stdout.strip().removeprefix("v")
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
     if numbers < _OLDEST:
         needed = ".".join(map(str, _OLDEST))
-        raise Refused(f"Docker Compose is {version}, and {needed} or later is needed: upgrade it.")
+        raise LauncherError(f"Docker Compose is {version}, and {needed} or later is needed: upgrade it.")
 
 
-def _ask(
+def _capture(
     command: list[str], folder: Path = ROOT, environment: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
-def _say(text: str) -> None:
+def _report(text: str) -> None:
     print(text, file=sys.stderr, flush=True)

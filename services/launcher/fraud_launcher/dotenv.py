@@ -1,7 +1,7 @@
-"""`.env`: what it says, and writing it. Standard library only: `./fraud up` has nothing else.
+"""Reads and writes `.env`. Standard library only: `./fraud up` has nothing else.
 
-Docker Compose reads the same file. A value is read here as Compose reads it, or refused with a sentence where
-Compose would put a variable in its place; so both ways of running know the same secrets.
+Docker Compose reads the same file. A value is read here as Compose reads it, or rejected if Compose would
+substitute a variable in it, so both ways of running the platform use the same secrets.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from config.services import client_secret
 from config.text_files import NotText, read_utf8
 from fraud_launcher.private_files import write_private
 
-# What a person may also set for one start; secrets come from `.env` alone, so that credentials that happen to
-# be exported in a shell never reach a server.
+# Variables that may also be set in the shell. Secrets come from `.env` alone, so that credentials which
+# happen to be exported in a shell never reach a server.
 SITE_CHOICES: Final = (
     "APP_ENV",
     "FRAUD_CONTRACT",
@@ -34,7 +34,7 @@ SITE_CHOICES: Final = (
     "LOG_LEVEL",
 )
 _DEFAULT_SECRET: Final = re.compile(rf"{DEVELOPMENT_SECRET_MARK}[\w-]*=?")
-# What Compose takes off the left of a name and a value, and off the right of a value without quotes.
+# The characters Compose strips from the left of names and values, and from the right of unquoted values.
 _SPACE: Final = "\t\v\f\r \x85\xa0"
 _TRAILING: Final = (
     _SPACE
@@ -43,25 +43,25 @@ _TRAILING: Final = (
 _ASSIGNMENT: Final = re.compile(r"(?:export[\t\f\r ]+)?([^=:]*)[=:](.*)", re.DOTALL)
 _NAME: Final = re.compile(r"[\w.\-\[\]]+")
 _REST: Final = rf"[{_SPACE}]*(?:#.*)?$"
-# A backslash escapes the quote and stands for itself elsewhere.
+# A backslash escapes the quote and is literal elsewhere.
 _SINGLE: Final = re.compile(r"'((?:[^'\\]|\\.)*)'" + _REST)
 _DOUBLE: Final = re.compile(r'"([^"\\$]*)"' + _REST)
 _PLAIN: Final = re.compile(r"""[^\s#$'"]*""")
 _NOT_A_COMMENT: Final = re.compile(r"[\t\v\f\x85\xa0]#")
-# No environment variable can hold a NUL; the others are never meant.
+# Environment variables cannot contain NUL; other control characters are never intended.
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class BadDotenv(Exception):
-    """A line cannot be read the same way by both; one sentence, without the value."""
+    """A line that Compose and this module would read differently; one sentence, without the value."""
 
 
 def read(path: Path) -> dict[str, str]:
-    """What the file says.
+    """The variables in the file.
 
     Raises:
-        FileNotFoundError: there is none.
-        BadDotenv: it cannot be read, or a line can be misread.
+        FileNotFoundError: the file does not exist.
+        BadDotenv: it cannot be read, or a line is ambiguous.
     """
     return parse(_text(path))
 
@@ -74,10 +74,11 @@ def _text(path: Path) -> str:
 
 
 def parse(text: str) -> dict[str, str]:
-    """`NAME=value` and `NAME: value` lines, quoted or not; nothing is expanded. The last of a name counts.
+    """Parse `NAME=value` and `NAME: value` lines, quoted or not; nothing is expanded. The last value of a
+    name wins.
 
     Raises:
-        BadDotenv: a line can be misread.
+        BadDotenv: a line is ambiguous.
     """
     values: dict[str, str] = {}
     for number, line in enumerate(text.split("\n"), start=1):
@@ -89,28 +90,28 @@ def parse(text: str) -> dict[str, str]:
 
 
 def _assignment(number: int, statement: str) -> tuple[str, str]:
-    # What stands there may be a piece of a secret: it is not shown.
-    found = _ASSIGNMENT.fullmatch(statement)
-    if found is None:
+    # The line may contain part of a secret, so messages do not show it.
+    match = _ASSIGNMENT.fullmatch(statement)
+    if match is None:
         raise BadDotenv(f".env: line {number}: has no =: write NAME=value, or # before a comment.")
-    name = found[1].strip(_SPACE)
+    name = match[1].strip(_SPACE)
     if not _NAME.fullmatch(name):
-        raise BadDotenv(f".env: line {number}: what stands before = or : is not a name: write NAME=value.")
-    value = found[2].lstrip(_SPACE)
+        raise BadDotenv(f".env: line {number}: the text before = or : is not a name: write NAME=value.")
+    value = match[2].lstrip(_SPACE)
     if value.startswith("'"):
         value = _single_quoted(name, value)
     elif value.startswith('"'):
         value = _double_quoted(name, value)
     else:
-        value = _unquoted(name, found[2])
+        value = _unquoted(name, match[2])
     if _CONTROL.search(value):
         raise BadDotenv(f"{name} in .env: there is a control character in the value: remove it.")
     return name, value
 
 
 def _single_quoted(name: str, text: str) -> str:
-    if found := _SINGLE.match(text):
-        return found[1].replace("\\'", "'")
+    if match := _SINGLE.match(text):
+        return match[1].replace("\\'", "'")
     raise BadDotenv(
         f"{name} in .env: the single quotes do not end, or something follows them "
         "(a quote inside is written \\')."
@@ -118,8 +119,8 @@ def _single_quoted(name: str, text: str) -> str:
 
 
 def _double_quoted(name: str, text: str) -> str:
-    if found := _DOUBLE.match(text):
-        return found[1]
+    if match := _DOUBLE.match(text):
+        return match[1]
     if "\\" in text or "$" in text:
         raise BadDotenv(f"{name} in .env: \\ and $ mean something in double quotes: use single quotes.")
     raise BadDotenv(
@@ -147,11 +148,11 @@ def _unquoted(name: str, text: str) -> str:
     return plain.replace("$$", "$")
 
 
-def written(value: str) -> str:
-    """A value as both read it.
+def quote_value(value: str) -> str:
+    """Quote a value so that Compose and this module read it alike.
 
     Raises:
-        BadDotenv: there is no such way: a control character, or a backslash where a quote would follow it.
+        BadDotenv: that is impossible: it contains a control character, or a backslash before a quote.
     """
     if _PLAIN.fullmatch(value):
         return value
@@ -165,15 +166,15 @@ def written(value: str) -> str:
 
 
 def ensure(file: Path, template: Path) -> list[str]:
-    """Write `file` with random secrets where there is none; add secrets that an older one lacks.
+    """Create `file` with random secrets, or add the secrets that an older file lacks.
 
-    Nothing that is set is changed.
+    Existing values are not changed.
 
     Returns:
         The names written.
 
     Raises:
-        BadDotenv: what is there cannot be read, or it cannot be written.
+        BadDotenv: the file cannot be read or written.
     """
     example = template.read_text("utf-8")
     try:
@@ -186,9 +187,9 @@ def ensure(file: Path, template: Path) -> list[str]:
     missing = {name: value for name, value in parse(example).items() if name not in known}
     if missing:
         inherited = _from_api_keys(known)
-        made = {name: value for name, value in missing.items() if name not in inherited}
-        lines = with_random_secrets(_lines(made)) + _lines(
-            {name: written(value) for name, value in inherited.items() if name in missing}
+        generated = {name: value for name, value in missing.items() if name not in inherited}
+        lines = with_random_secrets(_lines(generated)) + _lines(
+            {name: quote_value(value) for name, value in inherited.items() if name in missing}
         )
         end = "" if present.endswith("\n") else "\n"
         _replace_private(file, f"{present}{end}\n# Added because this version needs them\n{lines}")
@@ -200,27 +201,27 @@ def _lines(values: Mapping[str, str]) -> str:
 
 
 def _from_api_keys(known: Mapping[str, str]) -> dict[str, str]:
-    """Once the platform's own clients stood in API_KEYS: they keep their secrets."""
+    """The secrets of the platform's own clients, which earlier versions stored in API_KEYS."""
     entries = (entry.strip().partition(":") for entry in known.get("API_KEYS", "").split(","))
     secrets = {client: secret for client, _, secret in entries if secret}
     return {client_secret(name): secrets[name] for name in API_CLIENTS if name in secrets}
 
 
 def with_random_secrets(template: str) -> str:
-    """Every development secret replaced by a random one, the same mark by the same secret."""
-    made: dict[str, str] = {}
+    """Replace every development secret by a random one; equal placeholders get the same secret."""
+    secrets_by_mark: dict[str, str] = {}
 
     def secret(mark: str) -> str:
-        # A mark that ends so stands for a key, 32 bytes in base64.
+        # A placeholder that ends in `=` stands for a key: 32 bytes in base64.
         key = base64.urlsafe_b64encode(random.token_bytes(32)).decode("ascii")
-        return made.setdefault(mark, key if mark.endswith("=") else random.token_hex(32))
+        return secrets_by_mark.setdefault(mark, key if mark.endswith("=") else random.token_hex(32))
 
     lines = []
     for line in template.splitlines(keepends=True):
         if line.lstrip().startswith("#"):
             lines.append(line)
             continue
-        lines.append(_DEFAULT_SECRET.sub(lambda found: secret(found.group()), line))
+        lines.append(_DEFAULT_SECRET.sub(lambda match: secret(match.group()), line))
     return "".join(lines)
 
 

@@ -1,6 +1,6 @@
-"""Exit codes of the commands that we pass on. Standard library only."""
+"""Exit codes of child processes. Standard library only."""
 
 
 def shell_code(returncode: int) -> int:
-    """What a shell gives for a child's return code: 128 and its number for a signal."""
+    """The exit code a shell would report: 128 plus the signal number if a signal ended the child."""
     return 128 - returncode if returncode < 0 else returncode

@@ -1,6 +1,6 @@
-"""`./fraud images-offline`: every third-party image the stack needs, where no registry can be reached.
+"""`./fraud images-offline`: builds the third-party images of the stack without access to a registry.
 
-A base made with debootstrap, and on it what `images/` builds of packages of Debian, PyPI and Maven. Standard
+The base image is made with debootstrap; `images/` adds packages of Debian, PyPI and Maven. Standard
 library only.
 """
 
@@ -18,7 +18,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from fraud_launcher.bootstrap import ROOT, Refused
+from fraud_launcher.bootstrap import ROOT, LauncherError
 from fraud_launcher.compose import Compose, require_compose
 
 COMMANDS = {
@@ -30,15 +30,15 @@ INCLUDED = "ca-certificates,python3,python3-venv"
 _MADE_OF = "fraud-detection.made-of"
 
 
-def run(words: Sequence[str]) -> int:
-    """Build the base and the images on it; what is up to date is kept.
+def run(arguments: Sequence[str]) -> int:
+    """Build the base and the images on it; an up-to-date base is kept.
 
     Raises:
-        Refused: Docker or debootstrap is missing, or this is not root.
+        LauncherError: Docker or debootstrap is missing, or this is not root.
     """
     parser = argparse.ArgumentParser(prog="./fraud images-offline", description=__doc__)
-    parser.add_argument("--fresh", action="store_true", help="make the base anew, with Debian's updates")
-    options = parser.parse_args(words)
+    parser.add_argument("--fresh", action="store_true", help="rebuild the base, with Debian's updates")
+    options = parser.parse_args(arguments)
     require_compose()
     compose = Compose(ROOT, False)
     compose.require_daemon()
@@ -47,38 +47,38 @@ def run(words: Sequence[str]) -> int:
     _make_base(os.environ.get("DEBIAN_MIRROR", ""), fresh=options.fresh)
     code = _build(compose, "base", *(["--no-cache"] if options.fresh else [])) or _build(compose)
     if code == 0:
-        _say(f"Built in {time.monotonic() - started:.0f} s; Grafana alone cannot be built that way.")
-        _say("To use them: make build ARGS=--offline, make up ARGS=--offline")
+        _report(f"Built in {time.monotonic() - started:.0f} s; Grafana cannot be built that way.")
+        _report("To use them: make build ARGS=--offline, make up ARGS=--offline")
     return code
 
 
-def _build(compose: Compose, *words: str) -> int:
-    # Named here: a project's name is a label, and the environment may say another for the stack.
+def _build(compose: Compose, *arguments: str) -> int:
+    # The project's name becomes a label, and the environment may set another one for the stack.
     project = ["--project-name", "fraud-detection-offline", "--file", "images/compose.yml"]
-    command = ["docker", "compose", *project, "build", *words]
-    _say(f"Building {words[0] if words else 'the images on it'} …")
+    command = ["docker", "compose", *project, "build", *arguments]
+    _report(f"Building {arguments[0] if arguments else 'the images on it'} …")
     return subprocess.run(command, cwd=ROOT, env=compose.environment(), check=False).returncode
 
 
 def _make_base(mirror: str, *, fresh: bool) -> None:
-    """Load what debootstrap makes into Docker, unless it is there.
+    """Import a base made with debootstrap into Docker, unless it exists.
 
     Raises:
-        Refused: this is not root, there is no debootstrap, or it failed.
+        LauncherError: the user is not root, or debootstrap is missing or failed.
     """
     recipe = hashlib.sha256(f"{SUITE} {INCLUDED} {mirror}".encode()).hexdigest()
     if not fresh and _label() == recipe:
-        _say(f"{IMAGE} is there; --fresh makes it anew.")
+        _report(f"{IMAGE} exists; --fresh rebuilds it.")
         return
     if os.geteuid() != 0:
-        raise Refused("debootstrap needs root, to make device files: sudo ./fraud images-offline.")
+        raise LauncherError("debootstrap needs root, to make device files: sudo ./fraud images-offline.")
     if shutil.which("debootstrap") is None:
-        raise Refused("There is no debootstrap, which makes the base: install the package debootstrap.")
-    _say(f"Making a base of Debian {SUITE} with debootstrap, in a minute or two …")
+        raise LauncherError("There is no debootstrap, which makes the base: install the package debootstrap.")
+    _report(f"Making a base of Debian {SUITE} with debootstrap, in a minute or two …")
     with tempfile.TemporaryDirectory(
         prefix="fraud-base-", dir="/var/tmp", ignore_cleanup_errors=True
-    ) as place:
-        tree = Path(place) / "tree"
+    ) as directory:
+        tree = Path(directory) / "tree"
         _debootstrap(tree, mirror)
         _clean(tree)
         _load(tree, recipe)
@@ -91,23 +91,23 @@ def _debootstrap(tree: Path, mirror: str) -> None:
     )
     if done.returncode:
         last = "\n".join((done.stdout + done.stderr).strip().splitlines()[-8:])
-        raise Refused(f"It was not possible to make the base; debootstrap said:\n{last}")
+        raise LauncherError(f"It was not possible to make the base; debootstrap reported:\n{last}")
 
 
 def _clean(tree: Path) -> None:
     sources = tree / "etc" / "apt" / "sources.list"
     sources.write_text(with_updates(sources.read_text(encoding="utf-8")), encoding="utf-8")
-    for kept in ("var/cache/apt/archives", "var/lib/apt/lists"):
-        shutil.rmtree(tree / kept)
-        (tree / kept / "partial").mkdir(parents=True)
+    for folder in ("var/cache/apt/archives", "var/lib/apt/lists"):
+        shutil.rmtree(tree / folder)
+        (tree / folder / "partial").mkdir(parents=True)
 
 
 def with_updates(sources: str) -> str:
-    """The archive debootstrap used, and beside it Debian's updates and security updates."""
-    found = re.search(rf"^deb (\S+) {SUITE} main", sources, re.MULTILINE)
-    if found is None:
+    """The package sources: the archive debootstrap used, Debian's updates and security updates."""
+    match = re.search(rf"^deb (\S+) {SUITE} main", sources, re.MULTILINE)
+    if match is None:
         return sources
-    mirror = found[1].rstrip("/")
+    mirror = match[1].rstrip("/")
     lines = [f"deb {mirror} {SUITE} main", f"deb {mirror} {SUITE}-updates main"]
     if mirror.endswith("/debian"):
         lines.append(f"deb {mirror}-security {SUITE}-security main")
@@ -120,7 +120,7 @@ def _load(tree: Path, recipe: str) -> None:
         load = ["docker", "import", "--change", f"LABEL {_MADE_OF}={recipe}", "-", IMAGE]
         loaded = subprocess.run(load, stdin=tar.stdout, stdout=subprocess.DEVNULL, check=False)
     if loaded.returncode or tar.returncode:
-        raise Refused("Docker did not take the base; what it said stands above.")
+        raise LauncherError("Docker did not import the base; its message is above.")
 
 
 def _label() -> str:
@@ -128,5 +128,5 @@ def _label() -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
-def _say(text: str) -> None:
+def _report(text: str) -> None:
     print(text, file=sys.stderr, flush=True)

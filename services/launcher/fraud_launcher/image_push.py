@@ -1,4 +1,4 @@
-"""`./fraud push REGISTRY=… TAG=…`: every image of the platform into a registry. Standard library only."""
+"""`./fraud push REGISTRY=… TAG=…`: pushes the platform's images to a registry. Standard library only."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fraud_launcher.bootstrap import ROOT, Refused
-from fraud_launcher.image_builds import built, short
+from fraud_launcher.bootstrap import ROOT, LauncherError
+from fraud_launcher.image_builds import built_images, short_name
 
 COMMANDS = {"push": "tag and push every image: push REGISTRY=registry.example:5000 TAG=1.4.0"}
 _REGISTRY = re.compile(r"[a-z0-9.-]+(:[0-9]+)?(/[a-z0-9._-]+)*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
 
-def run(words: Sequence[str], root: Path = ROOT) -> int:
-    """Tag every image for the registry and push it; stops at the first that fails.
+def run(arguments: Sequence[str], root: Path = ROOT) -> int:
+    """Tag and push every image; stops at the first failure.
 
     Raises:
-        Refused: the registry or the tag is missing or malformed, or an image has not been built.
+        LauncherError: the registry or the tag is missing or malformed, or an image has not been built.
     """
-    registry, tag = target(words, os.environ)
-    images = sorted(set(built(root).values()))
-    missing = [short(image) for image in images if not _there(image)]
+    registry, tag = target(arguments, os.environ)
+    images = sorted(set(built_images(root).values()))
+    missing = [short_name(image) for image in images if not _exists(image)]
     if missing:
-        raise Refused(f"Not built: {', '.join(missing)}. `make build` builds what is missing.")
+        raise LauncherError(f"Not built: {', '.join(missing)}. `make build` builds what is missing.")
     for image in images:
-        pushed = f"{registry}/fraud-detection/{short(image)}:{tag}"
+        pushed = f"{registry}/fraud-detection/{short_name(image)}:{tag}"
         print(f"{image} → {pushed}", file=sys.stderr, flush=True)
         subprocess.run(["docker", "tag", image, pushed], check=True)
         code = subprocess.run(["docker", "push", "--quiet", pushed], check=False).returncode
@@ -38,31 +38,35 @@ def run(words: Sequence[str], root: Path = ROOT) -> int:
     return 0
 
 
-def target(words: Sequence[str], environ: Mapping[str, str]) -> tuple[str, str]:
-    """Registry and tag, out of `NAME=value` words or, as make hands them on, the environment.
+def target(arguments: Sequence[str], environ: Mapping[str, str]) -> tuple[str, str]:
+    """Registry and tag from `NAME=value` arguments or, as make passes them, the environment.
 
     Raises:
-        Refused: one is missing or malformed.
+        LauncherError: one is missing or malformed.
     """
-    given = dict(word.split("=", 1) for word in words if "=" in word)
-    unknown = [word for word in words if word.partition("=")[0] not in {"REGISTRY", "TAG"} or "=" not in word]
+    assignments = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
+    unknown = [
+        argument
+        for argument in arguments
+        if argument.partition("=")[0] not in {"REGISTRY", "TAG"} or "=" not in argument
+    ]
     if unknown:
-        raise Refused(f"{unknown[0]!r} is neither REGISTRY=… nor TAG=…: push knows nothing else.")
-    registry = (given.get("REGISTRY") or environ.get("REGISTRY", "")).rstrip("/")
-    tag = given.get("TAG") or environ.get("TAG", "")
+        raise LauncherError(f"{unknown[0]!r} is neither REGISTRY=… nor TAG=…: push accepts nothing else.")
+    registry = (assignments.get("REGISTRY") or environ.get("REGISTRY", "")).rstrip("/")
+    tag = assignments.get("TAG") or environ.get("TAG", "")
     if not registry:
-        raise Refused("REGISTRY is missing: name where to push, such as REGISTRY=registry.example:5000.")
+        raise LauncherError("REGISTRY is missing: set the registry, such as REGISTRY=registry.example:5000.")
     if not tag:
-        raise Refused("TAG is missing: name the release, such as TAG=1.4.0.")
+        raise LauncherError("TAG is missing: set the release, such as TAG=1.4.0.")
     if not _REGISTRY.fullmatch(registry):
-        raise Refused(
-            f"REGISTRY={registry} is no registry: host, port and path in lower case, without https://."
+        raise LauncherError(
+            f"REGISTRY={registry} is not a registry: use host, port and path in lower case, without https://."
         )
     if not _TAG.fullmatch(tag):
-        raise Refused(f"TAG={tag} is no tag: letters, digits, '.', '_' and '-', at most 128.")
+        raise LauncherError(f"TAG={tag} is not a tag: use letters, digits, '.', '_' and '-', at most 128.")
     return registry, tag
 
 
-def _there(image: str) -> bool:
+def _exists(image: str) -> bool:
     command = ["docker", "image", "inspect", "--format", "{{.Id}}", image]
     return subprocess.run(command, capture_output=True, check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""Locks that say who holds them. Standard library only: `./fraud` has nothing else while it installs."""
+"""Lock files that name their holder. Standard library only: `./fraud` has nothing else while it installs."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from typing import Any, Final
 _NOTE_S: Final = 1.0
 
 
-class Busy(Exception):
-    """Somebody else holds the lock; the message is who: what it does, its process and since when."""
+class LockHeld(Exception):
+    """Another process holds the lock; the message describes it: its work, its process id and since when."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A lock that is held.
+    """A held lock.
 
     Attributes:
-        descriptor: a child that inherits it holds the lock on when we are killed.
-        left: the note of the last holder, if it did not come to its end.
+        descriptor: a child that inherits it keeps the lock if this process is killed.
+        previous_note: the note of the previous holder, if that did not finish.
     """
 
     descriptor: int
-    left: dict[str, Any]
+    previous_note: dict[str, Any]
 
 
 @contextmanager
@@ -41,30 +41,30 @@ def hold(
     wait: Callable[[str], None] | None = None,
     note: Callable[[dict[str, Any]], dict[str, Any]] = lambda _: {},
 ) -> Iterator[Lease]:
-    """Hold the lock at `path` while the block runs; the kernel frees it however we end.
+    """Hold the lock at `path` while the block runs; the kernel frees it however this process ends.
 
     Args:
-        work: what is done meanwhile, in the words of others.
-        wait: told who holds it, before we wait for them; without it they are not waited for.
-        note: given the last holder's note if it did not end, what is noted besides. It is left where the
-            block raises.
+        work: a description of the work, which is shown to other processes.
+        wait: called with the holder's description before waiting; without it the function does not wait.
+        note: returns further items for our note, given the note of an unfinished previous holder. The note is
+            kept if the block raises.
 
     Raises:
-        Busy: somebody else holds it.
-        OSError: the file cannot be made.
+        LockHeld: another process holds it.
+        OSError: the file cannot be created.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        _take(descriptor, path, wait)
-        left = read_note(path)
+        _acquire(descriptor, path, wait)
+        previous_note = read_note(path)
         since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-        mine = {"work": work, "pid": os.getpid(), "since": since, **note(left)}
-        _write(descriptor, mine)
+        own_note = {"work": work, "pid": os.getpid(), "since": since, **note(previous_note)}
+        _write(descriptor, own_note)
         try:
-            yield Lease(descriptor, left)
+            yield Lease(descriptor, previous_note)
         except BaseException:
-            _write(descriptor, {**mine, "failed": True})
+            _write(descriptor, {**own_note, "failed": True})
             raise
         os.ftruncate(descriptor, 0)
     finally:
@@ -72,7 +72,7 @@ def hold(
 
 
 def read_note(path: Path) -> dict[str, Any]:
-    """What the holder noted, or one that did not come to its end; empty where there is none."""
+    """The note of the current holder or of an unfinished one; empty if there is none."""
     try:
         note = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
@@ -80,28 +80,28 @@ def read_note(path: Path) -> dict[str, Any]:
     return note if isinstance(note, dict) else {}
 
 
-def _take(descriptor: int, path: Path, wait: Callable[[str], None] | None) -> None:
+def _acquire(descriptor: int, path: Path, wait: Callable[[str], None] | None) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         holder = _holder(_present_note(path))
         if wait is None:
-            raise Busy(holder) from None
+            raise LockHeld(holder) from None
         wait(holder)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
 
 
 def _present_note(path: Path) -> dict[str, Any]:
-    """The holder's own note, which follows a moment after the lock; else that of the last one."""
+    """The current holder's note, which is written shortly after taking the lock; else the previous note."""
     deadline = time.monotonic() + _NOTE_S
     while True:
         note = read_note(path)
-        if _lives(note.get("pid")) or time.monotonic() > deadline:
+        if _is_alive(note.get("pid")) or time.monotonic() > deadline:
             return note
         time.sleep(0.02)
 
 
-def _lives(pid: Any) -> bool:
+def _is_alive(pid: Any) -> bool:
     return isinstance(pid, int) and pid > 0 and Path(f"/proc/{pid}").exists()
 
 

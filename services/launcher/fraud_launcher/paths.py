@@ -1,4 +1,4 @@
-"""Where the embedded platform can be found by those who are no part of it. Standard library only."""
+"""Paths through which other programs find the embedded platform. Standard library only."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-# A socket's path may have about 100 characters; names below the directory take up to 20.
+# A socket's path is limited to about 100 characters; names in the directory take up to 20.
 _SOCKET_DIRECTORY_MAX: Final = 80
 _SUPERVISOR_SOCKET: Final = "s.sock"
 
 
 def run_directory(local: Path) -> Path:
-    """Process files and sockets: below `local` where the path is short enough for a socket."""
-    inside = local / "run"
-    if len(os.fsencode(inside)) <= _SOCKET_DIRECTORY_MAX:
-        return inside
+    """The directory of process files and sockets: below `local` if that path is short enough for a socket."""
+    local_directory = local / "run"
+    if len(os.fsencode(local_directory)) <= _SOCKET_DIRECTORY_MAX:
+        return local_directory
     digest = hashlib.sha256(os.fsencode(local)).hexdigest()[:12]
     return Path(tempfile.gettempdir()) / f"fraud-run-{os.getuid()}-{digest}"
 
@@ -33,13 +33,13 @@ def state_file(local: Path) -> Path:
 
 
 def runs(local: Path) -> bool:
-    """Whether the embedded platform below `local` runs."""
+    """Whether the embedded platform of `local` is running."""
     with socket.socket(socket.AF_UNIX) as probe:
         return probe.connect_ex(str(supervisor_socket(local))) == 0
 
 
 def ports(local: Path) -> set[int]:
-    """The ports of the embedded platform below `local` if it runs, else none."""
+    """The ports of the embedded platform of `local`; empty if it is not running."""
     if not runs(local):
         return set()
     try:

@@ -1,4 +1,4 @@
-"""Files that hold secrets."""
+"""Writes files that hold secrets."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 
 
 def write_private(path: Path, text: str, account: str | None = None) -> None:
-    """Write a file that only its owner may read: `account` where one is given, else we ourselves.
+    """Write a file that only its owner can read: `account` if given, otherwise the current user.
 
-    The directory may be another account's. Whatever lies at `path` is removed, and the file is made anew
-    or not at all: a link put there in between would lead our own rights, which may be root's, elsewhere.
+    The directory may belong to another account. An existing file at `path` is removed and a new one created
+    exclusively: we may be root, and must not write through a link that the other account puts there.
 
     Raises:
-        FileExistsError: somebody else put something at `path` meanwhile.
+        FileExistsError: another process created something at `path` meanwhile.
     """
     path.unlink(missing_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -1,7 +1,7 @@
-"""`./fraud secrets [FOLDER]`: the secrets of a production installation, a file each. Standard library only.
+"""`./fraud secrets [FOLDER]`: writes the secrets of a production installation, one file each.
 
-Docker mounts a secret's file with the mode it has, and containers are many users: so the files may be read
-by all, and the folder, which no container sees, by its owner alone.
+Docker mounts a secret's file with its mode, and containers run as different users. So the files are readable
+by all, and the folder, which no container sees, by its owner only. Standard library only.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 COMPOSE: Final = ROOT / "docker-compose.vm1.yml"
-# What the API holds, on its own machine, besides what is here already.
+# Further secrets that only the API's machine needs.
 OF_THE_API: Final = ("api_client_secret_admin", "api_key_encryption_secret")
-# Given by others; empty until somebody fills them in.
+# Issued by other systems; empty until somebody fills them in.
 OPTIONAL: Final = ("smtp_password", "slack_webhook_url")
-_NAMED: Final = re.compile(r"^  (\w+): \{ file: ", re.MULTILINE)
+_SECRET_NAME: Final = re.compile(r"^  (\w+): \{ file: ", re.MULTILINE)
 
 
 def names() -> list[str]:
-    """Every secret there is."""
+    """The names of all secrets."""
     _, _, section = COMPOSE.read_text("utf-8").partition("\nsecrets:\n")
-    return [*_NAMED.findall(section), *OF_THE_API]
+    return [*_SECRET_NAME.findall(section), *OF_THE_API]
 
 
 def write(folder: Path) -> list[str]:
-    """Write what is missing; nothing that is there is touched.
+    """Write missing secrets; existing files are not changed.
 
     Returns:
         The names written.
@@ -55,7 +55,7 @@ def _value(name: str) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Write the folder and say what was done; never a secret."""
+    """Write the folder and print what was done, but never a secret."""
     if len(arguments) > 1 or (arguments and arguments[0].startswith("-")):
         print("usage: ./fraud secrets [FOLDER]      by default ./secrets, which SECRETS_DIR of .env names")
         return 0 if arguments[0] in {"-h", "--help"} else 2
@@ -65,8 +65,8 @@ def main(arguments: Sequence[str]) -> int:
     except OSError as error:
         print(f"{error.filename or folder} cannot be written ({error.strerror}).", file=sys.stderr)
         return 2
-    print(f"{folder}: {len(written)} written, {len(names()) - len(written)} were there and stay.")
+    print(f"{folder}: {len(written)} written, {len(names()) - len(written)} existed and are unchanged.")
     empty = [name for name in OPTIONAL if not (folder / name).read_text("utf-8").strip()]
     if empty:
-        print(f"Empty, to be filled in by you where they are used: {', '.join(empty)}.")
+        print(f"Empty, fill them in if you need them: {', '.join(empty)}.")
     return 0

@@ -1,6 +1,6 @@
-"""`python -m fraud_mlflow`: becomes MLflow's server, set up from the platform's variables.
+"""`python -m fraud_mlflow`: starts MLflow's server, configured from the platform's variables.
 
-Standard library only: its image holds MLflow and this.
+Standard library only: its image contains nothing but MLflow and this package.
 """
 
 from __future__ import annotations
@@ -12,22 +12,23 @@ from pathlib import Path
 from typing import Final, NoReturn
 from urllib.parse import quote
 
-DATABASE: Final = "mlflow"  # its database, and the role that owns it
+DATABASE: Final = "mlflow"  # the name of its database and of the role that owns it
 BUCKET: Final = "fraud-mlflow"
 _EXIT_CONFIGURATION: Final = 2
 _PORT: Final = "5000"
-# MLflow finds applications by the metadata of installed packages; our sources are not installed.
+# MLflow finds applications through the metadata of installed packages, but our sources are not installed.
 PLUGIN: Final = Path(__file__).parent / "plugin"
 
 
-class Unset(Exception):
-    """A variable is missing; one sentence."""
+class VariableMissing(Exception):
+    """A required variable is not set; the message is one sentence."""
 
 
 def arguments(environ: Mapping[str, str]) -> list[str]:
-    """MLflow's own; one worker takes 0.4 GB and 19 s to start, its default four 1.6 GB and 59 s.
+    """The arguments of MLflow. One worker takes 0.4 GB and 19 s to start, the default of four 1.6 GB and 59
+    s.
 
-    Secrets go by environment: arguments are seen by everybody in the list of processes.
+    Secrets are passed in the environment, because every user can see arguments in the list of processes.
     """
     port = environ.get("MLFLOW_PORT") or _PORT
     hosts = [f"{name}:{port}" for name in ("mlflow", "localhost", "127.0.0.1")]
@@ -47,10 +48,10 @@ def arguments(environ: Mapping[str, str]) -> list[str]:
 
 
 def environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """What the server gets: nothing runs jobs, phones home or unpickles.
+    """The environment of the server: job execution, telemetry and unpickling are disabled.
 
     Raises:
-        Unset: a variable is missing.
+        VariableMissing: a variable is missing.
     """
     region = environ.get("AWS_REGION") or "us-east-1"
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
@@ -76,17 +77,18 @@ def _database(environ: Mapping[str, str]) -> str:
 
 def _required(environ: Mapping[str, str], name: str) -> str:
     if not environ.get(name):
-        raise Unset(f"configuration: {name} is not set: set it in .env or in the environment.")
+        raise VariableMissing(f"configuration: {name} is not set: set it in .env or in the environment.")
     return environ[name]
 
 
 def main() -> NoReturn:
     try:
-        made = environment(os.environ)
-    except Unset as error:
+        server_environment = environment(os.environ)
+    except VariableMissing as error:
         print(error, file=sys.stderr)
         sys.exit(_EXIT_CONFIGURATION)
-    os.execve(sys.executable, [sys.executable, "-m", "mlflow", *arguments(os.environ)], made)
+    command = [sys.executable, "-m", "mlflow", *arguments(os.environ)]
+    os.execve(sys.executable, command, server_environment)
 
 
 if __name__ == "__main__":

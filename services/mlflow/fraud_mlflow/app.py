@@ -1,4 +1,4 @@
-"""What `mlflow server --app-name fraud` serves: MLflow's own application, with our defaults in its page."""
+"""The application of `mlflow server --app-name fraud`: MLflow's own, with our defaults for its web page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Defaults for MLflow's page: it keeps its settings in the browser, and the server has no option for them.
+"""Defaults for MLflow's web page, which stores its settings in the browser; the server has no options for
+them.
 
 Standard library only.
 """
@@ -14,11 +15,11 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Message, Receive, Send], Awaitable[None]]
 
-# Keys of the page's local storage, as MLflow 3 writes them; a choice that somebody has made stays.
+# Keys in the page's local storage, as MLflow 3 writes them. A choice the user has made is kept.
 DEFAULTS: Final = {
-    "mlflow.workflowType_v1": "machine_learning",  # otherwise it opens on GenAI
+    "mlflow.workflowType_v1": "machine_learning",  # otherwise the page opens on GenAI
     "mlflow.settings.telemetry.enabled_v1": False,  # otherwise it records every click
-    "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1": True,  # otherwise a chat opens over half of the page
+    "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1": True,  # otherwise a chat window covers half of the page
 }
 _SCRIPT: Final = (
     "<head><script>"
@@ -26,13 +27,14 @@ _SCRIPT: Final = (
     " if (localStorage.getItem(key) === null) localStorage.setItem(key, JSON.stringify(value));"
     "</script>"
 ).encode()
-# A browser's copy may be MLflow's own page, so it is neither asked for nor named.
+# A cached copy in the browser may be the unmodified page, so conditional requests and validators are removed.
 _CONDITIONS: Final = frozenset({b"if-none-match", b"if-modified-since", b"if-range", b"range"})
 _VALIDATORS: Final = frozenset({b"etag", b"last-modified", b"accept-ranges", b"content-length"})
 
 
 class PageDefaults:
-    """An ASGI application that puts the defaults into the page of another, and passes all else on."""
+    """An ASGI application that inserts the defaults into the page of another one, and forwards all other
+    requests."""
 
     def __init__(self, application: Application) -> None:
         self._application = application

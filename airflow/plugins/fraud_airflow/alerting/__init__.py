@@ -1,1 +1,1 @@
-"""Tells people by e-mail and Slack that something went wrong, and that it works again."""
+"""Sends alerts by e-mail and Slack when something fails, and when it works again."""

@@ -1,4 +1,4 @@
-"""What is told: alerts, and the messages made of them."""
+"""Alerts and the messages built from them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """`key` says what is wrong: alerts of one key are one incident. `link` may be empty."""
+    """`key` identifies the problem: alerts with the same key belong to one incident. `link` may be empty."""
 
     key: str
     title: str
@@ -30,23 +30,23 @@ class Alert:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What a channel sends: `subject` one line, `text` as many as it likes."""
+    """A message to send: `subject` is one line, `text` may have several."""
 
     subject: str
     text: str
     link: str = ""
 
 
-def first(alert: Alert) -> Message:
+def first_message(alert: Alert) -> Message:
     return _message(f"[{alert.severity}] {alert.title}", alert.text, alert.link)
 
 
-def reminder(alert: Alert, since: datetime, count: int) -> Message:
+def reminder_message(alert: Alert, since: datetime, count: int) -> Message:
     begun = f"It has happened {count} times since {_time(since)}. The latest:"
     return _message(f"[{alert.severity}] still: {alert.title}", f"{begun}\n{alert.text}", alert.link)
 
 
-def resolved(title: str, since: datetime, until: datetime, count: int) -> Message:
+def resolved_message(title: str, since: datetime, until: datetime, count: int) -> Message:
     times = "once" if count == 1 else f"{count} times"
     text = (
         f"It had happened {times} within {duration(until - since)}: "
@@ -56,11 +56,11 @@ def resolved(title: str, since: datetime, until: datetime, count: int) -> Messag
 
 
 def duration(time: timedelta) -> str:
-    """The two greatest units: `2 d 3 h`, `1 h 5 min`, `40 s`."""
+    """The two largest units: `2 d 3 h`, `1 h 5 min`, `40 s`."""
     seconds = int(time.total_seconds())
     units = (("d", seconds // 86400), ("h", seconds // 3600 % 24), ("min", seconds // 60 % 60))
-    words = [f"{amount} {unit}" for unit, amount in units if amount][:2]
-    return " ".join(words) or f"{seconds} s"
+    parts = [f"{amount} {unit}" for unit, amount in units if amount][:2]
+    return " ".join(parts) or f"{seconds} s"
 
 
 def _time(moment: datetime) -> str:
@@ -68,7 +68,7 @@ def _time(moment: datetime) -> str:
 
 
 def _message(subject: str, text: str, link: str) -> Message:
-    # A line feed or another control character in a subject could begin a header of its own.
+    # A line feed or another control character in a subject could inject a mail header.
     line = " ".join("".join(char if char.isprintable() else " " for char in subject).split())
     return Message(_cut(line, TITLE_LIMIT), _cut(text.strip(), TEXT_LIMIT), link)
 

@@ -1,7 +1,8 @@
-"""Callbacks of tasks and of DAGs: what failed for good is told, and that it works again.
+"""Callbacks of tasks and DAGs: they send alerts about final failures, and about recoveries.
 
-Airflow runs those of a task in the task's process, and where that was killed in the DAG processor, as it does
-those of a DAG. Every task imports this module, so the rest is imported when there is something to tell.
+Airflow runs a task's callbacks in the task's process, or in the DAG processor if that process was killed; it
+runs a DAG's callbacks in the DAG processor. Every task imports this module, so further imports are made when
+needed.
 """
 
 from __future__ import annotations
@@ -21,33 +22,33 @@ _ERROR_SHOWN = 1000  # characters
 
 def on_failure(context: Context) -> None:
     """For `on_failure_callback`: Airflow calls it after the last try."""
-    _harmless(_tell, context)
+    _log_errors(_send_alert, context)
 
 
 def on_run_failure(context: Context) -> None:
-    """For a DAG's `on_failure_callback`: tells of a run that was given up.
+    """For a DAG's `on_failure_callback`: sends an alert about a run that was given up.
 
-    A task that failed has told already.
+    If a task failed, its own callback has sent an alert already.
     """
     if context.get("reason") != "task_failure":
-        _harmless(_tell_of_run, context)
+        _log_errors(_send_run_alert, context)
 
 
 def on_success(context: Context) -> None:
-    """For `on_success_callback` and `on_skipped_callback`: costs one read where nothing was wrong."""
-    _harmless(_resolve, context)
+    """For `on_success_callback` and `on_skipped_callback`: costs one read if no incident is open."""
+    _log_errors(_resolve, context)
 
 
-def _tell(context: Context) -> None:
+def _send_alert(context: Context) -> None:
     from fraud_airflow.alerting.configuration import notifier
 
     notifier().alert(_alert(context))
 
 
-def _tell_of_run(context: Context) -> None:
+def _send_run_alert(context: Context) -> None:
     from fraud_airflow.alerting.configuration import notifier
 
-    notifier().alert(_alert_of_run(context))
+    notifier().alert(_run_alert(context))
 
 
 def _resolve(context: Context) -> None:
@@ -56,11 +57,11 @@ def _resolve(context: Context) -> None:
     notifier().resolve(_key(context["ti"]))
 
 
-def _harmless(work: Callable[[Context], None], context: Context) -> None:
+def _log_errors(work: Callable[[Context], None], context: Context) -> None:
     try:
         work(context)
     except Exception:
-        logging.getLogger(__name__).exception("The callback could not do its work; the task's state stands.")
+        logging.getLogger(__name__).exception("The callback failed; the task's state is not affected.")
 
 
 def _key(task_instance: Any) -> str:
@@ -80,8 +81,8 @@ def _alert(context: Context) -> Alert:
     )
 
 
-def _alert_of_run(context: Context) -> Alert:
-    """The key is that of the task the run stood at: when it next works, the incident is over."""
+def _run_alert(context: Context) -> Alert:
+    """The key is that of the task the run stopped at, so the task's next success resolves the incident."""
     from fraud_airflow.alerting.alert import Alert, Severity
 
     dag, ti = context["dag"], context.get("ti")
@@ -89,22 +90,23 @@ def _alert_of_run(context: Context) -> Alert:
         key=_key(ti) if ti else dag.dag_id,
         title=f"{dag.dag_id}: a run was given up",
         severity=Severity(_severity(context)),
-        text=f"{_why_given_up(context)}\n\nRun {context['run_id']}{f', task {ti.task_id}' if ti else ''}.",
+        text=f"{_timeout_reason(context)}\n\nRun {context['run_id']}{f', task {ti.task_id}' if ti else ''}.",
     )
 
 
-def _why_given_up(context: Context) -> str:
+def _timeout_reason(context: Context) -> str:
     if context.get("reason") != "timed_out":
         return f"None of its tasks can go on ({context.get('reason')})."
-    ended = (
+    sentence = (
         f"It had not ended after {context['dag'].dagrun_timeout} (dagrun_timeout); the next one may begin."
     )
-    dated = getattr(context.get("dag_run"), "logical_date", None)
-    if dated is not None and dated > datetime.now(UTC):
+    logical_date = getattr(context.get("dag_run"), "logical_date", None)
+    if logical_date is not None and logical_date > datetime.now(UTC):
         return (
-            f"{ended} Its logical_date, {dated.isoformat()}, is ahead: until then none of its tasks starts."
+            f"{sentence} Its logical_date, {logical_date.isoformat()}, is in the future: "
+            "until then none of its tasks starts."
         )
-    return ended
+    return sentence
 
 
 def _severity(context: Context) -> str:
@@ -114,7 +116,7 @@ def _severity(context: Context) -> str:
 
 def _reason(error: object) -> str:
     if error is None:
-        return "It was killed, or its process was lost: it could not say why itself."
+        return "It was killed, or its process was lost, so it could not report a reason."
     text = str(error).strip()[:_ERROR_SHOWN]
     if isinstance(error, str):
         return text

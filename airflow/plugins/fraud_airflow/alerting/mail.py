@@ -14,25 +14,26 @@ from fraud_airflow.alerting.alert import Message
 from fraud_airflow.alerting.notifier import ChannelFailed
 
 _ADDRESS: Final = re.compile(r"[^\s,;<>\"@]+@[^\s,;<>\"@]+")
-_SHOWN: Final = 200  # characters of what a server says
+_SHOWN: Final = 200  # characters of a server's reply
 
 
 def recipients(text: str) -> list[str]:
     """The addresses of ALERT_EMAIL_RECIPIENTS, separated by commas or semicolons.
 
     Raises:
-        ChannelFailed: one of them is no address.
+        ChannelFailed: one of them is not an address.
     """
     parts = [part.strip() for part in re.split("[,;]", text)]
     addresses = [part for part in parts if part]
     for address in addresses:
         if _ADDRESS.fullmatch(address) is None:
-            raise ChannelFailed(f"ALERT_EMAIL_RECIPIENTS: {address!r} is no e-mail address.")
+            raise ChannelFailed(f"ALERT_EMAIL_RECIPIENTS: {address!r} is not an e-mail address.")
     return addresses
 
 
 class EmailChannel:
-    """The provider's hook logs in, over TLS as the connection's extras say; it speaks HTML only."""
+    """Uses the provider's hook, which logs in, uses TLS according to the connection's extras, and sends HTML
+    only."""
 
     name = "e-mail"
 
@@ -41,7 +42,8 @@ class EmailChannel:
         self._conn_id = conn_id
 
     def send(self, message: Message) -> None:
-        """Raises ChannelFailed: an address is malformed, or the server did not take it for all of them."""
+        """Raises ChannelFailed if an address is malformed or the server did not accept the mail for all
+        recipients."""
         import smtplib
 
         from airflow.providers.smtp.hooks.smtp import SmtpHook
@@ -71,6 +73,6 @@ def html(message: Message) -> str:
     return f'<div style="white-space: pre-wrap">{escape(message.text)}</div>{link}'
 
 
-def _text(said: bytes | str) -> str:
-    text = said.decode("utf-8", "replace") if isinstance(said, bytes) else said
+def _text(reply: bytes | str) -> str:
+    text = reply.decode("utf-8", "replace") if isinstance(reply, bytes) else reply
     return " ".join(text.split())[:_SHOWN].rstrip(".")

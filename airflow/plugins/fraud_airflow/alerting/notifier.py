@@ -1,4 +1,4 @@
-"""Decides what is sent: the first message of an incident, reminders, and that it works again."""
+"""Decides which messages are sent: the first of an incident, reminders, and its resolution."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Final, Protocol
 
 from airflow.sdk.log import redact  # type: ignore[attr-defined]
 
-from fraud_airflow.alerting.alert import Alert, Message, first, reminder, resolved
-from fraud_airflow.alerting.state import Incident, Incidents
+from fraud_airflow.alerting.alert import Alert, Message, first_message, reminder_message, resolved_message
+from fraud_airflow.alerting.incidents import Incident, Incidents
 
-# A channel that is down holds a task up until it times out: not each run of one that runs every few seconds.
+# A channel that is down delays a task until its timeout; this must not happen in each run of a frequent DAG.
 RETRY_AFTER: Final = timedelta(minutes=5)
-QUIET: Final = timedelta(minutes=10)  # after a message, before what had been resolved is told again
+QUIET: Final = timedelta(minutes=10)  # after a message, before a resolved incident is reported again
 _log = logging.getLogger(__name__)
 
 
 class ChannelFailed(Exception):
-    """A channel did not take a message; one sentence without secrets."""
+    """A channel did not accept a message; one sentence without secrets."""
 
 
 class Channel(Protocol):
@@ -32,12 +32,12 @@ class Channel(Protocol):
 
 
 class Notifier:
-    """Tells about incidents over all channels.
+    """Sends messages about incidents over all channels.
 
     Args:
-        channels: looked up only when something is to be sent.
-        repeat_after: between a message of an incident and its reminder.
-        clock: now, in UTC.
+        channels: called only when a message is to be sent.
+        repeat_after: the time between a message of an incident and its reminder.
+        clock: the current time in UTC.
     """
 
     def __init__(
@@ -55,45 +55,51 @@ class Notifier:
         self._clock = clock
 
     def alert(self, alert: Alert) -> list[str]:
-        """Something is wrong. Gives the names of the channels that took it; none if it was only counted."""
+        """Report a problem; return the names of the channels that accepted the message, none if it was only
+        counted."""
         now = self._clock()
-        known = self._incidents.read(alert.key) or Incident(alert.key, alert.title, since=now, count=0)
-        incident = replace(known, title=alert.title, count=known.count + 1, worked_at=None)
-        took: list[str] = []
+        previous = self._incidents.read(alert.key) or Incident(alert.key, alert.title, since=now, count=0)
+        incident = replace(previous, title=alert.title, count=previous.count + 1, worked_at=None)
+        accepted_by: list[str] = []
         if self._due(incident, now):
-            again = incident.sent_at is not None
-            message = reminder(alert, incident.since, incident.count) if again else first(alert)
-            took = self._send(self._channels(), message)
+            is_reminder = incident.sent_at is not None
+            message = (
+                reminder_message(alert, incident.since, incident.count)
+                if is_reminder
+                else first_message(alert)
+            )
+            accepted_by = self._send(self._channels(), message)
             incident = replace(incident, tried_at=now)
-        if took:
+        if accepted_by:
             incident = replace(incident, sent_at=now, resolved=False)
         self._incidents.write(incident)
-        return took
+        return accepted_by
 
     def resolve(self, key: str) -> list[str]:
-        """It works. Gives the names of the channels that took it; none if nobody had heard otherwise.
+        """Report a success; return the names of the channels that accepted the message, none if no alert was
+        sent.
 
-        Whoever works calls this each time: where no incident is open it costs one read.
+        Called after each success; if no incident is open it costs one read.
         """
         incident = self._incidents.read(key)
         if incident is None:
             return []
         now = self._clock()
         if incident.sent_at is None or incident.resolved:
-            self._forget(incident, now)
+            self._close_if_quiet(incident, now)
             return []
         if incident.worked_at is None:
             incident = replace(incident, worked_at=now)
         elif incident.tried_at is not None and now - incident.tried_at < RETRY_AFTER:
             return []
         channels = self._channels()
-        message = resolved(incident.title, incident.since, incident.worked_at or now, incident.count)
-        took = self._send(channels, message) if channels else []
-        if channels and not took:
+        message = resolved_message(incident.title, incident.since, incident.worked_at or now, incident.count)
+        accepted_by = self._send(channels, message) if channels else []
+        if channels and not accepted_by:
             self._incidents.write(replace(incident, tried_at=now))
-        elif not self._forget(incident, now):
+        elif not self._close_if_quiet(incident, now):
             self._incidents.write(replace(incident, resolved=True))
-        return took
+        return accepted_by
 
     def _due(self, incident: Incident, now: datetime) -> bool:
         if incident.tried_at is not None and now - incident.tried_at < min(RETRY_AFTER, self._repeat_after):
@@ -101,29 +107,30 @@ class Notifier:
         wait = self._quiet if incident.resolved else self._repeat_after
         return incident.sent_at is None or now - incident.sent_at >= wait
 
-    def _forget(self, incident: Incident, now: datetime) -> bool:
-        """What comes and goes within minutes stays one incident: it is not told anew each time."""
-        over = incident.sent_at is None or now - incident.sent_at >= self._quiet
-        if over:
+    def _close_if_quiet(self, incident: Incident, now: datetime) -> bool:
+        """Close the incident unless its last message is recent: a problem that recurs within minutes is one
+        incident."""
+        is_over = incident.sent_at is None or now - incident.sent_at >= self._quiet
+        if is_over:
             self._incidents.delete(incident.key)
-        return over
+        return is_over
 
     def _send(self, channels: Sequence[Channel], message: Message) -> list[str]:
         if not channels:
             _log.warning(
-                "Nobody is told of %r: set ALERT_EMAIL_RECIPIENTS and the connection fraud_smtp, or the "
+                "No alert is sent about %r: set ALERT_EMAIL_RECIPIENTS and the connection fraud_smtp, or the "
                 "connection fraud_slack.",
                 message.subject,
             )
-        # An error's text goes out of the house: what the log would hide is hidden there too.
-        safe = replace(message, subject=_hidden(message.subject), text=_hidden(message.text))
-        took = [channel.name for channel in channels if _took(channel, safe)]
-        if took:
-            _log.info("Sent by %s: %s", " and ".join(took), safe.subject)
-        return took
+        # The text leaves the platform, so secrets are masked in it as in the log.
+        safe = replace(message, subject=_redacted(message.subject), text=_redacted(message.text))
+        accepted_by = [channel.name for channel in channels if _accepts(channel, safe)]
+        if accepted_by:
+            _log.info("Sent by %s: %s", " and ".join(accepted_by), safe.subject)
+        return accepted_by
 
 
-def _took(channel: Channel, message: Message) -> bool:
+def _accepts(channel: Channel, message: Message) -> bool:
     try:
         channel.send(message)
     except ChannelFailed as error:
@@ -136,5 +143,5 @@ def _took(channel: Channel, message: Message) -> bool:
     return False
 
 
-def _hidden(text: str) -> str:
+def _redacted(text: str) -> str:
     return str(redact(text))

@@ -1,4 +1,4 @@
-"""Alerts to Slack, or to whatever takes its incoming webhooks."""
+"""Alerts to Slack, or to another service that accepts incoming webhooks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _REASON: Final = re.compile(r"[a-z_]{1,60}")  # `no_service`, `invalid_payload`,
 
 
 class SlackChannel:
-    """The webhook's address is a secret: it is in no message of this class."""
+    """The webhook's address is a secret, so it is in no message of this class."""
 
     name = "Slack"
 
@@ -23,10 +23,10 @@ class SlackChannel:
         self._webhook = webhook
 
     def send(self, message: Message) -> None:
-        """Raises ChannelFailed: it cannot be reached, or does not take the message."""
+        """Raises ChannelFailed if Slack cannot be reached or does not accept the message."""
         import httpx
 
-        # It logs the address of every request.
+        # httpx logs the address of every request.
         logging.getLogger("httpx").setLevel(logging.WARNING)
         try:
             answer = httpx.post(self._webhook, json=payload(message), timeout=SECONDS)
@@ -38,10 +38,10 @@ class SlackChannel:
                 f"{CONNECTION_SLACK} must be the webhook's address."
             ) from None
         if answer.status_code != 200:
-            said = f", {answer.text}" if _REASON.fullmatch(answer.text) else ""
+            reason = f", {answer.text}" if _REASON.fullmatch(answer.text) else ""
             raise ChannelFailed(
-                f"Slack answered {answer.status_code}{said}: correct the webhook's address, the password of "
-                f"the connection {CONNECTION_SLACK}."
+                f"Slack answered {answer.status_code}{reason}: correct the webhook's address, the password "
+                f"of the connection {CONNECTION_SLACK}."
             )
 
 

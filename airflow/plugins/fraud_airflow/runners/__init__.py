@@ -1,1 +1,1 @@
-"""What runs jobs; each has the interface `fraud_airflow.jobs.JobRunner`."""
+"""The runners of jobs; each implements `fraud_airflow.jobs.JobRunner`."""

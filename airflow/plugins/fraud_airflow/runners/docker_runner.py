@@ -1,4 +1,4 @@
-"""JOB_RUNNER=docker: a job is a container of its own, which the docker-proxy ends when its task is gone."""
+"""JOB_RUNNER=docker: each job runs in a container, which the docker-proxy ends when its task is gone."""
 
 from __future__ import annotations
 
@@ -15,36 +15,37 @@ from docker.errors import APIError
 
 from config.constants import PROCESS_ENVIRONMENT
 from fraud_airflow.jobs import RESULT_PATH, JobFailed, JobOutcome, JobRefused, JobSpec
+from fraud_airflow.lines import Line, ignoring_errors
 from fraud_airflow.runners import docker_result
-from fraud_airflow.runners.docker_api import Broken, Docker, explanation
+from fraud_airflow.runners.docker_api import DockerClient, StreamBroken, explanation
+from fraud_airflow.runners.docker_exit import ContainerExit
 from fraud_airflow.runners.docker_logs import LogReader
-from fraud_airflow.runners.docker_watch import Ending
-from fraud_airflow.runners.terms import KILL_PATIENCE_S, LOCK_PATIENCE_S, Line, quiet
+from fraud_airflow.runners.timeouts import KILL_PATIENCE_S, LOCK_PATIENCE_S
 
-_INTERVAL_S: Final = 1.0  # how often to look whether the task still has a supervisor
-_AGAIN_S: Final = 0.3
+_INTERVAL_S: Final = 1.0  # how often to check whether the task still has a supervisor
+_RETRY_INTERVAL_S: Final = 0.3
 _LOCK_INTERVAL_S: Final = 0.2
 _KILLED: Final = b"!"
 _READ: Final = b"."
-_TASK: Final = ("fraud.dag_id", "fraud.task_id", "fraud.run_id", "fraud.map_index")
-_SHELL_SIGNAL: Final = 128  # what a container adds to the number of the signal that ended it
+_TASK_LABELS: Final = ("fraud.dag_id", "fraud.task_id", "fraud.run_id", "fraud.map_index")
+_SHELL_SIGNAL: Final = 128  # added to the signal number in a container's exit code
 _MIB: Final = 2**20
 
 
 class DockerRunner:
     """Runs one job at a time."""
 
-    def __init__(self, docker: Docker, lock_patience_s: float = LOCK_PATIENCE_S) -> None:
+    def __init__(self, docker: DockerClient, lock_patience_s: float = LOCK_PATIENCE_S) -> None:
         self._docker = docker
         self._lock_patience_s = lock_patience_s
         self._killed = False
-        self._bell: int | None = None
+        self._wake_pipe: int | None = None
         self._error: BaseException | None = None
 
     def run(self, spec: JobSpec, line: Line) -> JobOutcome:
         """See `fraud_airflow.jobs.JobRunner`."""
-        self._reap(spec)
-        with self._created(spec) as container:
+        self._end_previous_try(spec)
+        with self._container(spec) as container:
             try:
                 code = self._run(container, spec, line)
                 if self._killed and code != 0:
@@ -56,84 +57,84 @@ class DockerRunner:
         return JobOutcome(code, document, problem)
 
     def kill(self) -> None:
-        """Have the job asked to end, and made to after a patience.
+        """Stop the job: SIGTERM first, SIGKILL after KILL_PATIENCE_S.
 
-        Takes no lock: it runs in a signal handler, and what it interrupts may hold any.
+        Takes no lock: it runs in a signal handler, and the interrupted code may hold any lock.
         """
         self._killed = True
-        self._ring(_KILLED)
+        self._wake(_KILLED)
 
-    def _ring(self, why: bytes) -> None:
-        if self._bell is not None:
-            os.write(self._bell, why)
+    def _wake(self, reason: bytes) -> None:
+        if self._wake_pipe is not None:
+            os.write(self._wake_pipe, reason)
 
     def _run(self, container: str, spec: JobSpec, line: Line) -> int:
-        with Ending(self._docker, container) as ending:
+        with ContainerExit(self._docker, container) as container_exit:
             self._start(container, spec)
-            # The log is read beside, so that this thread is free for signals.
-            arguments = (self._read, container, ending, line)
+            # Another thread reads the log, so that this one can handle signals.
+            arguments = (self._read, container, container_exit, line)
             log = threading.Thread(target=copy_context().run, args=arguments, name="job's log", daemon=True)
-            rung, self._bell = os.pipe()
+            read_end, self._wake_pipe = os.pipe()
             log.start()
             try:
-                self._guard(container, ending, rung)
+                self._supervise(container, container_exit, read_end)
             except BaseException:
-                # A timeout: nothing may run on unseen.
+                # Such as a timeout: the job must not run on unsupervised.
                 self.kill()
-                self._guard(container, ending, rung)
+                self._supervise(container, container_exit, read_end)
                 raise
             finally:
-                bell, self._bell = self._bell, None
+                write_end, self._wake_pipe = self._wake_pipe, None
                 log.join(1)
-                if not log.is_alive():  # or it was interrupted again
-                    os.close(bell)
-                    os.close(rung)
+                if not log.is_alive():  # it is alive if the join was interrupted again
+                    os.close(write_end)
+                    os.close(read_end)
             if self._error is not None:
                 raise self._error
-            return _exit_code(ending.status())
+            return _exit_code(container_exit.status())
 
-    def _guard(self, container: str, ending: Ending, rung: int) -> None:
-        """Until the log is read, have the container ended when the task or its supervisor is."""
+    def _supervise(self, container: str, container_exit: ContainerExit, read_end: int) -> None:
+        """Until the log is complete, stop the container once the task or its supervisor has ended."""
         parent = os.getppid()
         while True:
             if os.getppid() != parent:
                 self._killed = True
-            if self._killed and not ending.has_come():
+            if self._killed and not container_exit.is_known():
                 with suppress(APIError, JobFailed):
                     self._stop(container)
-            pause = _AGAIN_S if self._killed else _INTERVAL_S
-            if select.select([rung], [], [], pause)[0] and _READ in os.read(rung, 64):
+            pause = _RETRY_INTERVAL_S if self._killed else _INTERVAL_S
+            if select.select([read_end], [], [], pause)[0] and _READ in os.read(read_end, 64):
                 return
 
-    def _read(self, container: str, ending: Ending, line: Line) -> None:
+    def _read(self, container: str, container_exit: ContainerExit, line: Line) -> None:
         reader = LogReader()
         try:
-            self._follow(container, reader, ending, line)
+            self._follow(container, reader, container_exit, line)
         except BaseException as error:
-            # The log cannot be written, or not be read: nothing may run on unseen.
+            # The log cannot be read or written: the job must not run on unsupervised.
             self._error = error
             self.kill()
             with suppress(APIError, JobFailed):
-                self._follow(container, reader, ending, quiet(line))
+                self._follow(container, reader, container_exit, ignoring_errors(line))
         finally:
-            self._ring(_READ)
+            self._wake(_READ)
 
-    def _reap(self, spec: JobSpec) -> None:
-        """End what an earlier try of this task left."""
-        if not all(spec.labels.get(name) for name in _TASK):
+    def _end_previous_try(self, spec: JobSpec) -> None:
+        """End containers that an earlier try of this task left running."""
+        if not all(spec.labels.get(name) for name in _TASK_LABELS):
             return
-        filters = {"label": [f"{name}={spec.labels[name]}" for name in _TASK]}
+        filters = {"label": [f"{name}={spec.labels[name]}" for name in _TASK_LABELS]}
         try:
-            found = self._docker.call(lambda client: client.containers(all=True, filters=filters))
+            containers = self._docker.call(lambda client: client.containers(all=True, filters=filters))
         except APIError as error:
-            raise _refusal(error) from None
-        for left in found:
+            raise _creation_error(error) from None
+        for container in containers:
             with suppress(APIError):
-                self._stop(left["Id"])
-            self._remove(left["Id"])
+                self._stop(container["Id"])
+            self._remove(container["Id"])
 
     @contextmanager
-    def _created(self, spec: JobSpec) -> Iterator[str]:
+    def _container(self, spec: JobSpec) -> Iterator[str]:
         container = self._create(spec)
         try:
             yield container
@@ -144,21 +145,22 @@ class DockerRunner:
         self._docker.call(lambda client: client.stop(container, timeout=int(KILL_PATIENCE_S)))
 
     def _remove(self, container: str) -> None:
-        # Where this fails, the proxy removes what nobody waits for.
+        # If this fails, the proxy removes the container, for which nobody waits any more.
         with suppress(APIError, JobFailed):
             self._docker.call(lambda client: client.remove_container(container, v=True, force=True), 1)
 
     def _create(self, spec: JobSpec) -> str:
-        """The id of the new container; its name is the lock, which Docker gives to one at a time."""
+        """Create the container and return its id. Its name is the lock: Docker permits one container per
+        name."""
         deadline = time.monotonic() + self._lock_patience_s
         while not self._killed:
             try:
-                return str(self._docker.call(lambda client: _container(client, spec))["Id"])
+                return str(self._docker.call(lambda client: _create_container(client, spec))["Id"])
             except APIError as error:
                 if error.status_code != 409:
-                    raise _refusal(error, spec) from None
+                    raise _creation_error(error, spec) from None
                 if time.monotonic() > deadline:
-                    raise JobFailed(self._held(spec, error)) from None
+                    raise JobFailed(self._lock_held_message(spec, error)) from None
             time.sleep(_LOCK_INTERVAL_S)
         raise JobFailed(
             f"The task was ended while it waited for the lock {spec.single}."
@@ -166,17 +168,17 @@ class DockerRunner:
             else "The task was ended before its job was started."
         )
 
-    def _held(self, spec: JobSpec, conflict: APIError) -> str:
+    def _lock_held_message(self, spec: JobSpec, conflict: APIError) -> str:
         name = spec.container
         lock, patience = spec.single or name, f"{self._lock_patience_s:g} s"
         try:
             holder = self._docker.call(lambda client: client.inspect_container(name))
         except APIError:
-            return f"The lock {lock} was not to be had within {patience}: {explanation(conflict)}."
+            return f"The lock {lock} was not available within {patience}: {explanation(conflict)}."
         labels = holder["Config"]["Labels"]
-        who = " ".join(str(labels.get(f"fraud.{key}_id", "?")) for key in ("dag", "task", "run"))
+        task = " ".join(str(labels.get(f"fraud.{key}_id", "?")) for key in ("dag", "task", "run"))
         return (
-            f"The lock {lock} is held by the job of {who} (container {name}, since "
+            f"The lock {lock} is held by the job of {task} (container {name}, since "
             f"{holder['Created'][:19]}Z), which did not end within {patience}: wait for it, or end it."
         )
 
@@ -188,36 +190,38 @@ class DockerRunner:
         except APIError as error:
             raise JobFailed(f"The job {spec.title} cannot be started: {explanation(error)}.") from None
 
-    def _follow(self, container: str, reader: LogReader, ending: Ending, line: Line) -> None:
-        """Pass the log on until the container has ended, and then what came after it was last read.
+    def _follow(self, container: str, reader: LogReader, container_exit: ContainerExit, line: Line) -> None:
+        """Forward the log until the container has ended, then read the remaining lines.
 
-        A daemon can end a log it follows before its last lines.
+        The daemon may end a followed log before its last lines.
         """
         complete = False
         while not complete:
-            ended = ending.has_come()
+            ended = container_exit.is_known()
             query = {**reader.query(), "follow": "0" if ended else "1"}
             log = self._docker.open("GET", f"/containers/{container}/logs", **query)
-            with log, suppress(Broken):
+            with log, suppress(StreamBroken):
                 for text in reader.lines(self._docker.frames(log)):
                     line(text)
                 complete = ended
             if not ended:
-                ending.has_come(0.5)
+                container_exit.is_known(0.5)
         for text in reader.rest():
             line(text)
 
     def _check_memory(self, container: str, code: int) -> None:
         if code in (0, 99):
             return
-        about = self._docker.call(lambda client: client.inspect_container(container))
-        if about["State"]["OOMKilled"]:
-            raise JobFailed(f"The job ran out of its {about['HostConfig']['Memory'] // _MIB} MiB of memory.")
+        inspection = self._docker.call(lambda client: client.inspect_container(container))
+        if inspection["State"]["OOMKilled"]:
+            raise JobFailed(
+                f"The job ran out of its {inspection['HostConfig']['Memory'] // _MIB} MiB of memory."
+            )
 
 
-def _container(client: Any, spec: JobSpec) -> dict[str, Any]:
+def _create_container(client: Any, spec: JobSpec) -> dict[str, Any]:
     variables = {**PROCESS_ENVIRONMENT, **spec.environment, **spec.private, RESULT_PATH: docker_result.PATH}
-    made: dict[str, Any] = client.create_container(
+    created: dict[str, Any] = client.create_container(
         spec.image,
         list(spec.command),
         name=spec.container,
@@ -231,11 +235,11 @@ def _container(client: Any, spec: JobSpec) -> dict[str, Any]:
         ),
         use_config_proxy=False,
     )
-    return made
+    return created
 
 
-def _refusal(error: APIError, spec: JobSpec | None = None) -> JobRefused | JobFailed:
-    """Another try helps where the daemon failed, not where it or the proxy refused."""
+def _creation_error(error: APIError, spec: JobSpec | None = None) -> JobRefused | JobFailed:
+    """JobFailed if another try may help, JobRefused if the daemon or the proxy refused the job."""
     if spec is not None and error.status_code == 404:
         return JobRefused(
             f"The image {spec.image} is not on this machine: build or pull it, or name another with "
@@ -243,7 +247,7 @@ def _refusal(error: APIError, spec: JobSpec | None = None) -> JobRefused | JobFa
         )
     if error.is_client_error():
         return JobRefused(f"The Docker proxy refuses the job: {explanation(error)}.")
-    return JobFailed(f"Docker cannot make the job's container: {explanation(error)}.")
+    return JobFailed(f"Docker cannot create the job's container: {explanation(error)}.")
 
 
 def _exit_code(status: int) -> int:

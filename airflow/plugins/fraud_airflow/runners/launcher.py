@@ -1,9 +1,9 @@
-"""Becomes one job: `python -I -S launcher.py PARENT LOCK HOLDER PROGRAM …`.
+"""Starts one job: `python -I -S launcher.py PARENT LOCK HOLDER PROGRAM …`.
 
-Asks the kernel to end the job with the task that started it (the process PARENT), writes into the lock's
-file who holds it (LOCK: its descriptor, or nothing; HOLDER: a line of text), and executes the program.
-Nothing secret is among the arguments. Every job pays for it, so it imports next to nothing: json, signal
-and typing would double what it costs.
+Makes the kernel end the job together with its task (the process PARENT), writes the holder into the lock file
+(LOCK: its descriptor, or empty; HOLDER: a line of text), and executes the program. The arguments contain no
+secrets. Every job runs this module, so it imports almost nothing: json, signal and typing would double its
+time.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ SIGKILL = 9
 
 
 def main(parent: str, lock: str, holder: str, *program: str) -> None:
-    """Does not return."""
+    """Replaces this process by the program; does not return."""
     die_with_parent(int(parent))
     if lock:
-        me = os.getpid()
+        pid = os.getpid()
         os.ftruncate(int(lock), 0)
-        os.pwrite(int(lock), f"{holder}\n{me} {started(me)}\n".encode(), 0)
+        os.pwrite(int(lock), f"{holder}\n{pid} {process_start(pid)}\n".encode(), 0)
     os.execv(program[0], program)
 
 
 def die_with_parent(parent: int) -> None:
-    """SIGKILL for this process, across `exec`, as soon as its parent is gone (Linux only)."""
+    """Make the kernel send SIGKILL to this process, also after `exec`, when its parent ends (Linux only)."""
     if sys.platform == "linux":
         import ctypes
 
         if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0:
             sys.exit(f"The job is not started: prctl failed ({os.strerror(ctypes.get_errno())}).")
-    # The parent may have ended before the kernel was asked.
+    # The parent may have ended before the call of prctl.
     if os.getppid() != parent:
         sys.exit("The job is not started: its task is gone.")
 
 
-def started(pid: int) -> str | None:
-    """When the process started, in the system's own terms; None if there is none, or only its remains.
+def process_start(pid: int) -> str | None:
+    """The start time of a process, in the system's format; None if it does not exist or is a zombie.
 
-    A pid is used again, a pid with its start is not.
+    Process ids are reused, but a process id together with its start time is unique.
     """
     if sys.platform == "linux":
         try:

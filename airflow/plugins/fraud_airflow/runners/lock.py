@@ -1,6 +1,6 @@
-"""A lock that lives exactly as long as the job: the job itself holds the descriptor.
+"""A lock that is held exactly as long as its job runs, because the job itself has the descriptor open.
 
-Whoever finds it taken reads from its file who holds it, and ends a holder whose task is gone.
+If the lock is taken, its file names the holder; a holder whose task is gone is ended.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from fraud_airflow.jobs import JobFailed
-from fraud_airflow.runners.launcher import started
+from fraud_airflow.runners.launcher import process_start
 
 _INTERVAL_S: Final = 0.05
 
 
-def take(path: Path, patience_s: float, stopped: Callable[[], bool]) -> int:
-    """The descriptor of the taken lock; an orphan that holds it is ended, any other holder waited for.
+def acquire(path: Path, patience_s: float, stopped: Callable[[], bool]) -> int:
+    """Acquire the lock and return its descriptor. An orphaned holder is ended, any other one is waited for.
 
     Raises:
         JobFailed: it is still held after `patience_s`, or `stopped` became true.
@@ -37,15 +37,15 @@ def take(path: Path, patience_s: float, stopped: Callable[[], bool]) -> int:
     return descriptor
 
 
-def holder(labels: Mapping[str, str]) -> str:
-    """One line about the task that holds the lock; the launcher adds one about the job's process."""
-    me = {"task_pid": os.getpid(), "task_started": started(os.getpid())}
-    return json.dumps({**labels, "since": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **me})
+def describe_holder(labels: Mapping[str, str]) -> str:
+    """One line that describes the task holding the lock; the launcher adds one about the job's process."""
+    own_process = {"task_pid": os.getpid(), "task_started": process_start(os.getpid())}
+    return json.dumps({**labels, "since": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **own_process})
 
 
 def is_process(pid: object, start: object) -> bool:
-    """Whether that very process still runs, not another that got its pid."""
-    return isinstance(pid, int) and pid > 1 and start is not None and started(pid) == start
+    """Whether the process with this start time still runs, not another one with the same pid."""
+    return isinstance(pid, int) and pid > 1 and start is not None and process_start(pid) == start
 
 
 def _wait(descriptor: int, name: str, patience_s: float, stopped: Callable[[], bool]) -> None:
@@ -53,11 +53,11 @@ def _wait(descriptor: int, name: str, patience_s: float, stopped: Callable[[], b
     while not _try(descriptor):
         if stopped():
             raise JobFailed(f"The task was ended while it waited for the lock {name}.")
-        held_by = _read(descriptor)
-        if _is_orphan(held_by):
-            _end(held_by, patience_s)
+        holder = _read(descriptor)
+        if _is_orphan(holder):
+            _end(holder, patience_s)
         elif time.monotonic() > deadline:
-            raise JobFailed(_sentence(name, held_by, patience_s))
+            raise JobFailed(_held_message(name, holder, patience_s))
         time.sleep(_INTERVAL_S)
 
 
@@ -69,7 +69,7 @@ def _try(descriptor: int) -> bool:
 
 
 def _read(descriptor: int) -> dict[str, Any]:
-    """Who holds the lock; empty where it was taken a moment ago, and nothing is written yet."""
+    """The holder of the lock; empty if it was taken just now and the file is not written yet."""
     task, _, job = os.pread(descriptor, 16384, 0).decode("utf-8", errors="replace").partition("\n")
     pid, _, start = job.partition(" ")
     if not start.endswith("\n"):
@@ -77,34 +77,36 @@ def _read(descriptor: int) -> dict[str, Any]:
     return {**json.loads(task), "job_pid": int(pid), "job_started": start.rstrip("\n")}
 
 
-def _is_orphan(held_by: Mapping[str, Any]) -> bool:
-    return _runs(held_by, "job") and not _runs(held_by, "task")
+def _is_orphan(holder: Mapping[str, Any]) -> bool:
+    return _runs(holder, "job") and not _runs(holder, "task")
 
 
-def _runs(held_by: Mapping[str, Any], which: str) -> bool:
-    return is_process(held_by.get(f"{which}_pid"), held_by.get(f"{which}_started"))
+def _runs(holder: Mapping[str, Any], role: str) -> bool:
+    return is_process(holder.get(f"{role}_pid"), holder.get(f"{role}_started"))
 
 
-def _end(held_by: Mapping[str, Any], patience_s: float) -> None:
-    """End a job and its group; it is asked first, so that it may finish what it does."""
+def _end(holder: Mapping[str, Any], patience_s: float) -> None:
+    """End a job and its process group: SIGTERM first, SIGKILL after `patience_s`."""
     deadline = time.monotonic() + patience_s
-    _signal(held_by, signal.SIGTERM)
-    while _runs(held_by, "job"):
+    _signal(holder, signal.SIGTERM)
+    while _runs(holder, "job"):
         if time.monotonic() > deadline:
-            _signal(held_by, signal.SIGKILL)
+            _signal(holder, signal.SIGKILL)
         time.sleep(_INTERVAL_S)
 
 
-def _signal(held_by: Mapping[str, Any], number: signal.Signals) -> None:
+def _signal(holder: Mapping[str, Any], number: signal.Signals) -> None:
     with suppress(ProcessLookupError, PermissionError):
-        os.killpg(held_by["job_pid"], number)  # a job leads the group of its own
+        os.killpg(holder["job_pid"], number)  # a job leads its own process group
 
 
-def _sentence(name: str, held_by: Mapping[str, Any], patience_s: float) -> str:
-    if not held_by:
-        return f"The lock {name} is held by a job that is only starting, for longer than {patience_s:g} s."
-    labels = " ".join(str(held_by.get(f"fraud.{key}_id", "?")) for key in ("dag", "task", "run"))
+def _held_message(name: str, holder: Mapping[str, Any], patience_s: float) -> str:
+    if not holder:
+        return (
+            f"The lock {name} has been held by a job that is still starting for longer than {patience_s:g} s."
+        )
+    labels = " ".join(str(holder.get(f"fraud.{key}_id", "?")) for key in ("dag", "task", "run"))
     return (
-        f"The lock {name} is held by the job of {labels} (process {held_by['job_pid']}, since "
-        f"{held_by.get('since')}), which did not end within {patience_s:g} s: wait for it, or end it."
+        f"The lock {name} is held by the job of {labels} (process {holder['job_pid']}, since "
+        f"{holder.get('since')}), which did not end within {patience_s:g} s: wait for it, or end it."
     )

@@ -1,4 +1,4 @@
-"""JOB_RUNNER=process: a job is a process group of its own, which never outlives its task."""
+"""JOB_RUNNER=process: each job runs in its own process group, which never outlives its task."""
 
 from __future__ import annotations
 
@@ -17,67 +17,68 @@ from typing import Any, Final
 
 from config.constants import PROCESS_ENVIRONMENT
 from fraud_airflow.jobs import RESULT_LIMIT_BYTES, RESULT_PATH, JobFailed, JobOutcome, JobRefused, JobSpec
-from fraud_airflow.lines import LineSplitter
+from fraud_airflow.lines import Line, LineSplitter, ignoring_errors
 from fraud_airflow.runners import launcher, lock
 from fraud_airflow.runners.result import MISSING, parse, unreadable
-from fraud_airflow.runners.terms import KILL_PATIENCE_S, LOCK_PATIENCE_S, Line, quiet
+from fraud_airflow.runners.timeouts import KILL_PATIENCE_S, LOCK_PATIENCE_S
 
-_INTERVAL_S: Final = 1.0 if hasattr(os, "pidfd_open") else 0.05  # how often to look, whatever happens
+_INTERVAL_S: Final = 1.0 if hasattr(os, "pidfd_open") else 0.05  # how often to check
 _PIECE_BYTES: Final = 64 * 1024
-_PIPE_BYTES: Final = 1024 * 1024  # the most a pipe holds on Linux
+_PIPE_BYTES: Final = 1024 * 1024  # the capacity of a pipe on Linux
 _PASSED_ON: Final = ("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
 
 
 @dataclass(frozen=True, slots=True)
-class Installation:
-    """Where jobs run: their Python, the directory they start in, and the one for locks and results."""
+class ProcessSettings:
+    """How jobs run: their Python, working directory, directory for locks and results, and base
+    environment."""
 
     python: Path
     cwd: Path
-    run: Path
-    base: Mapping[str, str]
+    run_dir: Path
+    environment: Mapping[str, str]
     kill_patience_s: float = KILL_PATIENCE_S
     lock_patience_s: float = LOCK_PATIENCE_S
 
 
 def from_environment(worker: Mapping[str, str]) -> ProcessRunner:
-    """A runner as JOB_PYTHON, JOB_CWD, JOB_RUN_DIR, JOB_PYTHONPATH and JOB_PATH say.
+    """A runner configured by JOB_PYTHON, JOB_CWD, JOB_RUN_DIR, JOB_PYTHONPATH and JOB_PATH.
 
     Raises:
-        JobRefused: one of the first three is missing or wrong.
+        JobRefused: one of the first three is missing or invalid.
     """
-    python, cwd, run = (_path(worker, name) for name in ("JOB_PYTHON", "JOB_CWD", "JOB_RUN_DIR"))
+    python, cwd, run_dir = (_path(worker, name) for name in ("JOB_PYTHON", "JOB_CWD", "JOB_RUN_DIR"))
     if not os.access(python, os.X_OK) or python.is_dir():
         raise JobRefused(
-            f"JOB_PYTHON: {python} is no program: name the Python the services are installed in."
+            f"JOB_PYTHON: {python} is not a program: set the Python in which the services are installed."
         )
     if not cwd.is_dir():
-        raise JobRefused(f"JOB_CWD: there is no directory {cwd}: name the one jobs shall start in.")
-    base = {name: worker[name] for name in _PASSED_ON if worker.get(name)} | PROCESS_ENVIRONMENT
+        raise JobRefused(f"JOB_CWD: there is no directory {cwd}: set the working directory of jobs.")
+    environment = {name: worker[name] for name in _PASSED_ON if worker.get(name)} | PROCESS_ENVIRONMENT
     for name, source in (("PATH", "JOB_PATH"), ("PYTHONPATH", "JOB_PYTHONPATH")):
         if worker.get(source):
-            base[name] = worker[source]
-    return ProcessRunner(Installation(python, cwd, run, base))
+            environment[name] = worker[source]
+    return ProcessRunner(ProcessSettings(python, cwd, run_dir, environment))
 
 
 class ProcessRunner:
-    """Runs one job at a time; holds none of its secrets."""
+    """Runs one job at a time; keeps none of its secrets."""
 
-    def __init__(self, installation: Installation) -> None:
-        self._at = installation
+    def __init__(self, settings: ProcessSettings) -> None:
+        self._settings = settings
         self._process: subprocess.Popen[bytes] | None = None
         self._killed = False
         self._deadline: float | None = None
 
     def run(self, spec: JobSpec, line: Line) -> JobOutcome:
         """See `fraud_airflow.jobs.JobRunner`."""
-        with _result_file(self._at.run) as result, self._started(spec, result) as process:
+        with _result_file(self._settings.run_dir) as result, self._running(spec, result) as process:
             try:
                 self._follow(process, line)
             except BaseException:
-                # A timeout, or a log that cannot be written: nothing may run on unseen.
+                # Such as a timeout, or a log that cannot be written: the job must not run on unsupervised.
                 self.kill()
-                self._follow(process, quiet(line))
+                self._follow(process, ignoring_errors(line))
                 raise
             code = self._reap(process)
             document, problem = _read_result(result)
@@ -86,34 +87,34 @@ class ProcessRunner:
         return JobOutcome(code, document, problem)
 
     def kill(self) -> None:
-        """Ask the job to end, and make it after a patience.
+        """Stop the job: SIGTERM now, SIGKILL after the patience.
 
-        Logs nothing: it runs in a signal handler, and what it interrupts may hold the log's lock.
+        Logs nothing: it runs in a signal handler, and the interrupted code may hold the log's lock.
         """
         self._killed = True
         if self._deadline is None:
-            self._deadline = time.monotonic() + self._at.kill_patience_s
+            self._deadline = time.monotonic() + self._settings.kill_patience_s
             self._signal(signal.SIGTERM)
 
     def _signal(self, number: signal.Signals) -> None:
-        # The pid cannot have been given to another: it is reaped only after `_process` is cleared.
+        # The pid cannot have been reused: the process is reaped only after `_process` is cleared.
         if self._process is not None:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, number)
 
     @contextmanager
-    def _started(self, spec: JobSpec, result: Path) -> Iterator[subprocess.Popen[bytes]]:
+    def _running(self, spec: JobSpec, result: Path) -> Iterator[subprocess.Popen[bytes]]:
         descriptor = None
         if spec.single is not None:
-            path = self._at.run / f"{spec.single}.lock"
-            descriptor = lock.take(path, self._at.lock_patience_s, lambda: self._killed)
+            path = self._settings.run_dir / f"{spec.single}.lock"
+            descriptor = lock.acquire(path, self._settings.lock_patience_s, lambda: self._killed)
         try:
             if self._killed:
                 raise JobFailed("The task was ended before its job was started.")
             process = self._start(spec, result, descriptor)
         finally:
             if descriptor is not None:
-                os.close(descriptor)  # from here on it is the job's
+                os.close(descriptor)  # only the job holds it from now on
         self._process = process
         if self._killed:
             self._signal(signal.SIGTERM)
@@ -124,18 +125,22 @@ class ProcessRunner:
             self._reap(process)
 
     def _start(self, spec: JobSpec, result: Path, descriptor: int | None) -> subprocess.Popen[bytes]:
-        known, (program, *arguments) = "" if descriptor is None else str(descriptor), spec.command
+        lock_argument, (program, *arguments) = "" if descriptor is None else str(descriptor), spec.command
         if program != "python":
-            raise JobRefused(
-                f"command: {program} is not python, with which a job that runs as a process begins."
-            )
-        python = str(self._at.python)
-        start = (python, "-I", "-S", launcher.__file__, str(os.getpid()), known, lock.holder(spec.labels))
+            raise JobRefused(f"command: {program} is not python, with which the command must start.")
+        python = str(self._settings.python)
+        holder = lock.describe_holder(spec.labels)
+        start = (python, "-I", "-S", launcher.__file__, str(os.getpid()), lock_argument, holder)
         try:
             return subprocess.Popen(
                 [*start, python, *arguments],
-                cwd=self._at.cwd,
-                env={**self._at.base, **spec.environment, **spec.private, RESULT_PATH: str(result)},
+                cwd=self._settings.cwd,
+                env={
+                    **self._settings.environment,
+                    **spec.environment,
+                    **spec.private,
+                    RESULT_PATH: str(result),
+                },
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -147,7 +152,7 @@ class ProcessRunner:
             raise JobFailed(f"The job {spec.title} cannot be started: {error}.") from None
 
     def _follow(self, process: subprocess.Popen[bytes], line: Line) -> None:
-        """Pass the output on until the job has ended, whoever else holds its pipe."""
+        """Forward the output until the job has ended, even if another process still holds its pipe."""
         assert process.stdout is not None
         output, splitter = process.stdout.fileno(), LineSplitter()
         os.set_blocking(output, False)
@@ -159,7 +164,7 @@ class ProcessRunner:
                 if output in ready and not _pass_on(output, splitter, line, _PIECE_BYTES):
                     selector.unregister(output)
                 self._enforce(parent)
-        self._signal(signal.SIGKILL)  # what the job left behind in its group
+        self._signal(signal.SIGKILL)  # processes that the job left behind in its group
         _pass_on(output, splitter, line, _PIPE_BYTES)
         for text in splitter.rest():
             line(text)
@@ -170,7 +175,7 @@ class ProcessRunner:
         return max(0.01, min(_INTERVAL_S, self._deadline - time.monotonic()))
 
     def _enforce(self, parent: int) -> None:
-        if os.getppid() != parent:  # whoever supervised the task is gone: the task will be run again
+        if os.getppid() != parent:  # the task's supervisor is gone, so Airflow will run the task again
             self.kill()
         if self._deadline is not None and time.monotonic() >= self._deadline:
             self._signal(signal.SIGKILL)
@@ -185,7 +190,7 @@ class ProcessRunner:
 
 @contextmanager
 def _selector(pid: int) -> Iterator[selectors.BaseSelector]:
-    """A selector that wakes when the process ends, where the system can tell."""
+    """A selector that wakes up when the process ends, if the system supports it."""
     with selectors.DefaultSelector() as selector:
         if not hasattr(os, "pidfd_open"):
             yield selector
@@ -203,7 +208,7 @@ def _has_ended(pid: int) -> bool:
 
 
 def _pass_on(output: int, splitter: LineSplitter, line: Line, limit: int) -> bool:
-    """Read what is there, at most about `limit` bytes; false at the end of the output."""
+    """Forward available output, up to about `limit` bytes; false at the end of the output."""
     taken = 0
     while taken < limit:
         try:
@@ -219,28 +224,32 @@ def _pass_on(output: int, splitter: LineSplitter, line: Line, limit: int) -> boo
 
 
 @contextmanager
-def _result_file(run: Path) -> Iterator[Path]:
-    """A place for the result, in a directory of its own that goes with whatever is in it."""
+def _result_file(run_dir: Path) -> Iterator[Path]:
+    """The path for the result, in a temporary directory that is removed afterwards."""
     try:
-        run.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _sweep(run)
-        place = Path(
-            tempfile.mkdtemp(prefix=f"result-{os.getpid()}-{launcher.started(os.getpid())}-", dir=run)
+        run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _remove_stale_results(run_dir)
+        directory = Path(
+            tempfile.mkdtemp(
+                prefix=f"result-{os.getpid()}-{launcher.process_start(os.getpid())}-", dir=run_dir
+            )
         )
     except OSError as error:
-        raise JobRefused(f"JOB_RUN_DIR: {run} cannot be used ({error.strerror}): name another.") from None
+        raise JobRefused(
+            f"JOB_RUN_DIR: {run_dir} cannot be used ({error.strerror}): set another one."
+        ) from None
     try:
-        yield place / "result.json"
+        yield directory / "result.json"
     finally:
-        shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(directory, ignore_errors=True)
 
 
-def _sweep(run: Path) -> None:
-    """Remove what killed tasks left."""
-    for place in run.glob("result-*-*-*"):
-        _, pid, start, _ = place.name.split("-", 3)
+def _remove_stale_results(run_dir: Path) -> None:
+    """Remove the directories of killed tasks."""
+    for directory in run_dir.glob("result-*-*-*"):
+        _, pid, start, _ = directory.name.split("-", 3)
         if pid.isdecimal() and not lock.is_process(int(pid), start):
-            shutil.rmtree(place, ignore_errors=True)
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 def _read_result(path: Path) -> tuple[dict[str, Any] | None, str]:

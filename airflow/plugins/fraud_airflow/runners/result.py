@@ -1,4 +1,4 @@
-"""What a job gives back: one JSON object, of a limited size."""
+"""The result of a job: one JSON object of limited size."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ TOO_LARGE: Final = f"its result is larger than {RESULT_LIMIT_BYTES} bytes"
 
 
 def parse(content: bytes) -> tuple[dict[str, Any] | None, str]:
-    """The document, or why there is none."""
+    """The document, or the reason why there is none."""
     if len(content) > RESULT_LIMIT_BYTES:
         return None, TOO_LARGE
     try:
         document = json.loads(content, parse_constant=_refuse)
     except (ValueError, RecursionError):
-        return None, "its result is no JSON"
-    return (document, "") if isinstance(document, dict) else (None, "its result is no JSON object")
+        return None, "its result is not JSON"
+    return (document, "") if isinstance(document, dict) else (None, "its result is not a JSON object")
 
 
-def unreadable(why: str | None) -> tuple[None, str]:
-    """Something is there, but no file."""
-    return None, f"its result cannot be read ({why})"
+def unreadable(reason: str | None) -> tuple[None, str]:
+    """The path exists but cannot be read."""
+    return None, f"its result cannot be read ({reason})"
 
 
 def _refuse(name: str) -> None:

@@ -1,4 +1,4 @@
-"""Which runner an installation has."""
+"""Selects the runner of an installation."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def choose_runner(connect: Callable[[], APIClient]) -> JobRunner:
     """
     chosen = os.environ.get(RUNNER_VARIABLE) or "docker"
     if chosen == "docker":
-        from fraud_airflow.runners.docker_api import Docker
+        from fraud_airflow.runners.docker_api import DockerClient
         from fraud_airflow.runners.docker_runner import DockerRunner
 
-        return DockerRunner(Docker(connect))
+        return DockerRunner(DockerClient(connect))
     if chosen == "process":
         from fraud_airflow.runners import process_runner
 
         return process_runner.from_environment(os.environ)
-    raise JobRefused(f"{RUNNER_VARIABLE}={chosen}: jobs run as docker or process: set one of them.")
+    raise JobRefused(f"{RUNNER_VARIABLE}={chosen}: set docker or process.")

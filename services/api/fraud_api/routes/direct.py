@@ -1,7 +1,8 @@
-"""`/predict`, `/predict/batch` and `/auth/token`: routes that take the request and give the response.
+"""`/predict`, `/predict/batch` and `/auth/token`: routes whose endpoints take a request and return a
+response.
 
-Parsing by parameter and checking answers against models is what most of a small request's time would go
-into; here the endpoints parse by themselves, once. Every other route is an ordinary one.
+For a small request, parsing parameters and validating the response against models would take most of the
+time, so these endpoints parse their body themselves. All other routes are ordinary FastAPI routes.
 """
 
 from __future__ import annotations
@@ -18,17 +19,17 @@ from fraud_adapters.columnar import MEDIA_TYPE as ARROW
 from fraud_api import access, openapi
 from fraud_api.access import PUBLIC
 from fraud_api.arrival import note_arrival
-from fraud_api.auth import Gatekeeper
+from fraud_api.auth import Authenticator
 from fraud_api.requests import BATCH_KEY, LIST_KEY, STORE_KEY
-from fraud_api.service import Service
+from fraud_api.service import ScoringService
 
 _NOTHING_ELSE: Final = {"additionalProperties": False}
 
 
 class DirectRoute(APIRoute):
-    """Checks the token for the scope that is declared, and hands the request to the endpoint.
+    """Checks the token for the declared scope and passes the request to the endpoint.
 
-    `response_model` is what the document says; nothing is checked against it.
+    `response_model` only describes the response in the OpenAPI document; nothing is validated against it.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -39,8 +40,8 @@ class DirectRoute(APIRoute):
 
         async def admitted(request: Request) -> Response:
             note_arrival(request)
-            gatekeeper: Gatekeeper = request.app.state.service.gatekeeper
-            await gatekeeper.admit(request, scope)
+            authenticator: Authenticator = request.app.state.service.authenticator
+            await authenticator.authorise(request, scope)
             return await endpoint(request)
 
         return admitted
@@ -79,15 +80,15 @@ class TokenAnswer(BaseModel):
     scope: str
 
 
-def add(app: FastAPI, service: Service) -> None:
-    """Add the direct routes; not by a router that is included, which would be matched twice."""
+def add(app: FastAPI, service: ScoringService) -> None:
+    """Add the direct routes to the application itself: an included router would match each path twice."""
     _add_token(app, service)
     _add_predict(app, service)
     _add_predict_batch(app, service)
 
 
 def request_schemas(record: type[BaseModel]) -> dict[str, dict[str, Any]]:
-    """The JSON schemas of the bodies these routes read, by name; `record` is the contract's model."""
+    """The JSON schemas of these routes' bodies, by name; `record` is the contract's model."""
     records = {"type": "array", "items": openapi.reference(record.__name__), "minItems": 1}
     store = {"type": "boolean", "default": False}
     grant_type = {"type": "string", "enum": ["client_credentials"]}
@@ -103,7 +104,7 @@ def _object(required: str, properties: dict[str, Any]) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": [required]}
 
 
-def _add_token(app: FastAPI, service: Service) -> None:
+def _add_token(app: FastAPI, service: ScoringService) -> None:
     form = {"application/x-www-form-urlencoded": {"schema": openapi.reference("TokenRequest")}}
     app.router.add_api_route(
         "/auth/token",
@@ -122,7 +123,7 @@ def _add_token(app: FastAPI, service: Service) -> None:
     )
 
 
-def _add_predict(app: FastAPI, service: Service) -> None:
+def _add_predict(app: FastAPI, service: ScoringService) -> None:
     names = (service.record_model.__name__, "TransactionList")
     body = {"anyOf": [openapi.reference(name) for name in names]}
     app.router.add_api_route(
@@ -143,7 +144,7 @@ def _add_predict(app: FastAPI, service: Service) -> None:
     )
 
 
-def _add_predict_batch(app: FastAPI, service: Service) -> None:
+def _add_predict_batch(app: FastAPI, service: ScoringService) -> None:
     columns = {ARROW: {"schema": {"type": "string", "format": "binary"}}}
     batch = {"application/json": {"schema": openapi.reference("TransactionBatch")}}
     store = {"name": "store", "in": "query", "schema": {"type": "boolean", "default": False}}

@@ -1,4 +1,4 @@
-"""What others need to verify our tokens. Tokens themselves are issued by a direct route."""
+"""The public keys for verifying tokens. A direct route issues the tokens themselves."""
 
 from __future__ import annotations
 

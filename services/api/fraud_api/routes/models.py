@@ -1,4 +1,4 @@
-"""Which model serves."""
+"""The served model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ router = APIRouter(prefix="/models", tags=["models"])
 
 
 class Gate(BaseModel):
-    """How the version did at the gate it had to pass; the outcome is as the training wrote it."""
+    """The result of the gate the version had to pass; `outcome` is as the training job recorded it."""
 
     policy: str
     passed: bool
@@ -24,7 +24,7 @@ class Gate(BaseModel):
 
 
 class Engines(BaseModel):
-    """What scores one transaction, and what scores many; with their versions."""
+    """The engines for one transaction and for many, with their versions."""
 
     single: str
     batch: str

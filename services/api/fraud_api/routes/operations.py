@@ -1,4 +1,4 @@
-"""Whether the service is there, lives and is ready. Nobody needs a token to ask."""
+"""Status, liveness and readiness of the service; public."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Swagger's page, with files of our own: no third party is asked, so it works on a closed network."""
+"""Swagger UI with bundled files: it needs no third party, so it works on a closed network."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ASSETS: Final = {
     "swagger-ui.css": "text/css",
     "favicon.png": "image/png",
 }
-# The page's own inline script starts Swagger; everything else comes from here.
+# The page's inline script starts Swagger; everything else is served by this API.
 _POLICY: Final = (
     "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline';"
     " img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'"

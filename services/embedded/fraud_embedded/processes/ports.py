@@ -44,7 +44,7 @@ def is_free(port: int) -> bool:
     """Whether a server could listen on the port, on 127.0.0.1 as well as on every address."""
     for address in (HOST, ""):
         with socket.socket() as probe:
-            # Servers set this too: a connection that has just been closed is no hindrance.
+            # Servers set this too: a recently closed connection does not block the port.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((address, port))

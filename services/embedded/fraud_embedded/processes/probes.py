@@ -37,14 +37,14 @@ def json_at(port: int, path: str, keys: tuple[str, ...]) -> object:
     connection = http.client.HTTPConnection(HOST, port, timeout=2)
     try:
         connection.request("GET", path)
-        found: Any = json.loads(connection.getresponse().read())
+        value: Any = json.loads(connection.getresponse().read())
         for key in keys:
-            found = found[key]
+            value = value[key]
     except (OSError, ValueError, LookupError, TypeError, http.client.HTTPException):
         return None
     finally:
         connection.close()
-    return cast(object, found)
+    return cast(object, value)
 
 
 def tcp_open(port: int) -> bool:

@@ -1,6 +1,6 @@
-"""The supervisor that keeps the servers running, and how to speak with it.
+"""Controls the supervisor that keeps the servers running.
 
-Its control socket lies in a directory that only we can enter.
+Its control socket is in a directory that only the current user can enter.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from fraud_embedded.installation import Layout
 from fraud_embedded.processes import child
 from fraud_embedded.processes.process import ProcessSpec, StartFailed, base_environment, tail, wait_ready
 from fraud_embedded.servers import airflow, broker
-from fraud_launcher import paths as places
+from fraud_launcher import paths
 from fraud_launcher.private_files import write_private
 
 _UP: Final = {"STARTING", "RUNNING", "BACKOFF", "STOPPING"}
@@ -93,7 +93,7 @@ class Supervisor:
         """Whether there is a supervisor that answers."""
         try:
             with socket.socket(socket.AF_UNIX) as probe:
-                probe.connect(str(places.supervisor_socket(self._layout.local)))
+                probe.connect(str(paths.supervisor_socket(self._layout.local)))
             self._call("getState")
         except (OSError, xmlrpc.client.Error):
             return False
@@ -105,12 +105,12 @@ class Supervisor:
         Raises:
             StartFailed: it does not answer.
         """
-        known = list(specs)
-        self.end_orphans(spec.name for spec in known)
-        for spec in known:
+        servers = list(specs)
+        self.end_orphans(spec.name for spec in servers)
+        for spec in servers:
             self.write(spec)
         config = self._layout.run / "supervisord.conf"
-        config.write_text(_configuration(known), encoding="utf-8")
+        config.write_text(_configuration(servers), encoding="utf-8")
         environment = base_environment() | {
             "FRAUD_RUN": str(self._layout.run),
             "FRAUD_PYTHON": sys.executable,
@@ -131,8 +131,8 @@ class Supervisor:
 
     def write(self, spec: ProcessSpec) -> None:
         """Write what `child` starts; only we may read it."""
-        what = {"argv": spec.argv, "cwd": str(spec.cwd), "env": spec.environment(), "user": spec.user}
-        write_private(self._layout.run / f"{spec.name}.json", json.dumps(what))
+        document = {"argv": spec.argv, "cwd": str(spec.cwd), "env": spec.environment(), "user": spec.user}
+        write_private(self._layout.run / f"{spec.name}.json", json.dumps(document))
 
     def start(self, name: str) -> None:
         """Start a server unless it is started; does not wait until it is ready."""
@@ -188,13 +188,13 @@ class Supervisor:
 
     def _call(self, method: str, *arguments: Any) -> Any:
         # One connection a call: they come from several threads.
-        transport = SupervisorTransport(None, None, f"unix://{places.supervisor_socket(self._layout.local)}")
+        transport = SupervisorTransport(None, None, f"unix://{paths.supervisor_socket(self._layout.local)}")
         with xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport) as server:
             return getattr(server.supervisor, method)(*arguments)
 
 
 class _Restarts:
-    """Tells a server that keeps ending from one that takes its time."""
+    """Distinguishes a server that keeps ending from one that starts slowly."""
 
     def __init__(self, supervisor: Supervisor, name: str) -> None:
         self._supervisor = supervisor
@@ -217,7 +217,7 @@ _ORDER: Final = {name: number for number, name in enumerate(NAMES, start=1)}
 
 
 def _configuration(specs: Iterable[ProcessSpec]) -> str:
-    # Said out loud, or the supervisor warns that it runs as root.
+    # Without an explicit user, the supervisor warns that it runs as root.
     head = _HEAD.format(user="user=root\n" if os.geteuid() == 0 else "")
     programs = [
         _PROGRAM.format(
@@ -257,9 +257,9 @@ def _command_line(pid: int) -> list[str]:
 
 
 def _end(pid: int) -> None:
-    for how, patience_s in ((signal.SIGINT, 15), (signal.SIGKILL, 5)):
+    for signal_number, patience_s in ((signal.SIGINT, 15), (signal.SIGKILL, 5)):
         try:
-            os.kill(pid, how)
+            os.kill(pid, signal_number)
         except ProcessLookupError:
             return
         deadline = time.monotonic() + patience_s

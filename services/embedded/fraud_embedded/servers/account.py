@@ -1,6 +1,6 @@
-"""Who runs the database, and where that account can keep its files.
+"""The account that runs the database, and the directory of its files.
 
-Postgres refuses to run as root. Then an account that exists already runs it; none is created, and no
+Postgres refuses to run as root, so for root an existing account runs it. No account is created, and no
 permission outside the project's own directories is changed.
 """
 
@@ -17,8 +17,8 @@ CANDIDATES: Final = ("postgres", "nobody")
 _FALLBACK_PARENT: Final = Path("/var/tmp")  # noqa: S108 - survives a reboot; our directory is private to one account
 
 
-class NoPlace(Exception):
-    """No account or directory will do; the message is one sentence."""
+class NoUsableDirectory(Exception):
+    """No account or directory is suitable; the message is one sentence."""
 
 
 def database_account() -> str | None:
@@ -31,7 +31,7 @@ def database_account() -> str | None:
                 return name
         except KeyError:
             continue
-    raise NoPlace(
+    raise NoUsableDirectory(
         "Postgres does not run as root, and there is neither an account postgres nor nobody: "
         "run this as an ordinary user."
     )
@@ -53,23 +53,23 @@ def _may_pass(status: os.stat_result, entry: pwd.struct_passwd) -> bool:
     return bool(status.st_mode & stat.S_IXOTH)
 
 
-def place_for(local: Path, account: str | None) -> Path:
+def directory_for(local: Path, account: str | None) -> Path:
     """A directory of the database's own: below `local` if `account` gets there, else below /var/tmp.
 
     Raises:
-        NoPlace: the directory in /var/tmp exists and belongs to somebody else.
+        NoUsableDirectory: the directory in /var/tmp exists and belongs to somebody else.
     """
-    inside, outside = _places(local)
+    inside, outside = _candidate_directories(local)
     return own(inside if can_enter(local, account) else outside, account)
 
 
-def places(local: Path, account: str | None) -> list[Path]:
+def existing_directories(local: Path, account: str | None) -> list[Path]:
     """The database's directories that exist and are the account's own."""
     uid = os.geteuid() if account is None else pwd.getpwnam(account).pw_uid
-    return [path for path in _places(local) if path.is_dir() and path.lstat().st_uid == uid]
+    return [path for path in _candidate_directories(local) if path.is_dir() and path.lstat().st_uid == uid]
 
 
-def _places(local: Path) -> tuple[Path, Path]:
+def _candidate_directories(local: Path) -> tuple[Path, Path]:
     digest = hashlib.sha256(os.fsencode(local)).hexdigest()[:12]
     return local / "postgres", _FALLBACK_PARENT / f"fraud-{digest}"
 
@@ -78,7 +78,7 @@ def own(directory: Path, account: str | None) -> Path:
     """Make `directory` private to `account` unless it is already.
 
     Raises:
-        NoPlace: it is a link, or somebody else's.
+        NoUsableDirectory: it is a link, or somebody else's.
     """
     uid = os.geteuid() if account is None else pwd.getpwnam(account).pw_uid
     try:
@@ -88,7 +88,7 @@ def own(directory: Path, account: str | None) -> Path:
         pass
     status = directory.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != uid:
-        raise NoPlace(
+        raise NoUsableDirectory(
             f"{directory} does not belong to {account or 'this user'}: remove it or change its owner."
         )
     return directory

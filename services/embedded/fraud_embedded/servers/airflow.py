@@ -193,15 +193,15 @@ def job_variables(
     Args:
         environments: the variables of each service's role.
     """
-    made = {
+    variables = {
         "JOB_RUNNER": "process",
         "JOB_PYTHON": python,
         "JOB_CWD": str(root),
         "JOB_RUN_DIR": str(run / "jobs"),
     }
     if "PYTHONPATH" in os.environ and sys.prefix == sys.base_prefix:
-        made["JOB_PYTHONPATH"] = os.environ["PYTHONPATH"]
+        variables["JOB_PYTHONPATH"] = os.environ["PYTHONPATH"]
     for service in services.SERVICES:
         if environment := environments.get(service.name):
-            made |= {source: environment[name] for name, source in service.private.items()}
-    return made
+            variables |= {source: environment[name] for name, source in service.private.items()}
+    return variables

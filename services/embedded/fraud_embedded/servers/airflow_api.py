@@ -69,26 +69,26 @@ class AirflowApi:
         query = {"limit": str(limit), "order_by": "-run_after"}
         if since is not None:
             query["start_date_gte"] = since.isoformat()
-        found = self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns?{urllib.parse.urlencode(query)}")
-        return [_run(one) for one in found["dag_runs"]]
+        document = self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns?{urllib.parse.urlencode(query)}")
+        return [_run(item) for item in document["dag_runs"]]
 
     def tasks(self, dag_id: str, run_id: str) -> dict[str, str]:
         """The state of each task of a run."""
         run = urllib.parse.quote(run_id, safe="")
-        found = self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run}/taskInstances")
-        return {one["task_id"]: str(one["state"]) for one in found["task_instances"]}
+        document = self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run}/taskInstances")
+        return {item["task_id"]: str(item["state"]) for item in document["task_instances"]}
 
     def log(self, dag_id: str, run_id: str, task_id: str, attempt: int = 1) -> str:
         """What a task wrote, a line for each event."""
         run = urllib.parse.quote(run_id, safe="")
         path = f"/api/v2/dags/{dag_id}/dagRuns/{run}/taskInstances/{task_id}/logs/{attempt}?full_content=true"
-        found = self._call("GET", path)["content"]
-        return "\n".join(line if isinstance(line, str) else json.dumps(line) for line in found)
+        document = self._call("GET", path)["content"]
+        return "\n".join(line if isinstance(line, str) else json.dumps(line) for line in document)
 
     def import_errors(self) -> dict[str, str]:
         """DAG files that could not be read, with the reason."""
-        found = self._call("GET", "/api/v2/importErrors")
-        return {one["filename"]: one["stack_trace"] for one in found["import_errors"]}
+        document = self._call("GET", "/api/v2/importErrors")
+        return {item["filename"]: item["stack_trace"] for item in document["import_errors"]}
 
     def _call(
         self, method: str, path: str, body: Mapping[str, Any] | None = None, *, missing: Any = StartFailed
@@ -117,8 +117,8 @@ class AirflowApi:
             return str(self._send("POST", "/auth/token", body, {})["access_token"])
         except urllib.error.HTTPError as error:
             error.close()
-            told = f"airflow refuses the log-in of {AIRFLOW_USER} ({error.code})"
-            raise StartFailed(f"{told}: ./fraud demo sets AIRFLOW_PASSWORD.") from None
+            message = f"airflow refuses the log-in of {AIRFLOW_USER} ({error.code})"
+            raise StartFailed(f"{message}: ./fraud demo sets AIRFLOW_PASSWORD.") from None
         except (OSError, ValueError, LookupError) as error:
             raise StartFailed(f"airflow does not answer ({type(error).__name__}).") from None
 
@@ -134,13 +134,13 @@ class AirflowApi:
             return json.loads(answer.read() or b"null")
 
 
-def _run(found: Mapping[str, Any]) -> DagRun:
+def _run(document: Mapping[str, Any]) -> DagRun:
     return DagRun(
-        run_id=found["dag_run_id"],
-        state=found["state"],
-        run_type=found["run_type"],
-        started=_time(found["start_date"]),
-        ended=_time(found["end_date"]),
+        run_id=document["dag_run_id"],
+        state=document["state"],
+        run_type=document["run_type"],
+        started=_time(document["start_date"]),
+        ended=_time(document["end_date"]),
     )
 
 

@@ -44,7 +44,7 @@ def build(local: Path, run: Path, ports: Ports, secrets: Secrets, durable: bool 
     """Configure the servers below `local`; sockets go to `run`, whose path must be short.
 
     Raises:
-        account.NoPlace: the database has no account to run as or no directory to use.
+        account.NoUsableDirectory: the database has no account to run as or no directory to use.
     """
     user = account.database_account()
     store = objectstore.ObjectStoreServer(
@@ -60,7 +60,7 @@ def build(local: Path, run: Path, ports: Ports, secrets: Secrets, durable: bool 
         },
     )
     database = postgres.Postgres(
-        place=account.place_for(local, user),
+        place=account.directory_for(local, user),
         port=ports.postgres,
         password=secrets.postgres_superuser,
         account=user,

@@ -1,4 +1,4 @@
-"""What is known of an incident between one task and the next: one Airflow Variable for each."""
+"""Stores open incidents between tasks: one Airflow Variable for each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TIMES: Final = ("since", "sent_at", "tried_at", "worked_at")
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """Something that went wrong, `count` times since `since`; times in UTC.
+    """A problem that occurred `count` times since `since`; times in UTC.
 
     `sent_at`: when a channel last took an alert of it; `tried_at`: when a message was last tried;
     `worked_at`: when it worked again; `resolved`: whether people were told so.
@@ -37,10 +37,10 @@ class Incident:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Raises ValueError if the text is no incident."""
+        """Raises ValueError if the text is not an incident."""
         document = json.loads(text)
         if not isinstance(document, dict) or set(document) != {field.name for field in fields(cls)}:
-            raise ValueError("no incident")
+            raise ValueError("not an incident")
         times = {name: _time(document[name]) for name in _TIMES}
         if times["since"] is None:
             raise ValueError("no beginning")
@@ -49,7 +49,7 @@ class Incident:
 
 
 class Incidents(Protocol):
-    """Where incidents are kept."""
+    """A store of incidents."""
 
     def read(self, key: str) -> Incident | None: ...
 
@@ -67,8 +67,8 @@ def variable_name(key: str) -> str:
 
 
 class Variables(Protocol):
-    """Airflow's Variables: a task reaches them through its supervisor, a process beside the scheduler in the
-    metadata database."""
+    """Airflow's Variables: a task accesses them through its supervisor, other processes in the metadata
+    database."""
 
     def get(self, key: str, *, default: str | None) -> str | None: ...
 
@@ -78,7 +78,7 @@ class Variables(Protocol):
 
 
 class VariableIncidents:
-    """Incidents as Airflow Variables. Two tasks at the same moment may both be the first to tell."""
+    """Incidents as Airflow Variables. Two simultaneous tasks may both send the first message."""
 
     def __init__(self, variables: Variables | None = None) -> None:
         self._variables: Any = variables or Variable
@@ -90,7 +90,7 @@ class VariableIncidents:
         try:
             return Incident.from_json(text)
         except (ValueError, TypeError):
-            logging.getLogger(__name__).warning("What was known of the alert %s cannot be read.", key)
+            logging.getLogger(__name__).warning("The stored incident of the alert %s cannot be read.", key)
             return None
 
     def write(self, incident: Incident) -> None:

@@ -1,4 +1,4 @@
-"""The wait for a container's end, beside the reading of its log."""
+"""Waits for a container's end, in parallel to reading its log."""
 
 from __future__ import annotations
 
@@ -11,40 +11,41 @@ from docker.types import CancellableStream
 from requests import RequestException, Response
 
 from fraud_airflow.jobs import JobFailed
-from fraud_airflow.runners.docker_api import Docker, explanation
+from fraud_airflow.runners.docker_api import DockerClient, explanation
 
-_OVER: Final = ("exited", "dead")
+_ENDED_STATES: Final = ("exited", "dead")
 
 
-class Ending:
-    """The wait for a container's end, held from before its start: so long the proxy lets it live."""
+class ContainerExit:
+    """Waits for a container's end, from before its start: the proxy ends containers that nobody waits for."""
 
-    def __init__(self, docker: Docker, container: str) -> None:
+    def __init__(self, docker: DockerClient, container: str) -> None:
         self._docker = docker
         self._container = container
-        self._come = threading.Event()
+        self._known = threading.Event()
         self._closed = False
         self._status: int | None = None
-        self._problem = "Nobody knows how the job ended."
+        self._problem = "It is not known how the job ended."
         self._answer = self._open()
         self._thread = threading.Thread(target=self._wait, name="job's end", daemon=True)
 
-    def __enter__(self) -> Ending:
+    def __enter__(self) -> ContainerExit:
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._closed = True
         if self._thread.is_alive():
-            # What another thread reads ends by its socket alone; it may be over just now.
+            # Only closing the socket ends the other thread's read. It may have ended just now, hence
+            # `suppress`.
             with suppress(AttributeError, OSError):
                 CancellableStream(iter(()), self._answer).close()
         self._thread.join()
-        self._answer.close()  # where the thread had just opened another
+        self._answer.close()  # the thread may just have opened a new one
 
-    def has_come(self, timeout_s: float = 0) -> bool:
-        """Whether it has, or cannot be waited for."""
-        return self._come.wait(timeout_s)
+    def is_known(self, timeout_s: float = 0) -> bool:
+        """Whether the container has ended, or waiting for it has failed."""
+        return self._known.wait(timeout_s)
 
     def status(self) -> int:
         """The container's exit code.
@@ -52,7 +53,7 @@ class Ending:
         Raises:
             JobFailed: it cannot be known.
         """
-        self._come.wait()
+        self._known.wait()
         if self._status is None:
             raise JobFailed(self._problem)
         return self._status
@@ -62,26 +63,26 @@ class Ending:
 
     def _wait(self) -> None:
         try:
-            while not self._closed and not self._ended():
+            while not self._closed and not self._read_status():
                 self._answer = self._open()
-                self._look()
+                self._check_state()
         except APIError as error:
             self._problem = f"The job's container is gone: {explanation(error)}."
         except JobFailed as failed:
             self._problem = str(failed)
         finally:
-            self._come.set()
+            self._known.set()
 
-    def _ended(self) -> bool:
-        """Read to the end; false when the connection broke before."""
+    def _read_status(self) -> bool:
+        """Read the exit code; false if the connection broke before."""
         if self._status is None:
             with suppress(RequestException):
                 self._status = int(self._answer.json()["StatusCode"])
         return self._status is not None
 
-    def _look(self) -> None:
-        """It may have ended while nobody waited; from here on somebody does."""
-        about = self._docker.call(lambda client: client.inspect_container(self._container))
-        state: dict[str, Any] = about["State"]
-        if state["Status"] in _OVER:
+    def _check_state(self) -> None:
+        """Check whether the container ended before the new wait was open."""
+        inspection = self._docker.call(lambda client: client.inspect_container(self._container))
+        state: dict[str, Any] = inspection["State"]
+        if state["Status"] in _ENDED_STATES:
             self._status = int(state["ExitCode"])

@@ -1,6 +1,6 @@
-"""How request bodies are read: how much, for how long, and what becomes of those that never end.
+"""Limits on request bodies: their size and the time to receive them.
 
-The limit is counted on what arrives, not on what a header says.
+The size is counted on the received bytes; a header is not trusted.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from fraud_adapters.job.logs import get_logger
 from fraud_api.problems import Problem
 
 BODY_SECONDS: Final = 30.0  # from the request's head to the last byte of its body
-# A client that is still sending would see a broken connection instead of the answer, so what nobody reads is
-# received and dropped for a while.
+# A client that is still sending would see a broken connection instead of the response, so unread parts of a
+# body are received and discarded, within these limits.
 DRAIN_BYTES: Final = 64_000_000
 DRAIN_SECONDS: Final = 5.0
-# In the scope of a request whose client left before the body's end.
+# Key in the ASGI scope of a request whose client disconnected before the end of the body.
 CLIENT_LEFT: Final = "fraud_api.client_left"
-AWAITED: Final = "fraud_api.awaited"  # seconds in which a request's body was awaited
+AWAITED: Final = "fraud_api.awaited"  # key in the ASGI scope: seconds spent waiting for the body
 
 
 class BodyLimit:
-    """ASGI middleware: a body over the limit is answered with 413, one that does not come with 408, and one
-    that ends too early with 400, which only a client with a malformed body is there to read.
+    """ASGI middleware: responds with 413 to a body over the limit, with 408 to one that does not arrive in
+    time, and with 400 to one that ends too early (which a client sees only if its body is malformed).
 
     Args:
-        limit: bytes of a body.
-        by_path: other limits for some paths.
+        limit: the maximum size of a body, in bytes.
+        by_path: limits of particular paths.
     """
 
     def __init__(self, app: ASGIApp, limit: int, by_path: Mapping[str, int]) -> None:
@@ -47,69 +47,69 @@ class BodyLimit:
         headers = dict(scope["headers"])
         length = headers.get(b"content-length", b"0")
         has_body = length != b"0" or b"transfer-encoding" in headers
-        # With `Expect: 100-continue` it is sent once somebody reads it.
-        body = _Body(scope, receive, limit, coming=has_body and b"expect" not in headers)
+        # With `Expect: 100-continue` the client sends the body only when the application reads it.
+        body = _Body(scope, receive, limit, more_expected=has_body and b"expect" not in headers)
 
-        async def answered(message: Message) -> None:
+        async def send_after_draining(message: Message) -> None:
             if message["type"] == "http.response.start":
                 await body.drain()
             await send(message)
 
         if length.isdigit() and int(length) > limit:
-            await _too_large(limit).response()(scope, receive, answered)
+            await _too_large(limit).response()(scope, receive, send_after_draining)
             return
-        await self._app(scope, body.receive, answered)
+        await self._app(scope, body.receive, send_after_draining)
 
 
 class _Body:
-    """The body of one request, as its application receives it."""
+    """The body of one request, as the application receives it."""
 
-    def __init__(self, scope: Scope, receive: Receive, limit: int, *, coming: bool) -> None:
+    def __init__(self, scope: Scope, receive: Receive, limit: int, *, more_expected: bool) -> None:
         self._scope = scope
         self._receive = receive
         self._limit = limit
-        self._coming = coming  # more is on its way, whether anybody reads it or not
-        self._seen = 0
-        self._over = False  # there is nothing more to read
+        self._more_expected = more_expected  # the client is sending more, whether or not it is read
+        self._received = 0
+        self._finished = False  # nothing more is to be read
         self._deadline = asyncio.get_running_loop().time() + BODY_SECONDS
 
     async def receive(self) -> Message:
-        """The next part.
+        """The next message of the body.
 
         Raises:
             Problem: 408, 413 or 400; see `BodyLimit`.
         """
-        if self._over:
+        if self._finished:
             return await self._receive()
         try:
             async with asyncio.timeout_at(self._deadline):
                 message = await self._next()
         except TimeoutError:
-            self._over = True
+            self._finished = True
             raise _closing(408, "The request's body did not arrive in time.") from None
         if message["type"] == "http.disconnect":
-            self._over = True
-            raise self._left()
-        self._seen += len(message.get("body", b""))
-        self._coming = message.get("more_body", False)
-        self._over = not self._coming
-        if self._seen > self._limit:
+            self._finished = True
+            raise self._client_left()
+        self._received += len(message.get("body", b""))
+        self._more_expected = message.get("more_body", False)
+        self._finished = not self._more_expected
+        if self._received > self._limit:
             raise _too_large(self._limit)
         return message
 
     async def drain(self) -> None:
-        """Read what was left unread, within bounds, unless the client waits to be asked for it."""
-        if self._over or not self._coming:
+        """Receive and discard the unread rest, within limits, unless the client waits for `100 Continue`."""
+        if self._finished or not self._more_expected:
             return
-        self._over = True
-        dropped = 0
+        self._finished = True
+        discarded = 0
         try:
             async with asyncio.timeout(DRAIN_SECONDS):
-                while dropped < DRAIN_BYTES:
+                while discarded < DRAIN_BYTES:
                     message = await self._next()
                     if message["type"] != "http.request" or not message.get("more_body", False):
                         return
-                    dropped += len(message.get("body", b""))
+                    discarded += len(message.get("body", b""))
         except TimeoutError:
             return
 
@@ -120,9 +120,9 @@ class _Body:
         finally:
             self._scope[AWAITED] = self._scope.get(AWAITED, 0.0) + perf_counter() - started
 
-    def _left(self) -> Problem:
+    def _client_left(self) -> Problem:
         self._scope[CLIENT_LEFT] = True
-        get_logger(__name__).debug("client_left", path=self._scope["path"][:200], received=self._seen)
+        get_logger(__name__).debug("client_left", path=self._scope["path"][:200], received=self._received)
         return _closing(400, "The body ended before it was complete, or its chunks are malformed.")
 
 

@@ -1,6 +1,7 @@
-"""Gives the notifier one alert, or that it is over, outside of any task: `python tell.py < message.json`.
+"""Passes one alert or its resolution to the notifier, outside of tasks: `python send_alert.py <
+message.json`.
 
-Exit code 0: people were told, or had been told not long ago; 1: nobody could be told.
+Exit code 0: the alert was sent now or recently; 1: it could not be sent.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 import sys
 from typing import Any
 
-from environment import complete
+from environment import complete_environment
 
 
 class MetadataVariables:
@@ -35,20 +36,20 @@ class MetadataVariables:
 
 
 def main() -> int:
-    complete()
-    # Connections come from the database then, rather than from the supervisor of a task.
+    complete_environment()
+    # Makes Airflow read connections from the database instead of a task's supervisor.
     os.environ["_AIRFLOW_PROCESS_CONTEXT"] = "server"
-    import airflow  # noqa: F401 - it puts our plugins on the path
+    import airflow  # noqa: F401 - adds our plugins to the path
 
     logging.getLogger("fraud_airflow").setLevel(logging.INFO)
-    return tell(json.load(sys.stdin))
+    return send(json.load(sys.stdin))
 
 
-def tell(message: dict[str, Any]) -> int:
-    """Alert or resolve, as the message says."""
+def send(message: dict[str, Any]) -> int:
+    """Send the alert or its resolution."""
     from fraud_airflow.alerting.alert import Alert, Severity
     from fraud_airflow.alerting.configuration import notifier
-    from fraud_airflow.alerting.state import VariableIncidents
+    from fraud_airflow.alerting.incidents import VariableIncidents
 
     incidents = VariableIncidents(MetadataVariables())
     key = message["key"]

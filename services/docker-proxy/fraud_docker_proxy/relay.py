@@ -1,4 +1,4 @@
-"""An answer of the daemon, passed on piece by piece for as long as the client stays."""
+"""Forwards a response of the daemon chunk by chunk, as long as the client stays connected."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import httpx
 from starlette.types import Receive, Send
 
 _PASSED_ON: Final = ("content-type", "x-docker-container-path-stat")
-# Docker's SDK reads an attached stream from the connection itself, without chunks and until that ends: so its
-# answer has a length, which it does not reach.
+# Docker's SDK reads an attached stream from the raw socket until the connection ends. A content length that
+# is never reached prevents chunked encoding.
 _UNBOUNDED: Final = (b"content-length", b"%d" % sys.maxsize)
 
 
 async def relay(answer: httpx.Response, receive: Receive, send: Send, *, raw: bool = False) -> bool:
-    """Pass the answer on, its head at once; whether the client stayed as long as there was something to come.
+    """Forward the response; return whether the client stayed connected to its end.
 
-    Where the daemon breaks off, the response is not completed: so the client sees that something is missing.
-    A raw one is never completed: it ends with its connection.
+    If the daemon breaks off, the response is left incomplete so that the client notices the missing part. A
+    raw response is never completed: it ends with its connection.
     """
     headers = [
         (name.encode(), answer.headers[name].encode()) for name in _PASSED_ON if name in answer.headers
@@ -30,27 +30,27 @@ async def relay(answer: httpx.Response, receive: Receive, send: Send, *, raw: bo
         headers.append(_UNBOUNDED)
     await send({"type": "http.response.start", "status": answer.status_code, "headers": headers})
     pump = asyncio.create_task(_pump(answer, send, raw))
-    gone = asyncio.create_task(_gone(receive))
+    disconnect = asyncio.create_task(_wait_for_disconnect(receive))
     try:
-        await asyncio.wait({pump, gone}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({pump, disconnect}, return_when=asyncio.FIRST_COMPLETED)
         if not pump.done():
             return False
         await pump
         return True
     finally:
         pump.cancel()
-        gone.cancel()
-        await asyncio.gather(pump, gone, return_exceptions=True)
+        disconnect.cancel()
+        await asyncio.gather(pump, disconnect, return_exceptions=True)
 
 
 async def _pump(answer: httpx.Response, send: Send, raw: bool) -> None:
     with suppress(httpx.HTTPError):
-        async for piece in answer.aiter_raw():
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        async for chunk in answer.aiter_raw():
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
         if not raw:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def _gone(receive: Receive) -> None:
+async def _wait_for_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -1,4 +1,4 @@
-"""The proxy's log: a JSON line for each thing it did or refused, never with a job's environment."""
+"""The proxy's log: one JSON line per action or refusal. It never contains a job's environment."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import time
 from typing import Any
 
 
-def say(event: str, **fields: Any) -> None:
-    """Write one line."""
+def log_event(event: str, **fields: Any) -> None:
+    """Write one event to stderr."""
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     line = json.dumps({"timestamp": at, "level": "info", "event": event, **fields})
     print(line, file=sys.stderr, flush=True)  # noqa: T201

@@ -1,4 +1,4 @@
-"""How long a request's head may be."""
+"""A limit on the size of a request's head."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fraud_api.problems import Problem
 
-MAX_HEAD_BYTES: Final = 65_536  # request line and headers together, as they are sent
+MAX_HEAD_BYTES: Final = 65_536  # request line and headers, as sent
 _REQUEST_LINE: Final = len("  HTTP/1.1\r\n\r\n")  # with the empty line at the end of the head
 _HEADER: Final = len(": \r\n")
 
 
 class HeadLimit:
-    """ASGI middleware: a longer head is answered with 431.
+    """ASGI middleware: responds with 431 to a longer head.
 
-    The server has the same limit for a head that is still coming, but takes what has arrived as a whole.
+    The server has the same limit, but applies it only to a head that has not arrived completely.
     """
 
     def __init__(self, app: ASGIApp) -> None:

@@ -1,4 +1,4 @@
-"""What a request says of its body."""
+"""The media type of a request's body."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ def media_type(request: Request, default: str = "") -> str:
     """The body's media type in lower case, without parameters.
 
     Raises:
-        Problem: 415, the body is compressed: nobody can say what a few kilobytes would unpack to.
+        Problem: 415, the body is compressed, so its uncompressed size is unknown.
     """
     codings = ",".join(request.headers.getlist("content-encoding")).split(",")
     if any(coding.strip().lower() not in {"", "identity"} for coding in codings):
         raise Problem(
             415,
-            "Content-Encoding: bodies are read as they are, send this one without compression.",
+            "Content-Encoding: compressed bodies are not accepted; send the body without compression.",
             headers={"Accept-Encoding": "identity"},
         )
     return request.headers.get("content-type", default).partition(";")[0].strip().lower()
