@@ -215,7 +215,7 @@ class TopicsCreatedResult(TypedDict):
     created: list[str]  # those of them that did not exist
 
 
-class ShownLetter(TypedDict):
+class ShownDeadLetter(TypedDict):
     """A dead letter, without its payload."""
 
     id: int
@@ -234,7 +234,7 @@ class DeadLettersResult(TypedDict):
 
     total: int
     by_reason: dict[str, int]
-    dead_letters: list[ShownLetter]
+    dead_letters: list[ShownDeadLetter]
 
 
 class ExportResult(TypedDict):
@@ -245,7 +245,7 @@ class ExportResult(TypedDict):
     file: str
 
 
-class RefusedLetter(TypedDict):
+class RefusedDeadLetter(TypedDict):
     """A dead letter that cannot be put back."""
 
     id: int
@@ -260,7 +260,7 @@ class RedriveResult(TypedDict):
     sent: int
     already_redriven: int
     refused: dict[str, int]  # by reason
-    refused_letters: list[RefusedLetter]  # the first of them
+    refused_letters: list[RefusedDeadLetter]  # the first of them
 
 
 # --- fraud_trainer --------------------------------------------------------------------------------

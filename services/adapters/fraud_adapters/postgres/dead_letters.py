@@ -43,7 +43,7 @@ class DeadLetter:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredLetter:
+class StoredDeadLetter:
     """A dead letter as it is in the table; `redriven_at` says when it was last put back."""
 
     id: int
@@ -74,7 +74,7 @@ class Selection:
         }
 
 
-def store_dead_letters(cur: Cursor, letters: Sequence[DeadLetter], topic_id: str) -> int:
+def store_dead_letters(cur: Cursor, dead_letters: Sequence[DeadLetter], topic_id: str) -> int:
     """Append dead letters, one for each topic, partition and offset; gives how many were new.
 
     The texts may hold anything: what Postgres cannot store is replaced.
@@ -88,7 +88,7 @@ def store_dead_letters(cur: Cursor, letters: Sequence[DeadLetter], topic_id: str
             *(letter.payload, letter.payload_bytes, letter.reason, _storable(letter.detail)),
             _storable(letter.redriven_from),
         )
-        for letter in letters
+        for letter in dead_letters
     ]
     if not rows:
         return 0
@@ -118,15 +118,15 @@ def count_by_reason(cur: Cursor, selection: Selection) -> dict[str, int]:
     return dict(cur.fetchall())
 
 
-def newest_letters(cur: Cursor, selection: Selection, limit: int) -> list[StoredLetter]:
+def newest_dead_letters(cur: Cursor, selection: Selection, limit: int) -> list[StoredDeadLetter]:
     """At most `limit`, the newest first."""
     cur.execute(_NEWEST, selection.values() | {"limit": limit})
     return [_stored(row) for row in cur.fetchall()]
 
 
-def letters_between(
+def dead_letters_between(
     cur: Cursor, selection: Selection, after: int, through: int, limit: int
-) -> list[StoredLetter]:
+) -> list[StoredDeadLetter]:
     """At most `limit` with ids above `after` up to `through`, the oldest first: a page of many."""
     cur.execute(_PAGE, selection.values() | {"after": after, "through": through, "limit": limit})
     return [_stored(row) for row in cur.fetchall()]
@@ -139,7 +139,7 @@ def newest_id(cur: Cursor) -> int:
     return 0 if row is None else int(row[0])
 
 
-def lock_letters(cur: Cursor, ids: Sequence[int], *, again: bool) -> set[int]:
+def lock_dead_letters(cur: Cursor, ids: Sequence[int], *, again: bool) -> set[int]:
     """Lock those of `ids` that were not put back yet, or all with `again`, until the transaction ends."""
     cur.execute(
         "SELECT id FROM dead_letters WHERE id = ANY (%s) AND (%s OR redriven_at IS NULL)"
@@ -181,7 +181,7 @@ _PAGE = f"""
 """  # noqa: S608
 
 
-def _stored(row: tuple[Any, ...]) -> StoredLetter:
+def _stored(row: tuple[Any, ...]) -> StoredDeadLetter:
     identifier, created_at, redriven_at, topic, partition, offset, key, payload, *others = row
     payload_bytes, reason, detail, timestamp_ms, redriven_from = others
     letter = DeadLetter(
@@ -196,7 +196,7 @@ def _stored(row: tuple[Any, ...]) -> StoredLetter:
         timestamp_ms=timestamp_ms,
         redriven_from=redriven_from,
     )
-    return StoredLetter(identifier, letter, created_at, redriven_at)
+    return StoredDeadLetter(identifier, letter, created_at, redriven_at)
 
 
 def _bytes(value: memoryview | None) -> bytes | None:

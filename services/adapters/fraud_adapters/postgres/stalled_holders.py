@@ -34,7 +34,7 @@ class StalledHolder:
     ended: bool
 
 
-def challenge_holder(conn: Connection, topic: str, partition: int, patience_s: float) -> StalledHolder | None:
+def check_holder(conn: Connection, topic: str, partition: int, patience_s: float) -> StalledHolder | None:
     """Note that the partition's lock is held by another session although a record waits; end that session
     once it has stood still for `patience_s`. None if nobody holds the lock, or a session of another role.
 
