@@ -264,14 +264,14 @@ class RedriveResult(TypedDict):
 
 
 # --- fraud_trainer --------------------------------------------------------------------------------
-class LeftOut(TypedDict):
+class LeftOutCounts(TypedDict):
     """Transactions that are no examples."""
 
     left_out_blocked: int  # blocked, and without an explicit label
     left_out_unknown: int  # too young for their silence to count
 
 
-class LoadResult(LeftOut):
+class LoadResult(LeftOutCounts):
     """`load`: the examples, transactions with a mature label."""
 
     digest: str  # SHA-256 of the file

@@ -34,7 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m fraud_producer", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
     made = verbs.add_parser("generate", help="publish due labels, then simulated transactions")
-    made.add_argument("--count", type=arguments.whole_number(1, arguments.MANY), default=50)
+    made.add_argument("--count", type=arguments.whole_number(1, arguments.MAX_COUNT), default=50)
     made.add_argument(
         "--run-id",
         type=arguments.printable,
@@ -61,7 +61,7 @@ def _history_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--days", type=arguments.whole_number(1, MOST_DAYS), default=30)
     parser.add_argument(
         "--per-day",
-        type=arguments.whole_number(1, arguments.MANY),
+        type=arguments.whole_number(1, arguments.MAX_COUNT),
         help="transactions a day (default: config.yaml)",
     )
     parser.add_argument(

@@ -18,7 +18,7 @@ from fraud_adapters.job import scratch
 from fraud_adapters.job.logs import get_logger
 from fraud_adapters.models.mlflow_http import RegistryUnavailable
 from fraud_adapters.models.tracked_runs import UNFINISHED, TrackedRun
-from fraud_adapters.objectstore import Entry
+from fraud_adapters.objectstore import ObjectEntry
 from fraud_adapters.objectstore.run_store import ROOT
 from fraud_adapters.postgres.model_versions import read_digests
 from fraud_core import manifest as manifests
@@ -33,7 +33,7 @@ class Bucket(Protocol):
 
     def get_bytes(self, key: str) -> bytes: ...
 
-    def entries(self, prefix: str = "") -> Iterator[Entry]: ...
+    def entries(self, prefix: str = "") -> Iterator[ObjectEntry]: ...
 
     def delete(self, keys: list[str]) -> None: ...
 
@@ -55,14 +55,14 @@ class Folder:
     """One run's files, as they are now."""
 
     prefix: str
-    entries: tuple[Entry, ...]
+    entries: tuple[ObjectEntry, ...]
 
     @property
     def written_at(self) -> datetime:
         return max(entry.written_at for entry in self.entries)
 
     @property
-    def data(self) -> tuple[Entry, ...]:
+    def data(self) -> tuple[ObjectEntry, ...]:
         """All but the steps' JSON and the manifest, which are some KB and say how a version was made."""
         return tuple(entry for entry in self.entries if not entry.key.endswith(".json"))
 
@@ -75,7 +75,7 @@ class Decision:
     """What becomes of a run's files, and of its MLflow runs that nobody works on any more."""
 
     why: str
-    remove: tuple[Entry, ...] = ()
+    remove: tuple[ObjectEntry, ...] = ()
     abandoned: tuple[TrackedRun, ...] = ()
 
 
@@ -140,7 +140,7 @@ def clean(house: Housekeeping, *, dry_run: bool) -> CleanResult:
     return report.to_result(dry_run=dry_run, directories_removed=len(directories))
 
 
-def _prefixes(entries: Iterable[Entry]) -> list[str]:
+def _prefixes(entries: Iterable[ObjectEntry]) -> list[str]:
     """The folders `runs/<dag>/<run id>`; what lies elsewhere is nobody's run and stays."""
     parts = (entry.key.split("/") for entry in entries)
     return sorted({"/".join(part[:3]) for part in parts if len(part) > 3})
@@ -181,7 +181,7 @@ def _runs(house: Housekeeping, folder: Folder) -> list[TrackedRun]:
 
 def _needed(
     house: Housekeeping, connection: Connection, folder: Folder, run_ids: list[str]
-) -> tuple[str, tuple[Entry, ...]]:
+) -> tuple[str, tuple[ObjectEntry, ...]]:
     """Why what is kept is kept, or removed is removed; and what to remove."""
     registered = [version for run_id in run_ids for version in house.tracked.versions(run_id)]
     with connection, connection.cursor() as cursor:
