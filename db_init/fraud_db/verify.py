@@ -18,8 +18,8 @@ from fraud_db.upgrade import current_revision, engine, head, migrate
 def verify(url: str, admin_url: str) -> list[str]:
     """The problems of the database, each as a sentence without a full stop; empty if there are none.
 
-    Its schema is compared with that of a database made for the purpose by the migrations themselves, so
-    that there is no second description of the schema; that one is removed again.
+    Its schema is compared with that of a temporary database that the migrations create, so that there is no
+    second description of the schema.
 
     Args:
         url: libpq URL of the database's owner.

@@ -26,7 +26,7 @@ def main(argv: Sequence[str]) -> Mapping[str, Any]:
     parser = _parser()
     options = parser.parse_args(argv)
     if options.verb == "generate" and options.every is not None and (options.run_id or options.at):
-        parser.error("--every makes runs of its own: leave out --run-id and --at")
+        parser.error("--every generates its own run ids and times: leave out --run-id and --at")
     return VERBS[options.verb](options)
 
 

@@ -1,4 +1,4 @@
-"""A training run's state as MLflow shows it: one open run at most, and none once nobody works on it."""
+"""Keeps the state of a training run in MLflow: at most one open run, and none after the work has ended."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ def raw_batches(data: memoryview) -> Iterator[RawBatch]:
     while frame is not None:
         base, end = frame
         if end - pos <= _MAGIC_AT:
-            raise BatchEndUnknown("what lies there has a length that no batch has")
+            raise BatchEndUnknown("the length of the batch is impossible")
         frame = _frame(data, end)
         yield RawBatch(data[pos:end], base, _next_base(data, end, base))
         pos = end

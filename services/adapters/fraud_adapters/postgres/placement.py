@@ -1,8 +1,8 @@
 """Maps the fields of a contract to the columns of the table `transactions`.
 
-A number goes to the column of its name (`time`, `v1` … `v28`, `amount`), or to `time` or `amount` by its
-role, if every value fits there exactly; the card's and the merchant's name go to `card_id` and `merchant_id`,
-the label to `class`. All other fields are keys of `attributes`.
+A number is stored in the column of its name (`time`, `v1` … `v28`, `amount`), or in `time` or `amount`
+according to its role, if the column holds every value exactly. Card and merchant are stored in `card_id` and
+`merchant_id`, the label in `class`. All other fields are keys of `attributes`.
 """
 
 from __future__ import annotations
