@@ -41,7 +41,7 @@ class PositionUnreadable(KafkaFailure, LastingFailure):
 
     def __init__(self, topic: str, partition: int, offset: int, reason: str) -> None:
         super().__init__(
-            f"The topic {topic} cannot be read from offset {offset} of partition {partition} on: {reason}, "
+            f"Reading of topic {topic} stops at offset {offset} of partition {partition}: {reason}, "
             "and the offset of the next record is unknown. Nothing was skipped: to skip the unreadable data, "
             "set next_offset in the table stream_offsets to an offset past it as the database's owner."
         )
