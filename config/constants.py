@@ -1,6 +1,7 @@
-"""Names that more than one part of the platform must agree on, and the environment DAGs read.
+"""Names that several parts of the platform share, and the environment variables that DAGs read.
 
-Standard library only: Airflow's image holds this module, the table of services and none of our packages.
+Standard library only: Airflow's image contains this module and the table of services, but none of our
+packages.
 """
 
 from __future__ import annotations
@@ -15,20 +16,20 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from config import services
 
 CONTRACT_DEFAULT: Final = "creditcard"
-# What `.env.example` ships so that a first start works; production refuses every one of them.
+# Marks the default secrets of `.env.example`, with which a first start works; production refuses them.
 DEVELOPMENT_SECRET_MARK: Final = "change-me"  # noqa: S105
 
 # --- Kafka topics: every topic carries the same prefix -----------------------------------------
 TOPIC_TRANSACTIONS: Final = "fraud-detection-transactions"  # what is to be scored
-TOPIC_LABELS: Final = "fraud-detection-labels"  # truth, as it becomes known
+TOPIC_LABELS: Final = "fraud-detection-labels"  # labels, as they become known
 TOPIC_ALERTS: Final = "fraud-detection-alerts"  # blocked and reviewed transactions
 TOPIC_DLQ: Final = "fraud-detection-dlq"  # records that could not be processed
 TOPICS: Final = (TOPIC_TRANSACTIONS, TOPIC_LABELS, TOPIC_ALERTS, TOPIC_DLQ)
-GROUP_STREAMING: Final = "fraud-streaming"  # the consumer group that scores; -labels appended: the labels'
+GROUP_STREAMING: Final = "fraud-streaming"  # the group that scores; "-labels" is appended for labels
 
 # --- Kafka headers ------------------------------------------------------------------------------
 HEADER_SCHEMA: Final = "schema"  # "<contract>/<version>"; on the alerts topic ALERT_SCHEMA
-ALERT_SCHEMA: Final = "alert/1"  # changes when a field of an alert goes or gets another meaning
+ALERT_SCHEMA: Final = "alert/1"  # changes when a field of an alert is removed or changes its meaning
 HEADER_TRACEPARENT: Final = "traceparent"  # W3C trace context
 HEADER_REASON: Final = "reason"  # on the dead-letter topic: why
 HEADER_DETAIL: Final = "detail"  # on the dead-letter topic: one sentence naming the field
@@ -36,13 +37,13 @@ HEADER_ORIGIN: Final = "origin"  # on the dead-letter topic: "<topic>/<partition
 HEADER_PAYLOAD_BYTES: Final = "payload_bytes"  # on the dead-letter topic: size of the whole record
 HEADER_INCOMPLETE: Final = "incomplete"  # on the dead-letter topic: "true" where only the beginning is kept
 HEADER_REDRIVEN: Final = "redriven"  # a dead letter put back: its origin
-HEADER_ORIGIN_TIMESTAMP: Final = "origin_timestamp_ms"  # the timestamp of the record it was at first
+HEADER_ORIGIN_TIMESTAMP: Final = "origin_timestamp_ms"  # the timestamp of the original record
 
 # --- MLflow -------------------------------------------------------------------------------------
 ALIAS_CHAMPION: Final = "champion"  # decides
 ALIAS_CHALLENGER: Final = "challenger"  # registered, passed its gate, not yet deciding
 ALIAS_SHADOW: Final = "shadow"  # scores in parallel, never decides
-ALIAS_PREVIOUS: Final = "previous"  # what the champion replaced: the target of a rollback
+ALIAS_PREVIOUS: Final = "previous"  # the champion before the current one: the target of a rollback
 REGISTERED_MODEL_PREFIX: Final = "fraud-"  # registered model: "fraud-<contract>"
 
 # --- Postgres roles: one log-in per service -----------------------------------------------------
@@ -53,7 +54,7 @@ DATABASE_MLFLOW: Final = "mlflow"  # MLflow's own database, and the role that ow
 DATABASE_AIRFLOW: Final = "airflow"  # Airflow's own database, and the role that owns it
 
 # --- Object store -------------------------------------------------------------------------------
-BUCKET_RUNS: Final = "fraud-runs"  # hand-over between the steps of one run: runs/<dag>/<run_id>/
+BUCKET_RUNS: Final = "fraud-runs"  # files that the steps of a run exchange: runs/<dag>/<run_id>/
 BUCKET_MLFLOW: Final = "fraud-mlflow"  # model artefacts, written and read by the MLflow server
 BUCKET_BROKER: Final = "fraud-broker"  # the embedded broker's log
 
@@ -62,11 +63,14 @@ SCOPES: Final = ("predict", "read", "label", "train", "deploy", "admin")
 API_CLIENTS: Final = tuple(services.clients())  # our own: API_CLIENT_SECRET_<NAME>
 
 # --- Airflow -------------------------------------------------------------------------------------
-DAGS_SUB_MINUTE: Final = ("00_transaction_producer", "00_realtime_streaming")  # their runs are kept shortest
+DAGS_SUB_MINUTE: Final = (
+    "00_transaction_producer",
+    "00_realtime_streaming",
+)  # their runs have the shortest retention
 DAGS_REAL_TIME: Final = (*DAGS_SUB_MINUTE, "00_token_renewal")
 DAGS_MONITORING: Final = ("02_drift_monitoring", "04_data_quality", "06_model_performance_tracking")
 DAGS_TRAINING: Final = ("01_training_pipeline", "03_feedback_collection")
-POOL_REAL_TIME: Final = "real_time"  # slots that no training or report can take
+POOL_REAL_TIME: Final = "real_time"  # slots reserved for the real-time DAGs
 AIRFLOW_USER: Final = "airflow"  # who logs in to the web UI
 CLIENT_AIRFLOW: Final = "airflow"  # the API client the DAGs use
 CONNECTION_API: Final = "fraud_api"  # the scoring API: host, client id and its secret
@@ -74,7 +78,7 @@ CONNECTION_SMTP: Final = "fraud_smtp"  # where alert e-mail goes out
 CONNECTION_SLACK: Final = "fraud_slack"  # the webhook alerts are posted to
 VARIABLE_API_TOKEN: Final = "fraud_api_token"  # noqa: S105 - its name; 00_token_renewal renews what it holds
 
-# --- What every process of the platform finds in its environment, whatever starts it -------------
+# --- The environment of every process of the platform, however it is started ----------------------
 PROCESS_ENVIRONMENT: Final = {
     "NO_PROXY": "127.0.0.1,localhost",
     "no_proxy": "127.0.0.1,localhost",
@@ -83,16 +87,16 @@ PROCESS_ENVIRONMENT: Final = {
     "LC_ALL": "C.UTF-8",
     "PYTHONUTF8": "1",
     "PYTHONUNBUFFERED": "1",
-    # MLflow's client and server report to its makers unless told not to, and unpickle what a registry holds.
+    # By default MLflow's client and server send telemetry, and unpickle models from the registry.
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-    # Numeric libraries start a thread per core each; a process shares the machine with all the others.
+    # By default each numeric library starts one thread per core, although processes share the machine.
     "OMP_NUM_THREADS": "2",
     "OPENBLAS_NUM_THREADS": "1",
 }
 
-# --- What a DAG may need to know; hosts default to Compose's service names -----------------------
+# --- Variables that DAGs read; hosts default to Compose's service names --------------------------
 _SECRETS: Final = "/run/secrets/"
 _DEFAULTS: Final = {
     "APP_ENV": "development",
@@ -115,28 +119,28 @@ _DEFAULTS: Final = {
 
 
 def env_vars(environ: Mapping[str, str]) -> dict[str, str]:
-    """What a DAG may need to know, as `environ` or the defaults have it."""
-    found = {name: environ.get(name) or default for name, default in _DEFAULTS.items()}
-    place = f"{found['DB_HOST']}:{found['DB_PORT']}/{quote(found['DB_NAME'], safe='')}"
-    address = environ.get("DATABASE_URL") or f"postgresql://{ROLE_READONLY}@{place}"
-    return found | {"DATABASE_URL": _with_readonly_password(address, environ)}
+    """The variables that DAGs read, from `environ` or the defaults."""
+    values = {name: environ.get(name) or default for name, default in _DEFAULTS.items()}
+    location = f"{values['DB_HOST']}:{values['DB_PORT']}/{quote(values['DB_NAME'], safe='')}"
+    address = environ.get("DATABASE_URL") or f"postgresql://{ROLE_READONLY}@{location}"
+    return values | {"DATABASE_URL": _with_readonly_password(address, environ)}
 
 
 def _with_readonly_password(address: str, environ: Mapping[str, str]) -> str:
-    """The read-only role's address with its password, where this process has been given it.
+    """The read-only role's address with its password, if the environment holds the password.
 
-    Compose cannot quote a password, so the address and the password come apart.
+    Compose cannot percent-encode a password, so address and password are separate variables.
     """
     parts = urlsplit(address)
     password = environ.get("DB_PASSWORD_READONLY") or _file(environ.get("DB_PASSWORD_READONLY_FILE", ""))
     if parts.username != ROLE_READONLY or parts.password is not None or not password:
         return address
-    user, _, place = parts.netloc.rpartition("@")
-    return urlunsplit(parts._replace(netloc=f"{user}:{quote(password, safe='')}@{place}"))
+    user, _, location = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{user}:{quote(password, safe='')}@{location}"))
 
 
 def _file(path: str) -> str:
-    """A secret of a file: for what `docker exec` starts, the entrypoint has not read it."""
+    """The secret in a file; needed under `docker exec`, where the entrypoint has not read it."""
     with suppress(OSError, UnicodeDecodeError):
         return Path(path).read_text(encoding="utf-8").rstrip("\n") if path.startswith(_SECRETS) else ""
     return ""

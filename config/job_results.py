@@ -1,6 +1,6 @@
-"""How a job ends, and what it writes down: the agreement between jobs and whoever starts them.
+"""The interface between jobs and their callers: exit codes, labels of the last line, and results.
 
-Standard library only: Airflow's image holds this module, so that a DAG reads what the job wrote.
+Standard library only: Airflow's image contains this module, so that DAGs can read the results.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ EXIT_FAILED: Final = 1
 EXIT_CONFIGURATION: Final = 2  # the sentence on stderr names the variable and the fix
 EXIT_NOTHING_TO_DO: Final = 99  # Airflow marks the task as skipped
 
-# What the last line of a job begins with that did not do its work: "<label>: <one sentence>".
+# The label of a job's last line if the job is not done: "<label>: <one sentence>".
 EndingLabel = Literal["configuration", "failed", "nothing_to_do", "unexpected", "interrupted"]
 ENDING_LABELS: Final[tuple[EndingLabel, ...]] = get_args(EndingLabel)
 
-# passing: trying again later may help. lasting: it gives the same until a person changes something. refused:
-# a rule, the gate or another service does not allow what was asked for. unexpected: a fault of ours.
+# passing: a retry may succeed. lasting: a retry fails until a person changes something. refused: a rule, the
+# gate or another service does not allow the request. unexpected: a bug.
 FailureKind = Literal["passing", "lasting", "refused", "configuration", "unexpected"]
 
 
 # --- Of every job ---------------------------------------------------------------------------------
 class FailedResult(TypedDict):
-    """A job that failed; what it did before lies beside these, under the names of its own result."""
+    """A job that failed; further keys hold its own result up to the failure."""
 
     status: Literal["failed"]
     failure: FailureKind
@@ -70,7 +70,7 @@ class GenerateResult(TypedDict):
 
 
 class SteadyResult(TypedDict):
-    """`generate --every`: all runs until it was told to stop."""
+    """`generate --every`: the totals of all runs until it was stopped."""
 
     runs: int
     failures: int
@@ -96,7 +96,7 @@ class ReplayResult(TypedDict):
 
 
 class _Backfilled(TypedDict):
-    transactions: int  # that were new, as were these frauds and labels
+    transactions: int  # new ones only; this applies to frauds and labels too
     frauds: int
     labels: int
     days_already_there: int
@@ -105,7 +105,7 @@ class _Backfilled(TypedDict):
     optimum: OptimumResult
 
 
-_From = TypedDict("_From", {"from": str})  # a word of Python's own
+_From = TypedDict("_From", {"from": str})  # `from` is a Python keyword
 
 
 class BackfillResult(_Backfilled, _From):
@@ -113,14 +113,14 @@ class BackfillResult(_Backfilled, _From):
 
 
 class HistoryResult(BackfillResult):
-    """`history` that was written, as `backfill` does."""
+    """`history`, if it was written: the result of `backfill`."""
 
     status: Literal["done"]
     written: Literal[True]
 
 
 class HistoryNeedlessResult(TypedDict):
-    """`history` where none was needed."""
+    """`history`, if none was needed."""
 
     status: Literal["done"]
     written: Literal[False]
@@ -136,7 +136,7 @@ class Latency(TypedDict):
 
 
 class TopicResult(TypedDict):
-    """What was done with the records of one topic."""
+    """The counts of one topic."""
 
     consumed: int
     stored: int
@@ -144,8 +144,8 @@ class TopicResult(TypedDict):
     dead_lettered: dict[str, int]  # by reason
     batches: int
     seconds: float
-    latency_ms: Latency | None  # None where nothing was stored
-    lag: int | None  # None where a fetch has not shown the end of the topic in time
+    latency_ms: Latency | None  # None if nothing was stored
+    lag: int | None  # None if no fetch has shown the end of the topic in time
 
 
 class FollowResult(TopicResult):
@@ -164,18 +164,18 @@ class RunResult(FollowResult):
 
 
 class PartitionState(TypedDict):
-    """A partition's offsets; the last three of topics that are consumed here."""
+    """A partition's offsets; the last three keys exist for consumed topics only."""
 
     partition: int
     earliest: int
     end: int
-    position: NotRequired[int | None]  # None where it was never read
-    lag: NotRequired[int | None]  # None where the position belongs to another topic of this name
+    position: NotRequired[int | None]  # None if it was never read
+    lag: NotRequired[int | None]  # None if the position belongs to a deleted topic of this name
     same_topic: NotRequired[bool]
 
 
 class ShownRecord(TypedDict):
-    """A record as text, cut where it is long; `damage` and `detail` of one that cannot be read."""
+    """A record as text, truncated if it is long; `damage` and `detail` exist if it cannot be read."""
 
     partition: int
     offset: int
@@ -189,13 +189,13 @@ class ShownRecord(TypedDict):
 
 
 class TopicState(TypedDict):
-    """A topic; of one that does not exist no more than the first three."""
+    """A topic; only the first three keys exist if the topic does not."""
 
     topic: str
     exists: bool
-    consumed: bool  # here
+    consumed: bool  # by this platform
     id: NotRequired[str]
-    lag: NotRequired[int | None]  # of all partitions, where each is known; of topics that are consumed here
+    lag: NotRequired[int | None]  # the sum over the partitions, None if one is unknown; for consumed topics
     partitions: NotRequired[list[PartitionState]]
     records: NotRequired[list[ShownRecord]]
 
@@ -215,7 +215,7 @@ class TopicsCreatedResult(TypedDict):
     created: list[str]  # those of them that did not exist
 
 
-class ShownLetter(TypedDict):
+class ShownDeadLetter(TypedDict):
     """A dead letter, without its payload."""
 
     id: int
@@ -223,7 +223,7 @@ class ShownLetter(TypedDict):
     reason: str
     detail: str | None
     payload_bytes: int
-    complete: bool  # whether all of the record is kept
+    complete: bool  # whether the whole record is kept
     created_at: str
     redriven_from: str | None
     redriven_at: str | None
@@ -234,18 +234,18 @@ class DeadLettersResult(TypedDict):
 
     total: int
     by_reason: dict[str, int]
-    dead_letters: list[ShownLetter]
+    dead_letters: list[ShownDeadLetter]
 
 
 class ExportResult(TypedDict):
     """`dead-letters --export`."""
 
     exported: int
-    incomplete: int  # of them, those that cannot be put back as they were
+    incomplete: int  # how many of them cannot be put back unchanged
     file: str
 
 
-class RefusedLetter(TypedDict):
+class RefusedDeadLetter(TypedDict):
     """A dead letter that cannot be put back."""
 
     id: int
@@ -253,25 +253,25 @@ class RefusedLetter(TypedDict):
 
 
 class RedriveResult(TypedDict):
-    """`redrive`: dead letters that were put back, or with `--dry-run` would be."""
+    """`redrive`: dead letters that were put back, or with `--dry-run` would have been."""
 
     status: Literal["done"]
     dry_run: bool
     sent: int
     already_redriven: int
     refused: dict[str, int]  # by reason
-    refused_letters: list[RefusedLetter]  # the first of them
+    refused_letters: list[RefusedDeadLetter]  # the first of them
 
 
 # --- fraud_trainer --------------------------------------------------------------------------------
-class LeftOut(TypedDict):
-    """Transactions that are no examples."""
+class LeftOutCounts(TypedDict):
+    """Transactions that are not examples."""
 
-    left_out_blocked: int  # blocked, and without an explicit label
-    left_out_unknown: int  # too young for their silence to count
+    left_out_blocked: int  # blocked, without an explicit label
+    left_out_unknown: int  # too young: they may still be reported
 
 
-class LoadResult(LeftOut):
+class LoadResult(LeftOutCounts):
     """`load`: the examples, transactions with a mature label."""
 
     digest: str  # SHA-256 of the file
@@ -282,12 +282,12 @@ class LoadResult(LeftOut):
     data_to: str
     sources: dict[str, int]  # of the transactions
     label_sources: dict[str, int]
-    optimum: dict[str, float] | None  # the best possible figures, where the data is simulated
+    optimum: dict[str, float] | None  # the best possible figures, if the data is simulated
     population: str | None
 
 
 class FeaturesResult(TypedDict):
-    """`features`: what the model sees of the examples."""
+    """`features`: the features of the examples."""
 
     digest: str
     rows: int
@@ -295,7 +295,7 @@ class FeaturesResult(TypedDict):
     missing: int
 
 
-# Rows of the examples, in time: the first of a part, and the one after its last.
+# A part of the examples, ordered by time: its first row, and the row after its last one.
 SplitPart = TypedDict("SplitPart", {"from": int, "to": int, "frauds": int})
 
 
@@ -334,7 +334,7 @@ class ValidateResult(TypedDict):
 
 
 class RegisterResult(TypedDict):
-    """`register`: the model version, also where it did not pass its gate."""
+    """`register`: the model version, even if it did not pass its gate."""
 
     name: str
     version: str
@@ -346,7 +346,7 @@ class RegisterResult(TypedDict):
 
 
 class TrainingResult(TypedDict):
-    """Every verb of a training: of each step that was done its own result."""
+    """All training verbs: the result of each finished step."""
 
     status: Literal["done"]
     dag: str
@@ -361,7 +361,7 @@ class TrainingResult(TypedDict):
 
 
 class ChampionKeptResult(TypedDict):
-    """`first-model` where there is a champion already."""
+    """`first-model`, if there is a champion already."""
 
     status: Literal["done"]
     trained: Literal[False]
@@ -386,7 +386,7 @@ class RunFiles(TypedDict):
 
 
 class CleanResult(TypedDict):
-    """`clean`: what was removed and kept, or with `--dry-run` would be; the lists name the first."""
+    """`clean`: what was removed and kept, or with `--dry-run` would be; the lists are truncated."""
 
     status: Literal["done"]
     dry_run: bool
@@ -409,7 +409,7 @@ class RotateKeysResult(TypedDict):
 
 
 class SeedClientsResult(TypedDict):
-    """`seed-clients`: the clients of the environment, by what happened to them."""
+    """`seed-clients`: the clients in the environment, by outcome."""
 
     status: Literal["done"]
     created: list[str]

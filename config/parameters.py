@@ -16,7 +16,7 @@ from config.services import clients
 from config.yaml_files import YamlFile
 from fraud_core.gate import GatePolicy
 
-# Variables that lie over a parameter, by the path of the parameter.
+# Environment variables that override a parameter, and the path of the parameter.
 ENVIRONMENT_OVERRIDES = {
     "DATA_DRIFT_THRESHOLD": ("thresholds", "data_drift"),
     "CONCEPT_DRIFT_THRESHOLD": ("thresholds", "concept_drift"),
@@ -46,7 +46,7 @@ class LabelSource(_Section):
 
 
 class Labels(_Section):
-    implied_after: timedelta  # nobody reported it for so long: legitimate
+    implied_after: timedelta  # a transaction that was not reported within this time counts as legitimate
     sources: dict[Literal["analyst", "random_audit", "chargeback", "simulator"], LabelSource]
 
 
@@ -76,7 +76,7 @@ class Runs(_Section):
     keep: timedelta  # after the last step, where no version needs them
     abandoned_after: timedelta = Field(
         ge=timedelta(hours=1)
-    )  # nothing written for so long: nobody works on it
+    )  # a run to which nothing was written for this time is abandoned
 
     @model_validator(mode="after")
     def _in_order(self) -> Runs:
@@ -96,9 +96,9 @@ class Serving(_Section):
 
     @field_validator("client_scopes", mode="after")
     @classmethod
-    def _with_our_own(cls, given: dict[str, list[str]]) -> dict[str, list[str]]:
-        """The platform's own clients have the scopes of their row, unless the file gives them others."""
-        return {client: list(scopes) for client, scopes in clients().items()} | given
+    def _with_platform_clients(cls, configured: dict[str, list[str]]) -> dict[str, list[str]]:
+        """Add the platform's own clients with the scopes in the table of services; the file overrides."""
+        return {client: list(scopes) for client, scopes in clients().items()} | configured
 
     def token_lifetime(self, client_id: str) -> timedelta:
         """How long a client's tokens live."""
@@ -106,7 +106,7 @@ class Serving(_Section):
 
     @property
     def longest_token_lifetime(self) -> timedelta:
-        """For so long a key that no longer signs must still verify."""
+        """How long a retired key must remain valid for verification."""
         return timedelta(minutes=max(self.token_minutes, *self.client_token_minutes.values(), 0))
 
 
@@ -155,7 +155,7 @@ def _read(path: Path) -> YamlFile:
 
 
 def load_parameters(directory: Path, app_env: str) -> Parameters:
-    """Read `config.yaml`, lay `config.<app_env>.yaml` and the environment's overrides over it.
+    """Read `config.yaml`, and apply `config.<app_env>.yaml` and the environment's overrides.
 
     Raises:
         ValueError: one sentence naming the file, the line, the key and what is wrong with it.
@@ -187,15 +187,15 @@ def load_parameters(directory: Path, app_env: str) -> Parameters:
 
 
 def _origin(files: Sequence[YamlFile], location: Sequence[str | int]) -> str:
-    """Where a value comes from: a variable, or the last file that knows most of its path; and its key."""
+    """The origin of a value and its key: a variable, or the last file with the longest prefix of its path."""
     name = ".".join(map(str, location))
     variables = {".".join(path): variable for variable, path in ENVIRONMENT_OVERRIDES.items()}
     if os.environ.get(variable := variables.get(name, "")):
         return variable
-    known = [len(file.known(location)) for file in files]
-    # What no file holds is missing in the first.
-    found = [file for file, depth in zip(files, known, strict=True) if depth == max(known)]
-    return f"{found[-1 if max(known) == len(location) else 0].origin(location)}: {name}"
+    known = [len(file.known_prefix(location)) for file in files]
+    # A value that no file contains is reported as missing in the first one.
+    candidates = [file for file, depth in zip(files, known, strict=True) if depth == max(known)]
+    return f"{candidates[-1 if max(known) == len(location) else 0].origin(location)}: {name}"
 
 
 def _overlaid(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

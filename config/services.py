@@ -1,8 +1,8 @@
-"""The platform's services: one row each, from which every list of them is derived.
+"""The table of services: one row for each, from which every list of services is derived.
 
-A new service is a row here, its package below `services/`, a migration with the rights of its role, and its
-entries in the Compose files and `.env.example`; tests hold these against the rows. Standard library only: the
-launcher and Airflow's image, which hold none of our packages, read it.
+A new service needs a row here, its package in `services/`, a migration with the privileges of its role, and
+entries in the Compose files and `.env.example`; tests compare these with the rows. Standard library only: the
+launcher and Airflow's image, which contain none of our packages, read it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 
 
 class Backend(StrEnum):
-    """What a service may need to reach, besides the API."""
+    """A server that a service may connect to, besides the API."""
 
     POSTGRES = "postgres"  # with a role of its own
     KAFKA = "kafka"
@@ -26,13 +26,13 @@ class Jobs(Enum):
     """Whether a service's verbs run as jobs, which FraudDockerOperator starts."""
 
     NONE = "it is a server"
-    UNSCHEDULED = "they may, but Airflow's workers do not hold its secrets"
-    SCHEDULED = "they do: Airflow's workers hold its secrets, and hand them to its jobs alone"
+    UNSCHEDULED = "they may, but Airflow's workers do not have its secrets"
+    SCHEDULED = "they do: Airflow's workers have its secrets, and pass them to its jobs only"
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What a job in a container may use; the docker-proxy has maxima of its own."""
+class JobLimits:
+    """The resource limits of a job's container; the docker-proxy has its own maxima."""
 
     memory_mib: int = 512
     cpus: float = 1.0
@@ -44,12 +44,12 @@ class Service:
     """A service: `services/<name>` holds its package `fraud_<name>`.
 
     Attributes:
-        image: name without prefix and tag; several services may share one.
-        uses: what it reaches; with Postgres it has a role of its own.
-        scopes: of its own client of the API; none where it does not call the API.
+        image: the name without prefix and tag; several services may share an image.
+        uses: the servers it connects to; with Postgres it has its own role.
+        scopes: the scopes of its API client; empty if it does not call the API.
         secrets: variables it needs besides those of its role, its client and its bucket.
         embedded: whether `make demo` runs it too.
-        limits: of its jobs.
+        limits: the resource limits of its jobs.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Service:
     scopes: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
     embedded: bool = True
-    limits: Limits = Limits()
+    limits: JobLimits = JobLimits()
 
     @property
     def folder(self) -> str:
@@ -76,16 +76,16 @@ class Service:
 
     @property
     def private(self) -> dict[str, str]:
-        """Its secret variables, and the variables of an Airflow worker they come from."""
-        found = {}
+        """Its secret variables, and the variables of an Airflow worker that hold their values."""
+        variables = {}
         if Backend.POSTGRES in self.uses:
-            found["DATABASE_URL"] = f"DATABASE_URL_{variable(self.name)}"
+            variables["DATABASE_URL"] = f"DATABASE_URL_{variable(self.name)}"
         if self.scopes:
-            found["API_CLIENT_SECRET"] = client_secret(self.name)
+            variables["API_CLIENT_SECRET"] = client_secret(self.name)
         if Backend.OBJECT_STORE in self.uses:
-            found["AWS_ACCESS_KEY_ID"] = "RUNS_AWS_ACCESS_KEY_ID"
-            found["AWS_SECRET_ACCESS_KEY"] = "RUNS_AWS_SECRET_ACCESS_KEY"  # noqa: S105 - its name
-        return found | {name: name for name in self.secrets}
+            variables["AWS_ACCESS_KEY_ID"] = "RUNS_AWS_ACCESS_KEY_ID"
+            variables["AWS_SECRET_ACCESS_KEY"] = "RUNS_AWS_SECRET_ACCESS_KEY"  # noqa: S105 - its name
+        return variables | {name: name for name in self.secrets}
 
     @property
     def fixed(self) -> dict[str, str]:
@@ -107,7 +107,7 @@ SERVICES: tuple[Service, ...] = (
         "ml",
         Jobs.SCHEDULED,
         frozenset({Backend.POSTGRES, Backend.MLFLOW, Backend.OBJECT_STORE}),
-        limits=Limits(memory_mib=3072, cpus=2.0),
+        limits=JobLimits(memory_mib=3072, cpus=2.0),
     ),
     Service(
         "api",
@@ -116,18 +116,18 @@ SERVICES: tuple[Service, ...] = (
         frozenset({Backend.POSTGRES, Backend.KAFKA, Backend.MLFLOW}),
         secrets=("API_KEY_ENCRYPTION_SECRET",),
     ),
-    # It has a database of its own, and a bucket of its own.
+    # MLflow has its own database and its own bucket.
     Service("mlflow", "mlflow", Jobs.NONE),
     Service("docker-proxy", "docker-proxy", Jobs.NONE, embedded=False),
 )
 
-ROLE_READONLY: Final = "fraud_readonly"  # may read everything that is no credential
-# Further clients of the API: the DAGs, and who administers by hand.
+ROLE_READONLY: Final = "fraud_readonly"  # may read everything except credentials
+# Further clients of the API: the DAGs, and the administrator.
 _OTHER_CLIENTS: Final = {
     "airflow": ("predict", "read", "train", "deploy"),
     "admin": ("predict", "read", "label", "train", "deploy", "admin"),
 }
-# What services are built on, and what starts them.
+# The packages that services are built on, and those that start them.
 LIBRARIES: Final = ("services/core", "services/adapters")
 EMBEDDED: Final = "services/embedded"
 LAUNCHER: Final = "services/launcher"
@@ -136,7 +136,7 @@ MIGRATIONS: Final = "db_init"
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """What a lock of `requirements/` holds.
+    """The content of a lock file in `requirements/`.
 
     `packages` are folders with a pyproject.toml, `extras` dependency groups of the root's.
     """
@@ -146,7 +146,7 @@ class Group:
 
 
 def variable(name: str) -> str:
-    """How a service or client is called in the names of variables."""
+    """The form of a service's or client's name in the names of variables."""
     return name.upper().replace("-", "_")
 
 
@@ -161,44 +161,47 @@ def client_secret(client: str) -> str:
 
 
 def roles() -> dict[str, str]:
-    """The log-in roles by the service's name, and the one that only reads."""
-    return {one.name: one.role for one in SERVICES if one.role} | {"readonly": ROLE_READONLY}
+    """The log-in roles by the service's name, and the read-only role."""
+    return {service.name: service.role for service in SERVICES if service.role} | {"readonly": ROLE_READONLY}
 
 
 def clients() -> dict[str, tuple[str, ...]]:
     """The platform's own clients of the API, with their scopes."""
-    return {one.name: one.scopes for one in SERVICES if one.scopes} | _OTHER_CLIENTS
+    return {service.name: service.scopes for service in SERVICES if service.scopes} | _OTHER_CLIENTS
 
 
 def with_jobs(*kinds: Jobs) -> list[Service]:
     """The services whose verbs run as jobs of one of these kinds."""
-    return [one for one in SERVICES if one.jobs in kinds]
+    return [service for service in SERVICES if service.jobs in kinds]
 
 
 def sources() -> tuple[str, ...]:
     """Folders from which our packages are imported."""
-    return (".", MIGRATIONS, *LIBRARIES, *(one.folder for one in SERVICES), EMBEDDED, LAUNCHER)
+    return (".", MIGRATIONS, *LIBRARIES, *(service.folder for service in SERVICES), EMBEDDED, LAUNCHER)
 
 
 def typed() -> list[str]:
     """The packages below `services/`, for the type checker."""
     libraries = [f"{folder}/fraud_{folder.rpartition('/')[2]}" for folder in (*LIBRARIES, EMBEDDED, LAUNCHER)]
-    return libraries + [f"{one.folder}/{one.module}" for one in SERVICES]
+    return libraries + [f"{service.folder}/{service.module}" for service in SERVICES]
 
 
 def groups() -> dict[str, Group]:
-    """The locks of `requirements/`: one an image, and those of the embedded run and of the tests."""
-    demo = (*_folders(one for one in SERVICES if one.embedded), EMBEDDED, MIGRATIONS)
+    """The lock files in `requirements/`: one for each image, and those of the embedded run and the tests."""
+    demo = (*_folders(service for service in SERVICES if service.embedded), EMBEDDED, MIGRATIONS)
     everything = (*_folders(SERVICES), EMBEDDED, MIGRATIONS)
-    images = dict.fromkeys(one.image for one in SERVICES)
+    images = dict.fromkeys(service.image for service in SERVICES)
     return {
         "demo": Group(demo),
         "test": Group(everything, ("test", "lint")),
         "browser": Group(demo, ("test", "browser")),
-        **{image: Group(_folders(one for one in SERVICES if one.image == image)) for image in images},
+        **{
+            image: Group(_folders(service for service in SERVICES if service.image == image))
+            for image in images
+        },
         "migrate": Group((MIGRATIONS,)),
     }
 
 
 def _folders(services: Iterable[Service]) -> tuple[str, ...]:
-    return tuple(one.folder for one in services)
+    return tuple(service.folder for service in services)

@@ -49,7 +49,7 @@ OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_blank_is_absent)]
 
 
 class Settings(BaseSettings):
-    """Base: reads the process environment only, ignores what other services need."""
+    """The base class: reads only the process environment, and ignores the variables of other services."""
 
     model_config = SettingsConfigDict(
         extra="ignore", env_ignore_empty=True, hide_input_in_errors=True, frozen=True
@@ -57,7 +57,7 @@ class Settings(BaseSettings):
 
 
 def with_secrets(names: Iterable[str], *, required: bool) -> Callable[[type[SettingsT]], type[SettingsT]]:
-    """Give a class a secret field for each name: which there are follows from the table of services."""
+    """Add a secret field to a class for each name; the names come from the table of services."""
     field: Any = (SecretStr, Field(min_length=1)) if required else (OptionalSecret, None)
 
     def extended(base: type[SettingsT]) -> type[SettingsT]:
@@ -68,7 +68,7 @@ def with_secrets(names: Iterable[str], *, required: bool) -> Callable[[type[Sett
 
 
 class PlatformSettings(Settings):
-    """Which installation this is: environment, transaction contract, where its files are."""
+    """The installation: its environment, its transaction contract, and the location of its files."""
 
     app_env: Literal["development", "testing", "production"] = "development"
     fraud_contract: str = Field(default=constants.CONTRACT_DEFAULT, pattern=r"^[a-z][a-z0-9_]{0,30}$")
@@ -77,7 +77,7 @@ class PlatformSettings(Settings):
 
 
 class DatabaseSettings(Settings):
-    """Postgres: `DATABASE_URL` wins over the parts."""
+    """Postgres: `DATABASE_URL` takes precedence over the other variables."""
 
     database_url: OptionalSecret = None
     db_host: str = "localhost"
@@ -112,7 +112,7 @@ def postgres_url(user: str, password: SecretStr, host: str, port: int, database:
 
 
 class KafkaSettings(Settings):
-    """Kafka: where the brokers are, the topic whose prefix the other topics share, and the stream's group."""
+    """Kafka: the brokers, the topic whose prefix the other topics share, and the stream's consumer group."""
 
     kafka_bootstrap_servers: str = Field(
         default="localhost:9092", pattern=r"^[^\s,:]+:\d{1,5}(,[^\s,:]+:\d{1,5})*$"
@@ -146,7 +146,7 @@ class KafkaSettings(Settings):
 
     @property
     def group(self) -> str:
-        """The consumer group of those who score the transactions topic."""
+        """The group of the consumers that score the transactions topic."""
         return self.kafka_group
 
     @property
@@ -193,7 +193,7 @@ class ApiServerSettings(Settings):
 
     api_host: str = "127.0.0.1"
     api_port: Port = 8000
-    # Where the metrics' listener is to be reached by other networks than the API's.
+    # Set if the metrics are to be reached from other networks than the API.
     api_metrics_host: OptionalText = None
     api_metrics_port: Port = 8001
     api_keys: OptionalSecret = None
@@ -317,7 +317,7 @@ def contract(platform: PlatformSettings) -> Contract:
     """The transaction contract of this installation.
 
     Raises:
-        ConfigurationError: `FRAUD_CONTRACT` names no file, or the file is no valid contract.
+        ConfigurationError: `FRAUD_CONTRACT` names no file, or the file is not a valid contract.
     """
     path = platform.fraud_contracts_dir / f"{platform.fraud_contract}.yaml"
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""Text files that people edit, on whatever system.
+"""Reads text files that people edit on any system.
 
 Standard library only: `.env` is read before anything is installed.
 """
@@ -14,7 +14,7 @@ class NotText(ValueError):
 
 
 def read_utf8(path: Path) -> str:
-    """The text of a UTF-8 file, without a byte order mark; its line ends as they are.
+    """The text of a UTF-8 file, without a byte order mark and with unchanged line ends.
 
     Raises:
         FileNotFoundError: there is no such file.

@@ -1,4 +1,4 @@
-"""YAML files of mappings: a key counts once, and every value is known by its line."""
+"""Reads YAML mappings, rejects repeated keys, and records the line of every value."""
 
 from __future__ import annotations
 
@@ -52,21 +52,21 @@ class YamlFile:
             line = text.count("\n", 0, error.position) + 1
             raise NotYaml(f"{path}: line {line}: is not YAML: {error.reason}.") from None
         except yaml.MarkedYAMLError as error:
-            raise NotYaml(f"{path}: {_place(error)}is not YAML: {_problem(error)}.") from None
+            raise NotYaml(f"{path}: {_line_of(error)}is not YAML: {_problem(error)}.") from None
         except RecursionError:
             raise NotYaml(f"{path}: is nested too deeply.") from None
         if content is not None and not isinstance(content, dict):
             raise NotYaml(f"{path}: must hold a mapping of names to values.")
         return cls(path, content or {}, lines)
 
-    def known(self, location: Sequence[str | int]) -> Location:
-        """The longest beginning of `location` that stands in the file."""
+    def known_prefix(self, location: Sequence[str | int]) -> Location:
+        """The longest prefix of `location` that the file contains."""
         whole = tuple(location)
         return next((whole[:end] for end in range(len(whole), 0, -1) if whole[:end] in self.lines), ())
 
     def origin(self, location: Sequence[str | int]) -> str:
-        """`file: line n`, or the file alone where nothing of `location` stands in it."""
-        line = self.lines.get(self.known(location))
+        """`file: line n`, or only the file if it contains no prefix of `location`."""
+        line = self.lines.get(self.known_prefix(location))
         return self.path.name if line is None else f"{self.path.name}: line {line}"
 
 
@@ -80,7 +80,7 @@ def _content(path: Path, text: str) -> tuple[Any, dict[Location, int]]:
 
 
 class _Loader(yaml.SafeLoader):
-    """Says where a value stands that is a date or a number only by its looks."""
+    """Adds the line to errors of values that look like a date or a number but are not valid."""
 
     def construct_object(self, node: Node, deep: bool = False) -> Any:
         try:
@@ -90,7 +90,7 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Lines:
-    """Walks the nodes of one file once; what an alias names has its lines where its anchor stands."""
+    """Visits each node of a file once; a value that an alias refers to has the line of its anchor."""
 
     def __init__(self, path: Path, loader: _Loader) -> None:
         self._path = path
@@ -133,7 +133,7 @@ class _Lines:
         return node.value if node.tag == _MERGE else self._loader.construct_object(node)
 
 
-def _place(error: yaml.MarkedYAMLError) -> str:
+def _line_of(error: yaml.MarkedYAMLError) -> str:
     mark = error.problem_mark or error.context_mark
     return f"line {mark.line + 1}: " if mark is not None else ""
 

@@ -42,7 +42,7 @@ def _upgrade() -> job.Result:
 
 
 def _prepare() -> job.Result:
-    """All a new or older installation needs before its services start."""
+    """Prepare a new or older installation for the start of its services."""
     return {**_bootstrap(), **_upgrade()}
 
 

@@ -1,4 +1,4 @@
-"""Makes the databases and log-in roles; running it again rotates the passwords."""
+"""Creates the databases and log-in roles; running it again rotates the passwords."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fraud_adapters.job.failures import LastingFailure
 from fraud_adapters.postgres import connect
 
 _LOCK: Final = 7234019850101
-# The server must not write our statements to its log, whatever its settings: not even a password's hash.
+# The server must not log our statements, whatever its settings, because they contain the passwords' hashes.
 _QUIET: Final = (
     "SET log_statement = 'none'",
     "SET log_min_duration_statement = -1",
@@ -25,7 +25,7 @@ _QUIET: Final = (
 
 
 class BootstrapError(LastingFailure):
-    """The databases or roles cannot be made; the message is one sentence."""
+    """The databases or roles cannot be created; the message is one sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def bootstrap(
 
 
 def create_database(admin_url: str, name: str, owner: str, users: Iterable[str]) -> None:
-    """An empty database, unless it exists; `users` may connect to it.
+    """Create an empty database if it does not exist; `users` may connect to it.
 
     Raises:
         DatabaseUnavailable: the server cannot be reached.
@@ -99,7 +99,7 @@ def create_database(admin_url: str, name: str, owner: str, users: Iterable[str])
 
 
 def drop_database(admin_url: str, name: str) -> None:
-    """Remove a database, whoever is still connected to it; ignored where there is none."""
+    """Drop a database even if clients are connected; does nothing if it does not exist."""
     connection = connect(admin_url, "fraud_db drop")
     try:
         connection.autocommit = True
@@ -109,7 +109,7 @@ def drop_database(admin_url: str, name: str) -> None:
 
 
 def clone_database(admin_url: str, template: str, name: str, owner: str) -> None:
-    """Create `name` as a copy of `template`, to which nobody may be connected; same owner, same rights."""
+    """Create `name` as a copy of `template`, with owner and privileges; no client may be connected to it."""
     connection = connect(admin_url, "fraud_db clone")
     try:
         connection.autocommit = True
@@ -139,7 +139,7 @@ def _ensure_role(connection: Connection, role: str, password: str) -> None:
         raise BootstrapError(
             f"The role {role} is the superuser POSTGRES_ADMIN_URL logs in as: choose another DB_USER."
         )
-    # Hashed here: the password itself never reaches the server.
+    # Hashed here, so that the password itself is never sent to the server.
     verifier = encrypt_password(password, role, connection, "scram-sha-256")
     with suppress(errors.DuplicateObject):
         _execute(connection, "CREATE ROLE {}", role)
@@ -157,7 +157,7 @@ def _ensure_database(connection: Connection, name: str, owner: str, users: Itera
     if exists:
         _execute(connection, "ALTER DATABASE {} OWNER TO {}", name, owner)
     else:
-        # Sorting by code point is the same everywhere and several times faster than by language.
+        # Sorting by code point is the same on all systems and several times faster than by language.
         _execute(
             connection,
             "CREATE DATABASE {} OWNER {} TEMPLATE template0 ENCODING 'UTF8' "

@@ -1,4 +1,4 @@
-"""What a database's schema consists of, as text that two databases can be compared by."""
+"""The objects of a database's schema as text, for the comparison of two databases."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ Catalogue = dict[str, str]
 
 
 def read(connection: Connection) -> Catalogue:
-    """Everything that migrations make in the schema `public`, with who may use it."""
+    """All objects that migrations create in the schema `public`, with their privileges."""
     return {row.name: row.definition for row in connection.exec_driver_sql(_OBJECTS)}
 
 
-def differences(expected: Catalogue, found: Catalogue) -> list[str]:
-    """What is missing, unknown or different, a sentence without full stop each."""
-    missing = [f"{name} is missing" for name in sorted(expected.keys() - found.keys())]
-    unknown = [f"{name} was not made by a migration" for name in sorted(found.keys() - expected.keys())]
+def differences(expected: Catalogue, actual: Catalogue) -> list[str]:
+    """The missing, unknown and different objects, each as a sentence without a full stop."""
+    missing = [f"{name} is missing" for name in sorted(expected.keys() - actual.keys())]
+    unknown = [f"{name} was not made by a migration" for name in sorted(actual.keys() - expected.keys())]
     other = [
-        f"{name} is {found[name]!r}, the migrations make {expected[name]!r}"
-        for name in sorted(expected.keys() & found.keys())
-        if found[name] != expected[name]
+        f"{name} is {actual[name]!r}, the migrations create {expected[name]!r}"
+        for name in sorted(expected.keys() & actual.keys())
+        if actual[name] != expected[name]
     ]
     return missing + unknown + other
 
 
-# Grants are spelt out where none were changed, so that a right revoked and granted again is no difference.
+# Default privileges are written out, so that a privilege that was revoked and granted again is not a
+# difference.
 _OBJECTS: Final = """
 WITH ours AS (SELECT c.* FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace)
 SELECT 'schema public' AS name,

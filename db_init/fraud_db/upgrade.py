@@ -1,4 +1,4 @@
-"""Brings a database to the newest migration and its label sources to the configuration."""
+"""Migrates a database to the newest revision, and updates its label sources from the configuration."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def migrate(connection: Connection) -> None:
 
 
 def engine(url: str) -> Engine:
-    """An engine without a pool over our own way to connect."""
+    """An engine without a pool that uses our own `connect`."""
     return create_engine(
         "postgresql+psycopg2://", creator=lambda: connect(url, "fraud_db"), poolclass=NullPool
     )
@@ -77,21 +77,21 @@ def alembic_config(connection: Connection | None = None) -> Config:
 
 
 def current_revision(connection: Connection) -> str | None:
-    """The revision the database is at; None where nothing was migrated yet."""
+    """The revision of the database, or None if it was never migrated."""
     return MigrationContext.configure(connection).get_current_revision()
 
 
 def head() -> str:
-    """The newest revision there is."""
+    """The newest revision."""
     revision = ScriptDirectory.from_config(alembic_config()).get_current_head()
     assert revision is not None
     return revision
 
 
 def _require_roles(connection: Connection) -> None:
-    wanted = set(constants.SERVICE_ROLES.values())
-    found = set(connection.scalars(text("SELECT rolname FROM pg_roles")))
-    if missing := sorted(wanted - found):
+    required = set(constants.SERVICE_ROLES.values())
+    actual = set(connection.scalars(text("SELECT rolname FROM pg_roles")))
+    if missing := sorted(required - actual):
         raise MigrationError(
             f"The roles {', '.join(missing)} do not exist: run `python -m fraud_db bootstrap` first."
         )
@@ -101,17 +101,17 @@ def _sync_label_sources(connection: Connection, labels: Labels) -> None:
     rows: list[tuple[str, int, timedelta]] = [
         (name, source.precedence, source.maturity) for name, source in labels.sources.items()
     ]
-    # Silence is overruled by anything anybody says.
+    # An implied label has the lowest precedence, so that every report overrules it.
     rows.append((IMPLIED, min((row[1] for row in rows), default=1) - 1, labels.implied_after))
     changed = []
     for name, precedence, maturity in rows:
-        # In seconds, so that no time zone's change of clocks moves a label.
+        # In seconds, so that daylight saving time does not shift a label.
         values = {"source": name, "precedence": precedence, "seconds": maturity.total_seconds()}
         result = connection.execute(_UPSERT_SOURCE, values)
         if result.rowcount:
             changed.append(values)
     if changed:
-        # Before the entry: who is waited for may itself be waiting to write the audit chain.
+        # Before the audit entry: the sessions we wait for may themselves wait for the audit chain.
         connection.execute(_RECLASSIFY)
         connection.execute(_AUDIT, {"details": json.dumps({"sources": changed})})
 
@@ -122,7 +122,7 @@ _UPSERT_SOURCE: Final = text("""
     ON CONFLICT (source) DO UPDATE SET precedence = excluded.precedence, maturity = excluded.maturity
     WHERE (s.precedence, s.maturity) IS DISTINCT FROM (excluded.precedence, excluded.maturity)
 """)
-# Nobody may judge by the old rules once it has begun: whoever does has read them, and is waited for.
+# Waits for the sessions that have read the old rules, so that none applies them after the update.
 _RECLASSIFY: Final = text("LOCK TABLE label_sources IN ACCESS EXCLUSIVE MODE; SELECT reclassify()")
 _AUDIT: Final = text(
     "SELECT audit_append('fraud_db', 'label_sources.changed', 'label_sources', CAST(:details AS jsonb))"

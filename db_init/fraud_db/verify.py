@@ -1,4 +1,4 @@
-"""Checks that a database is what the migrations and the audit chain say it is."""
+"""Checks a database against the migrations, and its audit chain."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from fraud_db.upgrade import current_revision, engine, head, migrate
 
 
 def verify(url: str, admin_url: str) -> list[str]:
-    """What is wrong with the database, a sentence without full stop each; empty when nothing is.
+    """The problems of the database, each as a sentence without a full stop; empty if there are none.
 
-    Its schema is compared with that of a database made for the purpose by the migrations themselves, so
-    that there is no second description of the schema; that one is removed again.
+    Its schema is compared with that of a temporary database that the migrations create, so that there is no
+    second description of the schema.
 
     Args:
         url: libpq URL of the database's owner.
@@ -32,13 +32,13 @@ def verify(url: str, admin_url: str) -> list[str]:
         revision = current_revision(connection)
         if revision != head():
             return [f"it is at revision {revision}, not {head()}: run `python -m fraud_db upgrade`"]
-        found = catalogue.read(connection)
+        actual = catalogue.read(connection)
         broken = broken_chain(connection)
         owner = str(connection.scalar(text("SELECT current_user")))
     with _new_database(admin_url, owner) as name, engine(make_dsn(url, dbname=name)).begin() as connection:
         migrate(connection)
         expected = catalogue.read(connection)
-    return catalogue.differences(expected, found) + broken
+    return catalogue.differences(expected, actual) + broken
 
 
 @contextmanager
@@ -52,6 +52,6 @@ def _new_database(admin_url: str, owner: str) -> Iterator[str]:
 
 
 def broken_chain(connection: Connection) -> list[str]:
-    """What is wrong with the audit log, a sentence without full stop each."""
+    """The problems of the audit log, each as a sentence without a full stop."""
     rows = connection.execute(text("SELECT broken_entry, problem FROM audit_verify()"))
     return [f"the audit log is broken at entry {row.broken_entry}: {row.problem}" for row in rows]

@@ -15,7 +15,7 @@ from fraud_adapters.kafka.member import GroupMember
 from fraud_adapters.postgres.dead_letters import DeadLetter
 from fraud_streaming.consume import commit, job
 from fraud_streaming.consume.commit import Committer
-from fraud_streaming.consume.transactions import TransactionWork
+from fraud_streaming.consume.transactions import TransactionProcessor
 from fraud_streaming.dead_letters.topic import DeadLetterTopic
 from fraud_streaming.follow import alerts
 
@@ -29,9 +29,9 @@ ALERTS_SENT: Final = "alerts sent, not yet forgotten"
 
 # point → the public functions that mark it, and whether their start or their end does
 _HOOKS: Final[dict[str, tuple[tuple[tuple[Any, str], ...], str]]] = {
-    AFTER_POLL: (((TransactionWork, "prepare"),), "begin"),
-    AFTER_SCORING: (((TransactionWork, "decide"),), "end"),
-    IN_TRANSACTION: (((TransactionWork, "store"),), "begin"),
+    AFTER_POLL: (((TransactionProcessor, "prepare"),), "begin"),
+    AFTER_SCORING: (((TransactionProcessor, "decide"),), "end"),
+    IN_TRANSACTION: (((TransactionProcessor, "store"),), "begin"),
     BEFORE_COMMIT: (((commit, "move_offset"),), "end"),
     AFTER_COMMIT: (((Committer, "commit"),), "end"),
     BEFORE_KAFKA_COMMIT: (((job, "commit_group_offsets"), (GroupMember, "commit")), "begin"),

@@ -123,7 +123,8 @@ def test_a_follower_that_gets_on_is_left_alone(
         feed.send(20)
         start(workers, BOUNDED, installation).wait()
     assert eventually(lambda: all_read(installation), RECOVERY_S), follower.end_of_log()
-    assert "Postgres went away" not in follower.log.read_text()
+    assert "Postgres was lost" not in follower.log.read_text()
+    assert "connection to Postgres was lost" not in follower.log.read_text()
     assert follower.stop() == EXIT_DONE
     assert not judge(installation, feed)
 

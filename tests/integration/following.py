@@ -12,7 +12,7 @@ from threading import Event, Thread
 from typing import Any
 
 from fraud_embedded.processes.ports import free_ports
-from fraud_streaming.follow import Port, follow
+from fraud_streaming.follow import ListenAddress, follow
 from fraud_streaming.installation import Installation
 
 ENDS_WITHIN = 40.0
@@ -33,7 +33,7 @@ class Following:
 
     def _run(self) -> None:
         try:
-            self.result = follow(self.installation, self.stop, Port("127.0.0.1", self.port))
+            self.result = follow(self.installation, self.stop, ListenAddress("127.0.0.1", self.port))
         except BaseException as error:
             self.failure = error
 

@@ -216,7 +216,7 @@ def test_a_run_that_cannot_announce_fails_and_the_next_one_does(
     Interrupted.admin_url = database.url("admin")
     with monkeypatch.context() as patched:
         patched.setattr(alerts, "Publisher", Interrupted)
-        with pytest.raises(JobFailed, match="Postgres went away while alerts were published") as failed:
+        with pytest.raises(JobFailed, match="Postgres was lost while alerts were published") as failed:
             installation.consume()
     assert failed.value.result["stored"] == 1
     assert set(waiting(database)) >= set(expected)
@@ -227,7 +227,7 @@ def test_a_run_that_cannot_announce_fails_and_the_next_one_does(
 def test_relays_side_by_side_never_announce_the_same(
     database: Database, topics: KafkaSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(alerts, "AT_ONCE", 7)
+    monkeypatch.setattr(alerts, "BATCH_ALERTS", 7)
     expected = decided(database, batch(240))
     start = threading.Barrier(3)
     published: list[int] = []

@@ -165,9 +165,7 @@ def test_a_broker_that_keeps_silent_about_what_it_holds_is_named(kafka_bootstrap
     assert produce(kafka_bootstrap, topic, WireBatch(THREE, attributes=6).packed()) != 0
     with (
         PartitionReader(kafka_bootstrap, topic, client_id="test") as reader,
-        pytest.raises(
-            PositionUnreadable, match="offset 0 of partition 0: the broker gives nothing from there"
-        ),
+        pytest.raises(PositionUnreadable, match="offset 0 of partition 0: the broker returns no records"),
     ):
         reader.assign({0: 0})
         read_all(reader)

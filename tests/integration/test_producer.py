@@ -142,7 +142,7 @@ def test_a_run_has_one_time(produce: Producer, topics: KafkaSettings) -> None:
     produce("generate", "--count", 3, "--run-id", "r1")
     times = {json.loads(r.value)["event_time"] for r in records(topics, topics.topic)}
     assert times == {f"2026-02-03T04:05:06{tail}Z" for tail in ("", ".000001", ".000002")}
-    with pytest.raises(JobFailed, match="was made at 2026-02-03T04:05:06"):
+    with pytest.raises(JobFailed, match="was generated for 2026-02-03T04:05:06"):
         produce("generate", "--count", 3, "--run-id", "r1", "--at", "2026-02-03T04:05:07Z")
 
 

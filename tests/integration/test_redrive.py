@@ -18,11 +18,11 @@ from config.settings import KafkaSettings
 from fraud_adapters.job.failures import JobFailed
 from fraud_adapters.kafka import Record
 from fraud_adapters.postgres import connect
-from fraud_adapters.postgres.dead_letters import Selection, lock_letters, mark_redriven
+from fraud_adapters.postgres.dead_letters import Selection, lock_dead_letters, mark_redriven
 from fraud_streaming.dead_letters.listing import export, show
 from fraud_streaming.dead_letters.redrive import (
     RedriveInstallation,
-    Terms,
+    RedriveOptions,
     redrive_repaired,
     redrive_selected,
 )
@@ -58,11 +58,11 @@ def redrive_installation(installation: StreamInstallation) -> RedriveInstallatio
     )
 
 
-DEFAULT_TERMS: Final = Terms()
+DEFAULT_OPTIONS: Final = RedriveOptions()
 
 
 def redrive(
-    installation: StreamInstallation, *ids: int, terms: Terms = DEFAULT_TERMS, **chosen: Any
+    installation: StreamInstallation, *ids: int, terms: RedriveOptions = DEFAULT_OPTIONS, **chosen: Any
 ) -> RedriveResult:
     """Redrive these dead letters, or by default all that were not redriven yet."""
     chosen = {"ids": ids} if ids else {"not_redriven": not terms.again, **chosen}
@@ -123,7 +123,7 @@ def test_what_is_exported_and_repaired_is_stored(installation: StreamInstallatio
     repaired = lines(
         tmp_path / "repaired.jsonl", *[f | {"record": g} for f, g in zip(exported_lines, good, strict=True)]
     )
-    assert redrive_repaired(redrive_installation(installation), repaired, Terms())["sent"] == 3
+    assert redrive_repaired(redrive_installation(installation), repaired, RedriveOptions())["sent"] == 3
     assert {name: value.decode() for name, value in sent(installation)[0].headers.items()} == {
         "redriven": f"{installation.kafka.topic}/0/0",
         "origin_timestamp_ms": str(read_all(installation.kafka, installation.kafka.topic)[0].timestamp_ms),
@@ -149,7 +149,13 @@ def test_a_second_time_nothing_is_sent_unless_asked_for(
     ids = [row[0] for row in stored_dead_letters(installation)]
     repaired = lines(tmp_path / "r.jsonl", *[{"id": i, "record": g} for i, g in zip(ids, good, strict=True)])
     counts = []
-    for terms in (Terms(dry_run=True), Terms(), Terms(), Terms(dry_run=True), Terms(again=True)):
+    for terms in (
+        RedriveOptions(dry_run=True),
+        RedriveOptions(),
+        RedriveOptions(),
+        RedriveOptions(dry_run=True),
+        RedriveOptions(again=True),
+    ):
         result = redrive_repaired(redrive_installation(installation), repaired, terms)
         counts.append((result["sent"], result["already_redriven"], len(sent(installation))))
     assert counts == [(3, 0, 0), (3, 0, 3), (0, 3, 3), (0, 3, 3), (3, 0, 6)]
@@ -186,7 +192,7 @@ def test_what_would_be_refused_again_is_not_sent_unless_asked_for(installation: 
     with pytest.raises(JobFailed, match=rf"^Dead letter {first}: wrong_type, .*; nothing was sent\.$"):
         redrive(installation, first)
     assert sent(installation) == []
-    assert redrive(installation, first, terms=Terms(check=False))["sent"] == 1
+    assert redrive(installation, first, terms=RedriveOptions(check=False))["sent"] == 1
     installation.consume()
     assert stored_dead_letters(installation)[-1][1:] == (
         "wrong_type",
@@ -214,7 +220,9 @@ def test_what_is_not_kept_whole_is_put_back_only_repaired(
     line = json.loads(exported.read_text())
     assert (line["id"], line["record"], line["complete"], len(line["payload"])) == (long, None, False, 16384)
     redrive_repaired(
-        redrive_installation(installation), lines(tmp_path / "r.jsonl", line | {"record": whole}), Terms()
+        redrive_installation(installation),
+        lines(tmp_path / "r.jsonl", line | {"record": whole}),
+        RedriveOptions(),
     )
     assert installation.consume()["stored"] == 2
 
@@ -224,7 +232,7 @@ BAD_FILES: dict[str, tuple[list[Any], str]] = {
     "no JSON": ([{"id": 1, "record": GOOD}, "{"], "line 2: is not JSON"),
     "not UTF-8": (["\udcff"], "line 1: is not JSON in UTF-8"),
     "nested": (["[" * 100_000], "line 1: is not JSON"),
-    "no object": (["", "[1]"], "line 2: is no JSON object"),
+    "no object": (["", "[1]"], "line 2: is not a JSON object"),
     "a name twice": (['{"id": 1, "id": 2, "record": {}}'], "line 1: a name is given twice"),
     "no id": ([{"record": GOOD}], "line 1: id: must be the number of a dead letter"),
     "true as id": ([{"id": True, "record": GOOD}], "line 1: id: must be the number"),
@@ -254,14 +262,14 @@ def test_a_file_with_anything_wrong_sends_nothing(installation: StreamInstallati
         text = "".join((one if isinstance(one, str) else json.dumps(one)) + "\n" for one in content)
         path.write_bytes(text.encode("utf-8", "surrogateescape"))
         with pytest.raises(JobFailed) as caught:
-            redrive_repaired(redrive_installation(installation), path, Terms())
+            redrive_repaired(redrive_installation(installation), path, RedriveOptions())
         assert str(caught.value).startswith(f"{path}"), name
         assert sentence in str(caught.value), name
         assert str(caught.value).endswith("nothing was sent."), name
     with pytest.raises(JobFailed, match=r"missing\.jsonl cannot be read \(No such file"):
-        redrive_repaired(redrive_installation(installation), tmp_path / "missing.jsonl", Terms())
+        redrive_repaired(redrive_installation(installation), tmp_path / "missing.jsonl", RedriveOptions())
     with pytest.raises(JobFailed, match="Dead letter 98: there is no dead letter 98; nothing was sent"):
-        redrive(installation, 1, 98, terms=Terms(check=False))
+        redrive(installation, 1, 98, terms=RedriveOptions(check=False))
     assert sent(installation) == []
     assert [row[2] for row in stored_dead_letters(installation)] == [False] * 3
 
@@ -273,13 +281,18 @@ def test_labels_go_back_to_their_own_topic(installation: StreamInstallation, tmp
     identifier = stored_dead_letters(installation)[0][0]
     repaired = lines(tmp_path / "r.jsonl", {"id": identifier, "record": label})
     for again in (False, True):
-        assert redrive_repaired(redrive_installation(installation), repaired, Terms(again=again))["sent"] == 1
+        assert (
+            redrive_repaired(redrive_installation(installation), repaired, RedriveOptions(again=again))[
+                "sent"
+            ]
+            == 1
+        )
     result = installation.consume()["labels"]
     # Without a moment of its own it counts as reported when it came at first: sent twice, it is one label.
     assert (result["stored"], result["replayed"]) == (1, 1)
     with pytest.raises(JobFailed, match="line 1: out_of_range"):
         bad = lines(tmp_path / "bad.jsonl", {"id": identifier, "record": label | {"label": 2}})
-        redrive_repaired(redrive_installation(installation), bad, Terms())
+        redrive_repaired(redrive_installation(installation), bad, RedriveOptions())
 
 
 def test_a_letter_another_redrive_has_just_sent_is_not_sent_again(installation: StreamInstallation) -> None:
@@ -291,7 +304,7 @@ def test_a_letter_another_redrive_has_just_sent_is_not_sent_again(installation: 
         closing(connect(installation.database.url("streaming"), "other")) as other,
         other.cursor() as cur,
     ):
-        assert lock_letters(cur, [identifier], again=False) == {identifier}
+        assert lock_dead_letters(cur, [identifier], again=False) == {identifier}
         second = pool.submit(redrive, installation, identifier)
         assert eventually(lambda: len(installation.rows("SELECT 1 FROM pg_locks WHERE NOT granted")) == 1)
         mark_redriven(cur, [identifier])
@@ -332,7 +345,7 @@ def test_a_topic_or_a_broker_that_is_away_is_named_and_nothing_is_noted(
     installation.kafka = KafkaSettings.model_validate(missing_topic)
     with pytest.raises(JobFailed, match="Kafka has no topic absent-labels, absent-transactions"):
         redrive(installation)
-    result = redrive(installation, terms=Terms(dry_run=True))
+    result = redrive(installation, terms=RedriveOptions(dry_run=True))
     assert (result["sent"], result["refused"]) == (0, {"other_topic": 1})
     assert stored_dead_letters(installation)[0][2] is False
 

@@ -11,7 +11,7 @@ import pytest
 
 from fraud_adapters.postgres import connect
 from fraud_adapters.postgres.offsets import lock_partition, move_offset
-from fraud_adapters.postgres.stalled_holders import StalledHolder, challenge_holder
+from fraud_adapters.postgres.stalled_holders import StalledHolder, check_holder
 from tests.support.stored_rows import Database, run
 from tests.support.waiting import eventually
 
@@ -40,7 +40,7 @@ def move(conn: Connection, expected: int | None, new: int) -> None:
 
 
 def challenged(conn: Connection) -> StalledHolder:
-    holder = challenge_holder(conn, TOPIC, 0, PATIENCE_S)
+    holder = check_holder(conn, TOPIC, 0, PATIENCE_S)
     assert holder is not None
     return holder
 
@@ -110,13 +110,13 @@ def test_the_next_holder_of_the_same_position_has_twice_the_time(
 
 def test_nobody_and_other_roles_are_not_challenged(session: Session) -> None:
     other = session()
-    assert challenge_holder(other, TOPIC, 0, 0.0) is None
+    assert check_holder(other, TOPIC, 0, 0.0) is None
     stranger = session(role="producer")
     assert lock_partition(stranger, TOPIC, 0)
-    assert challenge_holder(other, TOPIC, 0, 0.0) is None
+    assert check_holder(other, TOPIC, 0, 0.0) is None
     assert lives(stranger)
     assert lock_partition(other, TOPIC, 1)
-    assert challenge_holder(other, TOPIC, 1, 0.0) is None, "its own lock"
+    assert check_holder(other, TOPIC, 1, 0.0) is None, "its own lock"
 
 
 def test_a_transaction_that_nobody_continues_is_ended_by_the_server(database: Database) -> None:

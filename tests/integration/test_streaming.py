@@ -356,7 +356,7 @@ def test_a_topic_made_again_stops_the_run(installation: StreamInstallation) -> N
     admin.delete_topics([installation.kafka.topic])[installation.kafka.topic].result(timeout=10)
     ensure_topics(installation.kafka.bootstrap_servers, [installation.kafka.topic])
     installation.send(creditcard_records(IDS[5:10]))
-    with pytest.raises(JobFailed, match=r"made again .* stream_offsets"):
+    with pytest.raises(JobFailed, match=r"created again .* stream_offsets"):
         installation.consume()
     assert installation.count("transactions") == 5
 

@@ -22,7 +22,7 @@ from fraud_adapters.models.registry import Registry
 from fraud_adapters.models.registry_writer import RegistryWriter
 from fraud_adapters.objectstore import ObjectStore
 from fraud_trainer.cleaning import clean
-from fraud_trainer.job import housekeeping, main
+from fraud_trainer.job import cleaning_context, main
 from tests.integration.training_installation import Installation
 from tests.integration.training_job import small_installation, statuses
 from tests.support.stored_rows import Database, run
@@ -55,13 +55,13 @@ def installation(
 
 @contextmanager
 def _days_later(days: float) -> Iterator[Any]:
-    with housekeeping(datetime.now(UTC) + timedelta(days=days)) as house:
-        yield house
+    with cleaning_context(datetime.now(UTC) + timedelta(days=days)) as context:
+        yield context
 
 
 def _clean(days: float, *, dry_run: bool = False) -> CleanResult:
-    with _days_later(days) as house:
-        result = clean(house, dry_run=dry_run)
+    with _days_later(days) as context:
+        result = clean(context, dry_run=dry_run)
     assert list(mismatches(CleanResult, result)) == []
     return result
 

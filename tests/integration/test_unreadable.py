@@ -153,7 +153,7 @@ def test_where_skipping_would_be_a_guess_all_before_is_stored(
         pytest.skip("Apache Kafka refuses it; see test_kafka_batches")
     put(installation, WireBatch([WireRecord(payload("before"))]))
     put(installation, WireBatch([WireRecord(b"{}")], magic=3))
-    sentence = f"{installation.kafka.topic} cannot be read on from offset 1 of partition 0: .*set next_offset"
+    sentence = f"{installation.kafka.topic} stops at offset 1 of partition 0: .*set next_offset"
     with pytest.raises(JobFailed, match=sentence):
         installation.consume()
     assert installation.ids() == {"before"}

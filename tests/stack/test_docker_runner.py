@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from config.services import Limits
+from config.services import JobLimits
 from fraud_airflow.jobs import JobFailed, JobRefused
 from fraud_airflow.runners.docker_api import DockerClient
 from fraud_airflow.runners.docker_runner import DockerRunner
@@ -39,7 +39,7 @@ def test_a_job_has_the_limits_of_its_service(project: Containers) -> None:
         (one,) = project.docker_project.containers()
         configs.append(project.docker_project.daemon.inspect_container(one["Id"])["HostConfig"])
 
-    run(project, UP + DONE, line, limits=Limits(memory_mib=70, cpus=0.5, pids=33))
+    run(project, UP + DONE, line, limits=JobLimits(memory_mib=70, cpus=0.5, pids=33))
     assert (configs[0]["Memory"], configs[0]["NanoCpus"], configs[0]["PidsLimit"]) == (
         70 * 2**20,
         500_000_000,
@@ -49,7 +49,7 @@ def test_a_job_has_the_limits_of_its_service(project: Containers) -> None:
 
 def test_a_job_that_takes_too_much_memory_says_so(project: Containers) -> None:
     with pytest.raises(JobFailed, match=r"^The job ran out of its 64 MiB of memory\.$"):
-        run(project, "x = bytearray(200 * 2**20)", limits=Limits(memory_mib=64))
+        run(project, "x = bytearray(200 * 2**20)", limits=JobLimits(memory_mib=64))
 
 
 def test_an_image_that_is_not_there_is_named(tmp_path: Any, project: Containers) -> None:

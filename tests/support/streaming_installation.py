@@ -20,7 +20,7 @@ from config.settings import ApiClientSettings, DatabaseSettings, KafkaSettings
 from fraud_adapters.kafka import PartitionReader, Publisher, Record
 from fraud_core.contract import Contract
 from fraud_streaming.consume.job import run
-from fraud_streaming.consume.pump import Limits
+from fraud_streaming.consume.pump import RunLimits
 from fraud_streaming.installation import Installation
 from tests.support import forked
 from tests.support.api_server import CLIENTS
@@ -68,7 +68,7 @@ class StreamInstallation:
 
     def consume(self, **limits: Any) -> Mapping[str, Any]:
         """Run the bounded consumer in this process; returns its result."""
-        return run(self.installation, Limits(**{"chunk_records": 100, "seconds": 30.0, **limits}))
+        return run(self.installation, RunLimits(**{"chunk_records": 100, "seconds": 30.0, **limits}))
 
     def environment(self) -> dict[str, str]:
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}

@@ -196,7 +196,7 @@ def test_what_is_no_stream_is_refused(body: bytes) -> None:
 )
 def test_what_follows_the_stream_is_refused(trailing: bytes) -> None:
     assert reason_for(stream(table(wire_batch())) + trailing) == "not_arrow"
-    with pytest.raises(ColumnarError, match="goes on after the end"):
+    with pytest.raises(ColumnarError, match="continues after the end"):
         answer_from_ipc(answer_to_ipc(answer(3)) + trailing, 6, 100)
 
 

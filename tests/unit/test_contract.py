@@ -27,7 +27,7 @@ def test_creditcard_is_the_kaggle_format_with_thirty_features() -> None:
     ("fields", "features", "sentence"),
     [
         ([AMOUNT, AMOUNT], [FEATURE], "two fields have the same name"),
-        ([AMOUNT], [{**FEATURE, "of": "nothing"}], "nothing, which is no field"),
+        ([AMOUNT], [{**FEATURE, "of": "nothing"}], "nothing, which is not a field"),
         ([AMOUNT], [{**FEATURE, "op": "modulo"}], "modulo needs `by`"),
         ([{"name": "kind", "type": "category"}], [FEATURE], "list its values"),
         ([{**AMOUNT, "scale": 9}], [FEATURE], "scale exceeds precision"),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from fraud_trainer import first_start
-from fraud_trainer.first_start import patiently
+from fraud_trainer.first_start import retry_until_available
 
 
 class Busy(Exception):
@@ -28,7 +28,7 @@ def test_what_is_busy_is_asked_again() -> None:
             raise answer
         return answer
 
-    assert patiently(query, Busy, 60) == "there"
+    assert retry_until_available(query, Busy, 60) == "there"
 
 
 def test_what_stays_busy_is_said() -> None:
@@ -36,7 +36,7 @@ def test_what_stays_busy_is_said() -> None:
         raise Busy("still starting")
 
     with pytest.raises(Busy, match="still starting"):
-        patiently(query, Busy, -1)
+        retry_until_available(query, Busy, -1)
 
 
 def test_anything_else_is_not_asked_again() -> None:
@@ -47,5 +47,5 @@ def test_anything_else_is_not_asked_again() -> None:
         raise ValueError("wrong")
 
     with pytest.raises(ValueError, match="wrong"):
-        patiently(query, Busy, 60)
+        retry_until_available(query, Busy, 60)
     assert len(calls) == 1

@@ -6,7 +6,7 @@ import pytest
 
 from fraud_adapters.kafka import Record
 from fraud_streaming.consume.flood import FloodGuard, PoisonFlood
-from fraud_streaming.consume.work import dead_letter
+from fraud_streaming.consume.processor import dead_letter
 
 BAD, GOOD = True, False
 
@@ -111,7 +111,7 @@ def test_a_seed_keeps_its_share(total: int, bad: int) -> None:
     guard = FloodGuard(0.5)
     guard.seed(total, bad)
     size = min(total, 200)
-    assert (len(guard._before), sum(guard._before)) == (size, bad * size // max(total, 1))
+    assert (len(guard._history), sum(guard._history)) == (size, bad * size // max(total, 1))
 
 
 def test_a_partition_that_comes_later_does_not_make_the_others_past_forgotten() -> None:

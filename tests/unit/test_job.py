@@ -63,7 +63,7 @@ def test_a_job_ends_with_a_code_a_sentence_and_a_result(
         (
             "OperationalError('server closed\\nthe line')",
             "passing",
-            "Postgres went away: server closed the line.",
+            "The connection to Postgres was lost: server closed the line.",
         ),
         ("LastingFailure('The topic is another.')", "lasting", "The topic is another."),
         ("DataError('value too long.')", "lasting", "Postgres: value too long."),
@@ -125,7 +125,7 @@ def test_a_signal_ends_a_job_in_order(name: str, code: int, tmp_path: Path) -> N
 
 def test_a_signal_waits_for_a_request_whose_answer_must_not_be_lost(tmp_path: Path) -> None:
     body = (
-        f"{PAUSE}with stopping.held():\n        {KILL.format('SIGTERM')}"
+        f"{PAUSE}with stopping.signals_deferred():\n        {KILL.format('SIGTERM')}"
         "open(os.environ['RESULT_PATH'], 'w').write('{}')\n    time.sleep(20)"
     )
     code, _, result = run_job(body, tmp_path)

@@ -152,7 +152,7 @@ def test_the_quick_way_agrees_with_the_model(changes: list[dict[str, Any]]) -> N
     payloads = [changed(CARD_RECORD, **change) for change in changes]
     parser = RecordParser(CREDITCARD)
     parsed = parser.parse(payloads, [ARRIVAL] * len(payloads))
-    strict = [parser._strict_row(index, payload) for index, payload in enumerate(payloads)]
+    strict = [parser._validated_row(index, payload) for index, payload in enumerate(payloads)]
     assert parsed.kept == [index for index, row in enumerate(strict) if isinstance(row, dict)]
     for row, index in enumerate(parsed.kept):
         expected = strict[index]
@@ -172,7 +172,7 @@ def test_the_quick_way_agrees_for_the_second_contract(changes: list[dict[str, An
     payloads = [changed(WIRE_RECORD, **change) for change in changes]
     parser = RecordParser(WIRE)
     parsed = parser.parse(payloads, [ARRIVAL] * len(payloads))
-    strict = [parser._strict_row(index, payload) for index, payload in enumerate(payloads)]
+    strict = [parser._validated_row(index, payload) for index, payload in enumerate(payloads)]
     assert parsed.kept == [index for index, row in enumerate(strict) if isinstance(row, dict)]
 
 
@@ -206,7 +206,7 @@ def test_every_bound_holds_before_and_after_rounding(
     parser = RecordParser(contract)
     payloads = [json.dumps({"transaction_id": "t", "a": one, "b": 1.5}).encode() for one in numbers]
     parsed = parser.parse(payloads, [ARRIVAL] * len(payloads))
-    strict = [parser._strict_row(index, payload) for index, payload in enumerate(payloads)]
+    strict = [parser._validated_row(index, payload) for index, payload in enumerate(payloads)]
     assert parsed.kept == [index for index, row in enumerate(strict) if isinstance(row, dict)]
 
     def allowed(value: float) -> bool:

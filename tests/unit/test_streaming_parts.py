@@ -21,11 +21,11 @@ from fraud_core.records import RecordParser
 from fraud_streaming.__main__ import main
 from fraud_streaming.consume.chunk import Chunk
 from fraud_streaming.consume.commit import Committed
-from fraud_streaming.consume.labels import LabelWork
-from fraud_streaming.consume.pump import CHUNK_BYTES, Limits, Pump
+from fraud_streaming.consume.labels import LabelProcessor
+from fraud_streaming.consume.processor import ChunkOutcome, arrival, dead_letter, sent_at_ms
+from fraud_streaming.consume.pump import CHUNK_BYTES, Pump, RunLimits
 from fraud_streaming.consume.report import Report
-from fraud_streaming.consume.transactions import TransactionWork
-from fraud_streaming.consume.work import Outcome, arrival, dead_letter, sent_at_ms
+from fraud_streaming.consume.transactions import TransactionProcessor
 from fraud_streaming.dead_letters.repaired import RepairedFile
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
@@ -49,8 +49,10 @@ class NoScorer:
         raise AssertionError("nothing was to be scored")
 
 
-def work() -> TransactionWork:
-    return TransactionWork(CONTRACT, RecordParser(CONTRACT), NoScorer(), payload_bytes=10, clock=lambda: NOW)
+def work() -> TransactionProcessor:
+    return TransactionProcessor(
+        CONTRACT, RecordParser(CONTRACT), NoScorer(), payload_bytes=10, clock=lambda: NOW
+    )
 
 
 def test_the_records_time_counts_where_the_broker_has_one() -> None:
@@ -100,7 +102,7 @@ def test_a_chunk_without_transactions_is_not_scored() -> None:
 
 
 def test_labels_that_are_too_large_are_not_parsed() -> None:
-    labels = LabelWork(max_bytes=200, payload_bytes=10, clock=lambda: NOW)
+    labels = LabelProcessor(max_bytes=200, payload_bytes=10, clock=lambda: NOW)
     message = b'{"transaction_id": "a", "label": 1, "source": "analyst"}'
     prepared, dead_letters = labels.prepare([record(message), record(message + b" " * 200)])
     assert [event.transaction_id for event in prepared.events] == ["a"]
@@ -128,7 +130,7 @@ def test_the_report_has_percentiles_only_of_something() -> None:
     assert report.as_result()["latency_ms"] is None
     records = [record(GOOD, offset, timestamp_ms=1000 + offset) for offset in range(100)]
     dead_letters = [dead_letter(records[0], "empty", "why", 1)]
-    report.committed(Committed(Chunk(records, {}, 0.0), Outcome(stored=99), dead_letters, 2000, 0.1))
+    report.committed(Committed(Chunk(records, {}, 0.0), ChunkOutcome(stored=99), dead_letters, 2000, 0.1))
     result = report.as_result()
     assert result["latency_ms"] == {"p50": 950.5, "p99": 999.0}
     assert (result["consumed"], result["stored"], result["dead_lettered"]) == (100, 99, {"empty": 1})
@@ -138,7 +140,7 @@ def test_the_report_keeps_the_latencies_of_the_latest_records() -> None:
     report = Report()
     for batch in range(200):
         records = [record(GOOD, offset, timestamp_ms=-batch) for offset in range(1000)]
-        report.committed(Committed(Chunk(records, {}, 0.0), Outcome(stored=1000), [], 0, 0.1))
+        report.committed(Committed(Chunk(records, {}, 0.0), ChunkOutcome(stored=1000), [], 0, 0.1))
     assert report.as_result()["latency_ms"] == {"p50": 149.5, "p99": 198.0}
     assert report.as_result()["stored"] == 200_000
 
@@ -191,8 +193,8 @@ def test_large_records_end_a_chunk_early() -> None:
     pump: Pump[Any] = Pump(
         reader=LargeRecords(),
         stored={0: 0},
-        work=work(),
+        processor=work(),
         committer=None,  # type: ignore[arg-type]
-        limits=Limits(chunk_records=100, seconds=5),
+        limits=RunLimits(chunk_records=100, seconds=5),
     )
     assert len(pump._collect(100, time.monotonic() + 5)) == CHUNK_BYTES / 1_000_000

@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 from urllib.parse import quote
 
 from config import constants, services
-from config.services import Jobs, Limits, Service
+from config.services import JobLimits, Jobs, Service
 
 RESULT_PATH: Final = "RESULT_PATH"
 RESULT_LIMIT_BYTES: Final = 64 * 1024  # a result is a summary and references, never data
@@ -82,7 +82,7 @@ class JobSpec:
     environment: Mapping[str, str]
     private: Mapping[str, str] = field(repr=False)
     single: str | None = None
-    limits: Limits = field(default_factory=Limits)
+    limits: JobLimits = field(default_factory=JobLimits)
     network: str | None = None
 
     @property

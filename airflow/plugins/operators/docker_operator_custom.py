@@ -16,7 +16,7 @@ from docker.errors import DockerException
 from docker.utils import parse_bytes
 
 from config.job_results import EXIT_CONFIGURATION, EXIT_DONE, EXIT_NOTHING_TO_DO
-from config.services import Limits
+from config.services import JobLimits
 from fraud_airflow import jobs, lines
 from fraud_airflow.runners.selection import choose_runner
 
@@ -75,7 +75,7 @@ class FraudDockerOperator(DockerOperator):
         **kwargs: Any,
     ) -> None:
         definition = None if service is None else jobs.check_service(service)
-        limits = Limits() if definition is None else definition.limits
+        limits = JobLimits() if definition is None else definition.limits
         if not isinstance(arguments, list | tuple):
             raise ValueError("arguments: write a list of strings, one an argument.")
         if single is not None and not _LOCK_NAME.fullmatch(single):

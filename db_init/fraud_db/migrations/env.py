@@ -1,4 +1,4 @@
-"""Alembic's entry: migrates over the connection the caller opened, inside its transaction."""
+"""Alembic's entry point: migrates over the caller's connection, in its transaction."""
 
 from alembic import context
 

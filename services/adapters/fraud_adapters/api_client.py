@@ -1,7 +1,7 @@
-"""The scoring API as a job sees it: batches go in, predictions come out.
+"""The jobs' client of the scoring API: sends batches and receives predictions.
 
-urllib3 rather than httpx: a request costs a tenth of a millisecond instead of a whole one, which shows at
-batches of 100. It reads no proxy variables, so an address on this machine is never sent to a proxy.
+It uses urllib3 rather than httpx: a request costs a tenth of a millisecond instead of a whole one, which
+matters for batches of 100. It ignores proxy variables, so that local addresses are never sent to a proxy.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ RETRY_DELAYS: Final = (0.1, 0.3, 0.9, 2.0)  # seconds before each further attemp
 CONNECT_TIMEOUT: Final = 3.0
 READ_TIMEOUT: Final = 30.0
 RENEW_BEFORE: Final = 30.0  # seconds a token must still be valid when it is sent
-# Too many requests is a state of the service, as 5xx are; the other 4xx say the request is wrong.
+# These 4xx statuses describe the state of the service, as 5xx do; all others mean that the request is wrong.
 _PASSING: Final = frozenset({408, 429})
 
 
 class ApiUnavailable(PassingFailure):
-    """The API does not answer, or cannot at the moment; one sentence."""
+    """The API does not answer, or is temporarily unable to; one sentence."""
 
 
 class ApiRefused(RefusedFailure):
-    """The API refuses the request, and would refuse it again; one sentence with its problem's detail."""
+    """The API refuses the request, and would refuse a retry; one sentence with the detail of its problem."""
 
 
 class ApiClient:
-    """Scores batches over one kept-alive connection; for use by one thread at a time.
+    """Scores batches over one persistent connection; for use by one thread at a time.
 
     Args:
         settings: where the API is and the client's credentials.
@@ -71,7 +71,7 @@ class ApiClient:
         """Score a batch; the API stores nothing.
 
         Args:
-            traceparents: per transaction the trace context it came with; kept with its prediction.
+            traceparents: per transaction its trace context, which is kept with the prediction.
 
         Raises:
             ApiUnavailable: no useful answer after several attempts.
@@ -100,25 +100,25 @@ class ApiClient:
 
     def _read(self, contract: Contract, batch: Batch, body: bytes) -> Predictions:
         try:
-            answer = answer_from_ipc(body, len(contract.features), len(batch))
+            response = answer_from_ipc(body, len(contract.features), len(batch))
         except ColumnarError as error:
             raise ApiUnavailable(
-                f"The API at {self._url} gave an answer that cannot be read: {error}"
+                f"The API at {self._url} returned a response that cannot be read: {error}"
             ) from None
-        if answer.ids != batch.ids:
-            raise ApiUnavailable(f"The API at {self._url} answered other transactions than it was asked.")
-        return answer.predictions
+        if response.ids != batch.ids:
+            raise ApiUnavailable(f"The API at {self._url} returned predictions for other transactions.")
+        return response.predictions
 
     def _post_authorised(self, path: str, body: bytes) -> bytes:
         if self._clock() >= self._renew_at:
             self._renew()
-        status, answer = self._post(path, body, self._headers())
+        status, response = self._post(path, body, self._headers())
         if status == 401:  # revoked, or signed with a key that was retired early
             self._renew()
-            status, answer = self._post(path, body, self._headers())
+            status, response = self._post(path, body, self._headers())
         if status != 200:
-            raise ApiRefused(f"The API refuses the request: {_detail(status, answer)}")
-        return answer
+            raise ApiRefused(f"The API refuses the request: {_detail(status, response)}")
+        return response
 
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._token}", "Content-Type": MEDIA_TYPE}
@@ -130,29 +130,29 @@ class ApiClient:
             "client_secret": self._secret.get_secret_value(),
         }
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
-        asked_at = self._clock()
-        status, answer = self._post("/auth/token", urlencode(form).encode(), headers)
+        requested_at = self._clock()
+        status, response = self._post("/auth/token", urlencode(form).encode(), headers)
         if status != 200:
             raise ApiRefused(
                 f"The API gives the client {self._client_id} no token, check API_CLIENT_ID and "
-                f"API_CLIENT_SECRET: {_detail(status, answer)}"
+                f"API_CLIENT_SECRET: {_detail(status, response)}"
             )
         try:
-            document = json.loads(answer)
+            document = json.loads(response)
             self._token = str(document["access_token"])
             lifetime = float(document["expires_in"])
         except (ValueError, TypeError, KeyError):
             raise ApiUnavailable(
-                f"{self._url}/auth/token gave no token: is API_URL the scoring API?"
+                f"{self._url}/auth/token returned no token: is API_URL the scoring API?"
             ) from None
-        # A token that lives shorter than the margin is used for half of its life.
-        self._renew_at = asked_at + max(lifetime - RENEW_BEFORE, lifetime / 2)
+        # A token whose lifetime is shorter than the margin is renewed after half of it.
+        self._renew_at = requested_at + max(lifetime - RENEW_BEFORE, lifetime / 2)
 
     def _post(self, path: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
-        """Status and body; repeats what may pass.
+        """Status and body of the response; retries passing failures.
 
         Raises:
-            ApiUnavailable: it did not pass within the attempts.
+            ApiUnavailable: all attempts failed.
         """
         for delay in (*RETRY_DELAYS, None):
             try:
@@ -175,7 +175,7 @@ def _one_line(error: BaseException) -> str:
 
 
 def _detail(status: int, body: bytes) -> str:
-    """What a problem document says, as a sentence."""
+    """The detail of a problem document, as a sentence."""
     try:
         document: Any = json.loads(body)
         detail = document.get("detail") or document.get("error_description") or document.get("title")

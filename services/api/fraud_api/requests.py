@@ -17,7 +17,7 @@ from fraud_core import strict_json
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract
 from fraud_core.record_model import Reason
-from fraud_core.records import Parsed, RecordParser
+from fraud_core.records import ParsedRecords, RecordParser
 
 LIST_KEY: Final = "new_data"
 BATCH_KEY: Final = "transactions"
@@ -124,7 +124,7 @@ def _not_json() -> Problem:
     return Problem(400, "The body is not JSON in UTF-8.")
 
 
-def _invalid(parsed: Parsed) -> Problem:
+def _invalid(parsed: ParsedRecords) -> Problem:
     errors = [
         {"index": one.index, "reason": str(one.reason), "detail": one.detail}
         for one in parsed.rejected[:MAX_ERRORS]

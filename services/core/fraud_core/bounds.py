@@ -1,4 +1,4 @@
-"""Whether numbers keep the bounds of their fields, many rows at a time."""
+"""Checks whether numbers are within the bounds of their fields, vectorised over rows."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class NumericBounds:
 
         Returns:
             The quantised values, shape [n, k] in Fortran order, and which of them are out of range, [n, k];
-            where one is, its quantised value means nothing.
+            where one is, its quantised value is undefined.
         """
         with np.errstate(invalid="ignore", over="ignore"):
             outside = self._outside(raw)
         outside |= np.isinf(raw) | (np.isnan(raw) & self._required)
         values = np.asfortranarray(quantise(np.where(outside, 0.0, raw), self._scales))
-        # Rounding may carry a value across a bound.
+        # Rounding may move a value across a bound.
         outside |= self._outside(values)
         return values, outside
 

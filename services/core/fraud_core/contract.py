@@ -1,4 +1,4 @@
-"""A contract says what a transaction is and which features the model sees."""
+"""A contract defines the fields of a transaction and the features of the model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class ContractError(ValueError):
     """A contract that cannot be used; the message names the field and the fix.
 
     Attributes:
-        location: the path of the value that is wrong, where it is one value.
+        location: the path of the invalid value, if it is a single one.
     """
 
     def __init__(self, message: str, location: tuple[str | int, ...] = ()) -> None:
@@ -27,8 +27,8 @@ class ContractError(ValueError):
 class Feature(BaseModel):
     """One input of the model, computed from one field.
 
-    `field` takes the value, `modulo` the remainder of a division by `by`, `equals` is 1 where the
-    field has the value `value` and 0 elsewhere.
+    `field` is the value, `modulo` is the remainder of its division by `by`, `equals` is 1 if the field has
+    the value `value` and 0 otherwise.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -92,11 +92,11 @@ class Contract(BaseModel):
     def _check_feature(self, feature: Feature) -> None:
         field = next((field for field in self.fields if field.name == feature.of), None)
         if field is None:
-            raise ValueError(f"feature {feature.name} uses {feature.of}, which is no field")
+            raise ValueError(f"feature {feature.name} uses {feature.of}, which is not a field")
         if field.role == "label":
             raise ValueError(f"feature {feature.name} uses the label")
         if feature.op == "equals" and feature.value not in field.values:
-            raise ValueError(f"feature {feature.name}: {feature.value} is no value of {field.name}")
+            raise ValueError(f"feature {feature.name}: {feature.value} is not a value of {field.name}")
         if feature.op != "equals" and not field.numeric:
             raise ValueError(f"feature {feature.name}: {field.name} is not numeric, use equals")
 

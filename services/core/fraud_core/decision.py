@@ -1,4 +1,4 @@
-"""From a score to what happens with the transaction."""
+"""Maps scores to decisions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 class Decision(StrEnum):
-    """What happens with a transaction."""
+    """What is done with a transaction."""
 
     APPROVE = "approve"
     REVIEW = "review"

@@ -1,4 +1,4 @@
-"""From a batch to what the model sees."""
+"""Computes the features of a batch."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
 NUMERIC_TYPES = frozenset({"decimal", "integer", "boolean"})
 # Beyond 2**53 a double no longer holds every integer, and a stored value would differ from the scored one.
 MAX_DIGITS = 15
-# Names every record has in common, whatever the contract.
+# Fields that the records of all contracts have.
 ENVELOPE = ("transaction_id", "event_time")
 
 
@@ -60,10 +60,10 @@ class ContractField(BaseModel):
 
     @cached_property
     def limit(self) -> float:
-        """Absolute values reach at most below this power of ten."""
+        """The power of ten that absolute values stay below."""
         return float(10 ** (self.precision - self.scale))
 
     @cached_property
     def top(self) -> float:
-        """Values stay below this: `below`, or the limit where that is less."""
+        """The exclusive upper bound: the smaller one of `below` and `limit`."""
         return self.limit if self.below is None else min(self.limit, self.below)

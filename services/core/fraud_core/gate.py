@@ -1,4 +1,4 @@
-"""Whether a model is good enough: a named policy, and its verdict on measured figures."""
+"""Quality gates: a named policy, and its verdict on a model's metrics."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class RecallAtPrecision(BaseModel):
 
 
 class GatePolicy(BaseModel):
-    """Bounds a model must keep on the held-out part; only those that are set are checked."""
+    """Bounds that a model must keep on the held-out part; only those that are set are checked."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -54,7 +54,7 @@ class GatePolicy(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class GateCheck:
-    """One figure against its bound; `margin` is negative by as much as the bound is missed."""
+    """The check of one metric; `margin` is the distance to the bound, negative if the bound is missed."""
 
     metric: str
     side: Literal["min", "max"]
@@ -73,7 +73,7 @@ class GateCheck:
 
 @dataclass(frozen=True, slots=True)
 class GateOutcome:
-    """The verdict of a policy: passed only if every check passed and there were frauds enough."""
+    """The verdict of a policy: passed only if every check passed and there were enough frauds."""
 
     policy: str
     passed: bool
@@ -109,13 +109,13 @@ class GateOutcome:
 def evaluate(
     name: str, policy: GatePolicy, metrics: Mapping[str, float | None], *, frauds: int, frauds_needed: int
 ) -> GateOutcome:
-    """Hold measured figures against a policy. A figure that is missing or undefined fails its check.
+    """Evaluate a policy on metrics. A metric that is missing or undefined fails its check.
 
     Args:
         name: the policy's name in the configuration.
         metrics: figures on the held-out part, by the names `policy.bounds()` gives.
         frauds: frauds in the held-out part.
-        frauds_needed: fewer than these decide nothing.
+        frauds_needed: with fewer frauds the gate does not pass.
     """
     checks = tuple(
         _check(metric, side, bound, metrics.get(metric)) for metric, side, bound in policy.bounds()

@@ -1,4 +1,4 @@
-"""Identifiers, from what makes them unique."""
+"""Generates identifiers deterministically from unique content."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def uuid7(unix_milliseconds: int, random_bytes: bytes) -> str:
 
 
 def transaction_id(seed: int, run_id: str, index: int) -> str:
-    """The id of the `index`-th transaction of a run: a retried run makes the same ones (UUIDv5)."""
+    """The id of the `index`-th transaction of a run; a retry of the run generates the same ids (UUIDv5)."""
     return str(uuid5(NAMESPACE, f"transaction/{seed}/{run_id}/{index}"))
 
 
 def label_id(transaction: str, label: int, source: str, reported_at: str) -> str:
-    """The id of a label whose sender gave none: the same report twice is one label (UUIDv5)."""
+    """The id of a label without one; identical reports get the same id (UUIDv5)."""
     return str(uuid5(NAMESPACE, f"label/{transaction}/{label}/{source}/{reported_at}"))

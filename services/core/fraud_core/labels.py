@@ -1,4 +1,4 @@
-"""Labels as they arrive on their topic."""
+"""Parses messages of the labels topic."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ class LabelEvent:
 
 
 def cut_off(as_of: datetime | None, now: datetime) -> datetime:
-    """The moment as of which labels count: `as_of`, or now where it is None.
+    """The cut-off for labels: `as_of`, or now if it is None.
 
     Raises:
-        ValueError: it has not come yet; silence until then would count as legitimate.
+        ValueError: it is in the future; transactions not reported by then would wrongly count as legitimate.
     """
     if as_of is not None and as_of > now:
         raise ValueError(
-            f"{as_of.isoformat()} has not come yet, now is {now.isoformat(timespec='seconds')}: "
-            "nobody knows what will have been reported by then"
+            f"{as_of.isoformat()} is in the future, now is {now.isoformat(timespec='seconds')}: "
+            "the labels reported by then are not known yet"
         )
     return as_of or now
 
@@ -57,21 +57,21 @@ class _Message(BaseModel):
 
 
 def parse_label(payload: bytes | None, arrival: datetime) -> LabelEvent | tuple[Reason, str]:
-    """A label message, or the reason and a sentence why it is none.
+    """The label in a message, or the reason code and a sentence why the message is invalid.
 
-    Without `reported_at` the label counts as reported when it arrived; without `label_id` the id follows
-    from the content, so that the same report sent twice is one label.
+    Without `reported_at` the label counts as reported at its arrival. Without `label_id` the id is derived
+    from the content, so that a report that is sent twice is one label.
     """
     if not payload:
         return Reason.EMPTY, "The record is empty."
     try:
         content: Any = strict_json.loads(payload)
     except strict_json.RepeatedName:
-        return Reason.DUPLICATE_KEY, "A name is given twice in the record."
+        return Reason.DUPLICATE_KEY, "A name occurs twice in the record."
     except (ValueError, RecursionError):
         return Reason.NOT_JSON, "The record is not JSON in UTF-8."
     if not isinstance(content, dict):
-        return Reason.NOT_OBJECT, "The record is no JSON object."
+        return Reason.NOT_OBJECT, "The record is not a JSON object."
     if type(content.get("label")) is bool:
         return Reason.WRONG_TYPE, "label: must be 0 or 1."
     try:

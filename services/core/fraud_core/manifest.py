@@ -1,4 +1,4 @@
-"""What a model version is: its contract, thresholds, calibration, figures, and the digests of its files."""
+"""The manifest of a model version: its contract, thresholds, calibration, metrics, and the files' digests."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Manifest(BaseModel):
         if set(self.engines) != {"xgboost", "onnx"} or set(self.engines.values()) != set(self.digests):
             raise ValueError("every engine needs a file and every file a digest")
         if any("/" in name or name.startswith(".") for name in self.digests):
-            raise ValueError("a file of the model lies beside its manifest")
+            raise ValueError("the files of a model must be in the same folder as its manifest")
         return self
 
     @property
@@ -76,16 +76,16 @@ class Manifest(BaseModel):
         """Read a manifest.
 
         Raises:
-            ValueError: it is not JSON, or holds other than a manifest does.
+            ValueError: it is not JSON, or not a valid manifest.
         """
         return cls.model_validate_json(content, strict=False)
 
     def digest(self) -> str:
-        """SHA-256 of the canonical JSON, in hex: covers the files too, whose digests it holds."""
+        """SHA-256 of the canonical JSON, in hex; covers the files, because the JSON holds their digests."""
         return hashlib.sha256(self.to_json()).hexdigest()
 
     def mismatch(self, contract: Contract) -> str | None:
-        """Why the model does not fit the contract, in one sentence, or None where it does."""
+        """Why the model does not match the contract, in one sentence, or None if it does."""
         if self.schema_id != contract.schema_id:
             return (
                 f"The model was trained for {self.schema_id}, "

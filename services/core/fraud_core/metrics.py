@@ -1,4 +1,4 @@
-"""How good a binary classifier is; checked against scikit-learn in the tests."""
+"""Metrics of a binary classifier; the tests check them against scikit-learn."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Curve:
     Attributes:
         thresholds: distinct scores, descending, shape [k]; a row is flagged where score >= threshold.
         tp, fp: counts flagged at each threshold, shape [k].
-        positives, negatives: how many there are in all.
+        positives, negatives: the total counts.
     """
 
     thresholds: NDArray[np.float64]

@@ -10,10 +10,10 @@ _WHOLE: Final = re.compile(r"[+-]?\d{1,30}", re.ASCII)
 
 
 def parse_whole_number(text: str, low: int, high: int) -> int:
-    """The whole number from `low` to `high` that the text is.
+    """Parse a whole number from `low` to `high`.
 
     Raises:
-        ValueError: it is anything else, spaces around it included.
+        ValueError: the text has another format, such as surrounding spaces, or is out of range.
     """
     if _WHOLE.fullmatch(text) is None or not low <= int(text) <= high:
         raise ValueError(f"must be a whole number from {low} to {high}")
@@ -24,7 +24,7 @@ def parse_number(text: str) -> float:
     """The double nearest to the text; infinite beyond the largest.
 
     Raises:
-        ValueError: it is anything else, spaces around it included.
+        ValueError: the text has another format, such as surrounding spaces.
     """
     if _NUMBER.fullmatch(text) is None:
         raise ValueError("is not a number")

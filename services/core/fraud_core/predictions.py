@@ -1,4 +1,4 @@
-"""What a model decided about a set of transactions, in columns."""
+"""The predictions of a model for a set of transactions, in columns."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class Predictions:
     """The predictions of one model for n transactions with k features.
 
     Attributes:
-        prediction_time: None is the database's clock.
-        role: whose predictions they are: the champion's, a canary's, or a batch's.
-        deciding: a champion's or canary's prediction decides; one that does not decide belongs to a run
-            (`run_id`), within which it is stored once.
+        prediction_time: None means the database's clock.
+        role: the role of the model: champion, canary, or batch.
+        deciding: whether the predictions decide, as those of a champion or canary do; others belong to a run
+            (`run_id`), which stores one prediction for each transaction.
     """
 
     scores: NDArray[np.float64]  # [n], in [0, 1]
@@ -50,7 +50,7 @@ class Predictions:
         engine: str,
         policy_version: str,
     ) -> Self:
-        """Predictions as the model's thresholds decide, without latency and trace."""
+        """Predictions from scores and the model's thresholds, without latency and trace."""
         return cls(
             scores=scores,
             predicted=is_fraud(scores, threshold),
@@ -68,7 +68,7 @@ class Predictions:
 
     @property
     def shared(self) -> tuple[object, ...]:
-        """What is the same for all rows; only predictions in which it is equal can be concatenated."""
+        """The values shared by all rows; predictions can be concatenated only if these are equal."""
         return (
             self.model_version,
             self.engine,
@@ -80,7 +80,7 @@ class Predictions:
         )
 
     def stamped(self, latency_ms: float, traceparents: Sequence[str | None]) -> Self:
-        """The same predictions, all of the same latency, with a trace each."""
+        """These predictions with a common latency and with their traces."""
         latencies = np.full(len(self), latency_ms, dtype=np.float32)
         return replace(self, latency_ms=latencies, traceparents=traceparents)
 
@@ -103,7 +103,7 @@ class Predictions:
         """All rows of predictions that share a model, one after the other.
 
         Raises:
-            ValueError: there are none, or what their rows share differs.
+            ValueError: `parts` is empty, or the shared values differ.
         """
         if not parts:
             raise ValueError("there are no predictions to concatenate")

@@ -1,4 +1,4 @@
-"""Rounding to a contract's scale, so that what is stored is what was scored."""
+"""Rounds to a contract's scale, so that the stored value equals the scored one."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from decimal import ROUND_HALF_UP, Decimal
 import numpy as np
 from numpy.typing import NDArray
 
-# A scaled value is off from the decimal it stands for by two roundings, each half a unit in the last
-# place; within this distance of a tie only exact arithmetic can tell the side.
+# A scaled value differs from its decimal by at most two roundings, each half a unit in the last place. Within
+# this distance of a tie only exact arithmetic can decide the direction.
 _RELATIVE_ERROR = 4.0 * 2.0**-53
 
 
@@ -33,7 +33,8 @@ def quantise(values: NDArray[np.float64], scale: int | NDArray[np.int64]) -> NDA
     if doubtful[0].size:
         scales = np.broadcast_to(np.asarray(scale), values.shape)[doubtful].tolist()
         result[doubtful] = [
-            quantise_one(value, one) for value, one in zip(values[doubtful].tolist(), scales, strict=True)
+            quantise_one(value, digits)
+            for value, digits in zip(values[doubtful].tolist(), scales, strict=True)
         ]
     return result
 

@@ -1,4 +1,4 @@
-"""The Pydantic model of a record, made from a contract."""
+"""Builds the Pydantic model of a record from a contract."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ class Reason(StrEnum):
     BAD_TIME = "bad_time"
     BAD_TEXT = "bad_text"
     SCHEMA_MISMATCH = "schema_mismatch"  # the header names another contract
-    ID_CONFLICT = "id_conflict"  # the id is known with other fields
+    ID_CONFLICT = "id_conflict"  # a transaction with this id is stored with other fields
 
 
 def record_model(contract: Contract) -> type[BaseModel]:
     """The model of one record: the contract's fields, an id and an event time, nothing else.
 
-    Instances hold quantised numbers; `transaction_id` and `event_time` may be None. Strict: `true` is no
-    number and `"12"` is none either.
+    Instances hold quantised numbers; `transaction_id` and `event_time` may be None. Strict: neither `true`
+    nor `"12"` is a number.
     """
     definitions: dict[str, Any] = {
         "transaction_id": (_identifier() | None, None),
@@ -151,12 +151,12 @@ _REASONS: Final = {
 
 
 def reason_of(error: ValidationError) -> tuple[Reason, str]:
-    """The first thing wrong with a record: its code and one sentence naming the field, not the value."""
+    """The first error in a record: its code, and one sentence that names the field but not the value."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     name = ".".join(str(part) for part in first["loc"][:1]) or "record"
-    # An unknown name comes from outside: show it only as far as it can be printed.
+    # An unknown name is untrusted input, so unprintable characters are escaped.
     shown = name.encode("ascii", "backslashreplace").decode()[:60]
     kind = first["type"]
     reason = Reason(kind) if kind in set(Reason) else _REASONS.get(kind, Reason.WRONG_TYPE)
-    message = {Reason.MISSING_FIELD: "is missing", Reason.UNKNOWN_FIELD: "is no field of the contract"}
+    message = {Reason.MISSING_FIELD: "is missing", Reason.UNKNOWN_FIELD: "is not a field of the contract"}
     return reason, f"{shown}: {message.get(reason, first['msg'])}."

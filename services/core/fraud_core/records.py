@@ -1,7 +1,7 @@
-"""Records as JSON to a batch; what cannot be one is rejected with a reason.
+"""Parses JSON records to a batch; invalid ones are rejected with a reason.
 
-A Pydantic model made from the contract is the authority. Nearly all records are plain, so a parser by
-columns takes those it can prove equal to what the model would say, and leaves every other to the model.
+The Pydantic model of the contract is the authority. Nearly all records are plain, so a columnar parser
+handles those for which it provably gives the same result as the model, and leaves all others to the model.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ MAX_DETAIL: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
-class Rejected:
-    """A record that is no transaction of the contract.
+class RejectedRecord:
+    """A record that is not a valid transaction of the contract.
 
     Attributes:
-        index: its place among the payloads given.
+        index: its position in the payloads.
         reason: a code, one of `Reason`.
         detail: one sentence naming the field.
     """
@@ -45,21 +45,21 @@ class Rejected:
 
 
 @dataclass(frozen=True, slots=True)
-class Parsed:
-    """What became of a sequence of payloads; `kept[i]` is the index of the payload that is row i."""
+class ParsedRecords:
+    """The result of parsing a sequence of payloads; `kept[i]` is the index of the payload of row i."""
 
     batch: Batch
     kept: list[int]
-    rejected: list[Rejected]
+    rejected: list[RejectedRecord]
 
 
 class RecordParser:
     """Parses records of one contract; build it once.
 
     Args:
-        contract: what a record holds.
-        max_bytes: larger payloads are rejected unread.
-        make_id: makes the id of a record without one; without it such a record is rejected.
+        contract: defines the fields of a record.
+        max_bytes: larger payloads are rejected without parsing.
+        make_id: generates the id of a record without one; if None, such a record is rejected.
     """
 
     def __init__(
@@ -71,16 +71,16 @@ class RecordParser:
         self._make_id = make_id
         self._fast = _FastPath(contract)
 
-    def parse(self, payloads: Sequence[bytes | None], arrival: Sequence[datetime]) -> Parsed:
-        """Parse payloads; `arrival[i]` is the event time of a record that names none."""
+    def parse(self, payloads: Sequence[bytes | None], arrival: Sequence[datetime]) -> ParsedRecords:
+        """Parse payloads; `arrival[i]` is the event time of a record without one."""
         rows: list[dict[str, Any]] = []
         kept: list[int] = []
-        rejected: list[Rejected] = []
+        rejected: list[RejectedRecord] = []
         for index, payload in enumerate(payloads):
             row = self._fast.row(payload) if payload and len(payload) <= self._max_bytes else None
             if row is None:
-                outcome = self._strict_row(index, payload)
-                if isinstance(outcome, Rejected):
+                outcome = self._validated_row(index, payload)
+                if isinstance(outcome, RejectedRecord):
                     rejected.append(outcome)
                     continue
                 row = outcome
@@ -88,33 +88,33 @@ class RecordParser:
             kept.append(index)
         batch, bad = self._fast.batch(rows, [arrival[index] for index in kept])
         if bad:
-            return self._settle(payloads, arrival, bad, kept, rejected)
-        return Parsed(batch, kept, rejected)
+            return self._reject_out_of_range(payloads, arrival, bad, kept, rejected)
+        return ParsedRecords(batch, kept, rejected)
 
-    def _settle(
+    def _reject_out_of_range(
         self,
         payloads: Sequence[bytes | None],
         arrival: Sequence[datetime],
         bad: Iterable[int],
         kept: list[int],
-        rejected: list[Rejected],
-    ) -> Parsed:
-        """Some rows are out of range: the model says why, the others are kept."""
-        doubtful = {kept[row] for row in bad}
-        for index in sorted(doubtful):
-            outcome = self._strict_row(index, payloads[index])
-            if not isinstance(outcome, Rejected):
-                raise AssertionError("the fast path refused a record that the model takes")
+        rejected: list[RejectedRecord],
+    ) -> ParsedRecords:
+        """Reject the rows that are out of range, with the model's reason, and parse the others."""
+        out_of_range = {kept[row] for row in bad}
+        for index in sorted(out_of_range):
+            outcome = self._validated_row(index, payloads[index])
+            if not isinstance(outcome, RejectedRecord):
+                raise AssertionError("the fast path rejected a record that the model accepts")
             rejected.append(outcome)
-        good = [index for index in kept if index not in doubtful]
+        good = [index for index in kept if index not in out_of_range]
         again = self.parse([payloads[index] for index in good], [arrival[index] for index in good])
-        return Parsed(again.batch, good, sorted(rejected, key=lambda one: one.index))
+        return ParsedRecords(again.batch, good, sorted(rejected, key=lambda rejection: rejection.index))
 
-    def _strict_row(self, index: int, payload: bytes | None) -> dict[str, Any] | Rejected:
+    def _validated_row(self, index: int, payload: bytes | None) -> dict[str, Any] | RejectedRecord:
         if not payload:
-            return Rejected(index, Reason.EMPTY, "The record is empty.")
+            return RejectedRecord(index, Reason.EMPTY, "The record is empty.")
         if len(payload) > self._max_bytes:
-            return Rejected(
+            return RejectedRecord(
                 index,
                 Reason.TOO_LARGE,
                 f"The record has {len(payload)} bytes; at most {self._max_bytes} are read.",
@@ -122,25 +122,25 @@ class RecordParser:
         try:
             content = strict_json.loads(payload)
         except strict_json.RepeatedName:
-            return Rejected(index, Reason.DUPLICATE_KEY, "A name is given twice in the record.")
+            return RejectedRecord(index, Reason.DUPLICATE_KEY, "A name occurs twice in the record.")
         except (ValueError, RecursionError):
-            return Rejected(index, Reason.NOT_JSON, "The record is not JSON in UTF-8.")
+            return RejectedRecord(index, Reason.NOT_JSON, "The record is not JSON in UTF-8.")
         if not isinstance(content, dict):
-            return Rejected(index, Reason.NOT_OBJECT, "The record is no JSON object.")
+            return RejectedRecord(index, Reason.NOT_OBJECT, "The record is not a JSON object.")
         if self._make_id is not None and content.get("transaction_id") is None:
             content["transaction_id"] = self._make_id()
         try:
             record = self.model.model_validate(content)
         except ValidationError as error:
             reason, detail = reason_of(error)
-            return Rejected(index, reason, detail[:MAX_DETAIL])
+            return RejectedRecord(index, reason, detail[:MAX_DETAIL])
         if record.__dict__["transaction_id"] is None:
-            return Rejected(index, Reason.MISSING_FIELD, "transaction_id is missing.")
+            return RejectedRecord(index, Reason.MISSING_FIELD, "transaction_id is missing.")
         return dict(record.__dict__)
 
 
 class _FastPath:
-    """Plain records by columns: flat, exactly the expected keys, numbers as numbers, one value a key."""
+    """Parses plain records by columns: flat objects with the expected keys, each once, and typed values."""
 
     def __init__(self, contract: Contract) -> None:
         self._required = {field.name for field in contract.fields if field.required}
@@ -150,12 +150,12 @@ class _FastPath:
         self._label = contract.label_field
         self._input_bounds = contract.input_bounds
         self._all_bounds = NumericBounds(self._numeric)
-        # What every record must have, by kind; a single name would make itemgetter return a bare value.
+        # The decimals that every record must have; with a single name itemgetter would return a bare value.
         floats = [field.name for field in self._numeric if field.type == "decimal" and field.required]
         self._floats = itemgetter(*floats) if len(floats) > 1 else None
 
     def row(self, payload: bytes) -> dict[str, Any] | None:
-        """The record as a mapping, or None where only the model can tell."""
+        """The record as a mapping, or None if only the model can decide."""
         try:
             record = orjson.loads(payload)
         except orjson.JSONDecodeError:
@@ -170,7 +170,7 @@ class _FastPath:
         except KeyError:
             return None
         texts = sum(type(value) is str for value in record.values())
-        # A key given twice, or an escaped quote, shows as more quotes than keys and texts account for.
+        # A repeated key or an escaped quote results in more quotes than keys and texts need.
         if kinds - {float, int} or payload.count(b'"') != 2 * (len(record) + texts):
             return None
         identifier, moment = record["transaction_id"], record.get("event_time")
@@ -198,7 +198,7 @@ class _FastPath:
     def batch(
         self, rows: Sequence[Mapping[str, Any]], arrival: Sequence[datetime]
     ) -> tuple[Batch, list[int]]:
-        """The rows as a batch, and the places of those whose numbers are out of range."""
+        """The rows as a batch, and the positions of rows with a number out of range."""
         label = self._label
         labelled = label is not None and any(row.get(label.name) is not None for row in rows)
         bounds = self._all_bounds if labelled else self._input_bounds
@@ -213,7 +213,7 @@ class _FastPath:
 def _numbers(
     bounds: NumericBounds, rows: Sequence[Mapping[str, Any]]
 ) -> tuple[NDArray[np.float64], list[int]]:
-    """The rows' numbers, shape [n, k], and the places of rows with one out of range."""
+    """The rows' numbers, shape [n, k], and the positions of rows with a number out of range."""
     names = [field.name for field in bounds.fields]
     pick = itemgetter(*names) if len(names) > 1 else None
     try:
@@ -232,7 +232,7 @@ def batch_from_records(
 
     Args:
         records: n records, quantised by their model.
-        arrival: n aware times, used where a record names no event time.
+        arrival: n aware times, used for records without an event time.
     """
     batch, bad = _FastPath(contract).batch([record.__dict__ for record in records], arrival)
     if bad:

@@ -1,4 +1,4 @@
-"""JSON in which no object names a member twice: of two values nobody can say which was meant."""
+"""Parses JSON and rejects objects with a repeated member, because it is ambiguous which value is meant."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ from typing import Any
 
 
 class RepeatedName(ValueError):
-    """An object names a member twice."""
+    """An object has two members of the same name."""
 
 
 def loads(payload: bytes) -> Any:
-    """Parse JSON in UTF-8, with or without a byte order mark; NaN and Infinity are read as such, for the
-    fields' own checks to refuse.
+    """Parse JSON in UTF-8, with or without a byte order mark.
+
+    NaN and Infinity are accepted here; the checks of the fields reject them.
 
     Raises:
-        RepeatedName: an object names a member twice.
+        RepeatedName: an object has two members of the same name.
         ValueError: it is not JSON in UTF-8.
         RecursionError: it is nested too deeply.
     """
-    # Given bytes, the parser guesses the encoding: UTF-16 and UTF-32 would pass, and so would surrogates.
+    # Decoded here because the parser guesses the encoding of bytes: it would accept UTF-16, UTF-32 and
+    # surrogates.
     return json.loads(payload.decode("utf-8-sig"), object_pairs_hook=_without_repeats)
 
 

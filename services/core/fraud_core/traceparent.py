@@ -1,4 +1,4 @@
-"""The W3C trace context that a transaction brings along, in a request's or a record's header."""
+"""Parses the W3C trace context in the header of a request or a record."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _TRACEPARENT: Final = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16
 
 
 def parse_traceparent(header: str | bytes | None) -> str | None:
-    """The header's trace context; one that is malformed is ignored, as the standard says."""
+    """The header's trace context, or None if it is malformed: the standard requires to ignore it then."""
     if isinstance(header, bytes):
         header = header.decode("ascii", "replace")
     return header if header is not None and _TRACEPARENT.fullmatch(header) else None

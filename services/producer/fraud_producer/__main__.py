@@ -1,4 +1,4 @@
-"""`python -m fraud_producer`: simulates, replays, backfills, and reports the truth when it is due."""
+"""`python -m fraud_producer`: simulates, replays and backfills transactions, and publishes due labels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fraud_adapters.job import arguments
 from fraud_producer.drift import KINDS, check
 from fraud_producer.job import SERVICE, backfill, first_history, generate, labels, optimum, replay
 
-MOST_DAYS = 36_500
+MAX_DAYS = 36_500
 VERBS = {
     "generate": generate,
     "labels": labels,
@@ -22,46 +22,48 @@ VERBS = {
 }
 
 
-def main(words: Sequence[str]) -> Mapping[str, Any]:
+def main(argv: Sequence[str]) -> Mapping[str, Any]:
     parser = _parser()
-    options = parser.parse_args(words)
+    options = parser.parse_args(argv)
     if options.verb == "generate" and options.every is not None and (options.run_id or options.at):
-        parser.error("--every makes runs of its own: leave out --run-id and --at")
+        parser.error("--every generates its own run ids and times: leave out --run-id and --at")
     return VERBS[options.verb](options)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m fraud_producer", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
-    made = verbs.add_parser("generate", help="publish due labels, then simulated transactions")
-    made.add_argument("--count", type=arguments.whole_number(1, arguments.MANY), default=50)
-    made.add_argument(
+    generating = verbs.add_parser("generate", help="publish due labels, then simulated transactions")
+    generating.add_argument("--count", type=arguments.whole_number(1, arguments.MAX_COUNT), default=50)
+    generating.add_argument(
         "--run-id",
         type=arguments.printable,
-        help="a run of the same id makes the same transactions, at its first time",
+        help="a run with the same id repeats the same transactions, at the same time",
     )
-    made.add_argument(
-        "--at", type=arguments.moment, help="event time, RFC 3339 (default: now, or as it was at a retry)"
+    generating.add_argument(
+        "--at",
+        type=arguments.moment,
+        help="event time, RFC 3339 (default: now; for a retry that of the first attempt)",
     )
-    made.add_argument(
-        "--every", type=arguments.span, metavar="SPAN", help="go on until SIGTERM: a run every 5s, 2m, …"
+    generating.add_argument(
+        "--every", type=arguments.span, metavar="SPAN", help="run until SIGTERM, with a run every 5s, 2m, …"
     )
-    _population_options(made)
+    _population_options(generating)
     verbs.add_parser("labels", help="publish the labels that are due")
     _replay_options(verbs.add_parser("replay", help="send a CSV or Parquet file"))
     _history_options(verbs.add_parser("backfill", help="write whole days of history into Postgres"))
     _history_options(
-        verbs.add_parser("history", help="backfill where there is nothing to learn from, else nothing")
+        verbs.add_parser("history", help="backfill if there is nothing to train on, otherwise nothing")
     )
     _population_options(verbs.add_parser("optimum", help="the best possible model's figures"))
     return parser
 
 
 def _history_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--days", type=arguments.whole_number(1, MOST_DAYS), default=30)
+    parser.add_argument("--days", type=arguments.whole_number(1, MAX_DAYS), default=30)
     parser.add_argument(
         "--per-day",
-        type=arguments.whole_number(1, arguments.MANY),
+        type=arguments.whole_number(1, arguments.MAX_COUNT),
         help="transactions a day (default: config.yaml)",
     )
     parser.add_argument(
@@ -103,11 +105,11 @@ def _replay_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--start",
         type=arguments.moment,
-        help="place the file in event time from here on, at its own pace; without, it happens as it is sent",
+        help="event time of the first row, with the file's pace (default: the time of sending)",
     )
     parser.add_argument("--with-class", action="store_true", help="send the class with the transaction")
-    parser.add_argument("--no-labels", action="store_true", help="forget the class; no database is needed")
-    parser.add_argument("--limit", type=arguments.whole_number(1, 2**63 - 1), help="send only so many rows")
+    parser.add_argument("--no-labels", action="store_true", help="drop the class; no database is needed")
+    parser.add_argument("--limit", type=arguments.whole_number(1, 2**63 - 1), help="send only this many rows")
 
 
 def _speed(text: str) -> float:

@@ -1,4 +1,4 @@
-"""Drift, by option: the sampler's and the density's parameters change together, so the optimum follows."""
+"""Drift options: they change the parameters of sampler and density together, so the optimum stays exact."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def fraud_rate(base: Population, strength: float) -> Population:
     """The share of frauds is multiplied by 1 + strength."""
     rate = base.fraud_rate * (1 + strength)
     if not 0 < rate < 1:
-        raise ValueError(f"fraud-rate={strength:g} makes the share of frauds {rate:g}, which is none")
+        raise ValueError(f"fraud-rate={strength:g} makes the share of frauds {rate:g}, outside of 0 to 1")
     return replace(base, fraud_rate=rate)
 
 
@@ -65,7 +65,7 @@ def drifted(base: Population, options: Sequence[str]) -> Population:
     """Apply options such as `amount-scale=1.0`, one after the other.
 
     Raises:
-        ValueError: an option is unknown, no number, or out of its range; one sentence.
+        ValueError: an option is unknown, not a number, or out of its range; one sentence.
     """
     for option in options:
         kind, strength = check(option)

@@ -26,7 +26,7 @@ from fraud_core.record_model import reason_of, record_model
 from fraud_core.records import batch_from_records
 
 CHUNK_ROWS: Final = 1_000
-_TRUTHS: Final = {"true": True, "1": True, "false": False, "0": False}
+_BOOLEANS: Final = {"true": True, "1": True, "false": False, "0": False}
 _NOT_FINITE: Final = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
 _OTHER_SEPARATORS: Final = {";": "semicolons", "\t": "tabs", "|": "bars"}
 _LONGEST_HEADER: Final = 1_000_000
@@ -40,7 +40,7 @@ class BadFile(LastingFailure):
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Which column of a file holds which field, and what is left over."""
+    """The column of each field in a file, and the columns that are ignored."""
 
     columns: dict[str, str]  # field name → column name
     ignored: list[str]
@@ -85,7 +85,7 @@ class TransactionFile:
 
     @classmethod
     def open(cls, path: Path, contract: Contract) -> TransactionFile:
-        """Look at the columns and take the digest.
+        """Read the column names and compute the digest.
 
         Raises:
             BadFile: it is missing, neither CSV nor Parquet, or lacks a column.
@@ -103,7 +103,8 @@ class TransactionFile:
     def batches(self, rows: int = CHUNK_ROWS) -> Iterator[Batch]:
         """Batches of at most `rows` transactions; event times are to be set by the caller.
 
-        Ids follow from the file's digest and the row. The label's column is there if the file has it.
+        Ids are derived from the file's digest and the row. The batch has the label's column if the file has
+        it.
 
         Raises:
             BadFile: a value cannot be read or breaks the contract; the row (the first is 1) is named.
@@ -151,17 +152,19 @@ class TransactionFile:
         with self.path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
             header = next(reader)
-            places = {name: header.index(name) for name in self.layout.names}
-            waiting: list[list[str]] = []
+            positions = {name: header.index(name) for name in self.layout.names}
+            buffered: list[list[str]] = []
             for number, row in enumerate(filter(None, _lines(reader))):
                 if len(row) != len(header):
                     raise self._bad_row(number, f"has {len(row)} values, the header has {len(header)}.")
-                waiting.append(row)
-                if len(waiting) == rows:
-                    yield {name: [one[place] for one in waiting] for name, place in places.items()}
-                    waiting = []
-            if waiting:
-                yield {name: [one[place] for one in waiting] for name, place in places.items()}
+                buffered.append(row)
+                if len(buffered) == rows:
+                    yield {
+                        name: [cells[position] for cells in buffered] for name, position in positions.items()
+                    }
+                    buffered = []
+            if buffered:
+                yield {name: [cells[position] for cells in buffered] for name, position in positions.items()}
 
     def _bad_row(self, index: int, detail: str) -> BadFile:
         return BadFile(f"{self.path.name}: row {index + 1}: {detail}")
@@ -189,11 +192,11 @@ def _columns(path: Path, contract: Contract) -> list[str]:
 def _refuse_other_separator(path: Path, header: str, contract: Contract) -> None:
     fields = {field.name for field in contract.fields}
 
-    def held(separator: str) -> int:
+    def matching_fields(separator: str) -> int:
         return len(fields & {name.strip(' "\r\n').lower() for name in header.split(separator)})
 
-    separator = max(_OTHER_SEPARATORS, key=held)
-    if held(separator) > held(","):
+    separator = max(_OTHER_SEPARATORS, key=matching_fields)
+    if matching_fields(separator) > matching_fields(","):
         raise BadFile(
             f"{path.name}: the columns are separated by {_OTHER_SEPARATORS[separator]}: "
             "separate them by commas, and write the decimal point as a point."
@@ -208,7 +211,7 @@ def _value(field: ContractField, raw: Any) -> Any:
     if not field.numeric:
         return text if isinstance(text, str) else str(text)
     if field.type == "boolean":
-        truth = _TRUTHS.get(str(text).lower())
+        truth = _BOOLEANS.get(str(text).lower())
         if truth is None:
             raise ValueError(f"{field.name}: is neither true nor false.")
         return truth
@@ -219,7 +222,7 @@ def _value(field: ContractField, raw: Any) -> Any:
 
 
 def _text(field: ContractField, raw: str | bytes) -> str:
-    # Parquet calls text without a declared encoding binary.
+    # Parquet returns text without a declared encoding as bytes.
     try:
         return raw if isinstance(raw, str) else raw.decode("utf-8")
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""`backfill`: days of history straight into Postgres, with the truth that is known by now."""
+"""`backfill`: writes days of history directly into Postgres, with the labels that are known by now."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 class HistoryConflict(RefusedFailure):
-    """Transactions of these ids are stored with other fields; one sentence."""
+    """Transactions with these ids are stored with other fields; one sentence."""
 
 
 @dataclass(slots=True)
-class Written:
+class BackfillCounts:
     """What a backfill added."""
 
     transactions: int = 0
@@ -33,9 +33,9 @@ class Written:
     days_already_there: int = 0
 
 
-def needless(cur: Cursor, wanted: int) -> str | None:
-    """Why no history is to be simulated here, if so: enough is known, or there are real transactions."""
-    if (known := simulations.count_labelled(cur, wanted)) >= wanted:
+def reason_to_skip(cur: Cursor, required: int) -> str | None:
+    """Why no history must be simulated, or None: enough labels exist, or there are real transactions."""
+    if (known := simulations.count_labelled(cur, required)) >= required:
         return f"There are {known:,} transactions with a known class."
     if simulations.any_not_simulated(cur):
         return "There are transactions that were not simulated; none are simulated among them."
@@ -43,7 +43,7 @@ def needless(cur: Cursor, wanted: int) -> str | None:
 
 
 def midnights(until: datetime, days: int) -> list[datetime]:
-    """Beginnings of the `days` whole days (UTC) before the day of `until`."""
+    """The starts of the `days` whole days (UTC) before the day of `until`."""
     today = until.replace(hour=0, minute=0, second=0, microsecond=0)
     return [today - timedelta(days=number) for number in range(days, 0, -1)]
 
@@ -54,51 +54,51 @@ def day_run_id(simulator: Simulator, midnight: datetime) -> str:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What is written for each day: how many transactions, and their truth as far as it is known `now`."""
+    """Writes `per_day` transactions for each day, with the labels that are known at `now`."""
 
     simulator: Simulator
     per_day: int
     now: datetime
 
     def write(
-        self, connection: Connection, days: list[datetime], progress: Callable[[int, Written], None]
-    ) -> Written:
-        """Write days one after the other; `progress` hears how many are done and what they added."""
-        total = Written()
+        self, connection: Connection, days: list[datetime], progress: Callable[[int, BackfillCounts], None]
+    ) -> BackfillCounts:
+        """Write days in order; `progress` is called with the number of finished days and the counts."""
+        total = BackfillCounts()
         for number, midnight in enumerate(days, start=1):
-            one = self.write_day(connection, midnight)
-            total.transactions += one.transactions
-            total.frauds += one.frauds
-            total.labels += one.labels
-            total.days_already_there += one.days_already_there
+            counts = self.write_day(connection, midnight)
+            total.transactions += counts.transactions
+            total.frauds += counts.frauds
+            total.labels += counts.labels
+            total.days_already_there += counts.days_already_there
             progress(number, total)
         return total
 
-    def write_day(self, connection: Connection, midnight: datetime) -> Written:
-        """Write one day in one database transaction; a day that is there already is left alone.
+    def write_day(self, connection: Connection, midnight: datetime) -> BackfillCounts:
+        """Write one day in one database transaction; an existing day is not changed.
 
         Raises:
-            HistoryConflict: an id is taken by another transaction; nothing of the day is stored.
+            HistoryConflict: another transaction has one of the ids; nothing of the day is stored.
         """
-        made = self.simulator.day(day_run_id(self.simulator, midnight), midnight, self.per_day)
-        labels: list[int] = made.labels.tolist()
-        known = [due <= self.now for due in made.due]
+        simulated = self.simulator.day(day_run_id(self.simulator, midnight), midnight, self.per_day)
+        labels: list[int] = simulated.labels.tolist()
+        known = [due <= self.now for due in simulated.due]
         with connection, connection.cursor() as cur:
-            if simulations.count_stored(cur, made.batch.ids) == self.per_day:
-                return Written(days_already_there=1)
-            classes = [label if told else None for label, told in zip(labels, known, strict=True)]
-            stored = store_transactions(cur, self.simulator.contract, made.batch, SOURCE, classes)
+            if simulations.count_stored(cur, simulated.batch.ids) == self.per_day:
+                return BackfillCounts(days_already_there=1)
+            classes = [label if is_known else None for label, is_known in zip(labels, known, strict=True)]
+            stored = store_transactions(cur, self.simulator.contract, simulated.batch, SOURCE, classes)
             if stored.conflict_rows:
                 raise HistoryConflict(
                     f"{len(stored.conflict_rows)} transactions of {midnight.date()} are stored with other "
                     "fields: nothing of this day was changed."
                 )
-            sent = [self.now if told else None for told in known]
-            simulations.store_truth(cur, made.batch.ids, labels, made.due, sent)
+            sent = [self.now if is_known else None for is_known in known]
+            simulations.store_truth(cur, simulated.batch.ids, labels, simulated.due, sent)
             events = [
-                label_event(made.batch.ids[row], labels[row], made.due[row])
-                for row, told in enumerate(known)
-                if told
+                label_event(simulated.batch.ids[row], labels[row], simulated.due[row])
+                for row, is_known in enumerate(known)
+                if is_known
             ]
             added = len(store_labels(cur, events).new_rows) if events else 0
-        return Written(len(stored.new_rows), sum(labels[row] for row in stored.new_rows), added)
+        return BackfillCounts(len(stored.new_rows), sum(labels[row] for row in stored.new_rows), added)

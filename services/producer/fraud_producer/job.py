@@ -1,4 +1,4 @@
-"""The verbs: builds adapters, calls one function, gives the result."""
+"""The verbs: each builds the adapters, calls one function and returns the result."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812
 
 SERVICE: Final = "fraud-producer"
-# So many labels at most before the transactions of a run, which must come on time.
+# Limits the labels published before the transactions of a run, which must be on time.
 LABELS_A_RUN: Final = 6_000
 PROGRESS_SECONDS: Final = 5.0
 
 
 def generate(options: argparse.Namespace) -> GenerateResult | SteadyResult:
-    """Publish what is due, then a run of simulated transactions; with `--every` one run after the other."""
+    """Publish due labels, then a run of simulated transactions; with `--every` periodically."""
     simulator, settings = _simulator(options)
     kafka = load(KafkaSettings)
 
@@ -70,7 +70,7 @@ def _publish(
     run: publishing.Run, now: datetime, simulator: Simulator, settings: Parameters, kafka: KafkaSettings
 ) -> GenerateResult:
     with (
-        _may_run_again(f"run {run.run_id} (--run-id repeats it)"),
+        _safe_to_repeat(f"run {run.run_id} (--run-id repeats it)"),
         _database() as connection,
         _publisher(kafka) as publisher,
     ):
@@ -78,14 +78,14 @@ def _publish(
             connection, publisher, kafka.labels_topic, now, LABELS_A_RUN
         )
         optimum = _optimum(connection, simulator.population, settings)
-        made = publishing.remember(connection, simulator, run)
-        publishing.publish_transactions(publisher, kafka.topic, simulator, made)
+        simulated = publishing.simulate_run(connection, simulator, run)
+        publishing.publish_transactions(publisher, kafka.topic, simulator, simulated)
     return {
         "run_id": run.run_id,
         "topic": kafka.topic,
-        "event_time": made.batch.event_times[0].isoformat(),
-        "transactions": len(made.batch),
-        "frauds": int(made.labels.sum()),
+        "event_time": simulated.batch.event_times[0].isoformat(),
+        "transactions": len(simulated.batch),
+        "frauds": int(simulated.labels.sum()),
         "labels_sent": labels_sent,
         "optimum": optimum.to_mapping(),
     }
@@ -95,7 +95,7 @@ def labels(options: argparse.Namespace) -> LabelsResult:
     """Publish the labels that are due."""
     del options
     kafka = load(KafkaSettings)
-    with _may_run_again("labels"), _database() as connection, _publisher(kafka) as publisher:
+    with _safe_to_repeat("labels"), _database() as connection, _publisher(kafka) as publisher:
         sent = publishing.publish_due_labels(connection, publisher, kafka.labels_topic, datetime.now(UTC))
     return {"topic": kafka.labels_topic, "labels_sent": sent}
 
@@ -108,11 +108,11 @@ def backfill(options: argparse.Namespace) -> BackfillResult:
     per_day = options.per_day or settings.simulator.history_per_day
     log = get_logger(SERVICE)
 
-    def progress(done: int, total: history.Written) -> None:
+    def progress(done: int, total: history.BackfillCounts) -> None:
         log.info("backfill", days=done, of=len(days), transactions=total.transactions)
 
     started = time.monotonic()
-    with _may_run_again("backfill"), _database() as connection:
+    with _safe_to_repeat("backfill"), _database() as connection:
         optimum = _optimum(connection, simulator.population, settings)
         written = history.History(simulator, per_day, now).write(connection, days, progress)
     return {
@@ -128,15 +128,15 @@ def backfill(options: argparse.Namespace) -> BackfillResult:
 
 
 def first_history(options: argparse.Namespace) -> HistoryResult | HistoryNeedlessResult:
-    """Days of history for an installation that has nothing to learn from; none for any other.
+    """Backfill history if the installation has nothing to train on.
 
     Raises:
-        ConfigurationError: it would be simulated in production.
+        ConfigurationError: history would be simulated in production.
     """
     platform = load(PlatformSettings)
-    wanted = options.days * (options.per_day or parameters(platform).simulator.history_per_day)
-    with _may_run_again("history"), _database() as connection, connection.cursor() as cur:
-        reason = history.needless(cur, wanted)
+    required = options.days * (options.per_day or parameters(platform).simulator.history_per_day)
+    with _safe_to_repeat("history"), _database() as connection, connection.cursor() as cur:
+        reason = history.reason_to_skip(cur, required)
     if reason is not None:
         return {"status": "done", "written": False, "reason": reason}
     if platform.app_env == "production":
@@ -155,15 +155,15 @@ def optimum(options: argparse.Namespace) -> OptimumResult:
 
 def replay(options: argparse.Namespace) -> ReplayResult:
     """Send a file's transactions."""
-    # Loads pyarrow's Parquet reader, which the other verbs do without.
+    # Imported here because pyarrow's Parquet reader is slow to load and the other verbs do not need it.
     from fraud_producer.files import TransactionFile  # noqa: PLC0415
-    from fraud_producer.replay import Clock, Replay, Schedule, TruthLater  # noqa: PLC0415
+    from fraud_producer.replay import Clock, DelayedLabels, Replay, Schedule  # noqa: PLC0415
 
     platform, kafka = load(PlatformSettings), load(KafkaSettings)
     schema, settings = contract(platform), parameters(platform)
     log = get_logger(SERVICE)
     schedule = Schedule(options.start or datetime.now(UTC), options.speed, placed=options.start is not None)
-    one = None
+    replay_run = None
     try:
         file = TransactionFile.open(options.file, schema)
         if file.layout.ignored:
@@ -171,8 +171,8 @@ def replay(options: argparse.Namespace) -> ReplayResult:
         keeps_truth = (
             not options.with_class and not options.no_labels and _has_label(schema, file.layout.columns)
         )
-        with _may_run_again("replay"), _publisher(kafka) as publisher:
-            one = Replay(
+        with _safe_to_repeat("replay"), _publisher(kafka) as publisher:
+            replay_run = Replay(
                 file=file,
                 schedule=schedule,
                 sink=publisher,
@@ -184,18 +184,18 @@ def replay(options: argparse.Namespace) -> ReplayResult:
             )
             if keeps_truth:
                 with _database() as connection:
-                    one.truth = TruthLater(connection, schema, settings.simulator.label_delay)
-                    one.run()
+                    replay_run.truth = DelayedLabels(connection, schema, settings.simulator.label_delay)
+                    replay_run.run()
             else:
-                one.run()
+                replay_run.run()
     except EXPECTED as error:
-        sent = one.acknowledged if one else 0
+        sent = replay_run.acknowledged if replay_run else 0
         raise failure_of(error).extended(
             after=f" Sent before that: {sent} transactions.", result={"transactions": sent}
         ) from error
     return {
         "topic": kafka.topic,
-        "transactions": one.acknowledged,
+        "transactions": replay_run.acknowledged,
         "file_sha256": file.digest,
         "columns_ignored": file.layout.ignored,
         "truth": "in the record" if options.with_class else "when due" if keeps_truth else "left out",
@@ -203,16 +203,16 @@ def replay(options: argparse.Namespace) -> ReplayResult:
 
 
 class _Progress:
-    """Says every few seconds how far a replay has come."""
+    """Logs the progress of a replay every few seconds."""
 
     def __init__(self, log: Any) -> None:
         self._log = log
-        self._started = self._said = time.monotonic()
+        self._started = self._logged_at = time.monotonic()
 
     def report(self, sent: int) -> None:
         now = time.monotonic()
-        if now - self._said >= PROGRESS_SECONDS:
-            self._said = now
+        if now - self._logged_at >= PROGRESS_SECONDS:
+            self._logged_at = now
             self._log.info("replay", sent=sent, a_second=round(sent / (now - self._started)))
 
 
@@ -228,27 +228,27 @@ def _simulator(options: argparse.Namespace) -> tuple[Simulator, Parameters]:
             f"contract {CONTRACT}: use replay."
         )
     settings = parameters(platform)
-    given = settings.simulator
+    defaults = settings.simulator
     try:
         base = population(
-            given.seed if options.seed is None else options.seed,
-            given.fraud_rate if options.fraud_rate is None else options.fraud_rate,
-            given.overlap if options.overlap is None else options.overlap,
+            defaults.seed if options.seed is None else options.seed,
+            defaults.fraud_rate if options.fraud_rate is None else options.fraud_rate,
+            defaults.overlap if options.overlap is None else options.overlap,
         )
-        return Simulator(contract(platform), drifted(base, options.drift), given.label_delay), settings
+        return Simulator(contract(platform), drifted(base, options.drift), defaults.label_delay), settings
     except ValueError as error:
         raise RefusedFailure(f"The simulator cannot do this: {error}.") from None
 
 
-def _optimum(connection: Connection, of: Population, settings: Parameters) -> Optimum:
-    """The optimum of a population, computed once for each and kept."""
+def _optimum(connection: Connection, target: Population, settings: Parameters) -> Optimum:
+    """The optimum of a population, computed once and stored."""
     policy = settings.gate_in_force
     with connection, connection.cursor() as cur:
-        stored = simulations.read_simulation(cur, of.digest)
+        stored = simulations.read_simulation(cur, target.digest)
         known = None if stored is None else Optimum.from_mapping(stored)
         if known is None or known.bounds != bounds_of(policy):
-            known = compute(of, policy)
-            simulations.store_simulation(cur, of.digest, of.to_mapping(), known.to_mapping())
+            known = compute(target, policy)
+            simulations.store_simulation(cur, target.digest, target.to_mapping(), known.to_mapping())
     return known
 
 
@@ -267,9 +267,9 @@ def _publisher(kafka: KafkaSettings) -> Iterator[Publisher]:
 
 
 @contextmanager
-def _may_run_again(what: str) -> Iterator[None]:
-    """A failure within it that may pass says what failed, and that it may be run again."""
+def _safe_to_repeat(action: str) -> Iterator[None]:
+    """Extend the sentence of a passing failure: what failed, and that running it again is safe."""
     try:
         yield
     except PASSING as error:
-        raise failure_of(error).extended(before=f"{what}: ", after=" Running it again is safe.") from error
+        raise failure_of(error).extended(before=f"{action}: ", after=" Running it again is safe.") from error

@@ -1,8 +1,8 @@
-"""How good the best possible classifier is, from the simulator's own densities.
+"""The metrics of the best possible classifier, from the simulator's own densities.
 
-By the lemma of Neyman and Pearson no classifier beats a threshold on the likelihood ratio of the classes.
-It is computed here exactly for each point of a large sample with a fixed seed; the sample only serves to
-integrate.
+By the Neyman-Pearson lemma no classifier beats a threshold on the likelihood ratio of the classes. The ratio
+is computed exactly for each point of a large sample with a fixed seed; the sample is used only for
+integration.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""Who pays: the class densities of the simulated population, written down exactly.
+"""The exact class densities of the simulated population.
 
-Legitimate payments and each fraud pattern are products of one density per coordinate: v1 … v28, the
-logarithm of the amount, and the hour of day. So a likelihood ratio is a sum, and the best possible
-classifier is known. A share of each class is drawn from the other's density (`overlap`), which no
-classifier can tell apart.
+Legitimate payments and each fraud pattern are products of one density per coordinate: v1 … v28, the logarithm
+of the amount, and the hour of day. The log likelihood ratio is therefore a sum, and the best possible
+classifier is known. A share of each class is drawn from the other class's density (`overlap`); no classifier
+can separate it.
 
-Every hour has the same share of frauds; what changes with the hour is which fraud patterns occur. So a
-stream sampled at any time of day has the rate asked for, and still the hour carries information.
+Every hour has the same share of frauds; only the mix of fraud patterns depends on the hour. A stream sampled
+at any time of day therefore has the configured fraud rate, and the hour still carries information.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ FEATURES: Final = 28
 COORDINATES: Final = FEATURES + 1  # v1 … v28 and the natural logarithm of the amount
 HOURS: Final = 24
 
-# The share `overlap` of the frauds looks legitimate; of the legitimate, this part of it looks like fraud.
+# The share `overlap` of the frauds looks legitimate; this multiple of it of the legitimate ones looks like
+# fraud.
 LEGITIMATE_SHARE_OF_OVERLAP: Final = 0.15
 # At this overlap the best possible model does no better than the best known on the real ULB data at 5 %
 # frauds, split in time: recall .885 at an FPR of 1.7 %.

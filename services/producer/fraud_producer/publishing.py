@@ -1,4 +1,4 @@
-"""What `generate` and `labels` do: truth first, then messages, then the mark that they were sent."""
+"""The verbs `generate` and `labels`: store the truth, publish messages, then mark labels as sent."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from fraud_adapters.job.failures import RefusedFailure
 from fraud_adapters.postgres import simulations
-from fraud_producer.simulator import Simulated, Simulator
+from fraud_producer.simulator import SimulatedBatch, Simulator
 from fraud_producer.wire import Message, label_event, label_message, transaction_messages
 
 if TYPE_CHECKING:
@@ -18,15 +18,15 @@ LABEL_BATCH: Final = 2_000
 
 
 class Sink(Protocol):
-    """Where messages go; sent only once `flush` has returned."""
+    """Accepts messages; they are sent only once `flush` has returned."""
 
     def send(self, topic: str, key: bytes, value: bytes, headers: dict[str, bytes] | None = None) -> None: ...
 
     def flush(self) -> None: ...
 
 
-class RunDiffers(RefusedFailure):
-    """A run of this id was made at another time than the one asked for; one sentence."""
+class RunTimeConflict(RefusedFailure):
+    """A run with this id was generated for another time than the requested one; one sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,38 +39,40 @@ class Run:
     at_is_binding: bool
 
 
-def remember(connection: Connection, simulator: Simulator, run: Run) -> Simulated:
-    """Make a run's transactions and store their truth, committed, before any of them is sent.
+def simulate_run(connection: Connection, simulator: Simulator, run: Run) -> SimulatedBatch:
+    """Simulate a run's transactions and commit their truth before any of them is sent.
 
-    A run made before is made again as it was, at its own time: that follows from when the truth about its
-    first transaction is due. (So the configured label delay must not change between a run and its retry.)
+    A retry of a run generates the same transactions at the same time, which follows from the stored due time
+    of its first transaction. The configured label delay must therefore not change between a run and its
+    retry.
 
     Raises:
-        RunDiffers: the time asked for is not that of the run.
+        RunTimeConflict: the requested time differs from that of the run.
     """
     with connection, connection.cursor() as cur:
         simulations.lock_run(cur, run.run_id)
-        made = simulator.at(run.run_id, moments(run.at, run.count))
-        earlier = simulations.due_of(cur, made.batch.ids[0])
-        if earlier is not None and earlier != made.due[0]:
-            at = run.at + (earlier - made.due[0])
+        simulated = simulator.at(run.run_id, moments(run.at, run.count))
+        earlier = simulations.due_of(cur, simulated.batch.ids[0])
+        if earlier is not None and earlier != simulated.due[0]:
+            at = run.at + (earlier - simulated.due[0])
             if run.at_is_binding:
-                raise RunDiffers(
-                    f"Run {run.run_id} was made at {at.isoformat()}: retry it without --at, or name another."
+                raise RunTimeConflict(
+                    f"Run {run.run_id} was generated for {at.isoformat()}: retry it without --at, "
+                    "or use another --run-id."
                 )
-            made = simulator.at(run.run_id, moments(at, run.count))
-        simulations.store_truth(cur, made.batch.ids, made.labels.tolist(), made.due)
-    return made
+            simulated = simulator.at(run.run_id, moments(at, run.count))
+        simulations.store_truth(cur, simulated.batch.ids, simulated.labels.tolist(), simulated.due)
+    return simulated
 
 
 def moments(at: datetime, count: int) -> list[datetime]:
-    """Event times of a run: a microsecond apart, so that their order is that of their making."""
+    """Event times of a run: a microsecond apart, so that they keep the order of generation."""
     return [at + timedelta(microseconds=index) for index in range(count)]
 
 
-def publish_transactions(sink: Sink, topic: str, simulator: Simulator, made: Simulated) -> None:
-    """Send them and wait for the acknowledgements."""
-    for message in transaction_messages(simulator.contract, made.batch):
+def publish_transactions(sink: Sink, topic: str, simulator: Simulator, simulated: SimulatedBatch) -> None:
+    """Send the transactions and wait for the acknowledgements."""
+    for message in transaction_messages(simulator.contract, simulated.batch):
         _send(sink, topic, message)
     sink.flush()
 
@@ -78,10 +80,10 @@ def publish_transactions(sink: Sink, topic: str, simulator: Simulator, made: Sim
 def publish_due_labels(
     connection: Connection, sink: Sink, topic: str, now: datetime, limit: int | None = None
 ) -> int:
-    """Send the labels that are due, at least once each: marked as sent only after their acknowledgement.
+    """Send the due labels, each at least once: they are marked as sent only after their acknowledgement.
 
     Args:
-        limit: stop after about so many; None for all that are due.
+        limit: stop after about this many labels; None for all due ones.
     """
     sent = 0
     while limit is None or sent < limit:

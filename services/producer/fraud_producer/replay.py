@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """When a row happens, and when it is sent.
+    """The event time of a row, and the time at which it is sent.
 
     Attributes:
         start: event time of the first row (aware, UTC).
         speed: seconds of the file in one second of the clock; 0 sends as fast as possible.
-        placed: the file is placed in event time from `start` on, at its own pace. Otherwise it happens as
-            it is sent: `speed` times as fast, or, at speed 0, all at `start`.
+        placed: event times follow the file's own pace from `start` on. Otherwise they follow the sending:
+            `speed` times as fast, or all at `start` with speed 0.
     """
 
     start: datetime
@@ -49,8 +49,8 @@ class Clock:
     sleep: Callable[[float], None]
 
 
-class TruthLater:
-    """Keeps the file's labels back until they are due."""
+class DelayedLabels:
+    """Stores the file's labels, to be published when they are due."""
 
     def __init__(self, connection: Connection, contract: Contract, delay: timedelta) -> None:
         label = contract.label_field
@@ -59,7 +59,7 @@ class TruthLater:
         self._connection = connection
         self._delay = delay
 
-    def remember(self, batch: Batch) -> None:
+    def store(self, batch: Batch) -> None:
         labels = batch.columns.get(self._label)
         if labels is None:
             return
@@ -76,7 +76,7 @@ class Replay:
     """One replay of a file into a topic.
 
     Attributes:
-        truth: where labels are kept until due; None leaves them out.
+        truth: stores the labels until they are due; None drops them.
         with_class: put the label into the transaction itself.
         acknowledged: transactions known to be on the topic.
     """
@@ -87,7 +87,7 @@ class Replay:
     topic: str
     clock: Clock
     progress: Callable[[int], None]
-    truth: TruthLater | None = None
+    truth: DelayedLabels | None = None
     with_class: bool = False
     limit: int | None = None
     acknowledged: int = 0
@@ -96,7 +96,7 @@ class Replay:
         """Send the file.
 
         Raises:
-            BadFile: a row cannot be read; what came before it is sent.
+            BadFile: a row cannot be read; the batches before it are sent.
         """
         if self.with_class and self._label_column() is None:
             raise BadFile(
@@ -105,7 +105,7 @@ class Replay:
         started = self.clock.monotonic()
         for batch, elapsed in self._timed():
             if self.truth is not None:
-                self.truth.remember(batch)
+                self.truth.store(batch)
             messages = transaction_messages(self.file.contract, batch, with_class=self.with_class)
             for message, seconds in zip(messages, elapsed, strict=True):
                 self._wait(started, seconds)
@@ -118,9 +118,9 @@ class Replay:
         """Batches with their event times, and the seconds since the first row of each row."""
         clock = self.file.contract.with_role("clock")
         first: float | None = None
-        left = self.limit
+        remaining = self.limit
         for whole in self.file.batches():
-            batch = whole if left is None else whole.take(slice(0, left))
+            batch = whole if remaining is None else whole.take(slice(0, remaining))
             if not len(batch):
                 return
             times = batch.columns[clock.name] if clock is not None else np.zeros(len(batch))
@@ -128,8 +128,8 @@ class Replay:
             elapsed = (times - first).tolist()
             moments = [self.schedule.event_time(seconds) for seconds in elapsed]
             yield replace(batch, event_times=moments), elapsed
-            if left is not None:
-                left -= len(batch)
+            if remaining is not None:
+                remaining -= len(batch)
 
     def _wait(self, started: float, elapsed: float) -> None:
         if self.schedule.speed:

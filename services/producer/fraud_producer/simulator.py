@@ -50,7 +50,7 @@ class Draw:
 
 
 @dataclass(frozen=True, slots=True)
-class Simulated:
+class SimulatedBatch:
     """Transactions as they are sent, their truth, and when it becomes known."""
 
     batch: Batch
@@ -89,7 +89,7 @@ def draw(population: Population, run_id: str, count: int, seconds: Column | None
 
 @dataclass(frozen=True, slots=True)
 class Simulator:
-    """Makes transactions of a population, in the contract `creditcard`.
+    """Generates transactions of a population, in the contract `creditcard`.
 
     Attributes:
         label_delay: median time from a transaction until its truth is known.
@@ -99,26 +99,26 @@ class Simulator:
     population: Population
     label_delay: timedelta
 
-    def at(self, run_id: str, event_times: Sequence[datetime]) -> Simulated:
+    def at(self, run_id: str, event_times: Sequence[datetime]) -> SimulatedBatch:
         """Transactions at given times (aware, in UTC), with ids from (seed, run id, index)."""
         seconds = np.array([_second_of_day(moment) for moment in event_times])
         drawn = draw(self.population, run_id, len(event_times), seconds)
         return self._simulated(run_id, drawn, list(event_times))
 
-    def day(self, run_id: str, midnight: datetime, count: int) -> Simulated:
+    def day(self, run_id: str, midnight: datetime, count: int) -> SimulatedBatch:
         """`count` transactions of the day that begins at `midnight` (UTC), spread as its traffic is."""
         drawn = draw(self.population, run_id, count)
         moments = [midnight + timedelta(seconds=round(second, 3)) for second in drawn.seconds.tolist()]
         return self._simulated(run_id, drawn, moments)
 
-    def _simulated(self, run_id: str, drawn: Draw, moments: list[datetime]) -> Simulated:
+    def _simulated(self, run_id: str, drawn: Draw, moments: list[datetime]) -> SimulatedBatch:
         raw = {"time": np.array([seconds_of_year(moment) for moment in moments])}
         raw |= {f"v{number + 1}": drawn.values[:, number] for number in range(FEATURES)}
         raw["amount"] = np.exp(drawn.values[:, FEATURES])
         scales = {field.name: field.scale for field in self.contract.inputs}
         columns: dict[str, Column] = {name: quantise(values, scales[name]) for name, values in raw.items()}
         ids = [transaction_id(self.population.seed, run_id, index) for index in range(len(moments))]
-        return Simulated(Batch(ids, moments, columns), drawn.labels, self.due(moments, drawn.delays))
+        return SimulatedBatch(Batch(ids, moments, columns), drawn.labels, self.due(moments, drawn.delays))
 
     def due(self, moments: Sequence[datetime], delays: NDArray[np.float64]) -> list[datetime]:
         """When the truth about each is known, from standard normal numbers of shape [n]."""

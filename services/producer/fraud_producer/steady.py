@@ -1,4 +1,4 @@
-"""`generate --every`: one run after the other until told to stop, whatever happens to Kafka and Postgres."""
+"""`generate --every`: periodic runs until stopped, despite failures of Kafka and Postgres."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from fraud_adapters.job.logs import get_logger
 
 MAX_PAUSE_S: Final = 60.0
 
-Once = Callable[[str], GenerateResult]
+RunOnce = Callable[[str], GenerateResult]
 
 
 class Stop(Protocol):
-    """What ends it; `threading.Event` is one."""
+    """Signals the end; implemented by `threading.Event`."""
 
     def is_set(self) -> bool: ...
 
@@ -25,29 +25,29 @@ class Stop(Protocol):
 
 
 def generate(
-    once: Once, every: float, stop: Stop, clock: Callable[[], float] = time.monotonic
+    once: RunOnce, every: float, stop: Stop, clock: Callable[[], float] = time.monotonic
 ) -> SteadyResult:
-    """Call `once` with a new run id every so many seconds; a run that is late makes the next ones no denser.
+    """Call `once` with a new run id every `every` seconds; delayed runs are not made up for.
 
-    A run that fails is repeated under its own id, so that the truth it has stored gets its transactions; each
-    failure in a row doubles the pause before, up to a minute.
+    A failed run is retried under the same id, so that the stored truth gets its transactions. Each
+    consecutive failure doubles the pause, up to a minute.
     """
-    made, in_a_row = SteadyResult(runs=0, failures=0, transactions=0, labels_sent=0), 0
+    totals, consecutive_failures = SteadyResult(runs=0, failures=0, transactions=0, labels_sent=0), 0
     run_id, due = str(uuid.uuid4()), clock()
     while not stop.is_set():
         try:
             result = once(run_id)
         except EXPECTED as error:
-            made["failures"] += 1
-            in_a_row += 1
-            pause = min(every * 2 ** (in_a_row - 1), max(every, MAX_PAUSE_S))
+            totals["failures"] += 1
+            consecutive_failures += 1
+            pause = min(every * 2 ** (consecutive_failures - 1), max(every, MAX_PAUSE_S))
             get_logger(__name__).warning("run_failed", reason=str(failure_of(error)), again_in_seconds=pause)
             due = clock() + pause
         else:
-            in_a_row = 0
-            made["runs"] += 1
-            made["transactions"] += result["transactions"]
-            made["labels_sent"] += result["labels_sent"]
+            consecutive_failures = 0
+            totals["runs"] += 1
+            totals["transactions"] += result["transactions"]
+            totals["labels_sent"] += result["labels_sent"]
             run_id, due = str(uuid.uuid4()), max(due + every, clock())
         stop.wait(max(0.0, due - clock()))
-    return made
+    return totals

@@ -1,4 +1,4 @@
-"""Transactions and labels as messages. The same input gives the same bytes, so a retry repeats itself."""
+"""Transactions and labels as messages. The same input gives the same bytes, so retries are idempotent."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def transaction_messages(contract: Contract, batch: Batch, *, with_class: bool =
     """One message a transaction, keyed by its card where the contract has one, else by its id.
 
     Args:
-        with_class: put the label, which the batch then holds, into the record.
+        with_class: include the label in the record; the batch must hold it.
     """
     fields = contract.fields if with_class else contract.inputs
     present = [field for field in fields if field.name in batch.columns]
@@ -51,7 +51,7 @@ def transaction_messages(contract: Contract, batch: Batch, *, with_class: bool =
 
 
 def label_event(transaction_id: str, label: int, reported_at: datetime) -> LabelEvent:
-    """The simulator's report of a truth; reported when it was due, so that a repetition is the same."""
+    """The simulator's label; its report time is the due time, so that a repetition is identical."""
     identifier = label_id(transaction_id, label, SOURCE, reported_at.astimezone(UTC).isoformat())
     return LabelEvent(identifier, transaction_id, label, SOURCE, reported_at)
 
@@ -72,7 +72,7 @@ def rfc3339(moment: datetime) -> str:
 
 
 def traceparent(identifier: str) -> bytes:
-    """A W3C trace context that follows from the transaction's id."""
+    """A W3C trace context derived from the transaction's id."""
     digest = hashlib.sha256(identifier.encode()).hexdigest()
     return f"00-{digest[:32]}-{digest[32:48]}-01".encode()
 

@@ -1,1 +1,1 @@
-"""The stream consumer: records become stored decisions and labels, none lost, none doubled."""
+"""The stream consumer: stores each record's decision or label exactly once."""

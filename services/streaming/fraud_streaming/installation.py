@@ -1,4 +1,4 @@
-"""Where everything is, and what each topic's records become."""
+"""The installation a consumer works in, and the topics that it consumes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from config.settings import ApiClientSettings, DatabaseSettings, KafkaSettings
 from fraud_adapters.postgres import connect
 from fraud_core.contract import Contract
 from fraud_core.records import RecordParser
-from fraud_streaming.consume.labels import LabelWork
-from fraud_streaming.consume.transactions import Scorer, TransactionWork
-from fraud_streaming.consume.work import Work
+from fraud_streaming.consume.labels import LabelProcessor
+from fraud_streaming.consume.processor import RecordProcessor
+from fraud_streaming.consume.transactions import Scorer, TransactionProcessor
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812
@@ -24,7 +24,7 @@ SERVICE: Final = "fraud-streaming"
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """Where everything is and what the consumer may do."""
+    """The contract, the connections and the limits that the consumer works with."""
 
     contract: Contract
     database: DatabaseSettings
@@ -33,36 +33,38 @@ class Installation:
     streaming: Streaming
 
     def connect(self, name: str) -> Connection:
-        """A database session of this name. The server ends it if a transaction of it waits for this process
-        as long as a stalled holder is given: one that is frozen must not keep what it has locked.
+        """A database session with this name.
+
+        The server ends the session if a transaction stays idle for `stalled_after_seconds`, so that a frozen
+        process does not keep its locks.
 
         Raises:
-            DatabaseUnavailable: nobody answers, or the log-in is refused.
+            DatabaseUnavailable: the server does not answer, or refuses the log-in.
         """
         return connect(self.database.url, name, idle_in_transaction_s=self.streaming.stalled_after_seconds)
 
     @property
     def keep_bytes(self) -> int:
-        """Of a record's value: enough to see that it is too large, and for its dead letter."""
+        """How much of a record's value is kept: enough to reject a large record and for its dead letter."""
         return max(self.streaming.max_record_bytes + 1, self.streaming.dead_letter_payload_bytes)
 
 
 @dataclass(frozen=True, slots=True)
-class Feed:
+class ConsumedTopic:
     """A topic that is consumed."""
 
-    name: str  # what results, logs and metrics call it
+    name: str  # in results, logs and metrics
     topic: str
     group: str  # under which Kafka's own tools see the position
-    asks_api: bool
-    work: Callable[[Scorer], Work[Any]]
+    needs_api: bool
+    make_processor: Callable[[Scorer], RecordProcessor[Any]]
 
 
-def feeds(installation: Installation) -> tuple[Feed, Feed]:
+def consumed_topics(installation: Installation) -> tuple[ConsumedTopic, ConsumedTopic]:
     """The transactions topic and the labels topic, in the order a bounded run drains them."""
 
-    def transactions(scorer: Scorer) -> Work[Any]:
-        return TransactionWork(
+    def transactions(scorer: Scorer) -> RecordProcessor[Any]:
+        return TransactionProcessor(
             installation.contract,
             RecordParser(installation.contract, max_bytes=installation.streaming.max_record_bytes),
             scorer,
@@ -70,16 +72,18 @@ def feeds(installation: Installation) -> tuple[Feed, Feed]:
             clock=_now,
         )
 
-    def labels(_scorer: Scorer) -> Work[Any]:
-        return LabelWork(
+    def labels(_scorer: Scorer) -> RecordProcessor[Any]:
+        return LabelProcessor(
             max_bytes=installation.streaming.max_record_bytes,
             payload_bytes=installation.streaming.dead_letter_payload_bytes,
             clock=_now,
         )
 
     return (
-        Feed("transactions", installation.kafka.topic, installation.kafka.group, True, transactions),
-        Feed("labels", installation.kafka.labels_topic, installation.kafka.labels_group, False, labels),
+        ConsumedTopic("transactions", installation.kafka.topic, installation.kafka.group, True, transactions),
+        ConsumedTopic(
+            "labels", installation.kafka.labels_topic, installation.kafka.labels_group, False, labels
+        ),
     )
 
 

@@ -1,4 +1,4 @@
-"""`topics`: made where they are missing, how far each has been read, and a look at its records."""
+"""`topics`: creates missing topics, reports how far each has been read, and shows its latest records."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 CLIENT: Final = "fraud-streaming-topics"
 NAMES: Final = ("transactions", "labels", "alerts", "dlq")
 POLL_SECONDS: Final = 2.0
-ATTEMPTS: Final = 10  # polls that bring nothing before the broker counts as silent
+ATTEMPTS: Final = 10  # empty polls in a row after which the broker counts as unresponsive
 PAGE: Final = 500
-MAX_SPAN: Final = 10_000  # offsets of a partition that are looked through for its latest records
+MAX_SPAN: Final = 10_000  # offsets of a partition that are searched for its latest records
 MAX_TEXT: Final = 2000  # characters of a value shown
 SHOWN_BYTES: Final = 4 * MAX_TEXT
 
@@ -57,14 +57,14 @@ def describe(
 
 
 def create(kafka: KafkaSettings, partitions: int) -> TopicsCreatedResult:
-    """Make those of the four topics that do not exist; the others keep the partitions they have.
+    """Create those of the four topics that do not exist; existing topics keep their partitions.
 
     Raises:
-        KafkaFailure: the broker cannot be reached, or refuses.
+        KafkaFailure: the broker cannot be reached, or refuses the request.
     """
     names = [kafka.topic, kafka.labels_topic, kafka.alerts_topic, kafka.dlq_topic]
-    made = ensure_topics(kafka.bootstrap_servers, names, partitions)
-    return {"status": "done", "topics": names, "created": made}
+    created = ensure_topics(kafka.bootstrap_servers, names, partitions)
+    return {"status": "done", "topics": names, "created": created}
 
 
 def _topic(conn: Connection, servers: list[str], name: str, topic: str, peek: int) -> TopicState:
@@ -92,18 +92,18 @@ def _topic(conn: Connection, servers: list[str], name: str, topic: str, peek: in
         "records": records,
     }
     if consumed:
-        for at in partitions:
-            _add_progress(at, stored[at["partition"]], topic_id)
-        state["lag"] = _sum([at["lag"] for at in partitions])
+        for partition_state in partitions:
+            _add_progress(partition_state, stored[partition_state["partition"]], topic_id)
+        state["lag"] = _sum([partition_state["lag"] for partition_state in partitions])
     return state
 
 
-def _add_progress(at: PartitionState, stored: StoredOffset | None, topic_id: str) -> None:
-    """How far it was read; against the offsets of another topic of this name a lag would mean nothing."""
-    same = at["same_topic"] = stored is None or stored.topic_id == topic_id
-    at["position"] = None if stored is None else stored.next_offset
-    start = at["earliest"] if stored is None else stored.next_offset
-    at["lag"] = at["end"] - start if same else None
+def _add_progress(state: PartitionState, stored: StoredOffset | None, topic_id: str) -> None:
+    """Add position and lag; the lag is None if the position belongs to a deleted topic of this name."""
+    same = state["same_topic"] = stored is None or stored.topic_id == topic_id
+    state["position"] = None if stored is None else stored.next_offset
+    start = state["earliest"] if stored is None else stored.next_offset
+    state["lag"] = state["end"] - start if same else None
 
 
 def _sum(lags: list[int | None]) -> int | None:
@@ -123,14 +123,14 @@ def _ends(reader: PartitionReader, earliest: dict[int, int]) -> dict[int, int]:
 def _latest(
     reader: PartitionReader, earliest: dict[int, int], ends: dict[int, int], peek: int
 ) -> list[ShownRecord]:
-    """The latest before `ends`: records may come faster than they are read here."""
+    """The latest records before `ends`, which bounds the search while producers keep writing."""
     span = peek
     while True:
         starts = {partition: max(earliest[partition], end - span) for partition, end in ends.items()}
         records = _between(reader, starts, ends)
         if len(records) >= peek or starts == earliest or span >= MAX_SPAN:
             break
-        span = min(4 * span, MAX_SPAN)  # not every offset holds a record
+        span = min(4 * span, MAX_SPAN)  # some offsets hold no record
     records.sort(key=lambda record: (record.timestamp_ms, record.partition, record.offset))
     return [_shown(record) for record in records[-peek:]]
 
@@ -139,12 +139,14 @@ def _between(reader: PartitionReader, starts: dict[int, int], ends: dict[int, in
     reader.assign(starts)
     records: list[Record] = []
     silent = 0
-    while silent < ATTEMPTS and any(at < ends[partition] for partition, at in reader.positions().items()):
-        found = reader.poll(PAGE, POLL_SECONDS)
-        if not found and reader.drained():
-            break  # what follows belongs to a transaction that is open
-        silent = 0 if found else silent + 1
-        records += [record for record in found if record.offset < ends[record.partition]]
+    while silent < ATTEMPTS and any(
+        offset < ends[partition] for partition, offset in reader.positions().items()
+    ):
+        polled = reader.poll(PAGE, POLL_SECONDS)
+        if not polled and reader.drained():
+            break  # the remaining records belong to a transaction that is still open
+        silent = 0 if polled else silent + 1
+        records += [record for record in polled if record.offset < ends[record.partition]]
     return records
 
 

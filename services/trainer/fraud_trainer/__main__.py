@@ -3,10 +3,10 @@
 import os
 import sys
 
-# Before XGBoost loads OpenMP: threads that wait by spinning slow training tenfold on a busy machine.
+# Must be set before XGBoost loads OpenMP: on a busy machine spinning threads slow training tenfold.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-# XGBoost imports scikit-learn, and with it pandas, wherever it is installed, as it is beside MLflow: that is
-# half of a start, for classes that nothing here uses.
+# XGBoost imports scikit-learn and pandas if they are installed, as they are with MLflow. That takes half of
+# the start-up time, for classes that are not used here.
 sys.modules["sklearn"] = None  # type: ignore[assignment]
 
 from fraud_adapters import job  # noqa: E402

@@ -15,40 +15,44 @@ BUCKETS: Final = "buckets"
 CLEAN: Final = "clean"
 DEFAULT_DAG: Final = "01_training_pipeline"
 _HELP: Final = {
-    "load": "transactions with a mature label, from Postgres",
-    "features": "what the model sees",
-    "train": "trees, calibration, thresholds",
-    "validate": "figures on the held-out part, and the gate",
-    "register": "a model version, its record and its alias",
-    RUN: "all of these, one after the other",
-    FIRST_MODEL: "all of these where there is no champion, else nothing",
-    BUCKETS: "make the buckets of the object store",
+    "load": "read transactions with a mature label from Postgres",
+    "features": "compute the features",
+    "train": "fit the trees, the calibration and the thresholds",
+    "validate": "measure the model on the held-out part, and evaluate the gate",
+    "register": "register a model version, its record and its alias",
+    RUN: "all of these steps in order",
+    FIRST_MODEL: "all of these steps if there is no champion, otherwise nothing",
+    BUCKETS: "create the buckets of the object store",
     CLEAN: "remove the files of ended runs that no model version needs",
 }
 
 
 def parser(now: datetime) -> argparse.ArgumentParser:
-    """For `python -m fraud_trainer`; a run that is not named is called after `now`."""
-    made = argparse.ArgumentParser(
+    """The parser of `python -m fraud_trainer`; the default run id is derived from `now`."""
+    parser_of_verbs = argparse.ArgumentParser(
         prog="python -m fraud_trainer",
         description="Train a model on transactions with mature labels, gate it, and register it in MLflow.",
     )
-    verbs = made.add_subparsers(dest="verb", required=True, metavar="verb")
-    each = {name: verbs.add_parser(name, help=text, description=text) for name, text in _HELP.items()}
+    verbs = parser_of_verbs.add_subparsers(dest="verb", required=True, metavar="verb")
+    verb_parsers = {name: verbs.add_parser(name, help=text, description=text) for name, text in _HELP.items()}
     for name in (*STEPS, RUN, FIRST_MODEL):
-        _add_run(each[name], now, begins=name in {STEPS[0], RUN, FIRST_MODEL})
+        _add_run(verb_parsers[name], now, begins=name in {STEPS[0], RUN, FIRST_MODEL})
     for name in (STEPS[-1], RUN, FIRST_MODEL):
-        each[name].add_argument(
-            "--promote", action="store_true", help="make the model champion even where there is one already"
+        verb_parsers[name].add_argument(
+            "--promote",
+            action="store_true",
+            help="make the model champion even if there is a champion already",
         )
-    each[CLEAN].add_argument(
-        "--dry-run", action="store_true", help="say what would be removed, remove nothing"
+    verb_parsers[CLEAN].add_argument(
+        "--dry-run", action="store_true", help="report what would be removed, remove nothing"
     )
-    return made
+    return parser_of_verbs
 
 
 def _add_run(verb: argparse.ArgumentParser, now: datetime, *, begins: bool) -> None:
-    verb.add_argument("--dag", default=DEFAULT_DAG, help=f"whose run it is (default {DEFAULT_DAG})")
+    verb.add_argument(
+        "--dag", default=DEFAULT_DAG, help=f"the DAG that the run belongs to (default {DEFAULT_DAG})"
+    )
     if not begins:
         verb.add_argument("--run-id", required=True, help="the run whose steps belong together")
         return
@@ -60,5 +64,5 @@ def _add_run(verb: argparse.ArgumentParser, now: datetime, *, begins: bool) -> N
     verb.add_argument(
         "--as-of",
         type=moment,
-        help="labels as known then, RFC 3339 with zone, in the past (default: now, by the database's clock)",
+        help="cut-off for labels, a past RFC 3339 time with zone (default: the database's current time)",
     )

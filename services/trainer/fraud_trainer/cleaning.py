@@ -1,4 +1,4 @@
-"""What ended runs leave in the object store: kept while a version needs it, else for a stated time."""
+"""Removes the files of ended runs from the object store once they are old and no version needs them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from fraud_adapters.job import scratch
 from fraud_adapters.job.logs import get_logger
 from fraud_adapters.models.mlflow_http import RegistryUnavailable
 from fraud_adapters.models.tracked_runs import UNFINISHED, TrackedRun
-from fraud_adapters.objectstore import Entry
+from fraud_adapters.objectstore import ObjectEntry
 from fraud_adapters.objectstore.run_store import ROOT
 from fraud_adapters.postgres.model_versions import read_digests
 from fraud_core import manifest as manifests
 from fraud_core.manifest import Manifest
 from fraud_trainer.run_context import MlflowRuns, RegistryReader
 
-LISTED: Final = 100  # runs a result names; the log names all
+LISTED: Final = 100  # runs named in a result; the log names all
 
 
 class Bucket(Protocol):
@@ -33,14 +33,14 @@ class Bucket(Protocol):
 
     def get_bytes(self, key: str) -> bytes: ...
 
-    def entries(self, prefix: str = "") -> Iterator[Entry]: ...
+    def entries(self, prefix: str = "") -> Iterator[ObjectEntry]: ...
 
     def delete(self, keys: list[str]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Housekeeping:
-    """Whom to ask what is still needed, and for how long the rest is kept."""
+class CleaningContext:
+    """The sources that tell which files are needed, and how long the other ones are kept."""
 
     bucket: Bucket
     tracked: MlflowRuns
@@ -52,18 +52,18 @@ class Housekeeping:
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """One run's files, as they are now."""
+    """The current files of one run."""
 
     prefix: str
-    entries: tuple[Entry, ...]
+    entries: tuple[ObjectEntry, ...]
 
     @property
     def written_at(self) -> datetime:
         return max(entry.written_at for entry in self.entries)
 
     @property
-    def data(self) -> tuple[Entry, ...]:
-        """All but the steps' JSON and the manifest, which are some KB and say how a version was made."""
+    def data(self) -> tuple[ObjectEntry, ...]:
+        """All files except the steps' JSON and the manifest, which are small and document the version."""
         return tuple(entry for entry in self.entries if not entry.key.endswith(".json"))
 
     def holds(self, name: str) -> bool:
@@ -71,23 +71,23 @@ class Folder:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
-    """What becomes of a run's files, and of its MLflow runs that nobody works on any more."""
+class CleaningDecision:
+    """Which files of a run are removed and why, and which of its MLflow runs are abandoned."""
 
-    why: str
-    remove: tuple[Entry, ...] = ()
+    reason: str
+    remove: tuple[ObjectEntry, ...] = ()
     abandoned: tuple[TrackedRun, ...] = ()
 
 
 @dataclass(slots=True)
-class Report:
-    """What was done, or with a dry run would be."""
+class CleaningReport:
+    """What was done, or in a dry run would have been done."""
 
     removed: list[RunFiles] = field(default_factory=list)
     kept: list[RunFiles] = field(default_factory=list)
     ended: list[str] = field(default_factory=list)
 
-    def note(self, folder: Folder, decision: Decision) -> None:
+    def note(self, folder: Folder, decision: CleaningDecision) -> None:
         kept = set(folder.entries) - set(decision.remove)
         for entries, listed, event in (
             (decision.remove, self.removed, "run_removed"),
@@ -95,7 +95,7 @@ class Report:
         ):
             if entries:
                 size = sum(entry.size for entry in entries)
-                line = RunFiles(run=folder.prefix, files=len(entries), bytes=size, why=decision.why)
+                line = RunFiles(run=folder.prefix, files=len(entries), bytes=size, why=decision.reason)
                 listed.append(line)
                 get_logger(__name__).info(event, **line)
         self.ended += [run.run_id for run in decision.abandoned]
@@ -115,75 +115,77 @@ class Report:
         }
 
 
-def clean(house: Housekeeping, *, dry_run: bool) -> CleanResult:
-    """Remove what no version needs and the stated time is over for; end MLflow runs nobody works on.
+def clean(context: CleaningContext, *, dry_run: bool) -> CleanResult:
+    """Remove files that no version needs and whose retention has expired; end abandoned MLflow runs.
 
-    Repeated, it finds nothing more to remove. A run that is in progress is not touched.
+    The function is idempotent. A run in progress is not touched.
 
     Raises:
-        RegistryUnavailable, DatabaseUnavailable, ObjectStoreUnavailable: what is needed is not known then,
-            and nothing more is removed.
+        RegistryUnavailable, DatabaseUnavailable, ObjectStoreUnavailable: it is unknown which files are
+            needed, so nothing more is removed.
     """
-    report = Report()
-    with closing(house.database()) as connection:
-        for prefix in _prefixes(house.bucket.entries(ROOT)):
-            # Listed anew: it may have been taken up again meanwhile.
-            folder = Folder(prefix, tuple(house.bucket.entries(f"{prefix}/")))
+    report = CleaningReport()
+    with closing(context.database()) as connection:
+        for prefix in _prefixes(context.bucket.entries(ROOT)):
+            # Listed again, because work on the run may have been resumed meanwhile.
+            folder = Folder(prefix, tuple(context.bucket.entries(f"{prefix}/")))
             if folder.entries:
-                decision = _decide(house, connection, folder)
+                decision = _decide(context, connection, folder)
                 if not dry_run:
-                    _carry_out(house, decision)
+                    _apply(context, decision)
                 report.note(folder, decision)
-    directories = scratch.abandoned(house.now - house.periods.abandoned_after)
+    directories = scratch.abandoned(context.now - context.periods.abandoned_after)
     if not dry_run:
         scratch.remove(directories)
     return report.to_result(dry_run=dry_run, directories_removed=len(directories))
 
 
-def _prefixes(entries: Iterable[Entry]) -> list[str]:
-    """The folders `runs/<dag>/<run id>`; what lies elsewhere is nobody's run and stays."""
+def _prefixes(entries: Iterable[ObjectEntry]) -> list[str]:
+    """The folders `runs/<dag>/<run id>`; objects outside such folders belong to no run and are kept."""
     parts = (entry.key.split("/") for entry in entries)
     return sorted({"/".join(part[:3]) for part in parts if len(part) > 3})
 
 
-def _carry_out(house: Housekeeping, decision: Decision) -> None:
-    house.tracked.end_unfinished(decision.abandoned, "KILLED")
-    # The JSON last: until then it is known whose files they are.
+def _apply(context: CleaningContext, decision: CleaningDecision) -> None:
+    context.tracked.end_unfinished(decision.abandoned, "KILLED")
+    # The JSON is deleted last, because it identifies the run of the other files.
     ordered = sorted(decision.remove, key=lambda entry: entry.key.endswith(".json"))
     if ordered:
-        house.bucket.delete([entry.key for entry in ordered])
+        context.bucket.delete([entry.key for entry in ordered])
 
 
-def _decide(house: Housekeeping, connection: Connection, folder: Folder) -> Decision:
-    age = house.now - folder.written_at
+def _decide(context: CleaningContext, connection: Connection, folder: Folder) -> CleaningDecision:
+    age = context.now - folder.written_at
     if not folder.data and folder.holds("register.json"):
-        return Decision("the documents of a registered run")
-    if age < house.periods.abandoned_after:
-        return Decision("written to lately: it may be in progress")
-    runs = _runs(house, folder)
+        return CleaningDecision("the documents of a registered run")
+    if age < context.periods.abandoned_after:
+        return CleaningDecision("written to lately: it may be in progress")
+    runs = _runs(context, folder)
     abandoned = tuple(run for run in runs if run.status in UNFINISHED)
-    if age < house.periods.keep:
-        return Decision("ended less than runs.keep ago", abandoned=abandoned)
-    why, remove = _needed(house, connection, folder, [run.run_id for run in runs])
-    return Decision(why, remove, abandoned)
+    if age < context.periods.keep:
+        return CleaningDecision("ended less than runs.keep ago", abandoned=abandoned)
+    reason, remove = _retention(context, connection, folder, [run.run_id for run in runs])
+    return CleaningDecision(reason, remove, abandoned)
 
 
-def _runs(house: Housekeeping, folder: Folder) -> list[TrackedRun]:
-    """Its runs in MLflow: those that name the folder, and the one its training names."""
-    runs = {run.run_id: run for run in house.tracked.find(folder.prefix)}
+def _runs(context: CleaningContext, folder: Folder) -> list[TrackedRun]:
+    """The MLflow runs tagged with the folder, and the one that its `train.json` names."""
+    runs = {run.run_id: run for run in context.tracked.find(folder.prefix)}
     if folder.holds("train.json"):
         with suppress(ValueError, KeyError, TypeError):
-            run_id = str(orjson.loads(house.bucket.get_bytes(f"{folder.prefix}/train.json"))["mlflow_run_id"])
-            if run_id not in runs and (run := house.tracked.get(run_id)) is not None:
+            run_id = str(
+                orjson.loads(context.bucket.get_bytes(f"{folder.prefix}/train.json"))["mlflow_run_id"]
+            )
+            if run_id not in runs and (run := context.tracked.get(run_id)) is not None:
                 runs[run_id] = run
     return list(runs.values())
 
 
-def _needed(
-    house: Housekeeping, connection: Connection, folder: Folder, run_ids: list[str]
-) -> tuple[str, tuple[Entry, ...]]:
-    """Why what is kept is kept, or removed is removed; and what to remove."""
-    registered = [version for run_id in run_ids for version in house.tracked.versions(run_id)]
+def _retention(
+    context: CleaningContext, connection: Connection, folder: Folder, run_ids: list[str]
+) -> tuple[str, tuple[ObjectEntry, ...]]:
+    """The reason for the decision, and the objects to remove."""
+    registered = [version for run_id in run_ids for version in context.tracked.versions(run_id)]
     with connection, connection.cursor() as cursor:
         recorded = read_digests(cursor, run_ids)
     for version in registered:
@@ -194,14 +196,14 @@ def _needed(
     if not recorded:
         return "no model version was made of it", folder.entries
     for (name, number), digest in recorded.items():
-        if not _held(house.registry, name, number, digest):
+        if not _registry_holds(context.registry, name, number, digest):
             return f"MLflow does not hold the files of version {number} of {name}", ()
     names = ", ".join(number for _, number in recorded)
     return f"version {names} has no alias, and MLflow holds its files", folder.data
 
 
-def _held(registry: RegistryReader, name: str, version: str, digest: str) -> bool:
-    """Whether MLflow gives the very files that are recorded."""
+def _registry_holds(registry: RegistryReader, name: str, version: str, digest: str) -> bool:
+    """Whether MLflow holds the files with the recorded digests."""
     with scratch.scratch_directory() as directory:
         try:
             files = registry.download(name, version, directory)

@@ -1,4 +1,4 @@
-"""Before a version is made: what `validate` wrote must come out again."""
+"""Before a version is registered: recomputes what `validate` wrote, and compares."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fraud_core.manifest import Manifest
 from fraud_trainer.run_context import RunContext
 from fraud_trainer.validating import Judgement
 
-_TOLERANCE: Final = 1e-6  # of a figure that is computed again, perhaps on a processor of another make
+_TOLERANCE: Final = 1e-6  # relative, because the figures may be recomputed on another kind of processor
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,46 +29,46 @@ class Verdict:
     gate: GateOutcome
 
 
-def confirmed(context: RunContext, step: Step, again: Judgement) -> Verdict:
-    """The verdict, where what `validate` wrote is what comes out again.
+def confirm_verdict(context: RunContext, step: Step, judgement: Judgement) -> Verdict:
+    """The verdict of `validate`, if the recomputed manifest and verdict equal it.
 
     Raises:
-        LastingFailure: it is not.
+        LastingFailure: they differ.
     """
     manifest = Manifest.from_json(context.run.get(manifests.FILE_NAME, step["digest"]))
     where = f"{context.run.prefix}/validate.json"
-    if differing := _differing(manifest, again.manifest):
+    if differing := _first_difference(manifest, judgement.manifest):
         raise LastingFailure(
             f"{where} does not describe the model that train left: {differing} differs; run validate again."
         )
-    terms, passed = _terms(again.gate.to_mapping()), again.gate.passed
-    if (_terms(step["gate"]), step["passed"]) != (terms, passed):
+    terms, passed = _gate_terms(judgement.gate.to_mapping()), judgement.gate.passed
+    if (_gate_terms(step["gate"]), step["passed"]) != (terms, passed):
         raise LastingFailure(
-            f"{where} holds another verdict than the gate gives now ({again.gate.sentence()}): "
+            f"{where} holds another verdict than the gate gives now ({judgement.gate.sentence()}): "
             "run validate again."
         )
-    return Verdict(manifest, step["digest"], again.gate)
+    return Verdict(manifest, step["digest"], judgement.gate)
 
 
-def _differing(one: Manifest, other: Manifest) -> str | None:
-    """The name of the first field or figure that is not the same in both."""
-    figures = {*one.metrics, *other.metrics}
+def _first_difference(recorded: Manifest, recomputed: Manifest) -> str | None:
+    """The name of the first field or figure that differs."""
+    figures = {*recorded.metrics, *recomputed.metrics}
     for name in sorted(figures):
-        if not _close(one.metrics.get(name), other.metrics.get(name)):
+        if not _close(recorded.metrics.get(name), recomputed.metrics.get(name)):
             return name
-    same = other.model_copy(update={"metrics": one.metrics})
-    fields = (name for name in Manifest.model_fields if getattr(one, name) != getattr(same, name))
+    same = recomputed.model_copy(update={"metrics": recorded.metrics})
+    fields = (name for name in Manifest.model_fields if getattr(recorded, name) != getattr(same, name))
     return next(fields, None)
 
 
-def _close(one: float | None, other: float | None) -> bool:
-    if one is None or other is None:
-        return one is other
-    return math.isclose(one, other, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE)
+def _close(recorded: float | None, recomputed: float | None) -> bool:
+    if recorded is None or recomputed is None:
+        return recorded is recomputed
+    return math.isclose(recorded, recomputed, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE)
 
 
-def _terms(gate: Any) -> list[Any] | None:
-    """By what a gate judged, or None where that cannot be read."""
+def _gate_terms(gate: Any) -> list[Any] | None:
+    """The criteria of a gate, or None if they cannot be read."""
     try:
         checks = [(check["metric"], check["side"], check["bound"]) for check in gate["checks"]]
         return [gate["policy"], gate["frauds_needed"], checks]
@@ -76,21 +76,24 @@ def _terms(gate: Any) -> list[Any] | None:
         return None
 
 
-def refuse_another(
+def refuse_conflicting_version(
     connection: Connection, context: RunContext, run_id: str, version: str | None, verdict: Verdict
 ) -> None:
-    """Refuse to go on where this run or version is known with another manifest or another verdict.
+    """Check that this run or version is not registered with another manifest or another verdict.
 
     Raises:
-        LastingFailure: it is.
+        LastingFailure: it is registered with another one.
     """
     name = context.contract.registered_model
     with connection, connection.cursor() as cursor:
         recorded = interruptible(
             connection, lambda: model_versions.read_verdicts(cursor, name, run_id, version)
         )
-    # A version whose record was never written, since the job was killed in between.
-    registered = {made.version: made.tags.get("digest") for made in context.tracked.versions(run_id)}
+    # Includes versions whose record is missing because the job was killed in between.
+    registered = {
+        version_of_run.version: version_of_run.tags.get("digest")
+        for version_of_run in context.tracked.versions(run_id)
+    }
     for known, digest in [*registered.items(), *((row.version, row.digest) for row in recorded)]:
         if digest != verdict.digest:
             raise LastingFailure(

@@ -1,4 +1,4 @@
-"""How good a model is on rows nothing was fitted on."""
+"""The metrics of a model on the held-out part."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ from fraud_core.metrics import (
 Figures = dict[str, float | None]
 
 
-def figures(found: Confusion, points: Curve, policy: GatePolicy) -> Figures:
-    """Every figure that is reported, and those the policy asks for; None where undefined.
+def figures(confusion: Confusion, points: Curve, policy: GatePolicy) -> Figures:
+    """All reported metrics, and those that the policy requires; None if undefined.
 
     The intervals of recall, precision and FPR are Wilson's, 95 %.
     """
     result: Figures = {
-        "recall": found.recall,
-        "precision": found.precision,
-        "fpr": found.fpr,
-        "fnr": found.fnr,
-        "f1": found.f1,
-        "accuracy": found.accuracy,
+        "recall": confusion.recall,
+        "precision": confusion.precision,
+        "fpr": confusion.fpr,
+        "fnr": confusion.fnr,
+        "f1": confusion.f1,
+        "accuracy": confusion.accuracy,
         "roc_auc": roc_auc(points),
         "average_precision": average_precision(points),
     }
     counts = {
-        "recall": (found.tp, found.tp + found.fn),
-        "precision": (found.tp, found.tp + found.fp),
-        "fpr": (found.fp, found.fp + found.tn),
+        "recall": (confusion.tp, confusion.tp + confusion.fn),
+        "precision": (confusion.tp, confusion.tp + confusion.fp),
+        "fpr": (confusion.fp, confusion.fp + confusion.tn),
     }
     for name, (part, whole) in counts.items():
         result[f"{name}_low"], result[f"{name}_high"] = wilson_interval(part, whole)
     for name in ("tp", "fp", "tn", "fn"):
-        result[name] = float(getattr(found, name))
+        result[name] = float(getattr(confusion, name))
     if policy.min_recall_at_precision is not None:
-        wanted = policy.min_recall_at_precision
-        result[wanted.metric] = recall_at_precision(points, wanted.precision)
+        point = policy.min_recall_at_precision
+        result[point.metric] = recall_at_precision(points, point.precision)
     return result
 
 

@@ -1,4 +1,4 @@
-"""What a new installation needs once: buckets, and a model to score with."""
+"""The first start of an installation: creates buckets, and finds out whether a model must be trained."""
 
 from __future__ import annotations
 
@@ -21,42 +21,42 @@ T = TypeVar("T")
 
 
 def buckets() -> BucketsResult:
-    """Make the platform's buckets with the administrator's key; those that exist stay as they are.
+    """Create the platform's buckets with the administrator's key; existing buckets stay unchanged.
 
-    A store that has just started says it is healthy some seconds before it takes the first object: the answer
-    comes once it does.
+    A store that has just started reports that it is healthy some seconds before it accepts objects, so the
+    function waits until an object is accepted.
 
     Raises:
-        ObjectStoreUnavailable: the store does not answer, refuses, or takes no object in time.
+        ObjectStoreUnavailable: the store does not answer, refuses, or accepts no object in time.
     """
     store = settings.load(settings.ObjectStoreSettings)
-    made = [name for name in BUCKETS if ObjectStore(store, name).ensure_bucket()]
+    created = [name for name in BUCKETS if ObjectStore(store, name).ensure_bucket()]
     runs = ObjectStore(store, constants.BUCKET_RUNS)
-    patiently(lambda: runs.put_bytes(_PROBE, b""), ObjectStoreUnavailable, PATIENCE_S)
-    return {"status": "done", "buckets": list(BUCKETS), "created": made}
+    retry_until_available(lambda: runs.put_bytes(_PROBE, b""), ObjectStoreUnavailable, PATIENCE_S)
+    return {"status": "done", "buckets": list(BUCKETS), "created": created}
 
 
 def champion() -> str | None:
-    """The version that decides in this installation, if there is one.
+    """The champion's version, or None if there is no champion.
 
-    A machine on which everything starts at once may take long over one answer: it is asked again.
+    The request is retried, because a machine on which all services start at once may answer late.
 
     Raises:
         RegistryUnavailable: MLflow does not answer in time.
     """
     name = f"{constants.REGISTERED_MODEL_PREFIX}{settings.load(settings.PlatformSettings).fraud_contract}"
     with Registry(settings.load(settings.MlflowSettings).tracking_uri) as registry:
-        return patiently(
+        return retry_until_available(
             lambda: registry.version_of_alias(name, constants.ALIAS_CHAMPION), RegistryUnavailable, PATIENCE_S
         )
 
 
-def patiently(ask: Callable[[], T], unavailable: type[Exception], patience_s: float) -> T:
-    """What `ask` gives, asked again every second while it raises `unavailable`, for so many seconds."""
+def retry_until_available(request: Callable[[], T], unavailable: type[Exception], patience_s: float) -> T:
+    """The result of `request`, retried every second for `patience_s` while it raises `unavailable`."""
     deadline = time.monotonic() + patience_s
     while True:
         try:
-            return ask()
+            return request()
         except unavailable as error:
             if time.monotonic() > deadline:
                 raise

@@ -1,4 +1,4 @@
-"""Growing the trees."""
+"""Fits the boosted trees."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fraud_adapters.models.onnx_export import cut_to_best
 
-# Fixed by what the model is for; everything else comes from the configuration.
+# Fixed by the purpose of the model; all other parameters come from the configuration.
 _FIXED = {"objective": "binary:logistic", "booster": "gbtree", "eval_metric": "logloss", "verbosity": 0}
 
 
@@ -24,13 +24,13 @@ class Examples:
 
 
 @dataclass(frozen=True, slots=True)
-class Grown:
+class FittedTrees:
     booster: xgboost.Booster
     rounds: int
     stopping_loss: float
 
 
-def grow(
+def fit_trees(
     train: Examples,
     stopping: Examples,
     parameters: Mapping[str, float | int | str],
@@ -39,10 +39,10 @@ def grow(
     patience: int,
     threads: int,
     seed: int,
-) -> Grown:
+) -> FittedTrees:
     """Add trees until the log loss on `stopping` has not fallen for `patience` rounds; keep the best ones."""
     settings = {**parameters, **_FIXED, "nthread": threads, "seed": seed}
-    # Bins come from the training rows alone.
+    # The histogram bins are computed from the training rows only.
     learn = xgboost.QuantileDMatrix(
         train.features, train.labels, nthread=threads, max_bin=int(parameters.get("max_bin", 256))
     )
@@ -56,7 +56,7 @@ def grow(
         verbose_eval=False,
     )
     best = cut_to_best(booster)
-    return Grown(best, best.num_boosted_rounds(), float(booster.best_score))
+    return FittedTrees(best, best.num_boosted_rounds(), float(booster.best_score))
 
 
 def margins(booster: xgboost.Booster, features: NDArray[np.float32]) -> NDArray[np.float32]:

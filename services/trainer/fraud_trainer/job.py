@@ -27,16 +27,16 @@ from fraud_adapters.objectstore.run_store import RunStore
 from fraud_adapters.postgres import connect
 from fraud_trainer import first_start
 from fraud_trainer.arguments import BUCKETS, CLEAN, FIRST_MODEL, RUN, parser
-from fraud_trainer.cleaning import Housekeeping, clean
+from fraud_trainer.cleaning import CleaningContext, clean
 from fraud_trainer.registering import register
 from fraud_trainer.run_context import STEPS, RunContext
 from fraud_trainer.steps import features, load, train
-from fraud_trainer.tracking import ended_with_the_steps
+from fraud_trainer.tracking import end_run_on_failure
 from fraud_trainer.validating import validate
 
 StepFunction = Callable[[RunContext], Result]
 
-_WORK: Final[dict[str, StepFunction]] = {
+_STEP_FUNCTIONS: Final[dict[str, StepFunction]] = {
     "load": load,
     "features": features,
     "train": train,
@@ -45,10 +45,10 @@ _WORK: Final[dict[str, StepFunction]] = {
 
 
 def main(arguments: Sequence[str]) -> Result:
-    """Run the verb that `arguments` name; its result.
+    """Run the verb named in `arguments` and return its result.
 
     Raises:
-        JobFailed: it cannot be done, or the gate was not passed.
+        JobFailed: the verb failed, or the gate was not passed.
         ConfigurationError: a variable or option is missing or wrong.
     """
     now = datetime.now(UTC)
@@ -56,8 +56,8 @@ def main(arguments: Sequence[str]) -> Result:
     if options.verb == BUCKETS:
         return first_start.buckets()
     if options.verb == CLEAN:
-        with housekeeping(now) as house:
-            return clean(house, dry_run=options.dry_run)
+        with cleaning_context(now) as context:
+            return clean(context, dry_run=options.dry_run)
     if options.verb == FIRST_MODEL and (version := first_start.champion()) is not None:
         return ChampionKeptResult(status="done", trained=False, champion=version)
     with run_context_of(options, now) as context:
@@ -65,13 +65,13 @@ def main(arguments: Sequence[str]) -> Result:
 
 
 def execute(verb: str, context: RunContext, *, promote: bool) -> TrainingResult:
-    """One step, or with `run` and `first-model` all; then the result holds each step's under its name."""
-    steps: dict[str, StepFunction] = {**_WORK, "register": partial(register, promote=promote)}
-    wanted = list(steps) if verb in {RUN, FIRST_MODEL} else [verb]
+    """Run one step, or all of them for `run` and `first-model`; the result contains each step's result."""
+    steps: dict[str, StepFunction] = {**_STEP_FUNCTIONS, "register": partial(register, promote=promote)}
+    selected = list(steps) if verb in {RUN, FIRST_MODEL} else [verb]
     results: dict[str, Any] = {}
     seconds: dict[str, float] = {}
-    with ended_with_the_steps(context):
-        for name in wanted:
+    with end_run_on_failure(context):
+        for name in selected:
             started = monotonic()
             try:
                 results[name] = steps[name](context)
@@ -97,7 +97,7 @@ def _result(context: RunContext, results: Mapping[str, Any], seconds: dict[str, 
 
 @contextmanager
 def run_context_of(options: argparse.Namespace, now: datetime) -> Iterator[RunContext]:
-    """Settings and adapters for a run; the object store's bucket is made where it does not exist."""
+    """Settings and adapters for a run; creates the object store's bucket if it does not exist."""
     platform = settings.load(settings.PlatformSettings)
     parameters = settings.parameters(platform)
     database = settings.load(settings.DatabaseSettings)
@@ -112,7 +112,7 @@ def run_context_of(options: argparse.Namespace, now: datetime) -> Iterator[RunCo
             policy=parameters.gate_in_force,
             run=RunStore(store, options.dag, options.run_id, STEPS),
             database=lambda: connect(database.url, "fraud_trainer"),
-            # Only the steps that write there pay for importing MLflow.
+            # Created lazily, so that only the steps that write to MLflow import it.
             tracking=cache(lambda: RegistryWriter(mlflow.tracking_uri)),
             registry=registry,
             tracked=TrackedRuns(http),
@@ -123,14 +123,14 @@ def run_context_of(options: argparse.Namespace, now: datetime) -> Iterator[RunCo
 
 
 @contextmanager
-def housekeeping(now: datetime) -> Iterator[Housekeeping]:
-    """Settings and adapters for removing what ended runs left; the key is that of the runs' bucket."""
+def cleaning_context(now: datetime) -> Iterator[CleaningContext]:
+    """Settings and adapters for `clean`, with the key of the runs' bucket."""
     parameters = settings.parameters(settings.load(settings.PlatformSettings))
     database = settings.load(settings.DatabaseSettings)
     mlflow = settings.load(settings.MlflowSettings)
     store = ObjectStore(settings.load(settings.ObjectStoreSettings), constants.BUCKET_RUNS)
     with Registry(mlflow.tracking_uri) as registry, MlflowHttp(mlflow.tracking_uri) as http:
-        yield Housekeeping(
+        yield CleaningContext(
             bucket=store,
             tracked=TrackedRuns(http),
             registry=registry,
@@ -141,7 +141,7 @@ def housekeeping(now: datetime) -> Iterator[Housekeeping]:
 
 
 def code_version() -> str:
-    """`CODE_VERSION` as the build set it, else the checkout's commit, else `unknown`."""
+    """`CODE_VERSION` from the build, else the commit of the checkout, else `unknown`."""
     if version := os.environ.get("CODE_VERSION", "").strip():
         return version
     try:

@@ -1,4 +1,4 @@
-"""Pictures for the run's page in MLflow, drawn without a display."""
+"""Plots for the run's page in MLflow, drawn without a display."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from fraud_core.metrics import Confusion, Curve
 
 
-def precision_recall(points: Curve, found: Confusion, average_precision: float, path: Path) -> None:
+def precision_recall(points: Curve, confusion: Confusion, average_precision: float, path: Path) -> None:
     """The precision-recall curve with the operating point on it, as PNG."""
     figure = Figure(figsize=(6, 5), layout="constrained")
     axes = figure.add_subplot(
@@ -19,16 +19,16 @@ def precision_recall(points: Curve, found: Confusion, average_precision: float, 
     axes.step(
         points.recall, points.precision, where="post", label=f"average precision {average_precision:.4f}"
     )
-    if found.recall is not None and found.precision is not None:
-        axes.plot(found.recall, found.precision, "o", color="black", label="operating point")
+    if confusion.recall is not None and confusion.precision is not None:
+        axes.plot(confusion.recall, confusion.precision, "o", color="black", label="operating point")
     axes.grid(alpha=0.3)
     axes.legend(loc="lower left")
     figure.savefig(path, dpi=110)
 
 
-def confusion_matrix(found: Confusion, path: Path) -> None:
+def confusion_matrix(confusion: Confusion, path: Path) -> None:
     """Counts at the operating point, shaded by their share of the true class, as PNG."""
-    counts = np.array([[found.tn, found.fp], [found.fn, found.tp]])
+    counts = np.array([[confusion.tn, confusion.fp], [confusion.fn, confusion.tp]])
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     names = ["legitimate", "fraud"]
     figure = Figure(figsize=(5, 4.5), layout="constrained")

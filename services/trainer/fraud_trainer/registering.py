@@ -16,38 +16,38 @@ from fraud_adapters.models.loading import Model
 from fraud_adapters.models.registry import ARTEFACT_PATH
 from fraud_adapters.postgres import interruptible, model_versions
 from fraud_adapters.postgres.model_versions import NewVersion
-from fraud_trainer.confirming import Verdict, confirmed, refuse_another
+from fraud_trainer.confirming import Verdict, confirm_verdict, refuse_conflicting_version
 from fraud_trainer.run_context import RunContext
-from fraud_trainer.tracking import resumed
+from fraud_trainer.tracking import resume_run
 from fraud_trainer.validating import judge, model_directory
 
 ACTOR: Final = "trainer"
 
 
 def register(context: RunContext, *, promote: bool) -> RegisterResult:
-    """Register the validated model. Repeated, it registers nothing twice and changes no version's files.
+    """Register the validated model. A retry registers nothing twice and changes no version's files.
 
-    What `validate` wrote is not believed: the model is judged again, and must come out the same.
-    A model that failed its gate becomes a version without an alias. One that passed becomes champion if
-    there is none or if `promote` says so (the replaced one is then `previous`), else challenger.
+    The result of `validate` is not trusted: the model is judged again, with the same result. A model that
+    failed its gate becomes a version without an alias. A model that passed becomes the champion if there is
+    none or with `promote` (the replaced one becomes `previous`), otherwise the challenger.
 
     Raises:
         RefusedFailure: the gate was not passed; the sentence says which figure missed its bound by how much.
-        LastingFailure: the run holds other than `validate` saw, or is registered with another manifest or
-            verdict.
+        LastingFailure: the run's files have changed since `validate`, or the run is registered with another
+            manifest or verdict.
     """
     step = context.run.step("validate")
     trained = context.run.step("train")
-    run_id = resumed(context, trained)
-    verdict = confirmed(context, step, judge(context, trained))
+    run_id = resume_run(context, trained)
+    verdict = confirm_verdict(context, step, judge(context, trained))
     with closing(context.database()) as connection:
         with connection, connection.cursor() as cursor:
             interruptible(connection, lambda: model_versions.lock_registration(cursor, run_id))
-        # Before anything is uploaded: services refuse a version whose files are not those recorded.
-        refuse_another(connection, context, run_id, None, verdict)
+        # Checked before the upload, because services refuse a version whose files differ from the record.
+        refuse_conflicting_version(connection, context, run_id, None, verdict)
         version = _store(context, run_id, verdict)
         _record(connection, context, version, run_id, verdict)
-        refuse_another(connection, context, run_id, version, verdict)
+        refuse_conflicting_version(connection, context, run_id, version, verdict)
         result: RegisterResult = {
             "name": context.contract.registered_model,
             "version": version,
@@ -69,7 +69,7 @@ def register(context: RunContext, *, promote: bool) -> RegisterResult:
 
 
 def _store(context: RunContext, run_id: str, verdict: Verdict) -> str:
-    """Upload, register, and read back what a service would get; the version's number."""
+    """Upload and register the model, and load it as a service would; returns the version's number."""
     name, tracking = context.contract.registered_model, context.tracking()
     with model_directory(context, verdict.manifest) as directory:
         tracking.log_files(run_id, directory, ARTEFACT_PATH)
@@ -90,7 +90,7 @@ def _store(context: RunContext, run_id: str, verdict: Verdict) -> str:
 
 
 def _record(connection: Connection, context: RunContext, version: str, run_id: str, verdict: Verdict) -> None:
-    """The row services check a model against, committed before any alias names the version."""
+    """Write the record that services verify a model with, before any alias refers to the version."""
     manifest = verdict.manifest
     row = NewVersion(
         name=context.contract.registered_model,
@@ -115,7 +115,7 @@ def _record(connection: Connection, context: RunContext, version: str, run_id: s
 def _alias(
     connection: Connection, context: RunContext, version: str, verdict: Verdict, *, promote: bool
 ) -> dict[str, str]:
-    """Set the aliases the version earned; those set, by name."""
+    """Set the version's aliases; returns them by name."""
     name = context.contract.registered_model
     champion = context.registry.version_of_alias(name, ALIAS_CHAMPION)
     if champion == version:

@@ -1,4 +1,4 @@
-"""What every step of a training run works with."""
+"""The context of a training run that all steps share."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from fraud_adapters.objectstore.run_store import RunStore
 from fraud_core.contract import Contract
 from fraud_core.gate import GatePolicy
 
-# In this order; each follows from the one before it.
+# In this order; each step uses the output of the previous one.
 STEPS: Final = ("load", "features", "train", "validate", "register")
 
 
 class Tracking(Protocol):
-    """MLflow, as far as the trainer writes to it; see `fraud_adapters.models.registry_writer`."""
+    """The MLflow operations that the trainer needs; see `fraud_adapters.models.registry_writer`."""
 
     def log(
         self,
@@ -69,9 +69,9 @@ class MlflowRuns(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RunContext:
-    """One training run's contract, parameters and connections, which are opened where needed.
+    """One training run's contract, parameters and connections, which are opened on demand.
 
-    `as_of` is the moment whose labels are learnt from; None is the database's now.
+    `as_of` is the cut-off for labels; None means the current time of the database.
     """
 
     contract: Contract

@@ -1,4 +1,4 @@
-"""Parts of the data, in time: nothing a model or a threshold is fitted on is later than what judges it."""
+"""Splits the data by time: no model or threshold is fitted on data later than the data that judges it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class SplitError(LastingFailure):
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Ends of the parts, as row numbers of data ordered by event time.
+    """The first rows of the parts after `train`, and the number of rows, of data ordered by event time.
 
-    `train` fits the trees, `stopping` ends their growth, `calibration` fits the sigmoid and the
-    thresholds, `test` judges. Each row is in exactly one part, and so is each moment.
+    `train` fits the trees, `stopping` stops the training early, `calibration` fits the sigmoid and the
+    thresholds, `test` judges the model. Each row and each moment is in exactly one part.
     """
 
     stopping: int
@@ -43,8 +43,8 @@ def split_in_time(
 ) -> Split:
     """Cut data ordered by time into train, stopping, calibration (together the validation) and test.
 
-    A third of the validation stops the trees, two thirds calibrate. Rows of the same moment stay together,
-    in the later part.
+    One third of the validation part is for early stopping, two thirds are for calibration. Rows of the same
+    moment stay together, in the later part.
 
     Args:
         moments: event times as numbers, ascending, shape [n].

@@ -24,7 +24,7 @@ from fraud_adapters.postgres import examples, simulations
 from fraud_core.features import feature_matrix
 from fraud_core.labels import cut_off
 from fraud_trainer.calibration import fit_sigmoid
-from fraud_trainer.fitting import Examples, Grown, grow, margins
+from fraud_trainer.fitting import Examples, FittedTrees, fit_trees, margins
 from fraud_trainer.run_context import RunContext
 from fraud_trainer.splitting import Split, split_in_time
 from fraud_trainer.thresholds import choose_thresholds
@@ -33,7 +33,7 @@ from fraud_trainer.tracking import TAG_TRAINED, open_run
 EXAMPLES: Final = "examples.parquet"
 FEATURES: Final = "features.parquet"
 FILES: Final = {"xgboost": "model.ubj", "onnx": "model.onnx"}
-SIMULATOR: Final = "simulator"  # the source of its labels, and of history it wrote
+SIMULATOR: Final = "simulator"  # the source of simulated labels and of backfilled history
 
 _TIME: Final = "_time"
 _LABEL: Final = "_label"
@@ -44,9 +44,9 @@ def load(context: RunContext) -> LoadResult:
     with closing(context.database()) as connection:
         as_of = _cut_off(context, examples.database_clock(connection))
         table = examples.read_examples(connection, context.contract, as_of)
-        rest = examples.left_out(connection, context.contract, as_of)
+        left_out = examples.left_out(connection, context.contract, as_of)
         label_sources = _counts(table.column(examples.LABEL_SOURCE))
-        # What came by the stream does not say who made it; its label does.
+        # A transaction from the stream does not tell whether it is simulated, but its label does.
         optimum = _optimum(connection) if SIMULATOR in label_sources else None
     if not table.num_rows:
         raise LastingFailure(
@@ -65,7 +65,7 @@ def load(context: RunContext) -> LoadResult:
         "label_sources": label_sources,
         "optimum": dict(optimum.figures) if optimum else None,
         "population": optimum.population if optimum else None,
-        **rest,
+        **left_out,
     }
     context.run.finish(context.run.seal("load", outcome))
     return outcome
@@ -88,17 +88,17 @@ def _counts(column: pa.ChunkedArray) -> dict[str, int]:
 
 
 def features(context: RunContext) -> FeaturesResult:
-    """From transactions to what the model sees, in the same order."""
+    """Compute the features of the transactions, in the same order."""
     loaded = context.run.step("load")
     table = context.run.get_table(EXAMPLES, loaded["digest"])
     matrix = feature_matrix(context.contract, examples.to_batch(context.contract, table))
     columns = {name: matrix[:, position] for position, name in enumerate(context.contract.feature_names)}
-    made = pa.table(
+    matrix_table = pa.table(
         {_TIME: table.column(examples.TIME).cast(pa.int64()), _LABEL: table.column(examples.LABEL), **columns}
     )
     outcome: FeaturesResult = {
-        "digest": context.run.put_table(FEATURES, made),
-        "rows": made.num_rows,
+        "digest": context.run.put_table(FEATURES, matrix_table),
+        "rows": matrix_table.num_rows,
         "features": list(context.contract.feature_names),
         "missing": int(np.isnan(matrix).sum()),
     }
@@ -122,7 +122,7 @@ def read_features(context: RunContext, step: Step) -> tuple[NDArray[np.int64], E
 
 
 def train(context: RunContext) -> TrainResult:
-    """Split in time, grow the trees, calibrate, choose the thresholds; the test part is not looked at."""
+    """Split by time, fit the trees, calibrate, choose the thresholds; the test part is not used."""
     step = context.run.step("features")
     moments, data = read_features(context, step)
     run_id = _open(context, step)
@@ -133,18 +133,21 @@ def train(context: RunContext) -> TrainResult:
         test_share=context.training.test_share,
     )
     parts = {name: Examples(data.features[part], data.labels[part]) for name, part in split.parts()}
-    grown = _grow(context, parts)
-    held = parts["calibration"]
-    found = margins(grown.booster, held.features)
-    calibration = fit_sigmoid(found, held.labels)
+    fitted = _fit_trees(context, parts)
+    calibration_rows = parts["calibration"]
+    calibration_margins = margins(fitted.booster, calibration_rows.features)
+    calibration = fit_sigmoid(calibration_margins, calibration_rows.labels)
     chosen = choose_thresholds(
-        held.labels, calibration.scores(found), context.policy, context.training.block_precision
+        calibration_rows.labels,
+        calibration.scores(calibration_margins),
+        context.policy,
+        context.training.block_precision,
     )
     outcome: TrainResult = {
-        "digests": _store_model(context, grown),
+        "digests": _store_model(context, fitted),
         "split": _describe(split, data.labels),
-        "rounds": grown.rounds,
-        "stopping_loss": grown.stopping_loss,
+        "rounds": fitted.rounds,
+        "stopping_loss": fitted.stopping_loss,
         "calibration": {
             "method": calibration.method,
             "slope": calibration.slope,
@@ -153,7 +156,7 @@ def train(context: RunContext) -> TrainResult:
         "threshold": chosen.threshold,
         "block_threshold": chosen.block_threshold,
         "threshold_rule": chosen.rule,
-        # Kept here, so that whoever validates again writes the same manifest.
+        # Stored here, so that a repeated `validate` writes the same manifest.
         "created_at": context.now.isoformat(),
         "code_version": context.code_version,
         "mlflow_run_id": run_id,
@@ -164,8 +167,8 @@ def train(context: RunContext) -> TrainResult:
     return outcome
 
 
-def _grow(context: RunContext, parts: dict[str, Examples]) -> Grown:
-    return grow(
+def _fit_trees(context: RunContext, parts: dict[str, Examples]) -> FittedTrees:
+    return fit_trees(
         parts["train"],
         parts["stopping"],
         context.training.xgboost,
@@ -176,14 +179,14 @@ def _grow(context: RunContext, parts: dict[str, Examples]) -> Grown:
     )
 
 
-def _store_model(context: RunContext, grown: Grown) -> dict[str, str]:
+def _store_model(context: RunContext, fitted: FittedTrees) -> dict[str, str]:
     with scratch_directory() as directory:
         path = directory / FILES["xgboost"]
-        grown.booster.save_model(path)
+        fitted.booster.save_model(path)
         content = path.read_bytes()
     return {
         FILES["xgboost"]: context.run.put(FILES["xgboost"], content),
-        FILES["onnx"]: context.run.put(FILES["onnx"], to_onnx(grown.booster)),
+        FILES["onnx"]: context.run.put(FILES["onnx"], to_onnx(fitted.booster)),
     }
 
 
@@ -195,7 +198,7 @@ def _describe(split: Split, labels: NDArray[np.int8]) -> dict[str, SplitPart]:
 
 
 def _open(context: RunContext, features_step: Step) -> str:
-    """The run in MLflow; its id."""
+    """Open the MLflow run; returns its id."""
     loaded = context.run.step("load")
     inputs = {
         "contract": context.contract.schema_id,

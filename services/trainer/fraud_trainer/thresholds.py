@@ -1,4 +1,4 @@
-"""The operating point, chosen on rows that neither grew the trees nor judge the model."""
+"""Chooses the operating point on rows that neither fit the trees nor judge the model."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from fraud_core.gate import GatePolicy
 from fraud_core.metrics import Curve, curve
 
-# Above every score: nothing is blocked.
+# Higher than every score, so that nothing is blocked.
 NEVER: Final = 2.0
 _Z: Final = 1.959964
 
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """From `threshold` on a transaction is predicted a fraud, from `block_threshold` on it is blocked."""
+    """Scores from `threshold` on predict fraud; scores from `block_threshold` on block the transaction."""
 
     threshold: float
     block_threshold: float
@@ -30,10 +30,10 @@ def choose_thresholds(
 ) -> Thresholds:
     """The best F1 among the operating points that keep the policy's bounds on recall and FPR.
 
-    Points are preferred whose 95 % intervals (Wilson) keep the bounds too, so that the held-out part, which
-    is another sample, keeps them as well. Where no point keeps them: the best recall at the FPR bound; the
-    gate then judges. A threshold lies midway between two scores, where the engines' last digits cannot move
-    a transaction across.
+    Points whose 95 % intervals (Wilson) keep the bounds are preferred, so that the held-out part, a different
+    sample, keeps them as well. If no point keeps them, the point with the best recall within the FPR bound is
+    chosen, and the gate decides. A threshold lies midway between two scores, so that rounding differences
+    between the engines do not change a prediction.
 
     Args:
         labels: 1 is fraud; both classes occur. Shape [n].

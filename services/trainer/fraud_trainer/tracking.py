@@ -1,4 +1,4 @@
-"""A training run's state as MLflow shows it: one open run at most, and none once nobody works on it."""
+"""Keeps the state of a training run in MLflow: at most one open run, and none after the work has ended."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from fraud_adapters.models.mlflow_http import RegistryUnavailable
 from fraud_adapters.objectstore.run_store import Step
 from fraud_trainer.run_context import RunContext
 
-TAG_INPUTS: Final = "fraud.inputs"  # digest of all that determines the model
-TAG_TRAINED: Final = "fraud.trained"  # digest of the `train.json` the run's figures are of
+TAG_INPUTS: Final = "fraud.inputs"  # digest of all inputs that determine the model
+TAG_TRAINED: Final = "fraud.trained"  # digest of the `train.json` that the run's metrics belong to
 
 
 def open_run(context: RunContext, inputs: str, tags: Mapping[str, str]) -> str:
-    """The MLflow run that shows this training; its id.
+    """Open the MLflow run of this training; returns its id.
 
-    What an earlier try left is taken up where it was to train the same from the same. Else it is ended, and
-    so it is where a model version was made of it, which must not change any more.
+    The run of an earlier attempt is resumed if it had the same inputs. It is ended if the inputs differ, or
+    if a model version was registered from it, because a version must not change.
     """
     earlier = context.tracked.find(context.run.prefix)
     for run in earlier:
@@ -40,11 +40,11 @@ def _reusable(context: RunContext, run_id: str, status: str) -> bool:
     return status != "FINISHED" and not context.tracked.versions(run_id)
 
 
-def resumed(context: RunContext, trained: Step) -> str:
-    """The id of the MLflow run of this training, on which work goes on.
+def resume_run(context: RunContext, trained: Step) -> str:
+    """Resume the MLflow run of this training; returns its id.
 
     Raises:
-        LastingFailure: MLflow knows the run as that of another training.
+        LastingFailure: the MLflow run belongs to another training.
     """
     run_id = str(trained["mlflow_run_id"])
     run = context.tracked.get(run_id)
@@ -58,8 +58,8 @@ def resumed(context: RunContext, trained: Step) -> str:
 
 
 @contextmanager
-def ended_with_the_steps(context: RunContext) -> Iterator[None]:
-    """Whoever fails or is stopped within it leaves no MLflow run of this training open."""
+def end_run_on_failure(context: RunContext) -> Iterator[None]:
+    """End the open MLflow runs of this training if a step fails or is stopped."""
     try:
         yield
     except BaseException as error:
@@ -72,5 +72,5 @@ def _end(context: RunContext, error: BaseException) -> None:
         status: Any = "KILLED" if isinstance(error, Stopped) else "FAILED"
         context.tracked.end_unfinished(context.tracked.find(context.run.prefix), status)
     except RegistryUnavailable as unavailable:
-        # Not the job's own reason to fail. The next try ends it, or `clean`.
+        # Only logged, so that the job reports its own failure. The next attempt or `clean` ends the run.
         get_logger(__name__).warning("run_left_open", run=context.run.prefix, reason=str(unavailable))

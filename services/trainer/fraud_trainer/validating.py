@@ -1,4 +1,4 @@
-"""The step that judges: the model as it will be served, on the held-out part, against the gate."""
+"""The step `validate`: judges the model as it will be served, on the held-out part, against the gate."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from fraud_trainer.figures import Figures, brier, figures
 from fraud_trainer.fitting import Examples
 from fraud_trainer.run_context import RunContext
 from fraud_trainer.steps import FILES, read_features
-from fraud_trainer.tracking import resumed
+from fraud_trainer.tracking import resume_run
 
 MAX_ENGINE_DIFFERENCE: Final = 1e-5
 _PICTURES: Final = "plots"
@@ -37,7 +37,7 @@ _PICTURES: Final = "plots"
 class Judgement:
     """A trained model on the held-out part: labels and scores [n], figures, manifest, verdict."""
 
-    held: Examples
+    held_out: Examples
     scores: NDArray[np.float64]
     metrics: Figures
     manifest: Manifest
@@ -45,43 +45,43 @@ class Judgement:
 
 
 def judge(context: RunContext, trained: Step) -> Judgement:
-    """Score the held-out part with both engines, measure, and hold against the gate; nothing is written.
+    """Score the held-out part with both engines, compute the metrics and evaluate the gate; writes nothing.
 
     Raises:
         LastingFailure: the engines disagree by more than `MAX_ENGINE_DIFFERENCE`.
     """
     part = trained["split"]["test"]
     _, data = read_features(context, context.run.step("features"))
-    held = Examples(data.features[part["from"] : part["to"]], data.labels[part["from"] : part["to"]])
+    held_out = Examples(data.features[part["from"] : part["to"]], data.labels[part["from"] : part["to"]])
     unmeasured = _manifest(context, trained, {})
     with model_directory(context, unmeasured) as directory:
         model = Model.load(directory, unmeasured.digest(), context.contract)
-        scores, difference = _scores(model, held.features)
+        scores, difference = _scores(model, held_out.features)
     if difference > MAX_ENGINE_DIFFERENCE:
         raise LastingFailure(
             f"The ONNX model differs from XGBoost's by {difference:.2g} on the held-out part, "
             f"more than {MAX_ENGINE_DIFFERENCE:g}: it is not registered."
         )
-    metrics = _measure(context, held, scores, float(trained["threshold"]))
+    metrics = _measure(context, held_out, scores, float(trained["threshold"]))
     metrics["engines_max_difference"] = difference
     outcome = evaluate(
         context.gate,
         context.policy,
         metrics,
-        frauds=int(held.labels.sum()),
+        frauds=int(held_out.labels.sum()),
         frauds_needed=context.training.min_test_frauds,
     )
-    return Judgement(held, scores, metrics, _manifest(context, trained, metrics), outcome)
+    return Judgement(held_out, scores, metrics, _manifest(context, trained, metrics), outcome)
 
 
 def validate(context: RunContext) -> ValidateResult:
     """Judge the trained model, and write the manifest and the verdict.
 
     Raises:
-        LastingFailure: the engines disagree, or MLflow's run is another training's.
+        LastingFailure: the engines disagree, or the MLflow run belongs to another training.
     """
     trained = context.run.step("train")
-    run_id = resumed(context, trained)
+    run_id = resume_run(context, trained)
     judgement = judge(context, trained)
     result: ValidateResult = {
         "digest": context.run.put(manifests.FILE_NAME, judgement.manifest.to_json()),
@@ -98,7 +98,7 @@ def validate(context: RunContext) -> ValidateResult:
 
 @contextmanager
 def model_directory(context: RunContext, manifest: Manifest) -> Iterator[Path]:
-    """The model version's directory, from the run's files and a manifest; gone afterwards."""
+    """A temporary directory with the model version's files and the manifest."""
     with scratch_directory() as directory:
         for file, digest in manifest.digests.items():
             (directory / file).write_bytes(context.run.get(file, digest))
@@ -127,27 +127,29 @@ def _manifest(context: RunContext, trained: Step, measured: Figures) -> Manifest
 
 
 def _scores(model: Model, features: NDArray[np.float32]) -> tuple[NDArray[np.float64], float]:
-    """XGBoost's scores [n], and by how much ONNX Runtime's differ at most, row by row."""
+    """XGBoost's scores [n], and the largest absolute difference to those of ONNX Runtime."""
     scores = model.score_batch(features).values
     single = model.score_with(model.engine_single, features).values
     return scores, float(np.max(np.abs(scores - single)))
 
 
-def _measure(context: RunContext, held: Examples, scores: NDArray[np.float64], threshold: float) -> Figures:
-    found = confusion(held.labels, is_fraud(scores, threshold))
-    measured = figures(found, curve(held.labels, scores), context.policy)
-    measured["brier"] = brier(held.labels, scores)
-    measured["test_rows"], measured["test_frauds"] = float(len(scores)), float(held.labels.sum())
+def _measure(
+    context: RunContext, held_out: Examples, scores: NDArray[np.float64], threshold: float
+) -> Figures:
+    counts = confusion(held_out.labels, is_fraud(scores, threshold))
+    measured = figures(counts, curve(held_out.labels, scores), context.policy)
+    measured["brier"] = brier(held_out.labels, scores)
+    measured["test_rows"], measured["test_frauds"] = float(len(scores)), float(held_out.labels.sum())
     return measured
 
 
 def _draw(context: RunContext, run_id: str, judgement: Judgement, threshold: float) -> None:
 
-    labels, scores = judgement.held.labels, judgement.scores
-    found, points = confusion(labels, is_fraud(scores, threshold)), curve(labels, scores)
+    labels, scores = judgement.held_out.labels, judgement.scores
+    counts, points = confusion(labels, is_fraud(scores, threshold)), curve(labels, scores)
     with scratch_directory() as directory:
-        plots.precision_recall(points, found, average_precision(points), directory / "precision_recall.png")
-        plots.confusion_matrix(found, directory / "confusion_matrix.png")
+        plots.precision_recall(points, counts, average_precision(points), directory / "precision_recall.png")
+        plots.confusion_matrix(counts, directory / "confusion_matrix.png")
         context.tracking().log_files(run_id, directory, _PICTURES)
 
 

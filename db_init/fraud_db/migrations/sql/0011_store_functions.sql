@@ -1,10 +1,10 @@
--- Transactions and their predictions are stored by one call, whose statements are planned once a session. Row i of a
+-- Transactions and their predictions are stored by one call, whose statements are planned once per session. Row i of a
 -- batch is element i of each array; an array that is null stands for a column of nulls.
 --
--- A plan that is kept must not depend on how large the tables were when it was made: nothing is read but by index, once
--- for each row. LATERAL with OFFSET keeps the planner from turning such a join around.
+-- A cached plan must not depend on the size of the tables when it was made, so rows are read only by index, once for
+-- each row. LATERAL with OFFSET prevents the planner from reordering such a join.
 
--- As in 0008, but looks first whether there is anything to say: most new transactions have no label and are young.
+-- As in 0008, but checks first whether there is anything to do: most new transactions have no label and are young.
 CREATE OR REPLACE FUNCTION apply_labels_to_new(ids text[]) RETURNS integer LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 BEGIN
@@ -19,13 +19,13 @@ BEGIN
     RETURN 0;
 END $$;
 
--- Inserts the transactions that are not there and compares the others. Whoever inserts calls apply_labels_to_new with
--- what is new afterwards. Positions count from 1.
+-- Inserts the transactions that do not exist and compares the others. The caller must call apply_labels_to_new with
+-- the new ones afterwards. Positions count from 1.
 --
 -- numbers: n x 30, of each row the columns time, v1 to v28 and amount.
--- ordered: all positions, in the order in which rows are inserted. It is the same for all sessions: two that store the
---     same ids never wait for each other in a circle.
--- new_ids, new_rows: what was inserted. Of an id that comes twice in the batch, the first.
+-- ordered: all positions, in the order in which rows are inserted. It is the same for all sessions, so that two
+--     sessions that store the same ids do not deadlock.
+-- new_ids, new_rows: the inserted rows. If an id occurs twice in the batch, the first one.
 -- replayed_rows: stored before, or earlier in the batch, with the same fields. conflict_rows: with other fields.
 CREATE FUNCTION merge_transactions(
     contract_id text, source_name text, ids text[], event_times timestamptz[], numbers numeric[], card_ids text[],
@@ -62,7 +62,7 @@ BEGIN
     new_rows := ARRAY(
         SELECT min(i) FROM generate_series(1, cardinality(ids)) AS i JOIN unnest(new_ids) AS n (id) ON n.id = ids[i]
         GROUP BY n.id);
-    -- A statement of its own: only so does it see what was committed while the insert waited for it.
+    -- A separate statement, so that it sees the rows that were committed while the insert waited for them.
     SELECT coalesce(array_agg(r.i) FILTER (WHERE known.same), '{}'),
            coalesce(array_agg(r.i) FILTER (WHERE NOT known.same), '{}')
     INTO replayed_rows, conflict_rows
@@ -85,12 +85,12 @@ BEGIN
         ) AS known;
 END $$;
 
--- After merge_transactions, in the same transaction: stores the predictions of all rows but the conflicts, the alerts
--- of what is newly blocked or sent to review, and what labels say.
+-- To be called after merge_transactions, in the same transaction: stores the predictions of all rows except conflicts,
+-- the alerts of transactions that are newly blocked or sent to review, and the classes that follow from labels.
 --
--- ordered, new_ids, replayed_rows, conflict_rows: as merge_transactions gives them.
--- vectors: the feature vectors of all rows, one after the other, as the text of one array; `width` numbers each.
--- decided_ids: transactions that were there without a decision, and have one now.
+-- ordered, new_ids, replayed_rows, conflict_rows: the output of merge_transactions.
+-- vectors: the concatenated feature vectors of all rows, `width` numbers each, as the text of one array.
+-- decided_ids: transactions that existed without a decision and have one now.
 CREATE FUNCTION store_predictions(
     ids text[], ordered integer[], new_ids text[], replayed_rows integer[], conflict_rows integer[],
     scores double precision[], fraud_predicted boolean[], decisions text[], vectors text, width integer,
@@ -105,7 +105,7 @@ DECLARE
     predicted_ids text[];
     announced_ids text[];
 BEGIN
-    -- Sliced where it stands: of a variable of this function every slice would copy the whole array.
+    -- Sliced in the query, because every slice of a variable of this function would copy the whole array.
     WITH vector AS MATERIALIZED (SELECT vectors::real[] AS flat), predicted AS (
         INSERT INTO predictions AS p (
             transaction_id, score, fraud_score, is_fraud_predicted, decision, feature_vector, latency_ms, traceparent,
@@ -134,12 +134,12 @@ BEGIN
         PERFORM apply_labels_to_new(new_ids);
     END IF;
     IF decided_ids <> '{}' THEN
-        -- They were there without a decision: where it blocks, their silence no longer counts.
+        -- These existed without a decision: a blocked transaction now needs an explicit label.
         PERFORM apply_labels(decided_ids);
     END IF;
 END $$;
 
--- Both by one call.
+-- Calls both functions.
 CREATE FUNCTION store_scored(
     contract_id text, source_name text, ids text[], event_times timestamptz[], numbers numeric[], card_ids text[],
     merchant_ids text[], attributes text[], classes integer[],

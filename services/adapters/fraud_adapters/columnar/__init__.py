@@ -47,7 +47,7 @@ _TIME = "event_time"
 
 
 def batch_to_ipc(contract: Contract, batch: Batch) -> bytes:
-    """One stream of one record batch; missing optional values are nulls, wholly missing ones no column."""
+    """A stream of one record batch; missing optional values are null, and an all-null column is left out."""
     arrays = [strings(batch.ids), moments(batch.event_times)]
     names = [_ID, _TIME]
     for field in contract.fields:
@@ -65,7 +65,7 @@ def batch_from_ipc(contract: Contract, body: bytes, max_rows: int) -> Batch:
 
     Raises:
         ColumnarError: the body is truncated, has missing, unknown or wrongly typed columns, too many
-            rows, or a value the contract does not allow; the first offending row is named.
+            rows, or a value that violates the contract; the message names the first invalid row.
     """
     table = read_stream(body, max_rows, _request_types(contract), _required_columns(contract))
     present = set(table.schema.names)
@@ -98,7 +98,7 @@ def _absent(field: ContractField, rows: int) -> NDArray[Any]:
 def _ids(column: Any) -> list[str]:
     refuse_nulls(_ID, column)
     lengths = numpy(pc.binary_length(column))
-    # The core's pattern for an id in two parts: compiling it whole costs more than a batch.
+    # The core's pattern for an id, in two parts: compiling the whole pattern costs more than a batch.
     wrong = (lengths < 1) | (lengths > MAX_ID_LENGTH) | _flags(pc.match_substring_regex(column, "[^!-~]"))
     refuse_where(wrong, _ID, Reason.BAD_ID, "is not 1 to 50 printable ASCII characters")
     ids: list[str] = column.to_pylist()
@@ -108,7 +108,9 @@ def _ids(column: Any) -> list[str]:
 def _times(column: Any) -> list[datetime]:
     refuse_nulls(_TIME, column)
     micros = numpy(column.cast(pa.int64()))
-    refuse_where((micros < _EARLIEST_US) | (micros > _LATEST_US), _TIME, Reason.BAD_TIME, "is no time")
+    refuse_where(
+        (micros < _EARLIEST_US) | (micros > _LATEST_US), _TIME, Reason.BAD_TIME, "is not a valid time"
+    )
     return [EPOCH + timedelta(microseconds=value) for value in micros.tolist()]
 
 
@@ -145,7 +147,7 @@ def _numbers(field: ContractField, column: Any) -> NDArray[np.float64]:
     refuse_where(wrong, field.name, Reason.NOT_FINITE, "is NaN or infinite")
     if field.type == "integer":
         fraction = (values != np.trunc(values)) & ~np.isnan(values)
-        refuse_where(fraction, field.name, Reason.WRONG_TYPE, "is no whole number")
+        refuse_where(fraction, field.name, Reason.WRONG_TYPE, "is not a whole number")
     if field.type == "boolean":
         other = ~(np.isin(values, (0.0, 1.0)) | np.isnan(values))
         refuse_where(other, field.name, Reason.WRONG_TYPE, "is neither 0 nor 1")

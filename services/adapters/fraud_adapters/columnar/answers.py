@@ -1,4 +1,4 @@
-"""What the API answers to a columnar request, as an Arrow IPC stream."""
+"""The API's response to a columnar request, as an Arrow IPC stream."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class ColumnarAnswer:
 
 
 def answer_to_ipc(answer: ColumnarAnswer) -> bytes:
-    """One stream of one record batch; what is the same for all rows is schema metadata.
+    """A stream of one record batch; values that all rows share are schema metadata.
 
-    Latency and traces are not part of it: whoever asked measures the one and knows the others.
+    Latency and traces are not included: the client measures the latency and knows the traces.
     """
     predictions = answer.predictions
     vectors = np.ascontiguousarray(predictions.feature_vectors, dtype=np.float32)
@@ -55,10 +55,10 @@ def answer_to_ipc(answer: ColumnarAnswer) -> bytes:
 
 
 def answer_from_ipc(body: bytes, width: int, max_rows: int) -> ColumnarAnswer:
-    """Read an answer whose feature vectors have `width` values.
+    """Read a response whose feature vectors have `width` values.
 
     Raises:
-        ColumnarError: the body is no answer of that shape.
+        ColumnarError: the body is not a response of that shape.
     """
     types = {
         _ID: pa.string(),
@@ -74,7 +74,7 @@ def answer_from_ipc(body: bytes, width: int, max_rows: int) -> ColumnarAnswer:
     if missing := [name for name in (*_OF_PREDICTIONS, *_THRESHOLDS) if name not in metadata]:
         raise ColumnarError("missing_field", f"The answer's metadata lacks {', '.join(missing)}.")
     scores = numpy(table.column("score"))
-    refuse_where(~((scores >= 0) & (scores <= 1)), "score", "out_of_range", "is no probability")
+    refuse_where(~((scores >= 0) & (scores <= 1)), "score", "out_of_range", "is not a probability")
     predictions = Predictions(
         scores=scores,
         predicted=numpy(table.column("prediction").cast(pa.int8())).astype(np.bool_),

@@ -1,7 +1,7 @@
-"""Arrow arrays from what a batch holds, without `pa.array`.
+"""Arrow arrays from the columns of a batch, without `pa.array`.
 
-`pa.array` and `to_numpy` import pandas where it is installed: most of a second at the start of every job.
-Numbers are not copied.
+`pa.array` and `to_numpy` import pandas if it is installed, which takes most of a second at the start of every
+job. Numbers are not copied.
 """
 
 from __future__ import annotations

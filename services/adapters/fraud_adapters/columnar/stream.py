@@ -1,7 +1,7 @@
-"""Arrow IPC streams that come from outside: read so that nothing in them is trusted.
+"""Reads untrusted Arrow IPC streams.
 
 Types are compared before any column is read, compressed and dictionary-encoded bodies are refused (a few
-kilobytes could unpack to gigabytes), and every buffer is validated before it is looked into.
+kilobytes could expand to gigabytes), and every buffer is validated before it is used.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ def read_stream(body: bytes, max_rows: int, types: Mapping[str, Any], required: 
         messages = _messages(body)
         schema = ipc.read_schema(messages[0]) if messages and messages[0].type == "schema" else None
         if schema is None:
-            raise ColumnarError("not_arrow", "The body is no Arrow IPC stream.")
+            raise ColumnarError("not_arrow", "The body is not an Arrow IPC stream.")
         _check_columns(schema, types, required)
         batches = [_record_batch(message, schema) for message in messages[1:]]
     except (pa.ArrowException, struct.error, IndexError, OSError, ValueError) as error:
         detail = " ".join(str(error).split())[:200]
-        raise ColumnarError("not_arrow", f"The body is no complete Arrow IPC stream: {detail}") from None
+        raise ColumnarError("not_arrow", f"The body is not a complete Arrow IPC stream: {detail}") from None
     if sum(batch.num_rows for batch in batches) > max_rows:
         raise ColumnarError("too_large", f"A batch holds at most {max_rows} transactions.")
     if len(batches) == 1:
@@ -61,14 +61,14 @@ def read_stream(body: bytes, max_rows: int, types: Mapping[str, Any], required: 
 
 
 def _messages(body: bytes) -> list[Any]:
-    # Without its end mark a stream cut between two messages would look complete.
+    # The end mark is required, because a stream truncated between two messages would look complete.
     if not body.endswith(END_OF_STREAM):
         raise ColumnarError("truncated", "The Arrow stream ends without its end-of-stream mark.")
     source = pa.BufferReader(body)
     messages = list(ipc.MessageReader.open_stream(source))
-    # The reader stops at the first end mark, whatever follows it.
+    # The reader stops at the first end mark and ignores data after it.
     if source.tell() != len(body):
-        raise ColumnarError("not_arrow", "The body goes on after the end of its Arrow stream.")
+        raise ColumnarError("not_arrow", "The body continues after the end of its Arrow stream.")
     return messages
 
 
@@ -85,7 +85,7 @@ def _record_batch(message: Any, schema: Any) -> Any:
 def _is_compressed(metadata: bytes) -> bool:
     """Whether a record-batch message names a body compression (Arrow's Message.fbs, RecordBatch.fbs).
 
-    pyarrow decompresses without asking, at sizes the body states itself, and exposes no limit.
+    pyarrow decompresses automatically, to the sizes that the body states, and has no limit for them.
     """
     message = struct.unpack_from("<I", metadata, 0)[0]
     header = _flat_field(metadata, message, 2)
@@ -108,7 +108,7 @@ def _flat_field(buffer: bytes, table: int, index: int) -> int | None:
 def _check_columns(schema: Any, types: Mapping[str, Any], required: AbstractSet[str]) -> None:
     names: Sequence[str] = schema.names
     if len(set(names)) < len(names):
-        raise ColumnarError("duplicate_key", "A column comes twice.")
+        raise ColumnarError("duplicate_key", "Two columns have the same name.")
     if unknown := sorted(set(names) - set(types)):
         raise ColumnarError("unknown_field", f"Unknown column {unknown[0][:60]!r}.")
     if missing := sorted(required - set(names)):

@@ -33,9 +33,9 @@ from fraud_adapters.job.failures import (
 
 Result = Mapping[str, Any]
 
-# To be caught where work goes on with another try: what may pass by itself.
+# Caught where work is retried: failures that may pass without intervention.
 PASSING: Final = (PassingFailure, psycopg2.OperationalError, psycopg2.InterfaceError)
-# To be caught where a failure is extended: what a person can act on. Everything else is a fault of ours.
+# Caught where a failure is extended: failures that a person can act on. Everything else is a bug.
 EXPECTED: Final = (JobFailed, psycopg2.Error)
 
 
@@ -43,26 +43,26 @@ class NothingToDo(Exception):
     """There is nothing to do, or another run is doing it; the message says which."""
 
 
-class _Ending(NamedTuple):
-    """How a job ends: its exit code, and what its last line begins with."""
+class _ExitStatus(NamedTuple):
+    """How a job ends: its exit code, and the label of its last line."""
 
     code: int
     label: EndingLabel
     has_result: bool = True
 
 
-_ENDINGS: Final[Mapping[FailureKind, _Ending]] = {
-    "passing": _Ending(EXIT_FAILED, "failed"),
-    "lasting": _Ending(EXIT_FAILED, "failed"),
-    "refused": _Ending(EXIT_FAILED, "failed"),
-    "unexpected": _Ending(EXIT_FAILED, "unexpected"),
-    # Nothing was done, and the last line says all there is to say.
-    "configuration": _Ending(EXIT_CONFIGURATION, "configuration", has_result=False),
+_EXIT_STATUSES: Final[Mapping[FailureKind, _ExitStatus]] = {
+    "passing": _ExitStatus(EXIT_FAILED, "failed"),
+    "lasting": _ExitStatus(EXIT_FAILED, "failed"),
+    "refused": _ExitStatus(EXIT_FAILED, "failed"),
+    "unexpected": _ExitStatus(EXIT_FAILED, "unexpected"),
+    # Without a result, because nothing was done and the last line says why.
+    "configuration": _ExitStatus(EXIT_CONFIGURATION, "configuration", has_result=False),
 }
 
 
 def failure_of(error: BaseException) -> JobFailed:
-    """An error as one of the family of failures, with its sentence."""
+    """The `JobFailed` that corresponds to an exception."""
     if isinstance(error, JobFailed):
         return error
     text = " ".join(str(error).split())
@@ -71,35 +71,35 @@ def failure_of(error: BaseException) -> JobFailed:
     if isinstance(error, psycopg2.InterfaceError):
         return PassingFailure(f"The connection to Postgres broke: {text.rstrip('.')}.")
     if isinstance(error, psycopg2.OperationalError):
-        return PassingFailure(f"Postgres went away: {text.rstrip('.')}.")
+        return PassingFailure(f"The connection to Postgres was lost: {text.rstrip('.')}.")
     if isinstance(error, psycopg2.Error):
         return LastingFailure(f"Postgres: {text.rstrip('.')}.")
     return UnexpectedFailure(f"{type(error).__name__}: {text}")
 
 
 def run(service: str, main: Callable[[Sequence[str]], Result]) -> NoReturn:
-    """Run `main(arguments)` as the process' job and exit.
+    """Run `main(arguments)` as the job of this process, and exit.
 
-    The result goes to `$RESULT_PATH` as JSON, or to stdout where that is not set. Exit codes: 0 done,
-    99 nothing to do, 2 wrong configuration, 1 failed, 128 + n ended by signal n; then one sentence on stderr
-    says why.
+    The result is written as JSON to `$RESULT_PATH`, or to stdout if that is not set. Exit codes: 0 done,
+    99 nothing to do, 2 wrong configuration, 1 failed, 128 + n ended by signal n. Unless the job is done, one
+    sentence on stderr gives the reason.
     """
     result: Result | None = None
-    stopping.listen()
+    stopping.install_handlers()
     try:
         logs.configure(load(LogSettings), service)
         result = main(sys.argv[1:])
         logs.get_logger(service).info("job_done", **_figures(result))
         code = EXIT_DONE
     except NothingToDo as error:
-        code = _end(EXIT_NOTHING_TO_DO, "nothing_to_do", error)
+        code = _report_end(EXIT_NOTHING_TO_DO, "nothing_to_do", error)
         result = NothingToDoResult(status="nothing_to_do", reason=str(error))
     except stopping.Stopped as error:
-        code = _end(128 + error.signal, "interrupted", error)
+        code = _report_end(128 + error.signal, "interrupted", error)
     except Exception as error:
         code, result = _failed(service, error)
     if result is not None and (problem := _write(result)):
-        code = _end(code or EXIT_CONFIGURATION, "configuration", problem)
+        code = _report_end(code or EXIT_CONFIGURATION, "configuration", problem)
     sys.stdout.flush()
     sys.stderr.flush()
     sys.exit(code)
@@ -107,29 +107,29 @@ def run(service: str, main: Callable[[Sequence[str]], Result]) -> NoReturn:
 
 def _failed(service: str, error: Exception) -> tuple[int, Result | None]:
     failure = failure_of(error)
-    ours = failure.kind == "unexpected"
-    if ours or (isinstance(failure, LastingFailure) and isinstance(error, psycopg2.Error)):
-        # What the database refuses may be a fault of ours, too: the statement is in the traceback.
-        logs.get_logger(service).error("unexpected_error" if ours else "database_refuses", exc_info=error)
-    ending = _ENDINGS[failure.kind]
-    code = _end(ending.code, ending.label, failure)
-    if not ending.has_result:
+    is_bug = failure.kind == "unexpected"
+    if is_bug or (isinstance(failure, LastingFailure) and isinstance(error, psycopg2.Error)):
+        # A statement that the database refuses may be a bug too; the traceback shows it.
+        logs.get_logger(service).error("unexpected_error" if is_bug else "database_refuses", exc_info=error)
+    exit_status = _EXIT_STATUSES[failure.kind]
+    code = _report_end(exit_status.code, exit_status.label, failure)
+    if not exit_status.has_result:
         return code, None
     return code, {**failure.result, **FailedResult(status="failed", failure=failure.kind, error=str(failure))}
 
 
 def _figures(result: Result) -> dict[str, Any]:
-    """What fits into a line of the log."""
+    """The scalar values of a result, which fit into a log line."""
     return {name: value for name, value in result.items() if isinstance(value, str | int | float)}
 
 
-def _end(code: int, label: EndingLabel, reason: BaseException | str) -> int:
+def _report_end(code: int, label: EndingLabel, reason: BaseException | str) -> int:
     print(f"{label}: {reason}", file=sys.stderr)  # noqa: T201
     return code
 
 
 def _write(result: Result) -> str | None:
-    """Write the result; what is wrong with its place, if it cannot be written."""
+    """Write the result; returns the problem as a sentence if it cannot be written."""
     text = json.dumps(result, default=str, sort_keys=True)
     target = os.environ.get("RESULT_PATH")
     if target is None:

@@ -1,4 +1,4 @@
-"""Types of the jobs' options: what argparse calls, and what it says when a text will not do."""
+"""Types of command-line options: each parses a text, or raises the message that argparse shows."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from typing import Final
 from fraud_core.moments import parse_moment
 from fraud_core.plain_numbers import parse_number, parse_whole_number
 
-# Delays and days are added to and taken from these: far from where a date ends, and from where numpy's do.
+# Delays and days are added to and subtracted from times, so the range stays clear of the limits of datetime
+# and numpy.
 EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)
-MANY: Final = 100_000_000
+MAX_COUNT: Final = 100_000_000
 _MOMENT: Final = "must be a time with a zone from 1970 to 2199, such as 2026-01-31T12:00:00Z"
 _AGO: Final = re.compile(r"(\d{1,6})([mhd])", re.ASCII)
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
@@ -35,11 +36,11 @@ def whole_number(low: int, high: int) -> Callable[[str], int]:
 
 
 def number(low: float, high: float, *, above: bool = False, below: bool = False) -> Callable[[str], float]:
-    """A number from `low` to `high`; the bounds themselves do not count with `above` and `below`."""
+    """A number from `low` to `high`; `above` and `below` exclude the bounds themselves."""
     bounds = f"{'above' if above else 'from'} {low:g} {'and below' if below else 'to'} {high:g}"
 
     def parse(text: str) -> float:
-        value = _plain(text)
+        value = _number_or_nan(text)
         # Written so that NaN is refused.
         if not (low <= value <= high) or (above and value == low) or (below and value == high):
             raise ArgumentTypeError(f"must be a number {bounds}, not {_shown(text)}")
@@ -51,16 +52,16 @@ def number(low: float, high: float, *, above: bool = False, below: bool = False)
 def moment(text: str) -> datetime:
     """A time with a zone (RFC 3339) in UTC."""
     try:
-        found = parse_moment(text)
+        parsed = parse_moment(text)
     except ValueError:
         raise ArgumentTypeError(f"{_MOMENT}, not {_shown(text)}") from None
-    if not EARLIEST <= found < LATEST:
+    if not EARLIEST <= parsed < LATEST:
         raise ArgumentTypeError(f"{_MOMENT}, not {_shown(text)}")
-    return found
+    return parsed
 
 
 def moment_or_ago(text: str) -> datetime:
-    """A time, or a span before now: 30m, 12h, 7d."""
+    """A time, or a period before now such as 30m, 12h or 7d."""
     ago = _AGO.fullmatch(text)
     if ago is None:
         try:
@@ -77,8 +78,8 @@ def moment_or_ago(text: str) -> datetime:
 
 
 def span(text: str) -> float:
-    """Seconds, from 0.1s to a day, written with their unit."""
-    value = _plain(text[:-1])
+    """A period from 0.1s to a day, written with its unit, in seconds."""
+    value = _number_or_nan(text[:-1])
     seconds = value * {"s": 1, "m": 60}.get(text[-1:], math.nan)
     if not 0.1 <= seconds <= 86_400:
         raise ArgumentTypeError(
@@ -88,14 +89,14 @@ def span(text: str) -> float:
 
 
 def printable(text: str) -> str:
-    """A name that can be stored and shown."""
+    """A printable name of limited length."""
     if not text.isprintable() or not 1 <= len(text) <= 250:
         raise ArgumentTypeError(f"must be 1 to 250 characters that can be printed, not {_shown(text)}")
     return text
 
 
 def file_to_read(text: str) -> Path:
-    """A file that is there."""
+    """An existing file."""
     path = Path(text)
     if path.is_dir():
         raise ArgumentTypeError(f"must be a file, and {_shown(text)} is a folder")
@@ -105,7 +106,7 @@ def file_to_read(text: str) -> Path:
 
 
 def file_to_write(text: str) -> Path:
-    """A file in a folder that is there; the file need not be."""
+    """A file in an existing folder; the file itself need not exist."""
     path = Path(text)
     if not text or path.is_dir():
         raise ArgumentTypeError(f"must be a file, and {_shown(text)} is a folder")
@@ -114,7 +115,7 @@ def file_to_write(text: str) -> Path:
     return path
 
 
-def _plain(text: str) -> float:
+def _number_or_nan(text: str) -> float:
     try:
         return parse_number(text)
     except ValueError:
@@ -122,6 +123,6 @@ def _plain(text: str) -> float:
 
 
 def _shown(text: str) -> str:
-    """On one line, whatever bytes a shell handed over."""
+    """The text on one line, with unprintable characters escaped."""
     short = text if len(text) <= 60 else f"{text[:60]}…"
     return repr(short) if short.isprintable() else ascii(short)

@@ -1,7 +1,7 @@
-"""Why a job cannot go on: one small family, from which `job.run` makes exit code, result and sentence.
+"""The failures of jobs: a small class hierarchy that `job.run` maps to exit code, result and sentence.
 
-Adapters and services derive their own failures from the kind that fits, so that whoever tries again asks for
-the kind, and nobody has to list them.
+Adapters and services derive their failures from the matching kind, so that a retry can catch the kind instead
+of listing exceptions.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from config.job_results import FailureKind
 
 
 class JobFailed(Exception):
-    """The base of the family; raise one of its kinds.
+    """The base class; raise one of its subclasses.
 
     Args:
-        sentence: for whoever runs the job: what is wrong and, where they can, what to do.
-        result: what was done before it failed.
+        sentence: tells the user of the job what is wrong and, if possible, what to do.
+        result: the result up to the failure.
     """
 
-    kind: ClassVar[FailureKind] = "unexpected"  # of one that nobody has given a kind
+    kind: ClassVar[FailureKind] = "unexpected"
 
     def __init__(self, sentence: str, result: Mapping[str, Any] | None = None) -> None:
         super().__init__(sentence)
@@ -29,41 +29,47 @@ class JobFailed(Exception):
     def extended(
         self, *, before: str = "", after: str = "", result: Mapping[str, Any] | None = None
     ) -> JobFailed:
-        """A failure of the same kind that says and holds more."""
+        """A failure of the same kind with a longer sentence and more of the result."""
         return _KINDS[self.kind](f"{before}{self}{after}", {**self.result, **(result or {})})
 
 
 class PassingFailure(JobFailed):
-    """Trying again later may help: a part is down, or somebody else was faster."""
+    """A retry may succeed: a server is down, or another process was faster."""
 
     kind = "passing"
 
 
 class LastingFailure(JobFailed):
-    """Trying again gives the same, until a person changes something."""
+    """A retry fails again until a person changes something."""
 
     kind = "lasting"
 
 
 class RefusedFailure(JobFailed):
-    """What was asked for is not allowed: by a rule, by the gate, or by another service."""
+    """The request is not allowed by a rule, by the gate, or by another service."""
 
     kind = "refused"
 
 
 class ConfigurationFailure(JobFailed):
-    """A variable, a file of settings or an option is missing or wrong."""
+    """A variable, a configuration file or an option is missing or wrong."""
 
     kind = "configuration"
 
 
 class UnexpectedFailure(JobFailed):
-    """A fault of ours; its traceback is in the log."""
+    """A bug; its traceback is in the log."""
 
     kind = "unexpected"
 
 
 _KINDS = {
-    one.kind: one
-    for one in (PassingFailure, LastingFailure, RefusedFailure, ConfigurationFailure, UnexpectedFailure)
+    failure_class.kind: failure_class
+    for failure_class in (
+        PassingFailure,
+        LastingFailure,
+        RefusedFailure,
+        ConfigurationFailure,
+        UnexpectedFailure,
+    )
 }

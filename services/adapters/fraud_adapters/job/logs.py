@@ -12,13 +12,13 @@ import structlog
 
 from config.settings import ConfigurationError, LogSettings
 
-# Keys whose values never reach a log, whoever puts them there.
+# The values of these keys are masked in every log record.
 _SECRET_KEYS = ("password", "secret", "token", "authorization", "database_url")
 _NOISY = ("kafka", "urllib3", "botocore", "boto3", "httpx", "httpcore", "alembic")
 
 
 def configure(settings: LogSettings, service: str) -> None:
-    """Send this process' logs, the libraries' too, to the sinks of `settings`.
+    """Send the logs of this process, including those of libraries, to the sinks of `settings`.
 
     Raises:
         ConfigurationError: a sink cannot be opened; the sentence names the variable.

@@ -1,4 +1,4 @@
-"""Local directories a job works in; those a killed process left behind are found by their name."""
+"""Temporary directories of jobs; those of killed processes are found by their prefix."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ PREFIX: Final = "fraud-job-"
 
 @contextmanager
 def scratch_directory() -> Iterator[Path]:
-    """An empty directory, gone afterwards."""
+    """An empty directory that is removed afterwards."""
     with tempfile.TemporaryDirectory(prefix=PREFIX) as name:
         yield Path(name)
 
 
 def abandoned(before: datetime) -> list[Path]:
-    """The directories nobody has written to since; a job needs its own for seconds."""
-    found = Path(tempfile.gettempdir()).glob(f"{PREFIX}*")
-    return sorted(path for path in found if path.is_dir() and path.stat().st_mtime < before.timestamp())
+    """The directories last written before this time; a job needs its directory for seconds only."""
+    directories = Path(tempfile.gettempdir()).glob(f"{PREFIX}*")
+    return sorted(path for path in directories if path.is_dir() and path.stat().st_mtime < before.timestamp())
 
 
 def remove(paths: list[Path]) -> None:
-    """Remove directories; what belongs to another user stays."""
+    """Remove directories, except those of other users."""
     for path in paths:
         shutil.rmtree(path, ignore_errors=True)

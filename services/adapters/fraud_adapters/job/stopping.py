@@ -1,4 +1,4 @@
-"""Signals that ask a job to end, as an exception that lets it put its affairs in order."""
+"""Turns the signals that stop a job into an exception, so that the job can clean up."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from threading import Event
 from types import FrameType
 from typing import Final
 
-_ASKS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stopped(BaseException):
-    """A signal asks the job to end. No `Exception`, so that nobody takes it for an error and goes on."""
+    """A signal stops the job. A `BaseException`, so that no handler treats it as an error and continues."""
 
     def __init__(self, number: int) -> None:
         self.signal = signal.Signals(number)
@@ -23,25 +23,25 @@ class Stopped(BaseException):
 
 class _Handler:
     def __init__(self) -> None:
-        self._held = False
+        self._deferred = False
         self._pending: int | None = None
 
     def __call__(self, number: int, _frame: FrameType | None) -> None:
-        # A second signal must not cut short what the first one has begun to put in order.
-        for other in _ASKS:
-            signal.signal(other, signal.SIG_IGN)
-        if self._held:
+        # Further signals are ignored, so that they do not interrupt the clean-up.
+        for signal_number in _STOP_SIGNALS:
+            signal.signal(signal_number, signal.SIG_IGN)
+        if self._deferred:
             self._pending = number
         else:
             raise Stopped(number)
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        self._held = True
+    def signals_deferred(self) -> Iterator[None]:
+        self._deferred = True
         try:
             yield
         finally:
-            self._held = False
+            self._deferred = False
             number, self._pending = self._pending, None
             if number is not None:
                 raise Stopped(number)
@@ -50,27 +50,27 @@ class _Handler:
 _handler: Final = _Handler()
 
 
-def listen() -> None:
-    """From now on SIGINT, SIGTERM and SIGHUP raise `Stopped` in the main thread, unless they are ignored."""
-    for number in _ASKS:
+def install_handlers() -> None:
+    """Let SIGINT, SIGTERM and SIGHUP raise `Stopped` in the main thread, unless they are ignored."""
+    for number in _STOP_SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _handler)
 
 
 def stop_event() -> Event:
-    """An event that SIGTERM and SIGINT set from now on, for a job that ends when what it is at is done."""
+    """An event that SIGTERM and SIGINT set, for a job that finishes its current work before it stops."""
     stop = Event()
 
-    def ask(_number: int, _frame: FrameType | None) -> None:
-        # A handler runs in the main thread, perhaps while that holds the event's lock to begin its waiting:
-        # set there, the event would wait for this very thread, for ever.
+    def request_stop(_number: int, _frame: FrameType | None) -> None:
+        # A handler runs in the main thread, which may hold the event's lock because it is about to wait;
+        # setting the event there could deadlock.
         _thread.start_new_thread(stop.set, ())
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, ask)
+        signal.signal(number, request_stop)
     return stop
 
 
-def held() -> AbstractContextManager[None]:
-    """Within it a signal waits; keep it to one short request whose answer must not be lost."""
-    return _handler.held()
+def signals_deferred() -> AbstractContextManager[None]:
+    """Defer signals within the context; use it only for a short request whose response must not be lost."""
+    return _handler.signals_deferred()

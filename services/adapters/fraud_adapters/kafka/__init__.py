@@ -1,4 +1,4 @@
-"""Kafka: topics, publishing, reading. The only module of ours that names a Kafka client."""
+"""Kafka: topics, publishing, reading. The only package that imports a Kafka client."""
 
 from fraud_adapters.kafka.errors import (
     BrokerUnavailable,

@@ -1,4 +1,4 @@
-"""The batches that a fetch brings, and where each ends, also where it is broken.
+"""The batches of a fetch and their end offsets, including those of corrupt batches.
 
 Kafka's format, version 2: https://kafka.apache.org/documentation/#recordbatch.
 """
@@ -23,13 +23,13 @@ _INT64: Final = 1 << 63
 NO_TIME: Final = -1
 
 
-class Undecided(Exception):
-    """A batch cannot be read, and nothing says for sure where the next one begins; the text says why."""
+class BatchEndUnknown(Exception):
+    """A batch cannot be read and the offset of the next one is unknown; the message gives the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class RawBatch:
-    """A batch as it lies in the log; `next_base` is the offset of the one after it, if there is one here."""
+    """An unchecked batch; `next_base` is the offset of the following batch if the fetch contains one."""
 
     data: memoryview
     base: int
@@ -42,7 +42,7 @@ class RawBatch:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A batch of version 2 whose header and checksum are right."""
+    """A batch of version 2 whose header and checksum are valid."""
 
     data: memoryview
     base: int
@@ -60,12 +60,12 @@ class Batch:
 
     @property
     def content(self) -> memoryview:
-        """The records, as they were packed."""
+        """The records, still compressed."""
         return self.data[_HEAD.size :]
 
     @property
     def control(self) -> bool:
-        """Whether it says how a transaction ended, and holds no record."""
+        """Whether it is a transaction marker, which holds no record."""
         return bool(self.attributes & _CONTROL)
 
     @property
@@ -80,18 +80,18 @@ class Batch:
 
 
 def raw_batches(data: memoryview) -> Iterator[RawBatch]:
-    """The whole batches of a fetch; brokers cut off the last one.
+    """The complete batches of a fetch; brokers may truncate the last one.
 
     Raises:
-        Undecided: what should be a batch has a length that none has.
+        BatchEndUnknown: a batch has an impossible length.
     """
     pos = 0
-    found = _frame(data, pos)
-    while found is not None:
-        base, end = found
+    frame = _frame(data, pos)
+    while frame is not None:
+        base, end = frame
         if end - pos <= _MAGIC_AT:
-            raise Undecided("what lies there has a length that no batch has")
-        found = _frame(data, end)
+            raise BatchEndUnknown("the length of the batch is impossible")
+        frame = _frame(data, end)
         yield RawBatch(data[pos:end], base, _next_base(data, end, base))
         pos = end
 
@@ -112,7 +112,7 @@ def _next_base(data: memoryview, pos: int, base: int) -> int | None:
 
 
 def checked(raw: RawBatch) -> Batch | str:
-    """The batch, or what is wrong with it."""
+    """The batch, or a description of the error in it."""
     if len(raw.data) < _HEAD.size:
         return "the batch is shorter than its header"
     if crc32c(raw.data[_CRC_FROM:]) != struct.unpack_from(">I", raw.data, _MAGIC_AT + 1)[0]:
@@ -124,11 +124,11 @@ def checked(raw: RawBatch) -> Batch | str:
     return Batch(raw.data, base, epoch, attributes, base + delta, first, newest, producer, count)
 
 
-def end_of(raw: RawBatch, why: str) -> int:
-    """The last offset of a batch whose own header is not to be trusted.
+def end_of(raw: RawBatch, reason: str) -> int:
+    """The last offset of a batch whose header cannot be trusted.
 
     Raises:
-        Undecided: neither the next batch says so nor two fields of this one.
+        BatchEndUnknown: it follows neither from the next batch nor from two consistent fields of this one.
     """
     if raw.next_base is not None:
         return raw.next_base - 1
@@ -137,4 +137,4 @@ def end_of(raw: RawBatch, why: str) -> int:
         delta, count = head[6], head[12]
         if 0 < count == delta + 1:
             return raw.base + int(delta)
-    raise Undecided(why)
+    raise BatchEndUnknown(reason)

@@ -1,4 +1,4 @@
-"""Kafka's codecs, unpacked a piece at a time: what a batch unpacks to is up to whoever sent it."""
+"""Kafka's codecs, decompressed in pieces, because the sender determines how large a batch becomes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ import lz4.frame
 import zstandard
 
 PIECE_BYTES: Final = 1 << 20
-# 1 MB of zstd may hold 30 GB. Past this the rest of a batch is given up: it would hold up the stream.
+# 1 MB of zstd may hold 30 GB. Beyond this limit the rest of a batch is skipped, so that it cannot block the
+# stream.
 BATCH_BYTES: Final = 1 << 30
-# Snappy unpacks a block only as a whole. Of 1 MB, Kafka's limit for a batch, it cannot make more than 21.
+# Snappy decompresses a block only as a whole. 1 MB, Kafka's limit for a batch, becomes at most 21 MB.
 SNAPPY_BLOCK_BYTES: Final = 64 << 20
-# What zstd may look back to, and so must hold: that of its highest level.
+# The window of zstd's highest level, which bounds the memory of the decompressor.
 ZSTD_WINDOW_BYTES: Final = 1 << 27
 _XERIAL: Final = b"\x82SNAPPY\x00"  # Java's framing; eight bytes with its version follow
 _XERIAL_HEADER_BYTES: Final = 16
@@ -29,7 +30,7 @@ _BROKEN: Final = (
 
 
 class CannotUnpack(Exception):
-    """The codec is unknown, or the data is not what it makes, or too much; the text says which."""
+    """The codec is unknown, or the data is corrupt or too large; the message says which."""
 
 
 class _Reader(Protocol):
@@ -37,13 +38,13 @@ class _Reader(Protocol):
 
 
 def unpacked(codec: int, data: bytes) -> Iterator[bytes]:
-    """The content of a batch in pieces of about a megabyte.
+    """The decompressed content of a batch in pieces of about a megabyte.
 
     Args:
-        codec: as in the attributes of a batch.
+        codec: the number in the attributes of a batch.
 
     Raises:
-        CannotUnpack: from where on it cannot be unpacked.
+        CannotUnpack: at the first piece that cannot be decompressed.
     """
     if codec == 0:
         yield data

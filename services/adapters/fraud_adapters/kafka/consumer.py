@@ -1,7 +1,7 @@
-"""What the reader of given partitions and the member of a group share: raw records and where they stand.
+"""The base of the partition reader and the group member: raw records and positions.
 
-"How far does the log reach" comes from the high watermark of a fetch; ListOffsets is not to be trusted
-(Tansu's answers are wrong). Nothing here ever moves a position that is not in the log.
+The end of the log is the high watermark of a fetch, because Tansu's answers to ListOffsets are wrong. A
+position that is not in the log is reported as an error and never moved.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from fraud_adapters.kafka.errors import (
 from fraud_adapters.kafka.library import Internals
 from fraud_adapters.kafka.record import Record
 
-# How long the broker holds a fetch that finds nothing: bounds the time it takes to see an end.
+# How long the broker holds an empty fetch: it bounds the time to detect the end of the log.
 FETCH_WAIT_MS = 100
 CLOSE_MS = 2_000
 
 
 class TopicConsumer(ABC):
-    """Raw records of one topic, from positions the caller gave. Those of transactions come once committed.
+    """Reads raw records of one topic, from positions that the caller gives, without uncommitted ones.
 
     Args:
         keep_bytes: how much of a record's value is kept.
@@ -71,16 +71,16 @@ class TopicConsumer(ABC):
         """Up to `max_records` records, in order within a partition."""
 
     def positions(self) -> dict[int, int]:
-        """Per partition that is read the offset of the record that comes next."""
+        """Per assigned partition the offset of the next record."""
         return dict(self._positions)
 
     def high_watermarks(self) -> dict[int, int]:
-        """Per partition that is read the end of the log at the latest fetch; absent before the first one."""
+        """Per assigned partition the end of the log at the latest fetch; absent before the first fetch."""
         marks = {p: self._consumer.highwater(self._at(p)) for p in self._positions}
         return {partition: mark for partition, mark in marks.items() if mark is not None}
 
     def readable_ends(self) -> dict[int, int]:
-        """As `high_watermarks`, but no further than a transaction that is still open lets us read."""
+        """As `high_watermarks`, but at most up to the first transaction that is still open."""
         ends = {p: self._internals.readable_end(self._at(p)) for p in self._positions}
         return {partition: end for partition, end in ends.items() if end is not None}
 
@@ -101,20 +101,20 @@ class TopicConsumer(ABC):
 
     def _poll(self, max_records: int, timeout_ms: int) -> list[Record]:
         try:
-            found = self._consumer.poll(timeout_ms=timeout_ms, max_records=max_records)
+            polled = self._consumer.poll(timeout_ms=timeout_ms, max_records=max_records)
         except OffsetOutOfRangeError as error:
             raise self._out_of_range(error.args[0] if error.args else {}) from error
         except (KafkaError, AssertionError) as error:
-            raise self._unreadable(error) from error
-        self._follow_positions()
-        if not found:
-            self._refuse_offsets_past_the_end()
+            raise self._read_error(error) from error
+        self._update_positions()
+        if not polled:
+            self._raise_past_the_end()
             for partition in self._positions:
-                self._internals.refuse_silence(self._at(partition))
-        return [record for records in found.values() for record in records]
+                self._internals.raise_if_silent(self._at(partition))
+        return [record for records in polled.values() for record in records]
 
-    def _follow_positions(self) -> None:
-        # Not the last record's offset + 1: transaction markers and aborted records take offsets, too.
+    def _update_positions(self) -> None:
+        # Not the last record's offset + 1, because transaction markers and aborted records have offsets too.
         for partition in self._positions:
             position = self._internals.position(self._at(partition))
             if position is not None:
@@ -122,13 +122,15 @@ class TopicConsumer(ABC):
 
     def _earliest(self, partitions: Iterable[int], timeout_ms: int) -> dict[int, int]:
         try:
-            found = self._consumer.beginning_offsets([self._at(p) for p in partitions], timeout_ms=timeout_ms)
+            offsets = self._consumer.beginning_offsets(
+                [self._at(p) for p in partitions], timeout_ms=timeout_ms
+            )
         except KafkaError as error:
-            raise self._unreadable(error) from error
-        return {place.partition: offset for place, offset in found.items()}
+            raise self._read_error(error) from error
+        return {at.partition: offset for at, offset in offsets.items()}
 
-    def _refuse_offsets_past_the_end(self) -> None:
-        # Kafka answers OFFSET_OUT_OF_RANGE; Tansu answers with nothing, for ever.
+    def _raise_past_the_end(self) -> None:
+        # Kafka answers OFFSET_OUT_OF_RANGE; Tansu keeps sending empty answers.
         beyond = {
             p: self._positions[p] for p, mark in self.high_watermarks().items() if self._positions[p] > mark
         }
@@ -136,16 +138,16 @@ class TopicConsumer(ABC):
             raise self._out_of_range({self._at(p): offset for p, offset in beyond.items()})
 
     def _out_of_range(self, offsets: Mapping[TopicPartition, int]) -> ReadError:
-        places = ", ".join(f"offset {offset} of partition {at.partition}" for at, offset in offsets.items())
+        absent = ", ".join(f"offset {offset} of partition {at.partition}" for at, offset in offsets.items())
         return ReadError(
-            f"The topic {self._topic} does not hold {places or 'the offset asked for'}: it was truncated or "
-            "made again; nothing was skipped, move the stored offset by hand."
+            f"The topic {self._topic} does not hold {absent or 'the requested offset'}: it was truncated or "
+            "created again; nothing was skipped, move the stored offset by hand."
         )
 
-    def _unreadable(self, error: BaseException) -> ReadError:
+    def _read_error(self, error: BaseException) -> ReadError:
         return ReadError(f"The topic {self._topic} cannot be read: {one_line(error)}.")
 
 
 def one_line(error: BaseException) -> str:
-    """What the library says, as the end of a sentence."""
+    """The library's message on one line, as the end of a sentence."""
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__

@@ -1,4 +1,4 @@
-"""What can go wrong with Kafka, each with one sentence a person can act on."""
+"""The failures of Kafka, each with one sentence that a person can act on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BOOTSTRAP_TIMEOUT_MS = 10_000
 
 
 class KafkaFailure(JobFailed):
-    """Base of everything these adapters raise."""
+    """The base of all exceptions of the Kafka adapters."""
 
 
 class BrokerUnavailable(KafkaFailure, PassingFailure):
@@ -29,7 +29,7 @@ class PublishError(KafkaFailure, PassingFailure):
 
 
 class ReadError(KafkaFailure, PassingFailure):
-    """A partition cannot be read on: the stored offset is not in the log, or the broker refuses."""
+    """A partition cannot be read: the stored offset is not in the log, or the broker refuses."""
 
 
 class RequestFailed(KafkaFailure, PassingFailure):
@@ -37,13 +37,13 @@ class RequestFailed(KafkaFailure, PassingFailure):
 
 
 class PositionUnreadable(KafkaFailure, LastingFailure):
-    """What lies at an offset cannot be read, and nothing says where the next record begins."""
+    """The data at an offset cannot be read, and the offset of the next record is unknown."""
 
-    def __init__(self, topic: str, partition: int, offset: int, why: str) -> None:
+    def __init__(self, topic: str, partition: int, offset: int, reason: str) -> None:
         super().__init__(
-            f"The topic {topic} cannot be read on from offset {offset} of partition {partition}: {why}, and "
-            "nothing says for sure where the next record begins. Nothing was skipped: to give up what lies "
-            "there, set next_offset in the table stream_offsets to an offset past it as the database's owner."
+            f"Reading of topic {topic} stops at offset {offset} of partition {partition}: {reason}, "
+            "and the offset of the next record is unknown. Nothing was skipped: to skip the unreadable data, "
+            "set next_offset in the table stream_offsets to an offset past it as the database's owner."
         )
 
 
@@ -53,7 +53,7 @@ def servers(bootstrap: str | Sequence[str]) -> list[str]:
 
 
 def require_broker(bootstrap: Sequence[str]) -> None:
-    """Refuse early when nothing listens.
+    """Fail early if no broker listens.
 
     kafka-python would retry in a thread that outlives the failed constructor, and log every attempt.
 
@@ -72,10 +72,10 @@ def require_broker(bootstrap: Sequence[str]) -> None:
 
 
 def quiet_library() -> None:
-    """kafka-python logs every connection at INFO, and warns whenever the machine is busy."""
+    """Raise the log levels of kafka-python, which logs every connection and warns on a busy machine."""
     logging.getLogger("kafka").setLevel(logging.WARNING)
     logging.getLogger("kafka.net.selector").setLevel(logging.ERROR)
 
 
-def missing(names: Iterable[str]) -> TopicMissing:
+def topics_missing(names: Iterable[str]) -> TopicMissing:
     return TopicMissing(f"Kafka has no topic {', '.join(sorted(names))}: create it before it is used.")

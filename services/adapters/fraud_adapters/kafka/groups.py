@@ -1,4 +1,4 @@
-"""Positions shown to Kafka's own lag tools. Ours live in the database; nothing is ever read from these."""
+"""Commits offsets for Kafka's own lag tools; the authoritative positions are in the database."""
 
 from __future__ import annotations
 

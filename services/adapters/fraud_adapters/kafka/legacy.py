@@ -1,7 +1,7 @@
-"""Messages of Kafka's versions 0 and 1, which brokers keep in old logs.
+"""Messages of Kafka's format versions 0 and 1, which brokers keep in old logs.
 
-Each has a checksum of its own. A compressed one holds others: in version 1 their offsets count from the
-first, and the offset outside is that of the last.
+Each message has its own checksum. A compressed message contains others: in version 1 their offsets are
+relative to the first, and the offset of the outer message is that of the last.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import zlib
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from fraud_adapters.kafka.batches import NO_TIME, RawBatch, Undecided, raw_batches
+from fraud_adapters.kafka.batches import NO_TIME, BatchEndUnknown, RawBatch, raw_batches
 from fraud_adapters.kafka.codecs import CannotUnpack, unpacked
 from fraud_adapters.kafka.record import Record
-from fraud_adapters.kafka.records import Place, unreadable
-from fraud_adapters.kafka.source import Broken
+from fraud_adapters.kafka.records import RecordOrigin, unreadable
+from fraud_adapters.kafka.source import CorruptData
 
 _CRC_AT: Final = 12
 _MAGIC_AT: Final = 16
 _CODEC: Final = 0x07
 _APPEND_TIME: Final = 0x08
-SET_BYTES: Final = 16 << 20  # of what a compressed message holds; brokers refuse one of more than 1 MB
+SET_BYTES: Final = 16 << 20  # decompressed limit; brokers refuse compressed messages of more than 1 MB
 
 
 class _Message(NamedTuple):
@@ -32,16 +32,16 @@ class _Message(NamedTuple):
     value: bytes | None
 
 
-def legacy_records(raw: RawBatch, place: Place, start: int) -> Iterator[Record]:
-    """The records of one message from the offset `start` on, or one that stands for all of them."""
+def legacy_records(raw: RawBatch, origin: RecordOrigin, start: int) -> Iterator[Record]:
+    """The records of one message from the offset `start` on, or one unreadable record in their place."""
     try:
         for message in _messages(raw):
             if message.offset >= start:
-                yield _record(message, place)
-    except (Broken, CannotUnpack, Undecided) as error:
-        # Unlike a batch of version 2, one says only where it ends.
+                yield _record(message, origin)
+    except (CorruptData, CannotUnpack, BatchEndUnknown) as error:
+        # Unlike a batch of version 2, a message names only its last offset.
         if raw.base >= start:
-            yield unreadable(place, range(start, raw.base + 1), len(raw.data), str(error))
+            yield unreadable(origin, range(start, raw.base + 1), len(raw.data), str(error))
 
 
 def _messages(raw: RawBatch) -> list[_Message]:
@@ -51,9 +51,9 @@ def _messages(raw: RawBatch) -> list[_Message]:
         return [outer]
     inner = [_message(one) for one in raw_batches(memoryview(_unpacked(codec, outer.value or b"")))]
     if not inner:
-        raise Broken("the message holds nothing")
+        raise CorruptData("the message holds nothing")
     if any(one.attributes & _CODEC for one in inner):
-        raise Broken("the message is packed twice")
+        raise CorruptData("the message is packed twice")
     first = outer.offset - inner[-1].offset if raw.magic == 1 else 0
     stamped = outer.timestamp_ms if outer.attributes & _APPEND_TIME else None
     return [
@@ -74,7 +74,7 @@ def _unpacked(codec: int, data: bytes) -> bytes:
 def _message(raw: RawBatch) -> _Message:
     data = raw.data
     if zlib.crc32(data[_MAGIC_AT:]) != struct.unpack_from(">I", data, _CRC_AT)[0]:
-        raise Broken("the checksum of the message is wrong")
+        raise CorruptData("the checksum of the message is wrong")
     try:
         attributes = data[_MAGIC_AT + 1]
         pos = _MAGIC_AT + 2
@@ -85,7 +85,7 @@ def _message(raw: RawBatch) -> _Message:
         key, pos = _bytes(data, pos)
         value, _ = _bytes(data, pos)
     except (struct.error, IndexError):
-        raise Broken("the message is shorter than it says") from None
+        raise CorruptData("the message is shorter than it says") from None
     return _Message(raw.base, attributes, timestamp, key, value)
 
 
@@ -95,19 +95,19 @@ def _bytes(data: memoryview, pos: int) -> tuple[bytes | None, int]:
     if size < 0:
         return None, pos
     if pos + size > len(data):
-        raise Broken("the message is shorter than it says")
+        raise CorruptData("the message is shorter than it says")
     return bytes(data[pos : pos + size]), pos + size
 
 
-def _record(message: _Message, place: Place) -> Record:
+def _record(message: _Message, origin: RecordOrigin) -> Record:
     value = message.value or b""
     return Record(
-        place.topic,
-        place.partition,
+        origin.topic,
+        origin.partition,
         message.offset,
         message.timestamp_ms,
         message.key,
-        value[: place.keep_bytes],
+        value[: origin.keep_bytes],
         {},
-        cut_from=len(value) if len(value) > place.keep_bytes else None,
+        cut_from=len(value) if len(value) > origin.keep_bytes else None,
     )

@@ -1,9 +1,9 @@
-"""All that is used of kafka-python beyond its interface; a test names each part.
+"""All uses of kafka-python's private parts; a test names each of them.
 
-The library decodes batches without a bound and stops for good at one it cannot decode. Its `Fetcher` gets
-another class for the records of a fetch, which decodes with `records.py`, and gives our `Record`s.
-And it leaves a socket to the garbage collector where its connection is refused, or where the client is closed
-while it connects or has something to send: Python warns of each.
+The library decodes batches without a memory limit and stops for good at a batch that it cannot decode. Its
+`Fetcher` therefore gets another class for fetched records, which decodes with `records.py` and yields our
+`Record`. The library also leaves sockets to the garbage collector if a connection is refused, or if the
+client is closed while it connects or sends; Python would warn of each.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.consumer.fetcher import Fetcher
 from kafka.net import KafkaNetSocket
 
-from fraud_adapters.kafka.batches import Batch, RawBatch, Undecided, checked, end_of, raw_batches
+from fraud_adapters.kafka.batches import Batch, BatchEndUnknown, RawBatch, checked, end_of, raw_batches
 from fraud_adapters.kafka.errors import PositionUnreadable
 from fraud_adapters.kafka.legacy import legacy_records
 from fraud_adapters.kafka.record import Record
-from fraud_adapters.kafka.records import Place, records_of, unreadable
+from fraud_adapters.kafka.records import RecordOrigin, records_of, unreadable
 
-SILENT_SECONDS: Final = 5.0  # of empty answers, each of which the broker had some time for
+SILENT_SECONDS: Final = 5.0  # of consecutive empty answers, although the log should hold records
 
 
 class CollectedSocket(socket.socket):
@@ -47,13 +47,13 @@ KafkaNetSocket.socket = _socket
 
 
 class FetchedRecords(Fetcher.PartitionRecords):  # type: ignore[misc]
-    """The records of one partition in one fetch, decoded as they are taken.
+    """The records of one partition in one fetch, decoded lazily.
 
-    Records of aborted transactions and their markers are gaps. What cannot be read is one `Record` that
-    says so, and reading goes on after it.
+    Records of aborted transactions and transaction markers are gaps. An unreadable range becomes one damaged
+    `Record`, and reading continues after it.
 
     Raises:
-        PositionUnreadable: while records are taken: nothing says where reading could go on.
+        PositionUnreadable: during iteration, if the offset of the next record is unknown.
     """
 
     def __init__(self, keep_bytes: int, *args: Any, **settings: Any) -> None:
@@ -61,46 +61,46 @@ class FetchedRecords(Fetcher.PartitionRecords):  # type: ignore[misc]
         super().__init__(*args, **settings)
 
     def _unpack_records(self, at: TopicPartition, records: Any, *_deserializers: Any) -> Iterator[Record]:
-        place = Place(at.topic, at.partition, self._keep_bytes)
+        origin = RecordOrigin(at.topic, at.partition, self._keep_bytes)
         try:
             for raw in raw_batches(memoryview(records._buffer)):
-                for record in self._decoded(raw, place):
+                for record in self._decode(raw, origin):
                     self.next_fetch_offset = record.next_offset
                     yield record
                 self.next_fetch_offset = max(self.next_fetch_offset, self._end)
-                self.bytes_read += len(raw.data)  # by which the library takes turns between partitions
-        except Undecided as error:
-            self.drain()  # else the library would ask a generator that has ended for ever
+                self.bytes_read += len(raw.data)  # the library uses it to alternate between partitions
+        except BatchEndUnknown as error:
+            self.drain()  # otherwise the library would poll an exhausted generator forever
             raise PositionUnreadable(at.topic, at.partition, self.next_fetch_offset, str(error)) from error
         self.drain()
 
-    def _decoded(self, raw: RawBatch, place: Place) -> Iterator[Record]:
+    def _decode(self, raw: RawBatch, origin: RecordOrigin) -> Iterator[Record]:
         start = self.next_fetch_offset
         if raw.magic < 2:
             self._end = raw.base + 1
-            return legacy_records(raw, place, start)
+            return legacy_records(raw, origin, start)
         batch = checked(raw) if raw.magic == 2 else f"the format {raw.magic} is unknown"
         if isinstance(batch, str):
             self._end = end_of(raw, batch) + 1
             lost = range(max(start, raw.base), self._end)
-            return iter([unreadable(place, lost, len(raw.data), batch)] if lost else [])
+            return iter([unreadable(origin, lost, len(raw.data), batch)] if lost else [])
         self._end = batch.last + 1
         self.leader_epoch = batch.epoch
-        return iter(()) if self._passed_over(batch) else records_of(batch, place, start)
+        return iter(()) if self._is_skipped(batch) else records_of(batch, origin, start)
 
-    def _passed_over(self, batch: Batch) -> bool:
-        """Whether it holds no record, or those of a transaction that was aborted."""
+    def _is_skipped(self, batch: Batch) -> bool:
+        """Whether the batch is a transaction marker, or belongs to an aborted transaction."""
         while self.aborted_transactions and self.aborted_transactions[0].first_offset <= batch.last:
             self.aborted_producer_ids.add(self.aborted_transactions.popleft().producer_id)
         if batch.control:
-            # However it ended: what the producer sends from here on belongs to another transaction.
+            # The transaction has ended: later batches of the producer belong to another one.
             self.aborted_producer_ids.discard(batch.producer_id)
             return True
         return batch.transactional and batch.producer_id in self.aborted_producer_ids
 
 
 class Internals:
-    """The inner parts of one consumer.
+    """The private parts of one consumer.
 
     Args:
         keep_bytes: how much of a record's value is kept.
@@ -109,62 +109,62 @@ class Internals:
     def __init__(self, consumer: KafkaConsumer, keep_bytes: int) -> None:
         self._fetcher = consumer._fetcher
         self._subscription = consumer._subscription
-        self._parse = self._fetcher._parse_fetched_data
+        self._original_parse = self._fetcher._parse_fetched_data
         self._stable: dict[TopicPartition, int] = {}
         self._silent: dict[TopicPartition, tuple[int, float]] = {}  # offset and since when
         self._fetcher.PartitionRecords = partial(FetchedRecords, keep_bytes)
-        self._fetcher._parse_fetched_data = self._parsed
+        self._fetcher._parse_fetched_data = self._parse_fetch
 
-    def begin(self) -> None:
-        """Nothing that was fetched so far counts."""
+    def reset(self) -> None:
+        """Forget everything that earlier fetches have shown."""
         self._stable.clear()
         self._silent.clear()
 
     def position(self, at: TopicPartition) -> int | None:
-        """The offset that is read next, without asking the broker."""
+        """The offset that is read next, without a request to the broker."""
         state = self._subscription.assignment.get(at)
         position = state.position if state is not None else None
         return None if position is None else int(position.offset)
 
     def readable_end(self, at: TopicPartition) -> int | None:
-        """Up to where the latest fetch could read: the first offset of a transaction that is open, else the
-        high watermark. None before the first one.
+        """The end of the readable log at the latest fetch, None before the first fetch.
+
+        It is the first offset of an open transaction, or the high watermark if there is none.
         """
         state = self._subscription.assignment.get(at)
         mark = state.highwater if state is not None else None
         return None if mark is None else min(mark, self._stable.get(at, mark))
 
-    def refuse_silence(self, at: TopicPartition) -> None:
-        """Raises PositionUnreadable where the broker for seconds gave nothing of what the log should hold."""
+    def raise_if_silent(self, at: TopicPartition) -> None:
+        """Raise PositionUnreadable if the broker has returned no records for seconds although some exist."""
         offset, since = self._silent.get(at, (None, 0.0))
         if offset is not None and offset == self.position(at) and time.monotonic() - since > SILENT_SECONDS:
-            why = f"the broker gives nothing from there, though the log reaches {self.readable_end(at)}"
-            raise PositionUnreadable(at.topic, at.partition, offset, why)
+            reason = f"the broker returns no records, although the log reaches {self.readable_end(at)}"
+            raise PositionUnreadable(at.topic, at.partition, offset, reason)
 
     def forget(self, at: TopicPartition) -> None:
-        """Drop what was fetched of a paused partition, and the mark that came with it.
+        """Drop the fetched records and the high watermark of a paused partition.
 
-        The library parks it, and while another partition is read it may never take that up again, nor fetch
-        anything new of the parked one. An old mark would make an offset beyond it look as if it were not in
-        the log.
+        The library parks such records; while another partition is read it may neither return them nor fetch
+        new ones. With an outdated high watermark, an offset beyond it would seem not to be in the log.
         """
         self._fetcher._paused_partition_records.pop(at, None)
         self._fetcher._paused_completed_fetches.pop(at, None)
         self._subscription.assignment[at].highwater = None
         self._silent.pop(at, None)
 
-    def _parsed(self, fetch: Any) -> Any:
-        parsed = self._parse(fetch)
+    def _parse_fetch(self, fetch: Any) -> Any:
+        parsed = self._original_parse(fetch)
         if parsed is not None:
             data = fetch.partition_data
-            known = data.last_stable_offset >= 0  # -1 where the broker does not say
+            known = data.last_stable_offset >= 0  # -1 if the broker does not report it
             end = data.last_stable_offset if known else data.high_watermark
             self._stable[fetch.topic_partition] = end
             silent = not data.records and fetch.fetched_offset < end
-            self._hear(fetch.topic_partition, fetch.fetched_offset, silent)
+            self._note_answer(fetch.topic_partition, fetch.fetched_offset, silent)
         return parsed
 
-    def _hear(self, at: TopicPartition, offset: int, silent: bool) -> None:
+    def _note_answer(self, at: TopicPartition, offset: int, silent: bool) -> None:
         if not silent:
             self._silent.pop(at, None)
         elif self._silent.get(at, (None,))[0] != offset:

@@ -1,7 +1,7 @@
-"""Reading as a member of a consumer group: the group hands out partitions, the caller says from where.
+"""Reads as a member of a consumer group: the group assigns partitions, the caller provides the positions.
 
-The group only decides who reads what. Positions live in the database, so nothing is read from a
-partition before `start`, and what the group's own offsets say is never looked at.
+Positions are in the database, so nothing is read from a partition before `start`, and the group's own offsets
+are never read.
 """
 
 from __future__ import annotations
@@ -19,35 +19,38 @@ from fraud_adapters.kafka.errors import RequestFailed
 from fraud_adapters.kafka.rebalance import Callback, Partitions, Rebalance
 from fraud_adapters.kafka.record import KEEP_BYTES, Record
 
-# With the library's 45 s a dead member keeps its partitions that long, and a join on Tansu takes 23 s.
+# With the library's default of 45 s a dead member keeps its partitions that long, and a join on Tansu takes
+# 23 s.
 SESSION_TIMEOUT_MS: Final = 6_000
 HEARTBEAT_MS: Final = 1_000
 MAX_POLL_INTERVAL_MS: Final = 30_000
-# A broker that hangs without closing its connections is noticed after this.
+# After this time a broker that hangs without closing its connections is detected.
 REQUEST_TIMEOUT_MS: Final = 10_000
 CONNECT_TIMEOUT_MS: Final = 5_000
-# The library's 30 s would leave a partition unread that long after the broker is back.
+# With the library's default of 30 s a partition would stay unread that long after the broker is back.
 RECONNECT_MAX_MS: Final = 1_000
 COMMIT_MS: Final = 1_500
 LOOK_UP_MS: Final = 3_000
-# A join takes about 3 s on Tansu. One that takes longer is given up; then the session expires.
+# A join takes about 3 s on Tansu. After this time `close` does not wait for it; the session then expires.
 JOIN_TO_LEAVE_S: Final = 4.5
 
 
 class GroupMember(TopicConsumer):
     """Reads raw records of one topic as a member of a consumer group.
 
-    Partitions are handed out by the group; nothing is read from one before `start` says where. Use it
-    from one thread. The callbacks run in it, inside `poll` and `close`, while heartbeats go on; they may
-    call this object's other methods. What they raise comes out of `poll`, with nothing started any more.
+    The group assigns partitions; each is read only after `start` has set its position. Use it from one
+    thread. The callbacks run in that thread, inside `poll` and `close`, while heartbeats continue; they may
+    call the other methods of this object. An exception of a callback is raised by `poll`, and all partitions
+    are then stopped.
 
     Args:
-        on_assigned: partitions that are now ours, none of them started.
-        on_revoked: partitions that are read no more. They are still ours until it returns, unless the
-            session had expired: then somebody else may have them already. After any change in the group
-            all are revoked and what is ours now is assigned again.
-        session_timeout_ms: after so long without a heartbeat the group gives the partitions away.
-        max_poll_interval_ms: after so long without `poll` the member leaves the group by itself.
+        on_assigned: receives the partitions that are newly assigned, none of them started.
+        on_revoked: receives the partitions that are no longer read. They stay assigned to this member until
+            it
+            returns, unless the session has expired: then another member may have them already. After any
+            change in the group all partitions are revoked and the current ones are assigned again.
+        session_timeout_ms: after this time without a heartbeat the group reassigns the partitions.
+        max_poll_interval_ms: after this time without `poll` the member leaves the group.
         keep_bytes: how much of a record's value is kept.
 
     Raises:
@@ -87,22 +90,22 @@ class GroupMember(TopicConsumer):
         self._assigned: Partitions = frozenset()
         self._paused = False
         self._failure: BaseException | None = None
-        self._rebalance = Rebalance(self._consumer, self._take_over, self._give_up)
+        self._rebalance = Rebalance(self._consumer, self._assign, self._revoke)
         self._consumer.subscribe([topic], listener=self._rebalance)
 
     def poll(self, max_records: int, timeout_s: float) -> list[Record]:
-        """Take part in the group, and give up to `max_records` records of what is started.
+        """Take part in the group, and return up to `max_records` records of the started partitions.
 
-        Waits at most `timeout_s` for the first record, callbacks apart; also while the broker is gone:
-        then nothing comes, and the member joins again by itself once it is back.
+        Waits at most `timeout_s` for the first record, not counting callbacks. While the broker is down it
+        returns nothing; the member rejoins once the broker is back.
 
         Raises:
-            ReadError: a started offset is not in the log any more or not yet.
-            PositionUnreadable: what lies at a position cannot be read, nor can it be skipped for sure.
+            ReadError: a started offset is no longer, or not yet, in the log.
+            PositionUnreadable: the data at a position cannot be read and cannot be skipped safely.
         """
         deadline = time.monotonic() + timeout_s
         records: list[Record] = []
-        if self._went_on_joining(timeout_s):
+        if self._join_finished(timeout_s):
             records = self._poll(max_records, max(0, int((deadline - time.monotonic()) * 1000)))
         self._raise_failure()
         return records
@@ -113,8 +116,8 @@ class GroupMember(TopicConsumer):
         Raises:
             ValueError: a partition is not assigned.
         """
-        if strange := set(offsets) - self._assigned:
-            raise ValueError(f"The partitions {sorted(strange)} of {self._topic} are not assigned.")
+        if unassigned := set(offsets) - self._assigned:
+            raise ValueError(f"The partitions {sorted(unassigned)} of {self._topic} are not assigned.")
         for partition, offset in offsets.items():
             at = self._at(partition)
             self._internals.forget(at)
@@ -124,24 +127,24 @@ class GroupMember(TopicConsumer):
                 self._consumer.resume(at)
 
     def stop(self, partitions: Iterable[int]) -> None:
-        """Read these no more; they stay assigned."""
+        """Stop reading these partitions; they stay assigned."""
         for partition in self._assigned & set(partitions):
             self._consumer.pause(self._at(partition))
             self._positions.pop(partition, None)
 
     def pause(self) -> None:
-        """Backpressure: fetch nothing for now. `poll` goes on, gives nothing and keeps the membership."""
+        """Apply backpressure: `poll` fetches and returns nothing, but keeps the membership."""
         self._paused = True
         self._consumer.pause(*map(self._at, self._positions))
 
     def resume(self) -> None:
-        """Go on with all started partitions."""
+        """Continue fetching all started partitions."""
         self._paused = False
         self._consumer.resume(*map(self._at, self._positions))
 
     @property
     def settled(self) -> bool:
-        """Whether its latest join is finished: what `assigned` gives is then all that it is to have."""
+        """Whether the latest join is finished: `assigned` is then complete."""
         return self._rebalance.settled
 
     def assigned(self) -> Partitions:
@@ -152,15 +155,15 @@ class GroupMember(TopicConsumer):
         """Per partition the oldest offset still in the log: where to start when none is stored.
 
         Raises:
-            ReadError: the broker does not say.
+            ReadError: the broker does not answer the request.
         """
         return self._earliest(partitions, LOOK_UP_MS)
 
     def commit(self, offsets: Mapping[int, int]) -> None:
-        """Show positions to Kafka's own lag tools.
+        """Commit offsets to the group, for Kafka's own lag tools.
 
         Raises:
-            KafkaFailure: refused, or not answered in about a second; while the group rebalances it is.
+            KafkaFailure: the request was refused, as during a rebalance, or not answered in time.
         """
         values = {self._at(p): OffsetAndMetadata(offset, "", -1) for p, offset in offsets.items()}
         try:
@@ -175,39 +178,39 @@ class GroupMember(TopicConsumer):
 
         `on_revoked` is called for what is still assigned.
         """
-        self._give_up(self._assigned)
+        self._revoke(self._assigned)
         self._rebalance.end(JOIN_TO_LEAVE_S)
         super().close()
         self._raise_failure()
 
-    def _went_on_joining(self, timeout_s: float) -> bool:
+    def _join_finished(self, timeout_s: float) -> bool:
         try:
-            return self._rebalance.go_on(timeout_s)
+            return self._rebalance.continue_join(timeout_s)
         except KafkaError as error:
-            raise self._unreadable(error) from error
+            raise self._read_error(error) from error
 
     def _raise_failure(self) -> None:
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
 
-    def _take_over(self, partitions: Partitions) -> None:
+    def _assign(self, partitions: Partitions) -> None:
         self._positions.clear()
         self._assigned = partitions
         for at in map(self._at, partitions):
             self._consumer.pause(at)
-            # Without any position the library would look for the group's offset, and fail without one.
+            # Without a position the library would read the group's offset, and fail if there is none.
             self._consumer.seek(at, 0)
         if partitions:
-            self._guarded(self._on_assigned, partitions)
+            self._call_back(self._on_assigned, partitions)
 
-    def _give_up(self, partitions: Partitions) -> None:
+    def _revoke(self, partitions: Partitions) -> None:
         self.stop(partitions)
         self._assigned -= partitions
         if partitions:
-            self._guarded(self._on_revoked, partitions)
+            self._call_back(self._on_revoked, partitions)
 
-    def _guarded(self, callback: Callback, partitions: Partitions) -> None:
+    def _call_back(self, callback: Callback, partitions: Partitions) -> None:
         try:
             callback(partitions)
         except BaseException as failure:

@@ -1,8 +1,8 @@
-"""Publishing: in order, acknowledged by all replicas, and never silently lost.
+"""Publishes records in order, acknowledged by all replicas.
 
-A record whose acknowledgement was lost is sent again and may be in the log twice: whoever reads it drops
-the second by its id, as after a retry of the whole job. Kafka's idempotent producer would spare only that,
-and Tansu remembers each one for ever, in one document that it writes anew with every request.
+A record whose acknowledgement was lost is sent again and may be in the log twice; consumers drop the second
+copy by its id, as after a retry of a whole job. Kafka's idempotent producer would avoid only such copies, and
+Tansu keeps the state of every producer forever, in one document that it rewrites with each request.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from fraud_adapters.kafka.errors import (
     servers,
 )
 
-# kafka-python 3 buffers without a limit: so many records may wait for an acknowledgement.
+# kafka-python 3 buffers without a limit, so we limit the records that wait for an acknowledgement.
 MAX_UNACKNOWLEDGED = 5_000
 LINGER_MS = 5
 BATCH_BYTES = 128 * 1024
@@ -55,7 +55,7 @@ class Publisher:
                 bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS,
                 acks="all",
                 enable_idempotence=False,
-                max_in_flight_requests_per_connection=1,  # or what is sent again would be overtaken
+                max_in_flight_requests_per_connection=1,  # otherwise a retry would change the order
                 linger_ms=LINGER_MS,
                 batch_size=BATCH_BYTES,
                 delivery_timeout_ms=delivery_ms,
@@ -88,9 +88,10 @@ class Publisher:
         """Wait until every record sent so far is acknowledged.
 
         Raises:
-            PublishError: one was not, or not in time; which others arrived is unknown: send all again.
+            PublishError: a record was not acknowledged in time; it is unknown which others were: send all
+                again.
         """
-        # A second more than a record may take, so that the record's own failure comes first.
+        # One second longer than the delivery timeout, so that the record's own failure is reported first.
         try:
             self._producer.flush(timeout=self._timeout_s + 1)
         except KafkaError as error:

@@ -1,6 +1,6 @@
-"""Reading partitions assigned by the caller, from offsets the caller knows.
+"""Reads partitions and offsets that the caller assigns.
 
-There is no consumer group here and nothing is committed: the position lives in the database.
+It uses no consumer group and commits nothing, because the positions are in the database.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from kafka.errors import KafkaError
 
 from fraud_adapters.kafka.consumer import TopicConsumer
-from fraud_adapters.kafka.errors import BOOTSTRAP_TIMEOUT_MS, PositionUnreadable, ReadError, missing
+from fraud_adapters.kafka.errors import BOOTSTRAP_TIMEOUT_MS, PositionUnreadable, ReadError, topics_missing
 from fraud_adapters.kafka.record import KEEP_BYTES, Record
 
 POLL_SLICE_MS = 150
@@ -39,12 +39,12 @@ class PartitionReader(TopicConsumer):
             TopicMissing: the topic does not exist.
         """
         try:
-            found = self._consumer.partitions_for_topic(self._topic)
+            numbers = self._consumer.partitions_for_topic(self._topic)
         except KafkaError as error:
-            raise self._unreadable(error) from error
-        if not found:
-            raise missing([self._topic])
-        return sorted(found)
+            raise self._read_error(error) from error
+        if not numbers:
+            raise topics_missing([self._topic])
+        return sorted(numbers)
 
     def earliest_offsets(self) -> dict[int, int]:
         """Per partition the oldest offset still in the log: where to start when none is stored.
@@ -58,7 +58,7 @@ class PartitionReader(TopicConsumer):
         """Read exactly these partitions, each from the offset given (0 when none is stored)."""
         self._positions = dict(offsets)
         self._consumer.assign([])  # forget the old watermarks
-        self._internals.begin()
+        self._internals.reset()
         self._consumer.assign([self._at(partition) for partition in offsets])
         for partition, offset in offsets.items():
             self._consumer.seek(self._at(partition), offset)
@@ -66,18 +66,18 @@ class PartitionReader(TopicConsumer):
     def poll(self, max_records: int, timeout_s: float) -> list[Record]:
         """Up to `max_records` records, in order within a partition.
 
-        Returns early, with nothing, once a fetch showed that every partition is at its end; so in a
-        loop that follows the log it never waits longer than about 0.2 s.
+        Returns early, without records, once a fetch has shown that every partition is at its end; a loop that
+        follows the log therefore waits at most about 0.2 s.
 
         Raises:
-            ReadError: an offset is not in the log any more or not yet.
-            PositionUnreadable: what lies at a position cannot be read, nor can it be skipped for sure.
+            ReadError: an offset is no longer, or not yet, in the log.
+            PositionUnreadable: the data at a position cannot be read and cannot be skipped safely.
         """
         deadline = time.monotonic() + timeout_s
         while True:
-            left_ms = max(0, int((deadline - time.monotonic()) * 1000))
-            records = self._poll(max_records, min(left_ms, POLL_SLICE_MS))
-            if records or left_ms == 0 or self.drained():
+            remaining_ms = max(0, int((deadline - time.monotonic()) * 1000))
+            records = self._poll(max_records, min(remaining_ms, POLL_SLICE_MS))
+            if records or remaining_ms == 0 or self.drained():
                 return records
 
     def lag(self) -> int | None:
@@ -88,9 +88,9 @@ class PartitionReader(TopicConsumer):
         return sum(max(0, mark - self._positions[partition]) for partition, mark in marks.items())
 
     def ends(self, offsets: Mapping[int, int], timeout_s: float) -> dict[int, int]:
-        """Per partition the end of the log, by a fetch from the offset given; it is now read from there.
+        """Per partition the end of the log; assigns the partitions at the given offsets and fetches once.
 
-        A partition whose fetch brought none in time, or whose offset is not in the log, is left out.
+        A partition without an answer in time, or whose offset is not in the log, is left out.
         """
         deadline = time.monotonic() + timeout_s
         self.assign(offsets)
@@ -98,13 +98,13 @@ class PartitionReader(TopicConsumer):
             try:
                 self._poll(1, POLL_SLICE_MS)
             except (ReadError, PositionUnreadable):
-                break  # what was fetched before has its mark
+                break  # the high watermarks of earlier fetches are known
         return self.high_watermarks()
 
     def record_waits(self, partition: int, offset: int, timeout_s: float) -> bool:
-        """Whether a record can be read from this offset on; it is now read from there.
+        """Whether a record can be read at or after this offset; assigns the partition at the offset.
 
-        The high watermark alone does not say that: transaction markers take offsets, too.
+        The high watermark alone is not sufficient, because transaction markers have offsets too.
         """
         self.assign({partition: offset})
         try:
@@ -113,10 +113,9 @@ class PartitionReader(TopicConsumer):
             return False
 
     def drained(self) -> bool:
-        """True once every position has reached what a fetch really made could read.
+        """Whether every position has reached the end of the readable log, as fetches have shown it.
 
-        Records after a transaction that is still open are none of it: whoever waits for them waits for a
-        producer.
+        Records after a transaction that is still open do not count, because they wait for a producer.
         """
         ends = self.readable_ends()
         return len(ends) == len(self._positions) and all(self._positions[p] >= end for p, end in ends.items())

@@ -1,13 +1,13 @@
-"""Joining a consumer group, apart from the polls that ask for it.
+"""Joins a consumer group independently of `poll`, and leaves it safely.
 
-kafka-python 3.0 makes a join part of `poll`. One that ends between two polls is thrown away and begun
-again, or, when the topic's partitions had changed, never heard of again; a broker that takes seconds for
-a join would keep a busy consumer out for long. And it runs callbacks in the thread that also sends the
-heartbeats. So here a join goes on by itself, and callbacks run in the thread that polls.
+In kafka-python 3.0 a join is part of `poll`. A join that completes between two polls is discarded and
+restarted, or lost if the topic's partitions have changed; with a broker that takes seconds for a join, a busy
+consumer would stay outside the group for long. The library also runs callbacks in the thread that sends
+heartbeats. Here a join continues in the background, and callbacks run in the thread that polls.
 
-Leaving is apart, too. Tansu forgets a member that leaves while the group forms, but not that it was the
-group's leader: everybody who joins after it then waits for the assignment of a leader that is gone, for
-ever. Such a member sends no LeaveGroup: its session expires, which every broker handles.
+Leaving needs care too. Tansu removes a member that leaves while the group forms, but keeps it as the group's
+leader: all members that join later wait forever for its assignment. Such a member does not send LeaveGroup;
+its session expires, which every broker handles.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ Callback = Callable[[Partitions], None]
 
 log = logging.getLogger(__name__)
 
-LEAVE_MS: Final = 1_000  # for the broker to say whether the group is settled
+LEAVE_MS: Final = 1_000  # for the broker to answer whether the group is stable
 
 
 class Rebalance(AsyncConsumerRebalanceListener):  # type: ignore[misc]
-    """Takes the place of the consumer's own joining; one for each consumer.
+    """Replaces the consumer's own join; one instance for each consumer.
 
     Args:
         assigned, revoked: called inside `join`; neither may raise.
@@ -43,10 +43,10 @@ class Rebalance(AsyncConsumerRebalanceListener):  # type: ignore[misc]
         self._loop = consumer._net
         self._assigned = assigned
         self._revoked = revoked
-        # What the I/O loop waits for; None is the end of a join.
-        self._wanted: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        # Callbacks that the I/O loop waits for; None marks the end of a join.
+        self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._joining: Any = None
-        self._over = False
+        self._closing = False
         self._coordinator.ensure_active_group = self.join
         self._leave_group = self._coordinator.maybe_leave_group_async
         self._coordinator.maybe_leave_group_async = self._leave
@@ -57,26 +57,26 @@ class Rebalance(AsyncConsumerRebalanceListener):  # type: ignore[misc]
         return self._joining is None and bool(self._coordinator.stable())
 
     def join(self, timeout_ms: float) -> bool:
-        """Go on joining, callbacks included, for at most so long; whether it is done.
+        """Continue the join, including callbacks, for at most `timeout_ms`; True once it is finished.
 
         Raises:
             KafkaError: the group refuses this member.
         """
         if self._joining is None:
             self._joining = self._loop.call_soon_with_future(self._coordinator.ensure_active_group_async)
-            self._joining.add_both(lambda _outcome: self._wanted.put(None))
+            self._joining.add_both(lambda _outcome: self._calls.put(None))
         deadline = time.monotonic() + timeout_ms / 1000
         while True:
             try:
-                wanted = self._wanted.get(timeout=max(0, deadline - time.monotonic()))
+                call = self._calls.get(timeout=max(0, deadline - time.monotonic()))
             except Empty:
                 return False
-            if wanted is None:
+            if call is None:
                 return self._joined()
-            wanted()
+            call()
 
-    def go_on(self, timeout_s: float) -> bool:
-        """Whether no join that was begun is left over after so long.
+    def continue_join(self, timeout_s: float) -> bool:
+        """Continue a join in progress for at most `timeout_s`; True if none is in progress any more.
 
         Raises:
             KafkaError: the group refuses this member.
@@ -84,12 +84,10 @@ class Rebalance(AsyncConsumerRebalanceListener):  # type: ignore[misc]
         return self._joining is None or self.join(timeout_s * 1000)
 
     def end(self, timeout_s: float) -> None:
-        """From now on nothing is called back. Waits so long for a join that was begun: only a member that
-        the group knows can leave it.
-        """
-        self._over = True
+        """Disable the callbacks, and wait at most `timeout_s` for a join: only members can leave."""
+        self._closing = True
         try:
-            self.go_on(timeout_s)
+            self.continue_join(timeout_s)
         except KafkaError:
             return  # refused: there is nothing to leave
 
@@ -102,7 +100,7 @@ class Rebalance(AsyncConsumerRebalanceListener):  # type: ignore[misc]
         await self._leave_group(reason, timeout_ms)
 
     async def _may_leave(self) -> bool:
-        """Whether the group knows this member and is not forming."""
+        """Whether the group is stable and knows this member."""
         if not self._coordinator.stable():
             return False
         manager = self._coordinator._manager
@@ -121,20 +119,22 @@ class Rebalance(AsyncConsumerRebalanceListener):  # type: ignore[misc]
         raise joining.exception
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
-        await self._called(self._assigned, assigned)
+        await self._run_in_polling_thread(self._assigned, assigned)
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
-        await self._called(self._revoked, revoked)
+        await self._run_in_polling_thread(self._revoked, revoked)
 
-    async def _called(self, callback: Callback, places: Iterable[TopicPartition]) -> None:
-        partitions = frozenset(at.partition for at in places)
+    async def _run_in_polling_thread(
+        self, callback: Callback, topic_partitions: Iterable[TopicPartition]
+    ) -> None:
+        partitions = frozenset(at.partition for at in topic_partitions)
         done = Future()
 
         def call() -> None:
-            if not self._over:
+            if not self._closing:
                 callback(partitions)
             self._loop.call_soon_threadsafe(lambda: done.success(None))
 
-        if not self._over:
-            self._wanted.put(call)
+        if not self._closing:
+            self._calls.put(call)
             await done

@@ -1,4 +1,4 @@
-"""A record as the consumer gets it, also where it could not be read."""
+"""A record as the consumer receives it, including records that could not be read."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-KEEP_BYTES: Final = 1 << 20  # of a value, where the reader has no limit of its own
+KEEP_BYTES: Final = 1 << 20  # how much of a value is kept by default
 
 
 class Damage(StrEnum):
-    """Why a record could not be read as it lies in the log."""
+    """Why a record could not be read completely."""
 
-    BAD_HEADER = "bad_header"  # the name of a header is not UTF-8; all else is as it was sent
-    UNREADABLE = "unreadable"  # broken, or packed by a codec nobody knows: neither key nor value
+    BAD_HEADER = "bad_header"  # the name of a header is not UTF-8; the rest of the record is intact
+    UNREADABLE = "unreadable"  # corrupt, or compressed by an unknown codec: neither key nor value is known
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One record. A null value is `b""`: neither is a transaction. Of headers of one name the last counts.
+    """One record. A null value is read as `b""`. If a header occurs twice, the last one counts.
 
-    `value` is the beginning of one that is larger than the reader keeps; `cut_from` is then its full size.
-    Where `damage` is set, `detail` is one sentence that says what is wrong. What cannot be read of a batch is
-    one record, which stands for its offset and all up to `last_offset`; `cut_from` is then the batch's size.
+    A value larger than the reader keeps is truncated; `cut_from` is then its full size. If `damage` is set,
+    `detail` is one sentence about the error. The unreadable part of a batch becomes one record that covers
+    the offsets up to `last_offset`; `cut_from` is then the size of the batch.
     """
 
     topic: str
@@ -44,5 +44,5 @@ class Record:
 
     @property
     def next_offset(self) -> int:
-        """What comes after it, unless that is a gap."""
+        """The offset after this record; a gap may follow."""
         return (self.offset if self.last_offset is None else self.last_offset) + 1

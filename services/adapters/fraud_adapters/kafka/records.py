@@ -1,7 +1,7 @@
-"""The records of a batch: bounded in memory, and past whatever cannot be read.
+"""Decodes the records of a batch with bounded memory, and skips records that cannot be read.
 
-kafka-python's own decoder unpacks without a bound, and fails for good at a batch it cannot read, together
-with all that lies before and after it.
+kafka-python's own decoder decompresses without a limit. At a batch that it cannot read it fails for good,
+together with the batches before and after it.
 """
 
 from __future__ import annotations
@@ -13,27 +13,29 @@ from typing import Final, NamedTuple
 from fraud_adapters.kafka.batches import NO_TIME, Batch
 from fraud_adapters.kafka.codecs import CannotUnpack, unpacked
 from fraud_adapters.kafka.record import Damage, Record
-from fraud_adapters.kafka.source import Broken, Source, varint
+from fraud_adapters.kafka.source import CorruptData, Source, varint
 
-# A record up to the size that is kept is parsed in one piece, with so much for its key and headers.
+# A record whose value is not truncated is parsed in one piece, with this much room for key and headers.
 ROOM_BYTES: Final = 1 << 16
 
 
-class Place(NamedTuple):
-    """Where the records come from, and how much of a value is kept."""
+class RecordOrigin(NamedTuple):
+    """The partition that the records come from, and how much of a value is kept."""
 
     topic: str
     partition: int
     keep_bytes: int
 
 
-def unreadable(place: Place, offsets: range, size: int, why: str, *, timestamp_ms: int = NO_TIME) -> Record:
-    """What stands for the records at these offsets, which are not to be had; `size` is their batch's."""
+def unreadable(
+    origin: RecordOrigin, offsets: range, size: int, reason: str, *, timestamp_ms: int = NO_TIME
+) -> Record:
+    """A damaged record in place of the unreadable records at these offsets; `size` is that of their batch."""
     first, last = offsets[0], offsets[-1]
     records = f"record at offset {first}" if first == last else f"records at offsets {first} to {last}"
     return Record(
-        place.topic,
-        place.partition,
+        origin.topic,
+        origin.partition,
         first,
         timestamp_ms,
         None,
@@ -41,50 +43,50 @@ def unreadable(place: Place, offsets: range, size: int, why: str, *, timestamp_m
         {},
         cut_from=size,
         damage=Damage.UNREADABLE,
-        detail=f"The {records} cannot be read: {why}.",
+        detail=f"The {records} cannot be read: {reason}.",
         last_offset=last,
     )
 
 
-def records_of(batch: Batch, place: Place, start: int) -> Iterator[Record]:
-    """The records from the offset `start` on, and where they cannot be read one that stands for the rest."""
+def records_of(batch: Batch, origin: RecordOrigin, start: int) -> Iterator[Record]:
+    """The records from the offset `start` on; if reading fails, one damaged record replaces the rest."""
     source = Source(unpacked(batch.codec, bytes(batch.content)))
     reached = batch.base - 1
     try:
         if batch.count < 0:
-            raise Broken("the number of records is negative")
+            raise CorruptData("the number of records is negative")
         for _ in range(batch.count):
-            record = _record(source, batch, place)
+            record = _record(source, batch, origin)
             if not reached < record.offset <= batch.last:
-                raise Broken("the offsets are not in order")
+                raise CorruptData("the offsets are not in order")
             reached = record.offset
             if reached >= start:
                 yield record
         if reached < batch.last and source.hold(1):
-            raise Broken("there are more records than the batch says")
-    except (Broken, CannotUnpack) as error:
+            raise CorruptData("there are more records than the batch says")
+    except (CorruptData, CannotUnpack) as error:
         if lost := range(max(start, reached + 1), batch.last + 1):
-            yield unreadable(place, lost, len(batch.data), str(error), timestamp_ms=batch.timestamp(0))
+            yield unreadable(origin, lost, len(batch.data), str(error), timestamp_ms=batch.timestamp(0))
 
 
-def _record(source: Source, batch: Batch, place: Place) -> Record:
-    limit = place.keep_bytes + ROOM_BYTES
+def _record(source: Source, batch: Batch, origin: RecordOrigin) -> Record:
+    limit = origin.keep_bytes + ROOM_BYTES
     source.hold(limit + 10)
     length = source.varint()
     start = source.pos
     if 0 <= length <= limit and start + length <= len(source.buffer):
         try:
-            record = _parsed(source.buffer, start, start + length, batch, place)
-        except (IndexError, Broken, UnicodeDecodeError):
-            source.pos = start  # read again, with care
+            record = _parsed(source.buffer, start, start + length, batch, origin)
+        except (IndexError, CorruptData, UnicodeDecodeError):
+            source.pos = start  # read again by the slower path, which isolates the error
         else:
             source.pos = start + length
             return record
-    return _read(source, length, batch, place)
+    return _read(source, length, batch, origin)
 
 
-def _parsed(buffer: bytes, pos: int, end: int, batch: Batch, place: Place) -> Record:
-    """A record in which all is right."""
+def _parsed(buffer: bytes, pos: int, end: int, batch: Batch, origin: RecordOrigin) -> Record:
+    """A record that is valid and in memory as a whole; raises if it is not."""
     time_delta, pos = varint(buffer, pos + 1)
     offset_delta, pos = varint(buffer, pos)
     size, pos = varint(buffer, pos)
@@ -95,44 +97,44 @@ def _parsed(buffer: bytes, pos: int, end: int, batch: Batch, place: Place) -> Re
     size, pos = varint(buffer, pos)
     value = b""
     if size > 0:
-        value = buffer[pos : pos + min(size, place.keep_bytes)]
+        value = buffer[pos : pos + min(size, origin.keep_bytes)]
         pos += size
     count, pos = varint(buffer, pos)
     headers = {}
     for _ in range(count):
         length, pos = varint(buffer, pos)
         if length < 0:
-            raise Broken("a header has no name")
+            raise CorruptData("a header has no name")
         name = str(buffer[pos : pos + length], "utf-8")
         length, pos = varint(buffer, pos + length)
         headers[name] = buffer[pos : pos + length] if length > 0 else b""
         pos += max(0, length)
     if pos != end or count < 0:
-        raise Broken("a record is not as long as it says")
+        raise CorruptData("a record is not as long as it says")
     return Record(
-        place.topic,
-        place.partition,
+        origin.topic,
+        origin.partition,
         batch.base + offset_delta,
         batch.timestamp(time_delta),
         key,
         value,
         headers,
-        size if size > place.keep_bytes else None,
+        size if size > origin.keep_bytes else None,
     )
 
 
-def _read(source: Source, length: int, batch: Batch, place: Place) -> Record:
-    """A record that is large or in which something is wrong; past its own offset that is its fault alone."""
+def _read(source: Source, length: int, batch: Batch, origin: RecordOrigin) -> Record:
+    """A record that is large or damaged; an error after its offset damages this record only."""
     end = source.dropped + source.pos + length
     if length < 0:
-        raise Broken("a record has no length")
+        raise CorruptData("a record has no length")
     source.take(1, 0)
     moment = batch.timestamp(source.varint())
     offset = batch.base + source.varint()
-    record = Record(place.topic, place.partition, offset, moment, None, b"", {})
+    record = Record(origin.topic, origin.partition, offset, moment, None, b"", {})
     try:
-        record = _with_fields(record, source, end, place.keep_bytes)
-    except Broken as error:
+        record = _with_fields(record, source, end, origin.keep_bytes)
+    except CorruptData as error:
         detail = f"The record at offset {offset} cannot be read: {error}."
         record = replace(record, cut_from=length, damage=Damage.UNREADABLE, detail=detail)
     source.move_to(end)
@@ -143,49 +145,49 @@ def _with_fields(record: Record, source: Source, end: int, keep: int) -> Record:
     def size() -> int:
         number = source.varint()
         if max(0, number) > end - source.dropped - source.pos:
-            raise Broken("a value is longer than its record")
+            raise CorruptData("a value is longer than its record")
         return number
 
     key_size = size()
     key = source.take(key_size, keep) if key_size >= 0 else None
     value_size = max(0, size())
     value = source.take(value_size, keep)
-    headers, strange = _headers(source, size)
+    headers, bad_name = _headers(source, size)
     if source.dropped + source.pos != end:
-        raise Broken("it is not as long as it says")
+        raise CorruptData("it is not as long as it says")
     return replace(
         record,
         key=key,
         value=value,
         headers=headers,
         cut_from=value_size if value_size > keep else None,
-        damage=None if strange is None else Damage.BAD_HEADER,
-        detail="" if strange is None else f"The name of a header is not UTF-8: {strange[:100]}.",
+        damage=None if bad_name is None else Damage.BAD_HEADER,
+        detail="" if bad_name is None else f"The name of a header is not UTF-8: {bad_name[:100]}.",
     )
 
 
 def _headers(source: Source, size: Callable[[], int]) -> tuple[dict[str, bytes], str | None]:
     """The headers, and a name among them that is not UTF-8."""
     headers: dict[str, bytes] = {}
-    strange = None
-    room = ROOM_BYTES  # for all of them together, as many as there may be
+    bad_name = None
+    room = ROOM_BYTES  # for all headers together
     count = size()  # a header takes two bytes at least
     if count < 0:
-        raise Broken("the number of its headers is negative")
+        raise CorruptData("the number of its headers is negative")
     for _ in range(count):
         name_size = size()
         if name_size < 0:
-            raise Broken("a header has no name")
+            raise CorruptData("a header has no name")
         name = source.take(name_size, room)
         content = source.take(max(0, size()), room)
         room -= name_size + len(content)
         if room <= 0:
-            raise Broken("its headers are too large")
+            raise CorruptData("its headers are too large")
         shown = name.decode("utf-8", "backslashreplace")
         headers[shown] = content
-        if strange is None and not _is_utf8(name):
-            strange = shown
-    return headers, strange
+        if bad_name is None and not _is_utf8(name):
+            bad_name = shown
+    return headers, bad_name
 
 
 def _is_utf8(raw: bytes) -> bool:

@@ -1,18 +1,18 @@
-"""The content of a batch as bytes to read from, of which only a window is held."""
+"""A forward reader over the content of a batch that holds only a window of it in memory."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 
-class Broken(Exception):
-    """The content is not what its own lengths say; the text ends a sentence."""
+class CorruptData(Exception):
+    """The content contradicts its own lengths; the message ends a sentence."""
 
 
 class Source:
-    """Reads forward over pieces that come one after the other.
+    """Reads forward over an iterator of pieces.
 
-    `buffer[pos:]` is what is held; `dropped + pos` is how far it has read.
+    `buffer[pos:]` is the window in memory; `dropped + pos` is the position in the content.
     """
 
     __slots__ = ("_pieces", "buffer", "dropped", "pos")
@@ -24,7 +24,7 @@ class Source:
         self.dropped = 0
 
     def hold(self, size: int) -> int:
-        """Have so many bytes at hand, or all that are left; how many it are."""
+        """Load `size` bytes into the window, or all remaining ones; returns how many it holds."""
         held = len(self.buffer) - self.pos
         while held < size and (piece := next(self._pieces, None)) is not None:
             self.dropped += self.pos
@@ -36,25 +36,25 @@ class Source:
     def varint(self) -> int:
         """A zigzag number of up to ten bytes."""
         if not self.hold(10):
-            raise Broken("the data ends within a number")
+            raise CorruptData("the data ends within a number")
         try:
             number, self.pos = varint(self.buffer, self.pos)
         except IndexError:
-            raise Broken("the data ends within a number") from None
+            raise CorruptData("the data ends within a number") from None
         return number
 
     def take(self, size: int, keep: int) -> bytes:
-        """The first `keep` of the next `size` bytes; the rest is passed over, a piece at a time."""
-        kept = min(size, keep)
-        if self.hold(kept) < kept:
-            raise Broken("the data ends within a value")
-        start = self.buffer[self.pos : self.pos + kept]
-        self.pos += kept
-        self.skip(size - kept)
+        """The first `keep` of the next `size` bytes; the others are skipped piece by piece."""
+        kept_size = min(size, keep)
+        if self.hold(kept_size) < kept_size:
+            raise CorruptData("the data ends within a value")
+        start = self.buffer[self.pos : self.pos + kept_size]
+        self.pos += kept_size
+        self.skip(size - kept_size)
         return start
 
     def move_to(self, end: int) -> None:
-        """Go on there: ahead, or back over the number that was read last."""
+        """Move to a position ahead, or back to before the number that was read last."""
         ahead = end - self.dropped - self.pos
         if ahead < 0:
             self.pos += ahead
@@ -64,7 +64,7 @@ class Source:
         while size > 0:
             held = self.hold(1)
             if not held:
-                raise Broken("the data ends within a value")
+                raise CorruptData("the data ends within a value")
             step = min(held, size)
             self.pos += step
             size -= step
@@ -75,7 +75,7 @@ def varint(buffer: bytes, pos: int) -> tuple[int, int]:
 
     Raises:
         IndexError: the buffer ends before it.
-        Broken: it has more than ten bytes.
+        CorruptData: it has more than ten bytes.
     """
     byte = buffer[pos]
     if byte < 0x80:
@@ -87,5 +87,5 @@ def varint(buffer: bytes, pos: int) -> tuple[int, int]:
         number |= (byte & 0x7F) << shift
         shift += 7
         if shift > 70:
-            raise Broken("a number has more than ten bytes")
+            raise CorruptData("a number has more than ten bytes")
     return (number >> 1) ^ -(number & 1), pos + 1

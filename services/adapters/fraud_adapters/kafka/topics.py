@@ -1,7 +1,7 @@
-"""Topics: created where absent, and identified.
+"""Creates topics and reads their ids.
 
-Only what every broker we run on offers: Tansu has CreateTopics but no CreatePartitions, so a topic
-keeps the partitions it was created with.
+It uses only requests that all our brokers support: Tansu has CreateTopics but not CreatePartitions, so a
+topic keeps the partitions it was created with.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from fraud_adapters.kafka.errors import (
     BOOTSTRAP_TIMEOUT_MS,
     BrokerUnavailable,
     RequestFailed,
-    missing,
     quiet_library,
     require_broker,
     servers,
+    topics_missing,
 )
 
 CREATE_TIMEOUT_MS = 10_000
@@ -40,21 +40,21 @@ def ensure_topics(
     """
     with _admin(bootstrap) as admin:
         found = {topic["name"] for topic in admin.describe_topics(list(names)) if not topic["error_code"]}
-        wanted = {
+        new_topics = {
             name: {"num_partitions": partitions, "replication_factor": replication_factor}
             for name in names
             if name not in found
         }
-        if not wanted:
+        if not new_topics:
             return []
-        answer = admin.create_topics(wanted, timeout_ms=CREATE_TIMEOUT_MS, raise_errors=False)
+        answer = admin.create_topics(new_topics, timeout_ms=CREATE_TIMEOUT_MS, raise_errors=False)
         created = [topic["name"] for topic in answer["topics"] if _created(topic)]
-        admin.wait_for_topics(list(wanted), timeout_ms=CREATE_TIMEOUT_MS)
+        admin.wait_for_topics(list(new_topics), timeout_ms=CREATE_TIMEOUT_MS)
     return created
 
 
 def topic_ids(bootstrap: str | Sequence[str], names: Sequence[str]) -> dict[str, str]:
-    """The ids of topics: a topic deleted and made again under its name has another one.
+    """The ids of topics: a topic that was deleted and created again has another id.
 
     Raises:
         BrokerUnavailable: no broker answered.
@@ -67,7 +67,7 @@ def topic_ids(bootstrap: str | Sequence[str], names: Sequence[str]) -> dict[str,
             if not topic["error_code"]
         }
     if absent := set(names) - set(found):
-        raise missing(absent)
+        raise topics_missing(absent)
     return found
 
 

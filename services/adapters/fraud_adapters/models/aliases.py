@@ -1,4 +1,4 @@
-"""Aliases of model versions, which say what decides: each change is in the audit log."""
+"""Aliases of model versions, which select the model that decides; each change is audited."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def set_alias(  # noqa: PLR0917
     version: str,
     details: Mapping[str, Any],
 ) -> None:
-    """Let `alias` of the model `name` point to a version, and record who did so.
+    """Let `alias` of the model `name` point to a version, and audit the change.
 
-    The entry stands only if the alias was set, and no alias is set that could not be recorded.
+    The entry is stored only if the alias was set, and no alias is set without an entry.
 
     Args:
         connection: outside a transaction.
-        details: what the entry says besides the version.
+        details: further content of the entry, besides the version.
 
     Raises:
         RegistryUnavailable: the alias was not set, and nothing is recorded.

@@ -1,7 +1,7 @@
-"""A model version, checked and loaded: ONNX Runtime for one transaction, XGBoost for many.
+"""Checks and loads a model version: ONNX Runtime scores single transactions, XGBoost scores batches.
 
-Both run on one thread. Each engine gives the same bits for a row whatever the rows around it; between the
-engines a score differs by some 1e-7, which is why every stored prediction names its engine.
+Both use one thread. Each engine computes the same bits for a row regardless of the other rows; between the
+engines scores differ by about 1e-7, which is why every stored prediction names its engine.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Features = NDArray[np.float32]
 
 
 class ModelRefused(RefusedFailure):
-    """The directory holds no model this installation may serve; one sentence says why."""
+    """The directory holds no model that this installation may serve; one sentence gives the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +64,8 @@ class Model:
         """Read `manifest.json` and the files it names, check them, and load both engines.
 
         Args:
-            directory: holds the manifest and beside it the files.
-            expected_digest: what `model_versions` keeps of this version, SHA-256 in hex.
+            directory: holds the manifest and the files.
+            expected_digest: the digest recorded in `model_versions`, SHA-256 in hex.
             contract: the installation's; the model must have been trained for it.
 
         Raises:
@@ -89,7 +89,7 @@ class Model:
         """
         self._check(features)
         if len(features) != 1:
-            raise ValueError(f"one row is scored at a time here, not {len(features)}")
+            raise ValueError(f"score_single takes one row, not {len(features)}")
         margins = self._session.run(self._output, {self._input: features})[0]
         return Scores(self.manifest.calibration.scores(margins[:, 0]), ENGINE_SINGLE)
 
@@ -141,7 +141,7 @@ def _checked_manifest(directory: Path, expected_digest: str) -> Manifest:
 
 
 def _checked_file(path: Path, expected: str) -> bytes:
-    """The file's bytes, read once: what was checked is what is loaded."""
+    """The file's content, read once, so that what was checked is what is loaded."""
     try:
         content = path.read_bytes()
     except OSError as error:

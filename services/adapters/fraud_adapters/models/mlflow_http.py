@@ -1,4 +1,4 @@
-"""MLflow's REST API over plain HTTP: importing MLflow itself costs three seconds and some hundred MB."""
+"""MLflow's REST API over plain HTTP: importing MLflow itself costs three seconds and hundreds of MB."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ABSENT: Final = "RESOURCE_DOES_NOT_EXIST"
 
 
 class RegistryUnavailable(PassingFailure):
-    """The registry does not answer, or not as it should; one sentence names its address."""
+    """The registry does not answer, or answers with an error; the sentence names its address."""
 
 
 class MlflowHttp:
@@ -30,10 +30,10 @@ class MlflowHttp:
         self._http = httpx.Client(timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS))
 
     def get(self, route: str, query: Mapping[str, str]) -> dict[str, Any] | None:
-        """The JSON answer of a route, or None where what is asked for does not exist.
+        """The JSON response of a route, or None if the resource does not exist.
 
         Raises:
-            RegistryUnavailable: no proper answer within some three seconds.
+            RegistryUnavailable: no valid response within about three seconds.
         """
         return self._answer(self.request("GET", f"{self._api}/{route}", params=dict(query)))
 
@@ -44,10 +44,10 @@ class MlflowHttp:
         return self._answer(self.request("POST", f"{self._api}/{route}", seconds, json=dict(body)))
 
     def request(self, method: str, url: str, seconds: float = READ_SECONDS, **content: Any) -> httpx.Response:
-        """Any answer at all of the server.
+        """The server's response, whatever its status.
 
         Raises:
-            RegistryUnavailable: there is none in time.
+            RegistryUnavailable: the server did not respond in time.
         """
         timeout = httpx.Timeout(seconds, connect=CONNECT_SECONDS)
         try:
@@ -84,7 +84,7 @@ class MlflowHttp:
             raise self.refused(response)
         if response.status_code == httpx.codes.OK:
             return body
-        # An alias that does not exist is reported as a wrong parameter.
+        # MLflow reports a missing alias as an invalid parameter.
         message = str(body.get("message", ""))
         if body.get("error_code") == _ABSENT or ("alias" in message and "not found" in message):
             return None

@@ -1,7 +1,7 @@
-"""A boosted-tree model of XGBoost as one ONNX `TreeEnsembleRegressor` that computes its margin.
+"""Exports a boosted-tree model of XGBoost as one ONNX `TreeEnsembleRegressor` that computes its margin.
 
-Nothing but the model's own JSON is read, so the two engines differ only by the order in which float32
-leaves are added (ONNX operator: ai.onnx.ml, TreeEnsembleRegressor version 3).
+Only the model's own JSON is read, so the two engines differ only in the order in which they add float32
+leaves (ONNX operator: ai.onnx.ml, TreeEnsembleRegressor version 3).
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _IR_VERSION = 8
 
 
 class ExportError(LastingFailure):
-    """The model is of a kind this export does not know; the message says which."""
+    """The export does not support this kind of model; the message names it."""
 
 
 def cut_to_best(booster: xgboost.Booster) -> xgboost.Booster:
-    """Drop an early-stopped model's rounds after its best one, so that every reader uses the same trees."""
+    """Drop the rounds after an early-stopped model's best one, so that both engines use the same trees."""
     best = booster.attributes().get("best_iteration")
     return booster if best is None else booster[: int(best) + 1]
 
@@ -73,14 +73,14 @@ def to_onnx(booster: xgboost.Booster) -> bytes:
 
 
 def base_margin(learner: dict[str, Any]) -> float:
-    """The margin before any tree: the logit of `base_score`, which XGBoost 3.1 and later keep as `"[p]"`."""
+    """The margin before any tree: the logit of `base_score`, which XGBoost 3.1 and later store as `"[p]"`."""
     text = str(learner["learner_model_param"]["base_score"]).strip("[]")
     try:
         probability = float(text)
     except ValueError:
         raise ExportError(f"base_score {text!r} is not one number") from None
     if not 0 < probability < 1:
-        raise ExportError(f"base_score {probability} is no probability")
+        raise ExportError(f"base_score {probability} is not a probability")
     return float(np.float32(math.log(probability / (1 - probability))))
 
 
@@ -133,7 +133,7 @@ class _Nodes:
             self.falsenodeids.append(0 if is_leaf else right)
             self.missing_tracks_true.append(0 if is_leaf else int(default_left))
             if is_leaf:
-                # In a leaf XGBoost's split condition is the leaf's value.
+                # XGBoost stores the value of a leaf as its split condition.
                 self.leaf_trees.append(number)
                 self.leaf_nodes.append(node)
                 self.leaf_values.append(value)

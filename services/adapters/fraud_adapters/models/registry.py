@@ -1,7 +1,7 @@
-"""The model registry: MLflow, its artefacts passed through its server, so that no client needs store keys.
+"""The model registry: MLflow, whose server proxies the artefacts, so that no client needs the store's keys.
 
-Reading (aliases, files) is plain HTTP: the API asks every two seconds. Writing, which only the trainer does,
-goes through MLflow's own client (`registry_writer`).
+Aliases and files are read over plain HTTP, because the API polls every two seconds. Only the trainer writes;
+it uses MLflow's own client (`registry_writer`).
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ class Registry:
         self._mlflow = MlflowHttp(tracking_uri)
 
     def version_of_alias(self, name: str, alias: str) -> str | None:
-        """The version an alias points to, or None where the model or the alias does not exist.
+        """The version an alias points to, or None if the model or the alias does not exist.
 
         Raises:
-            RegistryUnavailable: no proper answer within some three seconds.
+            RegistryUnavailable: no valid response within about three seconds.
         """
         answer = self._mlflow.get("registered-models/alias", {"name": name, "alias": alias})
         return None if answer is None else str(answer["model_version"]["version"])
 
     def download(self, name: str, version: str, destination: Path) -> Path:
-        """Fetch a version's manifest and the files it names into `destination`, which is made if absent.
+        """Download a version's manifest and the files it names into `destination`, created if missing.
 
         Nothing is checked here: `Model.load` compares digests.
 
@@ -83,9 +83,9 @@ class Registry:
         return response.content
 
     def _proxied(self, artefact_uri: str) -> str:
-        """Where the server hands out what lies under an artefact's address.
+        """The HTTP address under which the server proxies an artefact.
 
-        The address is `mlflow-artifacts:/path`, or with a host, where a server passes artefacts through.
+        An artefact of a proxying server has the address `mlflow-artifacts:/path`, perhaps with a host.
         """
         parts = urlsplit(artefact_uri)
         path = PurePosixPath(unquote(parts.path))

@@ -1,4 +1,4 @@
-"""What the trainer writes to MLflow: figures, files, model versions, aliases. Needs the extra `mlflow`."""
+"""Writes metrics, files, model versions and aliases to MLflow. Needs the extra `mlflow`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, Final
 from fraud_adapters.models.registry import ARTEFACT_PATH, RegistryUnavailable
 
 _CLIENT: Final = {
-    # It retries for minutes unless told otherwise; a job should say soon that nobody answers.
+    # By default the client retries for minutes; a job should fail soon if the server does not answer.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     # A job's stdout is its result.
@@ -29,7 +29,7 @@ class RegistryWriter:
     def __init__(self, tracking_uri: str) -> None:
         for variable, value in _CLIENT.items():
             os.environ.setdefault(variable, value)
-        # Three seconds: only who writes pays for it.
+        # Imported here because it takes three seconds, which only writers should pay for.
         from mlflow import MlflowClient  # noqa: PLC0415
 
         logging.getLogger("mlflow").setLevel(logging.WARNING)
@@ -49,7 +49,7 @@ class RegistryWriter:
 
         now = int(time() * 1000)
         known = {name: value for name, value in (metrics or {}).items() if value is not None}
-        with self._told():
+        with self._translated_errors():
             self._client.log_batch(
                 run_id,
                 metrics=[Metric(name, value, now, 0) for name, value in known.items()],
@@ -61,15 +61,15 @@ class RegistryWriter:
 
     def log_files(self, run_id: str, directory: Path, path: str | None = None) -> None:
         """Store all files of a directory as artefacts of the run, under `path`."""
-        with self._told():
+        with self._translated_errors():
             self._client.log_artifacts(run_id, str(directory), path)
 
     def register(self, name: str, run_id: str, tags: Mapping[str, str]) -> str:
-        """Make the run's artefacts under `model` a version of the model `name`; the version's number.
+        """Register the run's artefacts under `model` as a version of the model `name`; returns its number.
 
-        A run registers once: called again it gives the same version.
+        Each run is registered once: a second call returns the same version.
         """
-        with self._told():
+        with self._translated_errors():
             self._ensure_model(name)
             for known in self._client.search_model_versions(f"run_id='{run_id}'"):
                 if known.name == name:
@@ -78,11 +78,11 @@ class RegistryWriter:
             return str(self._client.create_model_version(name, source, run_id, tags=dict(tags)).version)
 
     def set_alias(self, name: str, alias: str, version: str) -> None:
-        with self._told():
+        with self._translated_errors():
             self._client.set_registered_model_alias(name, alias, version)
 
     def tag_version(self, name: str, version: str, tags: Mapping[str, str]) -> None:
-        with self._told():
+        with self._translated_errors():
             for key, value in tags.items():
                 self._client.set_model_version_tag(name, version, key, value)
 
@@ -96,8 +96,8 @@ class RegistryWriter:
                 raise
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
-        """Turn MLflow's errors into one sentence."""
+    def _translated_errors(self) -> Iterator[None]:
+        """Translate MLflow's exceptions."""
         from mlflow.exceptions import MlflowException  # noqa: PLC0415
         from requests.exceptions import RequestException  # noqa: PLC0415
 

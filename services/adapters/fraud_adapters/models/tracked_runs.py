@@ -1,7 +1,7 @@
-"""The runs in MLflow that belong to training runs: opened, found again, and ended. Plain HTTP.
+"""Opens, finds and ends the MLflow runs that belong to training runs, over plain HTTP.
 
-A tag of the MLflow run names the training run's folder, so that whoever comes later finds it, however the one
-that opened it ended.
+A tag of the MLflow run names the training run's folder, so that later jobs find it even if the job that
+opened it was killed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ UNFINISHED: Final[frozenset[Status]] = frozenset({"RUNNING", "SCHEDULED"})
 
 @dataclass(frozen=True, slots=True)
 class TrackedRun:
-    """A run in MLflow, as it stands."""
+    """A run in MLflow and its current status."""
 
     run_id: str
     status: Status
@@ -33,7 +33,7 @@ class TrackedRun:
 
 @dataclass(frozen=True, slots=True)
 class ModelVersion:
-    """A version of a registered model, with the aliases that name it now."""
+    """A version of a registered model, with its current aliases."""
 
     name: str
     version: str
@@ -42,17 +42,17 @@ class ModelVersion:
 
 
 class TrackedRuns:
-    """Every method raises `RegistryUnavailable` where MLflow does not answer as it should."""
+    """Every method raises `RegistryUnavailable` if MLflow does not return a valid response."""
 
     def __init__(self, mlflow: MlflowHttp) -> None:
         self._mlflow = mlflow
 
     def open(self, experiment: str, folder: str, name: str, tags: Mapping[str, str]) -> str:
-        """Open a run, in an experiment that is made if absent; its id.
+        """Open a run in an experiment, which is created if missing; returns the run's id.
 
-        A signal waits for the answer: an interrupted request would leave a run nobody knows of yet.
+        Signals are deferred until the response: an interrupted request would leave an unknown open run.
         """
-        with stopping.held():
+        with stopping.signals_deferred():
             body = {
                 "experiment_id": self._experiment(experiment),
                 "run_name": name,
@@ -65,20 +65,20 @@ class TrackedRuns:
         """The runs of a training run, the latest first."""
         experiments = self._post("experiments/search", {"max_results": _PAGE}).get("experiments", [])
         query = {
-            "experiment_ids": [found["experiment_id"] for found in experiments],
+            "experiment_ids": [document["experiment_id"] for document in experiments],
             "filter": f"tags.`{TAG_FOLDER}` = '{folder}'",
             "order_by": ["attributes.start_time DESC"],
             "max_results": _PAGE,
         }
-        return [_tracked(found) for found in self._post("runs/search", query).get("runs", [])]
+        return [_tracked(document) for document in self._post("runs/search", query).get("runs", [])]
 
     def get(self, run_id: str) -> TrackedRun | None:
-        """The run of that id, or None where there is none."""
+        """The run of that id, or None if it does not exist."""
         answer = self._mlflow.get("runs/get", {"run_id": run_id})
         return None if answer is None else _tracked(answer["run"])
 
     def resume(self, run_id: str) -> None:
-        """Whoever works on it again says so; one that is finished stays so."""
+        """Set the run's status to RUNNING because work on it continues; a finished run stays finished."""
         run = self.get(run_id)
         if run is not None and run.status not in {"RUNNING", "FINISHED"}:
             self._post("runs/update", {"run_id": run_id, "status": "RUNNING"})
@@ -87,7 +87,7 @@ class TrackedRuns:
         self._post("runs/update", {"run_id": run_id, "status": status, "end_time": _now()})
 
     def end_unfinished(self, runs: Sequence[TrackedRun], status: Literal["FAILED", "KILLED"]) -> list[str]:
-        """End those that are still open; their ids."""
+        """End the runs that are still open; returns their ids."""
         unfinished = [run.run_id for run in runs if run.status in UNFINISHED]
         for run_id in unfinished:
             self.end(run_id, status)
@@ -97,19 +97,19 @@ class TrackedRuns:
         """The model versions made from a run."""
         query = {"filter": f"run_id='{run_id}'", "max_results": str(_PAGE)}
         answer = self._mlflow.get("model-versions/search", query) or {}
-        return [self._version(found) for found in answer.get("model_versions", [])]
+        return [self._version(document) for document in answer.get("model_versions", [])]
 
-    def _version(self, found: Mapping[str, Any]) -> ModelVersion:
-        name, version = str(found["name"]), str(found["version"])
-        # A search does not give aliases.
+    def _version(self, document: Mapping[str, Any]) -> ModelVersion:
+        name, version = str(document["name"]), str(document["version"])
+        # The response of a search does not contain aliases.
         model = (self._mlflow.get("registered-models/get", {"name": name}) or {}).get("registered_model", {})
         aliases = {entry["alias"] for entry in model.get("aliases", []) if str(entry["version"]) == version}
-        return ModelVersion(name, version, _mapping(found.get("tags", [])), frozenset(aliases))
+        return ModelVersion(name, version, _mapping(document.get("tags", [])), frozenset(aliases))
 
     def _experiment(self, name: str) -> str:
-        found = self._mlflow.get("experiments/get-by-name", {"experiment_name": name})
-        if found is not None:
-            return str(found["experiment"]["experiment_id"])
+        document = self._mlflow.get("experiments/get-by-name", {"experiment_name": name})
+        if document is not None:
+            return str(document["experiment"]["experiment_id"])
         return str(self._post("experiments/create", {"name": name}, OPEN_SECONDS)["experiment_id"])
 
     def _post(self, route: str, body: Mapping[str, Any], seconds: float = 5.0) -> dict[str, Any]:
@@ -119,9 +119,9 @@ class TrackedRuns:
         return answer
 
 
-def _tracked(found: Mapping[str, Any]) -> TrackedRun:
-    info = found["info"]
-    tags = _mapping(found.get("data", {}).get("tags", []))
+def _tracked(document: Mapping[str, Any]) -> TrackedRun:
+    info = document["info"]
+    tags = _mapping(document.get("data", {}).get("tags", []))
     return TrackedRun(str(info["run_id"]), info["status"], tags)
 
 

@@ -17,20 +17,20 @@ from config.settings import ObjectStoreSettings
 from fraud_adapters.job.failures import LastingFailure, PassingFailure
 
 _ABSENT: Final = frozenset({"404", "NoSuchKey", "NoSuchBucket", "NotFound"})
-_AT_ONCE: Final = 1000  # what one request to delete may name
-_THERE: Final = frozenset({"BucketAlreadyOwnedByYou", "BucketAlreadyExists"})
+_MAX_DELETE_KEYS: Final = 1000  # in one request
+_BUCKET_EXISTS: Final = frozenset({"BucketAlreadyOwnedByYou", "BucketAlreadyExists"})
 
 
 class ObjectStoreUnavailable(PassingFailure):
-    """The store does not answer, or refuses; one sentence names its address."""
+    """The store does not answer, or refuses; the sentence names its address."""
 
 
 class ObjectMissing(LastingFailure):
-    """There is no such object; the message names bucket and key."""
+    """The object does not exist; the sentence names bucket and key."""
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ObjectEntry:
     """An object's key, when it was written (aware), and its size in bytes."""
 
     key: str
@@ -62,59 +62,59 @@ class ObjectStore:
         )
 
     def ensure_bucket(self) -> bool:
-        """Make the bucket where it does not exist; whether it was made.
+        """Create the bucket if it does not exist; True if it was created.
 
         Raises:
             ObjectStoreUnavailable: the store does not answer, or does not allow it.
         """
         try:
-            with self._told("(bucket)"):
+            with self._translated_errors("(bucket)"):
                 self._s3.head_bucket(Bucket=self.bucket)
         except ObjectMissing:
-            with self._told("(bucket)"):
+            with self._translated_errors("(bucket)"):
                 self._s3.create_bucket(Bucket=self.bucket)
             return True
         return False
 
     def put_bytes(self, key: str, content: bytes) -> None:
-        """Store an object, over an earlier one.
+        """Store an object; overwrites an existing one.
 
         Raises:
             ObjectMissing: the bucket does not exist.
             ObjectStoreUnavailable: the store does not answer, or refuses.
         """
-        with self._told(key):
+        with self._translated_errors(key):
             self._s3.put_object(Bucket=self.bucket, Key=key, Body=content)
 
     def get_bytes(self, key: str) -> bytes:
-        """Read an object whole.
+        """Read a whole object.
 
         Raises:
-            ObjectMissing: there is none.
+            ObjectMissing: the object does not exist.
             ObjectStoreUnavailable: the store does not answer, or refuses.
         """
-        with self._told(key):
+        with self._translated_errors(key):
             content: bytes = self._s3.get_object(Bucket=self.bucket, Key=key)["Body"].read()
             return content
 
     def put_file(self, key: str, path: Path) -> None:
-        """Store a file, in parts where it is large. Raises as `put_bytes`."""
-        with self._told(key):
+        """Store a file, in parts if it is large. Raises as `put_bytes`."""
+        with self._translated_errors(key):
             self._s3.upload_file(str(path), self.bucket, key)
 
     def get_file(self, key: str, path: Path) -> None:
         """Read an object into a file. Raises as `get_bytes`."""
-        with self._told(key):
+        with self._translated_errors(key):
             self._s3.download_file(self.bucket, key, str(path))
 
     def exists(self, key: str) -> bool:
-        """Whether there is such an object.
+        """Whether the object exists.
 
         Raises:
             ObjectStoreUnavailable: the store does not answer, or refuses.
         """
         try:
-            with self._told(key):
+            with self._translated_errors(key):
                 self._s3.head_object(Bucket=self.bucket, Key=key)
         except ObjectMissing:
             return False
@@ -124,37 +124,39 @@ class ObjectStore:
         """All keys under a prefix, in the store's order (by bytes). Raises as `put_bytes`."""
         return [entry.key for entry in self.entries(prefix)]
 
-    def entries(self, prefix: str = "") -> Iterator[Entry]:
-        """What lies under a prefix, in the store's order (by bytes of the key). Raises as `put_bytes`."""
-        with self._told(prefix):
+    def entries(self, prefix: str = "") -> Iterator[ObjectEntry]:
+        """All objects under a prefix, in the store's order (by bytes of the key). Raises as `put_bytes`."""
+        with self._translated_errors(prefix):
             for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
                 yield from (
-                    Entry(found["Key"], found["LastModified"], found["Size"])
+                    ObjectEntry(found["Key"], found["LastModified"], found["Size"])
                     for found in page.get("Contents", ())
                 )
 
     def delete(self, keys: Sequence[str]) -> None:
-        """Remove objects, in the order given; one that is not there is ignored. Raises as `put_bytes`."""
-        for start in range(0, len(keys), _AT_ONCE):
-            some = [{"Key": key} for key in keys[start : start + _AT_ONCE]]
-            with self._told(keys[start]):
-                done = self._s3.delete_objects(Bucket=self.bucket, Delete={"Objects": some, "Quiet": True})
-            if refused := done.get("Errors"):
+        """Delete objects in the given order; missing ones are ignored. Raises as `put_bytes`."""
+        for start in range(0, len(keys), _MAX_DELETE_KEYS):
+            batch = [{"Key": key} for key in keys[start : start + _MAX_DELETE_KEYS]]
+            with self._translated_errors(keys[start]):
+                response = self._s3.delete_objects(
+                    Bucket=self.bucket, Delete={"Objects": batch, "Quiet": True}
+                )
+            if refused := response.get("Errors"):
                 raise ObjectStoreUnavailable(
                     f"The object store at {self._endpoint} did not delete {self.bucket}/{refused[0]['Key']} "
                     f"({refused[0]['Code']})."
                 )
 
     @contextmanager
-    def _told(self, key: str) -> Iterator[None]:
-        """Turn the client's errors into sentences."""
+    def _translated_errors(self, key: str) -> Iterator[None]:
+        """Translate the client's exceptions."""
         try:
             yield
         except ClientError as error:
             code = str(error.response.get("Error", {}).get("Code", ""))
             if code in _ABSENT:
                 raise ObjectMissing(f"There is no object {self.bucket}/{key}.") from None
-            if code not in _THERE:
+            if code not in _BUCKET_EXISTS:
                 raise ObjectStoreUnavailable(
                     f"The object store at {self._endpoint} refused {self.bucket}/{key} ({code})."
                 ) from None

@@ -1,7 +1,7 @@
-"""What the steps of one run hand over: Parquet and JSON under `runs/<dag>/<run_id>/` in the object store.
+"""The files that the steps of a run exchange: Parquet and JSON under `runs/<dag>/<run_id>/`.
 
-Each step's JSON names its run and holds the digest of the JSON of the step it follows. So a step that was run
-again, a file that was edited and one that was copied from another run are noticed by whoever reads on.
+Each step's JSON names its run and holds the digest of the previous step's JSON. Later steps therefore detect
+a step that was repeated, a file that was edited, and a file that was copied from another run.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What a step left: its outcome, and the SHA-256 of its JSON, which covers all that went before it."""
+    """A finished step: its outcome, and its JSON, whose SHA-256 covers all previous steps."""
 
     name: str
     content: bytes
@@ -52,9 +52,9 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class RunStore:
-    """The folder of one run. A step writes its files first and last its JSON, which holds their digests.
+    """The folder of one run. A step writes its files first and then its JSON, which holds their digests.
 
-    `steps` are the names of the run's steps in their order: each follows from the one before it.
+    `steps` are the names of the steps in their order; each one uses the output of the previous one.
     """
 
     store: Store
@@ -67,7 +67,7 @@ class RunStore:
         return f"{ROOT}{_folder(self.dag)}/{_folder(self.run_id)}"
 
     def put(self, name: str, content: bytes) -> str:
-        """Store a file; its SHA-256 in hex."""
+        """Store a file; returns its SHA-256 in hex."""
         self.store.put_bytes(f"{self.prefix}/{name}", content)
         return hashlib.sha256(content).hexdigest()
 
@@ -75,7 +75,7 @@ class RunStore:
         """Read a file back.
 
         Raises:
-            LastingFailure: it is not what the earlier step stored.
+            LastingFailure: its digest is not the one that the earlier step recorded.
         """
         content = self._read(name)
         if hashlib.sha256(content).hexdigest() != digest:
@@ -93,19 +93,20 @@ class RunStore:
         return pq.read_table(pa.BufferReader(self.get(name, digest)))
 
     def seal(self, name: str, outcome: Mapping[str, Any], follows: Step | None = None) -> Step:
-        """A step's outcome, bound to this run and to what it follows; not stored yet."""
+        """A step's outcome, bound to this run and to the previous step; not stored yet."""
         bound = {**outcome, _RUN: self.prefix, _FOLLOWS: follows.digest if follows else None}
         return Step(name, orjson.dumps(bound, option=orjson.OPT_SORT_KEYS), outcome)
 
     def finish(self, step: Step) -> None:
-        """Store a step's outcome, by which the later steps find its files."""
+        """Store a step's outcome, from which later steps find its files."""
         self.put(f"{step.name}.json", step.content)
 
     def step(self, name: str) -> Step:
-        """The outcome of an earlier step, which follows from all that are before it as they are now.
+        """The outcome of an earlier step, after checking the digests of all steps before it.
 
         Raises:
-            LastingFailure: it has not been run, did not end, is another run's, or one before it was repeated.
+            LastingFailure: the step was not run, did not finish, is of another run, or is older than a
+                previous step.
         """
         step, follows = self._parsed(name)
         position = self.steps.index(name)
@@ -141,7 +142,7 @@ class RunStore:
 
 
 def _folder(name: str) -> str:
-    """One folder for one name. Airflow's run ids hold colons and plus signs; a slash would make two."""
+    """A folder name that is unique for `name`; a slash in a run id would otherwise create two folders."""
     if not name.strip("."):
         raise LastingFailure(f"A DAG or run cannot be called {name!r}: use letters and digits.")
     return quote(name, safe="=+:@")

@@ -13,9 +13,9 @@ from psycopg2.extensions import parse_dsn
 from fraud_adapters.job.failures import PassingFailure
 
 CONNECT_TIMEOUT_SECONDS: Final = 10
-# A server whose machine or network is gone says nothing more: by the system's defaults a client that waits
-# for its answer would notice after two hours.
-_NOTICE: Final = {
+# If the server's machine or network is lost, the connection stays open: with the system's defaults a waiting
+# client would detect that after two hours.
+_CONNECTION_CHECKS: Final = {
     "keepalives_idle": 15,
     "keepalives_interval": 5,
     "keepalives_count": 3,
@@ -35,19 +35,19 @@ def connect(url: str, application_name: str, *, idle_in_transaction_s: float = 0
     Args:
         url: libpq URL, with its password.
         application_name: what the server's activity view shows.
-        idle_in_transaction_s: the server ends the session, and with it what it has locked, once a
-            transaction of it has waited so long for this client; 0 for never.
+        idle_in_transaction_s: the server ends the session, which releases its locks, after a transaction has
+            been idle for this time; 0 for never.
 
     Raises:
-        DatabaseUnavailable: nobody answers, the log-in is refused, or the URL is none.
+        DatabaseUnavailable: the server does not answer, the log-in is refused, or the URL is invalid.
     """
     try:
-        _require_whole(url)
+        _check_encoded(url)
         return psycopg2.connect(
             url,
             application_name=application_name,
             connect_timeout=CONNECT_TIMEOUT_SECONDS,
-            **_NOTICE,
+            **_CONNECTION_CHECKS,
             client_encoding="UTF8",
             options="-c timezone=UTC -c datestyle=ISO"
             f" -c idle_in_transaction_session_timeout={round(idle_in_transaction_s * 1000)}",
@@ -63,12 +63,12 @@ def connect(url: str, application_name: str, *, idle_in_transaction_s: float = 0
 
 
 def interruptible(connection: Connection, work: Callable[[], T]) -> T:
-    """What `work`, which waits for the server on `connection`, gives; a signal cancels it at once.
+    """Run `work`, which waits for a statement on `connection`; a signal cancels the statement at once.
 
-    By itself libpq waits on, and the signal is only seen once the statement has ended.
+    Otherwise libpq blocks, and Python handles the signal only after the statement has ended.
     """
-    with ThreadPoolExecutor(max_workers=1) as beside:
-        future = beside.submit(work)
+    with ThreadPoolExecutor(max_workers=1) as executor:
+        future = executor.submit(work)
         try:
             return future.result()
         except BaseException:
@@ -77,12 +77,13 @@ def interruptible(connection: Connection, work: Callable[[], T]) -> T:
             raise
 
 
-def _require_whole(url: str) -> None:
-    """Refuse a URL whose password is not percent-encoded: its rest would be taken for host or port, which
-    the client's own message quotes.
+def _check_encoded(url: str) -> None:
+    """Refuse a URL whose password is not percent-encoded.
+
+    Part of the password would be parsed as host or port, which libpq quotes in its error message.
 
     Raises:
-        psycopg2.ProgrammingError: host or port cannot be ones.
+        psycopg2.ProgrammingError: the host or the port is malformed.
     """
     parts = parse_dsn(url)
     if "@" in parts.get("host", "") or not set(parts.get("port", "")) <= set("0123456789,"):

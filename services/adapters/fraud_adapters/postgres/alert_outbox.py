@@ -1,7 +1,7 @@
-"""Decisions that wait to be published as alerts: `store_scored` puts them in, who publishes takes them out.
+"""The table `alert_outbox`: decisions that wait to be published; `store_scored` inserts them.
 
-Taken rows are locked, not gone: only the commit after `delete_alerts` removes them, and a rollback or a lost
-connection gives them back. Others who take meanwhile get other rows.
+`take_alerts` only locks rows: the commit after `delete_alerts` removes them, and a rollback or a lost
+connection releases them. Concurrent callers get different rows.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ class Alert:
 
 
 def take_alerts(cur: Cursor, contract: Contract, limit: int) -> list[Alert]:
-    """Lock up to `limit` waiting alerts that nobody else has taken, the oldest first.
+    """Lock up to `limit` waiting alerts that no other session has locked, the oldest first.
 
     Args:
-        contract: the one in force; of a transaction of another one the columns of these names count.
+        contract: the contract in force; alerts of other contracts are read from the columns of these names.
     """
     fields = ", ".join(_field(contract, role, column) for role, column in _ROLES.items())
     cur.execute(_TAKE.format(fields=fields), {"schema": contract.schema_id, "limit": limit})
@@ -69,8 +69,9 @@ _ROLES: Final[dict[Role, str]] = {
     "amount": "amount",
     "card": "card_id",
     "merchant": "merchant_id",
-}  # of a field: its column
-# Taken apart from what is read about them: only so is nobody else's row counted in the limit.
+}  # the column of each role
+# Rows are locked in a subquery of their own, so that rows locked by other sessions do not count towards the
+# limit.
 _TAKE: Final = """
     WITH taken AS MATERIALIZED (
         SELECT transaction_id, created_at FROM alert_outbox ORDER BY created_at, transaction_id
@@ -86,8 +87,8 @@ _DELETE: Final = "DELETE FROM alert_outbox WHERE transaction_id = ANY (%s)"
 
 def _field(contract: Contract, role: Role, column: str) -> str:
     value = f"{column}::float8" if role == "amount" else column
-    field, where = contract.with_role(role), placement(contract)
-    if field is None or field.name in where.columns:
+    field, placed = contract.with_role(role), placement(contract)
+    if field is None or field.name in placed.columns:
         return value
-    own = where.expressions(contract)[field.name]
-    return f"CASE WHEN contract = %(schema)s THEN {own} ELSE {value} END"
+    expression = placed.expressions(contract)[field.name]
+    return f"CASE WHEN contract = %(schema)s THEN {expression} ELSE {value} END"

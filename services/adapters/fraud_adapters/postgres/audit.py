@@ -1,4 +1,4 @@
-"""The audit log, which only grows: each entry is chained to the one before it."""
+"""The append-only audit log: each entry is chained to the previous one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def append(cursor: Cursor, actor: str, action: str, subject: str, details: Mapping[str, Any]) -> None:
-    """Append an entry in the transaction at hand: it stands only if what it tells of is committed."""
+    """Append an entry in the current transaction: it is stored only if the audited change is committed."""
     cursor.execute(
         "SELECT audit_append(%s, %s, %s, %s::jsonb)", (actor, action, subject, json.dumps(details))
     )

@@ -1,6 +1,6 @@
 """The table `dead_letters`: records that could not be processed, with their origin and the reason.
 
-They are stored by whoever consumes, found again by their reason or age, and marked once they were put back.
+Consumers store them; they are selected by id, reason or age, and marked once they were put back.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class DeadLetter:
     """A record that could not be processed; `payload` is its beginning, `payload_bytes` its full size.
 
-    `timestamp_ms` is the record's, since 1970; `headers` are those of it that are kept; `redriven_from` names
-    the origin of the dead letter it was put back from.
+    `timestamp_ms` is the record's timestamp, `headers` are its headers that are kept, and `redriven_from` is
+    the origin of the dead letter that was put back as this record.
     """
 
     topic: str
@@ -38,12 +38,12 @@ class DeadLetter:
 
     @property
     def complete(self) -> bool:
-        """Whether all of the record is kept, so that it can be put back as it was."""
+        """Whether the whole record is kept, so that it can be put back unchanged."""
         return self.payload is not None and len(self.payload) == self.payload_bytes
 
 
 @dataclass(frozen=True, slots=True)
-class StoredLetter:
+class StoredDeadLetter:
     """A dead letter as it is in the table; `redriven_at` says when it was last put back."""
 
     id: int
@@ -58,7 +58,7 @@ class StoredLetter:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which dead letters are meant: those to which everything applies that is not None."""
+    """A filter for dead letters: all conditions that are not None must hold."""
 
     ids: Sequence[int] | None = None
     reason: str | None = None
@@ -74,13 +74,13 @@ class Selection:
         }
 
 
-def store_dead_letters(cur: Cursor, letters: Sequence[DeadLetter], topic_id: str) -> int:
-    """Append dead letters, one for each topic, partition and offset; gives how many were new.
+def store_dead_letters(cur: Cursor, dead_letters: Sequence[DeadLetter], topic_id: str) -> int:
+    """Append dead letters, one for each topic, partition and offset; returns how many were new.
 
-    The texts may hold anything: what Postgres cannot store is replaced.
+    Characters that Postgres cannot store are replaced.
 
     Args:
-        topic_id: of the topic they came from; one made again under its name has the same offsets again.
+        topic_id: of the topic they came from; a topic that was created again reuses the offsets.
     """
     rows = [
         (
@@ -88,7 +88,7 @@ def store_dead_letters(cur: Cursor, letters: Sequence[DeadLetter], topic_id: str
             *(letter.payload, letter.payload_bytes, letter.reason, _storable(letter.detail)),
             _storable(letter.redriven_from),
         )
-        for letter in letters
+        for letter in dead_letters
     ]
     if not rows:
         return 0
@@ -98,10 +98,10 @@ def store_dead_letters(cur: Cursor, letters: Sequence[DeadLetter], topic_id: str
 def recent_share(
     cur: Cursor, topic: str, topic_id: str, positions: Mapping[int, int | None], window: int
 ) -> tuple[int, int]:
-    """Of the latest `window` offsets before each partition's position: how many, how many dead letters.
+    """How many of the latest `window` offsets before each position there are, and how many are dead letters.
 
     Args:
-        positions: per partition the offset to go on with; None where nothing was read yet.
+        positions: per partition the next offset; None if nothing was read yet.
     """
     total = bad = 0
     for partition, position in positions.items():
@@ -113,34 +113,34 @@ def recent_share(
 
 
 def count_by_reason(cur: Cursor, selection: Selection) -> dict[str, int]:
-    """How many there are, the most frequent reason first."""
+    """The number of dead letters by reason, the most frequent first."""
     cur.execute(_COUNT, selection.values())
     return dict(cur.fetchall())
 
 
-def newest_letters(cur: Cursor, selection: Selection, limit: int) -> list[StoredLetter]:
-    """At most `limit`, the newest first."""
+def newest_dead_letters(cur: Cursor, selection: Selection, limit: int) -> list[StoredDeadLetter]:
+    """At most `limit` dead letters, the newest first."""
     cur.execute(_NEWEST, selection.values() | {"limit": limit})
     return [_stored(row) for row in cur.fetchall()]
 
 
-def letters_between(
+def dead_letters_between(
     cur: Cursor, selection: Selection, after: int, through: int, limit: int
-) -> list[StoredLetter]:
-    """At most `limit` with ids above `after` up to `through`, the oldest first: a page of many."""
+) -> list[StoredDeadLetter]:
+    """One page: at most `limit` dead letters with ids above `after` up to `through`, the oldest first."""
     cur.execute(_PAGE, selection.values() | {"after": after, "through": through, "limit": limit})
     return [_stored(row) for row in cur.fetchall()]
 
 
 def newest_id(cur: Cursor) -> int:
-    """The highest id there is, 0 where there is none."""
+    """The highest id, or 0 if there is no dead letter."""
     cur.execute("SELECT coalesce(max(id), 0) FROM dead_letters")
     row = cur.fetchone()
     return 0 if row is None else int(row[0])
 
 
-def lock_letters(cur: Cursor, ids: Sequence[int], *, again: bool) -> set[int]:
-    """Lock those of `ids` that were not put back yet, or all with `again`, until the transaction ends."""
+def lock_dead_letters(cur: Cursor, ids: Sequence[int], *, again: bool) -> set[int]:
+    """Lock the dead letters that were not put back yet, or with `again` all, until the transaction ends."""
     cur.execute(
         "SELECT id FROM dead_letters WHERE id = ANY (%s) AND (%s OR redriven_at IS NULL)"
         " ORDER BY id FOR UPDATE",
@@ -150,7 +150,7 @@ def lock_letters(cur: Cursor, ids: Sequence[int], *, again: bool) -> set[int]:
 
 
 def mark_redriven(cur: Cursor, ids: Sequence[int]) -> None:
-    """Note that they were put back now."""
+    """Mark dead letters as put back now."""
     cur.execute("UPDATE dead_letters SET redriven_at = clock_timestamp() WHERE id = ANY (%s)", (list(ids),))
 
 
@@ -181,7 +181,7 @@ _PAGE = f"""
 """  # noqa: S608
 
 
-def _stored(row: tuple[Any, ...]) -> StoredLetter:
+def _stored(row: tuple[Any, ...]) -> StoredDeadLetter:
     identifier, created_at, redriven_at, topic, partition, offset, key, payload, *others = row
     payload_bytes, reason, detail, timestamp_ms, redriven_from = others
     letter = DeadLetter(
@@ -196,7 +196,7 @@ def _stored(row: tuple[Any, ...]) -> StoredLetter:
         timestamp_ms=timestamp_ms,
         redriven_from=redriven_from,
     )
-    return StoredLetter(identifier, letter, created_at, redriven_at)
+    return StoredDeadLetter(identifier, letter, created_at, redriven_at)
 
 
 def _bytes(value: memoryview | None) -> bytes | None:

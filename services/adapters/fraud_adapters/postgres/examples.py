@@ -1,6 +1,7 @@
-"""Transactions with a label that is mature at a cut-off: what models are trained and measured on.
+"""Training examples: transactions with a label that is mature at a cut-off.
 
-Only `labels_as_of` says which labels those are: what was known then, and is not expected to change any more.
+Only the SQL function `labels_as_of` decides which labels are mature: known at the cut-off and no longer
+expected to change.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812
 from pyarrow import csv
 
-from config.job_results import LeftOut
+from config.job_results import LeftOutCounts
 from fraud_adapters.postgres import interruptible
 from fraud_adapters.postgres.placement import placement
 from fraud_core.batch import Batch
@@ -31,7 +32,7 @@ _MOMENT: Final = pa.timestamp("us", tz="UTC")
 
 
 def database_clock(connection: Connection) -> datetime:
-    """Now, as the database sees it: labels are stored by its clock."""
+    """The current time of the database, because labels are stored with its clock."""
     with connection, connection.cursor() as cursor:
         cursor.execute("SELECT clock_timestamp()")
         row = cursor.fetchone()
@@ -76,8 +77,11 @@ def read_examples(connection: Connection, contract: Contract, as_of: datetime) -
     return _parsed(contract, text.getbuffer())
 
 
-def left_out(connection: Connection, contract: Contract, as_of: datetime) -> LeftOut:
-    """Why transactions of the contract are not examples: blocked without an explicit label, or too young."""
+def left_out(connection: Connection, contract: Contract, as_of: datetime) -> LeftOutCounts:
+    """How many transactions of the contract are left out because they are blocked or too young.
+
+    A blocked transaction needs an explicit label; any other may still be reported.
+    """
     with connection, connection.cursor() as cursor:
         statement = (
             "SELECT count(*) FILTER (WHERE blocked), count(*) FILTER (WHERE NOT blocked) FROM ("
@@ -96,7 +100,7 @@ def left_out(connection: Connection, contract: Contract, as_of: datetime) -> Lef
 
 
 def to_batch(contract: Contract, table: pa.Table) -> Batch:
-    """The examples as the core knows transactions."""
+    """The examples as a batch of the core."""
     columns: dict[str, Any] = {}
     for field in contract.inputs:
         column = table.column(field.name)
@@ -111,7 +115,7 @@ def _parsed(contract: Contract, text: memoryview) -> pa.Table:
     types: dict[str, pa.DataType] = {ID: pa.string(), TIME: pa.int64(), LABEL: pa.int8()}
     types |= {SOURCE: pa.string(), LABEL_SOURCE: pa.string()}
     types |= {field.name: pa.float64() if field.numeric else pa.string() for field in contract.inputs}
-    # Postgres writes null as nothing and an empty text as "".
+    # Postgres writes null as an empty field and an empty text as "".
     options = csv.ConvertOptions(
         column_types=types, null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False
     )

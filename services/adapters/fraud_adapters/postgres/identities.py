@@ -1,4 +1,4 @@
-"""The tables `clients`, `signing_keys` and `revoked_tokens`: who may log in, and which tokens count."""
+"""The tables `clients`, `signing_keys` and `revoked_tokens`: who may log in, and which tokens are valid."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class StoredKey:
-    """A signing key as it is stored: its private half is encrypted. One that signs is not retired."""
+    """A stored signing key, whose private key is encrypted; `signs` is false once it is retired."""
 
     kid: str
     public_key: str
@@ -32,13 +32,13 @@ class StoredKey:
 
 
 def lock_identities(cursor: Cursor) -> None:
-    """Keys and clients are changed by one process at a time, until its transaction ends."""
+    """Let only one process at a time change keys and clients, until its transaction ends."""
     cursor.execute("SELECT pg_advisory_xact_lock(hashtext('fraud_api.identities'))")
 
 
 # --- Clients --------------------------------------------------------------------------------------
 def find_client(cursor: Cursor, client_id: str) -> Client | None:
-    """The client of that id, also one that was deactivated."""
+    """The client of that id, including a deactivated one."""
     cursor.execute(
         "SELECT client_id, secret_hash, scopes, active FROM clients WHERE client_id = %s", (client_id,)
     )
@@ -47,7 +47,7 @@ def find_client(cursor: Cursor, client_id: str) -> Client | None:
 
 
 def insert_client(cursor: Cursor, client_id: str, secret_hash: str, scopes: Sequence[str]) -> None:
-    """A new client, which is active."""
+    """Insert a new, active client."""
     cursor.execute(
         "INSERT INTO clients (client_id, secret_hash, scopes, active) VALUES (%s, %s, %s, true)",
         (client_id, secret_hash, list(scopes)),
@@ -55,7 +55,7 @@ def insert_client(cursor: Cursor, client_id: str, secret_hash: str, scopes: Sequ
 
 
 def update_client(cursor: Cursor, client_id: str, secret_hash: str, scopes: Sequence[str]) -> None:
-    """Another secret and other scopes; one that was deactivated stays so."""
+    """Change secret and scopes; a deactivated client stays inactive."""
     cursor.execute(
         "UPDATE clients SET secret_hash = %s, scopes = %s, rotated_at = now() WHERE client_id = %s",
         (secret_hash, list(scopes), client_id),
@@ -70,7 +70,7 @@ def inactive_clients(cursor: Cursor) -> frozenset[str]:
 
 # --- Signing keys and tokens ----------------------------------------------------------------------
 def valid_keys(cursor: Cursor, algorithm: str) -> list[StoredKey]:
-    """The keys whose tokens count now, the newest first."""
+    """The keys whose tokens are valid now, the newest first."""
     cursor.execute(
         "SELECT kid, public_key, private_key_encrypted, retired_at IS NULL FROM signing_keys"
         " WHERE algorithm = %s AND (expires_at IS NULL OR expires_at > now()) ORDER BY created_at DESC, kid",
@@ -80,13 +80,13 @@ def valid_keys(cursor: Cursor, algorithm: str) -> list[StoredKey]:
 
 
 def signing_key_exists(cursor: Cursor, algorithm: str) -> bool:
-    """Whether there is a key that signs."""
+    """Whether there is a signing key that is not retired."""
     cursor.execute("SELECT 1 FROM signing_keys WHERE retired_at IS NULL AND algorithm = %s", (algorithm,))
     return cursor.fetchone() is not None
 
 
 def insert_key(cursor: Cursor, kid: str, algorithm: str, public_key: str, private_key_encrypted: str) -> None:
-    """A new key that signs."""
+    """Insert a new key, which signs from now on."""
     cursor.execute(
         "INSERT INTO signing_keys (kid, algorithm, public_key, private_key_encrypted, created_at)"
         " VALUES (%s, %s, %s, %s, clock_timestamp())",
@@ -95,7 +95,7 @@ def insert_key(cursor: Cursor, kid: str, algorithm: str, public_key: str, privat
 
 
 def retire_keys(cursor: Cursor, still_valid_for: timedelta) -> None:
-    """All keys stop signing; their tokens count for so long."""
+    """Retire all keys; their tokens stay valid for the given time."""
     cursor.execute(
         "UPDATE signing_keys SET retired_at = now(), expires_at = now() + %s WHERE retired_at IS NULL",
         (still_valid_for,),

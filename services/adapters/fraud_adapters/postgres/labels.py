@@ -1,4 +1,4 @@
-"""The label ledger: append-only, safe to repeat."""
+"""The label ledger: append-only and idempotent."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class StoredLabels:
-    """What became of each event, by its position.
+    """The result for each event, by its position.
 
-    Replayed: the same label id with the same content was there, or came earlier in the batch. Conflict:
-    the id was there with other content; nothing was stored.
+    Replayed: a label with this id and the same content exists, or came earlier in the batch. Conflict: a
+    label with this id and other content exists; the event was not stored.
     """
 
     new_rows: list[int]
@@ -35,14 +35,14 @@ class StoredLabels:
 def store_labels(cur: Cursor, events: Sequence[LabelEvent], actor: str | None = None) -> StoredLabels:
     """Append labels, set `transactions.class` from them, and record the batch in the audit chain.
 
-    In the cursor's transaction; the caller commits after each batch: until then others wait to write the
-    audit chain, and to store transactions if a label came before its transaction.
+    Runs in the cursor's transaction. The caller must commit after each batch: until then other sessions wait
+    to write the audit chain, and to store transactions whose label arrived first.
 
     Args:
-        actor: who says so, for the audit chain; by default the role that is logged in.
+        actor: the actor in the audit chain; by default the role that is logged in.
 
     Raises:
-        psycopg2.Error: a source is unknown to the database; then nothing of the batch is stored.
+        psycopg2.Error: the database does not know a source; nothing of the batch is stored.
     """
     first: dict[str, LabelEvent] = {}
     for event in events:
@@ -59,20 +59,20 @@ def store_labels(cur: Cursor, events: Sequence[LabelEvent], actor: str | None = 
         else:
             conflicts.append(position)
     if new:
-        fresh = [events[position] for position in new]
-        cur.execute("SELECT apply_labels(%s)", (sorted({event.transaction_id for event in fresh}),))
-        _record(cur, fresh, actor)
+        new_events = [events[position] for position in new]
+        cur.execute("SELECT apply_labels(%s)", (sorted({event.transaction_id for event in new_events}),))
+        _record_audit(cur, new_events, actor)
     return StoredLabels(new, replayed, conflicts)
 
 
 def refresh_classes(connection: Connection, limit: int) -> int:
-    """Set `transactions.class` where only time has passed, in a database transaction of its own.
+    """Set `transactions.class` where the passing of time changes it, in a separate database transaction.
 
-    Labels whose `reported_at` has come, then transactions nobody reported for as long as silence must last;
-    the oldest first.
+    It applies labels whose `reported_at` has been reached, then marks transactions as legitimate that were
+    not reported within the configured time; the oldest first.
 
     Returns:
-        How many of both were worked off; `limit` means that there may be more.
+        How many of both were updated; if it equals `limit`, there may be more.
 
     Raises:
         ValueError: `limit` is not positive.
@@ -85,8 +85,8 @@ def refresh_classes(connection: Connection, limit: int) -> int:
     return int(row[0]) if row else 0
 
 
-# In one order for all: two that store the same labels must not wait for each other in a circle.
-# A source the configuration does not know has no maturity: the null is refused, and with it the batch.
+# Rows are inserted in a fixed order, so that two sessions that store the same labels do not deadlock.
+# An unknown source has no maturity: the null violates a constraint, which refuses the batch.
 _INSERT_LABELS = """
     INSERT INTO labels (label_id, transaction_id, label, source, reported_at, matures_at)
     SELECT e.label_id::uuid, e.transaction_id, e.label::smallint, e.source, e.reported_at::timestamptz,
@@ -123,8 +123,8 @@ def _content(event: LabelEvent) -> tuple[Any, ...]:
     return (event.transaction_id, event.label, event.source, event.reported_at)
 
 
-def _record(cur: Cursor, events: Sequence[LabelEvent], actor: str | None) -> None:
-    """One entry a batch: how many labels, of which sources, and a digest over all they say."""
+def _record_audit(cur: Cursor, events: Sequence[LabelEvent], actor: str | None) -> None:
+    """Append one audit entry for a batch: the number of labels by source, and a digest of their content."""
     lines = sorted(
         "\t".join((*map(str, (e.label_id, e.transaction_id, e.label, e.source)), _utc(e))) for e in events
     )

@@ -1,7 +1,7 @@
-"""The table `model_versions`: what a version's files must be, and how it was judged.
+"""The table `model_versions`: the digest of each version's files, and the verdict of its gate.
 
-A service takes over only a version that is recorded here, whose files have the recorded digest and whose gate
-was passed. A row is written before an alias can name its version, and never changes.
+A service loads only a version that is recorded here, whose files have the recorded digest and whose gate was
+passed. A row is written before an alias can refer to its version, and never changes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class VersionRecord:
-    """What a service needs to know of a version before it serves: its manifest's digest, and the verdict."""
+    """What a service must know of a version before it serves it: its manifest's digest, and the verdict."""
 
     digest: str
     contract: str
@@ -60,18 +60,18 @@ class RecordedVerdict:
 
 
 def lock_registration(cursor: Cursor, mlflow_run_id: str) -> None:
-    """One registration of an MLflow run at a time, whoever else tries; the lock ends with the connection."""
+    """Serialise registrations of the same MLflow run; the lock ends with the connection."""
     cursor.execute("SELECT pg_advisory_lock(hashtextextended('register ' || %s, 0))", (mlflow_run_id,))
 
 
 def record_version(cursor: Cursor, version: NewVersion) -> None:
-    """Write a version's row; one that is recorded already stays as it is."""
+    """Write a version's row; an existing row stays unchanged."""
     row = {name: getattr(version, name) for name in _COLUMNS}
     cursor.execute(_INSERT, row | {name: Json(row[name]) for name in ("gate_outcome", "metrics")})
 
 
 def read_version(cursor: Cursor, name: str, version: str) -> VersionRecord | None:
-    """What is recorded of a version, or None where it is not recorded."""
+    """The record of a version, or None if it is not recorded."""
     cursor.execute(
         "SELECT digest, contract, gate_policy, gate_passed, gate_outcome, metrics FROM model_versions"
         " WHERE name = %s AND version = %s",

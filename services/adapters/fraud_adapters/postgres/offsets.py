@@ -1,4 +1,4 @@
-"""The stream's position in Postgres, moved in the transaction that stores what was read."""
+"""The stream's positions in Postgres, moved in the transaction that stores the records."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 class OffsetMoved(PassingFailure):
-    """Somebody else moved the offset since it was read: this transaction must be rolled back."""
+    """Another consumer moved the offset since it was read: this transaction must be rolled back."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredOffset:
-    """Where to go on, and the id of the topic that was read: another id is another topic of the same name."""
+    """The next offset, and the id of its topic: another id means another topic of the same name."""
 
     topic_id: str
     next_offset: int
@@ -45,7 +45,7 @@ def unlock_partition(conn: Connection, topic: str, partition: int) -> None:
 
 
 def read_offset(cur: Cursor, topic: str, partition: int) -> StoredOffset | None:
-    """The position stored last, or None where the partition was never read."""
+    """The stored position, or None if the partition was never read."""
     cur.execute(
         "SELECT topic_id, next_offset FROM stream_offsets WHERE topic = %s AND partition = %s",
         (topic, partition),
@@ -63,7 +63,7 @@ def read_offsets(cur: Cursor, topic: str) -> dict[int, StoredOffset]:
 def move_offset(  # noqa: PLR0917
     cur: Cursor, topic: str, partition: int, topic_id: str, expected: int | None, new: int
 ) -> None:
-    """Compare and set: from `expected` (None: there is no position yet) to `new`, for the same topic id.
+    """Compare and set the position: from `expected` (None if there is none yet) to `new`, for this topic id.
 
     Raises:
         OffsetMoved: the stored position is not `expected`, or belongs to another topic id.
@@ -103,6 +103,6 @@ def lock_key(topic: str, partition: int) -> int:
 
 
 def _end_read(conn: Connection) -> None:
-    # The lock belongs to the session: what began here must not stay open as an idle transaction.
+    # The lock belongs to the session, so the transaction of the query must not stay open.
     if not conn.autocommit:
         conn.rollback()

@@ -1,8 +1,8 @@
-"""Where the fields of a contract are kept in the table `transactions`.
+"""Maps the fields of a contract to the columns of the table `transactions`.
 
-A number goes to the column of its name (`time`, `v1` … `v28`, `amount`), or to `time` or `amount` by its
-role, if every value fits there exactly; the card's and the merchant's name go to `card_id` and `merchant_id`,
-the label to `class`. All other fields are keys of `attributes`.
+A number is stored in the column of its name (`time`, `v1` … `v28`, `amount`), or in `time` or `amount`
+according to its role, if the column holds every value exactly. Card and merchant are stored in `card_id` and
+`merchant_id`, the label in `class`. All other fields are keys of `attributes`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _NAME_LENGTH: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Of one contract: fields with a column of their own, by field name, and fields kept in `attributes`."""
+    """The columns of a contract's fields by field name, and the fields that are stored in `attributes`."""
 
     columns: dict[str, str]
     attributes: tuple[ContractField, ...]
@@ -46,7 +46,7 @@ class Placement:
 
 
 def placement(contract: Contract) -> Placement:
-    """Where each field of `contract` but the label is kept."""
+    """The column of each field of `contract` except the label."""
     names = {field.name for field in contract.inputs}
     columns: dict[str, str] = {}
     for field in contract.inputs:

@@ -1,4 +1,4 @@
-"""One database connection, reopened when it was lost."""
+"""A database session that reconnects after a lost connection."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from fraud_adapters.postgres import DatabaseUnavailable, connect
 T = TypeVar("T")
 Cursor = Any
 
-# Whoever asks waits for the database, but not for ever: a lock or a stalled disk becomes a failure.
+# Bounds the wait for a lock or a stalled disk, so that a caller gets an error instead of hanging.
 STATEMENT_MILLISECONDS: Final = 10_000
-ATTEMPTS: Final = 3  # of a transaction that lost a deadlock: whoever won it is done in a moment
+ATTEMPTS: Final = 3  # of a transaction that was rolled back because of a deadlock
 
 
-class _GaveWay(DatabaseUnavailable):
-    """The server rolled the transaction back in favour of another one."""
+class _RolledBack(DatabaseUnavailable):
+    """The server rolled the transaction back, because of a deadlock or a conflict with another one."""
 
 
 class Session:
-    """Runs one transaction after the other on a connection of its own; threads take turns."""
+    """Runs transactions on its own connection, one at a time; safe to use from several threads."""
 
     def __init__(self, url: str, application_name: str) -> None:
         self._url = url
@@ -38,29 +38,29 @@ class Session:
         """Run `work(cursor)` as one transaction. It may run more than once, so it must be idempotent.
 
         Raises:
-            DatabaseUnavailable: the database cannot be reached, or was lost and lost again, or it gave way
-                to others in every one of a few attempts.
+            DatabaseUnavailable: the database cannot be reached, the connection was lost twice, or the server
+                rolled the transaction back in every attempt.
         """
         with self._lock:
             for _ in range(ATTEMPTS - 1):
-                with suppress(_GaveWay):
+                with suppress(_RolledBack):
                     return self._run(work)
             return self._run(work)
 
     def close(self) -> None:
         with self._lock:
-            self._drop()
+            self._disconnect()
 
     def _run(self, work: Callable[[Cursor], T]) -> T:
         reused = self._connection is not None
         try:
             return self._attempt(work)
-        except _GaveWay:
+        except _RolledBack:
             raise
         except DatabaseUnavailable:
             if not reused:
                 raise
-        # The connection had been idle; the server may simply have been restarted meanwhile.
+        # The idle connection may be stale because the server was restarted, so we retry once.
         return self._attempt(work)
 
     def _attempt(self, work: Callable[[Cursor], T]) -> T:
@@ -74,11 +74,11 @@ class Session:
                 result = work(cursor)
             self._connection.commit()
         except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
-            gave_way = isinstance(error, TransactionRollbackError)
-            if gave_way:
+            rolled_back = isinstance(error, TransactionRollbackError)
+            if rolled_back:
                 get_logger(__name__).warning("transaction_gave_way", reason=type(error).__name__)
-            self._drop()
-            kind = _GaveWay if gave_way else DatabaseUnavailable
+            self._disconnect()
+            kind = _RolledBack if rolled_back else DatabaseUnavailable
             raise kind(f"The database does not answer: {' '.join(str(error).split())}") from None
         except BaseException:
             if self._connection is not None:
@@ -86,7 +86,7 @@ class Session:
             raise
         return result
 
-    def _drop(self) -> None:
+    def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()

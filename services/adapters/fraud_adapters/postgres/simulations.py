@@ -1,7 +1,7 @@
-"""The tables `simulated_labels` and `simulations`: what is true of simulated transactions.
+"""The tables `simulated_labels` and `simulations`: the truth about simulated transactions.
 
-The simulator keeps here what a bank learns later, and the best figures any model can reach, which the
-trainer reads.
+The simulator stores here the labels that a bank would learn later, and the best figures that any model can
+reach, which the trainer reads.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def store_truth(
     due: Sequence[datetime],
     sent: Sequence[datetime | None] | None = None,
 ) -> int:
-    """Remember the truth about n transactions; what is remembered already stays. Gives how many were new."""
+    """Store the truth about n transactions; existing rows stay unchanged. Returns how many were new."""
     if not ids:
         return 0
     cur.execute(_INSERT_TRUTH, (list(ids), list(labels), list(due), list(sent or [None] * len(ids))))
@@ -40,26 +40,26 @@ def store_truth(
 
 
 def lock_run(cur: Cursor, run: str) -> None:
-    """Two processes with the same run id go one after the other, until the transaction ends."""
+    """Serialise processes with the same run id until the transaction ends."""
     cur.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"fraud_producer/{run}",))
 
 
 def due_of(cur: Cursor, transaction_id: str) -> datetime | None:
-    """When the truth about a transaction is due, or None where there is none."""
+    """When the truth about a transaction is due, or None if none is stored."""
     cur.execute("SELECT due_at FROM simulated_labels WHERE transaction_id = %s", (transaction_id,))
     row = cur.fetchone()
     return row[0] if row else None
 
 
 def due_labels(cur: Cursor, now: datetime, limit: int) -> list[tuple[str, int, datetime]]:
-    """Truths that are due and were not sent, the oldest first, locked until the transaction ends."""
+    """Labels that are due and were not sent, the oldest first, locked until the transaction ends."""
     cur.execute(_DUE, (now, limit))
     rows: list[tuple[str, int, datetime]] = cur.fetchall()
     return rows
 
 
 def mark_sent(cur: Cursor, ids: Sequence[str], now: datetime) -> None:
-    """Note that the labels of these transactions were sent."""
+    """Mark the labels of these transactions as sent."""
     cur.execute(
         "UPDATE simulated_labels SET sent_at = %s WHERE transaction_id = ANY (%s::varchar[])",
         (now, list(ids)),
@@ -74,7 +74,7 @@ def count_stored(cur: Cursor, ids: Sequence[str]) -> int:
 
 
 def count_labelled(cur: Cursor, limit: int) -> int:
-    """How many transactions have a known class; no more than `limit` are looked at."""
+    """How many transactions have a known class, counted up to `limit`."""
     cur.execute(_LABELLED, (limit,))
     return _one(cur)
 
@@ -89,19 +89,19 @@ def any_not_simulated(cur: Cursor) -> bool:
 def store_simulation(
     cur: Cursor, population: str, parameters: Mapping[str, Any], optimum: Mapping[str, Any]
 ) -> None:
-    """Keep the optimum of a population, which its digest names; one that is kept already is replaced."""
+    """Store the optimum of a population, identified by its digest; an existing one is replaced."""
     cur.execute(_STORE_SIMULATION, (population, json.dumps(parameters), json.dumps(optimum)))
 
 
 def read_simulation(cur: Cursor, population: str) -> dict[str, Any] | None:
-    """The optimum kept of a population, as it was stored."""
+    """The stored optimum of a population."""
     cur.execute("SELECT optimum FROM simulations WHERE population = %s", (population,))
     row: tuple[dict[str, Any]] | None = cur.fetchone()
     return None if row is None else row[0]
 
 
 def first_optimum(cur: Cursor) -> StoredOptimum | None:
-    """Of the population history was written from, or None; one that drifted came later."""
+    """The optimum of the oldest population, from which history was written; drifted ones are newer."""
     cur.execute("SELECT population, optimum FROM simulations ORDER BY created_at LIMIT 1")
     row = cur.fetchone()
     if row is None:
@@ -119,7 +119,7 @@ _INSERT_TRUTH: Final = """
     SELECT * FROM unnest(%s::varchar[], %s::smallint[], %s::timestamptz[], %s::timestamptz[])
     ON CONFLICT (transaction_id) DO NOTHING
 """
-# Two runs at once share the work instead of sending everything twice.
+# SKIP LOCKED lets concurrent runs share the labels instead of sending each of them twice.
 _DUE: Final = """
     SELECT transaction_id, label, due_at FROM simulated_labels
     WHERE sent_at IS NULL AND due_at <= %s ORDER BY due_at LIMIT %s FOR UPDATE SKIP LOCKED

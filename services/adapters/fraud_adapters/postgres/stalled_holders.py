@@ -1,9 +1,9 @@
-"""Who holds a partition's lock without getting on, and the end of that holder's database session.
+"""Detects sessions that hold a partition's lock without making progress, and ends them.
 
-A process that is frozen keeps its connections, and with them its locks, for as long as it is frozen. So
-whoever finds a lock taken while a record waits writes down the holder and the position. Found again after
-a time, with neither changed, the holder has stood still for that long. Ending a session of one's own role
-needs no further right, and loses nothing: a position only moves by compare-and-set.
+A frozen process keeps its connections and therefore its locks. A consumer that finds a lock taken although a
+record waits stores the holder and the position. If a later check finds both unchanged, the holder has stalled
+for the time in between. Ending a session of one's own role needs no further privilege and loses nothing,
+because positions move only by compare-and-set.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from fraud_adapters.postgres.offsets import lock_key
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812
 
-# Where ending a holder did not help, nobody can get on (a table is locked, say): each further holder of the
-# same position has twice the time, up to this many times as much.
+# If ending a holder did not help, the cause is elsewhere (a locked table, for example): each further holder
+# of the same position gets twice the time, up to this factor.
 MAX_PATIENCE: Final = 64
 END_MS: Final = 5_000  # for the session to be gone, and with it its locks
 
 
 @dataclass(frozen=True, slots=True)
 class StalledHolder:
-    """The session that holds a partition's lock, and for how long its position is known not to have moved."""
+    """The session that holds a partition's lock, and how long its position is known to be unchanged."""
 
     partition: int
     pid: int
@@ -34,14 +34,19 @@ class StalledHolder:
     ended: bool
 
 
-def challenge_holder(conn: Connection, topic: str, partition: int, patience_s: float) -> StalledHolder | None:
-    """Note that the partition's lock is held by another session although a record waits; end that session
-    once it has stood still for `patience_s`. None if nobody holds the lock, or a session of another role.
+def check_holder(conn: Connection, topic: str, partition: int, patience_s: float) -> StalledHolder | None:
+    """Record that another session holds the partition's lock although a record waits.
 
-    Must be called outside a transaction, and only where a record can be read at the stored position.
+    The session is ended once it has stalled for `patience_s`. Must be called outside a transaction, and only
+    if a record can be read at the stored position.
+
+    Returns:
+        The holder; None if no session of this role holds the lock.
     """
     with conn, conn.cursor() as cur:
-        cur.execute(_SEE, {"topic": topic, "partition": partition, "key": lock_key(topic, partition)})
+        cur.execute(
+            _RECORD_SIGHTING, {"topic": topic, "partition": partition, "key": lock_key(topic, partition)}
+        )
         row = cur.fetchone()
         if row is None:
             return None
@@ -50,13 +55,14 @@ def challenge_holder(conn: Connection, topic: str, partition: int, patience_s: f
         ended = stalled >= patience
         if ended:
             cur.execute(
-                _END, {"topic": topic, "partition": partition, "pid": pid, "since": since, "ms": END_MS}
+                _END_SESSION,
+                {"topic": topic, "partition": partition, "pid": pid, "since": since, "ms": END_MS},
             )
     return StalledHolder(partition, pid, session, float(stalled), patience, ended)
 
 
 # The position is the same: the record that waited at the first sighting is still unread.
-_SEE = """
+_RECORD_SIGHTING = """
     INSERT INTO stream_stalls AS s (topic, partition, next_offset, holder_pid, holder_since)
     SELECT %(topic)s, %(partition)s,
         (SELECT next_offset FROM stream_offsets WHERE topic = %(topic)s AND partition = %(partition)s),
@@ -79,7 +85,7 @@ _SEE = """
         (SELECT application_name FROM pg_stat_activity WHERE pid = s.holder_pid),
         extract(epoch FROM clock_timestamp() - s.seen_at), s.ended
 """
-_END = """
+_END_SESSION = """
     UPDATE stream_stalls SET ended = ended + 1 WHERE topic = %(topic)s AND partition = %(partition)s
     RETURNING (
         SELECT pg_terminate_backend(pid, %(ms)s) FROM pg_stat_activity

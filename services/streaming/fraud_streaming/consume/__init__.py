@@ -1,1 +1,1 @@
-"""The bounded run, and what it shares with the follower: records become stored decisions and labels."""
+"""The bounded run and the parts it shares with the follower: records become stored decisions and labels."""

@@ -1,4 +1,4 @@
-"""How far a topic reaches beyond the stored positions, whoever reads it."""
+"""The lag of a topic behind its end, measured from the stored positions of all consumers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FETCH_SECONDS: Final = 2.0  # for the ends of all partitions
 
 
 def unread_offsets(conn: Connection, reader: PartitionReader, topic: str) -> dict[int, int]:
-    """Per partition where reading goes on: at the stored position, or else at the oldest record."""
+    """Per partition the offset to read next: the stored position, or the oldest record if there is none."""
     with conn, conn.cursor() as cur:
         stored = {partition: at.next_offset for partition, at in read_offsets(cur, topic).items()}
     partitions = reader.partitions()

@@ -1,4 +1,4 @@
-"""Records that are decided and stored together, and how far they move the stream's position."""
+"""Chunks: records that are scored and stored together, and the positions that they move."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fraud_adapters.kafka import Record
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Records and, per partition, from which stored position to which they move it."""
+    """Records and, per partition, the stored position before and after them."""
 
     records: Sequence[Record]
     moves: Mapping[int, tuple[int | None, int]]
@@ -19,7 +19,7 @@ class Chunk:
 
 
 class Positions:
-    """Per partition the position the next chunk moves on from; None where none was stored yet."""
+    """Per partition the position from which the next chunk starts; None if none is stored yet."""
 
     def __init__(self, stored: Mapping[int, int | None]) -> None:
         self._at = dict(stored)
@@ -28,13 +28,13 @@ class Positions:
         self._at.update(stored)
 
     def behind(self, reached: Mapping[int, int]) -> set[int]:
-        """The partitions whose position is before what was reached."""
+        """The partitions whose position lies before the offset reached."""
         return {p for p, offset in reached.items() if p in self._at and offset > (self._at[p] or 0)}
 
     def chunk(self, records: Sequence[Record], reached: Mapping[int, int]) -> Chunk:
-        """The records as a chunk; `reached` is per partition the offset that comes after them.
+        """The records as a chunk; `reached` is per partition the offset after the last one.
 
-        A partition without records is moved, too, where what lies up to there are gaps.
+        A partition without records is moved too if only gaps lie before the offset reached.
         """
         partitions = {record.partition for record in records} | self.behind(reached)
         moves = {partition: (self._at[partition], reached[partition]) for partition in partitions}

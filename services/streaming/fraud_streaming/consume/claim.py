@@ -1,4 +1,4 @@
-"""Claiming a topic's partitions: the lock, the position, and the proof that it is still the same topic."""
+"""Claims a topic's partitions: takes the lock, reads the position, and checks that the topic is the same."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 class TopicChanged(LastingFailure):
-    """The topic is another one than the stored position belongs to; the sentence says what to do."""
+    """The stored position belongs to another topic of this name; the sentence says what to do."""
 
 
 class PositionLost(LastingFailure):
-    """The log begins after the stored position; the sentence says what to do."""
+    """The log starts after the stored position; the sentence says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,23 +34,23 @@ class Claim:
 
 
 def claim(conn: Connection, topic: str, topic_id: str, partitions: Sequence[int]) -> Claim | None:
-    """Lock what is free of the partitions; None if all are held by another consumer.
+    """Lock those partitions that are free; None if other consumers hold all of them.
 
     Raises:
         TopicChanged: a stored position belongs to another topic of this name.
     """
-    mine = [partition for partition in partitions if lock_partition(conn, topic, partition)]
+    locked = [partition for partition in partitions if lock_partition(conn, topic, partition)]
     with conn, conn.cursor() as cur:
-        stored = {partition: read_offset(cur, topic, partition) for partition in mine}
+        stored = {partition: read_offset(cur, topic, partition) for partition in locked}
     for position in stored.values():
         if position is not None and position.topic_id != topic_id:
             raise _changed(topic, topic_id, position)
     positions = {partition: at.next_offset if at else None for partition, at in stored.items()}
-    return Claim(topic_id, positions) if mine else None
+    return Claim(topic_id, positions) if locked else None
 
 
 def start_reading(reader: PartitionReader, topic: str, claimed: Claim) -> None:
-    """Assign the partitions, each at its position or else at the oldest record there is.
+    """Assign the partitions, each at its position, or at the oldest record if none is stored.
 
     Raises:
         PositionLost: as `start_offsets`.
@@ -61,10 +61,10 @@ def start_reading(reader: PartitionReader, topic: str, claimed: Claim) -> None:
 def start_offsets(
     topic: str, positions: Mapping[int, int | None], earliest: Mapping[int, int]
 ) -> dict[int, int]:
-    """Per partition its position, or else the oldest record there is.
+    """Per partition its position, or the oldest record if none is stored.
 
     Raises:
-        PositionLost: what comes next is not in the log any more. Tansu would go on with what is left.
+        PositionLost: the next record is no longer in the log. Tansu would silently skip to the oldest one.
     """
     for partition, at in positions.items():
         if at is not None and at < earliest.get(partition, 0):
@@ -74,15 +74,15 @@ def start_offsets(
 
 def _lost(topic: str, partition: int, position: int, oldest: int) -> PositionLost:
     return PositionLost(
-        f"The topic {topic} no longer holds offset {position} of partition {partition}, where reading would "
-        f"go on: its oldest record is {oldest}. Nothing was read: to give up the {oldest - position} records "
+        f"The topic {topic} no longer holds offset {position} of partition {partition}, which is to be read "
+        f"next: its oldest record is {oldest}. Nothing was read: to skip the {oldest - position} records in "
         f"between, set next_offset to {oldest} in the table stream_offsets as the database's owner."
     )
 
 
 def _changed(topic: str, topic_id: str, stored: StoredOffset) -> TopicChanged:
     return TopicChanged(
-        f"The topic {topic} was deleted and made again (its id is {topic_id}, the stored position belongs to "
+        f"The topic {topic} was deleted and created again (its id is {topic_id}, the stored position is of "
         f"{stored.topic_id}); nothing was read: to read it from its start, delete its rows from the table "
         "stream_offsets as the database's owner."
     )

@@ -1,4 +1,4 @@
-"""A flood of bad records: past a share of them the fault is hardly the records', and the consumer stops."""
+"""Stops the consumer when so many records are bad that the sender or the contract must be wrong."""
 
 from __future__ import annotations
 
@@ -13,51 +13,52 @@ from fraud_adapters.postgres.dead_letters import DeadLetter, recent_share
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812
 
-WINDOW: Final = 200  # latest records looked at
-MINIMUM: Final = 20  # records from which the share of bad ones means something
+WINDOW: Final = 200  # latest records that are considered
+MINIMUM: Final = 20  # with fewer records the share of bad ones is not significant
 
 
 class PoisonFlood(LastingFailure):
-    """Too many records are bad for it to be their fault; nothing of the chunk was moved."""
+    """The share of bad records exceeds the limit; nothing of the chunk was dead-lettered or committed."""
 
 
 class FloodGuard:
-    """Refuses a chunk when its own share of bad records and that of the latest `window` are over the limit.
+    """Refuses a chunk if its share of bad records and that of the latest `window` records exceed the limit.
 
-    The chunk's own share alone would let records that come a few at a time be dead-lettered for ever, and
-    the window's alone would refuse the good ones that follow when the sender has been corrected.
+    The share of the chunk alone would never stop a sender whose bad records arrive a few at a time. The share
+    of the window alone would refuse good records after the sender has been corrected.
 
     Args:
-        max_share: limit, 0 to 1; 1 refuses nothing.
-        window: how many records count, those of the chunk included; a larger chunk counts as a whole.
-        minimum: fewer records than that are never refused.
+        max_share: the limit, 0 to 1; 1 refuses nothing.
+        window: how many records are considered, including the chunk; a larger chunk is considered completely.
+        minimum: with fewer records nothing is refused.
     """
 
     def __init__(self, max_share: float, window: int = WINDOW, minimum: int = MINIMUM) -> None:
         self._max_share = max_share
         self._window = window
         self._minimum = minimum
-        self._before: list[bool] = []  # whether bad, oldest first, without the latest chunk
+        self._history: list[bool] = []  # whether bad, oldest first, without the latest chunk
         self._chunk: list[bool] = []
         self._start: tuple[int, int] | None = None  # where the latest chunk begins
 
     def seed(self, total: int, bad: int) -> None:
-        """Put before what was seen so far `total` records of which `bad` were dead letters.
+        """Prepend `total` earlier records, of which `bad` were dead letters, to the history.
 
-        Their order is not known. Partitions that come later are so added, each with its past.
+        Their order is not known. Partitions that are assigned later are added in this way, each with its
+        history.
 
         Raises:
-            ValueError: there are more bad records than records.
+            ValueError: `bad` exceeds `total`.
         """
         if not 0 <= bad <= total:
             raise ValueError(f"{bad} of {total} records cannot be bad")
         size = min(total, self._window)
-        # Spread evenly, so that those which drop out first are neither all good nor all bad.
+        # The bad ones are spread evenly, so that the records that leave the window first are a fair sample.
         past = [(number + 1) * bad // total > number * bad // total for number in range(total - size, total)]
-        self._before = (past + self._before)[-self._window :]
+        self._history = (past + self._history)[-self._window :]
 
     def admit(self, records: Sequence[Record], bad: Sequence[DeadLetter]) -> None:
-        """Let a chunk pass, before it is committed; the same chunk may be asked for again.
+        """Check a chunk before it is committed; the same chunk may be checked again.
 
         Raises:
             PoisonFlood: the consumer must stop without moving its position.
@@ -66,36 +67,36 @@ class FloodGuard:
             return
         start = records[0].partition, records[0].offset
         if start != self._start:
-            self._before = (self._before + self._chunk)[-self._window :]
-        places = {(letter.partition, letter.offset) for letter in bad}
-        chunk = [(record.partition, record.offset) in places for record in records]
-        latest = (self._before + chunk)[-max(self._window, len(chunk)) :]
+            self._history = (self._history + self._chunk)[-self._window :]
+        bad_offsets = {(letter.partition, letter.offset) for letter in bad}
+        chunk = [(record.partition, record.offset) in bad_offsets for record in records]
+        latest = (self._history + chunk)[-max(self._window, len(chunk)) :]
         if len(latest) >= self._minimum and self._over(chunk) and self._over(latest):
             self._chunk, self._start = [], None
-            raise PoisonFlood(_sentence(records, bad, latest))
+            raise PoisonFlood(_describe(records, bad, latest))
         self._chunk, self._start = chunk, start
 
     def _over(self, flags: Sequence[bool]) -> bool:
         return sum(flags) > self._max_share * len(flags)
 
 
-def seeded(
+def guard_from_history(
     conn: Connection, topic: str, topic_id: str, positions: Mapping[int, int | None], max_share: float
 ) -> FloodGuard:
-    """A guard that knows what was dead-lettered before `positions`, so that a restart lets no more pass."""
+    """A guard with its history from the table `dead_letters`, so that a restart does not reset the limit."""
     guard = FloodGuard(max_share)
     with conn, conn.cursor() as cur:
         guard.seed(*recent_share(cur, topic, topic_id, positions, WINDOW))
     return guard
 
 
-def _sentence(records: Sequence[Record], bad: Sequence[DeadLetter], latest: Sequence[bool]) -> str:
+def _describe(records: Sequence[Record], bad: Sequence[DeadLetter], latest: Sequence[bool]) -> str:
     reason, count = Counter(str(letter.reason) for letter in bad).most_common(1)[0]
     example = next(letter.detail for letter in bad if letter.reason == reason)
     first = records[0]
     return (
         f"{len(bad)} of {len(records)} records of {first.topic} from offset {first.offset} of partition "
         f"{first.partition} cannot be processed ({sum(latest)} of the latest {len(latest)}), {count} of them "
-        f"with {reason} ({example}); they were not moved: correct the sender or the contract, or run with "
+        f"with {reason} ({example}); none was dead-lettered: correct the sender or the contract, or run with "
         "--max-bad-share 1."
     )

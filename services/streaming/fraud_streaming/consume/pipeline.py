@@ -1,7 +1,7 @@
-"""The two threads behind a reader: one asks whoever decides, one stores; both overlap with reading.
+"""The two threads behind a reader: one scores chunks, one stores them; both overlap with reading.
 
-Chunks are decided and stored in the order they came in. The first failure ends it: nothing that came
-after the chunk that failed is decided or stored.
+Chunks are scored and stored in the order in which they were read. The first failure ends the pipeline: no
+chunk after the failed one is stored.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from typing import Final, Generic
 from fraud_adapters.postgres.dead_letters import DeadLetter
 from fraud_streaming.consume.chunk import Chunk
 from fraud_streaming.consume.commit import Committed, Committer
-from fraud_streaming.consume.work import PreparedT, Work
+from fraud_streaming.consume.processor import PreparedT, RecordProcessor
 
-AHEAD: Final = 3  # chunks read but not yet committed: one decided, one stored, one waiting
+AHEAD: Final = 3  # chunks in flight: one is scored, one is stored, one waits
 
 
 class Pipeline(Generic[PreparedT]):
-    """Takes chunks from one thread and gives back what was committed."""
+    """Accepts chunks from one thread and returns the committed ones to it."""
 
-    def __init__(self, work: Work[PreparedT], committer: Committer[PreparedT]) -> None:
-        self._work = work
+    def __init__(self, processor: RecordProcessor[PreparedT], committer: Committer[PreparedT]) -> None:
+        self._processor = processor
         self._committer = committer
         self._changed = Condition()
         self._to_decide: deque[_Item[PreparedT]] = deque()
@@ -33,7 +33,7 @@ class Pipeline(Generic[PreparedT]):
         self._in_flight = 0
         self._failure: BaseException | None = None
         self._closed = False
-        # Daemons: a server that never answers must not keep the process from ending.
+        # Daemon threads, because a server that never answers must not keep the process alive.
         self._threads = [
             Thread(target=self._loop, args=step, name=name, daemon=True)
             for name, step in (
@@ -45,33 +45,33 @@ class Pipeline(Generic[PreparedT]):
             thread.start()
 
     def submit(self, chunk: Chunk) -> None:
-        """Parse a chunk, in the caller's thread, and hand it on."""
-        prepared, letters = self._work.prepare(chunk.records)
+        """Parse a chunk in the caller's thread, and queue it for scoring."""
+        prepared, dead_letters = self._processor.prepare(chunk.records)
         with self._changed:
             self._in_flight += 1
-            self._to_decide.append(_Item(chunk, prepared, letters))
+            self._to_decide.append(_Item(chunk, prepared, dead_letters))
             self._changed.notify_all()
 
     def wait(self, below: int, timeout_s: float | None = None) -> bool:
-        """Until fewer than `below` chunks are in flight, one has failed, or the time is over."""
+        """Wait until fewer than `below` chunks are in flight or one has failed; False after the timeout."""
         with self._changed:
             return self._changed.wait_for(
                 lambda: self._failure is not None or self._in_flight < below, timeout_s
             )
 
     def finished(self) -> list[Committed]:
-        """What was committed since the last call, in order."""
+        """The chunks committed since the last call, in order."""
         with self._changed:
             done, self._committed = self._committed, []
         return done
 
     def raise_failure(self) -> None:
-        """Raise what made a chunk fail, if one has failed."""
+        """Raise the exception of the failed chunk, if one has failed."""
         if self._failure is not None:
             raise self._failure
 
     def close(self, patience_s: float | None = None) -> bool:
-        """Let the step at work end, drop what waits; False if a step did not end in time."""
+        """Finish the current steps and drop the waiting chunks; False if a step did not end in time."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -93,9 +93,9 @@ class Pipeline(Generic[PreparedT]):
 
     def _decide(self, item: _Item[PreparedT]) -> None:
         try:
-            item.prepared = self._work.decide(item.prepared)
+            item.prepared = self._processor.decide(item.prepared)
         except BaseException as error:
-            # It takes its turn: what came before it is stored first.
+            # The failure is queued like a chunk, so that the chunks before it are stored first.
             item.failure = error
         with self._changed:
             self._to_store.append(item)
@@ -105,7 +105,7 @@ class Pipeline(Generic[PreparedT]):
         try:
             if item.failure is not None:
                 raise item.failure
-            committed = self._committer.commit(item.chunk, item.prepared, item.letters)
+            committed = self._committer.commit(item.chunk, item.prepared, item.dead_letters)
         except BaseException as error:
             with self._changed:
                 self._failure = error
@@ -121,5 +121,5 @@ class Pipeline(Generic[PreparedT]):
 class _Item(Generic[PreparedT]):
     chunk: Chunk
     prepared: PreparedT
-    letters: Sequence[DeadLetter]
+    dead_letters: Sequence[DeadLetter]
     failure: BaseException | None = None

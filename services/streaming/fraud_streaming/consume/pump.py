@@ -11,17 +11,17 @@ from fraud_adapters.kafka import KafkaFailure, Record
 from fraud_streaming.consume.chunk import Chunk, Positions
 from fraud_streaming.consume.commit import Committer
 from fraud_streaming.consume.pipeline import AHEAD, Pipeline
+from fraud_streaming.consume.processor import PreparedT, RecordProcessor
 from fraud_streaming.consume.report import Report
-from fraud_streaming.consume.work import PreparedT, Work
 
-# A chunk ends early where its records are large: a hundred of ten megabytes each would be a gigabyte.
+# A chunk of large records ends early: a hundred records of ten megabytes would take a gigabyte of memory.
 CHUNK_BYTES: Final = 16_000_000
 POLL_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """When a run ends, besides at the end of the topic."""
+class RunLimits:
+    """The size of a chunk, and when a run ends before the end of the topic."""
 
     chunk_records: int
     seconds: float
@@ -29,7 +29,7 @@ class Limits:
 
 
 class Reader(Protocol):
-    """Whoever reads assigned partitions: `PartitionReader`."""
+    """Reads assigned partitions; implemented by `PartitionReader`."""
 
     def poll(self, max_records: int, timeout_s: float) -> list[Record]: ...
 
@@ -41,9 +41,9 @@ class Reader(Protocol):
 
 
 class Pump(Generic[PreparedT]):
-    """Runs one topic's work from the stored positions on.
+    """Processes one topic from the stored positions on.
 
-    `report` counts what is committed and `committed` holds the positions reached, also when `run` raises.
+    `report` counts the committed chunks and `committed` holds the positions reached, also after `run` raised.
     """
 
     def __init__(
@@ -51,14 +51,14 @@ class Pump(Generic[PreparedT]):
         *,
         reader: Reader,
         stored: dict[int, int | None],
-        work: Work[PreparedT],
+        processor: RecordProcessor[PreparedT],
         committer: Committer[PreparedT],
-        limits: Limits,
+        limits: RunLimits,
     ) -> None:
         self._reader = reader
         self._stored = stored
         self._positions = Positions(stored)
-        self._work = work
+        self._processor = processor
         self._committer = committer
         self._limits = limits
         self.committed: dict[int, int] = {}
@@ -68,49 +68,53 @@ class Pump(Generic[PreparedT]):
         """Process until the topic is drained or a limit is reached.
 
         Raises:
-            Exception: what reading, deciding or storing raised first; chunks before are committed, that
-                one and all after it are not.
+            Exception: the first error of reading, scoring or storing; the chunks before it are committed, the
+                failed one and all later ones are not.
         """
         started = time.monotonic()
-        pipeline = Pipeline(self._work, self._committer)
+        pipeline = Pipeline(self._processor, self._committer)
         try:
             try:
                 for chunk in self._chunks(started + self._limits.seconds):
                     pipeline.submit(chunk)
-                    self._take(pipeline, below=AHEAD)
+                    self._await_committed(pipeline, below=AHEAD)
             except KafkaFailure:
-                self._take(pipeline, below=1)  # what was read before it is stored
+                self._await_committed(pipeline, below=1)  # the records read before the failure are stored
                 raise
-            self._take(pipeline, below=1)
+            self._await_committed(pipeline, below=1)
         finally:
             pipeline.close()
-            self._count(pipeline)
+            self._count_committed(pipeline)
             self.report.seconds = time.monotonic() - started
             self.report.lag = self._lag()
         return self.report
 
-    def _take(self, pipeline: Pipeline[PreparedT], below: int) -> None:
+    def _await_committed(self, pipeline: Pipeline[PreparedT], below: int) -> None:
         pipeline.wait(below)
-        self._count(pipeline)
+        self._count_committed(pipeline)
         pipeline.raise_failure()
 
-    def _count(self, pipeline: Pipeline[PreparedT]) -> None:
+    def _count_committed(self, pipeline: Pipeline[PreparedT]) -> None:
         for done in pipeline.finished():
             self.committed.update({partition: new for partition, (_, new) in done.chunk.moves.items()})
             self.report.committed(done)
 
     def _chunks(self, deadline: float) -> Iterator[Chunk]:
-        left = self._limits.records
-        while time.monotonic() < deadline and left != 0:
-            size = self._limits.chunk_records if left is None else min(self._limits.chunk_records, left)
+        remaining = self._limits.records
+        while time.monotonic() < deadline and remaining != 0:
+            size = (
+                self._limits.chunk_records
+                if remaining is None
+                else min(self._limits.chunk_records, remaining)
+            )
             records = self._collect(size, deadline)
             if records:
-                left = None if left is None else left - len(records)
+                remaining = None if remaining is None else remaining - len(records)
                 yield self._positions.chunk(records, self._reader.positions())
             elif self._reader.drained():
                 break
         if self._positions.behind(reached := self._reader.positions()):
-            # Transaction markers and aborted records: the next run need not read them again.
+            # Moves past transaction markers and aborted records, which the next run need not read again.
             yield self._positions.chunk([], reached)
 
     def _collect(self, size: int, deadline: float) -> list[Record]:
@@ -119,14 +123,14 @@ class Pump(Generic[PreparedT]):
         while len(records) < size and total < CHUNK_BYTES:
             patience = min(POLL_SECONDS, max(0.0, deadline - time.monotonic()))
             try:
-                found = self._reader.poll(size - len(records), patience)
+                polled = self._reader.poll(size - len(records), patience)
             except KafkaFailure:
                 if not records:
                     raise
-                break  # what was read before is stored first; the next poll says it again
-            records += found
-            total += sum(len(record.value) for record in found)
-            if not found or self._reader.drained():
+                break  # the records read so far are stored first; the next poll raises the failure again
+            records += polled
+            total += sum(len(record.value) for record in polled)
+            if not polled or self._reader.drained():
                 break
         return records
 

@@ -1,4 +1,4 @@
-"""What a run did, as figures."""
+"""The counts and latencies of a run."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from config.job_results import FollowResult, Latency, TopicResult
 from fraud_streaming.consume.commit import Committed
 
-# A follower runs for months: the latency is that of the latest records, and their batches fill up slowly.
+# A follower runs for months: memory is bounded by reporting the latency of the latest records only.
 LATENCY_RECORDS: Final = 100_000
 
 
 @dataclass(slots=True)
 class Report:
-    """Counts of what was committed; `lag` is None until a fetch has shown the end of the topic."""
+    """Counts of the committed records; `lag` is None until a fetch has shown the end of the topic."""
 
     consumed: int = 0
     stored: int = 0
@@ -32,13 +32,13 @@ class Report:
     _latencies_kept: int = 0
 
     def committed(self, done: Committed) -> None:
-        """Count a chunk; one without records only moved positions."""
+        """Count a chunk; a chunk without records only moves positions and is not counted."""
         if not done.chunk.records:
             return
         self.consumed += len(done.chunk.records)
         self.stored += done.outcome.stored
         self.replayed += done.outcome.replayed
-        self.dead_lettered.update(str(letter.reason) for letter in done.letters)
+        self.dead_lettered.update(str(letter.reason) for letter in done.dead_letters)
         self.batches += 1
         self._keep(done.latencies_ms())
 
@@ -67,6 +67,6 @@ class Report:
 
 
 def result_of(reports: Mapping[str, Report]) -> FollowResult:
-    """The result of a consumer, by the names of its feeds; one that did not get its turn has done nothing."""
+    """The result of a consumer from the reports of its topics; a topic without a report counts as zero."""
     transactions = reports.get("transactions", Report()).as_result()
     return {"status": "done", **transactions, "labels": reports.get("labels", Report()).as_result()}

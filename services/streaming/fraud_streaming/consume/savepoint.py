@@ -1,4 +1,4 @@
-"""One bad row aborts a whole batch: then, and only then, rows are tried one by one."""
+"""Stores a batch in one statement; only if the database refuses it are the rows stored one by one."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
     from psycopg2.extensions import cursor as Cursor  # noqa: N812
 
 ResultT = TypeVar("ResultT")
-# What a row's content can cause; anything else is no fault of the rows.
+# The errors that the content of a row can cause; any other error is not the fault of a row.
 ROW_ERRORS = (psycopg2.DataError, psycopg2.IntegrityError)
 
 
-def together_or_apart(
+def store_rows(
     cur: Cursor, rows: Sequence[int], store: Callable[[Sequence[int]], ResultT]
 ) -> tuple[list[tuple[Sequence[int], ResultT]], list[tuple[int, str]]]:
-    """Store all rows at once, or, where the database refuses one, each by itself.
+    """Store all rows at once or, if the database refuses one of them, one by one.
 
     Returns:
-        the groups of rows stored with their results, and the rows refused with the database's reason.
+        The groups of stored rows with their results, and the refused rows with the reason.
     """
     try:
         with _savepoint(cur):
@@ -36,7 +36,7 @@ def together_or_apart(
             with _savepoint(cur):
                 stored.append(([row], store([row])))
         except ROW_ERRORS as error:
-            # Only what was broken: the server's detail line repeats the row, which may be card data.
+            # Only the constraint is named: the server's detail line repeats the row, which may be card data.
             name = error.diag.constraint_name or error.diag.column_name or ""
             refused.append((row, f"The database refuses the record: {type(error).__name__} {name}".strip()))
     return stored, refused

@@ -1,4 +1,4 @@
-"""Transactions: parsed, scored by whoever decides, stored with their predictions."""
+"""The transactions topic: transactions are parsed, scored, and stored with their predictions."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from fraud_core.predictions import Predictions
 from fraud_core.record_model import Reason
 from fraud_core.records import RecordParser
 from fraud_core.traceparent import parse_traceparent
-from fraud_streaming.consume.savepoint import together_or_apart
-from fraud_streaming.consume.work import Outcome, StreamReason, arrival, dead_letter, sound_and_damaged
+from fraud_streaming.consume.processor import ChunkOutcome, StreamReason, arrival, dead_letter, split_damaged
+from fraud_streaming.consume.savepoint import store_rows
 
 if TYPE_CHECKING:
     from psycopg2.extensions import cursor as Cursor  # noqa: N812
 
-SOURCE: Final = "stream"  # what `transactions.source` says of these
+SOURCE: Final = "stream"  # the value of the column `transactions.source`
 
 
 class Scorer(Protocol):
-    """Whoever decides: the API's client."""
+    """Scores batches; implemented by `ApiClient`."""
 
     def score(
         self, contract: Contract, batch: Batch, traceparents: Sequence[str | None] | None = None
@@ -38,19 +38,19 @@ class Scorer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Transactions:
-    """A chunk: the records that are transactions, row by row with the batch, and their predictions."""
+    """The valid records of a chunk, the batch with one row for each, and their predictions."""
 
     records: list[Record]
     batch: Batch
     predictions: Predictions | None = None
 
 
-class TransactionWork:
-    """See `Work`.
+class TransactionProcessor:
+    """See `RecordProcessor`.
 
     Args:
         payload_bytes: how much of a rejected record is kept.
-        clock: now, for records without a timestamp.
+        clock: the current time, for records without a timestamp.
     """
 
     def __init__(
@@ -70,15 +70,17 @@ class TransactionWork:
         self._schema = contract.schema_id.encode()
 
     def prepare(self, records: Sequence[Record]) -> tuple[Transactions, list[DeadLetter]]:
-        sound, letters = sound_and_damaged(records, self._payload_bytes)
-        ours = [record for record in sound if self._is_ours(record)]
-        letters += [self._of_another_contract(record) for record in sound if not self._is_ours(record)]
+        sound, dead_letters = split_damaged(records, self._payload_bytes)
+        matching = [record for record in sound if self._matches_contract(record)]
+        dead_letters += [
+            self._schema_mismatch(record) for record in sound if not self._matches_contract(record)
+        ]
         now = self._clock()
         parsed = self._parser.parse(
-            [record.value for record in ours], [arrival(record, now) for record in ours]
+            [record.value for record in matching], [arrival(record, now) for record in matching]
         )
-        letters += [self._letter(ours[bad.index], bad.reason, bad.detail) for bad in parsed.rejected]
-        return Transactions([ours[index] for index in parsed.kept], parsed.batch), letters
+        dead_letters += [self._letter(matching[bad.index], bad.reason, bad.detail) for bad in parsed.rejected]
+        return Transactions([matching[index] for index in parsed.kept], parsed.batch), dead_letters
 
     def decide(self, prepared: Transactions) -> Transactions:
         if not prepared.records:
@@ -86,8 +88,8 @@ class TransactionWork:
         traces = [parse_traceparent(record.headers.get(HEADER_TRACEPARENT)) for record in prepared.records]
         return replace(prepared, predictions=self._scorer.score(self._contract, prepared.batch, traces))
 
-    def store(self, cur: Cursor, prepared: Transactions) -> Outcome:
-        outcome = Outcome()
+    def store(self, cur: Cursor, prepared: Transactions) -> ChunkOutcome:
+        outcome = ChunkOutcome()
         predictions = prepared.predictions
         if predictions is None:
             return outcome
@@ -99,11 +101,11 @@ class TransactionWork:
                 cur, self._contract, prepared.batch.take(rows), predictions.take(rows), SOURCE
             )
 
-        groups, refused = together_or_apart(cur, range(len(prepared.batch)), store)
+        groups, refused = store_rows(cur, range(len(prepared.batch)), store)
         for rows, stored in groups:
             outcome.stored += len(stored.new_rows)
             outcome.replayed += len(stored.replayed_rows)
-            outcome.letters += [
+            outcome.dead_letters += [
                 self._letter(
                     prepared.records[rows[position]],
                     Reason.ID_CONFLICT,
@@ -111,17 +113,17 @@ class TransactionWork:
                 )
                 for position in stored.conflict_rows
             ]
-        outcome.letters += [
+        outcome.dead_letters += [
             self._letter(prepared.records[row], StreamReason.DATABASE_REFUSED, detail)
             for row, detail in refused
         ]
         return outcome
 
-    def _is_ours(self, record: Record) -> bool:
-        # Some clients cannot leave a header out: they send an empty one, or null, which is read as empty.
+    def _matches_contract(self, record: Record) -> bool:
+        # Some clients cannot omit a header: they send an empty one, or null, which is read as empty.
         return (record.headers.get(HEADER_SCHEMA) or self._schema) == self._schema
 
-    def _of_another_contract(self, record: Record) -> DeadLetter:
+    def _schema_mismatch(self, record: Record) -> DeadLetter:
         named = record.headers[HEADER_SCHEMA][:60].decode("ascii", "backslashreplace")
         return self._letter(
             record,

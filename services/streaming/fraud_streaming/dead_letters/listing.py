@@ -1,4 +1,4 @@
-"""`dead-letters`: what could not be processed, as a list or as a file in which it can be repaired."""
+"""`dead-letters`: lists the records that could not be processed, or exports them to a file for repair."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
-from config.job_results import DeadLettersResult, ExportResult, ShownLetter
+from config.job_results import DeadLettersResult, ExportResult, ShownDeadLetter
 from config.settings import DatabaseSettings
 from fraud_adapters.job.failures import RefusedFailure
 from fraud_adapters.postgres import connect
 from fraud_adapters.postgres.dead_letters import (
     Selection,
-    StoredLetter,
+    StoredDeadLetter,
     count_by_reason,
-    letters_between,
+    dead_letters_between,
+    newest_dead_letters,
     newest_id,
-    newest_letters,
 )
 from fraud_core import strict_json
 
@@ -41,11 +41,11 @@ def show(database: DatabaseSettings, selection: Selection, limit: int | None) ->
     """
     with closing(connect(database.url, CLIENT)) as conn, conn.cursor() as cur:
         counts = count_by_reason(cur, selection)
-        found = newest_letters(cur, selection, limit or LISTED)
+        letters = newest_dead_letters(cur, selection, limit or LISTED)
     return {
         "total": sum(counts.values()),
         "by_reason": counts,
-        "dead_letters": [_described(letter) for letter in found],
+        "dead_letters": [_describe(letter) for letter in letters],
     }
 
 
@@ -65,31 +65,31 @@ def export(database: DatabaseSettings, selection: Selection, limit: int | None, 
     return {"exported": exported, "incomplete": incomplete, "file": str(path)}
 
 
-def pages(conn: Connection, selection: Selection) -> Iterator[list[StoredLetter]]:
-    """All that are selected, the oldest first, a page at a time; none that come meanwhile."""
+def pages(conn: Connection, selection: Selection) -> Iterator[list[StoredDeadLetter]]:
+    """All selected dead letters, the oldest first, a page at a time; those stored meanwhile are left out."""
     with conn, conn.cursor() as cur:
         through = newest_id(cur)
     after = 0
     while True:
         with conn, conn.cursor() as cur:
-            page = letters_between(cur, selection, after, through, PAGE)
+            page = dead_letters_between(cur, selection, after, through, PAGE)
         if not page:
             return
         yield page
         after = page[-1].id
 
 
-def _limited(found: Iterator[list[StoredLetter]], limit: int | None) -> Iterator[StoredLetter]:
-    left = math.inf if limit is None else limit
-    for page in found:
+def _limited(letter_pages: Iterator[list[StoredDeadLetter]], limit: int | None) -> Iterator[StoredDeadLetter]:
+    remaining = math.inf if limit is None else limit
+    for page in letter_pages:
         for letter in page:
-            if left <= 0:
+            if remaining <= 0:
                 return
-            left -= 1
+            remaining -= 1
             yield letter
 
 
-def _described(stored: StoredLetter) -> ShownLetter:
+def _describe(stored: StoredDeadLetter) -> ShownDeadLetter:
     letter = stored.letter
     return {
         "id": stored.id,
@@ -104,14 +104,14 @@ def _described(stored: StoredLetter) -> ShownLetter:
     }
 
 
-def _line(stored: StoredLetter) -> dict[str, Any]:
+def _line(stored: StoredDeadLetter) -> dict[str, Any]:
     record = _record(stored)
     raw = {} if record is not None else _raw(stored.letter.payload or b"")
-    return {**_described(stored), "record": record, **raw}
+    return {**_describe(stored), "record": record, **raw}
 
 
-def _record(stored: StoredLetter) -> dict[str, Any] | None:
-    """The record as JSON that every tool can read; None where it is none."""
+def _record(stored: StoredDeadLetter) -> dict[str, Any] | None:
+    """The record as JSON that every tool can read; None where the record is not a JSON object."""
     if not stored.letter.complete:
         return None
     try:
@@ -131,7 +131,7 @@ def _raw(payload: bytes) -> dict[str, str]:
 
 def _new_file(path: Path) -> BinaryIO:
     try:
-        # Never over a file that somebody is repairing; payments are nobody else's to read.
+        # O_EXCL never overwrites a file that somebody is repairing; 0o600 because the records are payments.
         return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
     except FileExistsError:
         raise RefusedFailure(f"{path} exists: name another file, or remove it.") from None

@@ -1,7 +1,7 @@
-"""`redrive`: puts dead letters back on the topic they came from, as they were or repaired.
+"""`redrive`: puts dead letters back on the topic they came from, unchanged or repaired.
 
-At least once: a letter is marked after the broker's acknowledgement, while its row is locked. Sent twice,
-it is a replay like any other.
+Delivery is at least once: a dead letter is marked after the broker's acknowledgement, while its row is
+locked. A record that is sent twice is a replay, which the consumer ignores.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
-from config.job_results import RedriveResult, RefusedLetter
+from config.job_results import RedriveResult, RefusedDeadLetter
 from config.parameters import Streaming
 from config.settings import DatabaseSettings, KafkaSettings
 from fraud_adapters.job import PASSING, failure_of
 from fraud_adapters.job.failures import RefusedFailure
 from fraud_adapters.kafka import Publisher, topic_ids
 from fraud_adapters.postgres import connect
-from fraud_adapters.postgres.dead_letters import Selection, lock_letters, mark_redriven
+from fraud_adapters.postgres.dead_letters import Selection, lock_dead_letters, mark_redriven
 from fraud_core.contract import Contract
 from fraud_streaming.consume.record_check import RecordCheck
-from fraud_streaming.dead_letters.candidates import Candidate, Candidates, Page, Refused
+from fraud_streaming.dead_letters.candidates import Candidate, Candidates, Page, RefusedCandidate
 from fraud_streaming.dead_letters.repaired import RepairedFile
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812
 
 CLIENT: Final = "fraud-streaming-redrive"
-NAMED: Final = 20  # refused letters named in the result
+NAMED: Final = 20  # refused dead letters named in the result
 
 
 @dataclass(frozen=True, slots=True)
 class RedriveInstallation:
-    """Where everything is."""
+    """The contract, the connections and the limits that a redrive works with."""
 
     contract: Contract
     database: DatabaseSettings
@@ -46,12 +46,12 @@ class RedriveInstallation:
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
-    """How to put back.
+class RedriveOptions:
+    """How dead letters are put back.
 
     Args:
-        again: also what was put back before.
-        check: refuse what the consumer would only refuse again.
+        again: include dead letters that were put back before.
+        check: refuse records that the consumer would reject again.
         dry_run: send nothing.
     """
 
@@ -61,23 +61,23 @@ class Terms:
 
 
 @dataclass(slots=True)
-class Tally:
-    """What was done; `sent` of a dry run is what would have been."""
+class RedriveCounts:
+    """Counts of a redrive; in a dry run `sent` counts what would have been sent."""
 
     sent: int = 0
     already_redriven: int = 0
     refused: Counter[str] = field(default_factory=Counter)
-    named: list[RefusedLetter] = field(default_factory=list)
+    named: list[RefusedDeadLetter] = field(default_factory=list)
 
-    def refuse(self, refused: Refused) -> None:
+    def refuse(self, refused: RefusedCandidate) -> None:
         self.refused[refused.code] += 1
         if len(self.named) < NAMED:
-            self.named.append({"id": refused.id, "why": refused.why})
+            self.named.append({"id": refused.id, "why": refused.explanation})
 
-    def as_result(self, terms: Terms) -> RedriveResult:
+    def as_result(self, options: RedriveOptions) -> RedriveResult:
         return {
             "status": "done",
-            "dry_run": terms.dry_run,
+            "dry_run": options.dry_run,
             "sent": self.sent,
             "already_redriven": self.already_redriven,
             "refused": dict(self.refused),
@@ -85,29 +85,33 @@ class Tally:
         }
 
 
-def redrive_selected(installation: RedriveInstallation, selection: Selection, terms: Terms) -> RedriveResult:
-    """Put back what is stored whole, unchanged. Of letters named by id all are sent or none; of others those
-    that can be, and the result names the rest.
+def redrive_selected(
+    installation: RedriveInstallation, selection: Selection, options: RedriveOptions
+) -> RedriveResult:
+    """Put back dead letters whose record is stored completely, unchanged.
+
+    If they are named by id, all are sent or none. Otherwise those that can be sent are, and the result names
+    the others.
 
     Raises:
-        RefusedFailure: a letter named by id is unknown or cannot be put back.
+        RefusedFailure: a dead letter named by id is unknown or cannot be put back.
         PassingFailure: Kafka or Postgres fails.
     """
-    with _Redrive(installation, terms) as redrive:
+    with _Redrive(installation, options) as redrive:
         if selection.ids is not None:
             redrive.require_all(redrive.candidates.of_ids(selection.ids))
             return redrive.send(redrive.candidates.of_ids(selection.ids))
         return redrive.send(redrive.candidates.of_selection(selection))
 
 
-def redrive_repaired(installation: RedriveInstallation, path: Path, terms: Terms) -> RedriveResult:
-    """Put back the records of a file, all or none.
+def redrive_repaired(installation: RedriveInstallation, path: Path, options: RedriveOptions) -> RedriveResult:
+    """Put back the records of a file: all of them or none.
 
     Raises:
-        RefusedFailure: a line cannot be read, names no dead letter, or its record is refused by the contract.
+        RefusedFailure: a line cannot be read, names no dead letter, or its record violates the contract.
         PassingFailure: Kafka or Postgres fails.
     """
-    with closing(RepairedFile(path)) as file, _Redrive(installation, terms) as redrive:
+    with closing(RepairedFile(path)) as file, _Redrive(installation, options) as redrive:
         if not any(file.pages()):
             raise RefusedFailure(f"{path} holds no record: nothing was sent.")
         redrive.require_all(redrive.candidates.of_file(file), file)
@@ -115,17 +119,17 @@ def redrive_repaired(installation: RedriveInstallation, path: Path, terms: Terms
 
 
 class _Redrive(AbstractContextManager["_Redrive"]):
-    def __init__(self, installation: RedriveInstallation, terms: Terms) -> None:
+    def __init__(self, installation: RedriveInstallation, options: RedriveOptions) -> None:
         self._installation = installation
-        self._terms = terms
-        self._tally = Tally()
+        self._options = options
+        self._counts = RedriveCounts()
         self._open = ExitStack()
         self._conn: Connection = self._open.enter_context(closing(connect(installation.database.url, CLIENT)))
         check = RecordCheck(
             installation.contract, installation.kafka, installation.streaming.max_record_bytes
         )
         self.candidates = Candidates(
-            self._conn, installation.contract, installation.kafka, check, checked=terms.check
+            self._conn, installation.contract, installation.kafka, check, refuse_invalid=options.check
         )
 
     def __exit__(
@@ -133,53 +137,65 @@ class _Redrive(AbstractContextManager["_Redrive"]):
     ) -> None:
         self._open.__exit__(kind, error, trace)
 
-    def require_all(self, found: Iterator[Page], file: RepairedFile | None = None) -> None:
-        """Raises RefusedFailure at the first that cannot be sent."""
-        for page in found:
-            for one in page:
-                if isinstance(one, Refused) and file is not None and one.line is not None:
-                    raise file.refused(one.line, one.why)
-                if isinstance(one, Refused):
-                    raise RefusedFailure(f"Dead letter {one.id}: {one.why}; nothing was sent.")
+    def require_all(self, pages: Iterator[Page], file: RepairedFile | None = None) -> None:
+        """Raise RefusedFailure for the first dead letter that cannot be sent."""
+        for page in pages:
+            for candidate in page:
+                if (
+                    isinstance(candidate, RefusedCandidate)
+                    and file is not None
+                    and candidate.line is not None
+                ):
+                    raise file.refusal(candidate.line, candidate.explanation)
+                if isinstance(candidate, RefusedCandidate):
+                    raise RefusedFailure(
+                        f"Dead letter {candidate.id}: {candidate.explanation}; nothing was sent."
+                    )
 
-    def send(self, found: Iterator[Page]) -> RedriveResult:
-        put = self._count if self._terms.dry_run else partial(self._put_back, self._publisher())
+    def send(self, pages: Iterator[Page]) -> RedriveResult:
+        put = self._count if self._options.dry_run else partial(self._put_back, self._publisher())
         try:
-            for page in found:
-                candidates = [one for one in page if isinstance(one, Candidate)]
-                for one in page:
-                    if isinstance(one, Refused):
-                        self._tally.refuse(one)
+            for page in pages:
+                candidates = [candidate for candidate in page if isinstance(candidate, Candidate)]
+                for candidate in page:
+                    if isinstance(candidate, RefusedCandidate):
+                        self._counts.refuse(candidate)
                 if candidates:
                     put(candidates)
         except PASSING as error:
             raise failure_of(error).extended(
-                after=f" Put back before that: {self._tally.sent}.",
-                result=self._tally.as_result(self._terms),
+                after=f" Put back before that: {self._counts.sent}.",
+                result=self._counts.as_result(self._options),
             ) from error
-        return self._tally.as_result(self._terms)
+        return self._counts.as_result(self._options)
 
     def _publisher(self) -> Publisher:
         servers = self._installation.kafka.bootstrap_servers
-        # A broker may take records for a topic that is not there, and nobody would ever see them.
+        # A broker may acknowledge records for a topic that does not exist; they would be lost.
         topic_ids(servers, [self._installation.kafka.topic, self._installation.kafka.labels_topic])
         return self._open.enter_context(Publisher(servers))
 
     def _put_back(self, publisher: Publisher, candidates: Sequence[Candidate]) -> None:
         with self._conn, self._conn.cursor() as cur:
-            ids = [one.stored.id for one in candidates]
-            locked = lock_letters(cur, ids, again=self._terms.again)
-            for one in candidates:
-                if one.stored.id in locked:
-                    publisher.send(one.stored.letter.topic, one.key, one.payload, one.headers)
+            ids = [candidate.stored.id for candidate in candidates]
+            locked = lock_dead_letters(cur, ids, again=self._options.again)
+            for candidate in candidates:
+                if candidate.stored.id in locked:
+                    publisher.send(
+                        candidate.stored.letter.topic, candidate.key, candidate.payload, candidate.headers
+                    )
             publisher.flush()
             mark_redriven(cur, sorted(locked))
         self._add(len(locked), len(ids))
 
     def _count(self, candidates: Sequence[Candidate]) -> None:
-        fresh = [one for one in candidates if self._terms.again or one.stored.redriven_at is None]
+        fresh = [
+            candidate
+            for candidate in candidates
+            if self._options.again or candidate.stored.redriven_at is None
+        ]
         self._add(len(fresh), len(candidates))
 
-    def _add(self, sent: int, of: int) -> None:
-        self._tally.sent += sent
-        self._tally.already_redriven += of - sent
+    def _add(self, sent: int, total: int) -> None:
+        self._counts.sent += sent
+        self._counts.already_redriven += total - sent

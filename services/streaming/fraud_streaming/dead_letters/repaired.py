@@ -1,4 +1,4 @@
-"""Repaired records as a person hands them in: JSON lines with the dead letter's id and the record."""
+"""Files of repaired records: JSON lines with the dead letter's id and the record."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ MAX_ID: Final = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
-class Repaired:
-    """One line."""
+class RepairedRecord:
+    """One line of the file."""
 
     line: int
     id: int
@@ -32,7 +32,7 @@ class Repaired:
 
 
 class RepairedFile:
-    """A copy of the file, so that what was checked is what is sent; read as often as it is asked for.
+    """A private copy of the file, which can be read several times: what was checked is what is sent.
 
     Raises:
         RefusedFailure: the file cannot be read.
@@ -48,11 +48,11 @@ class RepairedFile:
             self.close()
             raise RefusedFailure(f"{path} cannot be read ({error.strerror}): nothing was sent.") from error
 
-    def pages(self) -> Iterator[list[Repaired]]:
+    def pages(self) -> Iterator[list[RepairedRecord]]:
         """The lines, a page at a time.
 
         Raises:
-            RefusedFailure: a line is not what it must be; it is named.
+            RefusedFailure: a line is malformed; the sentence names it.
         """
         lines = self._lines()
         while page := list(islice(lines, PAGE)):
@@ -61,32 +61,32 @@ class RepairedFile:
     def close(self) -> None:
         self._copy.close()
 
-    def refused(self, line: int, why: str) -> RefusedFailure:
-        return RefusedFailure(f"{self.path}: line {line}: {why}; nothing was sent.")
+    def refusal(self, line: int, explanation: str) -> RefusedFailure:
+        return RefusedFailure(f"{self.path}: line {line}: {explanation}; nothing was sent.")
 
-    def _lines(self) -> Iterator[Repaired]:
+    def _lines(self) -> Iterator[RepairedRecord]:
         self._copy.seek(0)
         seen: dict[int, int] = {}
         for number, text in enumerate(self._copy, start=1):
             if not text.strip():
                 continue
-            said = self._parsed(number, text)
-            if (first := seen.setdefault(said.id, number)) != number:
-                raise self.refused(number, f"the id {said.id} is given twice, first in line {first}")
-            yield said
+            repaired = self._parse(number, text)
+            if (first := seen.setdefault(repaired.id, number)) != number:
+                raise self.refusal(number, f"the id {repaired.id} is given twice, first in line {first}")
+            yield repaired
 
-    def _parsed(self, number: int, text: bytes) -> Repaired:
+    def _parse(self, number: int, text: bytes) -> RepairedRecord:
         try:
             content = strict_json.loads(text.removesuffix(b"\n"))
         except strict_json.RepeatedName:
-            raise self.refused(number, "a name is given twice") from None
+            raise self.refusal(number, "a name is given twice") from None
         except (ValueError, RecursionError):
-            raise self.refused(number, "is not JSON in UTF-8") from None
+            raise self.refusal(number, "is not JSON in UTF-8") from None
         if not isinstance(content, dict):
-            raise self.refused(number, "is no JSON object")
+            raise self.refusal(number, "is not a JSON object")
         identifier, record = content.get("id"), content.get("record")
         if type(identifier) is not int or not 1 <= identifier <= MAX_ID:
-            raise self.refused(number, "id: must be the number of a dead letter")
+            raise self.refusal(number, "id: must be the number of a dead letter")
         if not isinstance(record, dict):
-            raise self.refused(number, "record: must be the repaired record, a JSON object")
-        return Repaired(number, identifier, record)
+            raise self.refusal(number, "record: must be the repaired record, a JSON object")
+        return RepairedRecord(number, identifier, record)

@@ -20,17 +20,18 @@ from config.constants import (
 from fraud_adapters.kafka import KafkaFailure, Publisher, ensure_topics
 from fraud_adapters.postgres.dead_letters import DeadLetter
 
-PUBLISH_SECONDS: Final = 10.0  # the database's transaction waits meanwhile
+PUBLISH_SECONDS: Final = 10.0  # short, because the database transaction stays open meanwhile
 
 
 class DeadLetterTopic:
-    """Publishes dead letters; connects when there is a first one, which most runs never see.
+    """Publishes dead letters; connects for the first one, because most runs have none.
 
-    At least once: a crash between here and the commit publishes them again, with the same origin.
+    Delivery is at least once: a crash between publishing and the commit publishes them again, with the same
+    origin.
 
     Args:
-        recheck_s: how often the topic is looked for. A broker may acknowledge records for a topic that was
-            deleted (Tansu does); they are in the table all the same.
+        recheck_s: how often the existence of the topic is checked. A broker may acknowledge records for a
+            deleted topic (Tansu does); the table `dead_letters` holds them nevertheless.
     """
 
     def __init__(self, bootstrap: Sequence[str], topic: str, recheck_s: float = 1.0) -> None:
@@ -40,23 +41,23 @@ class DeadLetterTopic:
         self._checked_at = -math.inf
         self._publisher: Publisher | None = None
 
-    def publish(self, letters: Sequence[DeadLetter]) -> None:
-        """Returns once the broker has acknowledged all of them.
+    def publish(self, dead_letters: Sequence[DeadLetter]) -> None:
+        """Publish dead letters and wait until the broker has acknowledged all of them.
 
         Raises:
-            KafkaFailure: it has not.
+            KafkaFailure: a record was not acknowledged.
         """
-        if not letters:
+        if not dead_letters:
             return
         try:
-            self._send(letters)
+            self._send(dead_letters)
         except KafkaFailure:
             self._forget_publisher()
             raise
 
-    def _send(self, letters: Sequence[DeadLetter]) -> None:
+    def _send(self, dead_letters: Sequence[DeadLetter]) -> None:
         publisher = self._ready_publisher()
-        for letter in letters:
+        for letter in dead_letters:
             publisher.send(self._topic, letter.key or b"", letter.payload or b"", headers_of(letter))
         publisher.flush()
 
@@ -64,7 +65,7 @@ class DeadLetterTopic:
         now = time.monotonic()
         if self._publisher is None or now - self._checked_at >= self._recheck_s:
             if ensure_topics(self._bootstrap, [self._topic]):
-                self._forget_publisher()  # the numbers it gives its records belong to the topic before
+                self._forget_publisher()  # its sequence numbers belong to the deleted topic
             self._checked_at = now
         if self._publisher is None:
             self._publisher = Publisher(self._bootstrap, PUBLISH_SECONDS)
@@ -86,8 +87,8 @@ class DeadLetterTopic:
 
 
 def headers_of(letter: DeadLetter) -> dict[str, bytes]:
-    """What a dead letter carries besides the record: enough to know why, and to put it back."""
-    said = {
+    """The headers of a dead letter: why the record failed, and what is needed to put it back."""
+    values = {
         HEADER_REASON: str(letter.reason),
         HEADER_DETAIL: letter.detail,
         HEADER_ORIGIN: f"{letter.topic}/{letter.partition}/{letter.offset}",
@@ -96,5 +97,5 @@ def headers_of(letter: DeadLetter) -> dict[str, bytes]:
         HEADER_INCOMPLETE: None if letter.complete else "true",
         HEADER_REDRIVEN: letter.redriven_from,
     }
-    texts = {name: text.encode("utf-8", "replace") for name, text in said.items() if text is not None}
+    texts = {name: text.encode("utf-8", "replace") for name, text in values.items() if text is not None}
     return {**letter.headers, **texts}

@@ -12,11 +12,11 @@ from fraud_adapters.kafka import Damage
 from fraud_adapters.postgres.dead_letters import Selection
 from fraud_core.record_model import Reason
 from fraud_streaming.consume.labels import LABEL_CONFLICT
-from fraud_streaming.consume.work import StreamReason
+from fraud_streaming.consume.processor import StreamReason
 from fraud_streaming.dead_letters.listing import export, show
 from fraud_streaming.dead_letters.redrive import (
     RedriveInstallation,
-    Terms,
+    RedriveOptions,
     redrive_repaired,
     redrive_selected,
 )
@@ -26,29 +26,33 @@ _NUMBER: Final = arguments.whole_number(1, 2**63 - 1)
 
 
 def add_verbs(verbs: Any) -> None:
-    """Add both verbs to the sub-parsers."""
-    shown = verbs.add_parser("dead-letters", help="records that could not be processed")
-    _add_filters(shown)
-    shown.add_argument("--limit", type=_NUMBER, metavar="N", help="the newest N (50), or export the oldest N")
-    shown.add_argument(
+    """Add `dead-letters` and `redrive` to the sub-parsers."""
+    listing = verbs.add_parser("dead-letters", help="records that could not be processed")
+    _add_filters(listing)
+    listing.add_argument(
+        "--limit", type=_NUMBER, metavar="N", help="the newest N (50), or export the oldest N"
+    )
+    listing.add_argument(
         "--export",
         type=arguments.file_to_write,
         metavar="FILE",
-        help="write them as JSON lines, to be repaired",
+        help="write them to FILE as JSON lines, for repair",
     )
-    shown.add_argument("--open", action="store_true", help="only those that were not put back")
-    shown.set_defaults(act=_dead_letters)
+    listing.add_argument("--open", action="store_true", help="only those that were not put back yet")
+    listing.set_defaults(handler=_dead_letters)
     redrive = verbs.add_parser("redrive", help="put dead letters back on the topic they came from")
     _add_filters(redrive)
     redrive.add_argument("--id", type=_NUMBER, nargs="+", metavar="N", dest="ids", help="these dead letters")
-    redrive.add_argument("--all", action="store_true", help="every one that was not put back yet")
+    redrive.add_argument("--all", action="store_true", help="all that were not put back yet")
     redrive.add_argument(
         "--file", type=arguments.file_to_read, help='repaired records: lines {"id": 12, "record": {…}}'
     )
-    redrive.add_argument("--again", action="store_true", help="also those that were put back before")
-    redrive.add_argument("--no-check", action="store_true", help="send what the contract refuses, too")
-    redrive.add_argument("--dry-run", action="store_true", help="send nothing, say what would be sent")
-    redrive.set_defaults(act=_redrive, refuse=redrive.error)
+    redrive.add_argument("--again", action="store_true", help="include those that were put back before")
+    redrive.add_argument(
+        "--no-check", action="store_true", help="also send records that violate the contract"
+    )
+    redrive.add_argument("--dry-run", action="store_true", help="send nothing, report what would be sent")
+    redrive.set_defaults(handler=_redrive, usage_error=redrive.error)
 
 
 def _add_filters(parser: argparse.ArgumentParser) -> None:
@@ -71,21 +75,21 @@ def _dead_letters(options: argparse.Namespace) -> DeadLettersResult | ExportResu
 
 def _redrive(options: argparse.Namespace) -> RedriveResult:
     filtered = options.reason is not None or options.since is not None
-    ways = [options.ids is not None, options.file is not None, options.all, filtered]
-    if sum(ways) != 1:
-        options.refuse("give one of --id, --file, --all, or --reason and --since")
+    selections = [options.ids is not None, options.file is not None, options.all, filtered]
+    if sum(selections) != 1:
+        options.usage_error("give one of --id, --file, --all, or --reason and --since")
     platform = load(PlatformSettings)
     streaming = parameters(platform).streaming
     installation = RedriveInstallation(
         contract(platform), load(DatabaseSettings), load(KafkaSettings), streaming
     )
-    terms = Terms(again=options.again, check=not options.no_check, dry_run=options.dry_run)
+    redrive_options = RedriveOptions(again=options.again, check=not options.no_check, dry_run=options.dry_run)
     if options.file is not None:
-        return redrive_repaired(installation, options.file, terms)
+        return redrive_repaired(installation, options.file, redrive_options)
     selection = Selection(
         ids=options.ids,
         reason=options.reason,
         since=options.since,
         not_redriven=options.ids is None and not options.again,
     )
-    return redrive_selected(installation, selection, terms)
+    return redrive_selected(installation, selection, redrive_options)

@@ -13,41 +13,51 @@ from fraud_adapters.job.failures import JobFailed
 from fraud_adapters.job.logs import get_logger
 from fraud_streaming.consume.report import result_of
 from fraud_streaming.follow.companion import Companion
-from fraud_streaming.follow.health import State, serve
+from fraud_streaming.follow.health import HealthCheck, serve
 from fraud_streaming.follow.lane import FINISH_SECONDS, Lane
 from fraud_streaming.follow.metrics import Metrics
-from fraud_streaming.follow.watch import Watch, Watched
-from fraud_streaming.installation import Feed, Installation, feeds
+from fraud_streaming.follow.watch import Watch, WatchedTopic
+from fraud_streaming.installation import ConsumedTopic, Installation, consumed_topics
 
-# What is in flight, then leaving the group and closing connections; a server that hangs is not waited for.
+# Time to finish the chunks in flight, leave the group and close connections; a hanging server is not awaited.
 STOP_SECONDS: Final = FINISH_SECONDS + 8.0
 COMPANION_SECONDS: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class Port:
-    """Where health and metrics are served."""
+class ListenAddress:
+    """The address on which health and metrics are served."""
 
     host: str
-    port: int
+    address: int
 
 
-def follow(installation: Installation, stop: Event, port: Port | None = None) -> FollowResult:
-    """Follow both topics until `stop` is set; gives what was done.
+def follow(installation: Installation, stop: Event, address: ListenAddress | None = None) -> FollowResult:
+    """Follow both topics until `stop` is set, and return the result.
 
     Raises:
-        JobFailed: a failure that does not pass by itself.
-        ConfigurationError: the port cannot be had.
+        JobFailed: a failure that a retry cannot resolve.
+        ConfigurationError: the port cannot be bound.
     """
     metrics = Metrics()
     companion = Companion(installation, metrics)
-    followers = [_Follower(installation, feed, stop, metrics, companion) for feed in feeds(installation)]
-    watched = [Watched(one.feed.topic, one.lane, metrics.lane(one.feed.topic)) for one in followers]
+    followers = [
+        _Follower(installation, consumed, stop, metrics, companion)
+        for consumed in consumed_topics(installation)
+    ]
+    watched = [
+        WatchedTopic(follower.consumed.topic, follower.lane, metrics.lane(follower.consumed.topic))
+        for follower in followers
+    ]
     watch = Watch(installation, watched, stop)
     threads: tuple[Thread, ...] = (companion, watch, *followers)
-    server = serve(port.host, port.port, metrics.registry, *_states(followers, threads)) if port else None
+    server = (
+        serve(address.host, address.address, metrics.registry, *_health_checks(followers, threads))
+        if address
+        else None
+    )
     started = time.monotonic()
-    get_logger(__name__).info("following", topics=[follower.feed.topic for follower in followers])
+    get_logger(__name__).info("following", topics=[follower.consumed.topic for follower in followers])
     try:
         for thread in threads:
             thread.start()
@@ -66,37 +76,44 @@ def follow(installation: Installation, stop: Event, port: Port | None = None) ->
 
 
 class _Follower(Thread):
-    """A lane in a thread of its own; its failure stops all."""
+    """Runs a lane in its own thread; a failure stops all followers."""
 
     def __init__(
-        self, installation: Installation, feed: Feed, stop: Event, metrics: Metrics, companion: Companion
+        self,
+        installation: Installation,
+        consumed: ConsumedTopic,
+        stop: Event,
+        metrics: Metrics,
+        companion: Companion,
     ) -> None:
-        # A daemon: a server that never answers must not keep the process from ending.
-        super().__init__(name=feed.name, daemon=True)
-        self.feed = feed
+        # A daemon thread, because a server that never answers must not keep the process alive.
+        super().__init__(name=consumed.name, daemon=True)
+        self.consumed = consumed
         self.failure: BaseException | None = None
         self._stop_all = stop
-        self.lane = Lane(installation, feed, stop, metrics.lane(feed.topic), companion.wake)
+        self.lane = Lane(installation, consumed, stop, metrics.lane(consumed.topic), companion.wake)
 
     def run(self) -> None:
         try:
             self.lane.run()
         except BaseException as error:
             if not isinstance(error, JobFailed):
-                get_logger(__name__).error("lane_failed", topic=self.feed.topic, exc_info=True)
+                get_logger(__name__).error("lane_failed", topic=self.consumed.topic, exc_info=True)
             self.failure = error
             self._stop_all.set()
 
 
-def _states(followers: list[_Follower], threads: tuple[Thread, ...]) -> tuple[State, State]:
+def _health_checks(
+    followers: list[_Follower], threads: tuple[Thread, ...]
+) -> tuple[HealthCheck, HealthCheck]:
     def live() -> tuple[bool, dict[str, Any]]:
         states = {thread.name: thread.is_alive() for thread in threads}
         return all(states.values()), {"threads": states}
 
     def ready() -> tuple[bool, dict[str, Any]]:
         waits_for = {follower.name: follower.lane.waits_for() for follower in followers}
-        lanes = {name: what is None for name, what in waits_for.items()}
-        reasons = {name: what for name, what in waits_for.items() if what is not None}
+        lanes = {name: reason is None for name, reason in waits_for.items()}
+        reasons = {name: reason for name, reason in waits_for.items() if reason is not None}
         return not reasons, {"lanes": lanes, **({"waits_for": reasons} if reasons else {})}
 
     return live, ready

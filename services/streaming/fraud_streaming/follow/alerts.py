@@ -1,4 +1,4 @@
-"""Publishes blocked and reviewed transactions, whoever decided them: the stream or the API."""
+"""Publishes alerts for blocked and reviewed transactions of both the stream and the API."""
 
 from __future__ import annotations
 
@@ -21,17 +21,18 @@ if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812
 
 CLIENT: Final = "fraud-streaming-alerts"
-AT_ONCE: Final = 500  # alerts of one database transaction
+BATCH_ALERTS: Final = 500  # alerts published in one database transaction
 
 
 class AlertRelay:
-    """Takes alerts from the outbox to their topic. One thread at a time; several relays work side by side.
+    """Moves alerts from the outbox to their topic; for use from one thread. Relays may run in parallel.
 
-    At least once: an alert leaves the outbox after the broker has acknowledged it, so a crash in between
-    publishes it again, with the same key. Connects when there is something to do, and anew after a failure.
+    Delivery is at least once: an alert is deleted from the outbox after the broker has acknowledged it, so a
+    crash in between publishes it again, with the same key. The relay connects on first use and again after a
+    failure.
 
     Args:
-        connect: opens a session of this name, of the streaming service's role.
+        connect: opens a database session with the given name and the role of the streaming service.
     """
 
     def __init__(
@@ -45,21 +46,22 @@ class AlertRelay:
         self._publisher: Publisher | None = None
 
     def publish(self) -> int:
-        """Publish what waits; gives how many alerts that were. With nothing waiting it costs one query.
+        """Publish all waiting alerts and return their number. If none waits, this costs one query.
 
         Raises:
-            KafkaFailure, DatabaseUnavailable: what was not published, and perhaps some that was, waits on.
+            KafkaFailure, DatabaseUnavailable: unpublished alerts stay in the outbox, perhaps with published
+                ones.
         """
         published = 0
         try:
             while taken := self._publish_some():
                 published += taken
-                if taken < AT_ONCE:
+                if taken < BATCH_ALERTS:
                     break
         except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
             self._abandon()
             raise DatabaseUnavailable(
-                f"Postgres went away while alerts were published: {' '.join(str(error).split()).rstrip('.')}."
+                f"Postgres was lost while alerts were published: {' '.join(str(error).split()).rstrip('.')}."
             ) from error
         except BaseException:
             self._abandon()
@@ -70,7 +72,7 @@ class AlertRelay:
         if self._conn is None:
             self._conn = self._connect(CLIENT)
         with self._conn, self._conn.cursor() as cur:
-            alerts = take_alerts(cur, self._contract, AT_ONCE)
+            alerts = take_alerts(cur, self._contract, BATCH_ALERTS)
             if alerts:
                 self._send(alerts)
                 delete_alerts(cur, alerts)
@@ -85,7 +87,7 @@ class AlertRelay:
         self._publisher.flush()
 
     def close(self) -> None:
-        """Give back the connections; the relay may be used again."""
+        """Close the connections; the relay may be used again."""
         publisher, self._publisher = self._publisher, None
         conn, self._conn = self._conn, None
         if conn is not None:
@@ -94,7 +96,7 @@ class AlertRelay:
             publisher.close()
 
     def _abandon(self) -> None:
-        """What the producer still holds must not arrive later: the next attempt sends all of it again."""
+        """Drop the records that the producer still buffers: the next attempt sends all of them again."""
         publisher, self._publisher = self._publisher, None
         conn, self._conn = self._conn, None
         if publisher is not None:
@@ -115,7 +117,7 @@ class AlertRelay:
 
 
 def message(alert: Alert) -> bytes:
-    """The alert as JSON; what the transaction has not is left out."""
+    """The alert as JSON, without the optional fields that the transaction does not have."""
     fields: dict[str, Any] = {
         "transaction_id": alert.transaction_id,
         "decision": alert.decision,

@@ -1,4 +1,4 @@
-"""What a follower does beside its topics: alerts, and classes that change by the passing of time."""
+"""The background work of a follower: publishes alerts, and updates classes that change as time passes."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from fraud_streaming.installation import SERVICE, Installation
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812
 
-LOOK_SECONDS: Final = 1.0  # the API's alerts come without a commit of ours
+LOOK_SECONDS: Final = 1.0  # the API stores alerts without waking this thread
 REFRESH_SECONDS: Final = 60.0
-REFRESH_ROWS: Final = 10_000  # of one database transaction, whose locks stores wait for
+REFRESH_ROWS: Final = 10_000  # in one database transaction, whose locks block the storing of records
 RETRY_SECONDS: Final = 2.0
 
 
 class Companion(Thread):
-    """A thread with a connection of its own; what may pass is tried again, and nothing is lost by it.
+    """A thread with its own connection. It retries passing failures, by which nothing is lost.
 
-    What is unexpected is logged and ends it: the follower is then no longer live.
+    An unexpected error is logged and ends the thread; `/health/live` then fails.
     """
 
     def __init__(self, installation: Installation, metrics: Metrics) -> None:
@@ -38,11 +38,11 @@ class Companion(Thread):
         self._refresh_at = 0.0
 
     def wake(self) -> None:
-        """Something was committed: there may be alerts."""
+        """Look for alerts now, because a chunk was committed."""
         self._woken.set()
 
     def end(self) -> None:
-        """Publish what there is, then stop."""
+        """Publish the waiting alerts, then stop."""
         self._ending.set()
         self._woken.set()
 
@@ -82,5 +82,5 @@ class Companion(Thread):
     def _refresh(self, conn: Connection) -> None:
         judged = refresh_classes(conn, REFRESH_ROWS)
         self._metrics.classes.inc(judged)
-        # The rest of a full round does not wait a minute.
+        # After a full batch there may be more, which are refreshed at once.
         self._refresh_at = time.monotonic() + (REFRESH_SECONDS if judged < REFRESH_ROWS else 0.0)

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 
 from config.settings import ConfigurationError
 
-State = Callable[[], tuple[bool, dict[str, Any]]]
+HealthCheck = Callable[[], tuple[bool, dict[str, Any]]]
 App = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
@@ -23,14 +23,16 @@ class _Server(ThreadingMixIn, WSGIServer):
 
 class _Quiet(WSGIRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class' name
-        """Scrapes are not logged."""
+        """Log nothing, because scrapes are frequent."""
 
 
-def serve(host: str, port: int, registry: CollectorRegistry, live: State, ready: State) -> _Server:
-    """Answer on `host:port` in threads of its own, until `shutdown`.
+def serve(
+    host: str, port: int, registry: CollectorRegistry, live: HealthCheck, ready: HealthCheck
+) -> _Server:
+    """Serve on `host:port` in separate threads until `shutdown`.
 
     Raises:
-        ConfigurationError: the port cannot be had.
+        ConfigurationError: the port cannot be bound.
     """
     metrics = make_wsgi_app(registry)
     states = {"/health/live": live, "/health/ready": ready}
@@ -51,18 +53,18 @@ def serve(host: str, port: int, registry: CollectorRegistry, live: State, ready:
         return [json.dumps({"status": "ok" if good else "unavailable", **detail}).encode()]
 
     try:
-        server = make_server(host, port, _answering_head(answer), server_class=_Server, handler_class=_Quiet)
+        server = make_server(host, port, _supporting_head(answer), server_class=_Server, handler_class=_Quiet)
     except OSError as error:
         raise ConfigurationError(
-            f"STREAM_METRICS_PORT: {host}:{port} cannot be had ({error.strerror}): choose another port."
+            f"STREAM_METRICS_PORT: {host}:{port} cannot be bound ({error.strerror}): choose another port."
         ) from None
     assert isinstance(server, _Server)
     Thread(target=server.serve_forever, name="health", daemon=True).start()
     return server
 
 
-def _answering_head(app: App) -> App:
-    """HEAD is GET without the body."""
+def _supporting_head(app: App) -> App:
+    """Answer HEAD as GET without the body."""
 
     def answer(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         if environ["REQUEST_METHOD"] != "HEAD":

@@ -1,7 +1,7 @@
-"""What a follower holds while everything works: connections, locks, positions, and the pipeline.
+"""The state of a lane between two failures: connections, locks, positions, and the pipeline.
 
-It is thrown away at the first failure. Locks lie on a connection of their own, because the other one is
-in a transaction whenever a chunk is being stored.
+It is discarded at the first failure. The locks have their own connection, because the other one is in a
+transaction whenever a chunk is being stored.
 """
 
 from __future__ import annotations
@@ -21,24 +21,26 @@ from fraud_streaming.consume.commit import Committer
 from fraud_streaming.consume.flood import WINDOW, FloodGuard
 from fraud_streaming.consume.pipeline import Pipeline
 from fraud_streaming.dead_letters.topic import DeadLetterTopic
-from fraud_streaming.installation import SERVICE, Feed, Installation
+from fraud_streaming.installation import SERVICE, ConsumedTopic, Installation
 
-CLOSE_SECONDS: Final = 2.0  # for the step at work; a server that never answers is not waited for
+CLOSE_SECONDS: Final = 2.0  # for the current step; a server that never answers is not awaited
 
 
 class LaneSession:
-    """Everything that one topic's records need after they are read.
+    """Everything that processes the records of one topic after they are read.
 
     Args:
-        pause: waits so many seconds, or less when the lane is to stop.
+        pause: sleeps for the given seconds, or less if the lane stops.
 
     Raises:
-        Exception: as `failures` has it: something is down, or refuses.
+        JobFailed, psycopg2.Error: a server is down, or refuses.
     """
 
-    def __init__(self, installation: Installation, feed: Feed, pause: Callable[[float], Any]) -> None:
-        self._feed = feed
-        self._ended = True  # no step is at work that would be in the way of closing
+    def __init__(
+        self, installation: Installation, consumed: ConsumedTopic, pause: Callable[[float], Any]
+    ) -> None:
+        self._consumed = consumed
+        self._ended = True  # no step uses the connection, so that closing it does not block
         servers = installation.kafka.bootstrap_servers
         with ExitStack() as opened:
             conn = installation.connect(SERVICE)
@@ -46,71 +48,73 @@ class LaneSession:
             self._locks = opened.enter_context(closing(installation.connect(f"{SERVICE}-locks")))
             self._locks.autocommit = True
             api = opened.enter_context(ApiClient(installation.api, pause=pause))
-            if feed.asks_api:
+            if consumed.needs_api:
                 api.check()
-            self._topic_id = topic_ids(servers, [feed.topic])[feed.topic]
-            letters = opened.enter_context(DeadLetterTopic(servers, installation.kafka.dlq_topic))
+            self._topic_id = topic_ids(servers, [consumed.topic])[consumed.topic]
+            dead_letter_topic = opened.enter_context(DeadLetterTopic(servers, installation.kafka.dlq_topic))
             self._guard = FloodGuard(installation.streaming.max_bad_share)
-            work = feed.work(api)
+            processor = consumed.make_processor(api)
             committer = Committer(
                 conn=conn,
-                topic=feed.topic,
+                topic=consumed.topic,
                 topic_id=self._topic_id,
-                work=work,
-                dead_letters=letters,
+                processor=processor,
+                dead_letter_topic=dead_letter_topic,
                 guard=self._guard,
             )
-            self.pipeline = Pipeline(work, committer)
+            self.pipeline = Pipeline(processor, committer)
             self._opened = opened.pop_all()
         self._positions = Positions({})
         self.held: set[int] = set()
 
     def claim(self, partitions: Iterable[int]) -> dict[int, int | None]:
-        """Lock what is free of the partitions; the stored position of each that is now held.
+        """Lock those partitions that are free, and return their stored positions.
 
         Raises:
             TopicChanged: a stored position belongs to another topic of this name.
         """
-        claimed = claim(self._locks, self._feed.topic, self._topic_id, sorted(partitions))
+        claimed = claim(self._locks, self._consumed.topic, self._topic_id, sorted(partitions))
         if claimed is None:
             return {}
         self._positions.add(claimed.positions)
         self.held |= claimed.positions.keys()
         with self._locks.cursor() as cur:
-            self._guard.seed(*recent_share(cur, self._feed.topic, self._topic_id, claimed.positions, WINDOW))
+            self._guard.seed(
+                *recent_share(cur, self._consumed.topic, self._topic_id, claimed.positions, WINDOW)
+            )
         return claimed.positions
 
     def check_locks(self) -> None:
-        """Notice that the session with the locks was ended, without waiting for a server that is silent.
+        """Detect, without waiting for the server, that the session with the locks was ended.
 
         Raises:
-            psycopg2.OperationalError: it was; another consumer may hold the partitions.
+            psycopg2.OperationalError: the session was ended; another consumer may hold the partitions.
         """
-        # A server that has nothing to answer only speaks when it ends the session.
+        # Without a query in progress, the server sends data only when it ends the session.
         if select([self._locks], [], [], 0)[0]:
             with self._locks.cursor() as cur:
                 cur.execute("SELECT 1")
 
     def release(self, partitions: Iterable[int]) -> None:
-        """Unlock partitions of which nothing is in flight."""
+        """Unlock partitions that have no chunk in flight."""
         for partition in self.held & set(partitions):
-            unlock_partition(self._locks, self._feed.topic, partition)
+            unlock_partition(self._locks, self._consumed.topic, partition)
             self.held.remove(partition)
 
     def submit(self, records: Sequence[Record], reached: Mapping[int, int]) -> None:
-        """Hand records to the pipeline; `reached` is per partition the offset that comes after them."""
+        """Hand records to the pipeline; `reached` is per partition the offset after the last one."""
         self.pipeline.submit(self._positions.chunk(records, reached))
 
     def submit_gaps(self, reached: Mapping[int, int]) -> None:
-        """Move positions past offsets that hold no record, where reading has gone on past them."""
+        """Move the positions past offsets that hold no record."""
         if self._positions.behind(reached):
             self.submit([], reached)
 
     def close(self) -> None:
-        """Give everything up, at once; what is being stored either is or is not."""
+        """Release everything at once; the chunk that is being stored may or may not be committed."""
         self._ended = self.pipeline.close(CLOSE_SECONDS)
         self._opened.close()
 
     def _close_store(self, conn: Any) -> None:
         if self._ended:
-            conn.close()  # in use by a thread, it would wait for that thread
+            conn.close()  # while a thread uses the connection, this would block

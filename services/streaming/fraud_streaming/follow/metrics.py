@@ -1,4 +1,4 @@
-"""What Prometheus reads from a follower."""
+"""The Prometheus metrics of a follower."""
 
 from __future__ import annotations
 
@@ -83,12 +83,12 @@ class Metrics:
         )
 
     def lane(self, topic: str) -> LaneMetrics:
-        """The metrics of one topic, all of them there from the start."""
+        """The metrics of one topic, initialised to zero."""
         return LaneMetrics(self, topic)
 
 
 class LaneMetrics:
-    """One topic's share of the metrics."""
+    """The metrics of one topic."""
 
     def __init__(self, metrics: Metrics, topic: str) -> None:
         self._metrics = metrics
@@ -106,11 +106,11 @@ class LaneMetrics:
 
     def committed(self, done: Committed) -> None:
         if not done.chunk.records:
-            return  # it only moved positions
+            return  # the chunk only moved positions
         self._stored.inc(done.outcome.stored)
         self._replayed.inc(done.outcome.replayed)
-        self._dead.inc(len(done.letters))
-        for letter in done.letters:
+        self._dead.inc(len(done.dead_letters))
+        for letter in done.dead_letters:
             self._metrics.dead_letters.labels(self._topic, str(letter.reason)).inc()
         self._batch_seconds.observe(done.seconds)
         self._batch_rows.observe(len(done.chunk.records))
@@ -119,8 +119,8 @@ class LaneMetrics:
     def failed(self, error: BaseException) -> None:
         self._metrics.retries.labels(self._topic, type(error).__name__).inc()
 
-    def standing(self, positions: Mapping[int, int], ends: Mapping[int, int]) -> None:
-        """Where each partition stands, whoever holds it; one without an end was not fetched in time."""
+    def set_positions(self, positions: Mapping[int, int], ends: Mapping[int, int]) -> None:
+        """Set position and lag of each partition; without a fetched end a partition keeps its lag."""
         for partition, at in positions.items():
             self._metrics.position.labels(self._topic, str(partition)).set(at)
         for partition, end in ends.items():

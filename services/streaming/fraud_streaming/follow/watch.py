@@ -1,4 +1,4 @@
-"""What a follower knows of every partition, whoever holds it: the lag, and whether its holder gets on."""
+"""Watches all partitions, including those of other consumers: measures the lag and ends stalled holders."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fraud_adapters.job import PASSING, failure_of
 from fraud_adapters.job.logs import get_logger
 from fraud_adapters.kafka import PartitionReader
 from fraud_streaming.consume.backlog import FETCH_SECONDS, unread_offsets
-from fraud_streaming.consume.challenge import challenge
+from fraud_streaming.consume.stalled_holders import check_holders
 from fraud_streaming.follow.lane import Lane
 from fraud_streaming.follow.metrics import LaneMetrics
 from fraud_streaming.installation import SERVICE, Installation
@@ -24,7 +24,7 @@ LOOK_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class WatchedTopic:
     """A topic, the lane that follows it, and its metrics."""
 
     topic: str
@@ -33,16 +33,16 @@ class Watched:
 
 
 class Watch(Thread):
-    """A thread with connections of its own; what may pass is tried again.
+    """A thread with its own connections. It retries passing failures.
 
-    What is unexpected is logged and ends it: the follower is then no longer live.
+    An unexpected error is logged and ends the thread; `/health/live` then fails.
     """
 
-    def __init__(self, installation: Installation, watched: Sequence[Watched], stop: Event) -> None:
+    def __init__(self, installation: Installation, watched: Sequence[WatchedTopic], stop: Event) -> None:
         super().__init__(name="watch", daemon=True)
         self._installation = installation
         self._watched = watched
-        # Not `_stop`: that is a method of Thread's own.
+        # Not named `_stop`, which is a method of Thread.
         self._ending = stop
 
     def run(self) -> None:
@@ -69,12 +69,14 @@ class Watch(Thread):
                     self._look(conn, reader, watched)
                 self._ending.wait(LOOK_SECONDS)
 
-    def _look(self, conn: Connection, reader: PartitionReader, watched: Watched) -> None:
+    def _look(self, conn: Connection, reader: PartitionReader, watched: WatchedTopic) -> None:
         offsets = unread_offsets(conn, reader, watched.topic)
         ends = reader.ends(offsets, FETCH_SECONDS)
-        watched.metrics.standing(offsets, ends)
+        watched.metrics.set_positions(offsets, ends)
         if contended := watched.lane.contended:
             patience = self._installation.streaming.stalled_after_seconds
-            wanted = {partition: offsets[partition] for partition in contended if partition in offsets}
-            holders = challenge(conn, reader, watched.topic, wanted, patience)
+            contended_offsets = {
+                partition: offsets[partition] for partition in contended if partition in offsets
+            }
+            holders = check_holders(conn, reader, watched.topic, contended_offsets, patience)
             watched.metrics.holders_ended.inc(sum(holder.ended for holder in holders))

@@ -1,4 +1,4 @@
-"""Partitions that another consumer holds: whether it gets on, and the end of one that does not."""
+"""Partitions locked by another consumer: detects holders that make no progress, and ends their sessions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from fraud_adapters.job.logs import get_logger
 from fraud_adapters.kafka import PartitionReader
-from fraud_adapters.postgres.stalled_holders import StalledHolder, challenge_holder
+from fraud_adapters.postgres.stalled_holders import StalledHolder, check_holder
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812
@@ -15,22 +15,23 @@ if TYPE_CHECKING:
 READ_SECONDS: Final = 1.0  # for a record that waits to be read
 
 
-def challenge(
+def check_holders(
     conn: Connection, reader: PartitionReader, topic: str, offsets: Mapping[int, int], patience_s: float
 ) -> list[StalledHolder]:
-    """Whoever holds these partitions although a record waits at the offset given; those that have stood
-    still for `patience_s` are ended, and their locks are free.
+    """The sessions that hold these partitions although a record waits at the given offset.
+
+    A session that has made no progress for `patience_s` is ended, which releases its locks.
     """
     waiting = [p for p, offset in offsets.items() if reader.record_waits(p, offset, READ_SECONDS)]
-    found = [challenge_holder(conn, topic, partition, patience_s) for partition in waiting]
-    holders = [holder for holder in found if holder is not None]
+    checked = [check_holder(conn, topic, partition, patience_s) for partition in waiting]
+    holders = [holder for holder in checked if holder is not None]
     for holder in holders:
         _log(topic, holder)
     return holders
 
 
-def stall_sentence(topic: str, holder: StalledHolder) -> str:
-    """What is known of the holder, for whoever waits for it."""
+def describe_stall(topic: str, holder: StalledHolder) -> str:
+    """One sentence about the holder, for the consumer that waits for it."""
     return (
         f"The position of {topic}/{holder.partition} has not moved for {holder.stalled_seconds:.0f} s "
         f"although records wait; after {holder.patience_seconds:.0f} s its holder loses its locks."

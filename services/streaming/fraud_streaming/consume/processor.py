@@ -1,7 +1,7 @@
-"""What is done with records, apart from how they are read and committed.
+"""How the records of a topic are processed, independent of how they are read and committed.
 
-The pump (`pump.py`) owns the loop, the threads, the retry and the commit; a `Work` says what a chunk of
-records becomes. A record that cannot be processed is a value, a `DeadLetter`, never an exception.
+The pump (`pump.py`) owns the loop, the threads, the retry and the commit; a `RecordProcessor` turns a chunk
+of records into rows. A record that cannot be processed is a value, a `DeadLetter`, never an exception.
 """
 
 from __future__ import annotations
@@ -32,45 +32,45 @@ _LATEST_MS: Final = 10**18
 class StreamReason(StrEnum):
     """Why a record that could be parsed was not stored."""
 
-    DATABASE_REFUSED = "database_refused"  # a constraint or type of the database does not take it
+    DATABASE_REFUSED = "database_refused"  # it violates a constraint or a type of the database
 
 
 @dataclass(slots=True)
-class Outcome:
-    """What became of a chunk once it is in the database's transaction."""
+class ChunkOutcome:
+    """The result of storing a chunk: counts, and the records that the database refused."""
 
     stored: int = 0
     replayed: int = 0
-    letters: list[DeadLetter] = field(default_factory=list)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
 
 
-class Work(Protocol[PreparedT]):
-    """What one topic's records become. Each step may run in a thread of its own, in the topic's order."""
+class RecordProcessor(Protocol[PreparedT]):
+    """Processes the records of one topic; each step may run in its own thread, in the order of the topic."""
 
     def prepare(self, records: Sequence[Record]) -> tuple[PreparedT, list[DeadLetter]]:
-        """Parse; no input or output. What cannot be parsed is a dead letter."""
+        """Parse the records, without I/O. A record that cannot be parsed becomes a dead letter."""
         ...
 
     def decide(self, prepared: PreparedT) -> PreparedT:
-        """Ask whoever decides. Raises what makes the run stop; the chunk is read again next time."""
+        """Score the records. An exception stops the run; the next run reads the chunk again."""
         ...
 
-    def store(self, cur: Cursor, prepared: PreparedT) -> Outcome:
-        """Write into the transaction of `cur`; repeating it must change nothing."""
+    def store(self, cur: Cursor, prepared: PreparedT) -> ChunkOutcome:
+        """Write in the transaction of `cur`; must be idempotent."""
         ...
 
 
 def arrival(record: Record, now: datetime) -> datetime:
-    """When the record came: its timestamp, or `now` where it has none, or one that is no time.
+    """The record's timestamp, or `now` if it has none or one outside the range of a datetime.
 
-    The sender sets the timestamp, to any 64-bit number: one that raised would hold up its partition for good.
+    The sender may set any 64-bit number; raising an error here would block the partition for good.
     """
     sent = sent_at_ms(record)
     return now if sent < 0 else moment_of_milliseconds(sent) or now
 
 
 def sent_at_ms(record: Record) -> int:
-    """The record's timestamp since 1970; of one that was put back, that of the record it was at first."""
+    """The record's timestamp in milliseconds since 1970; of a redriven record, that of the original one."""
     first = record.headers.get(HEADER_ORIGIN_TIMESTAMP)
     if first is None or not record.headers.get(HEADER_REDRIVEN):
         return record.timestamp_ms
@@ -99,14 +99,14 @@ def dead_letter(record: Record, reason: str, detail: str, payload_bytes: int) ->
     )
 
 
-def sound_and_damaged(records: Sequence[Record], payload_bytes: int) -> tuple[list[Record], list[DeadLetter]]:
-    """The records that could be read as they lie in the log, and a dead letter for each that could not."""
-    letters = [
+def split_damaged(records: Sequence[Record], payload_bytes: int) -> tuple[list[Record], list[DeadLetter]]:
+    """The records that could be read, and a dead letter for each damaged one."""
+    dead_letters = [
         dead_letter(record, record.damage, record.detail, payload_bytes)
         for record in records
         if record.damage is not None
     ]
-    return [record for record in records if record.damage is None], letters
+    return [record for record in records if record.damage is None], dead_letters
 
 
 def _redriven_from(record: Record) -> str | None:
