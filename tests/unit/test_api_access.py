@@ -19,15 +19,12 @@ from fraud_api.access import PUBLIC, Administrator, Deployer, Labeller, Reader, 
 from fraud_api.routes.direct import DirectRoute
 from tests.support.api_application import Application
 
+GUIDE = Path(__file__).parents[2] / "docs" / "api_spec.md"
+ROW = re.compile(r"^\| `([A-Z]+) (\S+)` \| `(\w+)` \| (?:public|`(\w+)`) \|", re.MULTILINE)
+# (method, path) → the operation's name and its scope, as the guide's table has them
 OPERATIONS = {
-    ("POST", "/auth/token"): "issue_token",
-    ("POST", "/predict"): "predict",
-    ("POST", "/predict/batch"): "predict_batch",
-    ("GET", "/.well-known/jwks.json"): "list_public_keys",
-    ("GET", "/"): "get_status",
-    ("GET", "/health/live"): "check_liveness",
-    ("GET", "/health/ready"): "check_readiness",
-    ("GET", "/models"): "list_models",
+    (method, path): (name, scope or None)
+    for method, path, name, scope in ROW.findall(GUIDE.read_text(encoding="utf-8"))
 }
 
 
@@ -122,14 +119,16 @@ def test_the_document_names_the_scope_that_is_enforced(
     assert list(flow["scopes"]) == list(SCOPES)
 
 
-def test_operations_have_names_a_person_would_choose(application: Application) -> None:
+def test_operations_have_names_a_person_would_choose_and_the_guide_lists_them(
+    application: Application, scopes: Mapping[tuple[str, str], str | None]
+) -> None:
     document = application.app.openapi()
     names = {
         (method.upper(), path): operation["operationId"]
         for path, operations in document["paths"].items()
         for method, operation in operations.items()
     }
-    assert OPERATIONS.items() <= names.items()
+    assert {key: (name, scopes[key]) for key, name in names.items()} == OPERATIONS, "the table in api_spec.md"
     assert len(set(names.values())) == len(names)
     assert [name for name in names.values() if not re.fullmatch(r"[a-z]+(_[a-z]+)*", name)] == []
 
