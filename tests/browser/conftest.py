@@ -12,10 +12,9 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, Request, sync_playwright
 
-from tests.dags.conftest import platform
-
-# The servers are those of the integration tests.
-from tests.integration.conftest import (
+from tests.support.airflow_platform import platform
+from tests.support.api_server import ApiServer
+from tests.support.server_fixtures import (
     database,
     kafka_bootstrap,
     mlflow_uri,
@@ -28,7 +27,6 @@ from tests.integration.conftest import (
     tansu,
     template,
 )
-from tests.support.api_server import ApiServer
 from tests.support.servers import Database
 
 __all__ = [

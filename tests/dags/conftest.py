@@ -10,13 +10,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.airflow_metadata import Metadata, prepared_airflow, running_postgres
-from tests.support.airflow_platform import AirflowPlatform, running_platform
+from tests.support.airflow_platform import platform
 
-
-@pytest.fixture(scope="package")
-def platform() -> Iterator[AirflowPlatform]:
-    with running_platform() as running:
-        yield running
+__all__ = ["empty_metadata", "platform"]
 
 
 @pytest.fixture(scope="module")

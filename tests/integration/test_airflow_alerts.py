@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.airflow_installation import AirflowInstallation, airflow_python
+from tests.support.airflow_installation import AirflowInstallation, airflow_python
 
 pytestmark = pytest.mark.timeout(600)  # each command of Airflow takes seconds, more on a busy machine
 

@@ -15,7 +15,7 @@ from fraud_adapters.models.mlflow_http import MlflowHttp
 from fraud_adapters.models.registry import Registry
 from fraud_adapters.models.registry_writer import RegistryWriter
 from fraud_adapters.models.tracked_runs import TrackedRuns
-from tests.integration.airflow_installation import AirflowInstallation, airflow_python
+from tests.support.airflow_installation import AirflowInstallation, airflow_python
 from tests.support.api_server import CLIENTS, ApiServer, ForkedApi, cache_model, cloned, record_version
 from tests.support.stored_rows import CREDITCARD
 

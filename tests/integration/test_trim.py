@@ -29,10 +29,10 @@ from fraud_embedded.servers.broker_log import Log
 from fraud_embedded.servers.objectstore import ObjectStoreServer
 from fraud_embedded.servers.stack import Stack
 from fraud_embedded.trim import Keep, TrimSettings, trim
-from tests.integration.conftest import bucket_settings
 from tests.integration.following import following
 from tests.support.api_server import ApiServer, cloned, scoring_server
 from tests.support.kafka_server import KafkaServer
+from tests.support.server_fixtures import bucket_settings
 from tests.support.stored_rows import Database
 from tests.support.streaming_installation import ROOT, StreamInstallation, creditcard_records
 from tests.support.waiting import eventually

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
+import pytest
 from cryptography.fernet import Fernet
 
 from config import constants
@@ -310,3 +311,10 @@ def _secrets(stack: Stack, passwords: Passwords, metadata: Metadata) -> dict[str
         "the log-in": server.password,
         "the webhook": server.setup["SLACK_WEBHOOK_URL"],
     }
+
+
+@pytest.fixture(scope="package")
+def platform() -> Iterator[AirflowPlatform]:
+    """The platform for all tests of a folder that one worker runs."""
+    with running_platform() as running:
+        yield running

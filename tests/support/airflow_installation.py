@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.api_server import ROOT
 
-DAGS: Final = Path(__file__).with_name("airflow_dags")
+DAGS: Final = ROOT / "tests" / "integration" / "airflow_dags"
 
 
 def airflow_python() -> Path:
