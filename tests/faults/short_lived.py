@@ -11,7 +11,6 @@ from datetime import timedelta
 from typing import Any
 
 from fraud_adapters.job import run
-from fraud_api import service
 from fraud_api.__main__ import main
 from fraud_api.auth import TokenIssuer
 
@@ -27,5 +26,8 @@ class ShortLived(TokenIssuer):
 
 
 if __name__ == "__main__":
+    # Imported only in the program: ONNX Runtime starts a thread, and the fork server imports this module.
+    from fraud_api import service
+
     setattr(service, "TokenIssuer", ShortLived)  # noqa: B010
     run("api", main)
