@@ -132,6 +132,7 @@ LIBRARIES: Final = ("services/core", "services/adapters")
 EMBEDDED: Final = "services/embedded"
 LAUNCHER: Final = "services/launcher"
 MIGRATIONS: Final = "db_init"
+CONFIG: Final = "config"
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,14 +188,16 @@ def typed() -> list[str]:
 
 
 def groups() -> dict[str, Group]:
-    """The locks of `requirements/`: one an image, and those of the embedded run and of the tests."""
+    """The locks of `requirements/`: one an image, those of the embedded run, the tests, the load test."""
     demo = (*_folders(one for one in SERVICES if one.embedded), EMBEDDED, MIGRATIONS)
     everything = (*_folders(SERVICES), EMBEDDED, MIGRATIONS)
     images = dict.fromkeys(one.image for one in SERVICES)
     return {
         "demo": Group(demo),
-        "test": Group(everything, ("test", "lint")),
+        # The load test is itself tested; what a person who only runs it needs is little.
+        "test": Group(everything, ("test", "lint", "load")),
         "browser": Group(demo, ("test", "browser")),
+        "load": Group((CONFIG,), ("load",)),
         **{image: Group(_folders(one for one in SERVICES if one.image == image)) for image in images},
         "migrate": Group((MIGRATIONS,)),
     }

@@ -75,6 +75,33 @@ def test_a_benchmark_runs_with_the_packages_of_the_tests(
     assert "--records" in capfd.readouterr().out
 
 
+def test_quick_without_a_name_runs_those_with_a_floor(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(launch, "environment", lambda *_: Environment(Path(sys.executable), {}))
+    assert launch.main(["bench", "--quick", "--help"]) == 0
+    assert "--json FILE" in capfd.readouterr().out
+
+
+def test_the_load_test_of_the_running_demo_is_run_with_its_addresses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    groups, run = [], []
+
+    def environment(group: str, _say: object) -> Environment:
+        groups.append(group)
+        return Environment(Path("python"), {})
+
+    monkeypatch.setattr(launch, "environment", environment)
+    monkeypatch.setattr(launch.load_test, "variables", lambda *_: None)
+    monkeypatch.setattr(launch, "_python", lambda _here, words: run.extend(words) or 0)
+    assert launch.main(["load", "--headless", "--users", "50"]) == 0
+    assert groups == ["load", "demo"]
+    assert run[:7] == ["-m", "fraud_embedded", "exec", "--role", "streaming", "--", "python"]
+    assert run[7:9] == ["-m", "locust"]
+    assert run[-3:] == ["--headless", "--users", "50"]
+
+
 def test_without_a_name_or_with_a_wrong_one_the_benchmarks_are_listed(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from config import services
-from fraud_launcher import benchmarks, compose, image_offline, image_push, secret_files
+from fraud_launcher import benchmarks, compose, image_offline, image_push, load_test, secret_files
 from fraud_launcher.bootstrap import AIRFLOW, ROOT, Environment, Refused, environment, preflight
 from fraud_launcher.exit_codes import shell_code
 
@@ -51,7 +51,8 @@ HELP = {
     "proof": "the kill test in full, then every fault test, also the slow ones; see docs/faults.md",
     "test-browser": "the pages, in Chromium",
     "test-stack": "the platform on Docker Compose, from the images to its removal; --install, --keep, --help",
-    "bench": "run a benchmark: bench NAME [options]; without a name, the list of them",
+    "bench": "run a benchmark: bench NAME [options]; --quick: the main ones in two minutes; alone: the list",
+    "load": "a load test of the scoring API by Locust, web UI on 8089; --headless --users 50 --run-time 60s",
     "lint": "ruff",
     "typecheck": "mypy --strict",
     "lock": "write requirements/*.txt anew (needs uv)",
@@ -175,8 +176,20 @@ def _bench(rest: list[str]) -> int:
     if not rest or rest[0] in {"-h", "--help"}:
         print(benchmarks.listing())
         return 0
-    module = benchmarks.module(rest[0])
+    module = benchmarks.QUICK if rest[0] == "--quick" else benchmarks.module(rest[0])
     return _python(environment("test", _say), ["-m", module, *rest[1:]])
+
+
+def _load(rest: list[str]) -> int:
+    """Locust against the platform that runs here, or the one the environment names."""
+    variables = load_test.variables(ROOT, os.environ)
+    tools = environment("load", _say)
+    locust = ["-m", "locust", *load_test.OPTIONS, *rest]
+    if variables is None:
+        # The running demo knows its own address and credentials.
+        program = ["-m", "fraud_embedded", "exec", "--role", load_test.CLIENT, "--", str(tools.python)]
+        return _python(environment("demo", _say), [*program, *locust])
+    return _python(Environment(tools.python, {**variables, **tools.variables}), locust)
 
 
 def _python(here: Environment, arguments: list[str], folder: Path = ROOT) -> int:
@@ -223,6 +236,7 @@ CHECKS: dict[str, Callable[[list[str]], int]] = {
     "test-browser": _test_browser,
     "test-stack": _test_stack,
     "bench": _bench,
+    "load": _load,
     "lint": _lint,
     "typecheck": _typecheck,
 }
