@@ -35,7 +35,7 @@ class Meter:
     def __enter__(self) -> Self:
         for name, pid in self.pids.items():
             self._trees[name] = psutil.Process(pid)
-            self._before[name] = _cpu(self._trees[name])
+            self._before[name] = cpu_seconds(self._trees[name])
             self.usage[name] = Usage()
         self._thread = threading.Thread(target=self._sample)
         self._thread.start()
@@ -56,7 +56,7 @@ class Meter:
         assert self._thread is not None
         self._thread.join()
         for name, tree in self._trees.items():
-            self.usage[name].cpu = _cpu(tree) - self._before[name]
+            self.usage[name].cpu = cpu_seconds(tree) - self._before[name]
 
     def _sample(self) -> None:
         while not self._done.wait(self.sample_seconds):
@@ -68,8 +68,8 @@ def _family(tree: psutil.Process) -> list[psutil.Process]:
     return [tree, *tree.children(recursive=True)]
 
 
-def _cpu(tree: psutil.Process) -> float:
-    """Of the living, and of the children that ended and were waited for."""
+def cpu_seconds(tree: psutil.Process) -> float:
+    """Of a process and its descendants: the living, and the children that ended and were waited for."""
     total = 0.0
     for process in _family(tree):
         try:

@@ -27,7 +27,7 @@ import numpy as np
 from confluent_kafka import KafkaError, Message, Producer
 from numpy.typing import NDArray
 
-from tests.benchmarks.scrape import STORED, TOPIC, metric
+from tests.benchmarks import scrape
 
 LINGER_MS: Final = 5  # as our own producers have it
 BODIES: Final = 2_000
@@ -49,7 +49,7 @@ class Sender:
     def __init__(self, bootstrap: str, topic: str, count: int) -> None:
         source = random.Random(1)
         self._bodies = [_body(source) for _ in range(BODIES)]
-        self._topic = topic
+        self.topic = topic
         self.book = np.zeros(count, ENTRY)
         self.book["partition"] = -1
         self._producer = Producer(
@@ -66,7 +66,7 @@ class Sender:
         while True:
             try:
                 self._producer.produce(
-                    self._topic,
+                    self.topic,
                     value,
                     name.encode(),
                     headers={"schema": b"creditcard/1"},
@@ -103,16 +103,16 @@ def ahead_of(sender: Sender, url: str, ahead: int) -> None:
     stored = 0.0
     for number in range(len(sender.book)):
         while number - stored >= ahead:
-            stored = metric(url, *STORED)
+            stored = scrape.stored(url, sender.topic)
             if number - stored >= ahead:
                 time.sleep(LOOK_SECONDS)
         sender.send(number, time.time())
 
 
-def start(bootstrap: str, count: int, *options: str) -> subprocess.Popen[bytes]:
+def start(bootstrap: str, topic: str, count: int, *options: str) -> subprocess.Popen[bytes]:
     """The program as a process; what it did comes out of its standard output."""
     return subprocess.Popen(
-        [sys.executable, str(Path(__file__).resolve()), bootstrap, TOPIC, str(count), *options],
+        [sys.executable, str(Path(__file__).resolve()), bootstrap, topic, str(count), *options],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
         stdout=subprocess.PIPE,
     )

@@ -25,24 +25,18 @@ from psycopg2.extensions import connection as Connection  # noqa: N812
 from psycopg2.extensions import cursor as Cursor  # noqa: N812
 
 from fraud_adapters.postgres import connect
-from fraud_adapters.postgres.placement import NUMERIC_COLUMNS
 from fraud_adapters.postgres.scored_transactions import store_scored
 from fraud_core.batch import Batch
 from fraud_core.predictions import Predictions
 from tests.benchmarks import machine
 from tests.benchmarks.database import durable_template, fill, processor_ms
+from tests.benchmarks.prepared_inserts import NUMBERS, PREDICTION, TRANSACTION, insert, prepare
 from tests.support.servers import cloned_database
 from tests.support.stored_rows import CREDITCARD, batch, predictions
 
 WARM_UP: Final = 6  # calls of each kind before the first that counts: connection, catalogue and plans
 ONE_BY_ONE: Final = 100  # rows; more are only compared with copying
 SINGLE_REPEATS: Final = 10  # times as many calls of one row
-NUMBERS: Final = list(NUMERIC_COLUMNS)
-TRANSACTION: Final = ("transaction_id", "event_time", *NUMBERS, "contract", "source")
-PREDICTION: Final = (
-    *("transaction_id", "score", "fraud_score", "is_fraud_predicted", "decision", "feature_vector"),
-    *("latency_ms", "prediction_time", "model_version", "role", "deciding", "engine", "policy_version"),
-)
 Write = Callable[[Cursor, Batch, Predictions], None]
 
 
@@ -127,15 +121,9 @@ def stored(cursor: Cursor, made: Batch, predicted: Predictions) -> None:
 def inserted(cursor: Cursor, made: Batch, predicted: Predictions) -> None:
     cursor.execute("SELECT FROM pg_prepared_statements")
     if not cursor.rowcount:
-        for name, table, columns in (
-            ("add_transaction", "transactions", TRANSACTION),
-            ("add_prediction", "predictions", PREDICTION),
-        ):
-            marks = ", ".join(f"${number}" for number, _ in enumerate(columns, 1))
-            cursor.execute(f"PREPARE {name} AS INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})")
+        prepare(cursor)
     for transaction, prediction in table_rows(made, predicted):
-        cursor.execute("EXECUTE add_transaction (" + ", ".join(["%s"] * len(TRANSACTION)) + ")", transaction)
-        cursor.execute("EXECUTE add_prediction (" + ", ".join(["%s"] * len(PREDICTION)) + ")", prediction)
+        insert(cursor, transaction, prediction)
 
 
 def copied(cursor: Cursor, made: Batch, predicted: Predictions) -> None:
