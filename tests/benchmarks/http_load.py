@@ -7,9 +7,9 @@ import json
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import uvloop
 
@@ -68,19 +68,19 @@ def head(path: str, token: str, media_type: str = "application/json") -> bytes:
 
 def closed_loop(target: Target, connections: int, seconds: float) -> Load:
     """Every connection sends the next request as soon as it has its answer."""
-    return _run(_closed_loop(target, connections, seconds))
+    return _run(_ClosedLoop(target, connections, seconds).run())
 
 
 def steady(target: Target, rate: float, seconds: float) -> Load:
     """So many requests a second by the clock; a latency counts from the moment a request was due."""
-    return _run(_steady(target, rate, seconds))
+    return _run(_Steady(target, rate, round(rate * seconds)).run())
 
 
-def _run(measurement: asyncio._CoroutineLike[Load]) -> Load:
-    cpu, started = time.process_time(), time.perf_counter()
+def _run(measurement: Coroutine[Any, Any, Load]) -> Load:
+    cpu = time.process_time()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         load = runner.run(measurement)
-    load.cpu, load.seconds = time.process_time() - cpu, load.seconds or time.perf_counter() - started
+    load.cpu = time.process_time() - cpu
     return load
 
 
@@ -133,94 +133,110 @@ class _Connection(asyncio.Protocol):
         return True
 
 
-async def _closed_loop(target: Target, connections: int, seconds: float) -> Load:
-    loop = asyncio.get_running_loop()
-    finished: asyncio.Future[None] = loop.create_future()
-    load = Load()
-    left = connections
+class _Generator:
+    """Connections whose answers are checked and timed; what they do next is the subclass's."""
 
-    def answered(connection: _Connection, body: bytes) -> None:
-        nonlocal left
-        now = time.perf_counter()
-        load.latencies.append(now - connection.due)
-        if not target.accepts(body):
-            failed(body[:1000].decode(errors="replace"))
-        elif now < until:
-            connection.send(target.request(), time.perf_counter())
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.load = Load()
+        self.connections: list[_Connection] = []
+
+    def next(self, connection: _Connection) -> None:
+        raise NotImplementedError
+
+    async def measured(self, connections: int, work: Callable[[], Coroutine[Any, Any, None]]) -> Load:
+        """Open the connections, do the work, and wait for the last answer."""
+        loop = asyncio.get_running_loop()
+        self.finished: asyncio.Future[None] = loop.create_future()
+        for _ in range(connections):
+            made = await loop.create_connection(self._connection, "127.0.0.1", self.target.port)
+            self.connections.append(made[1])
+        started = time.perf_counter()
+        try:
+            await work()
+            await asyncio.wait_for(self.finished, ANSWER_SECONDS)
+        finally:
+            for connection in self.connections:
+                connection.close()
+        self.load.seconds = time.perf_counter() - started
+        return self.load
+
+    def finish(self) -> None:
+        if not self.finished.done():
+            self.finished.set_result(None)
+
+    def _connection(self) -> _Connection:
+        return _Connection(self._answered, self._failed)
+
+    def _answered(self, connection: _Connection, body: bytes) -> None:
+        self.load.latencies.append(time.perf_counter() - connection.due)
+        if self.target.accepts(body):
+            self.next(connection)
         else:
-            left -= 1
-            if not left and not finished.done():
-                finished.set_result(None)
+            self._failed(body[:1000].decode(errors="replace"))
 
-    def failed(reason: str) -> None:
-        if not finished.done():
-            finished.set_exception(Unanswered(reason))
-
-    made = await _connect(target, connections, answered, failed)
-    started = time.perf_counter()
-    until = started + seconds
-    for connection in made:
-        connection.send(target.request(), time.perf_counter())
-    await asyncio.wait_for(finished, seconds + ANSWER_SECONDS)
-    load.seconds = time.perf_counter() - started
-    for connection in made:
-        connection.close()
-    return load
+    def _failed(self, reason: str) -> None:
+        if not self.finished.done():
+            self.finished.set_exception(Unanswered(reason))
 
 
-async def _steady(target: Target, rate: float, seconds: float) -> Load:
-    loop = asyncio.get_running_loop()
-    finished: asyncio.Future[None] = loop.create_future()
-    load = Load()
-    count = round(rate * seconds)
-    waiting: deque[float] = deque()
+class _ClosedLoop(_Generator):
+    def __init__(self, target: Target, connections: int, seconds: float) -> None:
+        super().__init__(target)
+        self._left = connections
+        self._seconds = seconds
+        self._until = 0.0
 
-    def answered(connection: _Connection, body: bytes) -> None:
-        load.latencies.append(time.perf_counter() - connection.due)
-        if not target.accepts(body):
-            failed(body[:1000].decode(errors="replace"))
-        elif waiting:
-            connection.send(target.request(), waiting.popleft())
+    async def run(self) -> Load:
+        return await self.measured(self._left, self._begin)
+
+    async def _begin(self) -> None:
+        self._until = time.perf_counter() + self._seconds
+        for connection in self.connections:
+            connection.send(self.target.request(), time.perf_counter())
+        await asyncio.wait([self.finished], timeout=self._seconds)
+
+    def next(self, connection: _Connection) -> None:
+        if (now := time.perf_counter()) < self._until:
+            connection.send(self.target.request(), now)
+            return
+        self._left -= 1
+        if not self._left:
+            self.finish()
+
+
+class _Steady(_Generator):
+    def __init__(self, target: Target, rate: float, count: int) -> None:
+        super().__init__(target)
+        self._rate = rate
+        self._count = count
+        self._idle: list[_Connection] = []
+        self._waiting: deque[float] = deque()
+
+    async def run(self) -> Load:
+        return await self.measured(STEADY_CONNECTIONS, self._begin)
+
+    async def _begin(self) -> None:
+        self._idle = list(self.connections)
+        started = time.perf_counter()
+        for number in range(self._count):
+            due = started + number / self._rate
+            if (ahead := due - time.perf_counter()) > 0:
+                await asyncio.sleep(ahead)
+            if self.finished.done():
+                return
+            if self._idle:
+                self._idle.pop().send(self.target.request(), due)
+            else:
+                self._waiting.append(due)
+
+    def next(self, connection: _Connection) -> None:
+        if self._waiting:
+            connection.send(self.target.request(), self._waiting.popleft())
         else:
-            idle.append(connection)
-        if len(load.latencies) == count and not finished.done():
-            finished.set_result(None)
-
-    def failed(reason: str) -> None:
-        if not finished.done():
-            finished.set_exception(Unanswered(reason))
-
-    made = await _connect(target, STEADY_CONNECTIONS, answered, failed)
-    idle = list(made)
-    started = time.perf_counter()
-    for number in range(count):
-        due = started + number / rate
-        if (ahead := due - time.perf_counter()) > 0:
-            await asyncio.sleep(ahead)
-        if finished.done():
-            break
-        if idle:
-            idle.pop().send(target.request(), due)
-        else:
-            waiting.append(due)
-    await asyncio.wait_for(finished, ANSWER_SECONDS)
-    load.seconds = time.perf_counter() - started
-    for connection in made:
-        connection.close()
-    return load
-
-
-async def _connect(
-    target: Target,
-    connections: int,
-    answered: Callable[[_Connection, bytes], None],
-    failed: Callable[[str], None],
-) -> list[_Connection]:
-    loop = asyncio.get_running_loop()
-    return [
-        (await loop.create_connection(lambda: _Connection(answered, failed), "127.0.0.1", target.port))[1]
-        for _ in range(connections)
-    ]
+            self._idle.append(connection)
+        if len(self.load.latencies) == self._count:
+            self.finish()
 
 
 def unused_bodies() -> Iterator[bytes]:

@@ -213,7 +213,7 @@ def report(runs: list[Run]) -> tuple[str, dict[str, Any]]:
             continue
         ratios[load] = {
             f"{figure} to {other}": round(median(own, figure) / median(groups[load, other], figure), 2)
-            for figure in ("per_second", "p50_ms")
+            for figure in ("per_second", "p50_ms", "cpu_ms")
             for other in (FLOOR, VALIDATING)
             if (load, other) in groups
         }
