@@ -93,7 +93,8 @@ def scoring() -> FastAPI:
     """Scores a list of transactions; written so that FastAPI need not look at the answer."""
     rules = _contract()
     model, computed = _model(rules), _features(rules)
-    body = create_model("Transactions", transactions=(list[record_model(rules)], ...))  # type: ignore[misc]
+    records_type: Any = list.__class_getitem__(record_model(rules))
+    body = create_model("Transactions", transactions=(records_type, ...))
 
     async def predict(listed: BaseModel) -> Response:
         records = listed.transactions  # type: ignore[attr-defined]

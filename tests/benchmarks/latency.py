@@ -57,12 +57,14 @@ class Run:
     @property
     def late(self) -> NDArray[np.float64]:
         """[m] milliseconds from due to seen, after the warm-up; NaN where it is missing."""
-        return ((self.seen - self.book["due"]) * 1000)[self.warm_up :]
+        late: NDArray[np.float64] = (self.seen - self.book["due"]) * 1000
+        return late[self.warm_up :]
 
     @property
     def early(self) -> NDArray[np.float64]:
         """[m] the same until the commit record's time."""
-        return ((self.recorded - self.book["due"]) * 1000)[self.warm_up :]
+        early: NDArray[np.float64] = (self.recorded - self.book["due"]) * 1000
+        return early[self.warm_up :]
 
     @property
     def missing(self) -> int:

@@ -33,7 +33,7 @@ def main() -> None:
         print(f"{result['origin']} Load before: {machine.load():.1f}.", flush=True)
         for name, module in ALL.items():
             print(f"\n# {name} ({time.monotonic() - started:.0f} s)\n", flush=True)
-            result[name] = module.run(servers, module.options(["--quick"]))  # type: ignore[attr-defined]
+            result[name] = module.run(servers, module.options(["--quick"]))
     print(f"\n{time.monotonic() - started:.0f} s")
     rounds.save(chosen.json, result)
 

@@ -56,7 +56,7 @@ def spread(values: Iterable[float], digits: int = 0) -> str:
 
 def median(runs: Iterable[Run], figure: str) -> float:
     """Of one figure."""
-    return statistics.median(run[figure] for run in runs)
+    return float(statistics.median(run[figure] for run in runs))
 
 
 def save(path: Path | None, result: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ import uuid
 from typing import Any, Final
 
 import orjson
+from gevent.lock import Semaphore
 from locust import FastHttpUser, constant_throughput, task
 
 from config.settings import ApiClientSettings, PlatformSettings, contract, load
@@ -32,13 +33,13 @@ class Token:
     def __init__(self) -> None:
         self._value = ""
         self._renew_at = float("-inf")
+        self._one_at_a_time = Semaphore()
 
     def headers(self, user: FastHttpUser) -> dict[str, str]:
         """What authorises a request; fetches a token where there is none or it expires soon."""
-        if time.monotonic() >= self._renew_at:
-            # Until there is an answer the other users go on with the token there is.
-            self._renew_at = time.monotonic() + RENEW_BEFORE / 2 if self._value else self._renew_at
-            self._fetch(user)
+        with self._one_at_a_time:
+            if time.monotonic() >= self._renew_at:
+                self._fetch(user)
         return {"Authorization": f"Bearer {self._value}", "Content-Type": "application/json"}
 
     def _fetch(self, user: FastHttpUser) -> None:
@@ -90,7 +91,7 @@ class ApiUser(FastHttpUser):
     ) -> None:
         with self.client.post(
             path,
-            data=orjson.dumps(document),
+            data=orjson.dumps(document).decode(),
             headers=TOKEN.headers(self),
             name=name or path,
             catch_response=True,

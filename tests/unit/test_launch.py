@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fraud_launcher import benchmarks
+from fraud_launcher import benchmarks, load_test
 from fraud_launcher import commands as launch
 from fraud_launcher.bootstrap import AIRFLOW, Environment, Home
 
@@ -86,15 +86,21 @@ def test_quick_without_a_name_runs_those_with_a_floor(
 def test_the_load_test_of_the_running_demo_is_run_with_its_addresses(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    groups, run = [], []
+    groups: list[str] = []
+    run: list[str] = []
 
     def environment(group: str, _say: object) -> Environment:
         groups.append(group)
         return Environment(Path("python"), {})
 
     monkeypatch.setattr(launch, "environment", environment)
-    monkeypatch.setattr(launch.load_test, "variables", lambda *_: None)
-    monkeypatch.setattr(launch, "_python", lambda _here, words: run.extend(words) or 0)
+    monkeypatch.setattr(load_test, "variables", lambda *_: None)
+
+    def python(_here: Environment, words: list[str]) -> int:
+        run.extend(words)
+        return 0
+
+    monkeypatch.setattr(launch, "_python", python)
     assert launch.main(["load", "--headless", "--users", "50"]) == 0
     assert groups == ["load", "demo"]
     assert run[:7] == ["-m", "fraud_embedded", "exec", "--role", "streaming", "--", "python"]
