@@ -132,6 +132,7 @@ LIBRARIES: Final = ("services/core", "services/adapters")
 EMBEDDED: Final = "services/embedded"
 LAUNCHER: Final = "services/launcher"
 MIGRATIONS: Final = "db_init"
+CONFIG: Final = "config"
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,14 +188,16 @@ def typed() -> list[str]:
 
 
 def groups() -> dict[str, Group]:
-    """The lock files in `requirements/`: one for each image, and those of the embedded run and the tests."""
+    """The lock files in `requirements/`: one an image, and those of embedded run, tests and load test."""
     demo = (*_folders(service for service in SERVICES if service.embedded), EMBEDDED, MIGRATIONS)
     everything = (*_folders(SERVICES), EMBEDDED, MIGRATIONS)
     images = dict.fromkeys(service.image for service in SERVICES)
     return {
         "demo": Group(demo),
-        "test": Group(everything, ("test", "lint")),
+        # The load test is itself tested; what a person who only runs it needs is little.
+        "test": Group(everything, ("test", "lint", "load")),
         "browser": Group(demo, ("test", "browser")),
+        "load": Group((CONFIG,), ("load",)),
         **{
             image: Group(_folders(service for service in SERVICES if service.image == image))
             for image in images

@@ -66,7 +66,7 @@ def measure(servers: Servers, number: int, codec: str) -> list[str]:
     )
     data = batch.packed()
     assert produce(servers.bootstrap, kafka.topic, data) == 0
-    settings = {**os.environ, **environment(servers, servers.database(number)), "KAFKA_TOPIC": kafka.topic}
+    settings = {**os.environ, **environment(servers, servers.database(number), kafka.topic)}
     peak = peak_mib([sys.executable, "-m", "fraud_streaming", "run", "--max-seconds", "60"], settings)
     return [codec, f"{len(data):,}", f"{BOMBS.get(codec, 0):,}", f"{peak:.0f}"]
 

@@ -1,4 +1,4 @@
-"""A follower as a separate process, for benchmarks."""
+"""What follows a topic as a process of its own, under a benchmark: ours, or the floor."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any, Final
 from config.settings import KafkaSettings
 from fraud_adapters.kafka import ensure_topics
 from fraud_embedded.processes.ports import free_ports
-from tests.benchmarks.scrape import PARTITIONS, STORED, TOPIC, metric
+from tests.benchmarks import scrape
 from tests.benchmarks.servers import Servers
 from tests.benchmarks.stream import environment
 from tests.support.waiting import eventually
@@ -23,16 +23,18 @@ from tests.support.waiting import eventually
 ROOT: Final = Path(__file__).parents[2]
 READY_SECONDS: Final = 60.0
 END_SECONDS: Final = 40.0
+FLOOR_RECORDS: Final = 500  # in one transaction of the floor
 
 
 class Follower:
-    """`python -m fraud_streaming run --follow`; owns all partitions once `start` returns."""
+    """`python -m fraud_streaming run --follow`; holds all partitions once `start` returns."""
 
-    def __init__(self, servers: Servers, database_url: str, partitions: int, log: Path) -> None:
-        kafka = KafkaSettings(kafka_bootstrap_servers=servers.bootstrap, kafka_topic=TOPIC)
+    def __init__(self, servers: Servers, database_url: str, topic: str, partitions: int, log: Path) -> None:
+        kafka = KafkaSettings(kafka_bootstrap_servers=servers.bootstrap, kafka_topic=topic)
         ensure_topics(kafka.bootstrap_servers, [kafka.topic], partitions)
         ensure_topics(kafka.bootstrap_servers, [kafka.labels_topic, kafka.dlq_topic, kafka.alerts_topic])
-        self._environment = {**os.environ, **environment(servers, database_url)}
+        self._environment = {**os.environ, **environment(servers, database_url, topic)}
+        self._topic = topic
         self._partitions = partitions
         self._log = log
         port = free_ports(1)[0]
@@ -48,16 +50,19 @@ class Follower:
         return self._process.pid
 
     def stored(self) -> int:
-        return int(metric(self.url, *STORED))
+        return int(scrape.stored(self.url, self._topic))
 
     def start(self) -> None:
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 self._command, env=self._environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=log
             )
-        if not eventually(lambda: metric(self.url, *PARTITIONS) == self._partitions, READY_SECONDS):
+        if not eventually(self._holds_all, READY_SECONDS):
             self._process.kill()
             raise SystemExit(f"the follower did not get its partitions:\n{self._log.read_text()[-2000:]}")
+
+    def _holds_all(self) -> bool:
+        return scrape.partitions(self.url, self._topic) == self._partitions
 
     def stop(self) -> None:
         if self._process.poll() is None:
@@ -68,10 +73,55 @@ class Follower:
         self.result = json.loads(out)
 
 
+class HandWritten:
+    """`tests.benchmarks.floor`, following the topic until so many transactions are stored."""
+
+    def __init__(self, servers: Servers, database_url: str, topic: str, partitions: int, count: int) -> None:
+        kafka = KafkaSettings(kafka_bootstrap_servers=servers.bootstrap, kafka_topic=topic)
+        ensure_topics(kafka.bootstrap_servers, [kafka.topic], partitions)
+        arguments = [str(servers.model), str(FLOOR_RECORDS), str(count), str(partitions)]
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.benchmarks.floor", *arguments],
+            env={**os.environ, **environment(servers, database_url, topic)},
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stderr is not None
+        if (first := self._process.stderr.readline()) != "reading\n":
+            raise SystemExit(f"the floor did not start:\n{first}{self._process.stderr.read()[-2000:]}")
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def stop(self) -> None:
+        try:
+            self._process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:  # something is missing: the benchmark finds out what
+            self._process.kill()
+            self._process.wait()
+
+
 @contextmanager
-def following(servers: Servers, database_url: str, partitions: int, log: Path) -> Iterator[Follower]:
-    """Stops the follower at the end of the block and reads its result."""
-    follower = Follower(servers, database_url, partitions, log)
+def following_by_hand(
+    servers: Servers, database_url: str, topic: str, partitions: int, count: int
+) -> Iterator[HandWritten]:
+    """The floor; it has ended when this is left."""
+    floor = HandWritten(servers, database_url, topic, partitions, count)
+    try:
+        yield floor
+    finally:
+        floor.stop()
+
+
+@contextmanager
+def following(
+    servers: Servers, database_url: str, topic: str, partitions: int, log: Path
+) -> Iterator[Follower]:
+    """It has ended, with its result, when this is left."""
+    follower = Follower(servers, database_url, topic, partitions, log)
     follower.start()
     try:
         yield follower

@@ -28,6 +28,7 @@ from fraud_core.contract import Contract
 from tests.benchmarks import machine
 from tests.benchmarks.follower import Follower, following
 from tests.benchmarks.producing import start
+from tests.benchmarks.scrape import TOPIC
 from tests.benchmarks.servers import Servers, running, vacuum
 
 AHEAD: Final = 20_000
@@ -112,10 +113,10 @@ def measure(servers: Servers, count: int) -> Run:
     vacuum(servers.stack.postgres.url())
     with (
         tempfile.TemporaryDirectory() as folder,
-        following(servers, url, 1, Path(folder) / "follower.log") as follower,
+        following(servers, url, TOPIC, 1, Path(folder) / "follower.log") as follower,
     ):
         began = time.monotonic()
-        producer = start(servers.bootstrap, count, "--metrics", follower.url, "--ahead", str(AHEAD))
+        producer = start(servers.bootstrap, TOPIC, count, "--metrics", follower.url, "--ahead", str(AHEAD))
         watched = {"follower": follower.pid, "api": servers.pids["api"], "producer": producer.pid}
         samples = {name: Samples(pid) for name, pid in watched.items()}
         stored = sample(samples, follower, count)

@@ -22,7 +22,7 @@ class Usage:
 
 @dataclass(slots=True)
 class Meter:
-    """Measures inside its block; `add` includes a process started meanwhile."""
+    """Measures while it is entered; `add` puts a process started meanwhile under the meter."""
 
     pids: Mapping[str, int]
     sample_seconds: float = SAMPLE_SECONDS
@@ -35,7 +35,7 @@ class Meter:
     def __enter__(self) -> Self:
         for name, pid in self.pids.items():
             self._trees[name] = psutil.Process(pid)
-            self._before[name] = _cpu(self._trees[name])
+            self._before[name] = cpu_seconds(self._trees[name])
             self.usage[name] = Usage()
         self._thread = threading.Thread(target=self._sample)
         self._thread.start()
@@ -47,7 +47,7 @@ class Meter:
         self._trees[name] = psutil.Process(pid)
 
     def ended(self, name: str, cpu: float) -> None:
-        """Record the CPU seconds that the system reports for an ended process."""
+        """A process has ended; the system says it used so many CPU seconds."""
         del self._trees[name]
         self.usage[name].cpu = cpu
 
@@ -56,7 +56,7 @@ class Meter:
         assert self._thread is not None
         self._thread.join()
         for name, tree in self._trees.items():
-            self.usage[name].cpu = _cpu(tree) - self._before[name]
+            self.usage[name].cpu = cpu_seconds(tree) - self._before[name]
 
     def _sample(self) -> None:
         while not self._done.wait(self.sample_seconds):
@@ -68,8 +68,8 @@ def _family(tree: psutil.Process) -> list[psutil.Process]:
     return [tree, *tree.children(recursive=True)]
 
 
-def _cpu(tree: psutil.Process) -> float:
-    """CPU seconds of the living processes, and of their children that were waited for."""
+def cpu_seconds(tree: psutil.Process) -> float:
+    """Of a process and its descendants: the living, and the children that ended and were waited for."""
     total = 0.0
     for process in _family(tree):
         try:

@@ -1,202 +1,227 @@
-"""Single calls of `/predict`, each stored before it is answered: grouped commits against a commit a request.
+"""Single calls of `/predict`, each stored before it is answered, beside what FastAPI does by hand.
 
-    ./fraud bench predict [--seconds 4] [--connections 1,16,64] [--repeat 4]
+    ./fraud bench predict [--seconds 3] [--connections 1,16,64] [--rate 200] [--repeat 5] [--quick]
 
-Starts its own durable Postgres and two API processes, which take turns; the second may store one request a
-transaction. Every answer is checked, and the rows are counted afterwards. Prints a table and, as the last
-line, JSON.
+Starts its own durable Postgres and three servers, which take turns: the API; a small FastAPI application with
+the same Pydantic model, the same ONNX model and two prepared INSERTs with a commit a request; and one that
+only validates. What is measured has one core, what sends requests another, Postgres both. Besides as many
+requests as are answered, a steady number a second, by the clock. Every answer is checked, and the rows are
+counted afterwards.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import itertools
-import json
 import os
-import random
-import time
+import sys
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
+import psutil
 import psycopg2
 
-from config.settings import CONFIG_DIR
-from fraud_core.contract import Contract
+from tests.benchmarks import cores, http_load, machine, rounds
+from tests.benchmarks.fastapi_floor import serving
+from tests.benchmarks.http_load import Load, Target
+from tests.benchmarks.meter import cpu_seconds
+from tests.benchmarks.rounds import Run, median, spread
 from tests.benchmarks.servers import Servers, running, vacuum
-from tests.support.api_server import ApiServer
 
-WARM_UP = 1.0  # seconds before a measurement
-BODIES = 64  # different transactions, each sent repeatedly under new ids
+QUICK: Final = {"seconds": 0.6, "repeat": 2}
+WARM_UP_SHARE: Final = 0.3  # of a measurement's length, before each; its answers are checked, but not counted
+API, FLOOR, VALIDATING = "the API", "FastAPI that stores", "FastAPI that validates"
+BUSY: Final = 0.9  # of its core: from there on the generator may be what limits
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
-    """The result of one measurement: seconds for each response, and the total duration."""
+@dataclass(slots=True)
+class Server:
+    """One of those that take turns."""
 
-    latencies: list[float]
-    seconds: float
+    kind: str
+    pid: int
+    target: Target
+    database_url: str | None  # where its rows are; None if it stores nothing
+    rows_before: int = 0
+    answered: int = 0
+
+
+def options(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = rounds.parser(__doc__)
+    parser.add_argument("--seconds", type=float, default=3.0, help="length of each measurement")
+    parser.add_argument("--connections", default="1,16,64")
+    parser.add_argument("--rate", type=float, default=200.0, help="requests a second of the steady load")
+    parser.add_argument("--repeat", type=int, default=5, help="measurements of each kind")
+    return rounds.parsed(parser, arguments, QUICK)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seconds", type=float, default=4.0, help="length of each measurement")
-    parser.add_argument("--connections", default="1,16,64")
-    parser.add_argument("--repeat", type=int, default=4, help="measurements of each kind; the fastest counts")
-    parser.add_argument("part", nargs="?", choices=["serve"], help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.part == "serve":
-        serve_alone()
-    else:
-        compare(options.seconds, [int(count) for count in options.connections.split(",")], options.repeat)
-
-
-def compare(seconds: float, connections: Sequence[int], repeat: int) -> None:
+    chosen = options(sys.argv[1:])
     os.environ["FRAUD_CONTRACT"] = "creditcard"
-    from config.parameters import read_yaml  # noqa: PLC0415
+    with running(rounds.creditcard()) as servers:
+        origin = machine.origin(servers.stack.postgres.url())
+        print(f"{origin} Load before: {machine.load():.1f}.\n", flush=True)
+        result = run(servers, chosen)
+    rounds.save(chosen.json, result | {"origin": origin})
 
-    contract = Contract.from_mapping(read_yaml(CONFIG_DIR / "contracts" / "creditcard.yaml"))
-    runs = []
-    with running(contract) as servers:
-        kinds = {"grouped": servers.api, "a commit a request": alone(servers)}
-        kinds["a commit a request"].start()
-        try:
-            turns = itertools.product(connections, range(repeat), kinds.items())
-            for count, _, (kind, server) in turns:
-                vacuum(servers.stack.postgres.url())
-                runs.append(measure(kind, server, count, seconds))
+
+def run(servers: Servers, chosen: argparse.Namespace) -> dict[str, Any]:
+    """All measurements; prints them and a table, and gives them."""
+    runs: list[Run] = []
+    with taking_turns(servers) as turns:
+        for _, connections in itertools.product(range(chosen.repeat), rounds.numbers(chosen.connections)):
+            for server in turns:
+                runs.append(measure(servers, server, connections, chosen.seconds))
                 print(line(runs[-1]), flush=True)
-        finally:
-            kinds["a commit a request"].stop()
-        check(servers, runs)
-    report(runs)
+        for _ in range(chosen.repeat):
+            for server in turns:
+                if server.database_url is not None:
+                    runs.append(measure_steady(servers, server, chosen.rate, chosen.seconds))
+                    print(line(runs[-1]), flush=True)
+        check(turns)
+    text, ratios = report(runs)
+    print(f"\n{text}")
+    return {"runs": runs, "ratios": ratios, "load": machine.load()}
 
 
-def serve_alone() -> None:
-    """The service, changed so that no two requests share a database transaction."""
-    from fraud_api import writer  # noqa: PLC0415
-    from fraud_api.server import serve  # noqa: PLC0415
+@contextmanager
+def taking_turns(servers: Servers) -> Iterator[list[Server]]:
+    """The three servers, each on the measured core."""
+    url = servers.database("predict_floor")
+    admin = servers.stack.postgres.url
+    log = servers.api.log
+    with ExitStack() as until_the_end:
+        storing = until_the_end.enter_context(
+            serving("storing", servers.model, url, log.with_name("storing.log"))
+        )
+        validating = until_the_end.enter_context(
+            serving("validating", servers.model, url, log.with_name("validating.log"))
+        )
+        head = http_load.head("/predict", servers.api.token())
 
-    writer.MAX_ROWS = 1  # type: ignore[misc]
-    serve()
+        def target(port: int, sign: bytes) -> Target:
+            return Target(port, head, http_load.unused_bodies(), lambda body: sign in body)
+
+        floor_rows = admin(database=url.rpartition("/")[2])
+        api, api_rows = servers.api.port, admin(database="benchmark_api")
+        turns = [
+            Server(API, servers.pids["api"], target(api, b'"replayed":false'), api_rows),
+            Server(FLOOR, storing.pid, target(storing.port, b'"score":'), floor_rows),
+            Server(VALIDATING, validating.pid, target(validating.port, b'"transaction_id":'), None),
+        ]
+        for server in turns:
+            server.rows_before = rows(server)
+            until_the_end.enter_context(cores.pinned(server.pid, cores.MEASURED))
+        yield turns
 
 
-def alone(servers: Servers) -> ApiServer:
-    api = servers.api
-    log = api.log.with_name("alone.log")
-    return ApiServer(api.database_url, api.cache, log, module="tests.benchmarks.predict")
+def measure(servers: Servers, server: Server, connections: int, seconds: float) -> Run:
+    """As many requests as are answered."""
+    vacuum(servers.stack.postgres.url())
+    with cores.on_core(cores.GENERATOR):
+        warm_up = http_load.closed_loop(server.target, connections, seconds * WARM_UP_SHARE)
+        before = spent(servers, server)
+        load = http_load.closed_loop(server.target, connections, seconds)
+        after = spent(servers, server)
+    server.answered += len(warm_up.latencies) + len(load.latencies)
+    return figures(server, load, before, after) | {"connections": connections}
 
 
-def measure(kind: str, server: ApiServer, connections: int, seconds: float) -> dict[str, Any]:
-    warm_up = asyncio.run(drive(server, connections, WARM_UP))
-    commits, rows = writer_metrics(server)
-    load = asyncio.run(drive(server, connections, seconds))
-    after = writer_metrics(server)
+def measure_steady(servers: Servers, server: Server, rate: float, seconds: float) -> Run:
+    """So many a second."""
+    vacuum(servers.stack.postgres.url())
+    with cores.on_core(cores.GENERATOR):
+        warm_up = http_load.steady(server.target, rate, seconds * WARM_UP_SHARE)
+        before = spent(servers, server)
+        load = http_load.steady(server.target, rate, seconds)
+        after = spent(servers, server)
+    server.answered += len(warm_up.latencies) + len(load.latencies)
+    return figures(server, load, before, after) | {"rate": rate}
+
+
+def spent(servers: Servers, server: Server) -> tuple[float, float]:
+    """Processor seconds so far, of the server and of Postgres."""
+    own, postgres = (psutil.Process(pid) for pid in (server.pid, servers.pids["postgres"]))
+    return cpu_seconds(own), cpu_seconds(postgres)
+
+
+def figures(server: Server, load: Load, before: tuple[float, float], after: tuple[float, float]) -> Run:
+    answered = len(load.latencies)
     p50, p99 = np.percentile(np.array(load.latencies) * 1000, [50, 99])
+    own, postgres = ((late - early) * 1000 / answered for early, late in zip(before, after, strict=True))
     return {
-        "kind": kind,
-        "connections": connections,
-        "answered": len(load.latencies),
-        "warm_up": len(warm_up.latencies),
-        "per_second": round(len(load.latencies) / load.seconds),
-        "p50_ms": round(float(p50), 2),
-        "p99_ms": round(float(p99), 2),
-        "requests_per_commit": round((after[1] - rows) / (after[0] - commits), 2),
+        "kind": server.kind,
+        "answered": answered,
+        "per_second": round(answered / load.seconds, 1),
+        "p50_ms": round(float(p50), 3),
+        "p99_ms": round(float(p99), 3),
+        "cpu_ms": round(own, 3),
+        "postgres_cpu_ms": round(postgres, 3),
+        "generator_busy": round(load.cpu / load.seconds, 2),
     }
 
 
-def writer_metrics(server: ApiServer) -> tuple[float, float]:
-    return server.metric("fraud_api_writer_rows_count"), server.metric("fraud_api_writer_rows_sum")
+def check(turns: Sequence[Server]) -> None:
+    """Every answer, those of the warming up included, is a row."""
+    for server in turns:
+        stored = rows(server) - server.rows_before
+        if server.database_url is not None and stored != server.answered:
+            raise SystemExit(f"{server.kind}: {server.answered} were answered, but {stored} are stored")
 
 
-async def drive(server: ApiServer, connections: int, seconds: float) -> Load:
-    """Every connection sends the next request as soon as it has its answer."""
-    head = (
-        f"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {server.token()}\r\n"
-        "Content-Type: application/json\r\nContent-Length: "
-    ).encode()
-    bodies = unused_bodies()
-    latencies: list[float] = []
-    started = time.perf_counter()
-
-    async def connection() -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-        while (sent := time.perf_counter()) < started + seconds:
-            body = next(bodies)
-            writer.write(head + str(len(body)).encode() + b"\r\n\r\n" + body)
-            await answer(reader)
-            latencies.append(time.perf_counter() - sent)
-        writer.close()
-        await writer.wait_closed()
-
-    await asyncio.gather(*(connection() for _ in range(connections)))
-    return Load(latencies, time.perf_counter() - started)
-
-
-async def answer(reader: asyncio.StreamReader) -> None:
-    head = (await reader.readuntil(b"\r\n\r\n")).lower()
-    length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
-    body = await reader.readexactly(length)
-    if not head.startswith(b"http/1.1 200") or b'"replayed":false' not in body:
-        raise SystemExit(f"not answered: {head!r} {body!r}")
-
-
-def unused_bodies() -> Iterator[bytes]:
-    source = random.Random(1)
-    salt = random.SystemRandom().getrandbits(64)
-    records = [
-        {
-            "time": round(source.uniform(0, 3e7), 2),
-            "amount": round(source.lognormvariate(3, 1), 2),
-            **{f"v{i}": round(source.gauss(0, 1.5), 6) for i in range(1, 29)},
-        }
-        for _ in range(BODIES)
-    ]
-    rests = [json.dumps(record)[1:].encode() for record in records]
-    number = 0
-    while True:
-        number += 1
-        yield b'{"transaction_id": "%016x-%d", ' % (salt, number) + rests[number % BODIES]
-
-
-def check(servers: Servers, runs: list[dict[str, Any]]) -> None:
-    """Assert that every response, including those of the warm-up, has a row."""
-    url = servers.stack.postgres.url(database="benchmark_api")
-    with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
+def rows(server: Server) -> int:
+    if server.database_url is None:
+        return 0
+    with closing(psycopg2.connect(server.database_url)) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM predictions WHERE deciding")
-        row = cursor.fetchone()
-    answered = sum(run["answered"] + run["warm_up"] for run in runs)
-    if row != (answered,):
-        raise SystemExit(f"{answered} were answered, but {row} are stored")
+        row: Any = cursor.fetchone()
+    return int(row[0])
 
 
-def line(run: dict[str, Any]) -> str:
+def line(run: Run) -> str:
+    what = f"{run['connections']:3} connections" if "connections" in run else f"{run['rate']:3.0f} a second  "
+    limit = "  THE GENERATOR LIMITS" if run["generator_busy"] > BUSY else ""
     return (
-        f"{run['connections']:3} connections, {run['kind']:18}: {run['per_second']:5} requests/s, "
-        f"p50 {run['p50_ms']:.2f} ms, p99 {run['p99_ms']:.2f} ms, "
-        f"{run['requests_per_commit']:.1f} requests a commit"
+        f"{what}, {run['kind']:22}: {run['per_second']:6.0f} requests/s, "
+        f"p50 {run['p50_ms']:6.2f} ms, p99 {run['p99_ms']:6.2f} ms, "
+        f"CPU {run['cpu_ms']:.2f} + {run['postgres_cpu_ms']:.2f} ms{limit}"
     )
 
 
-def report(runs: list[dict[str, Any]]) -> None:
-    best: dict[tuple[int, str], dict[str, Any]] = {}
+def report(runs: list[Run]) -> tuple[str, dict[str, Any]]:
+    """A table of medians, and the ratios to the floors."""
+    groups: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
-        key = (run["connections"], run["kind"])
-        if key not in best or run["per_second"] > best[key]["per_second"]:
-            best[key] = run
-    ratios = {
-        connections: round(run["per_second"] / best[connections, "a commit a request"]["per_second"], 2)
-        for (connections, kind), run in best.items()
-        if kind == "grouped"
-    }
-    for connections, ratio in ratios.items():
-        print(f"{connections} connections: grouped commits answer {ratio} times as many requests")
-    print(json.dumps({"ratios": ratios, "runs": runs}))
+        load = str(run["connections"]) if "connections" in run else f"{run['rate']:.0f} a second"
+        groups.setdefault((load, run["kind"]), []).append(run)
+    head = ["connections", "server", "requests/s", "p50 ms", "p99 ms", "its CPU ms a request"]
+    head += ["Postgres CPU ms a request", "generator busy"]
+    table = [
+        [
+            *(load, kind, spread(run["per_second"] for run in own)),
+            *(spread((run[name] for run in own), 2) for name in ("p50_ms", "p99_ms")),
+            *(f"{median(own, name):.2f}" for name in ("cpu_ms", "postgres_cpu_ms", "generator_busy")),
+        ]
+        for (load, kind), own in groups.items()
+    ]
+    ratios = {}
+    for (load, kind), own in groups.items():
+        if kind != API:
+            continue
+        ratios[load] = {
+            f"{figure} to {other}": round(median(own, figure) / median(groups[load, other], figure), 2)
+            for figure in ("per_second", "p50_ms", "cpu_ms")
+            for other in (FLOOR, VALIDATING)
+            if (load, other) in groups
+        }
+    lines = [
+        f"{load}: {', '.join(f'{name} {value}' for name, value in ratio.items())}"
+        for load, ratio in ratios.items()
+    ]
+    return machine.table(head, table) + "\n\n" + "\n".join(lines), ratios
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Sends transactions to a topic in a separate process; prints a JSON summary.
+"""Puts transactions on a topic, in a process of its own; prints what it did as JSON.
 
     python -m tests.benchmarks.producing BOOTSTRAP TOPIC COUNT --rate 500 --warm-up 5 --book FILE
     python -m tests.benchmarks.producing BOOTSTRAP TOPIC COUNT --metrics URL --ahead 20000
 
 At a rate it keeps to the clock, whatever the broker does: a transaction's time of production is the moment it
-was due. If the producer is late, the delay counts as latency and is reported. Without a rate it stays
-at most `--ahead` transactions ahead of what the follower reports as stored.
+was due. If the producer is late, the delay counts as latency, and it is told how late it was. Otherwise it
+stays at most so many transactions ahead of what the follower says it has stored.
 """
 
 from __future__ import annotations
@@ -27,29 +27,29 @@ import numpy as np
 from confluent_kafka import KafkaError, Message, Producer
 from numpy.typing import NDArray
 
-from tests.benchmarks.scrape import STORED, TOPIC, metric
+from tests.benchmarks import scrape
 
-LINGER_MS: Final = 5  # as in the platform's producers
+LINGER_MS: Final = 5  # as our own producers have it
 BODIES: Final = 2_000
 LOOK_SECONDS: Final = 0.1
-# One entry of the book a transaction; `partition` is -1 if the broker never acknowledged it.
+# What the book holds of each transaction; `partition` is -1 if the broker never acknowledged it.
 ENTRY: Final = np.dtype(
     [("due", "f8"), ("late", "f8"), ("acknowledged", "f8"), ("partition", "i4"), ("offset", "i8")]
 )
 
 
 def identifier(number: int) -> str:
-    """The id of the transaction with that number; spread over the whole index like random ids."""
+    """The id of the transaction of that number: spread over the whole index, as random ones are."""
     return str(uuid.UUID(bytes=hashlib.blake2b(str(number).encode(), digest_size=16).digest()))
 
 
 class Sender:
-    """Sends numbered transactions; everything except id and event time is generated beforehand."""
+    """Sends numbered transactions; everything but id and event time is drawn once, beforehand."""
 
     def __init__(self, bootstrap: str, topic: str, count: int) -> None:
         source = random.Random(1)
         self._bodies = [_body(source) for _ in range(BODIES)]
-        self._topic = topic
+        self.topic = topic
         self.book = np.zeros(count, ENTRY)
         self.book["partition"] = -1
         self._producer = Producer(
@@ -66,7 +66,7 @@ class Sender:
         while True:
             try:
                 self._producer.produce(
-                    self._topic,
+                    self.topic,
                     value,
                     name.encode(),
                     headers={"schema": b"creditcard/1"},
@@ -99,20 +99,20 @@ def at_rate(sender: Sender, begin: float, rate: float) -> None:
 
 
 def ahead_of(sender: Sender, url: str, ahead: int) -> None:
-    """Send as fast as the follower stores."""
+    """As fast as the follower stores."""
     stored = 0.0
     for number in range(len(sender.book)):
         while number - stored >= ahead:
-            stored = metric(url, *STORED)
+            stored = scrape.stored(url, sender.topic)
             if number - stored >= ahead:
                 time.sleep(LOOK_SECONDS)
         sender.send(number, time.time())
 
 
-def start(bootstrap: str, count: int, *options: str) -> subprocess.Popen[bytes]:
-    """Run the program as a process; its summary is on its standard output."""
+def start(bootstrap: str, topic: str, count: int, *options: str) -> subprocess.Popen[bytes]:
+    """The program as a process; what it did comes out of its standard output."""
     return subprocess.Popen(
-        [sys.executable, str(Path(__file__).resolve()), bootstrap, TOPIC, str(count), *options],
+        [sys.executable, str(Path(__file__).resolve()), bootstrap, topic, str(count), *options],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
         stdout=subprocess.PIPE,
     )

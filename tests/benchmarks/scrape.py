@@ -7,8 +7,16 @@ import urllib.request
 from typing import Final
 
 TOPIC: Final = "benchmark-transactions"
-STORED: Final = ("fraud_stream_records_total", f'topic="{TOPIC}"', 'outcome="stored"')
-PARTITIONS: Final = ("fraud_stream_partitions", f'topic="{TOPIC}"')
+
+
+def stored(url: str, topic: str) -> float:
+    """How many transactions of a topic it has stored."""
+    return metric(url, "fraud_stream_records_total", f'topic="{topic}"', 'outcome="stored"')
+
+
+def partitions(url: str, topic: str) -> float:
+    """How many partitions of a topic it holds."""
+    return metric(url, "fraud_stream_partitions", f'topic="{topic}"')
 
 
 def metric(url: str, name: str, *labels: str) -> float:

@@ -30,7 +30,7 @@ import psutil
 
 from config.settings import CONFIG_DIR
 from fraud_core.contract import Contract
-from tests.benchmarks.predict import answer, unused_bodies
+from tests.benchmarks.http_load import unused_bodies
 from tests.benchmarks.servers import running
 from tests.support.api_server import ApiServer
 
@@ -213,6 +213,14 @@ async def _serve_others(api: ApiServer, seconds: float) -> list[float]:
 
     await asyncio.gather(*(one() for _ in range(OTHERS)))
     return latencies
+
+
+async def answer(reader: asyncio.StreamReader) -> None:
+    head = (await reader.readuntil(b"\r\n\r\n")).lower()
+    length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
+    body = await reader.readexactly(length)
+    if not head.startswith(b"http/1.1 200") or b'"replayed":false' not in body:
+        raise SystemExit(f"not answered: {head!r} {body!r}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The cost of storing decisions: the store compared with hand-written statements for the same columns.
+"""What storing decisions costs: the store beside the same columns written by hand.
 
     ./fraud bench store [--rows 1,10,100,500,1000] [--repeat 30] [--filled 100000] [--write]
 
@@ -25,30 +25,24 @@ from psycopg2.extensions import connection as Connection  # noqa: N812
 from psycopg2.extensions import cursor as Cursor  # noqa: N812
 
 from fraud_adapters.postgres import connect
-from fraud_adapters.postgres.placement import NUMERIC_COLUMNS
 from fraud_adapters.postgres.scored_transactions import store_scored
 from fraud_core.batch import Batch
 from fraud_core.predictions import Predictions
 from tests.benchmarks import machine
 from tests.benchmarks.database import durable_template, fill, processor_ms
+from tests.benchmarks.prepared_inserts import NUMBERS, PREDICTION, TRANSACTION, insert, prepare
 from tests.support.servers import cloned_database
 from tests.support.stored_rows import CREDITCARD, batch, predictions
 
-WARM_UP: Final = 6  # unmeasured calls of each kind, which load the catalogue and the plans
-MOST_INSERTED: Final = 100  # rows; larger batches are only compared with COPY
-SINGLE_REPEATS: Final = 10  # factor for the calls of one row
-NUMBERS: Final = list(NUMERIC_COLUMNS)
-TRANSACTION: Final = ("transaction_id", "event_time", *NUMBERS, "contract", "source")
-PREDICTION: Final = (
-    *("transaction_id", "score", "fraud_score", "is_fraud_predicted", "decision", "feature_vector"),
-    *("latency_ms", "prediction_time", "model_version", "role", "deciding", "engine", "policy_version"),
-)
+WARM_UP: Final = 6  # calls of each kind before the first that counts: connection, catalogue and plans
+ONE_BY_ONE: Final = 100  # rows; more are only compared with copying
+SINGLE_REPEATS: Final = 10  # times as many calls of one row
 Write = Callable[[Cursor, Batch, Predictions], None]
 
 
 @dataclass(slots=True)
 class Cost:
-    """The milliseconds of each call."""
+    """Of each call, in milliseconds."""
 
     elapsed: list[float] = field(default_factory=list)
     server: list[float] = field(default_factory=list)
@@ -73,18 +67,18 @@ def main() -> None:
         for rows in map(int, options.rows.split(",")):
             runs += compare(url, rows, options.repeat * (SINGLE_REPEATS if rows == 1 else 1))
         origin = machine.origin(url)
-    rendered = table(runs)
-    print(rendered)
+    found = table(runs)
+    print(found)
     if options.write:
         path = machine.RESULTS / "store.md"
         head = f"# Storing decisions\n\n    {machine.command()}\n\n{origin}\n\n"
-        path.write_text(f"{head}{rendered}\n", encoding="utf-8")
+        path.write_text(f"{head}{found}\n", encoding="utf-8")
     print(json.dumps(runs))
 
 
 def compare(url: str, rows: int, repeat: int) -> list[dict[str, Any]]:
     kinds: dict[str, Write] = {"store": stored}
-    if rows <= MOST_INSERTED:
+    if rows <= ONE_BY_ONE:
         kinds["floor: prepared inserts"] = inserted
     if rows > 1:
         kinds["floor: copy"] = copied
@@ -101,73 +95,64 @@ def compare(url: str, rows: int, repeat: int) -> list[dict[str, Any]]:
 
 
 def measure(connection: Connection, write: Write, rows: int, cost: Cost) -> None:
-    transactions = new_batch(rows)
-    predicted = predictions(CREDITCARD, transactions)
+    made = new_batch(rows)
+    predicted = predictions(CREDITCARD, made)
     server, client, started = processor_ms(connection), time.thread_time(), time.perf_counter()
     with connection, connection.cursor() as cursor:
-        write(cursor, transactions, predicted)
+        write(cursor, made, predicted)
     cost.elapsed.append((time.perf_counter() - started) * 1000)
     cost.client.append((time.thread_time() - client) * 1000)
-    time.sleep(0.001)  # include the server's work after its response
+    time.sleep(0.001)  # what the server does after its answer is its cost too
     cost.server.append(processor_ms(connection) - server)
 
 
 def new_batch(rows: int) -> Batch:
-    """A batch with unordered ids, a second apart up to now: too recent for labels by silence."""
-    transactions = batch(rows, prefix=secrets.token_hex(8))
+    """Of ids that come in no order, a second apart up to now: too young for silence to mean anything."""
+    made = batch(rows, prefix=secrets.token_hex(8))
     now = datetime.now(UTC)
-    return Batch(
-        transactions.ids, [now - timedelta(seconds=number) for number in range(rows)], transactions.columns
-    )
+    return Batch(made.ids, [now - timedelta(seconds=number) for number in range(rows)], made.columns)
 
 
-def stored(cursor: Cursor, transactions: Batch, predicted: Predictions) -> None:
-    result = store_scored(cursor, CREDITCARD, transactions, predicted, "benchmark")
-    if len(result.new_rows) != len(transactions):
+def stored(cursor: Cursor, made: Batch, predicted: Predictions) -> None:
+    if len(store_scored(cursor, CREDITCARD, made, predicted, "benchmark").new_rows) != len(made):
         raise SystemExit("not all rows were new")
 
 
-def inserted(cursor: Cursor, transactions: Batch, predicted: Predictions) -> None:
+def inserted(cursor: Cursor, made: Batch, predicted: Predictions) -> None:
     cursor.execute("SELECT FROM pg_prepared_statements")
     if not cursor.rowcount:
-        for name, table, columns in (
-            ("add_transaction", "transactions", TRANSACTION),
-            ("add_prediction", "predictions", PREDICTION),
-        ):
-            marks = ", ".join(f"${number}" for number, _ in enumerate(columns, 1))
-            cursor.execute(f"PREPARE {name} AS INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})")
-    for transaction, prediction in table_rows(transactions, predicted):
-        cursor.execute("EXECUTE add_transaction (" + ", ".join(["%s"] * len(TRANSACTION)) + ")", transaction)
-        cursor.execute("EXECUTE add_prediction (" + ", ".join(["%s"] * len(PREDICTION)) + ")", prediction)
+        prepare(cursor)
+    for transaction, prediction in table_rows(made, predicted):
+        insert(cursor, transaction, prediction)
 
 
-def copied(cursor: Cursor, transactions: Batch, predicted: Predictions) -> None:
-    transaction_text, prediction_text = io.StringIO(), io.StringIO()
-    transaction_writer, prediction_writer = csv.writer(transaction_text), csv.writer(prediction_text)
-    for transaction, prediction in table_rows(transactions, predicted):
-        transaction_writer.writerow(transaction)
+def copied(cursor: Cursor, made: Batch, predicted: Predictions) -> None:
+    transactions, decided = io.StringIO(), io.StringIO()
+    one, other = csv.writer(transactions), csv.writer(decided)
+    for transaction, prediction in table_rows(made, predicted):
+        one.writerow(transaction)
         prediction[5] = "{" + ",".join(map(str, prediction[5])) + "}"
-        prediction_writer.writerow(prediction)
+        other.writerow(prediction)
     for table, columns, text in (
-        ("transactions", TRANSACTION, transaction_text),
-        ("predictions", PREDICTION, prediction_text),
+        ("transactions", TRANSACTION, transactions),
+        ("predictions", PREDICTION, decided),
     ):
         text.seek(0)
         cursor.copy_expert(f"COPY {table} ({', '.join(columns)}) FROM STDIN (FORMAT csv)", text)
 
 
-def table_rows(transactions: Batch, predicted: Predictions) -> list[tuple[list[Any], list[Any]]]:
+def table_rows(made: Batch, predicted: Predictions) -> list[tuple[list[Any], list[Any]]]:
     now = datetime.now(UTC)
-    numbers = zip(*(transactions.columns[name].tolist() for name in NUMBERS), strict=True)
+    numbers = zip(*(made.columns[name].tolist() for name in NUMBERS), strict=True)
     shared = [1.5, now, predicted.model_version, predicted.role, True, predicted.engine, "0"]
     scores, flags = predicted.scores.tolist(), predicted.predicted.tolist()
     vectors = predicted.feature_vectors.tolist()
     return [
         (
-            [transactions.ids[row], transactions.event_times[row], *values, "creditcard/1", "benchmark"],
+            [made.ids[row], made.event_times[row], *values, "creditcard/1", "benchmark"],
             [
-                *(transactions.ids[row], scores[row], round(scores[row], 4), flags[row]),
-                *(predicted.decisions[row], vectors[row], *shared),
+                *(made.ids[row], scores[row], round(scores[row], 4), flags[row], predicted.decisions[row]),
+                *(vectors[row], *shared),
             ],
         )
         for row, values in enumerate(numbers)

@@ -1,9 +1,9 @@
-"""From topic to stored rows: the consumer with the API against a hand-written baseline, in the same run.
+"""From topic to stored rows: the consumer with the API beside a hand-written floor, in the same run.
 
-    ./fraud bench stream [--records 100000] [--sizes 100,1000,5000] [--repeat 1]
+    ./fraud bench stream [--records 100000] [--sizes 100,1000,5000] [--repeat 5] [--quick] [--json FILE]
 
-Starts its own broker, object store, Postgres and API. Every run reads the same topic into a fresh database.
-Prints a table and, as the last line, JSON.
+Starts its own broker, object store, Postgres and API. Every run reads the same topic into a fresh database;
+the first of each kind warms up and does not count.
 """
 
 from __future__ import annotations
@@ -15,51 +15,67 @@ import random
 import resource
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from confluent_kafka import Producer
 
-from config.settings import CONFIG_DIR, KafkaSettings
+from config.settings import KafkaSettings
 from fraud_adapters.kafka import ensure_topics
-from fraud_core.contract import Contract
+from tests.benchmarks import machine, rounds
 from tests.benchmarks.meter import Meter
+from tests.benchmarks.rounds import Run, median, spread
 from tests.benchmarks.scrape import TOPIC
 from tests.benchmarks.servers import Servers, running, vacuum
 from tests.support.api_server import CLIENTS
 
 ROOT = Path(__file__).parents[2]
-GOAL = 0.6  # throughput of the consumer as a share of the baseline's
+QUICK: Final = {"records": 5_000, "sizes": "1000", "repeat": 2}
+CONSUMER, FLOOR = "consumer", "floor"
+# Throughput of the consumer as a share of the fastest floor's, by its batches; and its CPU over the floor's.
+GOALS: Final = {100: 0.8, 1000: 0.9}
+CPU_GOAL: Final = 1.3
+
+
+def options(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = rounds.parser(__doc__)
+    parser.add_argument("--records", type=int, default=100_000)
+    parser.add_argument("--sizes", default="100,1000,5000", help="batch sizes of both")
+    parser.add_argument("--repeat", type=int, default=5, help="runs of each kind")
+    return rounds.parsed(parser, arguments, QUICK)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--records", type=int, default=100_000)
-    parser.add_argument("--sizes", default="100,1000,5000", help="batch sizes of both")
-    parser.add_argument("--repeat", type=int, default=1, help="runs of each kind; the fastest counts")
-    options = parser.parse_args()
-    sizes = [int(size) for size in options.sizes.split(",")]
+    chosen = options(sys.argv[1:])
     os.environ["FRAUD_CONTRACT"] = "creditcard"
-    from config.parameters import read_yaml  # noqa: PLC0415
+    with running(rounds.creditcard()) as servers:
+        origin = machine.origin(servers.stack.postgres.url())
+        print(f"{origin} Load before: {machine.load():.1f}.\n", flush=True)
+        result = run(servers, chosen)
+    rounds.save(chosen.json, result | {"origin": origin})
 
-    contract = Contract.from_mapping(read_yaml(CONFIG_DIR / "contracts" / "creditcard.yaml"))
-    with running(contract) as servers:
-        fill(servers, options.records)
-        runs: list[dict[str, Any]] = []
-        number = 0
-        for _ in range(options.repeat):
-            kinds = [(kind, size) for size in sizes for kind in ("floor", "consumer")]
-            for kind, size in kinds:
-                number += 1
-                runs.append(measure(servers, kind, size, number, options.records))
-                print(line(runs[-1]), flush=True)
-    report(runs, options.records)
+
+def run(servers: Servers, chosen: argparse.Namespace) -> dict[str, Any]:
+    """All measurements; prints them and a table, and gives them."""
+    fill(servers, chosen.records)
+    sizes = rounds.numbers(chosen.sizes)
+    runs: list[Run] = []
+    turns = [(size, kind) for size in sizes for kind in (FLOOR, CONSUMER)]
+    order = [*turns[:2], *(turns * chosen.repeat)]
+    for number, (size, kind) in enumerate(order):
+        measured = measure(servers, kind, size, number, chosen.records)
+        warm_up = number < len(turns[:2])
+        print(f"{line(measured)}{' (warm-up)' if warm_up else ''}", flush=True)
+        if not warm_up:
+            runs.append(measured)
+    text, ratios = report(runs, chosen.records)
+    print(f"\n{text}")
+    return {"records": chosen.records, "runs": runs, "ratios": ratios, "load": machine.load()}
 
 
 def fill(servers: Servers, records: int) -> None:
-    """Send the transactions to the topic in the format of the producers."""
+    """Put the transactions on the topic, as our producers write them."""
     kafka = KafkaSettings(kafka_bootstrap_servers=servers.bootstrap, kafka_topic=TOPIC)
     ensure_topics(kafka.bootstrap_servers, [kafka.topic, kafka.labels_topic, kafka.dlq_topic])
     source = random.Random(1)
@@ -84,13 +100,13 @@ def fill(servers: Servers, records: int) -> None:
     assert producer.flush(120) == 0
 
 
-def measure(servers: Servers, kind: str, size: int, number: int, records: int) -> dict[str, Any]:
-    """One run in a separate process."""
-    url = servers.database(number)
+def measure(servers: Servers, kind: str, size: int, number: int, records: int) -> Run:
+    """One run in a process of its own."""
+    url = servers.database(f"stream_{number}")
     vacuum(servers.stack.postgres.url())
-    env = {**os.environ, **environment(servers, url)}
-    if kind == "floor":
-        program = ["-m", "tests.benchmarks.floor", str(servers.model), str(size)]
+    env = {**os.environ, **environment(servers, url, TOPIC)}
+    if kind == FLOOR:
+        program = ["-m", "tests.benchmarks.floor", str(servers.model), str(size), str(records), "1"]
     else:
         program = ["-m", "fraud_streaming", "run", "--batch-size", str(size), "--max-seconds", "900"]
     spent_before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -121,12 +137,13 @@ def measure(servers: Servers, kind: str, size: int, number: int, records: int) -
     }
 
 
-def environment(servers: Servers, url: str) -> dict[str, str]:
+def environment(servers: Servers, url: str, topic: str) -> dict[str, str]:
+    """Of a consumer or floor that reads this topic."""
     return {
         "APP_ENV": "testing",
         "DATABASE_URL": url,
         "KAFKA_BOOTSTRAP_SERVERS": servers.bootstrap,
-        "KAFKA_TOPIC": TOPIC,
+        "KAFKA_TOPIC": topic,
         "API_URL": servers.api.url,
         "API_CLIENT_ID": "streaming",
         "API_CLIENT_SECRET": CLIENTS["streaming"],
@@ -134,7 +151,7 @@ def environment(servers: Servers, url: str) -> dict[str, str]:
     }
 
 
-def line(run: dict[str, Any]) -> str:
+def line(run: Run) -> str:
     parts = ", ".join(f"{name} {cpu:.3f}" for name, cpu in run["cpu_per_thousand"].items())
     memory = ", ".join(f"{name} {mb}" for name, mb in run["peak_mb"].items())
     total = sum(run["cpu_per_thousand"].values())
@@ -142,29 +159,35 @@ def line(run: dict[str, Any]) -> str:
     return f"{speed} in {run['seconds']:6.2f} s | CPU s per 1000: {total:.3f} ({parts}) | peak MB: {memory}"
 
 
-def report(runs: list[dict[str, Any]], records: int) -> None:
-    best: dict[tuple[str, int], dict[str, Any]] = {}
+def report(runs: list[Run], records: int) -> tuple[str, dict[str, Any]]:
+    """A table of medians, and the ratios to the floors."""
+    groups: dict[tuple[int, str], list[Run]] = {}
     for run in runs:
-        key = (run["kind"], run["size"])
-        if key not in best or run["per_second"] > best[key]["per_second"]:
-            best[key] = run
-    floor = max(run["per_second"] for (kind, _), run in best.items() if kind == "floor")
-    print(f"\n{records} transactions; fastest floor {floor} tx/s; the goal is a ratio of {GOAL}")
-    print("The floor works one step after the other; the consumer overlaps them, so it may use two cores.")
-    ratios = {}
-    for (kind, size), run in best.items():
-        if kind == "consumer":
-            same = best["floor", size]["per_second"]
-            ratios[size] = {
-                "fastest_floor": round(run["per_second"] / floor, 3),
-                "same_batches": round(run["per_second"] / same, 3),
-            }
-            print(
-                f"consumer in batches of {size}: {run['per_second']} tx/s, "
-                f"ratio {ratios[size]['fastest_floor']} to the fastest floor, "
-                f"{ratios[size]['same_batches']} to the floor in the same batches"
-            )
-    print(json.dumps({"records": records, "floor_per_second": floor, "ratios": ratios, "runs": runs}))
+        run["cpu"] = round(sum(run["cpu_per_thousand"].values()), 4)
+        groups.setdefault((run["size"], run["kind"]), []).append(run)
+    speed = {key: median(own, "per_second") for key, own in groups.items()}
+    cpu = {key: median(own, "cpu") for key, own in groups.items()}
+    fastest = max(value for (_, kind), value in speed.items() if kind == FLOOR)
+    ratios = {
+        str(size): {
+            "speed to the fastest floor": round(speed[size, CONSUMER] / fastest, 3),
+            "speed to the floor in the same batches": round(speed[size, CONSUMER] / speed[size, FLOOR], 3),
+            "CPU to the floor in the same batches": round(cpu[size, CONSUMER] / cpu[size, FLOOR], 3),
+        }
+        for size in dict.fromkeys(size for size, _ in groups)
+    }
+    table = [
+        [size, kind, spread(run["per_second"] for run in own), spread((run["cpu"] for run in own), 3)]
+        for (size, kind), own in groups.items()
+    ]
+    lines = [
+        f"Batches of {size}: {', '.join(f'{name} {value}' for name, value in ratio.items())}"
+        + (f"; aimed at {GOALS[int(size)]} of the fastest, CPU {CPU_GOAL}" if int(size) in GOALS else "")
+        for size, ratio in ratios.items()
+    ]
+    text = machine.table(["batches of", "", "transactions/s", "CPU s a thousand, all processes"], table)
+    note = "The floor works one step after the other; the consumer overlaps them, so it may use two cores."
+    return f"{records:,} transactions\n\n{text}\n\n" + "\n".join([*lines, note]), ratios
 
 
 if __name__ == "__main__":

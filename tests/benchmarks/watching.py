@@ -46,6 +46,10 @@ class Watch(Thread):
                         moves.append((now, position))
                 time.sleep(LOOK_SECONDS)
 
+    def reached(self) -> int:
+        """How many records of all partitions were seen to be committed so far."""
+        return sum(moves[-1][1] for moves in list(self._seen.values()))
+
     def seen(self, partitions: NDArray[np.int32], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
         """[n] when each record was first seen to be committed, seconds since 1970; NaN if never."""
         moments = np.full(len(offsets), np.nan)

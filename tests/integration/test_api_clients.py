@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import re
 import socket
 import subprocess
@@ -19,7 +20,8 @@ import pytest
 
 from fraud_adapters.columnar import MEDIA_TYPE as ARROW
 from fraud_adapters.columnar import batch_to_ipc
-from tests.support.api_server import CLIENTS, ApiServer, cloned, creditcard, problem, scoring_server
+from fraud_launcher import load_test
+from tests.support.api_server import CLIENTS, ROOT, ApiServer, cloned, creditcard, problem, scoring_server
 from tests.support.programs import program
 from tests.support.stored_rows import CREDITCARD, batch
 
@@ -47,30 +49,81 @@ def client(server: ApiServer) -> Iterator[httpx.Client]:
 # --- one length for one transaction ---------------------------------------------------------------
 
 
-def apache_bench(server: ApiServer, body: Path, requests: int, *options: str) -> str:
-    """`ab` against `/predict`, ten at a time; its report."""
-    command = [program("ab"), "-q", "-n", str(requests), "-c", "10", "-p", str(body)]
-    command += ["-T", "application/json"]
-    command += ["-H", f"Authorization: Bearer {server.token()}", *options, f"{server.url}/predict"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+def documented_ab() -> str:
+    """The command of docs/load-tests.md, as it stands there."""
+    text = (ROOT / "docs" / "load-tests.md").read_text()
+    (command,) = re.findall(r"^ab (?:.*\\\n)*.*$", text, re.MULTILINE)
+    return str(command)
 
 
 @pytest.mark.parametrize(
-    ("requests", "options"), [(1000, ()), (200, ("-k",))], ids=["connections closed", "kept alive"]
+    ("requests", "options"), [(1000, ""), (200, "-k ")], ids=["connections closed", "kept alive"]
 )
 @pytest.mark.parametrize("identified", [True, False], ids=["with an id", "without an id"])
 def test_a_load_test_counts_no_answer_as_failed(
-    server: ApiServer, tmp_path: Path, identified: bool, requests: int, options: tuple[str, ...]
+    server: ApiServer, tmp_path: Path, identified: bool, requests: int, options: str
 ) -> None:
-    body = tmp_path / "body.json"
-    # With an id all but the first are replays of it.
-    body.write_text(json.dumps(creditcard(f"load-{requests}" if identified else None, seed=4)))
-    report = apache_bench(server, body, requests, *options)
-    counts = dict(re.findall(r"^([\w -]+):\s+(\d+)\b", report, re.MULTILINE))
-    assert (counts["Complete requests"], counts["Failed requests"]) == (str(requests), "0"), report
+    program("ab")
+    body, command = "tests/load/transaction.json", documented_ab()
+    assert body in command
+    assert "-n 1000 -c 10 " in command
+    command = command.replace("-n 1000 ", f"-n {requests} {options}")
+    if identified:
+        # All but the first are replays of it.
+        record = json.loads((ROOT / body).read_text()) | {"transaction_id": f"load-{requests}"}
+        (tmp_path / "identified.json").write_text(json.dumps(record))
+        command = command.replace(body, str(tmp_path / "identified.json"))
+    variables = {**os.environ, "API_URL": server.url, "TOKEN": server.token()}
+    stored = server.metric("fraud_api_writer_rows_sum")
+    done = subprocess.run(
+        ["sh", "-c", command],
+        env=variables,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    counts = dict(re.findall(r"^([\w -]+):\s+(\d+)\b", done.stdout, re.MULTILINE))
+    assert (counts["Complete requests"], counts["Failed requests"]) == (str(requests), "0"), done.stdout
     assert "Non-2xx responses" not in counts
+    # Each was to be stored; replays, too, are told by the database.
+    assert server.metric("fraud_api_writer_rows_sum") == stored + requests
+
+
+def locust(server: ApiServer, **variables: str) -> tuple[int, dict[str, tuple[int, int]]]:
+    """`./fraud load --headless` for two seconds: its exit code; by request how many there were and failed."""
+    path = os.pathsep.join(one for one in sys.path if one)
+    client = {"API_CLIENT_ID": "streaming", "API_CLIENT_SECRET": CLIENTS["streaming"]}
+    command = [sys.executable, "-m", "locust", *load_test.OPTIONS, "--headless", "--json"]
+    command += ["--users", "10", "--spawn-rate", "10", "--run-time", "2s", "--stop-timeout", "10"]
+    done = subprocess.run(
+        command,
+        env={**os.environ, "PYTHONPATH": path, "API_URL": server.url, **client, **variables},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.stdout, done.stderr
+    entries = json.loads(done.stdout)
+    return done.returncode, {one["name"]: (one["num_requests"], one["num_failures"]) for one in entries}
+
+
+def test_users_of_the_load_test_have_all_their_transactions_decided(server: ApiServer) -> None:
+    code, sent = locust(server)
+    assert (code, [name for name, (_, failed) in sent.items() if failed]) == (0, [])
+    assert sent["/auth/token"][0] == 1
+    assert sent["/predict"][0] > 10
+
+
+def test_a_load_test_that_is_refused_has_failed(server: ApiServer) -> None:
+    code, sent = locust(server, API_CLIENT_SECRET="of nobody")
+    requests, failed = sent["/auth/token"]
+    assert (code, failed) == (1, requests)
+    assert requests > 0
 
 
 def test_answers_about_one_transaction_have_one_length(client: httpx.Client) -> None:

@@ -29,10 +29,10 @@ root = Path(sys.argv[1])
 sys.path[:0] = [{sources!r}, {config!r}]
 from fraud_launcher import bootstrap
 bootstrap.ROOT = root
-home = bootstrap.Home(root / "locks", root / ".venv", root / ".local" / "packages", ())
+home = bootstrap.PackageSet(root / "locks", root / ".venv", root / ".local" / "packages", ())
 try:
     bootstrap.environment(sys.argv[2], lambda text: print(text, file=sys.stderr, flush=True), home)
-except bootstrap.Refused as reason:
+except bootstrap.LauncherError as reason:
     sys.exit(str(reason))
 """
 
@@ -51,7 +51,7 @@ class Installation:
             (root / "locks" / f"{name}.txt").write_text(text)
 
     def start(self, group: str) -> subprocess.Popen[str]:
-        program = INSTALL.format(sources=str(ROOT / "services" / "embedded"), config=str(ROOT))
+        program = INSTALL.format(sources=str(ROOT / "services" / "launcher"), config=str(ROOT))
         process = subprocess.Popen(
             [sys.executable, "-c", program, str(self.root), group],
             # Without uv, so that it is pip that installs, and into a venv that is made.
@@ -167,7 +167,7 @@ def test_a_lock_is_installed_as_it_stands(tmp_path: Path, monkeypatch: pytest.Mo
     lock.parent.mkdir()
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
     lock.write_text(f"--no-index\n--find-links {tmp_path}\nasking==1.0 --hash=sha256:{digest}\n")
-    monkeypatch.setattr("bootstrap.ROOT", tmp_path)
+    monkeypatch.setattr("fraud_launcher.bootstrap.ROOT", tmp_path)
     # Without uv, so that pip is what is tried.
     monkeypatch.setenv("PATH", os.pathsep.join(["/usr/bin", "/bin"]))
     home = PackageSet(lock.parent, tmp_path / "venv", tmp_path / "target", ())

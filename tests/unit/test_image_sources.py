@@ -15,7 +15,7 @@ from config.services import groups
 from services.collect_sources import ROOT, collect, projects
 
 ENTRYPOINT = ROOT / "services" / "entrypoint.sh"
-IMAGES = [name for name in groups() if name not in {"demo", "test", "browser"}]
+IMAGES = [name for name in groups() if name not in {"demo", "test", "browser", "load"}]
 
 
 @pytest.mark.parametrize("service", IMAGES)

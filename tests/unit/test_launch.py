@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fraud_launcher import benchmarks
+from fraud_launcher import benchmarks, load_test
 from fraud_launcher import commands as launch
 from fraud_launcher.bootstrap import AIRFLOW, Environment, PackageSet
 
@@ -73,6 +73,39 @@ def test_a_benchmark_runs_with_the_packages_of_the_tests(
     assert launch.main(["bench", "stream", "--help"]) == 0
     assert groups == ["test"]
     assert "--records" in capfd.readouterr().out
+
+
+def test_quick_without_a_name_runs_those_with_a_floor(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(launch, "environment", lambda *_: Environment(Path(sys.executable), {}))
+    assert launch.main(["bench", "--quick", "--help"]) == 0
+    assert "--json FILE" in capfd.readouterr().out
+
+
+def test_the_load_test_of_the_running_demo_is_run_with_its_addresses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    groups: list[str] = []
+    run: list[str] = []
+
+    def environment(group: str, _say: object) -> Environment:
+        groups.append(group)
+        return Environment(Path("python"), {})
+
+    monkeypatch.setattr(launch, "environment", environment)
+    monkeypatch.setattr(load_test, "variables", lambda *_: None)
+
+    def python(_here: Environment, words: list[str]) -> int:
+        run.extend(words)
+        return 0
+
+    monkeypatch.setattr(launch, "_run_python", python)
+    assert launch.main(["load", "--headless", "--users", "50"]) == 0
+    assert groups == ["load", "demo"]
+    assert run[:7] == ["-m", "fraud_embedded", "exec", "--role", "streaming", "--", "python"]
+    assert run[7:9] == ["-m", "locust"]
+    assert run[-3:] == ["--headless", "--users", "50"]
 
 
 def test_without_a_name_or_with_a_wrong_one_the_benchmarks_are_listed(

@@ -9,6 +9,7 @@ from pathlib import Path
 from fraud_launcher.bootstrap import ROOT, LauncherError
 
 FOLDER = ROOT / "tests" / "benchmarks"
+QUICK = "tests.benchmarks.quick"  # the main ones, one after another on the same servers
 
 
 def names(folder: Path = FOLDER) -> dict[str, str]:
@@ -39,5 +40,10 @@ def listing() -> str:
     width = max(map(len, descriptions)) + 2
     lines = [f"  {name:<{width}}{text}" for name, text in descriptions.items()]
     return "\n".join(
-        ["usage: ./fraud bench NAME [options]      (--help after a name: its options)", "", *lines]
+        [
+            "usage: ./fraud bench NAME [options]      (--help after a name: its options)",
+            "       ./fraud bench --quick [--json FILE]      (predict, batch, stream and latency, shortened)",
+            "",
+            *lines,
+        ]
     )

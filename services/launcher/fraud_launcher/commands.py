@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from config import services
-from fraud_launcher import benchmarks, compose, image_offline, image_push, secret_files
+from fraud_launcher import benchmarks, compose, image_offline, image_push, load_test, secret_files
 from fraud_launcher.bootstrap import AIRFLOW, ROOT, Environment, LauncherError, environment, preflight
 from fraud_launcher.exit_codes import shell_code
 
@@ -51,7 +51,8 @@ HELP = {
     "proof": "run the full kill test, then all fault tests including the slow ones; see docs/faults.md",
     "test-browser": "test the web pages in Chromium",
     "test-stack": "test the platform on Docker Compose, from build to removal; --install, --keep, --help",
-    "bench": "run a benchmark: bench NAME [options]; without a name, list them",
+    "bench": "run a benchmark: bench NAME [options]; --quick: the main ones; without a name, list them",
+    "load": "load-test the scoring API with Locust, web UI on 8089; --headless --users 50 --run-time 60s",
     "lint": "run ruff",
     "typecheck": "run mypy --strict",
     "lock": "regenerate requirements/*.txt (needs uv)",
@@ -176,8 +177,20 @@ def _bench(rest: list[str]) -> int:
     if not rest or rest[0] in {"-h", "--help"}:
         print(benchmarks.listing())
         return 0
-    module = benchmarks.module(rest[0])
+    module = benchmarks.QUICK if rest[0] == "--quick" else benchmarks.module(rest[0])
     return _run_python(environment("test", _report), ["-m", module, *rest[1:]])
+
+
+def _load(rest: list[str]) -> int:
+    """Locust against the platform that runs here, or the one the environment names."""
+    variables = load_test.variables(ROOT, os.environ)
+    tools = environment("load", _report)
+    locust = ["-m", "locust", *load_test.OPTIONS, *rest]
+    if variables is None:
+        # The running demo knows its own address and credentials.
+        program = ["-m", "fraud_embedded", "exec", "--role", load_test.CLIENT, "--", str(tools.python)]
+        return _run_python(environment("demo", _report), [*program, *locust])
+    return _run_python(Environment(tools.python, {**variables, **tools.variables}), locust)
 
 
 def _run_python(python_environment: Environment, arguments: list[str], folder: Path = ROOT) -> int:
@@ -227,6 +240,7 @@ CHECKS: dict[str, Callable[[list[str]], int]] = {
     "test-browser": _test_browser,
     "test-stack": _test_stack,
     "bench": _bench,
+    "load": _load,
     "lint": _lint,
     "typecheck": _typecheck,
 }
