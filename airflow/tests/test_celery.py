@@ -12,8 +12,8 @@ from typing import Any
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 ASK = """
 import json, sys
-from environment import complete
-complete()
+from environment import complete_environment
+complete_environment()
 from airflow.providers.celery.executors.celery_executor import app
 app.loader.import_default_modules()
 names = ("broker_url", "result_backend", "worker_prefetch_multiplier", "task_acks_late", "worker_concurrency")
