@@ -72,7 +72,7 @@ def test_a_container_goes_with_whoever_waited_for_it_and_no_other(project: Docke
     assert project.daemon.inspect_container(other)["State"]["Running"]
     other_wait.give_up()
     assert all_removed(project)
-    assert why_ended(project, container) == "whoever waited for it is gone"
+    assert why_ended(project, container) == "the client that waited for it is gone"
 
 
 def test_a_container_that_does_not_listen_goes_too(project: DockerProject) -> None:

@@ -78,7 +78,7 @@ def test_certificates_of_a_build_are_used_and_left_in_no_image(tmp_path: Path) -
     docker_output("save", "--output", str(saved), BUILT)
     assert not _held(saved, MARK.encode())
     # Proves that the search works: this text is in a file of the image.
-    assert _held(saved, b"asks HEALTH_URL")
+    assert _held(saved, b"requests HEALTH_URL")
 
 
 @pytest.mark.usefixtures("removed")
