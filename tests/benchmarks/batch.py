@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import os
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -28,11 +27,12 @@ from fraud_adapters.columnar import answer_from_ipc, batch_to_ipc
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract
 from tests.benchmarks import cores, http_load, machine, rounds
+from tests.benchmarks.alone import measure_alone
 from tests.benchmarks.fastapi_floor import serving
 from tests.benchmarks.http_load import Target
 from tests.benchmarks.meter import cpu_seconds
 from tests.benchmarks.rounds import Run, median, spread
-from tests.benchmarks.servers import Servers, running
+from tests.benchmarks.servers import Servers
 
 QUICK: Final = {"seconds": 0.6, "repeat": 3, "connections": "1"}
 WARM_UP_SHARE: Final = 0.3
@@ -61,13 +61,7 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def main() -> None:
-    chosen = options(sys.argv[1:])
-    os.environ["FRAUD_CONTRACT"] = "creditcard"
-    with running(rounds.creditcard()) as servers:
-        origin = machine.origin(servers.stack.postgres.url())
-        print(f"{origin} Load before: {machine.load():.1f}.\n", flush=True)
-        result = run(servers, chosen)
-    rounds.save(chosen.json, result | {"origin": origin})
+    measure_alone(run, options(sys.argv[1:]))
 
 
 def run(servers: Servers, chosen: argparse.Namespace) -> dict[str, Any]:

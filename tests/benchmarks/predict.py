@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -25,11 +24,12 @@ import psutil
 import psycopg2
 
 from tests.benchmarks import cores, http_load, machine, rounds
+from tests.benchmarks.alone import measure_alone
 from tests.benchmarks.fastapi_floor import serving
 from tests.benchmarks.http_load import Load, Target
 from tests.benchmarks.meter import cpu_seconds
 from tests.benchmarks.rounds import Run, median, spread
-from tests.benchmarks.servers import Servers, running, vacuum
+from tests.benchmarks.servers import Servers, vacuum
 
 QUICK: Final = {"seconds": 0.6, "repeat": 2}
 WARM_UP_SHARE: Final = 0.3  # of a measurement's length, before each; its answers are checked, but not counted
@@ -59,13 +59,7 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def main() -> None:
-    chosen = options(sys.argv[1:])
-    os.environ["FRAUD_CONTRACT"] = "creditcard"
-    with running(rounds.creditcard()) as servers:
-        origin = machine.origin(servers.stack.postgres.url())
-        print(f"{origin} Load before: {machine.load():.1f}.\n", flush=True)
-        result = run(servers, chosen)
-    rounds.save(chosen.json, result | {"origin": origin})
+    measure_alone(run, options(sys.argv[1:]))
 
 
 def run(servers: Servers, chosen: argparse.Namespace) -> dict[str, Any]:
@@ -74,12 +68,12 @@ def run(servers: Servers, chosen: argparse.Namespace) -> dict[str, Any]:
     with taking_turns(servers) as turns:
         for _, connections in itertools.product(range(chosen.repeat), rounds.numbers(chosen.connections)):
             for server in turns:
-                runs.append(measure(servers, server, connections, chosen.seconds))
+                runs.append(as_fast_as_answered(servers, server, connections, chosen.seconds))
                 print(line(runs[-1]), flush=True)
         for _ in range(chosen.repeat):
             for server in turns:
                 if server.database_url is not None:
-                    runs.append(measure_steady(servers, server, chosen.rate, chosen.seconds))
+                    runs.append(by_the_clock(servers, server, chosen.rate, chosen.seconds))
                     print(line(runs[-1]), flush=True)
         check(turns)
     text, ratios = report(runs)
@@ -118,28 +112,34 @@ def taking_turns(servers: Servers) -> Iterator[list[Server]]:
         yield turns
 
 
-def measure(servers: Servers, server: Server, connections: int, seconds: float) -> Run:
-    """As many requests as are answered."""
-    vacuum(servers.stack.postgres.url())
-    with cores.on_core(cores.GENERATOR):
-        warm_up = http_load.closed_loop(server.target, connections, seconds * WARM_UP_SHARE)
-        before = spent(servers, server)
-        load = http_load.closed_loop(server.target, connections, seconds)
-        after = spent(servers, server)
-    server.answered += len(warm_up.latencies) + len(load.latencies)
-    return figures(server, load, before, after) | {"connections": connections}
+def as_fast_as_answered(servers: Servers, server: Server, connections: int, seconds: float) -> Run:
+    """Each connection sends its next request when the last is answered."""
+
+    def generate(length: float) -> Load:
+        return http_load.closed_loop(server.target, connections, length)
+
+    return measure(servers, server, generate, seconds) | {"connections": connections}
 
 
-def measure_steady(servers: Servers, server: Server, rate: float, seconds: float) -> Run:
-    """So many a second."""
+def by_the_clock(servers: Servers, server: Server, rate: float, seconds: float) -> Run:
+    """So many requests a second, answered or not."""
+
+    def generate(length: float) -> Load:
+        return http_load.steady(server.target, rate, length)
+
+    return measure(servers, server, generate, seconds) | {"rate": rate}
+
+
+def measure(servers: Servers, server: Server, generate: Callable[[float], Load], seconds: float) -> Run:
+    """Figures of one load, after a warm-up by the same generator, which takes the seconds it lasts."""
     vacuum(servers.stack.postgres.url())
     with cores.on_core(cores.GENERATOR):
-        warm_up = http_load.steady(server.target, rate, seconds * WARM_UP_SHARE)
+        warm_up = generate(seconds * WARM_UP_SHARE)
         before = spent(servers, server)
-        load = http_load.steady(server.target, rate, seconds)
+        load = generate(seconds)
         after = spent(servers, server)
     server.answered += len(warm_up.latencies) + len(load.latencies)
-    return figures(server, load, before, after) | {"rate": rate}
+    return figures(server, load, before, after)
 
 
 def spent(servers: Servers, server: Server) -> tuple[float, float]:

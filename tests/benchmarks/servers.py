@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +27,7 @@ from fraud_embedded.servers import broker, objectstore, postgres
 from fraud_embedded.servers.stack import Ports, Secrets, Stack, build
 from tests.support import apache_kafka
 from tests.support.api_server import ApiServer, record_version
+from tests.support.small_model import model_manifest
 
 TEMPLATE = "benchmark"
 VERSION = "1"
@@ -136,23 +135,8 @@ def grow_model(home: Path, contract: Contract) -> Manifest:
     settings = {"objective": "binary:logistic", "max_depth": 6, "nthread": 1, "base_score": 0.05}
     booster = xgboost.train(settings, xgboost.DMatrix(rows, labels), num_boost_round=300)
     contents = {"model.ubj": bytes(booster.save_raw("ubj")), "model.onnx": to_onnx(booster)}
-    moment = datetime(2026, 1, 1, tzinfo=UTC)
-    manifest = Manifest(
-        contract=contract.name,
-        contract_version=contract.version,
-        features=contract.feature_names,
-        threshold=0.5,
-        block_threshold=0.9,
-        threshold_rule="fixed by the benchmark",
-        calibration=Calibration(slope=1.0, intercept=0.0),
-        metrics={},
-        data_from=moment,
-        data_to=moment,
-        created_at=moment,
-        code_version="benchmark",
-        engines={"xgboost": "model.ubj", "onnx": "model.onnx"},
-        digests={name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
-    )
+    calibration = Calibration(slope=1.0, intercept=0.0)
+    manifest = model_manifest(contract, contents, calibration, metrics={}, made_by="benchmark")
     directory = home / f"{VERSION}-{manifest.digest()[:16]}"
     directory.mkdir(parents=True)
     for name, content in contents.items():

@@ -24,10 +24,11 @@ from confluent_kafka import Producer
 from config.settings import KafkaSettings
 from fraud_adapters.kafka import ensure_topics
 from tests.benchmarks import machine, rounds
+from tests.benchmarks.alone import measure_alone
 from tests.benchmarks.meter import Meter
 from tests.benchmarks.rounds import Run, median, spread
 from tests.benchmarks.scrape import TOPIC
-from tests.benchmarks.servers import Servers, running, vacuum
+from tests.benchmarks.servers import Servers, vacuum
 from tests.support.api_server import CLIENTS
 
 ROOT = Path(__file__).parents[2]
@@ -47,13 +48,7 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def main() -> None:
-    chosen = options(sys.argv[1:])
-    os.environ["FRAUD_CONTRACT"] = "creditcard"
-    with running(rounds.creditcard()) as servers:
-        origin = machine.origin(servers.stack.postgres.url())
-        print(f"{origin} Load before: {machine.load():.1f}.\n", flush=True)
-        result = run(servers, chosen)
-    rounds.save(chosen.json, result | {"origin": origin})
+    measure_alone(run, options(sys.argv[1:]))
 
 
 def run(servers: Servers, chosen: argparse.Namespace) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,22 +26,35 @@ def make_model(directory: Path, contract: Contract, seed: int = 1) -> Manifest:
     contents = {"model.ubj": bytes(booster.save_raw("ubj")), "model.onnx": to_onnx(booster)}
     for name, content in contents.items():
         (directory / name).write_bytes(content)
+    manifest = model_manifest(
+        contract, contents, calibration=Calibration(slope=1.0, intercept=0.25 * seed), metrics={"recall": 0.9}
+    )
+    (directory / "manifest.json").write_bytes(manifest.to_json())
+    return manifest
+
+
+def model_manifest(
+    contract: Contract,
+    contents: Mapping[str, bytes],
+    calibration: Calibration,
+    metrics: Mapping[str, float],
+    made_by: str = "test",
+) -> Manifest:
+    """The manifest of a model that nobody trained for service; `contents` are its files by name."""
     moment = datetime(2026, 1, 1, tzinfo=UTC)
-    manifest = Manifest(
+    return Manifest(
         contract=contract.name,
         contract_version=contract.version,
         features=contract.feature_names,
         threshold=0.5,
         block_threshold=0.9,
-        threshold_rule="fixed by the test",
-        calibration=Calibration(slope=1.0, intercept=0.25 * seed),
-        metrics={"recall": 0.9},
+        threshold_rule=f"fixed by the {made_by}",
+        calibration=calibration,
+        metrics=metrics,
         data_from=moment,
         data_to=moment,
         created_at=moment,
-        code_version="test",
+        code_version=made_by,
         engines={"xgboost": "model.ubj", "onnx": "model.onnx"},
         digests={name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
     )
-    (directory / "manifest.json").write_bytes(manifest.to_json())
-    return manifest
