@@ -143,6 +143,28 @@ def test_every_error_in_the_document_is_a_problem(application: Application) -> N
     assert "HTTPValidationError" not in document["components"]["schemas"]
 
 
+def test_direct_routes_are_answered_alike_with_and_without_the_router(
+    application: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Below a root path the router finds them, otherwise it is passed by."""
+
+    def answers() -> list[tuple[int, str, bytes]]:
+        got = [
+            application.request("POST", path, *scopes)
+            for path in ("/predict", "/predict/batch", "/auth/token")
+            for scopes in ((), ("read",), ("predict",))
+        ]
+        return [(one.status_code, one.headers["content-type"], one.content) for one in got]
+
+    monkeypatch.setattr(application.app, "root_path", "/")
+    by_router = answers()
+    monkeypatch.setattr(application.app, "root_path", "")
+    monkeypatch.setattr(application.app.router, "routes", [])
+    assert answers() == by_router
+    assert {status for status, *_ in by_router} >= {400, 401, 403}
+    assert application.request("GET", "/predict").status_code == 404
+
+
 # --- declarations ---------------------------------------------------------------------------------
 
 

@@ -179,6 +179,27 @@ def test_too_much_waiting_is_refused_at_once(
     assert [type(result) for result in results] == [Outcome, Outcome, WriterBusy]
 
 
+def test_rows_of_several_requests_count_as_so_many(
+    writer: PredictionWriter, session: FakeSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writers, "MAX_WAITING", 3)
+
+    async def story() -> list[Outcome | BaseException]:
+        session.free.clear()
+        session.entered.clear()
+        first = asyncio.create_task(writer.store(*rows("busy")))
+        await asyncio.to_thread(session.entered.wait, 5)
+        group = asyncio.create_task(writer.store(*rows("a", "b", "c"), requests=3))
+        await asyncio.sleep(0)
+        refused = asyncio.create_task(writer.store(*rows("d")))
+        await asyncio.sleep(0)
+        session.free.set()
+        return list(await asyncio.gather(first, group, refused, return_exceptions=True))
+
+    assert [type(result) for result in asyncio.run(story())] == [Outcome, Outcome, WriterBusy]
+    assert isinstance(asyncio.run(writer.store(*rows("later"), requests=3)), Outcome)
+
+
 def test_stopping_stores_what_is_waiting(session: FakeSession) -> None:
     writer = PredictionWriter(session, WIRE, Metrics())  # type: ignore[arg-type]
     writer.start()

@@ -99,6 +99,14 @@ def test_a_row_scores_the_same_in_every_company(model: Model) -> None:
     assert np.array_equal(model.score_batch(np.ascontiguousarray(rows[order])).values, alone[order])
 
 
+@pytest.mark.parametrize("size", [2, 7, 64, 300, 1500])
+def test_a_row_scores_the_same_in_every_small_company(model: Model, size: int) -> None:
+    rows = _rows(1500, seed=10)
+    alone = np.concatenate([model.score_single(rows[i : i + 1]).values for i in range(len(rows))])
+    parts = [model.score_few(rows[i : i + size]).values for i in range(0, len(rows), size)]
+    assert np.array_equal(np.concatenate(parts), alone)
+
+
 def test_single_scores_repeat_and_agree_with_the_batch_engine(model: Model) -> None:
     rows = _rows(1500, seed=9)
     once, again = (model.score_with(model.engine_single, rows).values for _ in range(2))

@@ -12,6 +12,7 @@ from fastapi.routing import APIRoute
 from fraud_api import access, openapi, problems, routes
 from fraud_api.auth import MAX_FORM_BYTES
 from fraud_api.body_limit import BodyLimit
+from fraud_api.direct_dispatch import DirectDispatch
 from fraud_api.head_limit import HeadLimit
 from fraud_api.head_method import AnswerHead
 from fraud_api.metrics import MeasureRequests
@@ -41,6 +42,8 @@ def create_app(settings: ServiceSettings, service: ScoringService) -> FastAPI:
         version=VERSION,
         description=f"Scores transactions of the contract {settings.contract.schema_id}.",
         lifespan=lifespan,
+        # Otherwise it looks for a configured OpenTelemetry at every request.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
@@ -51,6 +54,7 @@ def create_app(settings: ServiceSettings, service: ScoringService) -> FastAPI:
     openapi.install(app, service.record_model, direct.request_schemas(service.record_model))
     routes.add(app, service, show_docs=settings.show_docs)
     access.scopes_of(app)  # raises if a route does not declare its access
+    app.add_middleware(DirectDispatch, routes=app.routes)
     app.add_middleware(AnswerHead)
     app.add_middleware(HeadLimit)
     app.add_middleware(

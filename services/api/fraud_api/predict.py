@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from time import perf_counter
 from typing import Final, TypeVar
 
 from fastapi import Request
@@ -21,8 +19,9 @@ from fraud_api.media_type import media_type
 from fraud_api.metrics import Metrics
 from fraud_api.model_holder import ModelHolder, Serving
 from fraud_api.problems import Problem, json_response, unavailable
-from fraud_api.requests import RequestParser, may_be_list, refuse_repeated_ids
-from fraud_api.scoring import Scored, arrow_answer, json_answers, score_batch, score_single
+from fraud_api.requests import RequestParser, conflict, may_be_list, refuse_repeated_ids
+from fraud_api.scoring import Scored, arrow_answer, json_answers, score_batch, score_few
+from fraud_api.singles import SingleDecisions
 from fraud_api.writer import Outcome, PredictionWriter, WriterBusy
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract
@@ -53,6 +52,8 @@ class Predictor:
         self._parser = parser
         self._writer = writer
         self._metrics = metrics
+        self._singles = SingleDecisions(parser, self._score_singles, self._store_singles)
+        self._log = get_logger(__name__)
         self._slots = asyncio.Semaphore(BATCHES_AT_ONCE)
 
     async def predict(self, request: Request) -> Response:
@@ -63,12 +64,9 @@ class Predictor:
             raise Problem(415, f"The body must be {JSON}.")
         body = await request.body()
         if may_be_list(body) and (scored_list := await self._score_list(body, arrival)) is not None:
-            outcome = await self._store(scored_list, SINGLE)
+            outcome = await self._store_list(scored_list, SINGLE)
             return json_response({"predictions": json_answers(scored_list, outcome)})
-        batch = self._parser.parse_single(body, arrival.at)
-        scored = _with_latency(score_single(self._contract, self._current_model(), batch), arrival)
-        outcome = await self._store(scored, SINGLE)
-        return json_response(json_answers(scored, outcome)[0])
+        return json_response(await self._singles.decide(body, arrival))
 
     async def predict_batch(self, request: Request) -> Response:
         """Score many records, as JSON or as an Arrow stream; decisions are stored only on request."""
@@ -88,7 +86,7 @@ class Predictor:
 
         scored, store_requested = await self._run_in_thread(work)
         if store or store_requested:
-            return json_response({"predictions": json_answers(scored, await self._store(scored, BATCH))})
+            return json_response({"predictions": json_answers(scored, await self._store_list(scored, BATCH))})
         self._count(BATCH, scored.predictions.decisions)
         return json_response({"predictions": json_answers(scored, None)})
 
@@ -123,47 +121,55 @@ class Predictor:
         return serving
 
     def _score(self, serving: Serving, batch: Batch, arrival: Arrival) -> Scored:
-        return _with_latency(score_batch(self._contract, serving, batch), arrival)
+        return score_batch(self._contract, serving, batch, arrival)
+
+    def _score_singles(self, batch: Batch, arrivals: Sequence[Arrival]) -> Scored:
+        return score_few(self._contract, self._current_model(), batch, arrivals)
 
     async def _run_in_thread(self, work: Callable[[], T]) -> T:
         async with self._slots:
             return await asyncio.to_thread(work)
 
-    async def _store(self, scored: Scored, route: str) -> Outcome:
-        """Store the decisions; raises Problem 409 if an id is known with other fields."""
+    async def _store_singles(self, scored: Scored) -> Outcome:
+        """Store the decisions of as many requests, which have distinct ids."""
+        outcome = await self._store(scored, requests=len(scored.batch))
+        self._note_stored(scored, outcome, SINGLE)
+        for traceparent in scored.predictions.traceparents:
+            self._log.debug("stored", rows=1, traceparent=traceparent)
+        return outcome
+
+    async def _store_list(self, scored: Scored, route: str) -> Outcome:
+        """Store the decisions of one request; raises Problem 409 if an id is known with other fields."""
         refuse_repeated_ids(scored.batch.ids)
+        outcome = await self._store(scored, requests=1)
+        if outcome.conflicts:
+            raise conflict(outcome.conflicts)
+        self._note_stored(scored, outcome, route)
+        self._log.debug("stored", rows=len(scored.batch), traceparent=scored.predictions.traceparents[0])
+        return outcome
+
+    async def _store(self, scored: Scored, requests: int) -> Outcome:
         try:
-            outcome = await self._writer.store(scored.batch, scored.predictions)
+            return await self._writer.store(scored.batch, scored.predictions, requests)
         except DatabaseUnavailable:
             raise unavailable(
                 "The decision cannot be stored at the moment: the database does not answer."
             ) from None
         except WriterBusy:
             raise unavailable("Too many transactions are waiting to be stored.") from None
+
+    def _note_stored(self, scored: Scored, outcome: Outcome, route: str) -> None:
+        decisions: Sequence[str] = scored.predictions.decisions
         if outcome.conflicts:
-            raise Problem(
-                409,
-                "A transaction_id is known with other fields; the request's other transactions are stored.",
-                conflicts=sorted(outcome.conflicts),
-            )
-        self._count(route, scored.predictions.decisions)
-        get_logger(__name__).debug(
-            "stored", rows=len(scored.batch), traceparent=scored.predictions.traceparents[0]
-        )
+            pairs = zip(scored.batch.ids, decisions, strict=True)
+            decisions = [decision for identifier, decision in pairs if identifier not in outcome.conflicts]
+        self._count(route, decisions)
         if outcome.replayed:
             self._metrics.replayed.inc(len(outcome.replayed))
-        return outcome
 
     def _count(self, route: str, decisions: Sequence[str]) -> None:
         for decision, rows in Counter(decisions).items():
             self._metrics.scored.labels(route, decision).inc(rows)
-
-
-def _with_latency(scored: Scored, arrival: Arrival) -> Scored:
-    """Add the latency, from the request's arrival to the score in milliseconds, and the trace."""
-    elapsed = (perf_counter() - arrival.started) * 1000
-    traceparents = [arrival.traceparent] * len(scored.batch)
-    return replace(scored, predictions=scored.predictions.stamped(elapsed, traceparents))
 
 
 def _boolean_parameter(request: Request, name: str) -> bool:

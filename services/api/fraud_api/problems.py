@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -82,11 +82,14 @@ def unavailable(detail: str) -> Problem:
 
 def install(app: FastAPI) -> None:
     """Make the application return every error as a problem document."""
-    app.add_exception_handler(Problem, _problem)
-    app.add_exception_handler(DatabaseUnavailable, _database_unavailable)
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(RequestValidationError, _validation)
+    for kind, handler in _HANDLERS.items():
+        app.add_exception_handler(kind, handler)
     app.add_exception_handler(Exception, _unexpected)
+
+
+def response_to(request: Request, error: Exception) -> Response:
+    """The response to an error that is one of `HANDLED`."""
+    return next(handler for kind, handler in _HANDLERS.items() if isinstance(error, kind))(request, error)
 
 
 def _problem(request: Request, error: Exception) -> Response:
@@ -116,6 +119,16 @@ def _validation(_request: Request, error: Exception) -> Response:
     fields = {".".join(str(part) for part in one["loc"])[:100] for one in error.errors()}
     names = ", ".join(sorted(field.encode("ascii", "backslashreplace").decode() for field in fields))
     return Problem(422, f"The request is not valid: {names[:300]}.").response()
+
+
+_HANDLERS: Final[Mapping[type[Exception], Callable[[Request, Exception], Response]]] = {
+    Problem: _problem,
+    DatabaseUnavailable: _database_unavailable,
+    HTTPException: _http,
+    RequestValidationError: _validation,
+}
+HANDLED: Final = tuple(_HANDLERS)
+"""Errors that have a response of their own; any other one is a failure of the service."""
 
 
 def _unexpected(request: Request, error: Exception) -> Response:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from fraud_core import strict_json
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract
 from fraud_core.record_model import Reason
-from fraud_core.records import ParsedRecords, RecordParser
+from fraud_core.records import RecordParser, RejectedRecord
 
 LIST_KEY: Final = "new_data"
 BATCH_KEY: Final = "transactions"
@@ -29,6 +29,15 @@ _LIST_KEY_PATTERN: Final = re.compile(
 )
 
 Encoder = Callable[[Any], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedBodies:
+    """Bodies of one record each: `kept[i]` is the index of the body of row i; every other has a problem."""
+
+    batch: Batch
+    kept: list[int]
+    problems: list[tuple[int, Problem]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,20 +55,21 @@ class RequestParser:
         self._max_rows = max_rows
         self._record_names = frozenset(parser.model.model_fields) - {LIST_KEY}
 
-    def parse_single(self, body: bytes, arrival: datetime) -> Batch:
-        """Parse a body that is one record.
+    def parse_each(self, bodies: Sequence[bytes], arrivals: Sequence[datetime]) -> ParsedBodies:
+        """Parse bodies that are one record each.
 
-        Raises:
-            Problem: 400 if it is not JSON in UTF-8, 422 if it is not a transaction of the contract.
+        The problem of one that is not: 400 if it is not JSON in UTF-8, 413 if it is too long, 422 if it is
+        not a transaction of the contract.
         """
-        parsed = self._parser.parse([body], [arrival])
-        if parsed.rejected:
-            rejected = parsed.rejected[0]
-            if rejected.reason in {Reason.NOT_JSON, Reason.EMPTY}:
-                raise _not_json()
-            if rejected.reason == Reason.TOO_LARGE:
-                raise Problem(413, rejected.detail)
-            raise _invalid(parsed)
+        parsed = self._parser.parse(bodies, arrivals)
+        problems = [(rejected.index, _problem_of(rejected)) for rejected in parsed.rejected]
+        return ParsedBodies(parsed.batch, parsed.kept, problems)
+
+    def parse_single(self, body: bytes, arrival: datetime) -> Batch:
+        """Parse one body. Raises its problem; see `parse_each`."""
+        parsed = self.parse_each([body], [arrival])
+        for _, problem in parsed.problems:
+            raise problem
         return parsed.batch
 
     def parse_list(self, body: bytes, arrival: datetime) -> Batch | None:
@@ -105,7 +115,7 @@ class RequestParser:
             raise Problem(422, "A record is nested too deeply.") from None
         parsed = self._parser.parse(payloads, [arrival] * len(records))
         if parsed.rejected:
-            raise _invalid(parsed)
+            raise _invalid(parsed.rejected)
         return parsed.batch
 
 
@@ -120,17 +130,33 @@ def refuse_repeated_ids(ids: Sequence[str]) -> None:
         raise Problem(409, "A transaction_id occurs twice in the request; nothing of it is stored.")
 
 
+def conflict(ids: Collection[str]) -> Problem:
+    """409: transactions are known with other fields."""
+    return Problem(
+        409,
+        "A transaction_id is known with other fields; the request's other transactions are stored.",
+        conflicts=sorted(ids),
+    )
+
+
 def _not_json() -> Problem:
     return Problem(400, "The body is not JSON in UTF-8.")
 
 
-def _invalid(parsed: ParsedRecords) -> Problem:
+def _problem_of(rejected: RejectedRecord) -> Problem:
+    if rejected.reason in {Reason.NOT_JSON, Reason.EMPTY}:
+        return _not_json()
+    if rejected.reason == Reason.TOO_LARGE:
+        return Problem(413, rejected.detail)
+    return _invalid([replace(rejected, index=0)])
+
+
+def _invalid(rejected: Sequence[RejectedRecord]) -> Problem:
     errors = [
-        {"index": one.index, "reason": str(one.reason), "detail": one.detail}
-        for one in parsed.rejected[:MAX_ERRORS]
+        {"index": one.index, "reason": str(one.reason), "detail": one.detail} for one in rejected[:MAX_ERRORS]
     ]
-    count = len(parsed.rejected)
-    detail = parsed.rejected[0].detail if count == 1 else f"{count} records are not valid."
+    count = len(rejected)
+    detail = rejected[0].detail if count == 1 else f"{count} records are not valid."
     return Problem(422, detail, errors=errors)
 
 

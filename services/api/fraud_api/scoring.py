@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from time import perf_counter
 from typing import Any, Final
 
 import numpy as np
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 
 from fraud_adapters.columnar import ColumnarAnswer
 from fraud_adapters.models.loading import Scores
+from fraud_api.arrival import Arrival
 from fraud_api.model_holder import Serving
 from fraud_api.writer import Decided, Outcome
 from fraud_core.batch import Batch
@@ -30,17 +33,30 @@ class Scored:
     predictions: Predictions
     serving: Serving
 
+    def take(self, rows: Sequence[int]) -> Scored:
+        """The rows, in that order."""
+        return Scored(self.batch.take(rows), self.predictions.take(rows), self.serving)
 
-def score_single(contract: Contract, serving: Serving, batch: Batch) -> Scored:
-    """Score one transaction with the engine that is fast for one (ONNX)."""
+    def stamped(self, arrivals: Sequence[Arrival]) -> Scored:
+        """With every row's trace, and its latency: milliseconds from its request's arrival until now."""
+        now = perf_counter()
+        latencies = np.array([(now - arrival.started) * 1000 for arrival in arrivals], dtype=np.float32)
+        traceparents = [arrival.traceparent for arrival in arrivals]
+        return replace(self, predictions=self.predictions.stamped(latencies, traceparents))
+
+
+def score_few(contract: Contract, serving: Serving, batch: Batch, arrivals: Sequence[Arrival]) -> Scored:
+    """Score transactions of as many requests, with the engine that is fast for few (ONNX)."""
     features = feature_matrix(contract, batch)
-    return _scored(batch, features, serving.model.score_single(features), serving)
+    scored = _scored(batch, features, serving.model.score_few(features), serving)
+    return scored.stamped(arrivals)
 
 
-def score_batch(contract: Contract, serving: Serving, batch: Batch) -> Scored:
-    """Score many transactions with the engine that is fast for many (XGBoost)."""
+def score_batch(contract: Contract, serving: Serving, batch: Batch, arrival: Arrival) -> Scored:
+    """Score the transactions of one request, with the engine that is fast for many (XGBoost)."""
     features = feature_matrix(contract, batch)
-    return _scored(batch, features, serving.model.score_batch(features), serving)
+    scored = _scored(batch, features, serving.model.score_batch(features), serving)
+    return scored.stamped([arrival] * len(batch))
 
 
 def _scored(batch: Batch, features: NDArray[np.float32], scores: Scores, serving: Serving) -> Scored:

@@ -65,6 +65,7 @@ class _Item:
     predictions: Predictions
     done: asyncio.Future[Outcome]
     loop: asyncio.AbstractEventLoop
+    requests: int
     since: float = field(default_factory=monotonic)
 
 
@@ -76,11 +77,12 @@ class PredictionWriter:
         self._contract = contract
         self._metrics = metrics
         self._waiting: deque[_Item] = deque()
+        self._requests = 0  # whose rows wait
         self._wake = Condition()
         self._stopping = False
         self._last_rows = 0
         self._thread = Thread(target=self._loop, name="prediction-writer", daemon=True)
-        metrics.writer_waiting.set_function(lambda: len(self._waiting))
+        metrics.writer_waiting.set_function(lambda: self._requests)
 
     def start(self) -> None:
         self._thread.start()
@@ -92,19 +94,20 @@ class PredictionWriter:
             self._wake.notify()
         self._thread.join(STOP_SECONDS)
 
-    async def store(self, batch: Batch, predictions: Predictions) -> Outcome:
-        """Store rows with distinct ids durably.
+    async def store(self, batch: Batch, predictions: Predictions, requests: int = 1) -> Outcome:
+        """Store rows with distinct ids, of so many requests, durably.
 
         Raises:
             DatabaseUnavailable: they may or may not be stored; sending them again is safe.
             WriterBusy: too many requests are waiting; nothing was stored.
         """
         loop = asyncio.get_running_loop()
-        item = _Item(batch, predictions, loop.create_future(), loop)
+        item = _Item(batch, predictions, loop.create_future(), loop, requests)
         with self._wake:
-            if self._stopping or len(self._waiting) >= MAX_WAITING:
+            if self._stopping or self._requests >= MAX_WAITING:
                 raise WriterBusy
             self._waiting.append(item)
+            self._requests += requests
             self._wake.notify()
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
@@ -140,6 +143,7 @@ class PredictionWriter:
                 ids.update(item.batch.ids)
                 rows += len(item.batch)
             self._waiting.extendleft(reversed(later))
+            self._requests -= sum(item.requests for item in group)
             self._last_rows = rows
             return group
 

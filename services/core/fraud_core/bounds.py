@@ -20,11 +20,13 @@ class NumericBounds:
 
     def __init__(self, fields: Sequence[ContractField]) -> None:
         self.fields = tuple(fields)
-        self._low = np.array([-np.inf if f.min is None else f.min for f in fields])
-        self._high = np.array([np.inf if f.max is None else f.max for f in fields])
-        self._below = np.array([f.top for f in fields])
-        self._above = np.array([-f.limit for f in fields])
-        self._required = np.array([f.required for f in fields], dtype=bool)
+        # Open bounds as closed ones: the numbers next to them.
+        above, below = np.array([-f.limit for f in fields]), np.array([f.top for f in fields])
+        least = np.array([-np.inf if f.min is None else f.min for f in fields])
+        most = np.array([np.inf if f.max is None else f.max for f in fields])
+        self._low = np.maximum(least, np.nextafter(above, np.inf))
+        self._high = np.minimum(most, np.nextafter(below, -np.inf))
+        self._optional = np.array([not f.required for f in fields], dtype=bool)
         self._scales = np.array([f.scale for f in fields], dtype=np.int64)
 
     def quantised(self, raw: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -37,15 +39,14 @@ class NumericBounds:
             The quantised values, shape [n, k] in Fortran order, and which of them are out of range, [n, k];
             where one is, its quantised value is undefined.
         """
-        with np.errstate(invalid="ignore", over="ignore"):
-            outside = self._outside(raw)
-        outside |= np.isinf(raw) | (np.isnan(raw) & self._required)
-        values = np.asfortranarray(quantise(np.where(outside, 0.0, raw), self._scales))
+        inside = self._inside(raw)
+        values = quantise(raw if inside.all() else np.where(inside, raw, 0.0), self._scales)
         # Rounding may move a value across a bound.
-        outside |= self._outside(values)
-        return values, outside
+        inside &= self._inside(values)
+        return np.asfortranarray(values), ~inside
 
-    def _outside(self, values: NDArray[np.float64]) -> NDArray[np.bool_]:
-        return (
-            (values < self._low) | (values > self._high) | (values >= self._below) | (values <= self._above)
-        )
+    def _inside(self, values: NDArray[np.float64]) -> NDArray[np.bool_]:
+        inside: NDArray[np.bool_] = (values >= self._low) & (values <= self._high)
+        if not inside.all():
+            inside |= np.isnan(values) & self._optional
+        return inside

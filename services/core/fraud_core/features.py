@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from fraud_core.batch import Batch
+from fraud_core.batch import Batch, Column
 from fraud_core.contract import Contract, Feature
 
 
@@ -18,14 +18,11 @@ def feature_matrix(contract: Contract, batch: Batch) -> NDArray[np.float32]:
     """
     matrix = np.empty((len(batch), len(contract.features)), dtype=np.float32)
     for position, feature in enumerate(contract.features):
-        matrix[:, position] = _values(feature, batch)
+        matrix[:, position] = _values(feature, batch.columns[feature.of])
     return matrix
 
 
-def _values(feature: Feature, batch: Batch) -> NDArray[np.float64]:
-    column = batch.columns[feature.of]
+def _values(feature: Feature, column: Column) -> Column:
     if feature.op == "equals":
-        return np.asarray(column == feature.value, dtype=np.float64)
-    if feature.by is not None:
-        return np.asarray(np.mod(column, feature.by), dtype=np.float64)
-    return np.asarray(column, dtype=np.float64)
+        return np.asarray(column == feature.value)
+    return column if feature.by is None else np.mod(column, feature.by)

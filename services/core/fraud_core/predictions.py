@@ -79,8 +79,8 @@ class Predictions:
             self.run_id,
         )
 
-    def stamped(self, latency_ms: float, traceparents: Sequence[str | None]) -> Self:
-        """These predictions with a common latency and with their traces."""
+    def stamped(self, latency_ms: float | NDArray[np.float32], traceparents: Sequence[str | None]) -> Self:
+        """These predictions with their traces, and with a common latency or one for each."""
         latencies = np.full(len(self), latency_ms, dtype=np.float32)
         return replace(self, latency_ms=latencies, traceparents=traceparents)
 

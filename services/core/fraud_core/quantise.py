@@ -26,8 +26,12 @@ def quantise(values: NDArray[np.float64], scale: int | NDArray[np.int64]) -> NDA
     """
     factor = 10.0 ** np.asarray(scale, dtype=np.float64)
     scaled = values * factor
+    result: NDArray[np.float64] = np.rint(scaled) / factor
+    # Both operands are exact, so a quotient equal to the value says that the value names that decimal.
+    if ((result == values) | np.isnan(values)).all():
+        return result + 0.0
     rounded = np.trunc(scaled + np.copysign(0.5, scaled))
-    result: NDArray[np.float64] = rounded / factor + 0.0
+    result = rounded / factor + 0.0
     distance = np.abs(np.abs(scaled - np.trunc(scaled)) - 0.5)
     doubtful = np.nonzero(distance <= np.abs(scaled) * _RELATIVE_ERROR + 1e-9)
     if doubtful[0].size:

@@ -90,6 +90,15 @@ class Model:
         self._check(features)
         if len(features) != 1:
             raise ValueError(f"score_single takes one row, not {len(features)}")
+        return self.score_few(features)
+
+    def score_few(self, features: Features) -> Scores:
+        """Score transactions by ONNX Runtime, each to the same bits as alone; float32 [n, k], n at least 1.
+
+        Raises:
+            ValueError: any other shape or type.
+        """
+        self._check(features)
         margins = self._session.run(self._output, {self._input: features})[0]
         return Scores(self.manifest.calibration.scores(margins[:, 0]), ENGINE_SINGLE)
 

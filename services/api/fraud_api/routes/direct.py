@@ -29,8 +29,13 @@ _NOTHING_ELSE: Final = {"additionalProperties": False}
 class DirectRoute(APIRoute):
     """Checks the token for the declared scope and passes the request to the endpoint.
 
+    `respond` does that for `DirectDispatch` and, where a request comes by FastAPI's router, for that one.
     `response_model` only describes the response in the OpenAPI document; nothing is validated against it.
     """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.respond = self.get_route_handler()
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         endpoint: Callable[[Request], Coroutine[Any, Any, Response]] = self.endpoint
