@@ -248,7 +248,7 @@ def test_a_job_with_a_wrong_password_ends_at_once(mlflow_uri: str) -> None:
 def test_users_are_prepared_again_at_each_start(mlflow_uri: str, stack: Stack) -> None:
     from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore  # noqa: PLC0415
 
-    store = SqlAlchemyStore()
+    store: Any = SqlAlchemyStore()
     store.init_db(stack.mlflow.database_url.replace("postgresql:", "postgresql+psycopg2:", 1))
     before = {user.username: user.id for user in store.list_users()}
     assert set(before) == set(NAMES)

@@ -201,7 +201,7 @@ def mlflow_uri(
     """
     mlflow.prepare(stack.mlflow)
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in (stack.mlflow.users | mlflow_login("trainer", stack.mlflow.users)).items():
+        for name, value in {**stack.mlflow.users, **mlflow_login("trainer", stack.mlflow.users)}.items():
             patch.setenv(name, value)
         for _ in _run(mlflow.spec(stack.mlflow)):
             yield stack.mlflow.tracking_uri

@@ -65,7 +65,8 @@ def configured_stack(durable: bool) -> Iterator[Stack]:
 def random_secrets() -> Secrets:
     """A random secret for each server, and a random password for each user of MLflow."""
     users = {mlflow_password(user): random.token_hex(12) for user in mlflow_users()}
-    return Secrets(*(random.token_hex(12) for _ in range(6)), mlflow_users=users)
+    own = [random.token_hex(12) for _ in range(6)]
+    return Secrets(own[0], own[1], own[2], own[3], own[4], own[5], users)
 
 
 def random_passwords(stack: Stack) -> Passwords:

@@ -190,7 +190,7 @@ def test_everybody_logs_in_and_an_unknown_user_sees_nothing() -> None:
     file.read(variables["MLFLOW_AUTH_CONFIG_PATH"])
     assert file["mlflow"]["default_permission"] == "NO_PERMISSIONS"
     assert file["mlflow"]["authorization_function"] == "fraud_mlflow.rights:authenticate"
-    assert file["mlflow"].getint("auth_cache_ttl_seconds") > 0
+    assert int(file["mlflow"]["auth_cache_ttl_seconds"]) > 0
     assert (variables["MLFLOW_AUTH_ADMIN_USERNAME"], variables["MLFLOW_AUTH_ADMIN_PASSWORD"]) == (
         "admin",
         SETTINGS["MLFLOW_ADMIN_PASSWORD"],

@@ -8,7 +8,6 @@ from typing import Final, TypeVar
 
 from config import constants, settings
 from config.job_results import BucketsResult
-from fraud_adapters.job.failures import JobFailed
 from fraud_adapters.job.logs import get_logger
 from fraud_adapters.models.registry import Registry, RegistryUnavailable
 from fraud_adapters.objectstore import ObjectStore, ObjectStoreUnavailable
@@ -52,17 +51,14 @@ def champion() -> str | None:
         )
 
 
-def retry_until_available(request: Callable[[], T], unavailable: type[JobFailed], patience_s: float) -> T:
-    """The result of `request`, retried every second for `patience_s` while it raises `unavailable`.
-
-    A failure that does not pass by itself, such as a wrong password, is raised at once.
-    """
+def retry_until_available(request: Callable[[], T], unavailable: type[Exception], patience_s: float) -> T:
+    """The result of `request`, retried every second for `patience_s` while it raises `unavailable`."""
     deadline = time.monotonic() + patience_s
     while True:
         try:
             return request()
         except unavailable as error:
-            if error.kind != "passing" or time.monotonic() > deadline:
+            if time.monotonic() > deadline:
                 raise
             get_logger(__name__).info("not_available_yet", reason=str(error))
         time.sleep(_PAUSE_S)

@@ -4,32 +4,31 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, ClassVar, Final, Self
+from typing import Any, Final, Self
 
 import httpx
 
-from config.job_results import FailureKind
-from fraud_adapters.job.failures import PassingFailure
+from fraud_adapters.job.failures import ConfigurationFailure, JobFailed, PassingFailure, RefusedFailure
 
 CONNECT_SECONDS: Final = 1.0
 READ_SECONDS: Final = 2.0
 _ABSENT: Final = "RESOURCE_DOES_NOT_EXIST"
 
 
-class RegistryUnavailable(PassingFailure):
+class RegistryFailure(JobFailed):
+    """The base class: a request to the registry failed."""
+
+
+class RegistryUnavailable(RegistryFailure, PassingFailure):
     """The registry does not answer, or answers with an error; the sentence names its address."""
 
 
-class LoginRefused(RegistryUnavailable):
+class LoginRefused(RegistryFailure, ConfigurationFailure):
     """The registry does not accept the user and password: no retry helps until a variable is corrected."""
 
-    kind: ClassVar[FailureKind] = "configuration"
 
-
-class RequestForbidden(RegistryUnavailable):
+class RequestForbidden(RegistryFailure, RefusedFailure):
     """The registry does not let this user do that."""
-
-    kind: ClassVar[FailureKind] = "refused"
 
 
 def environment_login() -> tuple[str, str]:
@@ -39,7 +38,7 @@ def environment_login() -> tuple[str, str]:
     return user, password
 
 
-def refusal(uri: str, status: int, path: str, user: str) -> RegistryUnavailable:
+def refusal(uri: str, status: int, path: str, user: str) -> RegistryFailure:
     """The failure that corresponds to a status other than 200."""
     if status == httpx.codes.UNAUTHORIZED:
         return LoginRefused(
@@ -74,6 +73,7 @@ class MlflowHttp:
 
         Raises:
             RegistryUnavailable: no valid response within about three seconds.
+            LoginRefused, RequestForbidden: the log-in or the request is refused.
         """
         return self._answer(self.request("GET", f"{self._api}/{route}", params=dict(query)))
 
@@ -97,7 +97,7 @@ class MlflowHttp:
                 f"MLflow at {self.uri} does not answer ({type(error).__name__})."
             ) from None
 
-    def refused(self, response: httpx.Response) -> RegistryUnavailable:
+    def refused(self, response: httpx.Response) -> RegistryFailure:
         return refusal(self.uri, response.status_code, response.request.url.path, self._user)
 
     def close(self) -> None:

@@ -26,7 +26,7 @@ _VALUE_LENGTH: Final = 6000  # MLflow refuses longer parameters
 
 
 class RegistryWriter:
-    """Writes to the MLflow server at `tracking_uri`. Every method raises `RegistryUnavailable`.
+    """Writes to the MLflow server at `tracking_uri`. Every method raises a `RegistryFailure`.
 
     MLflow's client logs in with MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD of the environment.
     """
@@ -109,8 +109,7 @@ class RegistryWriter:
         try:
             yield
         except (MlflowException, RequestException) as error:
-            if getattr(error, "error_code", "") in _REFUSALS:
-                status = _REFUSALS[error.error_code]
+            if status := _REFUSALS.get(getattr(error, "error_code", "")):
                 raise refusal(self._uri, status, "a request", environment_login()[0]) from None
             first_line = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
             raise RegistryUnavailable(f"MLflow at {self._uri}: {first_line}") from None
