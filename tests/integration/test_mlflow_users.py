@@ -166,6 +166,7 @@ def test_a_job_with_a_wrong_password_ends_at_once(mlflow_uri: str) -> None:
     )
 
 
+@pytest.mark.filterwarnings("ignore::Warning")  # MLflow's own
 def test_users_are_prepared_again_at_each_start(mlflow_uri: str, stack: Stack) -> None:
     from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore  # noqa: PLC0415
 
