@@ -25,6 +25,8 @@ from tests.support.mlflow_users import mlflow_login
 
 API = "/api/2.0/mlflow"
 NAMES = (users.API, users.PERSON, users.RELEASE, users.TRAINER, users.ADMIN)
+EVERYBODY, NOBODY_ELSE = set(NAMES), {users.ADMIN}
+RELEASES, TRAINS = {users.RELEASE, users.TRAINER, users.ADMIN}, {users.TRAINER, users.ADMIN}
 WRONG = "not the password of anybody"
 
 
@@ -145,6 +147,19 @@ def test_our_clients_name_the_variable_or_the_right_that_is_missing(
         assert releaser.post("registered-models/alias", alias) == {}
 
 
+@pytest.mark.parametrize("user", NAMES)
+def test_what_does_not_exist_is_absent_and_not_forbidden(mlflow_uri: str, user: str) -> None:
+    with MlflowHttp(mlflow_uri, (user, password(user))) as client:
+        assert client.get("registered-models/alias", {"name": "fraud-absent", "alias": "champion"}) is None
+        assert client.get("model-versions/get", {"name": "fraud-absent", "version": "1"}) is None
+        assert client.get("registered-models/get", {"name": "fraud-absent"}) is None
+        assert client.get("runs/get", {"run_id": uuid.uuid4().hex}) is None
+        assert client.get("experiments/get-by-name", {"experiment_name": "absent"}) is None
+        if user in RELEASES:
+            alias = {"name": "fraud-absent", "alias": "champion", "version": "1"}
+            assert client.post("registered-models/alias", alias) is None
+
+
 def test_a_job_with_a_wrong_password_ends_at_once(mlflow_uri: str) -> None:
     code = (
         "from fraud_adapters.job import run; from fraud_trainer.first_start import champion; "
@@ -199,8 +214,6 @@ def test_users_are_prepared_again_at_each_start(mlflow_uri: str, stack: Stack) -
 
 Case = tuple[set[str], str, str, dict[str, Any] | None]
 # Who may send a request, what it is, and its body; {…} is filled in from the registered model.
-EVERYBODY, NOBODY_ELSE = set(NAMES), {users.ADMIN}
-RELEASES, TRAINS = {users.RELEASE, users.TRAINER, users.ADMIN}, {users.TRAINER, users.ADMIN}
 SOURCE = "mlflow-artifacts:/{experiment}/{run}/artifacts/model"
 GRAPHQL = {
     "operationName": "GetRun",
