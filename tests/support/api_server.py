@@ -96,6 +96,7 @@ class ApiServer:
             "DATABASE_URL": self.database_url,
             "MLFLOW_TRACKING_URI": f"http://{NOWHERE}",
             **mlflow_login("api"),
+            "MLFLOW_RELEASE_PASSWORD": mlflow_login("release")["MLFLOW_TRACKING_PASSWORD"],
             "KAFKA_BOOTSTRAP_SERVERS": NOWHERE,
             "API_PORT": str(self.port),
             "API_METRICS_PORT": str(self.metrics_port),
