@@ -108,6 +108,7 @@ _DEFAULTS: Final = {
     "KAFKA_BOOTSTRAP_SERVERS": "kafka:9092",
     "KAFKA_TOPIC": TOPIC_TRANSACTIONS,
     "MLFLOW_TRACKING_URI": "http://mlflow:5000",
+    "MLFLOW_TRACKING_USERNAME": services.MLFLOW_RELEASE,
     "API_URL": "http://api:8000",
     "DATA_DRIFT_THRESHOLD": "0.3",
     "CONCEPT_DRIFT_THRESHOLD": "0.05",
@@ -132,11 +133,16 @@ def _with_readonly_password(address: str, environ: Mapping[str, str]) -> str:
     Compose cannot percent-encode a password, so address and password are separate variables.
     """
     parts = urlsplit(address)
-    password = environ.get("DB_PASSWORD_READONLY") or _file(environ.get("DB_PASSWORD_READONLY_FILE", ""))
+    password = secret("DB_PASSWORD_READONLY", environ)
     if parts.username != ROLE_READONLY or parts.password is not None or not password:
         return address
     user, _, location = parts.netloc.rpartition("@")
     return urlunsplit(parts._replace(netloc=f"{user}:{quote(password, safe='')}@{location}"))
+
+
+def secret(name: str, environ: Mapping[str, str]) -> str:
+    """The secret in a variable, or in the file that NAME_FILE names; "" if there is none."""
+    return environ.get(name) or _file(environ.get(f"{name}_FILE", ""))
 
 
 def _file(path: str) -> str:

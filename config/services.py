@@ -18,7 +18,7 @@ class Backend(StrEnum):
 
     POSTGRES = "postgres"  # with a role of its own
     KAFKA = "kafka"
-    MLFLOW = "mlflow"
+    MLFLOW = "mlflow"  # as a user of its own
     OBJECT_STORE = "object store"  # the bucket of runs
 
 
@@ -82,6 +82,8 @@ class Service:
             variables["DATABASE_URL"] = f"DATABASE_URL_{variable(self.name)}"
         if self.scopes:
             variables["API_CLIENT_SECRET"] = client_secret(self.name)
+        if Backend.MLFLOW in self.uses:
+            variables["MLFLOW_TRACKING_PASSWORD"] = mlflow_password(self.name)
         if Backend.OBJECT_STORE in self.uses:
             variables["AWS_ACCESS_KEY_ID"] = "RUNS_AWS_ACCESS_KEY_ID"
             variables["AWS_SECRET_ACCESS_KEY"] = "RUNS_AWS_SECRET_ACCESS_KEY"  # noqa: S105 - its name
@@ -90,7 +92,9 @@ class Service:
     @property
     def fixed(self) -> dict[str, str]:
         """Its variables that are the same in every installation."""
-        return {"API_CLIENT_ID": self.name} if self.scopes else {}
+        client = {"API_CLIENT_ID": self.name} if self.scopes else {}
+        user = {"MLFLOW_TRACKING_USERNAME": self.name} if Backend.MLFLOW in self.uses else {}
+        return client | user
 
 
 SERVICES: tuple[Service, ...] = (
@@ -121,6 +125,10 @@ SERVICES: tuple[Service, ...] = (
     Service("docker-proxy", "docker-proxy", Jobs.NONE, embedded=False),
 )
 
+# Further users of MLflow: its administrator, who sets aliases, and a person.
+MLFLOW_ADMIN: Final = "admin"
+MLFLOW_RELEASE: Final = "release"
+MLFLOW_PERSON: Final = "person"
 ROLE_READONLY: Final = "fraud_readonly"  # may read everything except credentials
 # Further clients of the API: the DAGs, and the administrator.
 _OTHER_CLIENTS: Final = {
@@ -159,6 +167,17 @@ def role_password(service: str) -> str:
 def client_secret(client: str) -> str:
     """The variable that holds the secret of one of the platform's own clients of the API."""
     return f"API_CLIENT_SECRET_{variable(client)}"
+
+
+def mlflow_password(user: str) -> str:
+    """The variable that holds the password of a user of MLflow."""
+    return f"MLFLOW_{variable(user)}_PASSWORD"
+
+
+def mlflow_users() -> tuple[str, ...]:
+    """The users of MLflow; services/mlflow says what each may do."""
+    own = (service.name for service in SERVICES if Backend.MLFLOW in service.uses)
+    return (MLFLOW_ADMIN, *own, MLFLOW_RELEASE, MLFLOW_PERSON)
 
 
 def roles() -> dict[str, str]:

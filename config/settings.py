@@ -155,7 +155,11 @@ class KafkaSettings(Settings):
 
 
 class MlflowSettings(Settings):
+    """MLflow's address and the log-in there. MLflow's own client reads the same variables."""
+
     mlflow_tracking_uri: AnyHttpUrl = AnyHttpUrl("http://localhost:5000")
+    mlflow_tracking_username: str = Field(min_length=1)
+    mlflow_tracking_password: SecretStr = Field(min_length=1)
 
     @property
     def tracking_uri(self) -> str:
@@ -199,6 +203,8 @@ class ApiServerSettings(Settings):
     api_keys: OptionalSecret = None
     api_key_encryption_secret: SecretStr = Field(min_length=16)
     model_cache_dir: Path = Path(".local/models")
+    # Of MLflow's user who sets aliases; models are read as the API's own user.
+    mlflow_release_password: OptionalSecret = None
 
     @property
     def metrics_host(self) -> str:

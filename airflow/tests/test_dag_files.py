@@ -27,6 +27,8 @@ SECRETS = {
             "API_CLIENT_SECRET_STREAMING",
             "RUNS_AWS_ACCESS_KEY_ID",
             "RUNS_AWS_SECRET_ACCESS_KEY",
+            "MLFLOW_TRACKING_PASSWORD",
+            "MLFLOW_TRAINER_PASSWORD",
             "SMTP_PASSWORD",
             "SLACK_WEBHOOK_URL",
         )

@@ -21,6 +21,10 @@ WORKER = {
     "API_KEY_ENCRYPTION_SECRET": "six",
     "RUNS_AWS_ACCESS_KEY_ID": "seven",
     "RUNS_AWS_SECRET_ACCESS_KEY": "eight",
+    "MLFLOW_TRACKING_USERNAME": "release",
+    "MLFLOW_TRACKING_PASSWORD": "ten",
+    "MLFLOW_TRAINER_PASSWORD": "eleven",
+    "MLFLOW_API_PASSWORD": "twelve",
     "AIRFLOW__CORE__FERNET_KEY": "nine",
     "LOG_LEVEL": "DEBUG",
     "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:19092",
@@ -38,9 +42,17 @@ WORKER = {
                 "DATABASE_URL": "postgresql://trainer:three@db/x",
                 "AWS_ACCESS_KEY_ID": "seven",
                 "AWS_SECRET_ACCESS_KEY": "eight",
+                "MLFLOW_TRACKING_PASSWORD": "eleven",
             },
         ),
-        ("api", {"DATABASE_URL": "postgresql://api:four@db/x", "API_KEY_ENCRYPTION_SECRET": "six"}),
+        (
+            "api",
+            {
+                "DATABASE_URL": "postgresql://api:four@db/x",
+                "API_KEY_ENCRYPTION_SECRET": "six",
+                "MLFLOW_TRACKING_PASSWORD": "twelve",
+            },
+        ),
     ],
 )
 def test_a_job_gets_the_secrets_of_its_service_and_no_others(service: str, expected: dict[str, str]) -> None:

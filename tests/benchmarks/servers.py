@@ -24,9 +24,10 @@ from fraud_db.upgrade import upgrade
 from fraud_embedded.processes.ports import free_ports
 from fraud_embedded.processes.process import ProcessSpec, Running
 from fraud_embedded.servers import broker, objectstore, postgres
-from fraud_embedded.servers.stack import Ports, Secrets, Stack, build
+from fraud_embedded.servers.stack import Ports, Stack, build
 from tests.support import apache_kafka
 from tests.support.api_server import ApiServer, record_version
+from tests.support.servers import random_secrets
 from tests.support.small_model import model_manifest
 
 TEMPLATE = "benchmark"
@@ -67,7 +68,7 @@ def running(contract: Contract, *postgres_settings: str, kafka: str = TANSU) -> 
     base.chmod(0o711)  # the database's account must get through
     free = free_ports(4 + objectstore.INTERNAL_PORTS)
     ports = Ports(free[0], free[1], free[2], free[3], tuple(free[4:]))
-    stack = build(base, base, ports, Secrets(*(secrets.token_hex(12) for _ in range(6))), durable=True)
+    stack = build(base, base, ports, random_secrets(), durable=True)
     passwords = Passwords(
         owner=secrets.token_hex(12),
         mlflow=secrets.token_hex(12),

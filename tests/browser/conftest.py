@@ -10,10 +10,11 @@ from typing import Final
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, Request, sync_playwright
+from playwright.sync_api import Browser, HttpCredentials, Page, Request, ViewportSize, sync_playwright
 
 from tests.support.airflow_platform import platform
 from tests.support.api_server import ApiServer
+from tests.support.mlflow_users import mlflow_login
 from tests.support.server_fixtures import (
     database,
     kafka_bootstrap,
@@ -45,6 +46,7 @@ __all__ = [
 ]
 
 CHROMIUM: Final = Path("/usr/bin/chromium")
+VIEWPORT: Final = ViewportSize(width=1280, height=900)
 ROOT: Final = Path(__file__).resolve().parents[2]
 
 
@@ -78,7 +80,22 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def visit(chromium: Browser) -> Iterator[Visit]:
-    page = chromium.new_page(viewport={"width": 1280, "height": 900})
+    yield from _visit(chromium.new_page(viewport=VIEWPORT))
+
+
+@pytest.fixture
+def visit_of_person(chromium: Browser, mlflow_uri: str) -> Iterator[Visit]:
+    """A page that logs in to MLflow as the user `person` when it is asked to."""
+    login = mlflow_login("person")
+    credentials = HttpCredentials(
+        username=login["MLFLOW_TRACKING_USERNAME"],
+        password=login["MLFLOW_TRACKING_PASSWORD"],
+        origin=mlflow_uri,
+    )
+    yield from _visit(chromium.new_page(viewport=VIEWPORT, http_credentials=credentials))
+
+
+def _visit(page: Page) -> Iterator[Visit]:
     page_visit = Visit(page)
 
     def record_request(request: Request) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import urllib.request
-
 from playwright.sync_api import expect
 
+from fraud_adapters.models.mlflow_http import MlflowHttp
 from tests.browser.conftest import Visit
 
 
@@ -22,14 +20,10 @@ def test_swagger_shows_the_routes_with_files_of_our_own(visit: Visit, api_port: 
     assert picture.stat().st_size > 20_000
 
 
-def test_mlflow_opens_on_model_training_and_reports_nothing(visit: Visit, mlflow_uri: str) -> None:
-    name = "an experiment of the browser test"
-    request = urllib.request.Request(  # noqa: S310 - our own server
-        f"{mlflow_uri}/api/2.0/mlflow/experiments/create",
-        data=json.dumps({"name": name}).encode(),
-        headers={"Content-Type": "application/json"},
-    )
-    urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30).close()
+def test_mlflow_opens_on_model_training_and_reports_nothing(visit_of_person: Visit, mlflow_uri: str) -> None:
+    visit, name = visit_of_person, "an experiment of the browser test"
+    with MlflowHttp(mlflow_uri) as trainer:
+        trainer.post("experiments/create", {"name": name}, seconds=30)
     requested_urls: list[str] = []
     visit.page.on("request", lambda request: requested_urls.append(request.url))
     visit.page.goto(f"{mlflow_uri}/#/experiments")

@@ -17,6 +17,7 @@ from fraud_adapters.models.registry_writer import RegistryWriter
 from fraud_adapters.models.tracked_runs import TrackedRuns
 from tests.support.airflow_installation import AirflowInstallation, airflow_python
 from tests.support.api_server import CLIENTS, ApiServer, ForkedApi, cache_model, cloned, record_version
+from tests.support.mlflow_users import mlflow_login
 from tests.support.stored_rows import CREDITCARD
 
 pytestmark = pytest.mark.timeout(600)  # each command of Airflow takes seconds, more on a busy machine
@@ -133,7 +134,7 @@ def model(mlflow_uri: str, installation: AirflowInstallation) -> str:
             )
         writer.log(run_id, parameters={"depth": 5}, metrics={"recall": recall}, tags={})
         writer.register(name, run_id, {"gate": "passed"})
-    installation.extra |= {"MLFLOW_TRACKING_URI": mlflow_uri, "TEST_MODEL": name}
+    installation.extra |= {"MLFLOW_TRACKING_URI": mlflow_uri, "TEST_MODEL": name, **mlflow_login("release")}
     return name
 
 

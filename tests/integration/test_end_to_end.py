@@ -35,6 +35,7 @@ from fraud_core.features import feature_matrix
 from fraud_core.labels import LabelEvent
 from fraud_core.quantise import quantise
 from tests.support.api_server import ApiServer, cloned, scoring_server
+from tests.support.mlflow_users import mlflow_login
 from tests.support.stored_rows import CREDITCARD, START, Database
 from tests.support.streaming_installation import ROOT, StreamInstallation, read_all
 
@@ -219,9 +220,8 @@ def test_a_contract_of_ones_own_goes_the_whole_path(
     installation = StreamInstallation(database, topics, "http://127.0.0.1:9", contract, wire_environment)
     history, labels = transfers(3000, 5, "history")
     remember(installation, history, labels)
-    trained = job(
-        "fraud_trainer", installation.environment() | {"DATABASE_URL": database.url("trainer")}, "run"
-    )["register"]
+    of_the_trainer = {"DATABASE_URL": database.url("trainer"), **mlflow_login("trainer")}
+    trained = job("fraud_trainer", installation.environment() | of_the_trainer, "run")["register"]
     assert trained["aliases"] == {"champion": trained["version"]}
     server = ApiServer(
         database.url("api"), tmp_path / "models", tmp_path / "api.log", contract.name, wire_environment

@@ -27,6 +27,7 @@ from fraud_core.quantise import quantise
 from fraud_producer.optimum import compute
 from fraud_producer.population import population
 from fraud_producer.simulator import Simulator
+from tests.support.mlflow_users import mlflow_login
 from tests.support.stored_rows import START, Database, run
 
 ROWS = 16_000
@@ -53,6 +54,7 @@ def _installation(
         "FRAUD_CONTRACTS_DIR": str(folder),
         "DATABASE_URL": database.url("trainer"),
         "MLFLOW_TRACKING_URI": mlflow_uri,
+        **mlflow_login("trainer"),
         "S3_ENDPOINT_URL": store.endpoint_url,
         "AWS_ACCESS_KEY_ID": store.aws_access_key_id,
         "AWS_SECRET_ACCESS_KEY": store.aws_secret_access_key.get_secret_value(),

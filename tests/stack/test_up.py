@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.stack.stack import ONE_SHOTS, Stack
@@ -44,6 +45,16 @@ def test_ports_are_published_on_this_machine_alone(containers: dict[str, dict[st
                 assert binding["HostIp"] == "127.0.0.1", name
                 published.add(name)
     assert published == PUBLISHED & set(containers)
+
+
+def test_mlflow_lets_in_who_logs_in(stack: Stack) -> None:
+    def status(password: str) -> int:
+        return httpx.get(
+            stack.url("mlflow"), auth=("person", password), trust_env=False, timeout=30
+        ).status_code
+
+    assert status(stack.harness.dotenv["MLFLOW_PERSON_PASSWORD"]) == 200
+    assert status("of somebody else") == 401
 
 
 def test_nothing_is_privileged_and_everything_has_a_limit(containers: dict[str, dict[str, Any]]) -> None:

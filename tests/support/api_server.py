@@ -25,6 +25,7 @@ from fraud_core.manifest import Manifest
 from fraud_db.bootstrap import clone_database
 from fraud_embedded.processes.ports import free_ports
 from tests.support import forked
+from tests.support.mlflow_users import mlflow_login
 from tests.support.small_model import make_model
 from tests.support.stored_rows import CREDITCARD
 
@@ -94,6 +95,8 @@ class ApiServer:
             "FRAUD_CONTRACT": self.contract,
             "DATABASE_URL": self.database_url,
             "MLFLOW_TRACKING_URI": f"http://{NOWHERE}",
+            **mlflow_login("api"),
+            "MLFLOW_RELEASE_PASSWORD": mlflow_login("release")["MLFLOW_TRACKING_PASSWORD"],
             "KAFKA_BOOTSTRAP_SERVERS": NOWHERE,
             "API_PORT": str(self.port),
             "API_METRICS_PORT": str(self.metrics_port),

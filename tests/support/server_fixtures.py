@@ -20,6 +20,7 @@ from fraud_embedded.servers.stack import Stack
 from tests.support import apache_kafka as apache
 from tests.support.airflow_installation import AirflowInstallation, airflow_python
 from tests.support.kafka_server import KafkaServer
+from tests.support.mlflow_users import mlflow_login
 from tests.support.servers import (
     OWNER,
     TEMPLATE,
@@ -194,7 +195,13 @@ def airflow_metadata(tmp_path_factory: pytest.TempPathFactory) -> AirflowInstall
 def mlflow_uri(
     stack: Stack, roles: None, object_store_server: objectstore.ObjectStoreServer
 ) -> Iterator[str]:
-    """Address of a running MLflow server; takes about 20 s to start, so ask for it only where it matters."""
+    """Address of a running MLflow server; takes about 20 s to start, so ask for it only where it matters.
+
+    While it runs, the environment holds the passwords of its users, and this process logs in as the trainer.
+    """
     mlflow.prepare(stack.mlflow)
-    for _ in _run(mlflow.spec(stack.mlflow)):
-        yield stack.mlflow.tracking_uri
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**stack.mlflow.users, **mlflow_login("trainer", stack.mlflow.users)}.items():
+            patch.setenv(name, value)
+        for _ in _run(mlflow.spec(stack.mlflow)):
+            yield stack.mlflow.tracking_uri

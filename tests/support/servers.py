@@ -14,6 +14,7 @@ from typing import Final
 import psycopg2
 
 from config import constants
+from config.services import mlflow_password, mlflow_users
 from config.settings import PlatformSettings, parameters
 from fraud_db.bootstrap import Passwords, bootstrap, clone_database, drop_database
 from fraud_db.upgrade import upgrade
@@ -54,11 +55,18 @@ def configured_stack(durable: bool) -> Iterator[Stack]:
     base.chmod(0o711)
     free = free_ports(4 + objectstore.INTERNAL_PORTS)
     ports = Ports(free[0], free[1], free[2], free[3], tuple(free[4:]))
-    secrets = Secrets(*(random.token_hex(12) for _ in range(6)))
+    secrets = random_secrets()
     try:
         yield build(base, base, ports, secrets, durable=durable)
     finally:
         shutil.rmtree(base, ignore_errors=True)
+
+
+def random_secrets() -> Secrets:
+    """A random secret for each server, and a random password for each user of MLflow."""
+    users = {mlflow_password(user): random.token_hex(12) for user in mlflow_users()}
+    own = [random.token_hex(12) for _ in range(6)]
+    return Secrets(own[0], own[1], own[2], own[3], own[4], own[5], users)
 
 
 def random_passwords(stack: Stack) -> Passwords:

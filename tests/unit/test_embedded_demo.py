@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -19,7 +20,10 @@ class Answer(BaseHTTPRequestHandler):
     status, body = 200, b""
 
     def do_GET(self) -> None:
-        self.send_response(self.status)
+        # As the user `person`, with the password that `.env` names.
+        login = b"person:of MLFLOW_PERSON_PASSWORD"
+        known = self.headers["Authorization"] == f"Basic {base64.b64encode(login).decode()}"
+        self.send_response(self.status if known else 401)
         self.end_headers()
         self.wfile.write(self.body)
 
@@ -31,7 +35,9 @@ def platform() -> Iterator[Any]:
     with HTTPServer(("127.0.0.1", 0), Answer) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         mlflow = SimpleNamespace(tracking_uri=f"http://127.0.0.1:{server.server_port}")
-        yield SimpleNamespace(stack=SimpleNamespace(mlflow=mlflow), registered_model="fraud-x")
+        yield SimpleNamespace(
+            stack=SimpleNamespace(mlflow=mlflow), registered_model="fraud-x", secret=lambda name: f"of {name}"
+        )
         server.shutdown()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from config import constants
+from config import constants, services
 from config.settings import ConfigurationError
 from fraud_embedded import operations
 from fraud_embedded.addresses import Addresses
@@ -62,7 +62,7 @@ def test_what_is_set_is_kept_and_what_is_missing_is_added(layout: Layout) -> Non
     values = parse(layout.env_file.read_text())
     assert values["DB_PASSWORD"] == "mine"
     assert values["APP_ENV"] == "testing"
-    assert "POSTGRES_PASSWORD" in written
+    assert {"POSTGRES_PASSWORD", *map(services.mlflow_password, services.mlflow_users())} <= set(written)
     assert "change-me" not in values["POSTGRES_PASSWORD"]
     assert ensure_dotenv(layout) == []
 
@@ -171,10 +171,28 @@ def test_each_process_of_airflow_gets_its_own_secrets_only(
     assert holders("AIRFLOW_DB_PASSWORD") == everyone
     assert holders("AIRFLOW_JWT_SECRET") == {"airflow-webserver", "airflow-scheduler"}
     assert holders("DB_PASSWORD_STREAMING") == holders("DB_PASSWORD_PRODUCER") == {"airflow-scheduler"}
-    for secret in ("POSTGRES_PASSWORD", "DB_PASSWORD", "DB_PASSWORD_API", "API_KEY_ENCRYPTION_SECRET"):
+    assert holders("MLFLOW_RELEASE_PASSWORD") == holders("MLFLOW_TRAINER_PASSWORD") == {"airflow-scheduler"}
+    for secret in (
+        *("POSTGRES_PASSWORD", "DB_PASSWORD", "DB_PASSWORD_API", "API_KEY_ENCRYPTION_SECRET"),
+        *("MLFLOW_ADMIN_PASSWORD", "MLFLOW_API_PASSWORD", "MLFLOW_PERSON_PASSWORD"),
+    ):
         assert not holders(secret)
     assert not holders("SMTP_PASSWORD")
     assert not holders("AIRFLOW_PASSWORD")
+
+
+def test_each_process_logs_in_to_mlflow_as_its_own_user(layout: Layout, settings: dict[str, str]) -> None:
+    platform = configure(layout, Addresses(0), settings | {"MLFLOW_PERSON_RELEASES": "1"})
+    users = {"trainer": "trainer", "api": "api", "operator": "person", "airflow": "release"}
+    for role, user in users.items():
+        environment = platform.environment(role)
+        assert environment["MLFLOW_TRACKING_USERNAME"] == user
+        assert environment["MLFLOW_TRACKING_PASSWORD"] == settings[services.mlflow_password(user)]
+    server = platform.specs()["mlflow"].env
+    assert {name: server[name] for name in map(services.mlflow_password, services.mlflow_users())} == {
+        name: settings[name] for name in map(services.mlflow_password, services.mlflow_users())
+    }
+    assert server["MLFLOW_PERSON_RELEASES"] == "1"
 
 
 @pytest.fixture

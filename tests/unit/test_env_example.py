@@ -7,7 +7,7 @@ import pytest
 
 from config import constants, settings
 from config.parameters import ENVIRONMENT_OVERRIDES
-from config.services import role_password
+from config.services import mlflow_password, mlflow_users, role_password
 from fraud_embedded.installation import AIRFLOW_CHOICES, ALERT_ROUTES
 from fraud_launcher import dotenv
 
@@ -32,10 +32,12 @@ STARTERS = {
     "AIRFLOW_SECRET_KEY",
     "RUNS_AWS_SECRET_ACCESS_KEY",
     "MLFLOW_AWS_SECRET_ACCESS_KEY",
+    "MLFLOW_PERSON_RELEASES",
     "PORT_OFFSET",
     *AIRFLOW_CHOICES,
     *ALERT_ROUTES,
     *map(role_password, constants.SERVICE_ROLES),
+    *map(mlflow_password, mlflow_users()),
 }
 
 
@@ -110,10 +112,17 @@ def test_it_works_as_it_stands_for_development_only(monkeypatch: pytest.MonkeyPa
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("API_CLIENT_ID", "streaming")
     monkeypatch.setenv("API_CLIENT_SECRET", "change-me-client-streaming")
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "trainer")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "change-me-mlflow-trainer")
     for one in CLASSES:
         settings.load(one)
     monkeypatch.setenv("APP_ENV", "production")
-    for one in (settings.DatabaseSettings, settings.ApiServerSettings, settings.ObjectStoreSettings):
+    for one in (
+        settings.DatabaseSettings,
+        settings.ApiServerSettings,
+        settings.ObjectStoreSettings,
+        settings.MlflowSettings,
+    ):
         with pytest.raises(settings.ConfigurationError, match="development default"):
             settings.load(one)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from config.services import groups
+from fraud_mlflow.__main__ import USERS_FILE
 from services.collect_sources import ROOT, collect, projects
 
 ENTRYPOINT = ROOT / "services" / "entrypoint.sh"
@@ -33,6 +34,7 @@ def test_an_image_holds_no_package_of_another_service(tmp_path: Path) -> None:
 def test_the_image_of_mlflow_holds_what_its_server_finds_our_application_by(tmp_path: Path) -> None:
     collect("mlflow", tmp_path)
     assert list((tmp_path / "fraud_mlflow" / "plugin").glob("*.dist-info/entry_points.txt"))
+    assert (tmp_path / "fraud_mlflow" / USERS_FILE.name).exists()
 
 
 def test_what_depends_on_what_is_read_from_the_projects(tmp_path: Path) -> None:

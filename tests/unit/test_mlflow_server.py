@@ -1,6 +1,7 @@
 """What MLflow's server is started with, what its page is given, and that nothing is reported."""
 
 import asyncio
+import configparser
 import json
 import os
 import re
@@ -12,10 +13,13 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from config import services
 from config.constants import PROCESS_ENVIRONMENT
 from fraud_embedded.processes.process import base_environment
-from fraud_mlflow.__main__ import PLUGIN, VariableMissing, arguments, environment
+from fraud_mlflow import users
+from fraud_mlflow.__main__ import PLUGIN, arguments, environment
 from fraud_mlflow.page import DEFAULTS, Message, PageDefaults, Receive, Send
+from fraud_mlflow.users import WrongVariable
 
 ROOT = Path(__file__).resolve().parents[2]
 OFF = {
@@ -31,6 +35,7 @@ SETTINGS = {
     "S3_ENDPOINT_URL": "http://objectstore:8333",
     "AWS_ACCESS_KEY_ID": "fraud-mlflow",
     "AWS_SECRET_ACCESS_KEY": "key of the bucket",
+    **{users.password_variable(name): f"password of {name}" for name in users.NAMES},
 }
 
 
@@ -61,6 +66,35 @@ def test_it_is_reached_by_its_names_and_by_those_one_adds() -> None:
     assert hosts() == ["mlflow:5000", "localhost:5000", "127.0.0.1:5000"]
     assert hosts(MLFLOW_ALLOWED_HOSTS="localhost:5000,localhost:5100")[3:] == ["localhost:5100"]
     assert hosts(MLFLOW_PORT="5200") == ["mlflow:5200", "localhost:5200", "127.0.0.1:5200"]
+
+
+def test_pages_behind_a_proxy_with_tls_may_write() -> None:
+    (origins,) = (
+        option.partition("=")[2].split(",")
+        for option in arguments(SETTINGS | {"MLFLOW_ALLOWED_HOSTS": " mlflow.example.com , [fd00::1]:5000,"})
+        if option.startswith("--cors-allowed-origins")
+    )
+    assert {"https://mlflow.example.com", "http://mlflow:5000", "http://[fd00::1]:5000"} <= set(origins)
+
+
+@pytest.mark.parametrize(
+    "hosts",
+    [
+        "http://mlflow:5000",
+        "mlflow:",
+        "mlflow:0",
+        "mlflow:70000",
+        "a b",
+        "*",
+        "10.0.0.5:5000/x",
+        "::1",
+        "-a",
+        "ü",
+    ],
+)
+def test_a_malformed_host_stops_the_start(hosts: str) -> None:
+    with pytest.raises(WrongVariable, match=r"^MLFLOW_ALLOWED_HOSTS: .* is not a host or host:port"):
+        arguments(SETTINGS | {"MLFLOW_ALLOWED_HOSTS": f"localhost:5000,{hosts}"})
 
 
 def test_what_is_dangerous_stays_off_whatever_the_environment_says() -> None:
@@ -139,21 +173,88 @@ def test_the_server_finds_the_application_that_is_asked_for() -> None:
     (plugin,) = distributions(path=[str(PLUGIN)])
     (entry,) = plugin.entry_points
     assert (entry.group, f"--app-name={entry.name}") == ("mlflow.app", arguments(SETTINGS)[1])
-    assert entry.value == "fraud_mlflow.app:app"
+    assert entry.value == "fraud_mlflow.app:create"
     assert environment(SETTINGS)["PYTHONPATH"] == str(PLUGIN)
     assert environment(SETTINGS | {"PYTHONPATH": "/app"})["PYTHONPATH"] == f"{PLUGIN}:/app"
 
 
+def test_the_users_are_those_of_the_table_of_services() -> None:
+    assert users.NAMES == services.mlflow_users() == tuple(user.name for user in users.users(SETTINGS))
+    for name in users.NAMES:
+        assert users.password_variable(name) == services.mlflow_password(name)
+
+
+def test_everybody_logs_in_and_an_unknown_user_sees_nothing() -> None:
+    variables = environment(SETTINGS)
+    file = configparser.ConfigParser()
+    file.read(variables["MLFLOW_AUTH_CONFIG_PATH"])
+    assert file["mlflow"]["default_permission"] == "NO_PERMISSIONS"
+    assert file["mlflow"]["authorization_function"] == "fraud_mlflow.rights:authenticate"
+    assert int(file["mlflow"]["auth_cache_ttl_seconds"]) > 0
+    assert (variables["MLFLOW_AUTH_ADMIN_USERNAME"], variables["MLFLOW_AUTH_ADMIN_PASSWORD"]) == (
+        "admin",
+        SETTINGS["MLFLOW_ADMIN_PASSWORD"],
+    )
+    assert (
+        variables["MLFLOW_FLASK_SERVER_SECRET_KEY"] != environment(SETTINGS)["MLFLOW_FLASK_SERVER_SECRET_KEY"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"MLFLOW_API_PASSWORD": "elevenchars"}, "^MLFLOW_API_PASSWORD: MLflow asks for at least 12"),
+        ({"MLFLOW_PERSON_PASSWORD": "zwölf Zeichen"}, "^MLFLOW_PERSON_PASSWORD: write ASCII"),
+        ({"MLFLOW_PERSON_RELEASES": "yes"}, "^MLFLOW_PERSON_RELEASES: write 1, or 0"),
+        (
+            {"APP_ENV": "production", "MLFLOW_RELEASE_PASSWORD": "change-me-release"},
+            "^MLFLOW_RELEASE_PASSWORD still has its development default",
+        ),
+    ],
+)
+def test_a_password_that_will_not_do_stops_the_start(changed: dict[str, str], sentence: str) -> None:
+    with pytest.raises(WrongVariable, match=sentence):
+        environment(SETTINGS | changed)
+
+
+ALIAS = "/api/2.0/mlflow/registered-models/alias"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/api/2.0/mlflow/anything", set(users.NAMES)),
+        ("POST", "/ajax-api/3.0/mlflow/traces/search", set(users.NAMES)),
+        ("POST", ALIAS, {"admin", "trainer", "release"}),
+        ("DELETE", f"/ajax-{ALIAS.removeprefix('/')}", {"admin", "trainer", "release"}),
+        ("POST", f"{ALIAS}/x", {"admin", "trainer"}),
+        ("POST", f"/x{ALIAS}", {"admin"}),
+        ("POST", "/api/2.0/mlflow/runs/search/x", {"admin", "trainer"}),
+        ("DELETE", "/api/2.0/mlflow/runs/search", {"admin", "trainer"}),
+        ("PUT", "/api/2.0/mlflow-artifacts/artifacts/1/a/model.ubj", {"admin", "trainer"}),
+        ("POST", "/api/2.0/mlflow/users/create", {"admin"}),
+        ("POST", "/api/2.0/mlflow/webhooks", {"admin"}),
+    ],
+)
+def test_the_requests_with_which_a_user_may_write(method: str, path: str, allowed: set[str]) -> None:
+    granted = users.rights({})
+    assert {name for name in granted if users.may(granted[name], method, path)} == allowed
+    releasing = users.rights({"MLFLOW_PERSON_RELEASES": "1"})
+    assert users.may(releasing["person"], method, path) == ("release" in allowed)
+    assert users.may(None, method, path), "of a user made by hand, MLflow's permissions decide"
+
+
 @pytest.mark.parametrize("name", sorted(SETTINGS.keys() - {"DB_HOST"}))
 def test_what_is_missing_is_named(name: str) -> None:
-    with pytest.raises(VariableMissing, match=name):
+    with pytest.raises(WrongVariable, match=name):
         environment({**SETTINGS, name: ""})
 
 
 def test_the_program_ends_with_the_sentence() -> None:
+    passwords = {name: value for name, value in SETTINGS.items() if name.startswith("MLFLOW_")}
     done = subprocess.run(
         [sys.executable, "-m", "fraud_mlflow"],
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path)},
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path), **passwords},
         capture_output=True,
         text=True,
         check=False,

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import base64
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from airflow.sdk import BaseHook
-from airflow.sdk.exceptions import AirflowException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from config import constants
 from fraud_airflow.http import ANSWER_SECONDS, HttpAnswer, HttpService
 
 _ROUTES: Final = "/api/2.0/mlflow/"
 _PAGE: Final = 100
+_UNAUTHENTICATED: Final = 401
+_FORBIDDEN: Final = 403
+_PASSWORD: Final = "MLFLOW_TRACKING_PASSWORD"  # noqa: S105 - the variable
 _ABSENT: Final = "RESOURCE_DOES_NOT_EXIST"
 
 
@@ -42,7 +47,12 @@ class Run:
 
 
 class FraudMlflowHook(BaseHook):
-    """Queries MLflow. Every method raises AirflowException with one sentence if MLflow cannot answer.
+    """Queries MLflow, and sets aliases.
+
+    Every method raises AirflowException with one sentence if MLflow cannot answer, and AirflowFailException,
+    which is not retried, if MLflow refuses the log-in or the request.
+
+    It logs in with MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, as MLflow's own client does.
 
     Args:
         tracking_uri: MLFLOW_TRACKING_URI if not given.
@@ -106,7 +116,18 @@ class FraudMlflowHook(BaseHook):
             yield page
 
     def _answer(self, method: str, route: str, **options: Any) -> HttpAnswer:
-        return self._service.request(method, _ROUTES + route, seconds=self._seconds, **options)
+        user = constants.ENV_VARS["MLFLOW_TRACKING_USERNAME"]
+        answer = self._service.request(
+            method, _ROUTES + route, headers=_authorization(user), seconds=self._seconds, **options
+        )
+        if answer.status == _UNAUTHENTICATED:
+            raise AirflowFailException(
+                f"{self._service.title} does not accept the password of the user {user}: "
+                f"correct {_PASSWORD} of Airflow's workers."
+            )
+        if answer.status == _FORBIDDEN:
+            raise AirflowFailException(f"{self._service.title} refuses {route}: {answer.detail}.")
+        return answer
 
     def _checked_document(self, route: str, answer: HttpAnswer) -> dict[str, Any]:
         if answer.status != 200:
@@ -114,6 +135,13 @@ class FraudMlflowHook(BaseHook):
         if not isinstance(answer.document, dict):
             raise self._service.unexpected_answer(f"no JSON for {route}")
         return answer.document
+
+
+def _authorization(user: str) -> dict[str, str]:
+    password = constants.secret(_PASSWORD, os.environ)
+    if not password:
+        raise AirflowFailException(f"{_PASSWORD} is not set for Airflow's workers: set it in .env.")
+    return {"Authorization": f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"}
 
 
 def _is_absent(answer: HttpAnswer) -> bool:

@@ -5,9 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from hooks.mlflow_hook import FraudMlflowHook
+
+
+@pytest.fixture(autouse=True)
+def _password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "geheim")
 
 
 def _item(version: int) -> dict[str, Any]:
@@ -40,6 +45,29 @@ def test_an_error_is_a_sentence(answer: tuple[int, Any], sentence: str, http_ser
     http_server.reply = lambda _request: answer
     with pytest.raises(AirflowException, match=sentence):
         FraudMlflowHook(http_server.url).run("abc")
+
+
+@pytest.mark.parametrize(
+    ("status", "sentence"),
+    [
+        (401, r"does not accept the password of the user release: correct MLFLOW_TRACKING_PASSWORD of"),
+        (403, r"refuses registered-models/alias: 403, "),
+    ],
+)
+def test_a_refused_log_in_or_request_is_not_retried(status: int, sentence: str, http_server: Any) -> None:
+    http_server.reply = lambda _request: (status, b"The user may not")
+    with pytest.raises(AirflowFailException, match=sentence):
+        FraudMlflowHook(http_server.url).set_alias("fraud-any", "champion", "1")
+    assert http_server.requests[0].headers["authorization"] == "Basic cmVsZWFzZTpnZWhlaW0="
+
+
+def test_a_worker_without_the_password_is_told(http_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_PASSWORD")
+    with pytest.raises(
+        AirflowFailException, match=r"^MLFLOW_TRACKING_PASSWORD is not set for Airflow's workers"
+    ):
+        FraudMlflowHook(http_server.url).run("abc")
+    assert not http_server.requests
 
 
 def test_a_name_cannot_change_the_question(http_server: Any) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from config.constants import ALIAS_CHAMPION
 from fraud_adapters.job.logs import get_logger
 from fraud_adapters.models.loading import Model, ModelRefused
-from fraud_adapters.models.registry import RegistryUnavailable
+from fraud_adapters.models.registry import RegistryFailure
 from fraud_adapters.postgres import DatabaseUnavailable
 from fraud_adapters.postgres.model_versions import VersionRecord, read_version
 from fraud_adapters.postgres.session import Session
@@ -27,7 +27,7 @@ _LAST_SERVED_FILE: Final = "champion"  # names the version served last, for a st
 
 
 class ModelSource(Protocol):
-    """The source of model versions, such as the registry. Both methods raise `RegistryUnavailable`."""
+    """The source of model versions, such as the registry. Both methods raise `RegistryFailure`."""
 
     def version_of_alias(self, name: str, alias: str) -> str | None: ...
 
@@ -81,13 +81,13 @@ class ModelHolder:
                 self.problem = None
         except VersionRefused as error:
             self._record_problem(error.reason, str(error))
-        except (RegistryUnavailable, DatabaseUnavailable, OSError) as error:
+        except (RegistryFailure, DatabaseUnavailable, OSError) as error:
             self._record_problem("unavailable", _public_sentence(error), str(error))
 
     def _champion_version(self) -> str | None:
         try:
             return self._source.version_of_alias(self._contract.registered_model, ALIAS_CHAMPION)
-        except RegistryUnavailable:
+        except RegistryFailure:
             # Without the registry, the version served last may serve again if its files are cached.
             last_served = self._cache / _LAST_SERVED_FILE
             if self.current is not None or not last_served.is_file():
@@ -183,7 +183,7 @@ class ModelHolder:
 
 def _public_sentence(error: Exception) -> str:
     """A public message: it names what is unavailable, without address, user or path."""
-    if isinstance(error, RegistryUnavailable):
+    if isinstance(error, RegistryFailure):
         return "The model registry does not respond correctly."
     return (
         "The database does not answer."

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 import urllib.error
+import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,6 +14,7 @@ from functools import partial
 from typing import Any, Final
 
 from config.constants import ALIAS_CHAMPION, DAGS_REAL_TIME
+from config.services import MLFLOW_PERSON, mlflow_password
 from config.settings import ConfigurationError
 from fraud_embedded.installation import Layout
 from fraud_embedded.jobs import run_job
@@ -88,8 +91,9 @@ def champion(platform: Platform) -> str | None:
         f"{platform.stack.mlflow.tracking_uri}/api/2.0/mlflow/registered-models/alias"
         f"?name={platform.registered_model}&alias={ALIAS_CHAMPION}"
     )
+    request = urllib.request.Request(url, headers=_mlflow_login(platform))  # noqa: S310 - our own server
     try:
-        with probes.direct().open(url, timeout=30) as answer:
+        with probes.direct().open(request, timeout=30) as answer:
             return str(json.load(answer)["model_version"]["version"])
     except urllib.error.HTTPError as error:
         error.close()
@@ -99,6 +103,11 @@ def champion(platform: Platform) -> str | None:
         raise StartFailed(f"mlflow answers {error.code} to the question for the champion.") from None
     except (OSError, ValueError, LookupError) as error:
         raise StartFailed(f"mlflow does not name the champion ({type(error).__name__}).") from None
+
+
+def _mlflow_login(platform: Platform) -> dict[str, str]:
+    login = f"{MLFLOW_PERSON}:{platform.secret(mlflow_password(MLFLOW_PERSON))}"
+    return {"Authorization": f"Basic {base64.b64encode(login.encode()).decode()}"}
 
 
 def _wait_for_model(platform: Platform, supervisor: Supervisor, progress: Progress) -> None:

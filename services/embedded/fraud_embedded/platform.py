@@ -9,7 +9,7 @@ from functools import partial
 from typing import Final
 
 from config import constants, services
-from config.services import Backend, Jobs, Service
+from config.services import Backend, Jobs, Service, mlflow_password, mlflow_users
 from config.settings import ConfigurationError, KafkaSettings, api_clients
 from fraud_embedded.addresses import Addresses
 from fraud_embedded.installation import AIRFLOW_CHOICES, ALERT_ROUTES, PASSED_ON, Layout
@@ -127,7 +127,12 @@ class Platform:
             service.name: self.environment(service.name) for service in services.with_jobs(Jobs.SCHEDULED)
         }
         store = self.stack.objectstore.endpoint_url
-        addresses = {**self._kafka(), **self._mlflow(), "API_URL": self.api_url, "S3_ENDPOINT_URL": store}
+        addresses = {
+            **self._kafka(),
+            "MLFLOW_TRACKING_URI": self.stack.mlflow.tracking_uri,
+            "API_URL": self.api_url,
+            "S3_ENDPOINT_URL": store,
+        }
         database = {
             "DB_HOST": probes.HOST,
             "DB_PORT": str(self.stack.postgres.port),
@@ -148,7 +153,8 @@ class Platform:
             secret_key=self.secret("AIRFLOW_SECRET_KEY"),
             password=self.secret("AIRFLOW_PASSWORD"),
             public=self._chosen(PASSED_ON) | self._chosen(AIRFLOW_CHOICES) | addresses | database,
-            jobs=airflow.job_variables(sys.executable, self.layout.root, run, environments),
+            jobs=airflow.job_variables(sys.executable, self.layout.root, run, environments)
+            | self.mlflow_login(services.MLFLOW_RELEASE),
             setup=self._chosen(ALERT_ROUTES) | self._client(constants.CLIENT_AIRFLOW),
         )
 
@@ -176,8 +182,13 @@ class Platform:
     def _kafka(self) -> dict[str, str]:
         return {"KAFKA_BOOTSTRAP_SERVERS": self.stack.broker.bootstrap}
 
-    def _mlflow(self) -> dict[str, str]:
-        return {"MLFLOW_TRACKING_URI": self.stack.mlflow.tracking_uri}
+    def mlflow_login(self, user: str) -> dict[str, str]:
+        """MLflow's address and the log-in of one of its users, as variables."""
+        return {
+            "MLFLOW_TRACKING_URI": self.stack.mlflow.tracking_uri,
+            "MLFLOW_TRACKING_USERNAME": user,
+            "MLFLOW_TRACKING_PASSWORD": self.secret(services.mlflow_password(user)),
+        }
 
     def _client(self, client: str) -> dict[str, str]:
         return {
@@ -214,7 +225,7 @@ class Platform:
         if Backend.KAFKA in service.uses:
             variables |= self._kafka()
         if Backend.MLFLOW in service.uses:
-            variables |= self._mlflow()
+            variables |= self.mlflow_login(service.name)
         if Backend.OBJECT_STORE in service.uses:
             variables |= self.stack.objectstore.bucket_environment(constants.BUCKET_RUNS)
         if service.scopes:
@@ -225,7 +236,8 @@ class Platform:
         return {
             "DATABASE_URL": self.database_url("api"),
             **self._kafka(),
-            **self._mlflow(),
+            **self.mlflow_login("api"),
+            "MLFLOW_RELEASE_PASSWORD": self.secret("MLFLOW_RELEASE_PASSWORD"),
             "API_HOST": probes.HOST,
             "API_PORT": str(self.addresses.api),
             "API_METRICS_PORT": str(self.addresses.api_metrics),
@@ -238,7 +250,7 @@ class Platform:
         return {
             "DATABASE_URL": self.database_url("readonly"),
             **self._kafka(),
-            **self._mlflow(),
+            **self.mlflow_login(services.MLFLOW_PERSON),
             **self._client(_ADMIN_CLIENT),
             **self.stack.objectstore.bucket_environment(constants.BUCKET_RUNS),
         }
@@ -251,6 +263,8 @@ def configure(layout: Layout, addresses: Addresses, settings: Mapping[str, str])
         ConfigurationError: a secret is missing.
         NoUsableDirectory: the database has no account or directory to use.
     """
+    passwords = {name: _secret(settings, name) for name in map(mlflow_password, mlflow_users())}
+    releases = {name: settings[name] for name in ("MLFLOW_PERSON_RELEASES",) if settings.get(name)}
     secrets = Secrets(
         postgres_superuser=_secret(settings, "POSTGRES_PASSWORD"),
         mlflow_database=_secret(settings, "MLFLOW_DB_PASSWORD"),
@@ -258,6 +272,7 @@ def configure(layout: Layout, addresses: Addresses, settings: Mapping[str, str])
         store_secret_key=_secret(settings, "AWS_SECRET_ACCESS_KEY"),
         store_runs=_secret(settings, "RUNS_AWS_SECRET_ACCESS_KEY"),
         store_mlflow=_secret(settings, "MLFLOW_AWS_SECRET_ACCESS_KEY"),
+        mlflow_users=passwords | releases,
     )
     return Platform(layout, addresses, build(layout.local, layout.run, addresses.stack, secrets), settings)
 

@@ -190,7 +190,8 @@ def render(summary: Summary) -> str:
     lines = ["", "The platform is running.", ""]
     lines += [f"  {name:<15} {address}" for name, address in summary.urls.items()]
     lines += [
-        f"  {'credentials':<15} in {summary.credentials} (readable by you alone); airflow's user is airflow",
+        f"  {'credentials':<15} in {summary.credentials} (readable by you alone)",
+        f"  {'users':<15} airflow's is airflow, mlflow's is person",
         "",
     ]
     lines += [

@@ -1,11 +1,22 @@
-"""The application of `mlflow server --app-name fraud`: MLflow's own, with our defaults for its web page."""
+"""The application of `mlflow server --app-name fraud`: MLflow's own with users, and our page defaults."""
 
 from __future__ import annotations
 
-from typing import Final
+import os
 
-from mlflow.server.fastapi_app import app as mlflow_app
-
+from fraud_mlflow import accounts, users
 from fraud_mlflow.page import PageDefaults
 
-app: Final = PageDefaults(mlflow_app)
+
+def create() -> PageDefaults:
+    """The application; its users are in place when it is returned, so before the server listens.
+
+    MLflow is imported here because its command line imports this module too, in the parent of the server.
+    """
+    from mlflow.server import auth  # noqa: PLC0415
+
+    # A file would have to hold the password of the database.
+    auth.auth_config = auth.auth_config._replace(database_uri=os.environ["MLFLOW_BACKEND_STORE_URI"])
+    application = auth.create_app()
+    accounts.prepare(auth.store, users.users(os.environ))
+    return PageDefaults(application)

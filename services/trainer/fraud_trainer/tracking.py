@@ -9,7 +9,7 @@ from typing import Any, Final
 from fraud_adapters.job.failures import LastingFailure
 from fraud_adapters.job.logs import get_logger
 from fraud_adapters.job.stopping import Stopped
-from fraud_adapters.models.mlflow_http import RegistryUnavailable
+from fraud_adapters.models.mlflow_http import RegistryFailure
 from fraud_adapters.objectstore.run_store import Step
 from fraud_trainer.run_context import RunContext
 
@@ -71,6 +71,6 @@ def _end(context: RunContext, error: BaseException) -> None:
     try:
         status: Any = "KILLED" if isinstance(error, Stopped) else "FAILED"
         context.tracked.end_unfinished(context.tracked.find(context.run.prefix), status)
-    except RegistryUnavailable as unavailable:
+    except RegistryFailure as unavailable:
         # Only logged, so that the job reports its own failure. The next attempt or `clean` ends the run.
         get_logger(__name__).warning("run_left_open", run=context.run.prefix, reason=str(unavailable))

@@ -2,20 +2,55 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any, Final, Self
 
 import httpx
 
-from fraud_adapters.job.failures import PassingFailure
+from fraud_adapters.job.failures import ConfigurationFailure, JobFailed, PassingFailure, RefusedFailure
 
 CONNECT_SECONDS: Final = 1.0
 READ_SECONDS: Final = 2.0
 _ABSENT: Final = "RESOURCE_DOES_NOT_EXIST"
 
 
-class RegistryUnavailable(PassingFailure):
+class RegistryFailure(JobFailed):
+    """The base class: a request to the registry failed."""
+
+
+class RegistryUnavailable(RegistryFailure, PassingFailure):
     """The registry does not answer, or answers with an error; the sentence names its address."""
+
+
+class LoginRefused(RegistryFailure, ConfigurationFailure):
+    """The registry does not accept the user and password: no retry helps until a variable is corrected."""
+
+
+class RequestForbidden(RegistryFailure, RefusedFailure):
+    """The registry does not let this user do that."""
+
+
+def environment_login() -> tuple[str, str]:
+    """User and password of this process, from the variables that MLflow's own client reads too."""
+    names = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+    user, password = (os.environ.get(name, "") for name in names)
+    return user, password
+
+
+def refusal(uri: str, status: int, path: str, user: str) -> RegistryFailure:
+    """The failure that corresponds to a status other than 200."""
+    if status == httpx.codes.UNAUTHORIZED:
+        return LoginRefused(
+            f"MLflow at {uri} does not accept the password of the user {user or '(none)'}: "
+            "correct MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
+        )
+    if status == httpx.codes.FORBIDDEN:
+        return RequestForbidden(
+            f"MLflow at {uri} answered 403 to {path}: the user {user} has no right to it "
+            "(docs/mlflow.md), or MLFLOW_ALLOWED_HOSTS does not contain this address."
+        )
+    return RegistryUnavailable(f"MLflow at {uri} answered {status} to {path}.")
 
 
 class MlflowHttp:
@@ -23,17 +58,22 @@ class MlflowHttp:
 
     Args:
         tracking_uri: MLflow's address, for example `http://mlflow:5000`.
+        login: user and password; those of the environment if not given.
     """
 
-    def __init__(self, tracking_uri: str) -> None:
+    def __init__(self, tracking_uri: str, login: tuple[str, str] | None = None) -> None:
         self.uri = tracking_uri.rstrip("/")
-        self._http = httpx.Client(timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS))
+        login = login or environment_login()
+        self._user = login[0]
+        timeout = httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS)
+        self._http = httpx.Client(auth=login, timeout=timeout)
 
     def get(self, route: str, query: Mapping[str, str]) -> dict[str, Any] | None:
         """The JSON response of a route, or None if the resource does not exist.
 
         Raises:
             RegistryUnavailable: no valid response within about three seconds.
+            LoginRefused, RequestForbidden: the log-in or the request is refused.
         """
         return self._answer(self.request("GET", f"{self._api}/{route}", params=dict(query)))
 
@@ -57,10 +97,8 @@ class MlflowHttp:
                 f"MLflow at {self.uri} does not answer ({type(error).__name__})."
             ) from None
 
-    def refused(self, response: httpx.Response) -> RegistryUnavailable:
-        return RegistryUnavailable(
-            f"MLflow at {self.uri} answered {response.status_code} to {response.request.url.path}."
-        )
+    def refused(self, response: httpx.Response) -> RegistryFailure:
+        return refusal(self.uri, response.status_code, response.request.url.path, self._user)
 
     def close(self) -> None:
         self._http.close()

@@ -12,18 +12,18 @@ from urllib.parse import quote, unquote, urlsplit
 
 import httpx
 
-from fraud_adapters.models.mlflow_http import MlflowHttp, RegistryUnavailable
+from fraud_adapters.models.mlflow_http import MlflowHttp, RegistryFailure, RegistryUnavailable
 from fraud_core import manifest as manifests
 from fraud_core.manifest import Manifest
 
-__all__ = ["ARTEFACT_PATH", "Registry", "RegistryUnavailable"]
+__all__ = ["ARTEFACT_PATH", "Registry", "RegistryFailure", "RegistryUnavailable"]
 
 ARTEFACT_PATH: Final = "model"  # the model's directory within its MLflow run
 DOWNLOAD_SECONDS: Final = 30.0
 
 
 class Registry:
-    """Reads aliases and model files; safe to use from several threads.
+    """Reads aliases and model files; safe to use from several threads. Its failures are `RegistryFailure`s.
 
     Args:
         tracking_uri: MLflow's address, for example `http://mlflow:5000`.

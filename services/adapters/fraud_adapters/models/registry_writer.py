@@ -10,6 +10,7 @@ from pathlib import Path
 from time import time
 from typing import Any, Final
 
+from fraud_adapters.models.mlflow_http import environment_login, refusal
 from fraud_adapters.models.registry import ARTEFACT_PATH, RegistryUnavailable
 
 _CLIENT: Final = {
@@ -20,11 +21,15 @@ _CLIENT: Final = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
+_REFUSALS: Final = {"UNAUTHENTICATED": 401, "PERMISSION_DENIED": 403}
 _VALUE_LENGTH: Final = 6000  # MLflow refuses longer parameters
 
 
 class RegistryWriter:
-    """Writes to the MLflow server at `tracking_uri`. Every method raises `RegistryUnavailable`."""
+    """Writes to the MLflow server at `tracking_uri`. Every method raises a `RegistryFailure`.
+
+    MLflow's client logs in with MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD of the environment.
+    """
 
     def __init__(self, tracking_uri: str) -> None:
         for variable, value in _CLIENT.items():
@@ -104,5 +109,7 @@ class RegistryWriter:
         try:
             yield
         except (MlflowException, RequestException) as error:
+            if status := _REFUSALS.get(getattr(error, "error_code", "")):
+                raise refusal(self._uri, status, "a request", environment_login()[0]) from None
             first_line = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
             raise RegistryUnavailable(f"MLflow at {self._uri}: {first_line}") from None

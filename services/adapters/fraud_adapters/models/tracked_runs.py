@@ -42,7 +42,7 @@ class ModelVersion:
 
 
 class TrackedRuns:
-    """Every method raises `RegistryUnavailable` if MLflow does not return a valid response."""
+    """Every method raises a `RegistryFailure` if MLflow does not return a valid response."""
 
     def __init__(self, mlflow: MlflowHttp) -> None:
         self._mlflow = mlflow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,12 +15,16 @@ from fraud_embedded.servers.objectstore import ObjectStoreServer
 
 @dataclass(frozen=True, slots=True)
 class Mlflow:
-    """One tracking server on 127.0.0.1; `database_url` is that of MLflow's own database and role."""
+    """One tracking server on 127.0.0.1.
+
+    `database_url` is that of MLflow's own database and role; `users` are the variables of its users.
+    """
 
     place: Path
     port: int
     store: ObjectStoreServer
     database_url: str = field(repr=False)
+    users: Mapping[str, str] = field(repr=False)
 
     @property
     def tracking_uri(self) -> str:
@@ -38,6 +43,7 @@ def spec(server: Mlflow) -> ProcessSpec:
         cwd=server.place,
         env={
             **server.store.bucket_environment(constants.BUCKET_MLFLOW),
+            **server.users,
             "MLFLOW_HOST": probes.HOST,
             "MLFLOW_PORT": str(server.port),
             "MLFLOW_BACKEND_STORE_URI": server.database_url.replace("postgresql:", "postgresql+psycopg2:", 1),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from config import constants
@@ -11,7 +12,7 @@ from fraud_embedded.servers import account, broker, mlflow, objectstore, postgre
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """What the servers themselves need to keep strangers out."""
+    """What the servers themselves need to keep strangers out; `mlflow_users` are variables."""
 
     postgres_superuser: str
     mlflow_database: str
@@ -19,6 +20,7 @@ class Secrets:
     store_secret_key: str
     store_runs: str
     store_mlflow: str
+    mlflow_users: Mapping[str, str] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,5 +77,6 @@ def build(local: Path, run: Path, ports: Ports, secrets: Secrets, durable: bool 
             port=ports.mlflow,
             store=store,
             database_url=database.url("mlflow", secrets.mlflow_database, "mlflow"),
+            users=secrets.mlflow_users,
         ),
     )
