@@ -1,0 +1,172 @@
+"""Where a training's examples come from: an interval of the database, a file, an object of the bucket."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from config import constants
+from config.job_results import EXIT_CONFIGURATION
+from config.settings import ConfigurationError, ObjectStoreSettings
+from fraud_adapters.job.failures import JobFailed
+from fraud_adapters.objectstore import ObjectStore
+from fraud_trainer.job import main
+from tests.integration.training_installation import Installation, wire_rows
+from tests.integration.training_job import small_installation
+from tests.support.stored_rows import START, Database, run
+
+HOUR = timedelta(hours=1)
+FROM, TO = (START + 10 * HOUR), (START + 20 * HOUR)
+
+
+@pytest.fixture
+def installation(
+    database: Database, mlflow_uri: str, object_store: ObjectStoreSettings, tmp_path: Path
+) -> Iterator[Installation]:
+    with small_installation(database, mlflow_uri, object_store, tmp_path) as ready:
+        yield ready
+
+
+def columns(n: int) -> dict[str, list[Any]]:
+    """Labelled transfers as a file holds them."""
+    rows, labels = wire_rows(n)
+    values = {name: column.tolist() for name, column in rows.columns.items()}
+    values["fee"] = [None if np.isnan(fee) else fee for fee in values["fee"]]
+    values["urgent"] = [bool(value) for value in values["urgent"]]
+    values["payer"] = [f"payer {number}" for number in range(n)]
+    moments = [moment.isoformat() for moment in rows.event_times]
+    return {"event_time": moments, **values, "is_fraud": labels.tolist()}
+
+
+def write(path: Path, content: dict[str, list[Any]]) -> Path:
+    if path.suffix == ".parquet":
+        pq.write_table(pa.table(content), path)
+        return path
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(content)
+        writer.writerows(zip(*content.values(), strict=True))
+    return path
+
+
+def load(*options: str) -> Any:
+    return main(["load", "--run-id", "first", *options])["load"]
+
+
+def test_an_interval_selects_transactions_by_event_time(installation: Installation) -> None:
+    loaded = load("--from", FROM.isoformat(), "--to", TO.isoformat())
+    assert (loaded["rows"], loaded["data_from"], loaded["data_to"]) == (
+        600,
+        FROM.isoformat(),
+        (TO - timedelta(minutes=1)).isoformat(),
+    )
+    assert loaded["origin"] == {"kind": "postgres", "from": FROM.isoformat(), "to": TO.isoformat()}
+    assert load("--from", FROM.isoformat())["rows"] == 2400
+    with pytest.raises(JobFailed, match=r"no transaction of t.* from 2026-.* with a mature label"):
+        load("--from", "2026-01-01T00:00:00Z")
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--from", TO.isoformat(), "--to", FROM.isoformat()], "--from: must be before --to."),
+        (["--file", "x.csv", "--from", FROM.isoformat()], "--from and --to: select rows of the database"),
+        (
+            ["--file", "x.csv", "--as-of", FROM.isoformat()],
+            "--as-of: the labels of a --file are those",
+        ),
+        (["--file-start", FROM.isoformat()], "--file-start: is for a --file only"),
+        (["--file", "s3://fraud-mlflow/x.csv"], "--file: only objects of the bucket fraud-runs can be read"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(
+    installation: Installation, options: list[str], sentence: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=sentence):
+        load(*options)
+
+
+def test_a_moment_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        load("--from", "yesterday")
+    assert ended.value.code == EXIT_CONFIGURATION
+    assert "argument --from: must be a time with a zone" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.parquet"])
+def test_a_labelled_file_is_trained_on_like_stored_rows(
+    installation: Installation, tmp_path: Path, object_store: ObjectStoreSettings, name: str
+) -> None:
+    path = write(tmp_path / name, columns(3000))
+    run(installation.database.url("admin"), "TRUNCATE transactions CASCADE")
+    ObjectStore(object_store, constants.BUCKET_RUNS).put_file(f"datasets/{name}", path)
+    address = f"s3://{constants.BUCKET_RUNS}/datasets/{name}"
+    result = main(["run", "--run-id", name, "--file", address])
+    loaded = result["load"]
+    assert (loaded["rows"], loaded["as_of"], loaded["data_from"]) == (3000, None, START.isoformat())
+    assert loaded["origin"] == {"kind": "file", "file": address}
+    assert (loaded["sources"], loaded["label_sources"]) == ({"file": 3000}, {"file": 3000})
+    assert result["register"]["gate_passed"] is True
+    owner = installation.database.url("owner")
+    assert run(owner, "SELECT labels_as_of FROM model_versions") == [(None,)]
+    decision = main(["decide", "--run-id", "next"])
+    assert decision["last_training"] is None, "its labels were not this platform's"
+    assert load("--file", str(path))["digest"] == loaded["digest"], "the same rows, wherever the file is"
+
+
+def test_rows_that_are_not_in_order_are_ordered_by_event_time(
+    installation: Installation, tmp_path: Path
+) -> None:
+    content = columns(50)
+    turned = {name: values[::-1] for name, values in content.items()}
+    loaded = load("--file", str(write(tmp_path / "rows.csv", turned)))
+    assert (loaded["data_from"], loaded["rows"]) == (START.isoformat(), 50)
+
+
+def changed(**changes: Any) -> dict[str, list[Any]]:
+    """The file with the value of its third row replaced in these columns; `...` drops a column."""
+    content = columns(5)
+    for name, value in changes.items():
+        if value is ...:
+            del content[name]
+        else:
+            content[name][2] = value
+    return content
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (changed(sent_amount=-5), r"rows.csv: row 3: sent_amount: "),
+        (changed(channel="pigeon"), r"rows.csv: row 3: channel: "),
+        (changed(is_fraud=""), r"rows.csv: row 3: is_fraud: has no label"),
+        (changed(is_fraud=2), r"rows.csv: row 3: is_fraud: "),
+        (changed(event_time=""), r"rows.csv: row 3: event_time: is missing"),
+        (changed(event_time="2024-01-01 10:00:00"), r"rows.csv: row 3: event_time: must be an RFC 3339 time"),
+        (changed(is_fraud=...), r"rows.csv: training needs a column is_fraud for each row"),
+        (changed(sent_amount=...), r"rows.csv: there is no column sent_amount"),
+        (changed(event_time=...), r"rows.csv: when its transactions happened is not known"),
+        ({name: [] for name in columns(1)}, r"rows.csv: holds no transaction"),
+    ],
+)
+def test_a_bad_row_is_named(
+    installation: Installation, tmp_path: Path, content: dict[str, list[Any]], sentence: str
+) -> None:
+    path = write(tmp_path / "rows.csv", content)
+    with pytest.raises(JobFailed, match=sentence):
+        load("--file", str(path))
+
+
+def test_a_file_that_is_not_there_is_named(installation: Installation, tmp_path: Path) -> None:
+    with pytest.raises(JobFailed, match=r"missing\.csv: cannot be read: No such file"):
+        load("--file", str(tmp_path / "missing.csv"))
+    with pytest.raises(JobFailed, match=r"--file: there is no s3://fraud-runs/missing\.csv"):
+        load("--file", "s3://fraud-runs/missing.csv")
