@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -46,9 +46,9 @@ def installation(
 
 
 def decide(*options: str) -> DecisionResult:
-    result: Any = main(["decide", *(options or FIRST)])
+    result = main(["decide", *(options or FIRST)])
     assert list(mismatches(DecisionResult, json.loads(json.dumps(result)))) == []
-    return result
+    return cast(DecisionResult, result)
 
 
 def open_trigger(installation: Installation, reason: str = "PSI 0.7 on amount") -> int:

@@ -60,7 +60,7 @@ class TrainingRuns:
             with self._lock:
                 return runs.start(run_id, conf)
         except RunNotPossible as refused:
-            members = {"run_id": refused.run_id} if refused.run_id else {}
+            members: dict[str, Any] = {"run_id": refused.run_id} if refused.run_id else {}
             raise Problem(409, str(refused), **members) from None
         except AirflowUnavailable as error:
             raise unavailable(str(error)) from None

@@ -51,7 +51,7 @@ def labelled_predictions(
 def _row(connection: Connection, statement: str, values: dict[str, Any]) -> tuple[Any, ...]:
     with connection, connection.cursor() as cursor:
         interruptible(connection, lambda: cursor.execute(statement, values))
-        row = cursor.fetchone()
+        row: tuple[Any, ...] | None = cursor.fetchone()
     assert row is not None
     return row
 
