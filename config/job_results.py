@@ -287,6 +287,7 @@ class LeftOutCounts(TypedDict):
 
     left_out_blocked: int  # blocked, without an explicit label
     left_out_unknown: int  # too young: they may still be reported
+    left_out_refused: NotRequired[int]  # records of the topic that are no transactions of the contract
 
 
 class LoadResult(LeftOutCounts):

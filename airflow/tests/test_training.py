@@ -36,9 +36,12 @@ FILE = "s3://fraud-runs/datasets/rows.csv"
         ),
         (
             {"file": FILE, "as_of": "2026-02-01T00:00:00Z"},
-            "as_of selects stored ",
+            "as_of is about the labels of the platform",
         ),
-        ({"file": FILE, "data_to": "2026-02-01T00:00:00Z"}, "data_to selects stored transactions"),
+        ({"file": FILE, "data_to": "2026-02-01T00:00:00Z"}, "data_to and file name different sources"),
+        ({"kafka_from": "0", "kafka_to": "2026-02-01T00:00:00Z", "as_of": "2026-02-01T00:00:00Z"}, None),
+        ({"kafka_from": "-1"}, "kafka_from is not a time with a zone, or an offset"),
+        ({"kafka_from": "0", "data_to": "2026-02-01T00:00:00Z"}, "data_to and kafka_from name different"),
         ({"file_start": "2026-02-01T00:00:00Z"}, "file_start is for a file only"),
     ],
 )
@@ -109,6 +112,7 @@ RUN = ["--dag=01_training_pipeline", "--run-id=manual__1"]
             {"file": FILE, "file_start": "2026-01-01T00:00:00Z"},
             [f"--file={FILE}", "--file-start=2026-01-01T00:00:00Z"],
         ),
+        ("load", {"kafka_from": "0", "kafka_to": "99"}, ["--kafka-from=0", "--kafka-to=99"]),
         ("register", {"force": True, "file": FILE}, []),
     ],
 )

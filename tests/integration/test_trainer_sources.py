@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
-from datetime import timedelta
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,11 @@ import pytest
 
 from config import constants
 from config.job_results import EXIT_CONFIGURATION
-from config.settings import ConfigurationError, ObjectStoreSettings
+from config.settings import ConfigurationError, KafkaSettings, ObjectStoreSettings
 from fraud_adapters.job.failures import JobFailed
+from fraud_adapters.kafka import Publisher
 from fraud_adapters.objectstore import ObjectStore
+from fraud_producer.wire import transaction_messages
 from fraud_trainer.job import main
 from tests.integration.training_installation import Installation, wire_rows
 from tests.integration.training_job import small_installation
@@ -33,6 +37,36 @@ def installation(
 ) -> Iterator[Installation]:
     with small_installation(database, mlflow_uri, object_store, tmp_path) as ready:
         yield ready
+
+
+def test_the_topic_is_read_by_offset_or_by_time(
+    installation: Installation, topics: KafkaSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Labels come from the ledger; a record twice, a damaged one and one of another contract are left out."""
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", topics.kafka_bootstrap_servers)
+    monkeypatch.setenv("KAFKA_TOPIC", topics.kafka_topic)
+    rows, labels = wire_rows(40)
+    rows.columns["payer"] = np.array([f"payer {number}" for number in range(40)], dtype=object)
+    rows = replace(rows, ids=[*rows.ids[:38], "new0", "new1"])  # the last two are not in the database
+    messages = list(transaction_messages(installation.contract, rows))
+    with closing(Publisher(topics.bootstrap_servers)) as sink:
+        for message in [*messages, messages[0]]:
+            sink.send(topics.topic, message.key, message.value, message.headers)
+        sink.send(topics.topic, b"bad", b"{", messages[0].headers)
+        sink.send(topics.topic, b"other", messages[0].value, {"schema": b"other/1"})
+        sink.flush()
+    loaded = load("--kafka-from", "0")
+    assert (loaded["rows"], loaded["frauds"]) == (38, int(labels[:38].sum()))
+    assert loaded["origin"] == {"kind": "kafka", "kafka_from": "0"}
+    assert (loaded["left_out_unknown"], loaded["left_out_refused"]) == (2, 2)
+    assert set(loaded["label_sources"]) == {"chargeback", "implied"}
+    an_hour_ago = (datetime.now(UTC) - HOUR).isoformat()
+    assert load("--kafka-from", an_hour_ago)["rows"] == 38
+    with pytest.raises(JobFailed, match="holds no record from --kafka-from on, before --kafka-to"):
+        load("--kafka-to", an_hour_ago)
+    with pytest.raises(JobFailed, match="holds no record"):
+        load("--kafka-from", "100000")
+    assert load("--kafka-from", "0", "--kafka-to", "10")["rows"] == 10
 
 
 def columns(n: int) -> dict[str, list[Any]]:
@@ -83,6 +117,8 @@ def test_an_interval_selects_transactions_by_event_time(installation: Installati
             ["--file", "x.csv", "--as-of", FROM.isoformat()],
             "--as-of: the labels of a --file are those",
         ),
+        (["--file", "x.csv", "--kafka-from", "0"], "--file: examples come from a file or from the topic"),
+        (["--kafka-from", "0", "--to", FROM.isoformat()], "--from and --to: select rows of the database"),
         (["--file-start", FROM.isoformat()], "--file-start: is for a --file only"),
         (["--file", "s3://fraud-mlflow/x.csv"], "--file: only objects of the bucket fraud-runs can be read"),
     ],

@@ -97,10 +97,18 @@ def test_what_to_train_on_is_handed_on(application: Application, airflow: Airflo
         "as_of": "2026-02-28T00:00:00Z",
         "data_from": "2026-01-01T01:00:00+01:00",
         "data_to": None,
+        "kafka_from": 7,
+        "kafka_to": "2026-01-01T01:00:00+01:00",
     }
     assert post(application, body).status_code == 202
     (conf,) = airflow.started.values()
-    assert conf == {"force": True, "as_of": "2026-02-28T00:00:00Z", "data_from": "2026-01-01T00:00:00Z"}
+    assert conf == {
+        "force": True,
+        "as_of": "2026-02-28T00:00:00Z",
+        "data_from": "2026-01-01T00:00:00Z",
+        "kafka_from": "7",
+        "kafka_to": "2026-01-01T00:00:00+00:00",
+    }
 
 
 @pytest.mark.parametrize(
@@ -111,6 +119,8 @@ def test_what_to_train_on_is_handed_on(application: Application, airflow: Airflo
         ({"as_of": "yesterday"}, "body.as_of"),
         ({"as_of": "2026-01-01T00:00:00"}, "body.as_of"),
         ({"as_of": 1}, "body.as_of"),
+        ({"kafka_from": -1}, "body.kafka_from"),
+        ({"kafka_to": True}, "body.kafka_to"),
         ({"file": "/etc/passwd"}, "body.file"),
         ({"file": "s3://other/rows.csv"}, "body.file"),
         ({"dag": "00_transaction_producer"}, "body.dag"),

@@ -22,7 +22,15 @@ log = logging.getLogger(__name__)
 FIRST_STEP: Final = "load_training_data"
 SKIP: Final = "skip_training"
 _MOMENT: Final = "A past time with its zone, such as 2026-01-31T12:00:00Z."
-_MOMENTS: Final = ("as_of", "data_from", "data_to", "file_start")
+_RECORD: Final = "A time with its zone, or an offset of each partition."
+_RECORDS: Final = ("kafka_from", "kafka_to")
+# The parameters that say what is trained on, and the source that each is about.
+_SELECTING: Final = {
+    "as_of": "",
+    **dict.fromkeys(("data_from", "data_to"), "database"),
+    **dict.fromkeys(("file", "file_start"), "file"),
+    **dict.fromkeys(_RECORDS, "topic"),
+}
 
 
 def _text(title: str, description: str, **schema: Any) -> Param:
@@ -49,6 +57,8 @@ PARAMS: Final = {
     "file_start": _text(
         "File's start", f"When its first transaction happened, if it has no event_time. {_MOMENT}"
     ),
+    "kafka_from": _text("Records from", f"Read the transactions topic, from this record on. {_RECORD}"),
+    "kafka_to": _text("Records to", f"Read the transactions topic, up to before this record. {_RECORD}"),
 }
 # The options of each verb beside the run; one that renders to nothing is left out.
 _OPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -61,6 +71,8 @@ _OPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
             "data_to": "to",
             "file": "file",
             "file_start": "file-start",
+            "kafka_from": "kafka-from",
+            "kafka_to": "kafka-to",
         }.items()
     ),
 }
@@ -99,24 +111,40 @@ def conf_problem(conf: Mapping[str, Any], params: Mapping[str, Any], now: dateti
     """
     if unknown := sorted(conf.keys() - PARAMS.keys()):
         return f"The run was given {', '.join(unknown)[:200]}: it takes {', '.join(PARAMS)}."
-    moments: dict[str, datetime] = {}
-    for name in _MOMENTS:
-        if not params[name]:
+    given = {name: str(value) for name, value in params.items() if name in _SELECTING and value}
+    return _value_problem(given, now) or _selection_problem(given)
+
+
+def _value_problem(given: Mapping[str, str], now: datetime) -> str | None:
+    for name, text in given.items():
+        if name == "file" or (name in _RECORDS and text.isascii() and text.isdecimal()):
             continue
-        moment = _moment(params[name])
+        moment = _moment(text)
         if moment is None:
-            return f"{name} is not a time with a zone: write one such as 2026-01-31T12:00:00Z."
-        if moment > now:
+            also = ", or an offset" if name in _RECORDS else ""
+            return f"{name} is not a time with a zone{also}: write one such as 2026-01-31T12:00:00Z."
+        if moment > now and name not in _RECORDS:
             return f"{name} is in the future: give a time that has passed."
-        moments[name] = moment
-    if "data_from" in moments and "data_to" in moments and moments["data_from"] >= moments["data_to"]:
-        return "data_from must be before data_to."
-    others = [name for name in ("as_of", "data_from", "data_to") if name in moments]
-    if params["file"] and others:
-        return f"{others[0]} selects stored transactions or their labels, not those of a file."
-    if "file_start" in moments and not params["file"]:
-        return "file_start is for a file only."
     return None
+
+
+def _selection_problem(given: Mapping[str, str]) -> str | None:
+    kinds = {_SELECTING[name]: name for name in given if _SELECTING[name]}
+    if len(kinds) > 1:
+        first, second = list(kinds.values())[:2]
+        return f"{first} and {second} name different sources: give one of them."
+    if "file" in kinds and "as_of" in given:
+        return "as_of is about the labels of the platform, not about those of a file."
+    if "file_start" in given and "file" not in given:
+        return "file_start is for a file only."
+    if {"data_from", "data_to"} <= given.keys() and not _before(given["data_from"], given["data_to"]):
+        return "data_from must be before data_to."
+    return None
+
+
+def _before(first: str, second: str) -> bool:
+    start, end = _moment(first), _moment(second)
+    return start is not None and end is not None and start < end
 
 
 def _moment(text: str) -> datetime | None:

@@ -7,10 +7,11 @@ from datetime import datetime
 from typing import Final
 
 from config.constants import DAG_TRAINING
-from fraud_adapters.job.arguments import moment, printable
+from fraud_adapters.job.arguments import MAX_COUNT, moment, printable, whole_number
 from fraud_adapters.postgres.examples import Interval
 from fraud_trainer.run_context import STEPS
 from fraud_trainer.sources import ExampleSource
+from fraud_trainer.topic_examples import TopicSpan
 
 DECIDE: Final = "decide"
 RUN: Final = "run"
@@ -89,6 +90,18 @@ def _add_source(verb: argparse.ArgumentParser) -> None:
         type=moment,
         help="when the first transaction of a --file without a column event_time happened",
     )
+    for name, words in (("--kafka-from", "from this one on"), ("--kafka-to", "before this one")):
+        verb.add_argument(
+            name,
+            type=_offset_or_moment,
+            metavar="TIME|OFFSET",
+            help=f"read the transactions topic instead of the database, records {words}",
+        )
+
+
+def _offset_or_moment(text: str) -> int | datetime:
+    """An offset, or a time with a zone."""
+    return whole_number(0, MAX_COUNT)(text) if text.isascii() and text.isdecimal() else moment(text)
 
 
 def example_source(options: argparse.Namespace) -> ExampleSource:
@@ -99,4 +112,6 @@ def example_source(options: argparse.Namespace) -> ExampleSource:
     """
     if "file" not in options:
         return ExampleSource()
-    return ExampleSource(Interval(options.start, options.end), options.file, options.file_start)
+    bounded = options.kafka_from is not None or options.kafka_to is not None
+    topic = TopicSpan(options.kafka_from, options.kafka_to) if bounded else None
+    return ExampleSource(Interval(options.start, options.end), options.file, options.file_start, topic)

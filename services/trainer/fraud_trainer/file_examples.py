@@ -36,7 +36,7 @@ def read_file(path: Path, contract: Contract, start: datetime | None) -> pa.Tabl
         wanted = "a label" if label is None else f"a column {label.name}"
         raise BadFile(f"{path.name}: training needs {wanted} for each row.")
     tables = [
-        examples.from_batch(contract, batch, _labels(path, batch, label.name, row), FILE, FILE)
+        examples.from_batch(contract, batch, _labels(path, batch, label.name, row), FILE, [FILE] * len(batch))
         for row, batch in _timed(file, start)
     ]
     if not tables:

@@ -128,6 +128,7 @@ def run_context_of(options: argparse.Namespace, now: datetime) -> Iterator[RunCo
             as_of=getattr(options, "as_of", None),
             code_version=code_version(),
             source=example_source(options),
+            kafka=lambda: settings.load(settings.KafkaSettings),
         )
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from psycopg2.extensions import connection as Connection  # noqa: N812
@@ -24,8 +25,10 @@ from fraud_core.moments import parse_moment
 from fraud_trainer.file_examples import read_file
 from fraud_trainer.run_context import RunContext
 from fraud_trainer.sources import STORE
+from fraud_trainer.topic_examples import TopicSpan, read_topic
 
 EXAMPLES: Final = "examples.parquet"
+STREAM: Final = "stream"  # the source of transactions that came through the topic
 SIMULATOR: Final = "simulator"  # the source of simulated labels and of backfilled history
 
 
@@ -44,7 +47,7 @@ class LoadedExamples:
 
 def load(context: RunContext) -> LoadResult:
     """Transactions with a mature label, from where the options say to the run's folder."""
-    loaded = _from_postgres(context) if context.source.file is None else _from_file(context)
+    loaded = _read(context)
     table, optimum = loaded.table, loaded.optimum
     times = table.column(examples.TIME)
     outcome: LoadResult = {
@@ -63,6 +66,16 @@ def load(context: RunContext) -> LoadResult:
     }
     context.run.finish(context.run.seal("load", outcome))
     return outcome
+
+
+def _read(context: RunContext) -> LoadedExamples:
+    if context.source.file is not None:
+        return _from_file(context)
+    return (
+        _from_postgres(context)
+        if context.source.topic is None
+        else _from_topic(context, context.source.topic)
+    )
 
 
 def labels_cut_off(loaded: Step) -> datetime | None:
@@ -87,6 +100,33 @@ def _from_postgres(context: RunContext) -> LoadedExamples:
             f"{as_of.isoformat(timespec='seconds')}."
         )
     return LoadedExamples(table, as_of, left_out, optimum)
+
+
+def _from_topic(context: RunContext, span: TopicSpan) -> LoadedExamples:
+    with closing(context.database()) as connection:
+        as_of = _cut_off(context, examples.database_clock(connection))
+        rows = read_topic(context.kafka(), context.contract, span, as_of)
+        labels = examples.mature_labels(connection, rows.batch.ids, as_of)
+        unlabelled = [identifier for identifier in rows.batch.ids if identifier not in labels]
+        blocked = examples.count_blocked(connection, unlabelled)
+    kept = [row for row, identifier in enumerate(rows.batch.ids) if identifier in labels]
+    if not kept:
+        raise LastingFailure("No transaction of the topic's span has a mature label.")
+    batch = rows.batch.take(kept)
+    values = [labels[identifier] for identifier in batch.ids]
+    table = examples.from_batch(
+        context.contract,
+        batch,
+        np.array([label for label, _ in values], dtype=np.int8),
+        STREAM,
+        [source for _, source in values],
+    )
+    left_out: LeftOutCounts = {
+        "left_out_blocked": blocked,
+        "left_out_unknown": len(unlabelled) - blocked,
+        "left_out_refused": rows.refused,
+    }
+    return LoadedExamples(table, as_of, left_out)
 
 
 def _from_file(context: RunContext) -> LoadedExamples:

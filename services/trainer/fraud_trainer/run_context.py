@@ -11,6 +11,7 @@ from typing import Final, Literal, Protocol
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from config.parameters import Training
+from config.settings import KafkaSettings
 from fraud_adapters.models.tracked_runs import ModelVersion, TrackedRun
 from fraud_adapters.objectstore.run_store import RunStore
 from fraud_core.contract import Contract
@@ -89,3 +90,4 @@ class RunContext:
     as_of: datetime | None
     code_version: str
     source: ExampleSource = field(default_factory=ExampleSource)
+    kafka: Callable[[], KafkaSettings] = KafkaSettings

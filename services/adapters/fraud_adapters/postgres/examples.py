@@ -7,6 +7,7 @@ expected to change.
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -132,22 +133,45 @@ def left_out(
     return {"left_out_blocked": blocked, "left_out_unknown": young}
 
 
+def mature_labels(connection: Connection, ids: Sequence[str], as_of: datetime) -> dict[str, tuple[int, str]]:
+    """The label and its source of each of these transactions that had a mature one at `as_of`, by id."""
+    statement = (
+        "SELECT transaction_id, label, source FROM labels_as_of(%s)"
+        " WHERE mature AND transaction_id = ANY (%s::varchar[])"
+    )
+    with connection, connection.cursor() as cursor:
+        interruptible(connection, lambda: cursor.execute(statement, (as_of, list(ids))))
+        return {identifier: (label, source) for identifier, label, source in cursor.fetchall()}
+
+
+def count_blocked(connection: Connection, ids: Sequence[str]) -> int:
+    """How many of these transactions are blocked."""
+    statement = (
+        "SELECT count(DISTINCT transaction_id) FROM predictions"
+        " WHERE deciding AND decision = 'block' AND transaction_id = ANY (%s::varchar[])"
+    )
+    with connection, connection.cursor() as cursor:
+        cursor.execute(statement, (list(ids),))
+        row = cursor.fetchone()
+    return int(row[0]) if row else 0
+
+
 def from_batch(
-    contract: Contract, batch: Batch, labels: NDArray[np.int8], source: str, label_source: str
+    contract: Contract, batch: Batch, labels: NDArray[np.int8], source: str, label_sources: Sequence[str]
 ) -> pa.Table:
-    """The rows of a batch with their labels, shape [n], as `read_examples` gives them, in the same order."""
+    """The rows of a batch with their n labels, as `read_examples` gives them, ordered by event time."""
     rows = len(batch)
     columns: dict[str, Any] = {
         ID: pa.array(batch.ids, pa.string()),
         TIME: pa.array(batch.event_times, _MOMENT),
         LABEL: pa.array(labels, pa.int8()),
         SOURCE: pa.array([source] * rows, pa.string()),
-        LABEL_SOURCE: pa.array([label_source] * rows, pa.string()),
+        LABEL_SOURCE: pa.array(label_sources, pa.string()),
     }
     for field in contract.inputs:
         kind = pa.float64() if field.numeric else pa.string()
         columns[field.name] = pa.array(batch.columns[field.name], kind, from_pandas=field.numeric)
-    return pa.table(columns)
+    return pa.table(columns).sort_by([(TIME, "ascending"), (ID, "ascending")])
 
 
 def to_batch(contract: Contract, table: pa.Table) -> Batch:

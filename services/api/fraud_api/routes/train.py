@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from fastapi import APIRouter, Path, Response
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from config.constants import BUCKET_RUNS
 from fraud_adapters.airflow_runs import DagRun
@@ -24,6 +24,20 @@ def _moment(value: Any) -> datetime | None:
 
 
 Moment = Annotated[datetime | None, BeforeValidator(_moment)]
+
+
+def _record(value: Any) -> str | None:
+    """An offset or a time, as the DAG takes it."""
+    if value is None or (type(value) is int and value >= 0):
+        return None if value is None else str(value)
+    return parse_moment(value).isoformat()
+
+
+Record = Annotated[
+    str | None,
+    BeforeValidator(_record),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "format": "date-time"}]}),
+]
 
 
 class TrainingRequest(BaseModel):
@@ -44,6 +58,8 @@ class TrainingRequest(BaseModel):
     file_start: Moment = Field(
         default=None, description="when the file's first transaction happened, if it has no event_time"
     )
+    kafka_from: Record = Field(default=None, description="read the topic from this record on")
+    kafka_to: Record = Field(default=None, description="read the topic up to before this record")
 
 
 class Training(BaseModel):
