@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -11,13 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from config import constants
-from config.job_results import EXIT_CONFIGURATION
-from config.settings import ConfigurationError, KafkaSettings, ObjectStoreSettings
+from config.settings import KafkaSettings, ObjectStoreSettings
 from fraud_adapters.job.failures import JobFailed
 from fraud_adapters.kafka import Publisher
 from fraud_adapters.objectstore import ObjectStore
@@ -25,6 +21,7 @@ from fraud_producer.wire import transaction_messages
 from fraud_trainer.job import main
 from tests.integration.training_installation import Installation, wire_rows
 from tests.integration.training_job import small_installation
+from tests.support.labelled_files import columns, write
 from tests.support.stored_rows import START, Database, run
 
 HOUR = timedelta(hours=1)
@@ -69,28 +66,6 @@ def test_the_topic_is_read_by_offset_or_by_time(
     assert load("--kafka-from", "0", "--kafka-to", "10")["rows"] == 10
 
 
-def columns(n: int) -> dict[str, list[Any]]:
-    """Labelled transfers as a file holds them."""
-    rows, labels = wire_rows(n)
-    values = {name: column.tolist() for name, column in rows.columns.items()}
-    values["fee"] = [None if np.isnan(fee) else fee for fee in values["fee"]]
-    values["urgent"] = [bool(value) for value in values["urgent"]]
-    values["payer"] = [f"payer {number}" for number in range(n)]
-    moments = [moment.isoformat() for moment in rows.event_times]
-    return {"event_time": moments, **values, "is_fraud": labels.tolist()}
-
-
-def write(path: Path, content: dict[str, list[Any]]) -> Path:
-    if path.suffix == ".parquet":
-        pq.write_table(pa.table(content), path)
-        return path
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(content)
-        writer.writerows(zip(*content.values(), strict=True))
-    return path
-
-
 def load(*options: str) -> Any:
     return main(["load", "--run-id", "first", *options])["load"]
 
@@ -106,35 +81,6 @@ def test_an_interval_selects_transactions_by_event_time(installation: Installati
     assert load("--from", FROM.isoformat())["rows"] == 2400
     with pytest.raises(JobFailed, match=r"no transaction of t.* from 2026-.* with a mature label"):
         load("--from", "2026-01-01T00:00:00Z")
-
-
-@pytest.mark.parametrize(
-    ("options", "sentence"),
-    [
-        (["--from", TO.isoformat(), "--to", FROM.isoformat()], "--from: must be before --to."),
-        (["--file", "x.csv", "--from", FROM.isoformat()], "--from and --to: select rows of the database"),
-        (
-            ["--file", "x.csv", "--as-of", FROM.isoformat()],
-            "--as-of: the labels of a --file are those",
-        ),
-        (["--file", "x.csv", "--kafka-from", "0"], "--file: examples come from a file or from the topic"),
-        (["--kafka-from", "0", "--to", FROM.isoformat()], "--from and --to: select rows of the database"),
-        (["--file-start", FROM.isoformat()], "--file-start: is for a --file only"),
-        (["--file", "s3://fraud-mlflow/x.csv"], "--file: only objects of the bucket fraud-runs can be read"),
-    ],
-)
-def test_options_that_contradict_each_other_are_refused(
-    installation: Installation, options: list[str], sentence: str
-) -> None:
-    with pytest.raises(ConfigurationError, match=sentence):
-        load(*options)
-
-
-def test_a_moment_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        load("--from", "yesterday")
-    assert ended.value.code == EXIT_CONFIGURATION
-    assert "argument --from: must be a time with a zone" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["rows.csv", "rows.parquet"])
@@ -158,51 +104,6 @@ def test_a_labelled_file_is_trained_on_like_stored_rows(
     assert load("--file", str(path))["digest"] == loaded["digest"], "the same rows, wherever the file is"
 
 
-def test_rows_that_are_not_in_order_are_ordered_by_event_time(
-    installation: Installation, tmp_path: Path
-) -> None:
-    content = columns(50)
-    turned = {name: values[::-1] for name, values in content.items()}
-    loaded = load("--file", str(write(tmp_path / "rows.csv", turned)))
-    assert (loaded["data_from"], loaded["rows"]) == (START.isoformat(), 50)
-
-
-def changed(**changes: Any) -> dict[str, list[Any]]:
-    """The file with the value of its third row replaced in these columns; `...` drops a column."""
-    content = columns(5)
-    for name, value in changes.items():
-        if value is ...:
-            del content[name]
-        else:
-            content[name][2] = value
-    return content
-
-
-@pytest.mark.parametrize(
-    ("content", "sentence"),
-    [
-        (changed(sent_amount=-5), r"rows.csv: row 3: sent_amount: "),
-        (changed(channel="pigeon"), r"rows.csv: row 3: channel: "),
-        (changed(is_fraud=""), r"rows.csv: row 3: is_fraud: has no label"),
-        (changed(is_fraud=2), r"rows.csv: row 3: is_fraud: "),
-        (changed(event_time=""), r"rows.csv: row 3: event_time: is missing"),
-        (changed(event_time="2024-01-01 10:00:00"), r"rows.csv: row 3: event_time: must be an RFC 3339 time"),
-        (changed(is_fraud=...), r"rows.csv: training needs a column is_fraud for each row"),
-        (changed(sent_amount=...), r"rows.csv: there is no column sent_amount"),
-        (changed(event_time=...), r"rows.csv: when its transactions happened is not known"),
-        ({name: [] for name in columns(1)}, r"rows.csv: holds no transaction"),
-    ],
-)
-def test_a_bad_row_is_named(
-    installation: Installation, tmp_path: Path, content: dict[str, list[Any]], sentence: str
-) -> None:
-    path = write(tmp_path / "rows.csv", content)
-    with pytest.raises(JobFailed, match=sentence):
-        load("--file", str(path))
-
-
-def test_a_file_that_is_not_there_is_named(installation: Installation, tmp_path: Path) -> None:
-    with pytest.raises(JobFailed, match=r"missing\.csv: cannot be read: No such file"):
-        load("--file", str(tmp_path / "missing.csv"))
+def test_an_object_that_is_not_there_is_named(installation: Installation) -> None:
     with pytest.raises(JobFailed, match=r"--file: there is no s3://fraud-runs/missing\.csv"):
         load("--file", "s3://fraud-runs/missing.csv")

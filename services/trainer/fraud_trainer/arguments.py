@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Final
 
 from config.constants import DAG_TRAINING
+from config.settings import ConfigurationError
 from fraud_adapters.job.arguments import MAX_COUNT, moment, printable, whole_number
 from fraud_adapters.postgres.examples import Interval
 from fraud_trainer.run_context import STEPS
@@ -112,6 +113,8 @@ def example_source(options: argparse.Namespace) -> ExampleSource:
     """
     if "file" not in options:
         return ExampleSource()
+    if options.file is not None and options.as_of is not None:
+        raise ConfigurationError("--as-of: the labels of a --file are those it holds.")
     bounded = options.kafka_from is not None or options.kafka_to is not None
     topic = TopicSpan(options.kafka_from, options.kafka_to) if bounded else None
     return ExampleSource(Interval(options.start, options.end), options.file, options.file_start, topic)

@@ -130,8 +130,6 @@ def _from_topic(context: RunContext, span: TopicSpan) -> LoadedExamples:
 
 
 def _from_file(context: RunContext) -> LoadedExamples:
-    if context.as_of is not None:
-        raise ConfigurationError("--as-of: the labels of a --file are those it holds.")
     name = str(context.source.file)
     with scratch_directory() as directory:
         path = _fetched(context, name, directory) if name.startswith(STORE) else Path(name)
