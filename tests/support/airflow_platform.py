@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -59,16 +59,16 @@ PUBLIC: Final = {
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "15",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",
 }
-_SCHEDULED: Final = (*constants.DAGS_REAL_TIME, constants.DAG_TRAINING)
-_NEVER_DUE: Final = f"""
+# The schedule of the training DAG never starts: its first run would begin before there is anything to train on.
+_UNSCHEDULED: Final = (constants.DAG_TRAINING,)
+_NEVER_DUE: Final = """
 CREATE OR REPLACE FUNCTION never_due() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     NEW.next_dagrun_create_after := '2100-01-01Z';
     RETURN NEW;
 END $$;
 CREATE OR REPLACE TRIGGER never_due BEFORE INSERT OR UPDATE ON dag FOR EACH ROW
-WHEN (NEW.dag_id IN ({", ".join(f"'{dag_id}'" for dag_id in _SCHEDULED)}))
-EXECUTE FUNCTION never_due();
+WHEN (NEW.dag_id IN ({dag_ids})) EXECUTE FUNCTION never_due();
 """
 _TIMES: Final = {
     "dag_run": ("run_after", "queued_at", "start_date", "end_date", "updated_at"),
@@ -177,8 +177,8 @@ class AirflowPlatform:
         Parsing a DAG file sets the next due time again, and Airflow parses the file of a failed run or of a
         dead task at any time, so a trigger in the database resets the due time.
         """
-        self.metadata.rows(_NEVER_DUE)
-        dag_ids = list(_SCHEDULED)
+        dag_ids = [*constants.DAGS_REAL_TIME, *_UNSCHEDULED]
+        never_due(self.metadata, dag_ids)
 
         def quiet() -> bool:
             self.metadata.rows(
@@ -219,6 +219,12 @@ class AirflowPlatform:
             os.utime(path, (at, at))
 
 
+def never_due(metadata: Metadata, dag_ids: Sequence[str]) -> None:
+    """Keep these DAGs from being due, whatever sets their next run."""
+    names = ", ".join(f"'{dag_id}'" for dag_id in dag_ids)
+    metadata.rows(_NEVER_DUE.format(dag_ids=names))
+
+
 @contextmanager
 def running_platform() -> Iterator[AirflowPlatform]:
     """Start everything; remove all of it at the end."""
@@ -242,6 +248,7 @@ def running_platform() -> Iterator[AirflowPlatform]:
         api.start(seconds=PATIENCE_S)
         done = prepared.result()
         assert done.returncode == 0, done.stderr[-3000:]
+        never_due(metadata, _UNSCHEDULED)
         _start_airflow(metadata, exit_stack)
         secrets = _secrets(stack, passwords, metadata)
         yield AirflowPlatform(database, kafka, api, running_broker, metadata, webhook, stack, secrets)

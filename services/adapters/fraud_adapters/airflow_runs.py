@@ -101,10 +101,11 @@ class AirflowRuns:
         return document
 
     def _request(self, method: str, path: str, **content: Any) -> httpx.Response:
-        """A response to a request with a valid token; it is fetched again once it has expired."""
+        """The response to a request with a token; a new one is fetched if Airflow does not accept it."""
         token = self._token or self._log_in()
         answer = self._send(method, path, headers={"Authorization": f"Bearer {token}"}, **content)
-        if answer.status_code == httpx.codes.UNAUTHORIZED:
+        # 401: expired; 403: also signed with a key that Airflow no longer has.
+        if answer.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
             headers = {"Authorization": f"Bearer {self._log_in()}"}
             answer = self._send(method, path, headers=headers, **content)
         return answer
