@@ -59,7 +59,7 @@ PUBLIC: Final = {
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "15",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",
 }
-# The schedule of the training DAG never starts: its first run would begin before there is anything to train on.
+# The training DAG is never due: its first run would begin before there is anything to train on.
 _UNSCHEDULED: Final = (constants.DAG_TRAINING,)
 _NEVER_DUE: Final = """
 CREATE OR REPLACE FUNCTION never_due() RETURNS trigger LANGUAGE plpgsql AS $$
