@@ -69,9 +69,11 @@ DAGS_SUB_MINUTE: Final = (
 )  # their runs have the shortest retention
 DAGS_REAL_TIME: Final = (*DAGS_SUB_MINUTE, "00_token_renewal")
 DAGS_MONITORING: Final = ("02_drift_monitoring", "04_data_quality", "06_model_performance_tracking")
-DAGS_TRAINING: Final = ("01_training_pipeline", "03_feedback_collection")
+DAG_TRAINING: Final = "01_training_pipeline"
+DAGS_TRAINING: Final = (DAG_TRAINING, "03_feedback_collection")
 POOL_REAL_TIME: Final = "real_time"  # slots reserved for the real-time DAGs
 AIRFLOW_USER: Final = "airflow"  # who logs in to the web UI
+AIRFLOW_TRAIN_USER: Final = "train"  # the API's user, who may start and see runs of the training DAG alone
 CLIENT_AIRFLOW: Final = "airflow"  # the API client the DAGs use
 CONNECTION_API: Final = "fraud_api"  # the scoring API: host, client id and its secret
 CONNECTION_SMTP: Final = "fraud_smtp"  # where alert e-mail goes out

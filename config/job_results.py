@@ -264,11 +264,30 @@ class RedriveResult(TypedDict):
 
 
 # --- fraud_trainer --------------------------------------------------------------------------------
+class DecisionResult(TypedDict):
+    """`decide`: whether the run trains, and what was found."""
+
+    status: Literal["done"]
+    dag: str
+    run_id: str
+    retrain: bool
+    reason: str  # one sentence
+    forced: bool
+    champion: str | None  # its version
+    last_training: str | None  # when it finished
+    new_labels: int  # transactions whose label is known since
+    labelled_predictions: int  # of the champion, with a mature label
+    labelled_frauds: int
+    left_out_blocked: int  # blocked by the champion, without an explicit label
+    triggers: list[int]  # open ones
+
+
 class LeftOutCounts(TypedDict):
     """Transactions that are not examples."""
 
     left_out_blocked: int  # blocked, without an explicit label
     left_out_unknown: int  # too young: they may still be reported
+    left_out_refused: NotRequired[int]  # records of the topic that are no transactions of the contract
 
 
 class LoadResult(LeftOutCounts):
@@ -277,9 +296,10 @@ class LoadResult(LeftOutCounts):
     digest: str  # SHA-256 of the file
     rows: int
     frauds: int
-    as_of: str  # the moment as of which labels count
+    as_of: str | None  # the moment as of which labels count; None if they came with a file
     data_from: str
     data_to: str
+    origin: dict[str, str]  # where the examples were read: kind, and the options that selected them
     sources: dict[str, int]  # of the transactions
     label_sources: dict[str, int]
     optimum: dict[str, float] | None  # the best possible figures, if the data is simulated
@@ -345,6 +365,22 @@ class RegisterResult(TypedDict):
     mlflow_run_id: str
 
 
+class TrainingFigures(TypedDict):
+    """The key figures of a training that registered a version; measured on the held-out part."""
+
+    model: str
+    version: str
+    gate_passed: bool
+    aliases: str  # set by this run, separated by commas
+    rows: int
+    frauds: int
+    recall: float | None
+    fpr: float | None
+    precision: float | None
+    f1: float | None
+    average_precision: float | None
+
+
 class TrainingResult(TypedDict):
     """All training verbs: the result of each finished step."""
 
@@ -358,6 +394,7 @@ class TrainingResult(TypedDict):
     train: NotRequired[TrainResult]
     validate: NotRequired[ValidateResult]
     register: NotRequired[RegisterResult]
+    figures: NotRequired[TrainingFigures]
 
 
 class ChampionKeptResult(TypedDict):

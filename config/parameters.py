@@ -58,6 +58,22 @@ class Simulator(_Section):
     history_per_day: int = Field(gt=0)
 
 
+class Retrain(_Section):
+    """When a new model is trained; see `fraud_core.retraining`."""
+
+    min_interval: timedelta  # since the last training
+    min_new_labels: int = Field(ge=0)
+    min_labels_for_performance: int = Field(ge=1)
+    performance_labels: int = Field(ge=1)  # the champion is judged by its newest predictions, this many
+    run_limit: timedelta = Field(gt=timedelta(0))  # a run that has not ended after this time is dead
+
+    @model_validator(mode="after")
+    def _enough(self) -> Retrain:
+        if self.performance_labels < self.min_labels_for_performance:
+            raise ValueError("performance_labels must be at least min_labels_for_performance")
+        return self
+
+
 class Training(_Section):
     test_share: float = Field(gt=0, lt=0.5)
     validation_share: float = Field(gt=0, lt=0.5)
@@ -68,6 +84,8 @@ class Training(_Section):
     early_stopping: int = Field(ge=1)
     block_precision: float = Field(gt=0, le=1)  # precision on validation from which a score blocks
     xgboost: dict[str, float | int | str]
+    # Not a parameter of the model: left out of what MLflow shows, and of the digest of a training's inputs.
+    retrain: Retrain = Field(exclude=True)
 
 
 class Runs(_Section):

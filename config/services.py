@@ -110,7 +110,7 @@ SERVICES: tuple[Service, ...] = (
         "trainer",
         "ml",
         Jobs.SCHEDULED,
-        frozenset({Backend.POSTGRES, Backend.MLFLOW, Backend.OBJECT_STORE}),
+        frozenset({Backend.POSTGRES, Backend.KAFKA, Backend.MLFLOW, Backend.OBJECT_STORE}),
         limits=JobLimits(memory_mib=3072, cpus=2.0),
     ),
     Service(

@@ -191,6 +191,17 @@ class ApiClientSettings(Settings):
         return str(self.api_url).rstrip("/")
 
 
+class AirflowClientSettings(Settings):
+    """How the API starts trainings; without the password it starts none."""
+
+    airflow_api_url: AnyHttpUrl = AnyHttpUrl("http://localhost:8080")
+    airflow_train_password: OptionalSecret = None
+
+    @property
+    def url(self) -> str:
+        return str(self.airflow_api_url).rstrip("/")
+
+
 @with_secrets(map(client_secret, constants.API_CLIENTS), required=False)
 class ApiServerSettings(Settings):
     """The scoring API itself."""

@@ -117,6 +117,20 @@ def test_a_failure_says_why_in_one_sentence(job: Write, source: str, message: st
     assert failed.value.__cause__ is None
 
 
+def test_what_a_rule_refuses_is_not_tried_again(job: Write) -> None:
+    job("result.write_text(json.dumps({'error': 'The gate failed.', 'failure': 'refused'})); sys.exit(1)")
+    with pytest.raises(AirflowFailException, match=r"\(exit code 1\): The gate failed"):
+        execute(operator())
+
+
+def test_an_argument_that_renders_to_nothing_is_left_out(job: Write) -> None:
+    job("result.write_text(json.dumps({'argv': sys.argv[1:]}))")
+    task = operator(arguments=["--count", "5", "{{ '--force' if params.force }}", "--seed=1"])
+    for force, expected in ((True, ["--force", "--seed=1"]), (False, ["--seed=1"])):
+        task.command = operator(arguments=["--count", "5", "--force" if force else "", "--seed=1"]).command
+        assert execute(task)["argv"][-len(expected) - 2 :] == ["--count", "5", *expected]
+
+
 def test_a_signal_is_named(job: Write) -> None:
     job("os.kill(os.getpid(), 9)")
     with pytest.raises(AirflowException, match=r"^producer generate failed \(signal 9\)"):

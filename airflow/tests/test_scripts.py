@@ -18,7 +18,7 @@ from config.constants import DAGS_SUB_MINUTE
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 API = {"API_URL": "http://api:8000", "API_CLIENT_SECRET": "geheim-api"}
-PASSWORD = {"AIRFLOW_PASSWORD": "geheim-password"}
+PASSWORD = {"AIRFLOW_PASSWORD": "geheim-password", "AIRFLOW_TRAIN_PASSWORD": "geheim-train"}
 
 
 def load(name: str) -> dict[str, Any]:
@@ -64,6 +64,7 @@ def test_options_of_airflow_2_are_taken(given: str, taken: str) -> None:
     ("name", "wrong", "sentence"),
     [
         ("initialise", {"AIRFLOW_PASSWORD": ""}, "AIRFLOW_PASSWORD is not set: set it to"),
+        ("initialise", {"AIRFLOW_TRAIN_PASSWORD": ""}, "AIRFLOW_TRAIN_PASSWORD is not set: set it to"),
         ("initialise", {"API_URL": ""}, "API_URL is not set: set it to the address of the scoring API"),
         ("initialise", {"API_URL": "api:8000"}, "API_URL is not an http or https address: set it to one"),
         ("initialise", {"API_URL": "http://api:port"}, "API_URL is not an http or https address"),

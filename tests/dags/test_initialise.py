@@ -23,6 +23,7 @@ def initialised(empty_metadata: Metadata) -> Metadata:
     assert done.returncode == 0, done.stderr[-3000:]
     assert reported_changes(done.stdout) == {
         "log-in": "airflow made",
+        "log-in of the API": "train made",
         "pool": "real_time with 4 slots",
         "connection fraud_api": "made",
     }
@@ -56,6 +57,7 @@ def test_repeated_it_changes_nothing(initialised: Metadata) -> None:
     assert done.returncode == 0
     assert reported_changes(done.stdout) == {
         "log-in": "airflow unchanged",
+        "log-in of the API": "train unchanged",
         "pool": "real_time with 4 slots",
         "connection fraud_api": "unchanged",
     }
@@ -67,6 +69,7 @@ def test_what_has_changed_in_the_environment_takes_effect(initialised: Metadata)
     webhook = "https://hooks.slack.example/services/a-secret"
     done = initialised.initialise(
         AIRFLOW_PASSWORD="another-password",
+        AIRFLOW_TRAIN_PASSWORD="another-password-of-the-api",
         API_CLIENT_SECRET="another-secret",
         SMTP_HOST="mail.example",
         SLACK_WEBHOOK_URL=webhook,
@@ -74,6 +77,7 @@ def test_what_has_changed_in_the_environment_takes_effect(initialised: Metadata)
     assert done.returncode == 0
     assert reported_changes(done.stdout) == {
         "log-in": "airflow has a new password",
+        "log-in of the API": "train has a new password",
         "pool": "real_time with 4 slots",
         "connection fraud_api": "changed",
         "connection fraud_smtp": "made",

@@ -18,7 +18,7 @@ MAY_INSERT = {
     "producer": {"transactions", "labels", "simulated_labels", "simulations"},
     "streaming": {"transactions", "predictions", "labels", "dead_letters", "alert_outbox", *POSITIONS},
     "api": {"transactions", "predictions", "shadow_predictions", "alert_outbox", *SECRETS},
-    "trainer": {"model_versions"},
+    "trainer": {"model_versions", "retraining_triggers"},
     "readonly": set[str](),
 }
 MAY_UPDATE = {
@@ -26,15 +26,18 @@ MAY_UPDATE = {
     # Of a dead letter, only when it was put back.
     "streaming": {"alert_outbox", "dead_letters", *POSITIONS},
     "api": {"clients", "signing_keys"},
-    "trainer": set[str](),
+    "trainer": {"retraining_triggers"},
     "readonly": set[str](),
 }
 MAY_DELETE = {"api": {"revoked_tokens"}, "streaming": {"alert_outbox"}}
 MAY_READ = {
     "producer": {"transactions", "labels", "label_sources", "simulated_labels", "simulations"},
     "streaming": MAY_INSERT["streaming"] | {"label_sources"},
-    "api": MAY_INSERT["api"] - {"alert_outbox"} | {"model_versions"},
-    "trainer": {"transactions", "predictions", "labels", "label_sources", "simulations", "model_versions"},
+    "api": MAY_INSERT["api"] - {"alert_outbox"} | {"model_versions", "retraining_triggers"},
+    "trainer": {
+        *("transactions", "predictions", "labels", "label_sources", "simulations"),
+        *("model_versions", "retraining_triggers"),
+    },
 }
 _BATCH = "text, text, text[], timestamptz[], numeric[], text[], text[], text[], integer[]"
 MERGE_TRANSACTIONS = f"merge_transactions({_BATCH})"

@@ -37,9 +37,9 @@ from fraud_adapters.postgres.scored_transactions import store_scored, store_tran
 from fraud_core.contract import Contract
 from fraud_core.labels import LabelEvent, Source
 from fraud_core.quantise import quantise
-from fraud_trainer import steps
 from fraud_trainer.arguments import parser
 from fraud_trainer.job import execute, main, run_context_of
+from fraud_trainer.loading import EXAMPLES
 from fraud_trainer.registering import register
 from fraud_trainer.run_context import STEPS, RunContext
 from fraud_trainer.tracking import TAG_TRAINED
@@ -353,7 +353,7 @@ def test_real_transactions_honestly_fail_the_gate_of_the_specification(
         position, examples.TIME, stored.column(examples.TIME).cast(pa.timestamp("us", tz="UTC"))
     )
     loaded = {
-        "digest": context.run.put_table(steps.EXAMPLES, stored),
+        "digest": context.run.put_table(EXAMPLES, stored),
         "data_from": START.isoformat(),
         "data_to": START.isoformat(),
         "sources": {"ulb": table.num_rows},

@@ -55,6 +55,7 @@ HARD_NAMES: Final = (
     "AIRFLOW_DB_PASSWORD",
     "REDIS_PASSWORD",
     "AIRFLOW_PASSWORD",
+    "AIRFLOW_TRAIN_PASSWORD",
     "API_CLIENT_SECRET_STREAMING",
 )
 OFFLINE: Final = ROOT / "images" / "offline.env"

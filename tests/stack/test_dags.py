@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from tests.stack.stack import JOB_FILTER, ROOT, Stack, wait_for
 DAGS = sorted(path.stem for path in (ROOT / "airflow" / "dags").glob("[0-9]*.py"))
 ENDED = {"success", "failed"}
 SECONDS = 240
+TRAINING_SECONDS = 600
 
 
 def test_every_dag_file_is_read(stack: Stack) -> None:
@@ -33,6 +35,22 @@ def test_a_triggered_run_succeeds(stack: Stack, dag: str) -> None:
     logs = {task: airflow.log(dag, run, task) for task, ended in tasks.items() if ended == "failed"}
     assert state() == "success", logs
     assert set(tasks.values()) <= {"success", "skipped"}
+
+
+def test_the_api_starts_a_training_in_containers(stack: Stack) -> None:
+    with stack.client("admin") as client:
+        started = client.post("/train", json={"force": True})
+        assert started.status_code == 202, started.text
+        link = started.json()["link"]
+
+        def training() -> dict[str, Any]:
+            status: dict[str, Any] = client.get(link).json()
+            return status
+
+        wait_for(lambda: training()["state"] in ENDED, TRAINING_SECONDS, lambda: str(training()))
+        ended = training()
+    assert (ended["state"], ended["reason"]) == ("success", "Retrain: it was asked for."), ended
+    assert "which passed its gate" in ended["outcome"]
 
 
 def test_jobs_run_in_containers(stack: Stack) -> None:

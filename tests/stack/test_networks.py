@@ -47,8 +47,8 @@ REACHED = {
         ["redis:6379", "docker-proxy:2375"],
     ),
     "fraud-api": (
-        ["postgres:5432", "mlflow:5000"],
-        ["redis:6379", "docker-proxy:2375", "airflow-webserver:8080"],
+        ["postgres:5432", "mlflow:5000", "airflow-webserver:8080"],
+        ["redis:6379", "docker-proxy:2375"],
     ),
     "fraud-mlflow": (
         ["postgres:5432", "objectstore:8333"],
@@ -78,6 +78,7 @@ NEVER_IN_A_WORKER = (
     "AIRFLOW__CORE__FERNET_KEY",
     "POSTGRES_PASSWORD",
     "AIRFLOW_PASSWORD",
+    "AIRFLOW_TRAIN_PASSWORD",
     "DB_PASSWORD_API",
     "DB_PASSWORD_READONLY",
     "API_CLIENT_SECRET_ADMIN",

@@ -49,6 +49,7 @@ class Metadata:
         server = self.server
         environment = base_environment() | server.metadata() | dict(server.setup)
         environment |= {"AIRFLOW_PYTHON": str(server.python), "AIRFLOW_PASSWORD": server.password}
+        environment |= {"AIRFLOW_TRAIN_PASSWORD": server.train_password}
         return subprocess.run(
             command,
             cwd=server.place,
@@ -95,6 +96,7 @@ def prepared_airflow(stack: Stack, passwords: Passwords, **overrides: Any) -> Ai
         "jwt_secret": random.token_hex(32),
         "secret_key": random.token_hex(32),
         "password": random.token_hex(12),
+        "train_password": random.token_hex(12),
         "public": {},
         "jobs": airflow.job_variables(sys.executable, ROOT, folder, {}),
         "setup": {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -18,12 +18,14 @@ import pytest
 from cryptography.fernet import Fernet
 
 from config import constants
-from config.settings import KafkaSettings
+from config.settings import KafkaSettings, ObjectStoreSettings
 from fraud_adapters.kafka import ensure_topics
+from fraud_adapters.objectstore import ObjectStore
 from fraud_db.bootstrap import Passwords
-from fraud_embedded.servers import airflow, broker, objectstore
+from fraud_embedded.servers import airflow, broker, mlflow, objectstore
 from fraud_embedded.servers.airflow_api import AirflowApi
 from fraud_embedded.servers.stack import Stack
+from tests.integration.training_job import small_configuration
 from tests.support.airflow_metadata import ROOT, Metadata, prepared_airflow, running_postgres, start
 from tests.support.api_server import (
     CLIENTS,
@@ -57,15 +59,16 @@ PUBLIC: Final = {
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "15",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",
 }
-_NEVER_DUE: Final = f"""
+# The training DAG is never due: its first run would begin before there is anything to train on.
+_UNSCHEDULED: Final = (constants.DAG_TRAINING,)
+_NEVER_DUE: Final = """
 CREATE OR REPLACE FUNCTION never_due() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     NEW.next_dagrun_create_after := '2100-01-01Z';
     RETURN NEW;
 END $$;
 CREATE OR REPLACE TRIGGER never_due BEFORE INSERT OR UPDATE ON dag FOR EACH ROW
-WHEN (NEW.dag_id IN ({", ".join(f"'{dag_id}'" for dag_id in constants.DAGS_REAL_TIME)}))
-EXECUTE FUNCTION never_due();
+WHEN (NEW.dag_id IN ({dag_ids})) EXECUTE FUNCTION never_due();
 """
 _TIMES: Final = {
     "dag_run": ("run_after", "queued_at", "start_date", "end_date", "updated_at"),
@@ -134,6 +137,7 @@ class AirflowPlatform:
     broker: Server
     metadata: Metadata
     webhook: Webhook
+    stack: Stack
     secrets: dict[str, str] = field(repr=False)
 
     def __post_init__(self) -> None:
@@ -146,8 +150,10 @@ class AirflowPlatform:
         """The ids on the transactions topic, in order."""
         return [str(record.key.decode()) for record in read_all(self.kafka, self.kafka.topic) if record.key]
 
-    def trigger(self, dag_id: str) -> Run:
-        return Run(self.airflow, dag_id, self.airflow.trigger(dag_id))
+    def trigger(self, dag_id: str, conf: dict[str, Any] | None = None) -> Run:
+        body = {"logical_date": None, "conf": conf or {}}
+        run = self.airflow._call("POST", f"/api/v2/dags/{dag_id}/dagRuns", body)
+        return Run(self.airflow, dag_id, str(run["dag_run_id"]))
 
     def run(self, dag_id: str) -> Run:
         """Start a run and wait for its success."""
@@ -171,8 +177,8 @@ class AirflowPlatform:
         Parsing a DAG file sets the next due time again, and Airflow parses the file of a failed run or of a
         dead task at any time, so a trigger in the database resets the due time.
         """
-        self.metadata.rows(_NEVER_DUE)
-        dag_ids = list(constants.DAGS_REAL_TIME)
+        dag_ids = [*constants.DAGS_REAL_TIME, *_UNSCHEDULED]
+        never_due(self.metadata, dag_ids)
 
         def quiet() -> bool:
             self.metadata.rows(
@@ -213,6 +219,12 @@ class AirflowPlatform:
             os.utime(path, (at, at))
 
 
+def never_due(metadata: Metadata, dag_ids: Sequence[str]) -> None:
+    """Keep these DAGs from being due, whatever sets their next run."""
+    names = ", ".join(f"'{dag_id}'" for dag_id in dag_ids)
+    metadata.rows(_NEVER_DUE.format(dag_ids=names))
+
+
 @contextmanager
 def running_platform() -> Iterator[AirflowPlatform]:
     """Start everything; remove all of it at the end."""
@@ -224,6 +236,10 @@ def running_platform() -> Iterator[AirflowPlatform]:
         api = _api(stack, database, kafka)
         webhook = exit_stack.enter_context(running_webhook())
         metadata = Metadata(_airflow(stack, passwords, database, kafka, api, webhook=webhook))
+        api.extra |= {
+            "AIRFLOW_API_URL": metadata.server.url,
+            "AIRFLOW_TRAIN_PASSWORD": metadata.server.train_password,
+        }
         prepared = executor.submit(metadata.initialise)
         running_broker = servers.result()
         ensure_topics(stack.broker.bootstrap, [kafka.topic], partitions=2)
@@ -232,9 +248,28 @@ def running_platform() -> Iterator[AirflowPlatform]:
         api.start(seconds=PATIENCE_S)
         done = prepared.result()
         assert done.returncode == 0, done.stderr[-3000:]
+        never_due(metadata, _UNSCHEDULED)
         _start_airflow(metadata, exit_stack)
         secrets = _secrets(stack, passwords, metadata)
-        yield AirflowPlatform(database, kafka, api, running_broker, metadata, webhook, secrets)
+        yield AirflowPlatform(database, kafka, api, running_broker, metadata, webhook, stack, secrets)
+
+
+@contextmanager
+def running_mlflow(platform: AirflowPlatform) -> Iterator[str]:
+    """MLflow and the buckets of a training, for as long as they are needed; gives MLflow's address."""
+    administrator = ObjectStoreSettings.model_validate(
+        {
+            "s3_endpoint_url": platform.stack.objectstore.endpoint_url,
+            "aws_access_key_id": platform.stack.objectstore.access_key,
+            "aws_secret_access_key": platform.stack.objectstore.secret_key,
+        }
+    )
+    for bucket in (constants.BUCKET_RUNS, constants.BUCKET_MLFLOW):
+        ObjectStore(administrator, bucket).ensure_bucket()
+    with ExitStack() as exit_stack:
+        mlflow.prepare(platform.stack.mlflow)
+        start(mlflow.spec(platform.stack.mlflow), exit_stack, PATIENCE_S)
+        yield platform.stack.mlflow.tracking_uri
 
 
 def _servers(stack: Stack, exit_stack: ExitStack) -> Server:
@@ -278,12 +313,19 @@ def _airflow(
     }
     public = {"KAFKA_BOOTSTRAP_SERVERS": stack.broker.bootstrap, "KAFKA_TOPIC": kafka.topic}
     public |= {"KAFKA_GROUP": kafka.group, "API_URL": api.url}
+    store = stack.objectstore.bucket_environment(constants.BUCKET_RUNS)
+    public |= {
+        "MLFLOW_TRACKING_URI": stack.mlflow.tracking_uri,
+        "S3_ENDPOINT_URL": stack.objectstore.endpoint_url,
+        "FRAUD_CONFIG_DIR": str(small_configuration(stack.broker.place.with_name("config"))),
+    }
     environments = {
         "producer": {"DATABASE_URL": database.url("producer")},
         "streaming": {
             "DATABASE_URL": database.url("streaming"),
             "API_CLIENT_SECRET": CLIENTS["streaming"],
         },
+        "trainer": {"DATABASE_URL": database.url("trainer"), **store},
     }
     return prepared_airflow(
         stack,
@@ -309,6 +351,7 @@ def _secrets(stack: Stack, passwords: Passwords, metadata: Metadata) -> dict[str
         "tokens of tasks": server.jwt_secret,
         "sessions": server.secret_key,
         "the log-in": server.password,
+        "the log-in of the API": server.train_password,
         "the webhook": server.setup["SLACK_WEBHOOK_URL"],
     }
 

@@ -11,8 +11,8 @@ import pytest
 
 from config.parameters import read_yaml
 from config.settings import CONFIG_DIR
+from fraud_adapters.transaction_files import BadFile, TransactionFile, layout
 from fraud_core.contract import Contract
-from fraud_producer.files import BadFile, TransactionFile, layout
 from tests.support.kaggle_files import KAGGLE, kaggle_rows, write_csv, write_parquet
 
 CREDITCARD = Contract.from_mapping(read_yaml(CONFIG_DIR / "contracts" / "creditcard.yaml"))

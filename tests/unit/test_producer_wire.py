@@ -14,12 +14,12 @@ import pytest
 from config.parameters import read_yaml
 from config.settings import CONFIG_DIR, ConfigurationError
 from fraud_adapters.job.failures import JobFailed
+from fraud_adapters.transaction_files import BadFile, TransactionFile
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract
 from fraud_core.labels import LabelEvent, parse_label
 from fraud_core.records import RecordParser
 from fraud_producer import __main__ as cli
-from fraud_producer.files import BadFile, TransactionFile
 from fraud_producer.population import population
 from fraud_producer.replay import Clock, Replay, Schedule
 from fraud_producer.simulator import Simulator

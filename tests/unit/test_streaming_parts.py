@@ -14,6 +14,7 @@ import yaml
 
 from fraud_adapters.job.failures import JobFailed
 from fraud_adapters.kafka import Record
+from fraud_adapters.kafka.arrival import arrival, sent_at_ms
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract
 from fraud_core.predictions import Predictions
@@ -22,7 +23,7 @@ from fraud_streaming.__main__ import main
 from fraud_streaming.consume.chunk import Chunk
 from fraud_streaming.consume.commit import Committed
 from fraud_streaming.consume.labels import LabelProcessor
-from fraud_streaming.consume.processor import ChunkOutcome, arrival, dead_letter, sent_at_ms
+from fraud_streaming.consume.processor import ChunkOutcome, dead_letter
 from fraud_streaming.consume.pump import CHUNK_BYTES, Pump, RunLimits
 from fraud_streaming.consume.report import Report
 from fraud_streaming.consume.transactions import TransactionProcessor

@@ -16,7 +16,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from config import constants
-from config.parameters import Training
+from config.parameters import Retrain, Training
 from fraud_adapters.job.failures import JobFailed
 from fraud_adapters.models.tracked_runs import ModelVersion, TrackedRun
 from fraud_adapters.objectstore import ObjectMissing
@@ -27,6 +27,7 @@ from fraud_core.metrics import confusion
 from fraud_trainer import steps, validating
 from fraud_trainer.calibration import CalibrationError, fit_sigmoid
 from fraud_trainer.job import code_version, execute
+from fraud_trainer.loading import EXAMPLES
 from fraud_trainer.registering import register
 from fraud_trainer.run_context import STEPS, RunContext
 from fraud_trainer.splitting import SplitError, split_in_time
@@ -53,6 +54,13 @@ TRAINING = Training(
     early_stopping=5,
     block_precision=0.95,
     xgboost={"max_depth": 3, "learning_rate": 0.3},
+    retrain=Retrain(
+        min_interval=timedelta(hours=48),
+        min_new_labels=10_000,
+        min_labels_for_performance=1000,
+        performance_labels=50_000,
+        run_limit=timedelta(hours=2),
+    ),
 )
 
 
@@ -224,7 +232,7 @@ def _examples(context: RunContext, *, difficulty: float, rows: int = 4000, seed:
         }
     )
     outcome = {
-        "digest": context.run.put_table(steps.EXAMPLES, table),
+        "digest": context.run.put_table(EXAMPLES, table),
         "sources": {"simulator": rows},
         "data_from": moments[0].isoformat(),
         "data_to": moments[-1].isoformat(),
@@ -424,7 +432,7 @@ def test_a_step_without_the_one_before_it_says_so(setup: Setup) -> None:
 
 def test_a_file_changed_between_two_steps_is_refused(setup: Setup) -> None:
     _examples(setup.context, difficulty=0.5)
-    setup.store.objects[f"{setup.context.run.prefix}/{steps.EXAMPLES}"] += b"x"
+    setup.store.objects[f"{setup.context.run.prefix}/{EXAMPLES}"] += b"x"
     with pytest.raises(JobFailed, match="was changed after it was written"):
         steps.features(setup.context)
 

@@ -49,9 +49,9 @@ class FraudDockerOperator(DockerOperator):
 
     `service`, `verb` and `arguments` set the arguments of a DockerOperator: `command` (`python -m
     fraud_<service> <verb> <arguments>`), `image`, `mem_limit`, `cpus` and the variables of a job, public and
-    private. Arguments that are given explicitly take precedence. `environment` is shown in the web UI, so no
-    secret belongs there. With `single` no two jobs of that name run at once. `execution_timeout` ends the job
-    too.
+    private. Arguments that are given explicitly take precedence. An argument whose template renders to
+    nothing is left out. `environment` is shown in the web UI, so no secret belongs there. With `single` no
+    two jobs of that name run at once. `execution_timeout` ends the job too.
 
     Raises:
         ValueError: at parse time; the message names the argument.
@@ -114,7 +114,7 @@ class FraudDockerOperator(DockerOperator):
 
         Raises:
             AirflowSkipException: there was nothing to do.
-            AirflowFailException: the configuration is invalid, so a retry would not help.
+            AirflowFailException: the configuration is invalid, or a rule refuses, so a retry would not help.
             AirflowException: the job failed.
         """
         try:
@@ -156,11 +156,16 @@ class FraudDockerOperator(DockerOperator):
         labels = jobs.task_labels(ti.dag_id, ti.task_id, ti.run_id, index, ti.try_number)
         variables = self.unpack_environment_variables(self.env_file or "") | self.environment
         command = self.format_command(self.command) or []
+        parts = (
+            shlex.split(command)
+            if isinstance(command, str)
+            else [str(part) for part in command if part != ""]
+        )
         return jobs.JobSpec(
             name=self.container_name or jobs.job_name(labels),
             labels=labels,
             image=self.image,
-            command=tuple(shlex.split(command) if isinstance(command, str) else map(str, command)),
+            command=tuple(part for part in parts if part),
             environment={
                 **jobs.public_environment(os.environ),
                 **({} if definition is None else definition.fixed),
@@ -190,7 +195,9 @@ class FraudDockerOperator(DockerOperator):
             )
         if outcome.exit_code != EXIT_DONE:
             reason = result.get("error") or last_line or "it gave no reason."
-            raise AirflowException(f"{job} failed ({_exit_text(outcome.exit_code)}): {reason}")
+            # A rule or the gate would refuse a retry, too.
+            failure = AirflowFailException if result.get("failure") == "refused" else AirflowException
+            raise failure(f"{job} failed ({_exit_text(outcome.exit_code)}): {reason}")
         if outcome.result is None:
             raise AirflowException(f"{job} succeeded, but {outcome.problem}.")
         return outcome.result

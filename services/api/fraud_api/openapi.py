@@ -17,12 +17,13 @@ _PROBLEMS: Final = {
     400: "The body is not what its media type says.",
     401: "There is no acceptable token, or the client's secret is wrong.",
     403: "The token does not have the scope.",
+    404: "There is no such resource.",
     408: "The body did not arrive in time.",
-    409: "A transaction_id is known with other fields.",
+    409: "A transaction_id is known with other fields, or a training is running.",
     413: "The body, or the number of records in it, is over the limit.",
     415: "The route does not accept the media type, or the body is compressed.",
     422: "The request is not valid; `errors` says where.",
-    503: "No model, or the database does not answer.",
+    503: "No model, or a server that is needed does not answer.",
 }
 _OF_SECURED_ROUTES: Final = (401, 403, 503)
 _FASTAPI_ERRORS: Final = ("HTTPValidationError", "ValidationError")

@@ -8,7 +8,9 @@ import socket
 from fastapi import FastAPI
 from prometheus_client import disable_created_metrics, start_http_server
 
+from config import constants
 from config.settings import (
+    AirflowClientSettings,
     ApiServerSettings,
     ConfigurationError,
     DatabaseSettings,
@@ -20,6 +22,7 @@ from config.settings import (
     load,
     parameters,
 )
+from fraud_adapters.airflow_runs import AirflowRuns
 from fraud_adapters.job import Result, logs
 from fraud_adapters.job.logs import get_logger
 from fraud_adapters.models.registry import Registry
@@ -50,7 +53,15 @@ def service_settings() -> ServiceSettings:
         kafka_bootstrap=kafka.bootstrap_servers,
         kafka_topic=kafka.topic,
         show_docs=platform.app_env != "production",
+        training=_training_runs(load(AirflowClientSettings)),
     )
+
+
+def _training_runs(airflow: AirflowClientSettings) -> AirflowRuns | None:
+    if airflow.airflow_train_password is None:
+        return None
+    password = airflow.airflow_train_password.get_secret_value()
+    return AirflowRuns(airflow.url, constants.AIRFLOW_TRAIN_USER, password, constants.DAG_TRAINING)
 
 
 def serve() -> Result:

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from config.parameters import Serving as ServingParameters
@@ -19,6 +20,7 @@ from fraud_api.model_holder import ModelHolder, ModelSource
 from fraud_api.poller import Poller
 from fraud_api.predict import Predictor
 from fraud_api.requests import RequestParser
+from fraud_api.training_runs import DagRuns, TrainingRuns
 from fraud_api.writer import PredictionWriter
 from fraud_core.contract import Contract
 from fraud_core.identifiers import uuid7
@@ -27,7 +29,7 @@ from fraud_core.records import RecordParser
 
 @dataclass(frozen=True, slots=True)
 class ServiceSettings:
-    """The settings of the service."""
+    """The settings of the service; without `training` it starts no trainings."""
 
     contract: Contract
     parameters: ServingParameters
@@ -39,6 +41,7 @@ class ServiceSettings:
     kafka_bootstrap: Sequence[str]
     kafka_topic: str
     show_docs: bool
+    training: DagRuns | None = None
 
 
 class ScoringService:
@@ -62,6 +65,7 @@ class ScoringService:
         self.record_model = records.model
         self.registered_model = contract.registered_model
         self.database = self._sessions["routes"]
+        self.trainings = TrainingRuns(settings.training, self.database, now)
         self.authenticator = Authenticator(self.identities, time.time)
         self.tokens = TokenIssuer(self.identities, time.time, parameters.token_lifetime)
         self.predictor = Predictor(
@@ -92,8 +96,13 @@ class ScoringService:
         for poller in self._pollers:
             poller.stop()
         self.writer.stop()
+        self.trainings.close()
         for session in self._sessions.values():
             session.close()
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
 
 
 def new_transaction_id() -> str:

@@ -19,6 +19,10 @@ class Confusion:
     fn: int
 
     @property
+    def total(self) -> int:
+        return self.tp + self.fp + self.tn + self.fn
+
+    @property
     def recall(self) -> float | None:
         return _ratio(self.tp, self.tp + self.fn)
 
@@ -40,7 +44,7 @@ class Confusion:
 
     @property
     def accuracy(self) -> float | None:
-        return _ratio(self.tp + self.tn, self.tp + self.fp + self.tn + self.fn)
+        return _ratio(self.tp + self.tn, self.total)
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,6 +152,7 @@ class Platform:
             jwt_secret=self.secret("AIRFLOW_JWT_SECRET"),
             secret_key=self.secret("AIRFLOW_SECRET_KEY"),
             password=self.secret("AIRFLOW_PASSWORD"),
+            train_password=self.secret("AIRFLOW_TRAIN_PASSWORD"),
             public=self._chosen(PASSED_ON) | self._chosen(AIRFLOW_CHOICES) | addresses | database,
             jobs=airflow.job_variables(sys.executable, self.layout.root, run, environments)
             | self.mlflow_login(services.MLFLOW_RELEASE),
@@ -243,6 +244,8 @@ class Platform:
             "API_METRICS_PORT": str(self.addresses.api_metrics),
             **self._clients(),
             "API_KEY_ENCRYPTION_SECRET": self.secret("API_KEY_ENCRYPTION_SECRET"),
+            "AIRFLOW_API_URL": f"http://{probes.HOST}:{self.addresses.airflow}",
+            "AIRFLOW_TRAIN_PASSWORD": self.secret("AIRFLOW_TRAIN_PASSWORD"),
             "MODEL_CACHE_DIR": str(self.layout.models),
         }
 

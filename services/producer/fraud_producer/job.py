@@ -156,7 +156,7 @@ def optimum(options: argparse.Namespace) -> OptimumResult:
 def replay(options: argparse.Namespace) -> ReplayResult:
     """Send a file's transactions."""
     # Imported here because pyarrow's Parquet reader is slow to load and the other verbs do not need it.
-    from fraud_producer.files import TransactionFile  # noqa: PLC0415
+    from fraud_adapters.transaction_files import TransactionFile  # noqa: PLC0415
     from fraud_producer.replay import Clock, DelayedLabels, Replay, Schedule  # noqa: PLC0415
 
     platform, kafka = load(PlatformSettings), load(KafkaSettings)

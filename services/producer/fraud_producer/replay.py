@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fraud_adapters.postgres import simulations
+from fraud_adapters.transaction_files import BadFile, TransactionFile
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract
-from fraud_producer.files import BadFile, TransactionFile
 from fraud_producer.publishing import Sink
 from fraud_producer.wire import transaction_messages
 

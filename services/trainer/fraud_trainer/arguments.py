@@ -6,16 +6,23 @@ import argparse
 from datetime import datetime
 from typing import Final
 
-from fraud_adapters.job.arguments import moment
+from config.constants import DAG_TRAINING
+from config.settings import ConfigurationError
+from fraud_adapters.job.arguments import MAX_COUNT, moment, printable, whole_number
+from fraud_adapters.postgres.examples import Interval
 from fraud_trainer.run_context import STEPS
+from fraud_trainer.sources import ExampleSource
+from fraud_trainer.topic_examples import TopicSpan
 
+DECIDE: Final = "decide"
 RUN: Final = "run"
 FIRST_MODEL: Final = "first-model"
 BUCKETS: Final = "buckets"
 CLEAN: Final = "clean"
-DEFAULT_DAG: Final = "01_training_pipeline"
+DEFAULT_DAG: Final = DAG_TRAINING
 _HELP: Final = {
-    "load": "read transactions with a mature label from Postgres",
+    DECIDE: "decide whether a new model is needed, and store the decision",
+    "load": "read labelled transactions, from Postgres or from a file",
     "features": "compute the features",
     "train": "fit the trees, the calibration and the thresholds",
     "validate": "measure the model on the held-out part, and evaluate the gate",
@@ -35,8 +42,11 @@ def parser(now: datetime) -> argparse.ArgumentParser:
     )
     verbs = parser_of_verbs.add_subparsers(dest="verb", required=True, metavar="verb")
     verb_parsers = {name: verbs.add_parser(name, help=text, description=text) for name, text in _HELP.items()}
-    for name in (*STEPS, RUN, FIRST_MODEL):
-        _add_run(verb_parsers[name], now, begins=name in {STEPS[0], RUN, FIRST_MODEL})
+    for name in (DECIDE, *STEPS, RUN, FIRST_MODEL):
+        _add_run(verb_parsers[name], now, begins=name in {DECIDE, STEPS[0], RUN, FIRST_MODEL})
+    for name in (STEPS[0], RUN, FIRST_MODEL):
+        _add_source(verb_parsers[name])
+    verb_parsers[DECIDE].add_argument("--force", action="store_true", help="train whatever speaks against it")
     for name in (STEPS[-1], RUN, FIRST_MODEL):
         verb_parsers[name].add_argument(
             "--promote",
@@ -61,8 +71,50 @@ def _add_run(verb: argparse.ArgumentParser, now: datetime, *, begins: bool) -> N
         default=f"manual__{now:%Y%m%dT%H%M%S.%fZ}",
         help="the run whose steps belong together (default: a new one)",
     )
+
+
+def _add_source(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--as-of",
         type=moment,
         help="cut-off for labels, a past RFC 3339 time with zone (default: the database's current time)",
     )
+    verb.add_argument("--from", dest="start", type=moment, help="leave out transactions before this time")
+    verb.add_argument("--to", dest="end", type=moment, help="leave out transactions from this time on")
+    verb.add_argument(
+        "--file",
+        type=printable,
+        help="read a CSV or Parquet file with labels instead of the database: a path, or s3://fraud-runs/KEY",
+    )
+    verb.add_argument(
+        "--file-start",
+        type=moment,
+        help="when the first transaction of a --file without a column event_time happened",
+    )
+    for name, words in (("--kafka-from", "from this one on"), ("--kafka-to", "before this one")):
+        verb.add_argument(
+            name,
+            type=_offset_or_moment,
+            metavar="TIME|OFFSET",
+            help=f"read the transactions topic instead of the database, records {words}",
+        )
+
+
+def _offset_or_moment(text: str) -> int | datetime:
+    """An offset, or a time with a zone."""
+    return whole_number(0, MAX_COUNT)(text) if text.isascii() and text.isdecimal() else moment(text)
+
+
+def example_source(options: argparse.Namespace) -> ExampleSource:
+    """Where examples come from; the default for verbs that do not load.
+
+    Raises:
+        ConfigurationError: the options contradict each other.
+    """
+    if "file" not in options:
+        return ExampleSource()
+    if options.file is not None and options.as_of is not None:
+        raise ConfigurationError("--as-of: the labels of a --file are those it holds.")
+    bounded = options.kafka_from is not None or options.kafka_to is not None
+    topic = TopicSpan(options.kafka_from, options.kafka_to) if bounded else None
+    return ExampleSource(Interval(options.start, options.end), options.file, options.file_start, topic)

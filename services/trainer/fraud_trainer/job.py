@@ -26,11 +26,14 @@ from fraud_adapters.objectstore import ObjectStore
 from fraud_adapters.objectstore.run_store import RunStore
 from fraud_adapters.postgres import connect
 from fraud_trainer import first_start
-from fraud_trainer.arguments import BUCKETS, CLEAN, FIRST_MODEL, RUN, parser
+from fraud_trainer.arguments import BUCKETS, CLEAN, DECIDE, FIRST_MODEL, RUN, example_source, parser
 from fraud_trainer.cleaning import CleaningContext, clean
+from fraud_trainer.deciding import decide, held_triggers
+from fraud_trainer.loading import load
 from fraud_trainer.registering import register
 from fraud_trainer.run_context import STEPS, RunContext
-from fraud_trainer.steps import features, load, train
+from fraud_trainer.steps import features, train
+from fraud_trainer.summary import training_figures
 from fraud_trainer.tracking import end_run_on_failure
 from fraud_trainer.validating import validate
 
@@ -61,6 +64,8 @@ def main(arguments: Sequence[str]) -> Result:
     if options.verb == FIRST_MODEL and (version := first_start.champion()) is not None:
         return ChampionKeptResult(status="done", trained=False, champion=version)
     with run_context_of(options, now) as context:
+        if options.verb == DECIDE:
+            return decide(context, forced=options.force)
         return execute(options.verb, context, promote=getattr(options, "promote", False))
 
 
@@ -70,7 +75,7 @@ def execute(verb: str, context: RunContext, *, promote: bool) -> TrainingResult:
     selected = list(steps) if verb in {RUN, FIRST_MODEL} else [verb]
     results: dict[str, Any] = {}
     seconds: dict[str, float] = {}
-    with end_run_on_failure(context):
+    with end_run_on_failure(context), held_triggers(context, results):
         for name in selected:
             started = monotonic()
             try:
@@ -91,6 +96,9 @@ def _result(context: RunContext, results: Mapping[str, Any], seconds: dict[str, 
         prefix=context.run.prefix,
         seconds=seconds,
     )
+    if "version" in results.get("register", {}):
+        result["figures"] = training_figures(context, results["register"])
+        get_logger(__name__).info("training_finished", **result["figures"])
     # Each step's result is of the type that has the step's name.
     return cast(TrainingResult, {**result, **results})
 
@@ -119,6 +127,8 @@ def run_context_of(options: argparse.Namespace, now: datetime) -> Iterator[RunCo
             now=now,
             as_of=getattr(options, "as_of", None),
             code_version=code_version(),
+            source=example_source(options),
+            kafka=lambda: settings.load(settings.KafkaSettings),
         )
 
 

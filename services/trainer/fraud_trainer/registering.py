@@ -17,6 +17,7 @@ from fraud_adapters.models.registry import ARTEFACT_PATH
 from fraud_adapters.postgres import interruptible, model_versions
 from fraud_adapters.postgres.model_versions import NewVersion
 from fraud_trainer.confirming import Verdict, confirm_verdict, refuse_conflicting_version
+from fraud_trainer.loading import labels_cut_off
 from fraud_trainer.run_context import RunContext
 from fraud_trainer.tracking import resume_run
 from fraud_trainer.validating import judge, model_directory
@@ -107,6 +108,7 @@ def _record(connection: Connection, context: RunContext, version: str, run_id: s
         data_from=manifest.data_from,
         data_to=manifest.data_to,
         created_at=manifest.created_at,
+        labels_as_of=labels_cut_off(context.run.step("load")),
     )
     with connection, connection.cursor() as cursor:
         interruptible(connection, lambda: model_versions.record_version(cursor, row))

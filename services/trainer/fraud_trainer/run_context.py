@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Final, Literal, Protocol
@@ -11,10 +11,12 @@ from typing import Final, Literal, Protocol
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from config.parameters import Training
+from config.settings import KafkaSettings
 from fraud_adapters.models.tracked_runs import ModelVersion, TrackedRun
 from fraud_adapters.objectstore.run_store import RunStore
 from fraud_core.contract import Contract
 from fraud_core.gate import GatePolicy
+from fraud_trainer.sources import ExampleSource
 
 # In this order; each step uses the output of the previous one.
 STEPS: Final = ("load", "features", "train", "validate", "register")
@@ -71,7 +73,8 @@ class MlflowRuns(Protocol):
 class RunContext:
     """One training run's contract, parameters and connections, which are opened on demand.
 
-    `as_of` is the cut-off for labels; None means the current time of the database.
+    `as_of` is the cut-off for labels; None means the current time of the database. `source` is where `load`
+    reads examples.
     """
 
     contract: Contract
@@ -86,3 +89,5 @@ class RunContext:
     now: datetime
     as_of: datetime | None
     code_version: str
+    source: ExampleSource = field(default_factory=ExampleSource)
+    kafka: Callable[[], KafkaSettings] = KafkaSettings

@@ -1,90 +1,35 @@
-"""The steps up to a calibrated model: load, features, train."""
+"""The steps from examples to a calibrated model: features, train."""
 
 from __future__ import annotations
 
 import hashlib
-from contextlib import closing
-from datetime import datetime
 from typing import Final
 
 import numpy as np
 import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
-from psycopg2.extensions import connection as Connection  # noqa: N812
 
-from config.job_results import FeaturesResult, LoadResult, SplitPart, TrainResult
-from config.settings import ConfigurationError
+from config.job_results import FeaturesResult, SplitPart, TrainResult
 from fraud_adapters.job.failures import LastingFailure
 from fraud_adapters.job.scratch import scratch_directory
 from fraud_adapters.models.onnx_export import to_onnx
 from fraud_adapters.objectstore.run_store import Step
-from fraud_adapters.postgres import examples, simulations
+from fraud_adapters.postgres import examples
 from fraud_core.features import feature_matrix
-from fraud_core.labels import cut_off
 from fraud_trainer.calibration import fit_sigmoid
 from fraud_trainer.fitting import Examples, FittedTrees, fit_trees, margins
+from fraud_trainer.loading import EXAMPLES
 from fraud_trainer.run_context import RunContext
 from fraud_trainer.splitting import Split, split_in_time
 from fraud_trainer.thresholds import choose_thresholds
 from fraud_trainer.tracking import TAG_TRAINED, open_run
 
-EXAMPLES: Final = "examples.parquet"
 FEATURES: Final = "features.parquet"
 FILES: Final = {"xgboost": "model.ubj", "onnx": "model.onnx"}
-SIMULATOR: Final = "simulator"  # the source of simulated labels and of backfilled history
 
 _TIME: Final = "_time"
 _LABEL: Final = "_label"
-
-
-def load(context: RunContext) -> LoadResult:
-    """Transactions with a mature label, from Postgres to the run's folder."""
-    with closing(context.database()) as connection:
-        as_of = _cut_off(context, examples.database_clock(connection))
-        table = examples.read_examples(connection, context.contract, as_of)
-        left_out = examples.left_out(connection, context.contract, as_of)
-        label_sources = _counts(table.column(examples.LABEL_SOURCE))
-        # A transaction from the stream does not tell whether it is simulated, but its label does.
-        optimum = _optimum(connection) if SIMULATOR in label_sources else None
-    if not table.num_rows:
-        raise LastingFailure(
-            f"There is no transaction of {context.contract.schema_id} with a mature label as of "
-            f"{as_of.isoformat(timespec='seconds')}."
-        )
-    times = table.column(examples.TIME)
-    outcome: LoadResult = {
-        "digest": context.run.put_table(EXAMPLES, table),
-        "rows": table.num_rows,
-        "frauds": int(pc.sum(table.column(examples.LABEL)).as_py()),
-        "as_of": as_of.isoformat(),
-        "data_from": times[0].as_py().isoformat(),
-        "data_to": times[-1].as_py().isoformat(),
-        "sources": _counts(table.column(examples.SOURCE)),
-        "label_sources": label_sources,
-        "optimum": dict(optimum.figures) if optimum else None,
-        "population": optimum.population if optimum else None,
-        **left_out,
-    }
-    context.run.finish(context.run.seal("load", outcome))
-    return outcome
-
-
-def _cut_off(context: RunContext, now: datetime) -> datetime:
-    try:
-        return cut_off(context.as_of, now)
-    except ValueError as error:
-        raise ConfigurationError(f"--as-of: {error}; give a moment that has passed.") from None
-
-
-def _optimum(connection: Connection) -> simulations.StoredOptimum | None:
-    with connection, connection.cursor() as cursor:
-        return simulations.first_optimum(cursor)
-
-
-def _counts(column: pa.ChunkedArray) -> dict[str, int]:
-    return {entry["values"]: entry["counts"] for entry in pc.value_counts(column).to_pylist()}
 
 
 def features(context: RunContext) -> FeaturesResult:

@@ -7,11 +7,14 @@ expected to change.
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812
 from pyarrow import csv
@@ -31,6 +34,29 @@ LABEL_SOURCE: Final = "_label_source"
 _MOMENT: Final = pa.timestamp("us", tz="UTC")
 
 
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """Event times from `start` on and before `end`; None is unbounded."""
+
+    start: datetime | None = None
+    end: datetime | None = None
+
+    @property
+    def bounded(self) -> bool:
+        return self.start is not None or self.end is not None
+
+    def values(self) -> dict[str, datetime | str]:
+        """Both bounds as Postgres takes them."""
+        return {"start": self.start or "-infinity", "end": self.end or "infinity"}
+
+    def __str__(self) -> str:
+        bounds = (("from", self.start), ("before", self.end))
+        return " and ".join(f"{word} {at.isoformat(timespec='seconds')}" for word, at in bounds if at)
+
+
+EVERYTHING: Final = Interval()
+
+
 def database_clock(connection: Connection) -> datetime:
     """The current time of the database, because labels are stored with its clock."""
     with connection, connection.cursor() as cursor:
@@ -41,8 +67,10 @@ def database_clock(connection: Connection) -> datetime:
     return now
 
 
-def read_examples(connection: Connection, contract: Contract, as_of: datetime) -> pa.Table:
-    """All transactions of the contract whose label was mature at `as_of`, ordered by event time.
+def read_examples(
+    connection: Connection, contract: Contract, as_of: datetime, interval: Interval = EVERYTHING
+) -> pa.Table:
+    """The interval's transactions of the contract whose label was mature at `as_of`, ordered by event time.
 
     Returns:
         Columns transaction_id, event_time, _label (int8), _source (the transaction's), _label_source, and
@@ -61,6 +89,7 @@ def read_examples(connection: Connection, contract: Contract, as_of: datetime) -
         "       FROM labels_as_of({as_of}) WHERE mature) l"
         " ON l.labelled = x.transaction_id"
         " WHERE x.contract = {contract} AND x.event_time <= {as_of}"
+        " AND x.event_time >= {start}::timestamptz AND x.event_time < {end}::timestamptz"
         " ORDER BY x.event_time, x.transaction_id) TO STDOUT (FORMAT csv, HEADER)"
     ).format(
         label=sql.Identifier(LABEL),
@@ -69,6 +98,8 @@ def read_examples(connection: Connection, contract: Contract, as_of: datetime) -
         fields=sql.SQL(", ").join(fields),
         as_of=sql.Literal(as_of),
         contract=sql.Literal(contract.schema_id),
+        # COPY takes no parameters.
+        **{name: sql.Literal(value) for name, value in interval.values().items()},
     )
     text = io.BytesIO()
     with connection, connection.cursor() as cursor:
@@ -77,8 +108,10 @@ def read_examples(connection: Connection, contract: Contract, as_of: datetime) -
     return _parsed(contract, text.getbuffer())
 
 
-def left_out(connection: Connection, contract: Contract, as_of: datetime) -> LeftOutCounts:
-    """How many transactions of the contract are left out because they are blocked or too young.
+def left_out(
+    connection: Connection, contract: Contract, as_of: datetime, interval: Interval = EVERYTHING
+) -> LeftOutCounts:
+    """How many transactions of the interval are left out because they are blocked or too young.
 
     A blocked transaction needs an explicit label; any other may still be reported.
     """
@@ -90,13 +123,55 @@ def left_out(connection: Connection, contract: Contract, as_of: datetime) -> Lef
             " FROM transactions x"
             " LEFT JOIN (SELECT transaction_id AS labelled FROM labels_as_of(%(as_of)s) WHERE mature) l"
             " ON l.labelled = x.transaction_id"
-            " WHERE x.contract = %(contract)s AND x.event_time <= %(as_of)s AND l.labelled IS NULL) rest"
+            " WHERE x.contract = %(contract)s AND x.event_time <= %(as_of)s AND l.labelled IS NULL"
+            " AND x.event_time >= %(start)s::timestamptz AND x.event_time < %(end)s::timestamptz) rest"
         )
-        values = {"as_of": as_of, "contract": contract.schema_id}
+        values = {"as_of": as_of, "contract": contract.schema_id, **interval.values()}
         interruptible(connection, lambda: cursor.execute(statement, values))
         row = cursor.fetchone()
     blocked, young = row or (0, 0)
     return {"left_out_blocked": blocked, "left_out_unknown": young}
+
+
+def mature_labels(connection: Connection, ids: Sequence[str], as_of: datetime) -> dict[str, tuple[int, str]]:
+    """The label and its source of each of these transactions that had a mature one at `as_of`, by id."""
+    statement = (
+        "SELECT transaction_id, label, source FROM labels_as_of(%s)"
+        " WHERE mature AND transaction_id = ANY (%s::varchar[])"
+    )
+    with connection, connection.cursor() as cursor:
+        interruptible(connection, lambda: cursor.execute(statement, (as_of, list(ids))))
+        return {identifier: (label, source) for identifier, label, source in cursor.fetchall()}
+
+
+def count_blocked(connection: Connection, ids: Sequence[str]) -> int:
+    """How many of these transactions are blocked."""
+    statement = (
+        "SELECT count(DISTINCT transaction_id) FROM predictions"
+        " WHERE deciding AND decision = 'block' AND transaction_id = ANY (%s::varchar[])"
+    )
+    with connection, connection.cursor() as cursor:
+        cursor.execute(statement, (list(ids),))
+        row = cursor.fetchone()
+    return int(row[0]) if row else 0
+
+
+def from_batch(
+    contract: Contract, batch: Batch, labels: NDArray[np.int8], source: str, label_sources: Sequence[str]
+) -> pa.Table:
+    """The rows of a batch with their n labels, as `read_examples` gives them, ordered by event time."""
+    rows = len(batch)
+    columns: dict[str, Any] = {
+        ID: pa.array(batch.ids, pa.string()),
+        TIME: pa.array(batch.event_times, _MOMENT),
+        LABEL: pa.array(labels, pa.int8()),
+        SOURCE: pa.array([source] * rows, pa.string()),
+        LABEL_SOURCE: pa.array(label_sources, pa.string()),
+    }
+    for field in contract.inputs:
+        kind = pa.float64() if field.numeric else pa.string()
+        columns[field.name] = pa.array(batch.columns[field.name], kind, from_pandas=field.numeric)
+    return pa.table(columns).sort_by([(TIME, "ascending"), (ID, "ascending")])
 
 
 def to_batch(contract: Contract, table: pa.Table) -> Batch:

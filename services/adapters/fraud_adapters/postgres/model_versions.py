@@ -47,6 +47,15 @@ class NewVersion:
     data_from: datetime
     data_to: datetime
     created_at: datetime
+    labels_as_of: datetime | None = None  # None if the version was not trained with this platform's labels
+
+
+@dataclass(frozen=True, slots=True)
+class LastTraining:
+    """The last training with this platform's labels: when it finished, and the cut-off for its labels."""
+
+    finished_at: datetime
+    labels_as_of: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +100,17 @@ def read_verdicts(
         (name, mlflow_run_id, version),
     )
     return [RecordedVerdict(*row) for row in cursor.fetchall()]
+
+
+def last_training(cursor: Cursor, name: str) -> LastTraining | None:
+    """The last training that became a version of the model, whether or not the version passed its gate."""
+    cursor.execute(
+        "SELECT created_at, labels_as_of FROM model_versions"
+        " WHERE name = %s AND labels_as_of IS NOT NULL ORDER BY created_at DESC LIMIT 1",
+        (name,),
+    )
+    row = cursor.fetchone()
+    return LastTraining(*row) if row else None
 
 
 def read_digests(cursor: Cursor, mlflow_run_ids: Sequence[str]) -> dict[tuple[str, str], str]:

@@ -44,6 +44,7 @@ class Airflow:
     jwt_secret: str = field(repr=False)
     secret_key: str = field(repr=False)
     password: str = field(repr=False)
+    train_password: str = field(repr=False)
     public: Mapping[str, str]
     jobs: Mapping[str, str] = field(repr=False)
     setup: Mapping[str, str] = field(repr=False)
@@ -130,6 +131,7 @@ def initialise(server: Airflow, log: Path) -> None:
     """
     environment = base_environment() | server.metadata() | server.tokens() | dict(server.setup)
     environment |= {"AIRFLOW_PYTHON": str(server.python), "AIRFLOW_PASSWORD": server.password}
+    environment |= {"AIRFLOW_TRAIN_PASSWORD": server.train_password}
     if code := run_logged(["/bin/sh", server.script("init-airflow.sh")], server.place, environment, log):
         raise StartFailed(f"airflow could not be prepared (exit code {code}).\n{tail(log)}")
 

@@ -8,11 +8,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from fraud_adapters.kafka import Record
+from fraud_adapters.kafka.arrival import arrival
 from fraud_adapters.postgres.dead_letters import DeadLetter
 from fraud_adapters.postgres.labels import StoredLabels, store_labels
 from fraud_core.labels import LabelEvent, parse_label
 from fraud_core.record_model import Reason
-from fraud_streaming.consume.processor import ChunkOutcome, StreamReason, arrival, dead_letter, split_damaged
+from fraud_streaming.consume.processor import ChunkOutcome, StreamReason, dead_letter, split_damaged
 from fraud_streaming.consume.savepoint import store_rows
 
 if TYPE_CHECKING:

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
-from config.constants import HEADER_ORIGIN_TIMESTAMP, HEADER_REDRIVEN, HEADER_SCHEMA, HEADER_TRACEPARENT
+from config.constants import HEADER_REDRIVEN, HEADER_SCHEMA, HEADER_TRACEPARENT
 from fraud_adapters.kafka import Record
+from fraud_adapters.kafka.arrival import sent_at_ms
 from fraud_adapters.postgres.dead_letters import DeadLetter
-from fraud_core.moments import moment_of_milliseconds
-from fraud_core.plain_numbers import parse_whole_number
 
 if TYPE_CHECKING:
     from psycopg2.extensions import cursor as Cursor  # noqa: N812
@@ -26,7 +24,6 @@ PreparedT = TypeVar("PreparedT")
 MAX_KEY_BYTES: Final = 1024
 MAX_HEADER_BYTES: Final = 256
 _KEPT_HEADERS: Final = (HEADER_SCHEMA, HEADER_TRACEPARENT)
-_LATEST_MS: Final = 10**18
 
 
 class StreamReason(StrEnum):
@@ -58,26 +55,6 @@ class RecordProcessor(Protocol[PreparedT]):
     def store(self, cur: Cursor, prepared: PreparedT) -> ChunkOutcome:
         """Write in the transaction of `cur`; must be idempotent."""
         ...
-
-
-def arrival(record: Record, now: datetime) -> datetime:
-    """The record's timestamp, or `now` if it has none or one outside the range of a datetime.
-
-    The sender may set any 64-bit number; raising an error here would block the partition for good.
-    """
-    sent = sent_at_ms(record)
-    return now if sent < 0 else moment_of_milliseconds(sent) or now
-
-
-def sent_at_ms(record: Record) -> int:
-    """The record's timestamp in milliseconds since 1970; of a redriven record, that of the original one."""
-    first = record.headers.get(HEADER_ORIGIN_TIMESTAMP)
-    if first is None or not record.headers.get(HEADER_REDRIVEN):
-        return record.timestamp_ms
-    try:
-        return parse_whole_number(first.decode("ascii", "replace"), 0, _LATEST_MS)
-    except ValueError:
-        return record.timestamp_ms
 
 
 def dead_letter(record: Record, reason: str, detail: str, payload_bytes: int) -> DeadLetter:

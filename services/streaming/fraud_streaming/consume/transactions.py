@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from config.constants import HEADER_SCHEMA, HEADER_TRACEPARENT
 from fraud_adapters.kafka import Record
+from fraud_adapters.kafka.arrival import arrival
 from fraud_adapters.postgres.dead_letters import DeadLetter
 from fraud_adapters.postgres.scored_transactions import Stored, store_scored
 from fraud_core.batch import Batch
@@ -17,7 +18,7 @@ from fraud_core.predictions import Predictions
 from fraud_core.record_model import Reason
 from fraud_core.records import RecordParser
 from fraud_core.traceparent import parse_traceparent
-from fraud_streaming.consume.processor import ChunkOutcome, StreamReason, arrival, dead_letter, split_damaged
+from fraud_streaming.consume.processor import ChunkOutcome, StreamReason, dead_letter, split_damaged
 from fraud_streaming.consume.savepoint import store_rows
 
 if TYPE_CHECKING:

@@ -35,7 +35,7 @@ _UNREADABLE: Final = (OSError, pa.ArrowException, csv.Error, UnicodeDecodeError)
 
 
 class BadFile(LastingFailure):
-    """The file cannot be replayed; one sentence naming the file, the column and the row."""
+    """The file cannot be read; one sentence naming the file, the column and the row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +44,19 @@ class Layout:
 
     columns: dict[str, str]  # field name → column name
     ignored: list[str]
+    event_time: str | None = None  # the column of the event times
 
     @property
     def names(self) -> list[str]:
-        return list(self.columns.values())
+        moments = [] if self.event_time is None else [self.event_time]
+        return [*self.columns.values(), *moments]
 
 
-def layout(contract: Contract, columns: Sequence[str], name: str) -> Layout:
+def layout(contract: Contract, columns: Sequence[str], name: str, *, event_time: str | None = None) -> Layout:
     """Match columns with fields, whatever their case (`Time`, `V1`, `Amount`, `Class`).
+
+    Args:
+        event_time: the name of the column with event times; None ignores such a column.
 
     Raises:
         BadFile: a required field has no column, or two.
@@ -59,9 +64,12 @@ def layout(contract: Contract, columns: Sequence[str], name: str) -> Layout:
     fields = {field.name for field in contract.fields}
     matched: dict[str, str] = {}
     ignored = []
+    moments = None
     for column in columns:
         field = column.strip().lower()
-        if field not in fields:
+        if field == event_time and field not in fields:
+            moments = column
+        elif field not in fields:
             ignored.append(column)
         elif field in matched:
             raise BadFile(f"{name}: the columns {matched[field]} and {column} both hold {field}.")
@@ -71,7 +79,7 @@ def layout(contract: Contract, columns: Sequence[str], name: str) -> Layout:
         raise BadFile(
             f"{name}: there is no column {', '.join(missing)}, which contract {contract.schema_id} needs."
         )
-    return Layout(matched, ignored)
+    return Layout(matched, ignored, moments)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,24 +92,24 @@ class TransactionFile:
     digest: str
 
     @classmethod
-    def open(cls, path: Path, contract: Contract) -> TransactionFile:
-        """Read the column names and compute the digest.
+    def open(cls, path: Path, contract: Contract, *, event_time: str | None = None) -> TransactionFile:
+        """Read the column names and compute the digest; see `layout` for the event times.
 
         Raises:
             BadFile: it is missing, neither CSV nor Parquet, or lacks a column.
         """
         if path.suffix.lower() not in {".csv", ".parquet"}:
-            raise BadFile(f"{path}: a file to replay ends in .csv or .parquet.")
+            raise BadFile(f"{path}: a file of transactions ends in .csv or .parquet.")
         try:
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             columns = _columns(path, contract)
         except _UNREADABLE as error:
             raise _unreadable(path, error) from None
-        return cls(path, contract, layout(contract, columns, path.name), digest)
+        return cls(path, contract, layout(contract, columns, path.name, event_time=event_time), digest)
 
     def batches(self, rows: int = CHUNK_ROWS) -> Iterator[Batch]:
-        """Batches of at most `rows` transactions; event times are to be set by the caller.
+        """Batches of at most `rows` transactions; without their column the caller sets the event times.
 
         Ids are derived from the file's digest and the row. The batch has the label's column if the file has
         it.
@@ -127,13 +135,18 @@ class TransactionFile:
         fields = [field for field in self.contract.fields if field.name in self.layout.columns]
         for table in self._tables(rows):
             columns = [table[self.layout.columns[field.name]] for field in fields]
-            records = []
+            moments = table[self.layout.event_time] if self.layout.event_time is not None else ()
+            records: list[dict[str, Any]] = []
             for offset, values in enumerate(zip(*columns, strict=True)):
                 try:
                     pairs = [(f.name, _value(f, raw)) for f, raw in zip(fields, values, strict=True)]
                 except ValueError as error:
                     raise self._bad_row(start + offset, str(error)) from None
                 records.append({name: value for name, value in pairs if value is not None})
+            for offset, moment in enumerate(moments):
+                if moment is None or moment == "":
+                    raise self._bad_row(start + offset, "event_time: is missing.")
+                records[offset]["event_time"] = _moment_text(moment)
             start += len(records)
             yield records
 
@@ -219,6 +232,11 @@ def _value(field: ContractField, raw: Any) -> Any:
     if math.isnan(number) and not field.required:
         return None
     return int(number) if field.type == "integer" and number.is_integer() else number
+
+
+def _moment_text(raw: Any) -> Any:
+    """An event time as the contract's model takes it: text with a zone. Parquet holds datetimes too."""
+    return raw.isoformat() if isinstance(raw, datetime) else raw.strip() if isinstance(raw, str) else raw
 
 
 def _text(field: ContractField, raw: str | bytes) -> str:

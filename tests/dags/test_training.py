@@ -1,0 +1,279 @@
+"""The training DAG on the real Airflow: both branches, kills, a failed gate, and the API that starts it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import numpy as np
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from config import constants
+from fraud_adapters.airflow_runs import AirflowRuns, AirflowUnavailable
+from fraud_adapters.models.registry import Registry
+from fraud_adapters.objectstore import ObjectStore
+from fraud_producer.population import population
+from fraud_producer.simulator import Simulator
+from tests.integration.training_installation import RATE, Installation, store_history
+from tests.support.airflow_platform import PATIENCE_S, AirflowPlatform, Run, running_mlflow
+from tests.support.server_fixtures import bucket_settings
+from tests.support.stored_rows import CREDITCARD, START
+from tests.support.waiting import eventually
+
+DAG: Final = constants.DAG_TRAINING
+STEPS: Final = {
+    "load_training_data": "load",
+    "feature_engineering": "features",
+    "train_models": "train",
+    "validate": "validate",
+    "register_mlflow": "register",
+}
+ROWS: Final = 5000
+# The first test includes the start of all servers, which takes minutes on a busy machine.
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.fixture(scope="module")
+def training(platform: AirflowPlatform) -> Iterator[AirflowPlatform]:
+    """The platform with MLflow and labelled history, which is removed afterwards."""
+    with running_mlflow(platform) as uri:
+        moments = [START + timedelta(minutes=minute) for minute in range(ROWS)]
+        made = Simulator(CREDITCARD, population(11, RATE, 0.01), timedelta(days=7)).at("history", moments)
+        store_history(Installation(CREDITCARD, platform.database, uri), made.batch, made.labels.tolist())
+        assert eventually(lambda: platform.airflow.known(DAG), PATIENCE_S), platform.airflow.import_errors()
+        platform.airflow.pause(DAG, paused=False)
+        yield platform
+    platform.rows("DELETE FROM transactions WHERE source = 'simulator'")
+
+
+@pytest.fixture
+def api(training: AirflowPlatform) -> Iterator[httpx.Client]:
+    with training.api.client("airflow") as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def first(training: AirflowPlatform) -> Run:
+    """A run that the API starts where there is no champion; each step's job is killed once."""
+    with training.api.client("airflow") as client:
+        started = client.post("/train", json={})
+        assert started.status_code == 202, started.text
+        run_id = started.json()["run_id"]
+        again = client.post("/train")
+        assert (again.status_code, again.json()["run_id"]) == (409, run_id)
+    run = Run(training.airflow, DAG, run_id)
+    for task, verb in STEPS.items():
+        kill_job(run, verb)
+        run.wait_for(task, "up_for_retry")
+        run.clear(task)
+    return run.succeeded()
+
+
+def kill_job(run: Run, verb: str) -> None:
+    """Kill the run's job of this verb as soon as it is there."""
+    jobs: list[psutil.Process] = []
+
+    def found() -> bool:
+        for process in psutil.process_iter(["cmdline"]):
+            arguments = process.info["cmdline"] or []
+            if f"--run-id={run.run_id}" in arguments and verb in arguments:
+                jobs.append(process)
+        return bool(jobs)
+
+    assert eventually(found, PATIENCE_S), run.tasks
+    jobs[0].kill()
+
+
+def champion(platform: AirflowPlatform) -> str | None:
+    with Registry(platform.stack.mlflow.tracking_uri) as registry:
+        return registry.version_of_alias(CREDITCARD.registered_model, constants.ALIAS_CHAMPION)
+
+
+def versions(platform: AirflowPlatform) -> list[tuple[Any, ...]]:
+    return platform.rows(
+        "SELECT version, gate_passed FROM model_versions WHERE mlflow_run_id IS NOT NULL ORDER BY version"
+    )
+
+
+def test_a_run_whose_jobs_are_killed_makes_one_version_and_says_its_figures(
+    training: AirflowPlatform, first: Run, api: httpx.Client
+) -> None:
+    assert first.tasks == {
+        **dict.fromkeys(("check_should_retrain", "decide_training_branch", *STEPS), "success"),
+        "skip_training": "skipped",
+    }
+    assert versions(training) == [("1", True)]
+    assert champion(training) == "1"
+    decided = first.log("decide_training_branch")
+    assert "Retrain: there is no champion." in decided
+    # Two tries that were killed or cleared come before.
+    [line] = [line for line in logged(training, first, "register_mlflow") if "training_finished" in line]
+    assert "version=1" in line
+    assert "gate_passed=True" in line
+    assert "recall=0.9" in line
+    path = f"{first.path}/taskInstances/register_mlflow/xcomEntries/return_value?deserialize=true"
+    figures = training.airflow._call("GET", path)["value"]["figures"]
+    assert (figures["version"], figures["aliases"], figures["rows"]) == ("1", "champion", ROWS)
+    status = api.get(f"/train/{first.run_id}").json()
+    assert (status["state"], status["retrain"]) == ("success", True)
+    assert status["outcome"] == "version 1, which passed its gate"
+
+
+def logged(platform: AirflowPlatform, run: Run, task: str) -> list[str]:
+    """The lines of all tries of a task."""
+    paths = (platform.task_logs(run) / f"task_id={task}").rglob("*.log")
+    return [line for path in paths for line in path.read_text("utf-8").splitlines()]
+
+
+def test_without_need_nothing_is_trained(training: AirflowPlatform, first: Run, api: httpx.Client) -> None:
+    assert first.state == "success"
+    run = training.run(DAG)
+    assert run.tasks == {
+        **dict.fromkeys(("check_should_retrain", "decide_training_branch", "skip_training"), "success"),
+        **dict.fromkeys(STEPS, "skipped"),
+    }
+    assert "Do not retrain: the last training finished 0" in run.log("decide_training_branch")
+    [(state, reason)] = training.rows(
+        "SELECT state, reason FROM retraining_triggers WHERE source = 'decision' AND run_id = %s", run.run_id
+    )
+    assert state == "declined"
+    status = api.get(f"/train/{run.run_id}").json()
+    assert (status["state"], status["retrain"], status["reason"]) == ("success", False, reason)
+    assert versions(training) == [("1", True)]
+
+
+def test_what_no_parameter_knows_is_refused_before_a_job_starts(
+    training: AirflowPlatform, first: Run
+) -> None:
+    run = training.trigger(DAG, {"forced": True})
+    run.failed()
+    assert run.tasks["check_should_retrain"] == "failed"
+    log = run.log("check_should_retrain")
+    assert "The run was given forced: it takes force, as_of, data_from" in log
+    assert "decision" not in log
+    assert first.state == "success"
+
+
+def test_a_failed_gate_alerts_and_the_champion_stays(
+    training: AirflowPlatform, first: Run, api: httpx.Client, tmp_path: Path
+) -> None:
+    """Labels that say nothing, from a file."""
+    key = "datasets/shuffled.parquet"
+    ObjectStore(
+        bucket_settings(training.stack.objectstore, constants.BUCKET_RUNS), constants.BUCKET_RUNS
+    ).put_file(key, shuffled(training, tmp_path / "shuffled.parquet"))
+    body = {"force": True, "file": f"s3://{constants.BUCKET_RUNS}/{key}"}
+    started = api.post("/train", json=body)
+    assert started.status_code == 202, started.text
+    run = Run(training.airflow, DAG, started.json()["run_id"])
+    run.failed()
+    assert {task: state for task, state in run.tasks.items() if state == "failed"} == {
+        "register_mlflow": "failed"
+    }
+    alert = training.webhook.wait_for("01_training_pipeline: register_mlflow failed")
+    assert "[critical]" in alert
+    assert "Gate specification failed: recall" in alert
+    assert "try 1." in alert, "a retry would be refused again"
+    assert champion(training) == "1"
+    assert versions(training) == [("1", True), ("2", False)]
+    status = api.get(f"/train/{run.run_id}").json()
+    assert (status["state"], status["outcome"]) == ("failed", "version 2, which failed its gate")
+    assert first.state == "success"
+
+
+def shuffled(platform: AirflowPlatform, path: Path) -> Path:
+    """Stored transactions with labels that are dealt out at random."""
+    fields = [field.name for field in CREDITCARD.inputs]
+    rows = platform.rows(
+        f"SELECT event_time, {', '.join(fields)} FROM transactions WHERE source = 'simulator' LIMIT 2000"
+    )
+    moments, *columns = zip(*rows, strict=True)
+    labels = np.random.default_rng(1).random(len(rows)) < RATE
+    label = CREDITCARD.label_field
+    assert label is not None
+    content = {name: list(map(float, column)) for name, column in zip(fields, columns, strict=True)}
+    pq.write_table(pa.table({"event_time": moments, **content, label.name: labels.astype(int)}), path)
+    return path
+
+
+# --- the API's user -------------------------------------------------------------------------------
+
+OTHER: Final = "/api/v2/dags/00_token_renewal"
+OWN: Final = f"/api/v2/dags/{DAG}"
+REFUSED: Final = [
+    ("POST", f"{OTHER}/dagRuns", {"logical_date": None}),
+    ("GET", f"{OTHER}/dagRuns", None),
+    ("GET", OTHER, None),
+    ("PATCH", OTHER, {"is_paused": True}),
+    ("DELETE", OWN, None),
+    ("DELETE", f"{OWN}/dagRuns/RUN", None),
+    ("PATCH", f"{OWN}/dagRuns/RUN", {"state": "failed"}),
+    ("POST", f"{OWN}/dagRuns/RUN/clear", {"dry_run": False}),
+    ("POST", f"{OWN}/clearTaskInstances", {"dry_run": False}),
+    ("GET", f"{OWN}/dagRuns/RUN/taskInstances", None),
+    ("GET", f"{OWN}/dagRuns/RUN/taskInstances/validate/logs/1", None),
+    ("GET", f"{OWN}/dagRuns/RUN/taskInstances/validate/xcomEntries", None),
+    ("GET", "/api/v2/connections", None),
+    ("GET", "/api/v2/variables", None),
+    ("POST", "/api/v2/variables", {"key": "x", "value": "y"}),
+    ("GET", "/api/v2/pools", None),
+    ("GET", "/api/v2/config", None),
+    ("GET", "/api/v2/eventLogs", None),
+    ("GET", "/api/v2/importErrors", None),
+    ("POST", "/api/v2/backfills", {"dag_id": DAG, "from_date": "2026-01-01", "to_date": "2026-01-02"}),
+    ("GET", "/auth/fab/v1/users", None),
+    ("GET", "/auth/fab/v1/roles", None),
+]
+
+
+def test_the_apis_user_may_start_and_see_runs_of_this_dag_and_nothing_else(
+    training: AirflowPlatform, first: Run
+) -> None:
+    url = training.metadata.server.url
+    login = {"username": constants.AIRFLOW_TRAIN_USER, "password": training.metadata.server.train_password}
+    with httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
+        token = client.post("/auth/token", json=login).json()["access_token"]
+        client.headers["Authorization"] = f"Bearer {token}"
+        assert [dag["dag_id"] for dag in client.get("/api/v2/dags").json()["dags"]] == [DAG]
+        runs = client.get("/api/v2/dags/~/dagRuns")
+        assert {run["dag_id"] for run in runs.json().get("dag_runs", [])} <= {DAG}
+        answers = {
+            (method, path): client.request(method, path.replace("RUN", first.run_id), json=body).status_code
+            for method, path, body in REFUSED
+        }
+    assert set(answers.values()) <= {401, 403}, {
+        key: code for key, code in answers.items() if code not in {401, 403}
+    }
+    assert len(versions(training)) >= 1
+
+
+def test_what_keeps_the_api_from_airflow_is_named(training: AirflowPlatform) -> None:
+    url, user = training.metadata.server.url, constants.AIRFLOW_TRAIN_USER
+    for runs, sentence in (
+        (AirflowRuns("http://127.0.0.1:1", user, "x", DAG), "does not answer"),
+        (AirflowRuns(url, user, "wrong", DAG), f"refuses the log-in of {user}"),
+    ):
+        with pytest.raises(AirflowUnavailable, match=sentence):
+            runs.start("api__1", {})
+        runs.close()
+    password = training.metadata.server.train_password
+    with closing(AirflowRuns(url, user, password, DAG)) as runs:
+        assert runs.get("api__never") is None
+        runs._token = "expired"
+        assert runs.get("api__never") is None, "it logs in again"
+
+
+def test_a_paused_dag_is_named(training: AirflowPlatform, api: httpx.Client) -> None:
+    training.airflow.pause(DAG, paused=True)
+    try:
+        answer = api.post("/train")
+    finally:
+        training.airflow.pause(DAG, paused=False)
+    assert (answer.status_code, "is paused" in answer.json()["detail"]) == (409, True)
