@@ -1,0 +1,235 @@
+"""Rows ordered by score under many weightings at once, and the figures that are computed from them.
+
+A weighting may say how often a row was drawn (the bootstrap) or how many transactions it stands for (a sample
+whose prior must be restored). Every figure is a function of a `Ranking` and gives one number a weighting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fraud_core import metrics
+from fraud_core.money import Costs, losses
+
+Floats = NDArray[np.float64]
+
+CALIBRATION_BINS = 15
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """n rows, the highest score first, under b weightings.
+
+    Attributes:
+        labels: 1 is fraud, shape [n].
+        scores: descending, shape [n].
+        amounts: in the contract's unit, shape [n]; None if the contract has no amount.
+        weights: not negative, shape [b, n].
+    """
+
+    labels: NDArray[np.int8]
+    scores: Floats
+    amounts: Floats | None
+    weights: Floats
+
+    @cached_property
+    def ends(self) -> NDArray[np.int64]:
+        """The last row of each operating point, because equal scores are flagged together; shape [k]."""
+        return np.append(np.flatnonzero(np.diff(self.scores)), len(self.scores) - 1)
+
+    @cached_property
+    def total(self) -> Floats:
+        """The sum of all weights, shape [b]."""
+        return np.asarray(self.weights.sum(axis=1))
+
+    @cached_property
+    def flagged(self) -> Floats:
+        """The weight flagged at each operating point, shape [b, k]."""
+        return self.cumulated(np.ones(len(self.scores)))
+
+    @cached_property
+    def found(self) -> Floats:
+        """The weight of frauds flagged at each operating point, shape [b, k]."""
+        return self.cumulated(self.labels.astype(np.float64))
+
+    @property
+    def recall(self) -> Floats:
+        return self.found / self.found[:, -1:]
+
+    @property
+    def fpr(self) -> Floats:
+        others = self.flagged - self.found
+        return others / others[:, -1:]
+
+    @property
+    def precision(self) -> Floats:
+        """Zero where nothing is flagged, which no figure counts."""
+        return np.divide(self.found, self.flagged, out=np.zeros_like(self.found), where=self.flagged > 0)
+
+    def cumulated(self, values: Floats) -> Floats:
+        """The weighted sum of a value [n] over the rows flagged at each operating point, shape [b, k]."""
+        return np.cumsum(self.weights * values, axis=1)[:, self.ends]
+
+    def mean(self, values: Floats) -> Floats:
+        """The weighted mean of a value, shape [n] → [b]."""
+        return np.asarray(self.weights @ values / self.total)
+
+    def above(self, threshold: float) -> NDArray[np.bool_]:
+        return np.asarray(self.scores >= threshold)
+
+
+Figure = Callable[[Ranking], Floats]
+
+
+def ranked(
+    labels: NDArray[np.int8], scores: Floats, amounts: Floats | None = None, weights: Floats | None = None
+) -> Ranking:
+    """Order rows by score.
+
+    Args:
+        labels, scores: shape [n]; both classes occur.
+        amounts: shape [n]; a missing one (NaN) counts as zero.
+        weights: shape [b, n]; one weighting in which every row counts once by default.
+
+    Raises:
+        ValueError: shapes differ, a score is NaN, or one of the classes is absent.
+    """
+    metrics.check_rows(labels, scores)
+    order = np.argsort(-scores, kind="stable")
+    weighting = np.ones((1, len(scores))) if weights is None else weights
+    money = None if amounts is None else np.nan_to_num(amounts)[order]
+    return Ranking(labels[order], scores[order], money, weighting[:, order])
+
+
+def average_precision(ranking: Ranking) -> Floats:
+    return metrics.average_precisions(ranking)
+
+
+def roc_auc(ranking: Ranking) -> Floats:
+    return metrics.roc_aucs(ranking)
+
+
+def recall_at_precision(precision: float) -> Figure:
+    return lambda ranking: metrics.recalls_at_precision(ranking, precision)
+
+
+def recall_at_fpr(fpr: float) -> Figure:
+    return lambda ranking: metrics.recalls_at_fpr(ranking, fpr)
+
+
+def precision_at_budget(share: float) -> Figure:
+    """The share of frauds among the highest scores that a budget of `share` of all rows allows to review.
+
+    Where equal scores lie across the budget's end, its rest is spent on them at random (the expectation).
+    """
+    return lambda ranking: (
+        _within_budget(ranking, ranking.labels.astype(np.float64), share) / (share * ranking.total)
+    )
+
+
+def recall_at_budget(share: float) -> Figure:
+    """The share of the frauds that a budget of `share` of all rows finds."""
+    return lambda ranking: _share_found(ranking, ranking.labels.astype(np.float64), share)
+
+
+def amount_recall_at_budget(share: float) -> Figure:
+    """The share of the frauds' amounts that a budget finds, as `recall_at_budget`; NaN without amounts."""
+
+    def figure(ranking: Ranking) -> Floats:
+        if ranking.amounts is None:
+            return np.full(len(ranking.weights), np.nan)
+        return _share_found(ranking, ranking.labels * ranking.amounts, share)
+
+    return figure
+
+
+def recall_at(threshold: float) -> Figure:
+    return lambda ranking: _ratio(
+        _sum_above(ranking, ranking.labels, threshold), ranking.weights @ ranking.labels
+    )
+
+
+def precision_at(threshold: float) -> Figure:
+    return lambda ranking: _ratio(
+        _sum_above(ranking, ranking.labels, threshold), ranking.weights @ ranking.above(threshold)
+    )
+
+
+def fpr_at(threshold: float) -> Figure:
+    return lambda ranking: _ratio(
+        _sum_above(ranking, 1 - ranking.labels, threshold), ranking.weights @ (1 - ranking.labels)
+    )
+
+
+def f1_at(threshold: float) -> Figure:
+    """The harmonic mean of precision and recall at a threshold."""
+    return lambda ranking: _ratio(
+        2 * _sum_above(ranking, ranking.labels, threshold),
+        ranking.weights @ (ranking.labels + ranking.above(threshold).astype(np.float64)),
+    )
+
+
+def cost_at(threshold: float, costs: Costs) -> Figure:
+    """The mean cost of a transaction at a threshold, in the unit of the amount."""
+
+    def figure(ranking: Ranking) -> Floats:
+        flagged = ranking.above(threshold)
+        return ranking.mean(np.where(flagged, costs.review, losses(ranking.labels, ranking.amounts, costs)))
+
+    return figure
+
+
+def log_loss(ranking: Ranking) -> Floats:
+    """The mean negative log-likelihood; scores are kept away from 0 and 1 by the resolution of a double."""
+    tiny = np.finfo(np.float64).eps
+    scores = np.clip(ranking.scores, tiny, 1 - tiny)
+    return ranking.mean(-np.log(np.where(ranking.labels == 1, scores, 1 - scores)))
+
+
+def brier(ranking: Ranking) -> Floats:
+    """Mean squared difference of score and truth (Brier 1950)."""
+    return ranking.mean((ranking.scores - ranking.labels) ** 2)
+
+
+def calibration_error(ranking: Ranking) -> Floats:
+    """Expected calibration error over 15 bins of equal width (Guo et al. 2017).
+
+    The mean distance, weighted by the rows of each bin, of the mean score and the share of frauds.
+    """
+    bins = np.minimum((ranking.scores * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
+    starts = np.concatenate([[0], np.flatnonzero(np.diff(bins)) + 1])
+    excess = np.add.reduceat(ranking.weights * (ranking.labels - ranking.scores), starts, axis=1)
+    return np.asarray(np.abs(excess).sum(axis=1) / ranking.total)
+
+
+def _within_budget(ranking: Ranking, values: Floats, share: float) -> Floats:
+    """The sum of a value [n] over the highest scores that make up `share` of the weight, shape [b]."""
+    budget = share * ranking.total[:, None]
+    sums, flagged = (np.pad(of, ((0, 0), (1, 0))) for of in (ranking.cumulated(values), ranking.flagged))
+    # The operating point up to which the budget is spent in full; its part in the next one is spent evenly.
+    last = np.maximum((flagged <= budget).sum(axis=1) - 1, 0)[:, None]
+    following = np.minimum(last + 1, flagged.shape[1] - 1)
+    before, after = (np.take_along_axis(of, last, axis=1) for of in (sums, flagged))
+    step, size = (
+        np.take_along_axis(of, following, axis=1) - start for of, start in ((sums, before), (flagged, after))
+    )
+    part = np.divide(budget - after, size, out=np.zeros_like(size), where=size > 0)
+    return np.asarray((before + part * step)[:, 0])
+
+
+def _share_found(ranking: Ranking, values: Floats, share: float) -> Floats:
+    return _ratio(_within_budget(ranking, values, share), ranking.weights @ values)
+
+
+def _sum_above(ranking: Ranking, values: NDArray[np.int8], threshold: float) -> Floats:
+    return np.asarray(ranking.weights @ (values * ranking.above(threshold)).astype(np.float64))
+
+
+def _ratio(part: Floats, whole: Floats) -> Floats:
+    """NaN, undefined, where the denominator is zero."""
+    return np.divide(part, whole, out=np.full_like(part, np.nan, dtype=np.float64), where=whole > 0)
