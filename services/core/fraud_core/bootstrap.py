@@ -17,7 +17,7 @@ from fraud_core.metrics import check_rows
 from fraud_core.ranking import Figure, Floats, ranked
 
 RESAMPLES = 1000
-_CELLS = 4_000_000  # of the matrix of weights that is in memory at once
+_CELLS = 1_000_000  # of the matrix of weights that is in memory at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +79,17 @@ def intervals(
     Raises:
         ValueError: shapes differ, a score is NaN, or one of the classes is absent.
     """
+    check_rows(labels, scores)
+    # Ordered once, so that the weights of a thousand resamples need not be.
+    order = np.argsort(-scores, kind="stable")
+    labels, scores = labels[order], scores[order]
+    amounts, weights = (None if of is None else of[order] for of in (amounts, weights))
 
     def measured(sample: Floats) -> dict[str, Floats]:
         ranking = ranked(labels, scores, amounts, sample)
         return {name: figure(ranking) for name, figure in figures.items()}
 
-    values, drawn = _resampled(measured, labels, scores, weights, resamples, seed)
+    values, drawn = _resampled(measured, labels, weights, resamples, seed)
     return {
         name: _interval(values[name], drawn[name], confidence, reflected=name in pivotal) for name in figures
     }
@@ -137,26 +142,28 @@ def paired_differences(
     Raises:
         ValueError: as `intervals`.
     """
-    check_rows(labels, scores_b)
+    for scores in (scores_a, scores_b):
+        check_rows(labels, scores)
+    order = np.argsort(-scores_a, kind="stable")
+    labels, scores_a, scores_b = labels[order], scores_a[order], scores_b[order]
+    amounts, weights = (None if of is None else of[order] for of in (amounts, weights))
 
     def measured(sample: Floats) -> dict[str, Floats]:
         a, b = (ranked(labels, scores, amounts, sample) for scores in (scores_a, scores_b))
         return {name: of_a(a) - of_b(b) for name, (of_a, of_b) in figures.items()}
 
-    values, drawn = _resampled(measured, labels, scores_a, weights, resamples, seed)
+    values, drawn = _resampled(measured, labels, weights, resamples, seed)
     return {name: _interval(values[name], drawn[name], confidence, reflected=False) for name in figures}
 
 
-def _resampled(  # noqa: PLR0917
+def _resampled(
     measured: Callable[[Floats], dict[str, Floats]],
     labels: NDArray[np.int8],
-    scores: Floats,
     weights: Floats | None,
     resamples: int,
     seed: int,
 ) -> tuple[dict[str, Floats], dict[str, Floats]]:
     """The figures of the data, shape [1], and of the resamples, shape [resamples]."""
-    check_rows(labels, scores)
     base = np.ones((1, len(labels))) if weights is None else weights[None, :].astype(np.float64)
     values = measured(base)
     parts = [measured(counts * base) for counts in _draws(labels, resamples, seed)]
@@ -172,7 +179,7 @@ def _draws(labels: NDArray[np.int8], resamples: int, seed: int) -> Iterator[Floa
         b = min(portion, resamples - start)
         counts = np.empty((b, len(labels)))
         for rows in strata:
-            drawn = source.integers(0, len(rows), size=(b, len(rows)))
+            drawn = source.integers(0, len(rows), size=(b, len(rows)), dtype=np.int32).astype(np.intp)
             drawn += np.arange(b)[:, None] * len(rows)
             counts[:, rows] = np.bincount(drawn.ravel(), minlength=b * len(rows)).reshape(b, len(rows))
         yield counts

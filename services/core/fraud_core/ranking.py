@@ -39,41 +39,55 @@ class Ranking:
 
     @cached_property
     def ends(self) -> NDArray[np.int64]:
-        """The last row of each operating point, because equal scores are flagged together; shape [k]."""
-        return np.append(np.flatnonzero(np.diff(self.scores)), len(self.scores) - 1)
+        """The last row of each operating point, shape [k].
+
+        Rows of equal score are one point, because they are flagged together. So are neighbouring points
+        without a fraud: between them every curve is a straight line.
+        """
+        ends = np.append(np.flatnonzero(np.diff(self.scores)), len(self.scores) - 1)
+        before = np.searchsorted(self._frauds, ends, side="right")
+        holds = np.diff(before, prepend=0) > 0
+        followed = np.append(holds[1:], True)
+        return ends[holds | followed]
+
+    @cached_property
+    def _frauds(self) -> NDArray[np.int64]:
+        return np.flatnonzero(self.labels)
 
     @cached_property
     def total(self) -> Floats:
         """The sum of all weights, shape [b]."""
-        return np.asarray(self.weights.sum(axis=1))
+        return self.flagged[:, -1]
 
     @cached_property
     def flagged(self) -> Floats:
         """The weight flagged at each operating point, shape [b, k]."""
-        return self.cumulated(np.ones(len(self.scores)))
+        starts = np.concatenate([[0], self.ends[:-1] + 1])
+        return np.cumsum(np.add.reduceat(self.weights, starts, axis=1), axis=1)
 
     @cached_property
     def found(self) -> Floats:
         """The weight of frauds flagged at each operating point, shape [b, k]."""
-        return self.cumulated(self.labels.astype(np.float64))
+        return self.of_frauds(np.ones(len(self.scores)))
 
-    @property
+    @cached_property
     def recall(self) -> Floats:
         return self.found / self.found[:, -1:]
 
-    @property
+    @cached_property
     def fpr(self) -> Floats:
         others = self.flagged - self.found
         return others / others[:, -1:]
 
-    @property
+    @cached_property
     def precision(self) -> Floats:
         """Zero where nothing is flagged, which no figure counts."""
         return np.divide(self.found, self.flagged, out=np.zeros_like(self.found), where=self.flagged > 0)
 
-    def cumulated(self, values: Floats) -> Floats:
-        """The weighted sum of a value [n] over the rows flagged at each operating point, shape [b, k]."""
-        return np.cumsum(self.weights * values, axis=1)[:, self.ends]
+    def of_frauds(self, values: Floats) -> Floats:
+        """The weighted sum of a value [n] over the frauds flagged at each operating point, shape [b, k]."""
+        sums = np.cumsum(self.weights[:, self._frauds] * values[self._frauds], axis=1)
+        return np.pad(sums, ((0, 0), (1, 0)))[:, np.searchsorted(self._frauds, self.ends, side="right")]
 
     def mean(self, values: Floats) -> Floats:
         """The weighted mean of a value, shape [n] → [b]."""
@@ -100,10 +114,12 @@ def ranked(
         ValueError: shapes differ, a score is NaN, or one of the classes is absent.
     """
     metrics.check_rows(labels, scores)
-    order = np.argsort(-scores, kind="stable")
     weighting = np.ones((1, len(scores))) if weights is None else weights
-    money = None if amounts is None else np.nan_to_num(amounts)[order]
-    return Ranking(labels[order], scores[order], money, weighting[:, order])
+    money = None if amounts is None else np.nan_to_num(amounts)
+    if np.all(scores[:-1] >= scores[1:]):
+        return Ranking(labels, scores, money, weighting)
+    order = np.argsort(-scores, kind="stable")
+    return Ranking(labels[order], scores[order], None if money is None else money[order], weighting[:, order])
 
 
 def average_precision(ranking: Ranking) -> Floats:
@@ -128,13 +144,13 @@ def precision_at_budget(share: float) -> Figure:
     Where equal scores lie across the budget's end, its rest is spent on them at random (the expectation).
     """
     return lambda ranking: (
-        _within_budget(ranking, ranking.labels.astype(np.float64), share) / (share * ranking.total)
+        _within_budget(ranking, np.ones(len(ranking.labels)), share) / (share * ranking.total)
     )
 
 
 def recall_at_budget(share: float) -> Figure:
     """The share of the frauds that a budget of `share` of all rows finds."""
-    return lambda ranking: _share_found(ranking, ranking.labels.astype(np.float64), share)
+    return lambda ranking: _share_found(ranking, np.ones(len(ranking.labels)), share)
 
 
 def amount_recall_at_budget(share: float) -> Figure:
@@ -143,7 +159,7 @@ def amount_recall_at_budget(share: float) -> Figure:
     def figure(ranking: Ranking) -> Floats:
         if ranking.amounts is None:
             return np.full(len(ranking.weights), np.nan)
-        return _share_found(ranking, ranking.labels * ranking.amounts, share)
+        return _share_found(ranking, ranking.amounts, share)
 
     return figure
 
@@ -208,9 +224,9 @@ def calibration_error(ranking: Ranking) -> Floats:
 
 
 def _within_budget(ranking: Ranking, values: Floats, share: float) -> Floats:
-    """The sum of a value [n] over the highest scores that make up `share` of the weight, shape [b]."""
+    """The sum of a value [n] of frauds among the highest scores that are `share` of the weight, shape [b]."""
     budget = share * ranking.total[:, None]
-    sums, flagged = (np.pad(of, ((0, 0), (1, 0))) for of in (ranking.cumulated(values), ranking.flagged))
+    sums, flagged = (np.pad(of, ((0, 0), (1, 0))) for of in (ranking.of_frauds(values), ranking.flagged))
     # The operating point up to which the budget is spent in full; its part in the next one is spent evenly.
     last = np.maximum((flagged <= budget).sum(axis=1) - 1, 0)[:, None]
     following = np.minimum(last + 1, flagged.shape[1] - 1)
@@ -223,7 +239,7 @@ def _within_budget(ranking: Ranking, values: Floats, share: float) -> Floats:
 
 
 def _share_found(ranking: Ranking, values: Floats, share: float) -> Floats:
-    return _ratio(_within_budget(ranking, values, share), ranking.weights @ values)
+    return _ratio(_within_budget(ranking, values, share), ranking.of_frauds(values)[:, -1])
 
 
 def _sum_above(ranking: Ranking, values: NDArray[np.int8], threshold: float) -> Floats:

@@ -48,11 +48,11 @@ _STYLE: Final = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #1d2733; }
 body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.7rem; } h2 { font-size: 1.2rem; margin-top: 2rem; border-bottom: 1px solid #d5dbe1; }
-table { border-collapse: collapse; width: 100%; font-size: .93rem; }
+table { border-collapse: collapse; width: 100%; margin-bottom: 1rem; font-size: .93rem; }
 th, td { text-align: left; vertical-align: top; padding: .3rem .7rem .3rem 0; }
 th, td { border-bottom: 1px solid #e6eaee; }
 th { color: #52606d; font-weight: 600; }
-td { font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
+td { font-variant-numeric: tabular-nums; overflow-wrap: break-word; }
 .pictures { display: flex; flex-wrap: wrap; gap: 1rem; }
 figure { margin: 0; flex: 1 1 24rem; } img { max-width: 100%; }
 figcaption { color: #52606d; font-size: .9rem; }

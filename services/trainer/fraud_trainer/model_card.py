@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fraud_adapters.objectstore.run_store import Step
+from fraud_core.moments import parse_moment
 from fraud_trainer.documents import Element, Heading, Paragraph, Picture, Points, Table
 from fraud_trainer.explaining import SUSPECT_AUC, Importance
 from fraud_trainer.figures import LESS_IS_BETTER, Figures
@@ -26,22 +27,23 @@ if TYPE_CHECKING:
 
 _FEATURES_SHOWN: Final = 10
 _SIMULATED: Final = "simulator"
-_MEANINGS: Final = {
-    "recall": "of all frauds, the share that gets an alert",
-    "precision": "of all alerts, the share that is a fraud",
-    "fpr": "of all legitimate transactions, the share that gets an alert",
-    "f1": "precision and recall in one number (harmonic mean)",
-    "average_precision": "precision averaged over all thresholds; chance would give the share of frauds",
-    "roc_auc": "chance that a fraud scores above a legitimate transaction",
-    "recall_at_precision_0.8": "recall at the threshold where four of five alerts are frauds",
-    "recall_at_fpr_0.01": "recall if one of 100 legitimate transactions may get an alert",
-    "precision_at_budget": "of the alerts the budget allows, the share that is a fraud",
-    "recall_at_budget": "of all frauds, the share that the budget finds",
-    "amount_recall_at_budget": "of the money in frauds, the share that the budget finds",
-    "expected_cost": "mean cost of a transaction, in the unit of the amount",
-    "calibration_error": "mean distance of score and true share of frauds; 0 is perfect",
-    "log_loss": "how surprised the scores are by the truth; 0 is perfect",
-    "brier": "mean squared distance of score and truth; 0 is perfect",
+# By figure: its name for a reader, and what it means.
+_FIGURES: Final = {
+    "recall": ("Recall", "of all frauds, the share that gets an alert"),
+    "precision": ("Precision", "of all alerts, the share that is a fraud"),
+    "fpr": ("False positive rate", "of all legitimate transactions, the share that gets an alert"),
+    "f1": ("F1", "precision and recall in one number (harmonic mean)"),
+    "average_precision": ("Average precision", "over all thresholds; chance would give the share of frauds"),
+    "roc_auc": ("ROC AUC", "chance that a fraud scores above a legitimate transaction"),
+    "recall_at_precision_0.8": ("Recall at precision 0.8", "if four of five alerts are to be frauds"),
+    "recall_at_fpr_0.01": ("Recall at 1 % false positives", "if one of 100 legitimate ones may get an alert"),
+    "precision_at_budget": ("Precision within the budget", "of the alerts it allows, the share of frauds"),
+    "recall_at_budget": ("Recall within the budget", "of all frauds, the share that it finds"),
+    "amount_recall_at_budget": ("Money found within the budget", "of the frauds' amounts, the share"),
+    "expected_cost": ("Cost of a transaction", "the mean, in the unit of the amount"),
+    "calibration_error": ("Calibration error", "mean distance of score and share of frauds; 0 is perfect"),
+    "log_loss": ("Log loss", "how much the truth surprises the scores; 0 is perfect"),
+    "brier": ("Brier score", "mean squared distance of score and truth; 0 is perfect"),
 }
 
 
@@ -66,7 +68,8 @@ class Card:
 def model_card(context: RunContext, trained: Step, judgement: Judgement, observed: Observed) -> Card:
     """The card's content; `documents` writes it as HTML and Markdown."""
     loaded = context.run.step("load")
-    title = f"Model card: {context.contract.registered_model}, trained {trained['created_at'][:16]}"
+    trained_at = parse_moment(trained["created_at"])
+    title = f"Model card: {context.contract.registered_model}, trained {trained_at:%Y-%m-%d %H:%M} UTC"
     sections: tuple[Sequence[Element], ...] = (
         [Heading(title, 1), Paragraph(_purpose(context, judgement))],
         _thresholds(context, trained, judgement, observed.daily),
@@ -102,7 +105,9 @@ def _thresholds(context: RunContext, trained: Step, judgement: Judgement, day: D
         [
             "block",
             "never" if block >= NEVER else f"score from {block:.4f}",
-            f"{_count(day.blocked)} of these alerts a day are blocked",
+            "nothing is blocked"
+            if block >= NEVER
+            else f"{_count(day.blocked)} of these alerts a day are blocked",
         ],
     ]
     unit = "" if money is None else f", in the unit of {money.name}"
@@ -133,7 +138,7 @@ def _gate(judgement: Judgement) -> list[Element]:
     gate = judgement.gate
     rows = [
         [
-            check.metric,
+            _bounded(check.metric),
             f"{'at least' if check.side == 'min' else 'at most'} {check.bound:g}",
             check.note or _number(check.value),
             "passed" if check.passed else "missed",
@@ -148,11 +153,18 @@ def _gate(judgement: Judgement) -> list[Element]:
     ]
 
 
+def _bounded(metric: str) -> str:
+    """The name of a figure that a gate bounds."""
+    figure, compared, _ = metric.partition("_over_champion")
+    title = _FIGURES[figure][0] if figure in _FIGURES else figure
+    return f"{title}: lower end of the difference to the champion" if compared else title
+
+
 def _figures(judgement: Judgement, budget: float) -> list[Element]:
     figures = judgement.metrics
     rows = [
-        [name, _number(figures.get(name)), _interval(figures, name), meaning]
-        for name, meaning in _MEANINGS.items()
+        [title, _number(figures.get(name)), _interval(figures, name), meaning]
+        for name, (title, meaning) in _FIGURES.items()
         if name in figures
     ]
     return [
@@ -173,7 +185,7 @@ def _comparison(judgement: Judgement) -> list[Element]:
     if compared.differences:
         rows = [
             [
-                name,
+                _FIGURES[name][0],
                 _number(one.model),
                 _number(one.champion),
                 f"{one.difference:+.4f}",
@@ -181,6 +193,7 @@ def _comparison(judgement: Judgement) -> list[Element]:
                 _verdict(name, one.low, one.high),
             ]
             for name, one in compared.differences.items()
+            if name in _FIGURES
         ]
         elements.append(
             Table(["figure", "this model", "champion", "difference", "95 % interval", "this model is"], rows)
@@ -210,7 +223,7 @@ def _data(context: RunContext, trained: Step, loaded: Step) -> list[Element]:
         rows.append(["left out: label unknown or not mature", f"{known['left_out_unknown']:,}"])
     parts = [
         [name, f"{part['to'] - part['from']:,}", f"{part['frauds']:,}", _share(part)]
-        for name, part in trained["split"].items()
+        for name, part in sorted(trained["split"].items(), key=lambda item: item[1]["from"])
     ]
     return [
         Heading("Data"),

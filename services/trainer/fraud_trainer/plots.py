@@ -83,7 +83,7 @@ def confusion_matrix(confusion: Confusion, path: Path) -> None:
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     names = ["legitimate", "fraud"]
     figure = Figure(figsize=(5, 4.5), layout="constrained")
-    axes = figure.add_subplot(xlabel="predicted", ylabel="truth", title="Confusion matrix")
+    axes = figure.add_subplot(xlabel="predicted", ylabel="truth", title="Confusion matrix, held-out part")
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks([0, 1], names)
     axes.set_yticks([0, 1], names)
