@@ -48,7 +48,7 @@ class Ranking:
         before = np.searchsorted(self._frauds, ends, side="right")
         holds = np.diff(before, prepend=0) > 0
         followed = np.append(holds[1:], True)
-        return ends[holds | followed]
+        return np.asarray(ends[holds | followed])
 
     @cached_property
     def _frauds(self) -> NDArray[np.int64]:

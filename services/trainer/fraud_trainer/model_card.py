@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +19,9 @@ from fraud_trainer.documents import Element, Heading, Paragraph, Picture, Points
 from fraud_trainer.explaining import SUSPECT_AUC, Importance
 from fraud_trainer.figures import LESS_IS_BETTER, Figures
 from fraud_trainer.findings import Daily, TimeBlock
+from fraud_trainer.judgement import Judgement
 from fraud_trainer.run_context import RunContext
 from fraud_trainer.thresholds import NEVER
-
-if TYPE_CHECKING:
-    from fraud_trainer.validating import Judgement
 
 _FEATURES_SHOWN: Final = 10
 _SIMULATED: Final = "simulator"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 import orjson
@@ -21,10 +22,8 @@ from fraud_trainer import explaining, findings, model_card, plots
 from fraud_trainer.documents import Picture, to_html, to_markdown
 from fraud_trainer.explaining import Contributions, Importance
 from fraud_trainer.figures import Scored
+from fraud_trainer.judgement import Judgement
 from fraud_trainer.run_context import RunContext
-
-if TYPE_CHECKING:
-    from fraud_trainer.validating import Judgement
 
 PLOTS: Final = "plots"
 EVALUATION: Final = "evaluation"
@@ -42,9 +41,15 @@ _TITLES: Final = {
 }
 
 
-def report(context: RunContext, run_id: str, trained: Step, judgement: Judgement) -> None:
-    """Draw and write everything, and store it with the run."""
-    importance, contributions = _explain(context, trained, judgement)
+def report(
+    context: RunContext, run_id: str, trained: Step, judgement: Judgement, load: Callable[[], Model]
+) -> None:
+    """Draw and write everything, and store it with the run.
+
+    Args:
+        load: gives the judged model.
+    """
+    importance, contributions = _explain(context, trained, judgement, load)
     scored = Scored(judgement.scores, float(trained["threshold"]))
     days = _days(judgement)
     blocks = findings.over_time(judgement.moments, judgement.held_out, scored, context.training)
@@ -81,7 +86,7 @@ def report(context: RunContext, run_id: str, trained: Step, judgement: Judgement
 
 
 def _explain(
-    context: RunContext, trained: Step, judgement: Judgement
+    context: RunContext, trained: Step, judgement: Judgement, load: Callable[[], Model]
 ) -> tuple[Importance, Contributions | None]:
     """By the trees where the model is made of trees on the contract's features, else by shuffling."""
     held_out, seed = judgement.held_out, context.training.seed
@@ -93,11 +98,7 @@ def _explain(
             return explaining.gain(trees), explaining.contributions(
                 trees, held_out.features, held_out.labels, seed
             )
-    # Imported here, because `validating` imports this module.
-    from fraud_trainer.validating import model_directory  # noqa: PLC0415
-
-    with model_directory(context, judgement.manifest) as directory:
-        model = Model.load(directory, judgement.manifest.digest(), context.contract)
+    model = load()
     return (
         explaining.permutation(
             lambda rows: model.score_batch(rows).values, held_out.features, held_out.labels, seed

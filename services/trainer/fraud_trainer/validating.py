@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -20,33 +20,19 @@ from fraud_adapters.models.loading import Model
 from fraud_adapters.objectstore.run_store import Step
 from fraud_core import manifest as manifests
 from fraud_core import profile as profiles
-from fraud_core.gate import GateOutcome, evaluate
+from fraud_core.gate import evaluate
 from fraud_core.manifest import Calibration, Manifest
 from fraud_core.moments import parse_moment
 from fraud_core.profile import Profile, make_profile
 from fraud_trainer.champion import Comparison, compare_with_champion
 from fraud_trainer.figures import Figures, Scored, figures
-from fraud_trainer.fitting import Examples
+from fraud_trainer.judgement import Judgement
 from fraud_trainer.report import report
 from fraud_trainer.run_context import RunContext
 from fraud_trainer.steps import FILES, read_features
 from fraud_trainer.tracking import resume_run
 
 MAX_ENGINE_DIFFERENCE: Final = 1e-5
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """A trained model on the held-out part: rows, their times and scores [n], and what follows from them."""
-
-    held_out: Examples
-    moments: NDArray[np.int64]
-    scores: NDArray[np.float64]
-    metrics: Figures
-    comparison: Comparison
-    profile: Profile
-    manifest: Manifest
-    gate: GateOutcome
 
 
 def judge(context: RunContext, trained: Step) -> Judgement:
@@ -111,7 +97,7 @@ def validate(context: RunContext) -> ValidateResult:
         "passed": judgement.gate.passed,
         "sentence": judgement.gate.sentence(),
     }
-    report(context, run_id, trained, judgement)
+    report(context, run_id, trained, judgement, partial(_load, context, judgement.manifest))
     _track(context, run_id, result, judgement.comparison)
     context.run.finish(context.run.seal("validate", result, trained))
     return result
@@ -151,6 +137,11 @@ def _manifest(
         digests=digests,
         profile=profiles.FILE_NAME if profile else None,
     )
+
+
+def _load(context: RunContext, manifest: Manifest) -> Model:
+    with model_directory(context, manifest) as directory:
+        return Model.load(directory, manifest.digest(), context.contract)
 
 
 def _scores(model: Model, features: NDArray[np.float32]) -> tuple[NDArray[np.float64], float]:
