@@ -93,9 +93,6 @@ class Ranking:
         """The weighted mean of a value, shape [n] → [b]."""
         return np.asarray(self.weights @ values / self.total)
 
-    def above(self, threshold: float) -> NDArray[np.bool_]:
-        return np.asarray(self.scores >= threshold)
-
 
 Figure = Callable[[Ranking], Floats]
 
@@ -165,28 +162,24 @@ def amount_recall_at_budget(share: float) -> Figure:
 
 
 def recall_at(threshold: float) -> Figure:
-    return lambda ranking: _ratio(
-        _sum_above(ranking, ranking.labels, threshold), ranking.weights @ ranking.labels
-    )
+    return lambda ranking: _ratio(_found_above(ranking, threshold), ranking.found[:, -1])
 
 
 def precision_at(threshold: float) -> Figure:
-    return lambda ranking: _ratio(
-        _sum_above(ranking, ranking.labels, threshold), ranking.weights @ ranking.above(threshold)
-    )
+    return lambda ranking: _ratio(_found_above(ranking, threshold), _flagged_above(ranking, threshold))
 
 
 def fpr_at(threshold: float) -> Figure:
     return lambda ranking: _ratio(
-        _sum_above(ranking, 1 - ranking.labels, threshold), ranking.weights @ (1 - ranking.labels)
+        _flagged_above(ranking, threshold) - _found_above(ranking, threshold),
+        ranking.total - ranking.found[:, -1],
     )
 
 
 def f1_at(threshold: float) -> Figure:
     """The harmonic mean of precision and recall at a threshold."""
     return lambda ranking: _ratio(
-        2 * _sum_above(ranking, ranking.labels, threshold),
-        ranking.weights @ (ranking.labels + ranking.above(threshold).astype(np.float64)),
+        2 * _found_above(ranking, threshold), ranking.found[:, -1] + _flagged_above(ranking, threshold)
     )
 
 
@@ -194,8 +187,9 @@ def cost_at(threshold: float, costs: Costs) -> Figure:
     """The mean cost of a transaction at a threshold, in the unit of the amount."""
 
     def figure(ranking: Ranking) -> Floats:
-        flagged = ranking.above(threshold)
-        return ranking.mean(np.where(flagged, costs.review, losses(ranking.labels, ranking.amounts, costs)))
+        lost = losses(ranking.labels, ranking.amounts, costs)
+        missed = ranking.of_frauds(lost)[:, -1] - _sum_above(ranking, lost, threshold)
+        return (missed + costs.review * _flagged_above(ranking, threshold)) / ranking.total
 
     return figure
 
@@ -242,8 +236,18 @@ def _share_found(ranking: Ranking, values: Floats, share: float) -> Floats:
     return _ratio(_within_budget(ranking, values, share), ranking.of_frauds(values)[:, -1])
 
 
-def _sum_above(ranking: Ranking, values: NDArray[np.int8], threshold: float) -> Floats:
-    return np.asarray(ranking.weights @ (values * ranking.above(threshold)).astype(np.float64))
+def _found_above(ranking: Ranking, threshold: float) -> Floats:
+    return _sum_above(ranking, ranking.labels.astype(np.float64), threshold)
+
+
+def _flagged_above(ranking: Ranking, threshold: float) -> Floats:
+    return _sum_above(ranking, np.ones(len(ranking.scores)), threshold)
+
+
+def _sum_above(ranking: Ranking, values: Floats, threshold: float) -> Floats:
+    """The weighted sum of a value [n] over the rows at or above a threshold, shape [b]: they come first."""
+    first = int(np.count_nonzero(ranking.scores >= threshold))
+    return np.asarray(ranking.weights[:, :first] @ values[:first])
 
 
 def _ratio(part: Floats, whole: Floats) -> Floats:
