@@ -324,6 +324,27 @@ def test_only_mature_labels_are_learnt_from(installation: Installation) -> None:
     assert rest == {"left_out_blocked": 1, "left_out_unknown": 2}
 
 
+@as_wire
+def test_moving_the_cut_off_never_changes_the_features_of_earlier_rows(installation: Installation) -> None:
+    rows, labels = wire_rows(300)
+    store_history(installation, rows, labels.tolist())
+    now, tables = datetime.now(UTC), []
+    for run_id, as_of in (("early", START + timedelta(hours=3)), ("late", START + timedelta(days=1))):
+        main(["load", "--run-id", run_id, "--as-of", as_of.isoformat()])
+        main(["features", "--run-id", run_id])
+        with run_context_of(parser(now).parse_args(["train", "--run-id", run_id]), now) as context:
+            tables.append(context.run.get_table(steps.FEATURES, context.run.step("features")["digest"]))
+    early, late = tables
+    assert 0 < early.num_rows < late.num_rows == 300
+    # A label may become known later, nothing else may change.
+    known = set(early.column("_time").to_pylist())
+    late = late.filter(pa.array([moment in known for moment in late.column("_time").to_pylist()]))
+    assert {"_time", "_amount", "_label"} < set(early.column_names)
+    for name in early.column_names:
+        of_early, of_late = early.column(name).to_numpy(), late.column(name).to_numpy()
+        assert np.array_equal(of_early, of_late, equal_nan=True) or name == "_label", name
+
+
 @as_creditcard
 def test_without_labelled_transactions_the_job_says_so(installation: Installation) -> None:
     with pytest.raises(JobFailed, match=r"no transaction of t.* with a mature label"):

@@ -16,12 +16,15 @@ from fraud_adapters.job.failures import JobFailed
 from fraud_core.gate import GatePolicy, NotWorseThanChampion
 from fraud_core.manifest import Manifest
 from fraud_core.metrics import confusion
+from fraud_core.money import Costs
 from fraud_core.profile import FILE_NAME, Profile
 from fraud_trainer import explaining, findings, steps, validating
 from fraud_trainer.documents import Element, Heading, Paragraph, Picture, Points, Table, to_html, to_markdown
+from fraud_trainer.figures import Scored
+from fraud_trainer.fitting import Examples
 from fraud_trainer.registering import register
 from fraud_trainer.report import report
-from tests.unit.test_trainer import NAMES, Setup, setup, stored_examples, train_all
+from tests.unit.test_trainer import NAMES, TRAINING, Setup, setup, stored_examples, train_all
 
 __all__ = ["setup"]
 
@@ -198,6 +201,32 @@ def test_the_classification_report_agrees_with_scikit_learn() -> None:
             }
         )
     assert found["all"]["accuracy"] == pytest.approx(expected["accuracy"])
+
+
+def test_what_the_thresholds_mean_a_day_by_hand() -> None:
+    labels = np.array([1, 1, 0, 0, 0, 0], np.int8)
+    scored = Scored(np.array([0.9, 0.2, 0.7, 0.1, 0.1, 0.1]), 0.5)
+    held_out = Examples(np.zeros((6, 1), np.float32), labels, np.array([100.0, 30, 8, 1, 1, 1]))
+    costs = TRAINING.model_copy(update={"costs": Costs(missed_fraud_fee=20, review=5)})
+    day = findings.daily(held_out, scored, 0.8, 2.0, costs)
+    assert (day.transactions, day.frauds, day.alerts, day.blocked, day.found) == (3, 1, 1, 0.5, 0.5)
+    assert (day.found_amount, day.missed_amount) == (50, 15)
+    assert day.cost == (30 + 20 + 2 * 5) / 2
+    assert day.cost_without_model == (130 + 2 * 20) / 2
+
+
+def test_a_block_of_time_without_frauds_has_no_average_precision() -> None:
+    labels = np.zeros(100, np.int8)
+    labels[[3, 7, 30, 90]] = 1
+    held_out = Examples(np.zeros((100, 1), np.float32), labels)
+    training = TRAINING.model_copy(update={"prequential_blocks": 4})
+    moments = np.arange(100) * findings.DAY_MICROSECONDS
+    blocks = findings.over_time(moments, held_out, Scored(labels * 0.9, 0.5), training)
+    assert [block.frauds for block in blocks] == [2, 1, 0, 1]
+    assert [block.begins.day for block in blocks] == [1, 26, 20, 17]
+    assert blocks[2].precision is None
+    assert blocks[0].precision is not None
+    assert blocks[0].precision.value == 1
 
 
 def test_shuffling_a_feature_shows_what_the_model_uses() -> None:
