@@ -221,7 +221,7 @@ def test_a_block_of_time_without_frauds_has_no_average_precision() -> None:
     held_out = Examples(np.zeros((100, 1), np.float32), labels)
     training = TRAINING.model_copy(update={"prequential_blocks": 4})
     moments = np.arange(100) * findings.DAY_MICROSECONDS
-    blocks = findings.over_time(moments, held_out, Scored(labels * 0.9, 0.5), training)
+    blocks = findings.over_time(moments, held_out, Scored(labels.astype(np.float64), 0.5), training)
     assert [block.frauds for block in blocks] == [2, 1, 0, 1]
     assert [block.begins.day for block in blocks] == [1, 26, 20, 17]
     assert blocks[2].precision is None

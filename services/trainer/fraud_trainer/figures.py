@@ -27,6 +27,25 @@ CALIBRATION_ERROR: Final = "calibration_error"
 # Of these, less is better.
 LESS_IS_BETTER: Final = frozenset({"expected_cost", CALIBRATION_ERROR, "log_loss", "brier", "fpr"})
 
+# By figure: its name for a reader, and what it means.
+TITLES: Final = {
+    "recall": ("Recall", "of all frauds, the share that gets an alert"),
+    "precision": ("Precision", "of all alerts, the share that is a fraud"),
+    "fpr": ("False positive rate", "of all legitimate transactions, the share that gets an alert"),
+    "f1": ("F1", "precision and recall in one number (harmonic mean)"),
+    "average_precision": ("Average precision", "over all thresholds; chance would give the share of frauds"),
+    "roc_auc": ("ROC AUC", "chance that a fraud scores above a legitimate transaction"),
+    "recall_at_precision_0.8": ("Recall at precision 0.8", "if four of five alerts are to be frauds"),
+    "recall_at_fpr_0.01": ("Recall at 1 % false positives", "if one of 100 legitimate ones may get an alert"),
+    "precision_at_budget": ("Precision within the budget", "of the alerts it allows, the share of frauds"),
+    "recall_at_budget": ("Recall within the budget", "of all frauds, the share that it finds"),
+    "amount_recall_at_budget": ("Money found within the budget", "of the frauds' amounts, the share"),
+    "expected_cost": ("Cost of a transaction", "the mean, in the unit of the amount"),
+    "calibration_error": ("Calibration error", "mean distance of score and share of frauds; 0 is perfect"),
+    "log_loss": ("Log loss", "how much the truth surprises the scores; 0 is perfect"),
+    "brier": ("Brier score", "mean squared distance of score and truth; 0 is perfect"),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Scored:

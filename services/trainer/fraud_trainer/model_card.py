@@ -17,7 +17,7 @@ from fraud_adapters.objectstore.run_store import Step
 from fraud_core.moments import parse_moment
 from fraud_trainer.documents import Element, Heading, Paragraph, Picture, Points, Table
 from fraud_trainer.explaining import SUSPECT_AUC, Importance
-from fraud_trainer.figures import LESS_IS_BETTER, Figures
+from fraud_trainer.figures import LESS_IS_BETTER, TITLES, Figures
 from fraud_trainer.findings import Daily, TimeBlock
 from fraud_trainer.judgement import Judgement
 from fraud_trainer.run_context import RunContext
@@ -25,24 +25,6 @@ from fraud_trainer.thresholds import NEVER
 
 _FEATURES_SHOWN: Final = 10
 _SIMULATED: Final = "simulator"
-# By figure: its name for a reader, and what it means.
-_FIGURES: Final = {
-    "recall": ("Recall", "of all frauds, the share that gets an alert"),
-    "precision": ("Precision", "of all alerts, the share that is a fraud"),
-    "fpr": ("False positive rate", "of all legitimate transactions, the share that gets an alert"),
-    "f1": ("F1", "precision and recall in one number (harmonic mean)"),
-    "average_precision": ("Average precision", "over all thresholds; chance would give the share of frauds"),
-    "roc_auc": ("ROC AUC", "chance that a fraud scores above a legitimate transaction"),
-    "recall_at_precision_0.8": ("Recall at precision 0.8", "if four of five alerts are to be frauds"),
-    "recall_at_fpr_0.01": ("Recall at 1 % false positives", "if one of 100 legitimate ones may get an alert"),
-    "precision_at_budget": ("Precision within the budget", "of the alerts it allows, the share of frauds"),
-    "recall_at_budget": ("Recall within the budget", "of all frauds, the share that it finds"),
-    "amount_recall_at_budget": ("Money found within the budget", "of the frauds' amounts, the share"),
-    "expected_cost": ("Cost of a transaction", "the mean, in the unit of the amount"),
-    "calibration_error": ("Calibration error", "mean distance of score and share of frauds; 0 is perfect"),
-    "log_loss": ("Log loss", "how much the truth surprises the scores; 0 is perfect"),
-    "brier": ("Brier score", "mean squared distance of score and truth; 0 is perfect"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +136,7 @@ def _gate(judgement: Judgement) -> list[Element]:
 def _bounded(metric: str) -> str:
     """The name of a figure that a gate bounds."""
     figure, compared, _ = metric.partition("_over_champion")
-    title = _FIGURES[figure][0] if figure in _FIGURES else figure
+    title = TITLES[figure][0] if figure in TITLES else figure
     return f"{title}: lower end of the difference to the champion" if compared else title
 
 
@@ -162,7 +144,7 @@ def _figures(judgement: Judgement, budget: float) -> list[Element]:
     figures = judgement.metrics
     rows = [
         [title, _number(figures.get(name)), _interval(figures, name), meaning]
-        for name, (title, meaning) in _FIGURES.items()
+        for name, (title, meaning) in TITLES.items()
         if name in figures
     ]
     return [
@@ -183,7 +165,7 @@ def _comparison(judgement: Judgement) -> list[Element]:
     if compared.differences:
         rows = [
             [
-                _FIGURES[name][0],
+                TITLES[name][0],
                 _number(one.model),
                 _number(one.champion),
                 f"{one.difference:+.4f}",
@@ -191,7 +173,7 @@ def _comparison(judgement: Judgement) -> list[Element]:
                 _verdict(name, one.low, one.high),
             ]
             for name, one in compared.differences.items()
-            if name in _FIGURES
+            if name in TITLES
         ]
         elements.append(
             Table(["figure", "this model", "champion", "difference", "95 % interval", "this model is"], rows)

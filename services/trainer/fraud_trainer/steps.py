@@ -28,7 +28,7 @@ from fraud_trainer.data_checks import refuse_unusable
 from fraud_trainer.fitting import Examples, FittedTrees, fit_trees, margins
 from fraud_trainer.run_context import RunContext
 from fraud_trainer.splitting import Split, split_in_time
-from fraud_trainer.thresholds import ThresholdRule, choose_thresholds
+from fraud_trainer.thresholds import ThresholdRule, Thresholds, choose_thresholds
 from fraud_trainer.tracking import TAG_TRAINED, open_run
 
 EXAMPLES: Final = "examples.parquet"
@@ -157,18 +157,7 @@ def train(context: RunContext) -> TrainResult:
     calibration_rows = parts["calibration"]
     calibration_margins = margins(fitted.booster, calibration_rows.features)
     calibration = fit_sigmoid(calibration_margins, calibration_rows.labels)
-    chosen = choose_thresholds(
-        calibration_rows.labels,
-        calibration.scores(calibration_margins),
-        context.policy,
-        context.training.block_precision,
-        ThresholdRule(
-            context.training.threshold_rule,
-            calibration_rows.amounts,
-            context.training.costs,
-            context.training.alert_budget,
-        ),
-    )
+    chosen = _thresholds(context, calibration_rows, calibration.scores(calibration_margins))
     outcome: TrainResult = {
         "digests": _store_model(context, fitted),
         "split": _describe(split, data.labels),
@@ -191,6 +180,12 @@ def train(context: RunContext) -> TrainResult:
     _track(context, run_id, trained)
     context.run.finish(trained)
     return outcome
+
+
+def _thresholds(context: RunContext, rows: Examples, scores: NDArray[np.float64]) -> Thresholds:
+    training = context.training
+    by = ThresholdRule(training.threshold_rule, rows.amounts, training.costs, training.alert_budget)
+    return choose_thresholds(rows.labels, scores, context.policy, training.block_precision, by)
 
 
 def _fit_trees(context: RunContext, parts: dict[str, Examples]) -> FittedTrees:
