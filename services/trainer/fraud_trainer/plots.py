@@ -121,10 +121,9 @@ def threshold_cost(
     thresholds: NDArray[np.float64], costs: NDArray[np.float64], threshold: float, path: Path
 ) -> None:
     """The expected cost of a transaction at each threshold, with the chosen and the cheapest one marked."""
-    figure, axes = _axes(
-        "Cost by threshold", "threshold", "mean cost of a transaction", xlim=(0, 1), yscale="log"
-    )
+    figure, axes = _axes("Cost by threshold", "threshold", "mean cost of a transaction", xlim=(0, 1))
     axes.step(thresholds, costs, where="post", color=_LEGITIMATE)
+    axes.set_ylim(bottom=0)
     cheapest = int(np.argmin(costs))
     axes.plot(
         thresholds[cheapest],
@@ -145,7 +144,7 @@ def over_time(names: Sequence[str], values: Sequence[tuple[float, float, float] 
     centres = np.array([of[0] for _, of in known])
     spread = np.abs(np.array([[of[0] - of[1] for _, of in known], [of[2] - of[0] for _, of in known]]))
     axes.errorbar([place for place, _ in known], centres, yerr=spread, fmt="o", color=_LEGITIMATE, capsize=4)
-    axes.set_xticks(range(len(names)), names, rotation=20, ha="right", fontsize=8)
+    axes.set_xticks(range(len(names)), names, fontsize=7)
     figure.savefig(path, dpi=_DPI)
 
 
@@ -153,6 +152,7 @@ def feature_importance(names: Sequence[str], importance: Importance, path: Path)
     """The features with the largest shares."""
     order = np.argsort(importance.shares)[-_SHOWN:]
     figure, axes = _axes("Feature importance", importance.method, "")
+    figure.set_layout_engine("constrained")  # names may be long
     axes.barh([names[k] for k in order], importance.shares[order], color=_LEGITIMATE)
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
     figure.savefig(path, dpi=_DPI)
@@ -162,6 +162,7 @@ def shap_summary(names: Sequence[str], contributions: Contributions, path: Path)
     """How much each feature moved single scores; the colour is the feature's rank in the sample."""
     order = np.argsort(np.abs(contributions.values).mean(axis=0))[-_SHOWN:]
     figure, axes = _axes("SHAP values, a sample with many frauds", "effect on the log-odds of fraud", "")
+    figure.set_layout_engine("constrained")
     scatter = None
     for place, k in enumerate(order):
         values, shown = contributions.values[:, k], contributions.features[:, k]
@@ -178,8 +179,11 @@ def shap_summary(names: Sequence[str], contributions: Contributions, path: Path)
 
 
 def _axes(title: str, xlabel: str, ylabel: str, **options: Any) -> tuple[Figure, Any]:
-    figure = Figure(figsize=(6, 5), layout="constrained")
+    figure = Figure(figsize=(6, 5))
+    # Fixed margins, because fitting them to the texts would draw every picture twice.
+    figure.subplots_adjust(left=0.13, right=0.96, bottom=0.13, top=0.93)
     axes = figure.add_subplot(title=f"{title}, held-out part", xlabel=xlabel, ylabel=ylabel, **options)
+    axes.minorticks_off()
     axes.grid(alpha=0.3)
     axes.set_axisbelow(True)
     return figure, axes

@@ -126,7 +126,7 @@ def _draw(
     plots.score_distribution(labels, scores, scored.threshold, directory / "score_distribution.png")
     plots.threshold_cost(points.thresholds, costs, scored.threshold, directory / "threshold_cost.png")
     plots.over_time(
-        [f"{block.begins:%Y-%m-%d %H:%M}" for block in blocks],
+        [f"{block.begins:%Y-%m-%d\n%H:%M}" for block in blocks],
         [(of.value, of.low, of.high) if (of := block.precision) else None for block in blocks],
         directory / "over_time.png",
     )
