@@ -348,6 +348,7 @@ class ValidateResult(TypedDict):
 
     digest: str  # of the manifest
     metrics: dict[str, float | None]
+    comparison: dict[str, object]  # with the champion on the same rows, or why there is none
     gate: dict[str, object]
     passed: bool
     sentence: str

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from config.services import clients
 from config.yaml_files import YamlFile
 from fraud_core.gate import GatePolicy
+from fraud_core.money import Costs
 
 # Environment variables that override a parameter, and the path of the parameter.
 ENVIRONMENT_OVERRIDES = {
@@ -83,6 +84,12 @@ class Training(_Section):
     rounds: int = Field(ge=1)
     early_stopping: int = Field(ge=1)
     block_precision: float = Field(gt=0, le=1)  # precision on validation from which a score blocks
+    label_gap: timedelta = Field(default=timedelta(0), ge=timedelta(0))  # how late the truth is known
+    threshold_rule: Literal["f1", "cost", "budget"] = "f1"
+    alert_budget: float = Field(default=0.005, gt=0, lt=1)  # share of transactions that can be reviewed
+    costs: Costs = Costs()
+    prequential_blocks: int = Field(default=5, ge=2)
+    resamples: int = Field(default=1000, ge=100)  # of the bootstrap
     xgboost: dict[str, float | int | str]
     # Not a parameter of the model: left out of what MLflow shows, and of the digest of a training's inputs.
     retrain: Retrain = Field(exclude=True)

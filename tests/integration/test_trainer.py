@@ -24,7 +24,7 @@ from config.job_results import EXIT_FAILED, ChampionKeptResult, TrainingResult
 from config.parameters import load_parameters, read_yaml
 from config.settings import CONFIG_DIR, ObjectStoreSettings
 from fraud_adapters.job.failures import JobFailed
-from fraud_adapters.models.loading import Model
+from fraud_adapters.models.loading import Model, read_profile
 from fraud_adapters.models.mlflow_http import MlflowHttp
 from fraud_adapters.models.registry import Registry
 from fraud_adapters.models.registry_writer import RegistryWriter
@@ -54,6 +54,7 @@ from tests.integration.training_installation import (
     store_history,
     wire_rows,
 )
+from tests.support.shared_data import shared_file
 from tests.support.stored_rows import START, Database, predictions, run
 from tests.support.typed_results import mismatches
 
@@ -81,6 +82,29 @@ def registry(mlflow_uri: str) -> Iterator[Registry]:
     with Registry(mlflow_uri) as opened:
         yield opened
 
+
+ARTEFACTS = {
+    "plots": {
+        "calibration.png",
+        "confusion_matrix.png",
+        "feature_importance.png",
+        "over_time.png",
+        "precision_recall.png",
+        "roc.png",
+        "score_distribution.png",
+        "shap_summary.png",
+        "threshold_cost.png",
+    },
+    "evaluation": {
+        "classification_report.json",
+        "classification_report.txt",
+        "comparison.json",
+        "figures.json",
+        "gate.json",
+    },
+    "model_card": {"model_card.html", "model_card.md"},
+    "model": {"manifest.json", "model.onnx", "model.ubj", "profile.json"},
+}
 
 as_creditcard = pytest.mark.parametrize("installation", [CREDITCARD], indirect=True)
 as_wire = pytest.mark.parametrize("installation", [WIRE], indirect=True)
@@ -120,7 +144,10 @@ def test_a_model_is_trained_step_by_step_and_becomes_champion(
     )
     model = Model.load(files, digest, installation.contract)
     assert (passed, policy, threshold) == (True, "specification", model.manifest.threshold)
-    assert sorted(file.name for file in files.iterdir()) == ["manifest.json", "model.onnx", "model.ubj"]
+    assert {file.name for file in files.iterdir()} == ARTEFACTS["model"]
+    profile = read_profile(files, model.manifest)
+    assert profile is not None
+    assert tuple(feature.name for feature in profile.features) == installation.contract.feature_names
     entries = run(
         owner, "SELECT action, subject, details->>'version' FROM audit_log WHERE action LIKE 'model%%'"
     )
@@ -175,15 +202,13 @@ def _check_tracking(installation: Installation, run_id: str) -> None:
     )
     assert logged.data.tags["gate_passed"] == "true"
     assert logged.data.tags["code_version"]
-    assert [file.path for file in client.list_artifacts(run_id, "plots")] == [
-        "plots/confusion_matrix.png",
-        "plots/precision_recall.png",
-    ]
-    assert {file.path for file in client.list_artifacts(run_id, "model")} == {
-        "model/manifest.json",
-        "model/model.onnx",
-        "model/model.ubj",
-    }
+    for folder, files in ARTEFACTS.items():
+        assert {file.path for file in client.list_artifacts(run_id, folder)} == {
+            f"{folder}/{file}" for file in files
+        }
+    card = Path(client.download_artifacts(run_id, logged.data.tags["model_card"])).read_text()
+    assert "Model card: " in card
+    assert logged.data.tags["manifest_digest"] in card
     (version,) = client.search_model_versions(f"run_id='{run_id}'")
     assert version.tags["gate_passed"] == "true"
 
@@ -299,6 +324,27 @@ def test_only_mature_labels_are_learnt_from(installation: Installation) -> None:
     assert rest == {"left_out_blocked": 1, "left_out_unknown": 2}
 
 
+@as_wire
+def test_moving_the_cut_off_never_changes_the_features_of_earlier_rows(installation: Installation) -> None:
+    rows, labels = wire_rows(300)
+    store_history(installation, rows, labels.tolist())
+    now, tables = datetime.now(UTC), []
+    for run_id, as_of in (("early", START + timedelta(hours=3)), ("late", START + timedelta(days=1))):
+        main(["load", "--run-id", run_id, "--as-of", as_of.isoformat()])
+        main(["features", "--run-id", run_id])
+        with run_context_of(parser(now).parse_args(["train", "--run-id", run_id]), now) as context:
+            tables.append(context.run.get_table(steps.FEATURES, context.run.step("features")["digest"]))
+    early, late = tables
+    assert 0 < early.num_rows < late.num_rows == 300
+    # A label may become known later, nothing else may change.
+    known = set(early.column("_time").to_pylist())
+    late = late.filter(pa.array([moment in known for moment in late.column("_time").to_pylist()]))
+    assert {"_time", "_amount", "_label"} < set(early.column_names)
+    for name in early.column_names:
+        of_early, of_late = early.column(name).to_numpy(), late.column(name).to_numpy()
+        assert np.array_equal(of_early, of_late, equal_nan=True) or name == "_label", name
+
+
 @as_creditcard
 def test_without_labelled_transactions_the_job_says_so(installation: Installation) -> None:
     with pytest.raises(JobFailed, match=r"no transaction of t.* with a mature label"):
@@ -317,20 +363,11 @@ def test_a_part_that_does_not_answer_is_named(
         main(["load"])
 
 
-def _ulb() -> Path:
-    folder = os.environ.get("FRAUD_TEST_DATA")
-    root = Path(folder) if folder else Path(__file__).resolve().parents[3] / "shared" / "data"
-    path = root / "ulb.parquet"
-    if not path.is_file():
-        pytest.skip(f"{path} is absent: set FRAUD_TEST_DATA to the folder that holds ulb.parquet")
-    return path
-
-
 def test_real_transactions_honestly_fail_the_gate_of_the_specification(
     mlflow_uri: str, registry: Registry, tracked: TrackedRuns, object_store: ObjectStoreSettings
 ) -> None:
     """0.17 % frauds: the best known results stay far below recall .95 with FPR .02 and F1 .85."""
-    table = pq.read_table(_ulb()).sort_by("Time")
+    table = pq.read_table(shared_file("ulb.parquet")).sort_by("Time")
     contract = Contract.from_mapping({**read_yaml(CREDITCARD), "name": f"t{uuid.uuid4().hex[:10]}"})
     seconds = table.column("Time").to_numpy()
     micros = (seconds * 1_000_000).astype("datetime64[us]")

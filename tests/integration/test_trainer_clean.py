@@ -29,7 +29,9 @@ from tests.support.stored_rows import Database, run
 from tests.support.typed_results import mismatches
 
 ROOT = "runs/01_training_pipeline"
-DOCUMENTS = {f"{name}.json" for name in ("load", "features", "train", "validate", "manifest", "register")}
+DOCUMENTS = {
+    f"{name}.json" for name in ("load", "features", "train", "validate", "manifest", "profile", "register")
+}
 DATA = {"examples.parquet", "features.parquet", "model.ubj", "model.onnx"}
 
 

@@ -280,6 +280,7 @@ FORGERIES: dict[str, tuple[Callable[[Bucket], object], str]] = {
     "no object": (lambda bucket: bucket.write("validate", [1]), "is not what validate writes"),
     "fields missing": (_strip, "holds no"),
     "manifest edited": (_edit("manifest", threshold=0.0), "manifest.json was changed"),
+    "profile edited": (lambda bucket: bucket.write("profile", {}), "profile.json was changed"),
     "metrics forged": (_forge_the_metrics, "does not describe the model that train left"),
     "threshold edited": (_edit("train", threshold=0.0), "does not follow"),
     "model replaced": (lambda bucket: bucket.copy("second", "model.ubj"), "model.ubj was changed"),

@@ -1,4 +1,5 @@
 import codecs
+import hashlib
 import json
 from datetime import UTC, datetime
 from typing import Any
@@ -11,6 +12,8 @@ from fraud_core.manifest import Calibration, Manifest
 from fraud_core.record_model import Reason
 
 ARRIVAL = datetime(2026, 3, 1, tzinfo=UTC)
+# Computed before the manifest had optional fields.
+FORMAT_1_DIGEST = "e3912d775647bf4d7ded45d35d2059aa93868dad5071e0f2e2ae4bd262a022f7"
 MESSAGE = {"transaction_id": "t1", "label": 1, "source": "chargeback", "reported_at": "2026-02-01T00:00:00Z"}
 
 
@@ -94,9 +97,23 @@ def test_a_manifest_survives_its_file_and_its_digest_covers_everything() -> None
     assert manifest(digests={"model.ubj": "2" * 64, "model.onnx": "1" * 64}).digest() != one.digest()
 
 
+def test_a_manifest_of_before_the_reference_profile_keeps_its_digest() -> None:
+    """Stored versions are recorded with the digest of their canonical JSON."""
+    stored = manifest().to_json()
+    assert b"profile" not in stored
+    assert hashlib.sha256(stored).hexdigest() == Manifest.from_json(stored).digest() == FORMAT_1_DIGEST
+    files = {"model.ubj": "0" * 64, "model.onnx": "1" * 64, "profile.json": "2" * 64}
+    later = manifest(profile="profile.json", digests=files)
+    assert Manifest.from_json(later.to_json()) == later
+    other = manifest(profile="profile.json", digests={**files, "profile.json": "3" * 64})
+    assert later.digest() != other.digest()
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
+        {"profile": "profile.json"},
+        {"digests": {"model.ubj": "0" * 64, "model.onnx": "1" * 64, "profile.json": "2" * 64}},
         {"block_threshold": 0.4},
         {"digests": {"model.ubj": "0" * 64}},
         {

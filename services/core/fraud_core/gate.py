@@ -21,6 +21,25 @@ class RecallAtPrecision(BaseModel):
         return f"recall_at_precision_{self.precision:g}"
 
 
+class NotWorseThanChampion(BaseModel):
+    """The whole interval of the paired difference to the champion must lie above minus the tolerance.
+
+    That is the test for non-inferiority: a model that may be worse by more than the tolerance does not pass.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    metric: Literal[
+        "average_precision", "roc_auc", "precision_at_budget", "recall_at_budget", "amount_recall_at_budget"
+    ]
+    tolerance: float = Field(ge=0, lt=1)
+
+    @property
+    def bounded(self) -> str:
+        """The figure that is bounded: the lower end of the difference's interval."""
+        return f"{self.metric}_over_champion_low"
+
+
 class GatePolicy(BaseModel):
     """Bounds that a model must keep on the held-out part; only those that are set are checked."""
 
@@ -31,10 +50,13 @@ class GatePolicy(BaseModel):
     min_f1: float | None = Field(default=None, gt=0, le=1)
     min_average_precision: float | None = Field(default=None, gt=0, le=1)
     min_recall_at_precision: RecallAtPrecision | None = None
+    min_precision_at_budget: float | None = Field(default=None, gt=0, le=1)
+    not_worse_than_champion: NotWorseThanChampion | None = None
 
     @model_validator(mode="after")
     def _checks_something(self) -> GatePolicy:
-        if not list(self.bounds()):
+        # A comparison alone would let any first model pass.
+        if all(metric == self._compared for metric, _, _ in self.bounds()):
             raise ValueError("a gate policy must set at least one bound")
         return self
 
@@ -50,11 +72,26 @@ class GatePolicy(BaseModel):
             yield "average_precision", "min", self.min_average_precision
         if self.min_recall_at_precision is not None:
             yield self.min_recall_at_precision.metric, "min", self.min_recall_at_precision.recall
+        if self.min_precision_at_budget is not None:
+            yield "precision_at_budget", "min", self.min_precision_at_budget
+        if self.not_worse_than_champion is not None:
+            yield self.not_worse_than_champion.bounded, "min", -self.not_worse_than_champion.tolerance
+
+    @property
+    def _compared(self) -> str | None:
+        return self.not_worse_than_champion.bounded if self.not_worse_than_champion else None
+
+    def waives(self, metric: str, no_champion: str | None) -> bool:
+        """Whether the check of a metric passes because there is no champion to compare with."""
+        return no_champion is not None and metric == self._compared
 
 
 @dataclass(frozen=True, slots=True)
 class GateCheck:
-    """The check of one metric; `margin` is the distance to the bound, negative if the bound is missed."""
+    """The check of one metric; `margin` is the distance to the bound, negative if the bound is missed.
+
+    `note` is the reason why a check passed without a value.
+    """
 
     metric: str
     side: Literal["min", "max"]
@@ -62,8 +99,11 @@ class GateCheck:
     value: float | None
     passed: bool
     margin: float | None
+    note: str | None = None
 
     def __str__(self) -> str:
+        if self.note is not None:
+            return f"{self.metric}: {self.note}"
         relation = "at least" if self.side == "min" else "at most"
         if self.value is None or self.margin is None:
             return f"{self.metric} is undefined, must be {relation} {self.bound:g}"
@@ -107,7 +147,13 @@ class GateOutcome:
 
 
 def evaluate(
-    name: str, policy: GatePolicy, metrics: Mapping[str, float | None], *, frauds: int, frauds_needed: int
+    name: str,
+    policy: GatePolicy,
+    metrics: Mapping[str, float | None],
+    *,
+    frauds: int,
+    frauds_needed: int,
+    no_champion: str | None = None,
 ) -> GateOutcome:
     """Evaluate a policy on metrics. A metric that is missing or undefined fails its check.
 
@@ -116,9 +162,13 @@ def evaluate(
         metrics: figures on the held-out part, by the names `policy.bounds()` gives.
         frauds: frauds in the held-out part.
         frauds_needed: with fewer frauds the gate does not pass.
+        no_champion: why there is no champion to compare with, if there is none: the comparison then passes.
     """
     checks = tuple(
-        _check(metric, side, bound, metrics.get(metric)) for metric, side, bound in policy.bounds()
+        GateCheck(metric, side, bound, None, True, None, no_champion)
+        if policy.waives(metric, no_champion)
+        else _check(metric, side, bound, metrics.get(metric))
+        for metric, side, bound in policy.bounds()
     )
     passed = frauds >= frauds_needed and all(check.passed for check in checks)
     return GateOutcome(name, passed, checks, frauds, frauds_needed)

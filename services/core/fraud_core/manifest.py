@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from fraud_core.contract import Contract
 
 FILE_NAME = "manifest.json"
+_LATER = frozenset({"profile"})  # fields that format 1 did not have at first
 
 
 class Calibration(BaseModel):
@@ -52,12 +53,14 @@ class Manifest(BaseModel):
     code_version: str
     engines: dict[Literal["xgboost", "onnx"], str]
     digests: dict[str, str]
+    profile: str | None = None  # the file of the reference profile; see `fraud_core.profile`
 
     @model_validator(mode="after")
     def _coherent(self) -> Manifest:
         if self.block_threshold < self.threshold:
             raise ValueError("block_threshold lies below threshold")
-        if set(self.engines) != {"xgboost", "onnx"} or set(self.engines.values()) != set(self.digests):
+        files = {*self.engines.values(), *([self.profile] if self.profile else [])}
+        if set(self.engines) != {"xgboost", "onnx"} or files != set(self.digests):
             raise ValueError("every engine needs a file and every file a digest")
         if any("/" in name or name.startswith(".") for name in self.digests):
             raise ValueError("the files of a model must be in the same folder as its manifest")
@@ -68,8 +71,13 @@ class Manifest(BaseModel):
         return f"{self.contract}/{self.contract_version}"
 
     def to_json(self) -> bytes:
-        """Canonical JSON: sorted keys, no spaces; the same manifest gives the same bytes."""
-        return orjson.dumps(self.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
+        """Canonical JSON: sorted keys, no spaces; the same manifest gives the same bytes.
+
+        Fields that came later are left out where they are not set, so that earlier versions keep theirs.
+        """
+        content = self.model_dump(mode="json")
+        kept = {name: value for name, value in content.items() if name not in _LATER or value is not None}
+        return orjson.dumps(kept, option=orjson.OPT_SORT_KEYS)
 
     @classmethod
     def from_json(cls, content: bytes) -> Manifest:

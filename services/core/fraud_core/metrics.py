@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import sqrt
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -105,14 +106,7 @@ def curve(labels: ArrayLike, scores: ArrayLike) -> Curve:
     """
     truth = np.asarray(labels, dtype=np.int64)
     values = np.asarray(scores, dtype=np.float64)
-    if truth.shape != values.shape:
-        raise ValueError(f"labels have shape {truth.shape}, scores {values.shape}")
-    if np.isnan(values).any():
-        raise ValueError("a score is NaN")
-    positives = int(truth.sum())
-    negatives = len(truth) - positives
-    if not positives or not negatives:
-        raise ValueError(f"a curve needs both classes: there are {positives} frauds and {negatives} others")
+    positives, negatives = check_rows(truth, values)
     order = np.argsort(-values, kind="stable")
     ranked = values[order]
     ends = np.append(np.nonzero(np.diff(ranked))[0], len(ranked) - 1)
@@ -120,23 +114,72 @@ def curve(labels: ArrayLike, scores: ArrayLike) -> Curve:
     return Curve(ranked[ends], tp, ends + 1 - tp, positives, negatives)
 
 
+def check_rows(labels: NDArray[np.integer[Any]], scores: NDArray[np.float64]) -> tuple[int, int]:
+    """The numbers of frauds and of other rows.
+
+    Raises:
+        ValueError: shapes differ, a score is NaN, or one of the classes is absent.
+    """
+    if labels.shape != scores.shape:
+        raise ValueError(f"labels have shape {labels.shape}, scores {scores.shape}")
+    if np.isnan(scores).any():
+        raise ValueError("a score is NaN")
+    positives = int(np.count_nonzero(labels))
+    negatives = len(labels) - positives
+    if not positives or not negatives:
+        raise ValueError(f"a curve needs both classes: there are {positives} frauds and {negatives} others")
+    return positives, negatives
+
+
+class OperatingPoints(Protocol):
+    """The ratios of k operating points, strictest first: of one sample, shape [k], or of b, shape [b, k]."""
+
+    @property
+    def recall(self) -> NDArray[np.float64]: ...
+
+    @property
+    def fpr(self) -> NDArray[np.float64]: ...
+
+    @property
+    def precision(self) -> NDArray[np.float64]: ...
+
+
 def average_precision(points: Curve) -> float:
     """Sum over operating points of the step in recall times the precision (no interpolation)."""
-    steps = np.diff(points.recall, prepend=0.0)
-    return float(np.sum(steps * points.precision))
+    return float(average_precisions(points))
 
 
 def roc_auc(points: Curve) -> float:
     """Area under the ROC curve, by trapezia: ties count half."""
-    fpr = np.concatenate([[0.0], points.fpr])
-    recall = np.concatenate([[0.0], points.recall])
-    return float(np.trapezoid(recall, fpr))
+    return float(roc_aucs(points))
 
 
 def recall_at_precision(points: Curve, precision: float) -> float:
     """The best recall among operating points with at least this precision; 0 if there is none."""
-    reached = points.recall[points.precision >= precision]
-    return float(reached.max()) if reached.size else 0.0
+    return float(recalls_at_precision(points, precision))
+
+
+# The same of many samples at once: one number a sample, [b, k] → [b].
+
+
+def average_precisions(points: OperatingPoints) -> NDArray[np.float64]:
+    steps = np.diff(points.recall, prepend=0.0)
+    return np.asarray(np.sum(steps * points.precision, axis=-1))
+
+
+def roc_aucs(points: OperatingPoints) -> NDArray[np.float64]:
+    recall = points.recall
+    middles = recall - np.diff(recall, prepend=0.0) / 2
+    return np.asarray(np.sum(np.diff(points.fpr, prepend=0.0) * middles, axis=-1))
+
+
+def recalls_at_precision(points: OperatingPoints, precision: float) -> NDArray[np.float64]:
+    return np.asarray(np.max(np.where(points.precision >= precision, points.recall, 0.0), axis=-1))
+
+
+def recalls_at_fpr(points: OperatingPoints, fpr: float) -> NDArray[np.float64]:
+    """The best recall among operating points with at most this false positive rate; 0 if there is none."""
+    return np.asarray(np.max(np.where(points.fpr <= fpr, points.recall, 0.0), axis=-1))
 
 
 def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:

@@ -12,10 +12,12 @@ from fraud_adapters.job.failures import LastingFailure
 from fraud_adapters.objectstore.run_store import Step
 from fraud_adapters.postgres import interruptible, model_versions
 from fraud_core import manifest as manifests
+from fraud_core import profile as profiles
 from fraud_core.gate import GateOutcome
 from fraud_core.manifest import Manifest
+from fraud_core.profile import Profile
+from fraud_trainer.judgement import Judgement
 from fraud_trainer.run_context import RunContext
-from fraud_trainer.validating import Judgement
 
 _TOLERANCE: Final = 1e-6  # relative, because the figures may be recomputed on another kind of processor
 
@@ -37,7 +39,10 @@ def confirm_verdict(context: RunContext, step: Step, judgement: Judgement) -> Ve
     """
     manifest = Manifest.from_json(context.run.get(manifests.FILE_NAME, step["digest"]))
     where = f"{context.run.prefix}/validate.json"
-    if differing := _first_difference(manifest, judgement.manifest):
+    recomputed = judgement.manifest
+    if _profile_is_recomputed(context, manifest, judgement):
+        recomputed = recomputed.model_copy(update={"digests": manifest.digests})
+    if differing := _first_difference(manifest, recomputed):
         raise LastingFailure(
             f"{where} does not describe the model that train left: {differing} differs; run validate again."
         )
@@ -48,6 +53,29 @@ def confirm_verdict(context: RunContext, step: Step, judgement: Judgement) -> Ve
             "run validate again."
         )
     return Verdict(manifest, step["digest"], judgement.gate)
+
+
+def _profile_is_recomputed(context: RunContext, manifest: Manifest, judgement: Judgement) -> bool:
+    """Whether the files are the same, apart from a profile whose numbers are within the tolerance."""
+    recorded = manifest.digests.get(profiles.FILE_NAME, "")
+    others = ({**of.digests, profiles.FILE_NAME: ""} for of in (manifest, judgement.manifest))
+    if not recorded or next(others) != next(others):
+        return False
+    content = Profile.from_json(context.run.get(profiles.FILE_NAME, recorded)).model_dump(mode="json")
+    return _same(content, judgement.profile.model_dump(mode="json"))
+
+
+def _same(recorded: Any, recomputed: Any) -> bool:
+    """Whether two JSON values are equal, numbers within the tolerance."""
+    if isinstance(recorded, dict) and isinstance(recomputed, dict):
+        return recorded.keys() == recomputed.keys() and all(
+            _same(recorded[k], recomputed[k]) for k in recorded
+        )
+    if isinstance(recorded, list) and isinstance(recomputed, list):
+        return len(recorded) == len(recomputed) and all(map(_same, recorded, recomputed))
+    if isinstance(recorded, float) and isinstance(recomputed, float):
+        return _close(recorded, recomputed)
+    return bool(recorded == recomputed)
 
 
 def _first_difference(recorded: Manifest, recomputed: Manifest) -> str | None:

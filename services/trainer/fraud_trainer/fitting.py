@@ -17,10 +17,16 @@ _FIXED = {"objective": "binary:logistic", "booster": "gbtree", "eval_metric": "l
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """Rows to learn from: features float32 [n, k], labels [n], 1 is fraud."""
+    """Rows to learn from: features float32 [n, k], labels [n], 1 is fraud, amounts [n] if there are any."""
 
     features: NDArray[np.float32]
     labels: NDArray[np.int8]
+    amounts: NDArray[np.float64] | None = None
+
+    def part(self, rows: slice) -> Examples:
+        """Some of the rows."""
+        amounts = None if self.amounts is None else self.amounts[rows]
+        return Examples(self.features[rows], self.labels[rows], amounts)
 
 
 @dataclass(frozen=True, slots=True)

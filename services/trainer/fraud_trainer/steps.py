@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import timedelta
 from typing import Final
 
 import numpy as np
@@ -18,11 +19,12 @@ from fraud_adapters.objectstore.run_store import Step
 from fraud_adapters.postgres import examples
 from fraud_core.features import feature_matrix
 from fraud_trainer.calibration import fit_sigmoid
+from fraud_trainer.data_checks import refuse_unusable
 from fraud_trainer.fitting import Examples, FittedTrees, fit_trees, margins
 from fraud_trainer.loading import EXAMPLES
 from fraud_trainer.run_context import RunContext
 from fraud_trainer.splitting import Split, split_in_time
-from fraud_trainer.thresholds import choose_thresholds
+from fraud_trainer.thresholds import ThresholdRule, Thresholds, choose_thresholds
 from fraud_trainer.tracking import TAG_TRAINED, open_run
 
 FEATURES: Final = "features.parquet"
@@ -30,6 +32,7 @@ FILES: Final = {"xgboost": "model.ubj", "onnx": "model.onnx"}
 
 _TIME: Final = "_time"
 _LABEL: Final = "_label"
+_AMOUNT: Final = "_amount"
 
 
 def features(context: RunContext) -> FeaturesResult:
@@ -38,8 +41,15 @@ def features(context: RunContext) -> FeaturesResult:
     table = context.run.get_table(EXAMPLES, loaded["digest"])
     matrix = feature_matrix(context.contract, examples.to_batch(context.contract, table))
     columns = {name: matrix[:, position] for position, name in enumerate(context.contract.feature_names)}
+    money = context.contract.with_role("amount")
+    amounts = {} if money is None else {_AMOUNT: table.column(money.name)}
     matrix_table = pa.table(
-        {_TIME: table.column(examples.TIME).cast(pa.int64()), _LABEL: table.column(examples.LABEL), **columns}
+        {
+            _TIME: table.column(examples.TIME).cast(pa.int64()),
+            _LABEL: table.column(examples.LABEL),
+            **amounts,
+            **columns,
+        }
     )
     outcome: FeaturesResult = {
         "digest": context.run.put_table(FEATURES, matrix_table),
@@ -63,31 +73,37 @@ def read_features(context: RunContext, step: Step) -> tuple[NDArray[np.int64], E
     matrix = np.empty((table.num_rows, len(context.contract.feature_names)), dtype=np.float32)
     for position, name in enumerate(context.contract.feature_names):
         matrix[:, position] = table.column(name).to_numpy()
-    return table.column(_TIME).to_numpy(), Examples(matrix, table.column(_LABEL).to_numpy())
+    amounts = None
+    if _AMOUNT in table.column_names:
+        # A missing amount counts as zero.
+        amounts = np.nan_to_num(table.column(_AMOUNT).to_numpy().astype(np.float64))
+    labels = table.column(_LABEL)
+    if labels.null_count:
+        raise LastingFailure(
+            f"{labels.null_count} of {len(labels)} transactions have no label: load them again."
+        )
+    return table.column(_TIME).to_numpy(), Examples(matrix, labels.to_numpy(), amounts)
 
 
 def train(context: RunContext) -> TrainResult:
     """Split by time, fit the trees, calibrate, choose the thresholds; the test part is not used."""
     step = context.run.step("features")
     moments, data = read_features(context, step)
-    run_id = _open(context, step)
+    refuse_unusable(context.contract, moments, data)
     split = split_in_time(
         moments,
         data.labels,
         validation_share=context.training.validation_share,
         test_share=context.training.test_share,
+        gap=context.training.label_gap // timedelta(microseconds=1),
     )
-    parts = {name: Examples(data.features[part], data.labels[part]) for name, part in split.parts()}
+    run_id = _open(context, step)
+    parts = {name: data.part(rows) for name, rows in split.parts()}
     fitted = _fit_trees(context, parts)
     calibration_rows = parts["calibration"]
     calibration_margins = margins(fitted.booster, calibration_rows.features)
     calibration = fit_sigmoid(calibration_margins, calibration_rows.labels)
-    chosen = choose_thresholds(
-        calibration_rows.labels,
-        calibration.scores(calibration_margins),
-        context.policy,
-        context.training.block_precision,
-    )
+    chosen = _thresholds(context, calibration_rows, calibration.scores(calibration_margins))
     outcome: TrainResult = {
         "digests": _store_model(context, fitted),
         "split": _describe(split, data.labels),
@@ -110,6 +126,12 @@ def train(context: RunContext) -> TrainResult:
     _track(context, run_id, trained)
     context.run.finish(trained)
     return outcome
+
+
+def _thresholds(context: RunContext, rows: Examples, scores: NDArray[np.float64]) -> Thresholds:
+    training = context.training
+    by = ThresholdRule(training.threshold_rule, rows.amounts, training.costs, training.alert_budget)
+    return choose_thresholds(rows.labels, scores, context.policy, training.block_precision, by)
 
 
 def _fit_trees(context: RunContext, parts: dict[str, Examples]) -> FittedTrees:

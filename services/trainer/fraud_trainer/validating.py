@@ -2,46 +2,37 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from config.constants import MODEL_CARD
 from config.job_results import ValidateResult
 from fraud_adapters.job.failures import LastingFailure
 from fraud_adapters.job.scratch import scratch_directory
 from fraud_adapters.models.loading import Model
 from fraud_adapters.objectstore.run_store import Step
 from fraud_core import manifest as manifests
-from fraud_core.decision import is_fraud
-from fraud_core.gate import GateOutcome, evaluate
+from fraud_core import profile as profiles
+from fraud_core.gate import evaluate
 from fraud_core.manifest import Calibration, Manifest
-from fraud_core.metrics import average_precision, confusion, curve
 from fraud_core.moments import parse_moment
-from fraud_trainer import plots
-from fraud_trainer.figures import Figures, brier, figures
-from fraud_trainer.fitting import Examples
+from fraud_core.profile import Profile, make_profile
+from fraud_trainer.champion import Comparison, compare_with_champion
+from fraud_trainer.figures import Figures, Scored, figures
+from fraud_trainer.judgement import Judgement
+from fraud_trainer.report import report
 from fraud_trainer.run_context import RunContext
 from fraud_trainer.steps import FILES, read_features
 from fraud_trainer.tracking import resume_run
 
 MAX_ENGINE_DIFFERENCE: Final = 1e-5
-_PICTURES: Final = "plots"
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """A trained model on the held-out part: labels and scores [n], figures, manifest, verdict."""
-
-    held_out: Examples
-    scores: NDArray[np.float64]
-    metrics: Figures
-    manifest: Manifest
-    gate: GateOutcome
 
 
 def judge(context: RunContext, trained: Step) -> Judgement:
@@ -49,10 +40,11 @@ def judge(context: RunContext, trained: Step) -> Judgement:
 
     Raises:
         LastingFailure: the engines disagree by more than `MAX_ENGINE_DIFFERENCE`.
+        RegistryUnavailable: MLflow does not answer, which holds the champion.
     """
-    part = trained["split"]["test"]
-    _, data = read_features(context, context.run.step("features"))
-    held_out = Examples(data.features[part["from"] : part["to"]], data.labels[part["from"] : part["to"]])
+    rows = {name: slice(part["from"], part["to"]) for name, part in trained["split"].items()}
+    moments, data = read_features(context, context.run.step("features"))
+    learnt, held_out = data.part(rows["train"]), data.part(rows["test"])
     unmeasured = _manifest(context, trained, {})
     with model_directory(context, unmeasured) as directory:
         model = Model.load(directory, unmeasured.digest(), context.contract)
@@ -62,20 +54,33 @@ def judge(context: RunContext, trained: Step) -> Judgement:
             f"The ONNX model differs from XGBoost's by {difference:.2g} on the held-out part, "
             f"more than {MAX_ENGINE_DIFFERENCE:g}: it is not registered."
         )
-    metrics = _measure(context, held_out, scores, float(trained["threshold"]))
+    scored = Scored(scores, float(trained["threshold"]))
+    metrics = figures(held_out, scored, context.policy, context.training)
     metrics["engines_max_difference"] = difference
+    comparison = compare_with_champion(context, held_out, scored, context.policy)
     outcome = evaluate(
         context.gate,
         context.policy,
-        metrics,
+        metrics | comparison.figures(),
         frauds=int(held_out.labels.sum()),
         frauds_needed=context.training.min_test_frauds,
+        no_champion=comparison.reason if comparison.waived else None,
     )
-    return Judgement(held_out, scores, metrics, _manifest(context, trained, metrics), outcome)
+    profile = make_profile(
+        context.contract.schema_id,
+        context.contract.feature_names,
+        learnt.features,
+        learnt.labels,
+        held_out_labels=held_out.labels,
+        held_out_scores=scores,
+        threshold=scored.threshold,
+    )
+    manifest = _manifest(context, trained, metrics, profile)
+    return Judgement(held_out, moments[rows["test"]], scores, metrics, comparison, profile, manifest, outcome)
 
 
 def validate(context: RunContext) -> ValidateResult:
-    """Judge the trained model, and write the manifest and the verdict.
+    """Judge the trained model, and write the manifest, the reference profile and the verdict.
 
     Raises:
         LastingFailure: the engines disagree, or the MLflow run belongs to another training.
@@ -83,15 +88,17 @@ def validate(context: RunContext) -> ValidateResult:
     trained = context.run.step("train")
     run_id = resume_run(context, trained)
     judgement = judge(context, trained)
+    context.run.put(profiles.FILE_NAME, judgement.profile.to_json())
     result: ValidateResult = {
         "digest": context.run.put(manifests.FILE_NAME, judgement.manifest.to_json()),
         "metrics": judgement.metrics,
+        "comparison": judgement.comparison.to_mapping(),
         "gate": judgement.gate.to_mapping(),
         "passed": judgement.gate.passed,
         "sentence": judgement.gate.sentence(),
     }
-    _draw(context, run_id, judgement, float(trained["threshold"]))
-    _track(context, run_id, result)
+    report(context, run_id, trained, judgement, partial(_load, context, judgement.manifest))
+    _track(context, run_id, result, judgement.comparison)
     context.run.finish(context.run.seal("validate", result, trained))
     return result
 
@@ -106,8 +113,13 @@ def model_directory(context: RunContext, manifest: Manifest) -> Iterator[Path]:
         yield directory
 
 
-def _manifest(context: RunContext, trained: Step, measured: Figures) -> Manifest:
+def _manifest(
+    context: RunContext, trained: Step, measured: Figures, profile: Profile | None = None
+) -> Manifest:
     loaded = context.run.step("load")
+    digests = dict(trained["digests"])
+    if profile:
+        digests[profiles.FILE_NAME] = hashlib.sha256(profile.to_json()).hexdigest()
     return Manifest(
         contract=context.contract.name,
         contract_version=context.contract.version,
@@ -122,8 +134,14 @@ def _manifest(context: RunContext, trained: Step, measured: Figures) -> Manifest
         created_at=parse_moment(trained["created_at"]),
         code_version=trained["code_version"],
         engines={"xgboost": FILES["xgboost"], "onnx": FILES["onnx"]},
-        digests=trained["digests"],
+        digests=digests,
+        profile=profiles.FILE_NAME if profile else None,
     )
+
+
+def _load(context: RunContext, manifest: Manifest) -> Model:
+    with model_directory(context, manifest) as directory:
+        return Model.load(directory, manifest.digest(), context.contract)
 
 
 def _scores(model: Model, features: NDArray[np.float32]) -> tuple[NDArray[np.float64], float]:
@@ -133,37 +151,23 @@ def _scores(model: Model, features: NDArray[np.float32]) -> tuple[NDArray[np.flo
     return scores, float(np.max(np.abs(scores - single)))
 
 
-def _measure(
-    context: RunContext, held_out: Examples, scores: NDArray[np.float64], threshold: float
-) -> Figures:
-    counts = confusion(held_out.labels, is_fraud(scores, threshold))
-    measured = figures(counts, curve(held_out.labels, scores), context.policy)
-    measured["brier"] = brier(held_out.labels, scores)
-    measured["test_rows"], measured["test_frauds"] = float(len(scores)), float(held_out.labels.sum())
-    return measured
-
-
-def _draw(context: RunContext, run_id: str, judgement: Judgement, threshold: float) -> None:
-
-    labels, scores = judgement.held_out.labels, judgement.scores
-    counts, points = confusion(labels, is_fraud(scores, threshold)), curve(labels, scores)
-    with scratch_directory() as directory:
-        plots.precision_recall(points, counts, average_precision(points), directory / "precision_recall.png")
-        plots.confusion_matrix(counts, directory / "confusion_matrix.png")
-        context.tracking().log_files(run_id, directory, _PICTURES)
-
-
-def _track(context: RunContext, run_id: str, result: ValidateResult) -> None:
+def _track(context: RunContext, run_id: str, result: ValidateResult, comparison: Comparison) -> None:
     loaded = context.run.step("load")
     optimum = loaded["optimum"] or {}
     context.tracking().log(
         run_id,
-        metrics={**result["metrics"], **{f"optimum_{name}": value for name, value in optimum.items()}},
+        metrics={
+            **result["metrics"],
+            **comparison.figures(),
+            **{f"optimum_{name}": value for name, value in optimum.items()},
+        },
         tags={
             "gate": context.gate,
             "gate_passed": str(result["passed"]).lower(),
             "gate_sentence": result["sentence"],
+            "comparison": comparison.sentence(),
             "manifest_digest": result["digest"],
+            "model_card": MODEL_CARD,
             **({"optimum_population": loaded["population"]} if optimum else {}),
         },
     )

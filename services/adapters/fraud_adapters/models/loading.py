@@ -20,6 +20,7 @@ from fraud_adapters.job.failures import RefusedFailure
 from fraud_core import manifest as manifests
 from fraud_core.contract import Contract
 from fraud_core.manifest import Manifest
+from fraud_core.profile import Profile
 
 ENGINE_BATCH: Final = f"xgboost-{xgboost.__version__}"
 ENGINE_SINGLE: Final = f"onnx-{onnxruntime.__version__}"
@@ -78,6 +79,8 @@ class Model:
             engine: _checked_file(directory / name, manifest.digests[name])
             for engine, name in manifest.engines.items()
         }
+        if manifest.profile is not None:
+            read_profile(directory, manifest)
         width = len(manifest.features)
         return cls(manifest, _booster(contents["xgboost"], width), _session(contents["onnx"], width))
 
@@ -134,6 +137,25 @@ class Model:
             raise ValueError(
                 f"features are {features.dtype} {features.shape}, the model takes float32 [n, {self._width}]"
             )
+
+
+def read_profile(directory: Path, manifest: Manifest) -> Profile | None:
+    """The reference profile of a version, or None if it has none.
+
+    Args:
+        directory: holds the version's files.
+        manifest: the version's, whose digest was checked.
+
+    Raises:
+        ModelRefused: the file is missing, altered, or is not a profile.
+    """
+    if manifest.profile is None:
+        return None
+    content = _checked_file(directory / manifest.profile, manifest.digests[manifest.profile])
+    try:
+        return Profile.from_json(content)
+    except ValueError:
+        raise ModelRefused(f"{manifest.profile} is not a model's reference profile.") from None
 
 
 def _checked_manifest(directory: Path, expected_digest: str) -> Manifest:
