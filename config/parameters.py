@@ -67,6 +67,7 @@ class Training(_Section):
     rounds: int = Field(ge=1)
     early_stopping: int = Field(ge=1)
     block_precision: float = Field(gt=0, le=1)  # precision on validation from which a score blocks
+    promotion: Literal["best", "canary", "manual"] = "best"  # of a version that passed its gate
     xgboost: dict[str, float | int | str]
 
 
@@ -91,6 +92,7 @@ class Serving(_Section):
     alias_poll_seconds: float = Field(gt=0, le=5)
     max_body_bytes: int = Field(ge=1024)
     max_batch: int = Field(ge=1)
+    max_model_file_bytes: int = Field(default=256 * 1024 * 1024, ge=1024)  # a larger file is not downloaded
     client_scopes: dict[str, list[str]] = Field(default_factory=dict, validate_default=True)
     default_scopes: list[str]
 

@@ -28,7 +28,7 @@ TIME: Final = "event_time"
 LABEL: Final = "_label"
 SOURCE: Final = "_source"
 LABEL_SOURCE: Final = "_label_source"
-_MOMENT: Final = pa.timestamp("us", tz="UTC")
+MOMENT: Final = pa.timestamp("us", tz="UTC")
 
 
 def database_clock(connection: Connection) -> datetime:
@@ -125,4 +125,4 @@ def _parsed(contract: Contract, text: memoryview) -> pa.Table:
         convert_options=options,
     )
     position = table.schema.get_field_index(TIME)
-    return table.set_column(position, TIME, table.column(TIME).cast(_MOMENT))
+    return table.set_column(position, TIME, table.column(TIME).cast(MOMENT))
