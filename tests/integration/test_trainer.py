@@ -128,16 +128,19 @@ def test_a_model_is_trained_step_by_step_and_becomes_champion(
     assert run(owner, "SELECT * FROM audit_verify()") == []
     _check_tracking(installation, registered["mlflow_run_id"])
 
-    # Again: the same version, of the same files. Another run: a challenger, with --promote the champion.
+    # Again: the same version, of the same files. Another run, no worse: champion, as with --promote.
     assert main(["register", *options])["register"]["version"] == version
     assert main(["validate", *options])["validate"]["digest"] == digest
     assert main(["register", *options])["register"]["version"] == version
     _check_a_version_never_changes(installation, options, version, digest, tmp_path / "unchanged")
     second = main(["run", "--run-id", "second"])["register"]
-    assert second["aliases"] == {constants.ALIAS_CHALLENGER: second["version"]}
+    assert second["aliases"] == {
+        constants.ALIAS_PREVIOUS: version,
+        constants.ALIAS_CHAMPION: second["version"],
+    }
     third = main(["run", "--run-id", "third", "--promote"])["register"]
     assert third["aliases"] == {
-        constants.ALIAS_PREVIOUS: version,
+        constants.ALIAS_PREVIOUS: second["version"],
         constants.ALIAS_CHAMPION: third["version"],
     }
 
@@ -180,9 +183,12 @@ def _check_tracking(installation: Installation, run_id: str) -> None:
         "plots/precision_recall.png",
     ]
     assert {file.path for file in client.list_artifacts(run_id, "model")} == {
-        "model/manifest.json",
-        "model/model.onnx",
-        "model/model.ubj",
+        f"model/{name}"
+        for name in (
+            *("manifest.json", "model.onnx", "model.ubj"),
+            *("MLmodel", "score.onnx", "input_example.json", "serving_input_example.json"),
+            *("requirements.txt", "conda.yaml", "python_env.yaml"),
+        )
     }
     (version,) = client.search_model_versions(f"run_id='{run_id}'")
     assert version.tags["gate_passed"] == "true"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from contextlib import closing
 from datetime import datetime
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import orjson
@@ -32,7 +32,7 @@ from fraud_trainer.tracking import TAG_TRAINED, open_run
 
 EXAMPLES: Final = "examples.parquet"
 FEATURES: Final = "features.parquet"
-FILES: Final = {"xgboost": "model.ubj", "onnx": "model.onnx"}
+FILES: Final[dict[Literal["xgboost", "onnx"], str]] = {"xgboost": "model.ubj", "onnx": "model.onnx"}
 SIMULATOR: Final = "simulator"  # the source of simulated labels and of backfilled history
 
 _TIME: Final = "_time"
