@@ -61,6 +61,7 @@ class ScoringService:
         records = RecordParser(contract, make_id=new_transaction_id)
         self.record_model = records.model
         self.registered_model = contract.registered_model
+        self.registry = settings.models
         self.database = self._sessions["routes"]
         self.authenticator = Authenticator(self.identities, time.time)
         self.tokens = TokenIssuer(self.identities, time.time, parameters.token_lifetime)
