@@ -126,9 +126,9 @@ def _api(stack: Stack, passwords: Passwords, base: Path, contract: Contract) -> 
     return ApiServer(url, base / "models", base / "api.log", contract.name)
 
 
-def grow_model(home: Path, contract: Contract) -> Manifest:
+def grow_model(home: Path, contract: Contract, seed: int = 1) -> Manifest:
     """300 trees of depth 6, as large as a model in service, in the server's cache."""
-    rng = np.random.default_rng(1)
+    rng = np.random.default_rng(seed)
     rows = rng.normal(size=(20_000, len(contract.features))).astype(np.float32)
     labels = (rows[:, :6].sum(axis=1) + rng.normal(size=len(rows)) > 3.5).astype(np.int32)
     # On one thread: on a busy machine two wait for each other, 35 s instead of 3.
