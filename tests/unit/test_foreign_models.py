@@ -13,9 +13,6 @@ import xgboost
 from onnx import TensorProto, helper
 
 from fraud_adapters.models.foreign import ForeignModelRefused, from_onnx, from_xgboost
-from fraud_adapters.models.mlflow_format import typical_rows, with_calibration
-from fraud_adapters.models.onnx_export import to_onnx
-from fraud_core.manifest import Calibration
 
 FEATURES = ("a", "b", "c", "d")
 ROWS = np.random.default_rng(3).normal(size=(400, 4)).astype(np.float32)
@@ -160,18 +157,3 @@ TREES: dict[str, tuple[Callable[[], bytes], str]] = {
 def test_other_trees_are_refused(content: Callable[[], bytes], words: str) -> None:
     with pytest.raises(ForeignModelRefused, match=words):
         from_xgboost(content(), FEATURES, None, ROWS)
-
-
-def test_the_calibration_is_appended_in_full_precision() -> None:
-    trees, calibration = booster(), Calibration(slope=0.7, intercept=-1.3)
-    content = to_onnx(trees)
-    expected = calibration.scores(run_onnx(content, ROWS)[:, 0])
-    scores = run_onnx(with_calibration(content, calibration), ROWS)
-    assert scores.dtype == np.float64
-    assert np.allclose(scores[:, 0], expected, rtol=0, atol=1e-14)
-
-
-def test_the_example_is_no_transaction() -> None:
-    features = np.array([[1, np.nan], [3, np.nan], [10, np.nan], [20, 5]], dtype=np.float32)
-    rows = typical_rows(features, np.array([0, 0, 1, 1], dtype=np.int8))
-    assert np.array_equal(rows, np.array([[2, np.nan], [15, 5]], dtype=np.float32), equal_nan=True)

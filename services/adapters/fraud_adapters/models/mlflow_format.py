@@ -136,13 +136,14 @@ def _description(manifest: Manifest, run_id: str, size: int) -> dict[str, Any]:
 
 
 def _metadata(manifest: Manifest) -> Mapping[str, Any]:
+    trees = "the trees alone: their probability is not calibrated, the thresholds are not for it"
     return {
         "contract": manifest.schema_id,
         "manifest_digest": manifest.digest(),
         "threshold": manifest.threshold,
         "block_threshold": manifest.block_threshold,
         "python_function": "the calibrated score, a probability of fraud between 0 and 1",
-        "xgboost": "the trees alone: their probability is not calibrated, the thresholds are not for it",
+        **({"xgboost": trees} if "xgboost" in manifest.engines else {}),
     }
 
 
