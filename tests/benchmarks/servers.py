@@ -27,6 +27,7 @@ from fraud_embedded.servers import broker, objectstore, postgres
 from fraud_embedded.servers.stack import Ports, Secrets, Stack, build
 from tests.support import apache_kafka
 from tests.support.api_server import ApiServer, record_version
+from tests.support.servers import random_passwords
 from tests.support.small_model import model_manifest
 
 TEMPLATE = "benchmark"
@@ -68,12 +69,7 @@ def running(contract: Contract, *postgres_settings: str, kafka: str = TANSU) -> 
     free = free_ports(4 + objectstore.INTERNAL_PORTS)
     ports = Ports(free[0], free[1], free[2], free[3], tuple(free[4:]))
     stack = build(base, base, ports, Secrets(*(secrets.token_hex(12) for _ in range(6))), durable=True)
-    passwords = Passwords(
-        owner=secrets.token_hex(12),
-        mlflow=secrets.token_hex(12),
-        airflow=secrets.token_hex(12),
-        services={service: secrets.token_hex(12) for service in constants.SERVICE_ROLES},
-    )
+    passwords = random_passwords(stack)
     try:
         with ExitStack() as until_the_end:
             pids = {}
