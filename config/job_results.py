@@ -343,6 +343,25 @@ class TrainResult(TypedDict):
     mlflow_run_id: str
 
 
+class ImportResult(TypedDict):
+    """`import`, in place of `train`: a model that was trained elsewhere, its calibration and thresholds."""
+
+    origin: Literal["imported"]
+    file: str
+    file_digest: str  # SHA-256
+    output: Literal["margin", "probability"]  # what the model gives
+    output_detected: bool  # by its values, since nobody said it
+    digests: dict[str, str]  # by file
+    split: dict[str, SplitPart]
+    calibration: CalibrationResult
+    threshold: float
+    block_threshold: float
+    threshold_rule: str
+    created_at: str
+    code_version: str
+    mlflow_run_id: str
+
+
 class ValidateResult(TypedDict):
     """`validate`: the figures on the held-out part, and the gate's verdict."""
 
@@ -354,6 +373,16 @@ class ValidateResult(TypedDict):
     sentence: str
 
 
+class ComparedFigure(TypedDict):
+    """A figure of the version less the champion's, on the same rows, with its 95 % interval."""
+
+    figure: str
+    difference: float
+    low: float
+    high: float
+    worse: bool  # the whole interval is on the worse side
+
+
 class RegisterResult(TypedDict):
     """`register`: the model version, even if it did not pass its gate."""
 
@@ -363,6 +392,8 @@ class RegisterResult(TypedDict):
     gate_passed: bool
     gate: str  # its verdict as a sentence
     aliases: dict[str, str]  # set by this run: the version by the alias
+    promotion: str  # what became of it and why, in one sentence
+    compared: list[ComparedFigure]  # with the champion, where that decided
     mlflow_run_id: str
 
 
@@ -392,7 +423,7 @@ class TrainingResult(TypedDict):
     seconds: dict[str, float]  # by step
     load: NotRequired[LoadResult]
     features: NotRequired[FeaturesResult]
-    train: NotRequired[TrainResult]
+    train: NotRequired[TrainResult | ImportResult]
     validate: NotRequired[ValidateResult]
     register: NotRequired[RegisterResult]
     figures: NotRequired[TrainingFigures]
@@ -404,6 +435,16 @@ class ChampionKeptResult(TypedDict):
     status: Literal["done"]
     trained: Literal[False]
     champion: str  # its version
+
+
+class RollbackResult(TypedDict):
+    """`rollback`: the previous version is champion again."""
+
+    status: Literal["done"]
+    name: str
+    champion: str  # its version
+    champion_before: str | None
+    changed: bool  # False if it was champion already
 
 
 class BucketsResult(TypedDict):

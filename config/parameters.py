@@ -90,6 +90,7 @@ class Training(_Section):
     costs: Costs = Costs()
     prequential_blocks: int = Field(default=5, ge=2)
     resamples: int = Field(default=1000, ge=100)  # of the bootstrap
+    promotion: Literal["best", "canary", "manual"] = "best"  # of a version that passed its gate
     xgboost: dict[str, float | int | str]
     # Not a parameter of the model: left out of what MLflow shows, and of the digest of a training's inputs.
     retrain: Retrain = Field(exclude=True)
@@ -116,6 +117,7 @@ class Serving(_Section):
     alias_poll_seconds: float = Field(gt=0, le=5)
     max_body_bytes: int = Field(ge=1024)
     max_batch: int = Field(ge=1)
+    max_model_file_bytes: int = Field(default=256 * 1024 * 1024, ge=1024)  # a larger file is not downloaded
     client_scopes: dict[str, list[str]] = Field(default_factory=dict, validate_default=True)
     default_scopes: list[str]
 

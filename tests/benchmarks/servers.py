@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -27,7 +26,7 @@ from fraud_embedded.servers import broker, objectstore, postgres
 from fraud_embedded.servers.stack import Ports, Stack, build
 from tests.support import apache_kafka
 from tests.support.api_server import ApiServer, record_version
-from tests.support.servers import random_secrets
+from tests.support.servers import random_passwords, random_secrets
 from tests.support.small_model import model_manifest
 
 TEMPLATE = "benchmark"
@@ -69,12 +68,7 @@ def running(contract: Contract, *postgres_settings: str, kafka: str = TANSU) -> 
     free = free_ports(4 + objectstore.INTERNAL_PORTS)
     ports = Ports(free[0], free[1], free[2], free[3], tuple(free[4:]))
     stack = build(base, base, ports, random_secrets(), durable=True)
-    passwords = Passwords(
-        owner=secrets.token_hex(12),
-        mlflow=secrets.token_hex(12),
-        airflow=secrets.token_hex(12),
-        services={service: secrets.token_hex(12) for service in constants.SERVICE_ROLES},
-    )
+    passwords = random_passwords(stack)
     try:
         with ExitStack() as until_the_end:
             pids = {}
@@ -127,9 +121,9 @@ def _api(stack: Stack, passwords: Passwords, base: Path, contract: Contract) -> 
     return ApiServer(url, base / "models", base / "api.log", contract.name)
 
 
-def grow_model(home: Path, contract: Contract) -> Manifest:
+def grow_model(home: Path, contract: Contract, seed: int = 1) -> Manifest:
     """300 trees of depth 6, as large as a model in service, in the server's cache."""
-    rng = np.random.default_rng(1)
+    rng = np.random.default_rng(seed)
     rows = rng.normal(size=(20_000, len(contract.features))).astype(np.float32)
     labels = (rows[:, :6].sum(axis=1) + rng.normal(size=len(rows)) > 3.5).astype(np.int32)
     # On one thread: on a busy machine two wait for each other, 35 s instead of 3.

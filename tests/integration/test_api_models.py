@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,8 +12,11 @@ from typing import Any
 import httpx
 import psycopg2
 import pytest
+import yaml
 
-from config.constants import ALIAS_CHAMPION
+from config.constants import ALIAS_CHAMPION, ALIAS_PREVIOUS
+from config.parameters import read_yaml
+from config.settings import CONFIG_DIR
 from fraud_adapters.models.mlflow_http import MlflowHttp
 from fraud_adapters.models.registry import ARTEFACT_PATH
 from fraud_adapters.models.registry_writer import RegistryWriter
@@ -31,10 +33,12 @@ from tests.support.api_server import (
     record_version,
     wait_until,
 )
+from tests.support.repeated_requests import RepeatedRequests
 from tests.support.small_model import make_model
 from tests.support.stored_rows import CREDITCARD, WIRE, run
 
 FOLLOW_SECONDS = 5.0
+MAX_FILE_BYTES = 1_000_000
 
 
 class Publisher:
@@ -47,10 +51,14 @@ class Publisher:
         self._folder = folder
         self._seed = 0
 
-    def version(self, *, digest: str | None = None, passed: bool = True, recorded: bool = True) -> str:
+    def version(
+        self, *, digest: str | None = None, passed: bool = True, recorded: bool = True, padding: int = 0
+    ) -> str:
         self._seed += 1
         files = self._folder / str(self._seed)
         manifest = make_model(files, CREDITCARD, self._seed)
+        with (files / "model.onnx").open("ab") as file:
+            file.write(bytes(padding))
         with MlflowHttp(self._mlflow_uri) as http:
             runs = TrackedRuns(http)
             run_id = runs.open("api-tests", f"runs/test/{self._seed}", f"model {self._seed}", {})
@@ -61,53 +69,22 @@ class Publisher:
             record_version(self._owner_url, CREDITCARD, version, digest or manifest.digest(), passed=passed)
         return version
 
-    def promote(self, version: str) -> None:
-        self._writer.set_alias(CREDITCARD.registered_model, ALIAS_CHAMPION, version)
+    def promote(self, version: str, alias: str = ALIAS_CHAMPION) -> None:
+        """Move an alias as a person does in MLflow: nothing is audited."""
+        self._writer.set_alias(CREDITCARD.registered_model, alias, version)
 
+    def remove(self, alias: str) -> None:
+        self._writer._client.delete_registered_model_alias(CREDITCARD.registered_model, alias)
 
-class RepeatedRequests:
-    """Clients that send requests continuously; every failure is recorded."""
-
-    def __init__(self, server: ApiServer, clients: int = 6) -> None:
-        self._url = server.url
-        self._headers = {"Authorization": f"Bearer {server.token()}"}
-        self._done = threading.Event()
-        self.failures: list[str] = []
-        self.served_versions: list[tuple[float, str]] = []
-        self._threads = [
-            threading.Thread(target=self._send_requests, args=(number,)) for number in range(clients)
+    def alias_entries(self) -> list[tuple[str, str]]:
+        """Actor and version of each audited change of the champion."""
+        return [
+            (actor, version)
+            for actor, version in run(
+                self._owner_url,
+                "SELECT actor, version FROM model_alias_history WHERE alias = 'champion' ORDER BY entry_id",
+            )
         ]
-
-    def __enter__(self) -> RepeatedRequests:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        self._done.set()
-        for thread in self._threads:
-            thread.join()
-
-    def first(self, version: str, since: float) -> float:
-        """Seconds from a moment until the first response of a version."""
-        return min(at for at, served in list(self.served_versions) if served == version) - since
-
-    def _send_requests(self, number: int) -> None:
-        with httpx.Client(headers=self._headers, trust_env=False, timeout=20) as client:
-            while not self._done.is_set():
-                try:
-                    if number % 2:
-                        answer = client.post(f"{self._url}/predict", json=creditcard())
-                        document = answer.json()
-                    else:
-                        answer = client.post(
-                            f"{self._url}/predict/batch", json={"transactions": [creditcard()] * 5}
-                        )
-                        document = answer.json()["predictions"][0]
-                    self.served_versions.append((time.monotonic(), document["model_version"]))
-                except Exception as error:
-                    self.failures.append(f"{type(error).__name__}: {error}")
-                time.sleep(0.005)
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +103,10 @@ def server(
     mlflow_uri: str, module_database: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ApiServer]:
     folder = tmp_path_factory.mktemp("api-models")
-    extra = {"MLFLOW_TRACKING_URI": mlflow_uri}
+    configuration = read_yaml(CONFIG_DIR / "config.yaml")
+    configuration["serving"]["max_model_file_bytes"] = MAX_FILE_BYTES
+    (folder / "config.yaml").write_text(yaml.safe_dump(configuration), encoding="utf-8")
+    extra = {"MLFLOW_TRACKING_URI": mlflow_uri, "FRAUD_CONFIG_DIR": str(folder)}
     server = ForkedApi(module_database.url("api"), folder / "models", folder / "api.log", extra=extra)
     server.start(ready=False)
     yield server
@@ -171,6 +151,7 @@ def test_the_alias_is_followed(server: ApiServer, publisher: Publisher) -> None:
         )
         wait_until(lambda: served(server) == first, server, 10)
         assert time.monotonic() - rolled_back < FOLLOW_SECONDS
+        _flip_at_once(server, publisher, (second, first), flips=10)
         refused = _bad_versions_are_refused(server, publisher, first)
     assert hammer.failures == []
     assert {version for _, version in hammer.served_versions} == {first, second}
@@ -178,11 +159,25 @@ def test_the_alias_is_followed(server: ApiServer, publisher: Publisher) -> None:
     assert server.metric('fraud_api_model_info{digest="') == 1
 
 
+def _flip_at_once(server: ApiServer, publisher: Publisher, versions: tuple[str, str], flips: int) -> None:
+    """Each reload answers with the version that the alias points to by then."""
+    with server.client("admin") as client:
+        for number in range(flips):
+            version = versions[number % 2]
+            publisher.promote(version)
+            answer = client.post("/models/reload").json()
+            assert (answer["version"], answer["problem"]) == (version, None)
+            assert client.post("/predict", json=creditcard()).json()["model_version"] == version
+    # Every version that was taken up is audited once, as moved in MLflow.
+    assert publisher.alias_entries()[-flips:] == [("mlflow", versions[number % 2]) for number in range(flips)]
+
+
 def _bad_versions_are_refused(server: ApiServer, publisher: Publisher, serving: str) -> int:
     bad = {
         "digest": publisher.version(digest="0" * 64),
         "gate": publisher.version(passed=False),
         "model_versions": publisher.version(recorded=False),
+        f"model.onnx exceeds {MAX_FILE_BYTES:,} bytes": publisher.version(padding=2 * MAX_FILE_BYTES),
     }
     for word, version in bad.items():
         publisher.promote(version)
@@ -195,6 +190,38 @@ def _bad_versions_are_refused(server: ApiServer, publisher: Publisher, serving: 
     publisher.promote(serving)
     wait_until(lambda: "detail" not in server.get("/health/ready").json()["parts"]["model"], server, 10)
     return len(bad)
+
+
+def test_the_previous_version_is_one_request_away(server: ApiServer, publisher: Publisher) -> None:
+    older, newer = publisher.version(), publisher.version()
+    publisher.promote(newer)
+    with server.client("admin") as admin, server.client("reader") as reader:
+        problem(reader.post("/models/rollback"), 403)
+        problem(reader.post("/models/reload"), 403)
+        assert "nothing to roll back to" in problem(admin.post("/models/rollback"), 409)["detail"]
+        publisher.promote(older, ALIAS_PREVIOUS)
+        assert admin.post("/models/reload").json()["version"] == newer
+        answer = admin.post("/models/rollback").json()
+        expected = {"champion": older, "champion_before": newer, "changed": True, "version": older}
+        assert answer | expected == answer
+        again = admin.post("/models/rollback").json()
+        assert (again["champion"], again["changed"]) == (older, False)
+        assert publisher.alias_entries()[-2:] == [("mlflow", newer), ("admin", older)]
+
+        listed = reader.get("/models", params={"limit": 5}).json()
+        assert [model["version"] for model in listed["models"]] == [older]
+        aliases = {version["version"]: version["aliases"] for version in listed["versions"]}
+        assert (aliases[older], aliases[newer]) == ([ALIAS_CHAMPION, ALIAS_PREVIOUS], [])
+        entry = listed["alias_history"][0]
+        assert (entry["actor"], entry["version"], entry["details"]["reason"]) == ("admin", older, "rollback")
+        assert len(listed["versions"]) == len(listed["alias_history"]) == 5
+        problem(reader.get("/models", params={"limit": 0}), 422)
+
+        # A version that must not serve is not rolled back to.
+        publisher.promote(publisher.version(passed=False), ALIAS_PREVIOUS)
+        assert "did not pass the gate" in problem(admin.post("/models/rollback"), 409)["detail"]
+        assert served(server) == older
+    publisher.remove(ALIAS_PREVIOUS)
 
 
 def test_without_registry_the_cached_model_serves(server: ApiServer, publisher: Publisher) -> None:

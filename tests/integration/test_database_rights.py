@@ -61,6 +61,7 @@ MAY_CALL = {
     "reclassify()": set[str](),
     "audit_append(text, text, text, jsonb)": {"producer", "streaming", "api", "trainer"},
     "audit_verify()": {"readonly"},
+    "audit_alias_taken_up(text, text, text, jsonb)": {"api"},
     "audit_hash(audit_log)": set[str](),
 }
 

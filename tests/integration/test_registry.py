@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fraud_adapters.models.mlflow_http import MlflowHttp
-from fraud_adapters.models.registry import ARTEFACT_PATH, Registry, RegistryUnavailable
+from fraud_adapters.models.registry import ARTEFACT_PATH, ArtefactRefused, Registry, RegistryUnavailable
 from fraud_adapters.models.registry_writer import RegistryWriter
 from fraud_adapters.models.tracked_runs import TrackedRuns
 from fraud_core.manifest import FILE_NAME, Calibration, Manifest
@@ -116,6 +116,43 @@ def test_a_version_without_a_manifest_cannot_be_fetched(mlflow_uri: str, tmp_pat
     version = writer.register(name, run_id, {})
     with Registry(mlflow_uri) as registry, pytest.raises(RegistryUnavailable, match="no readable manifest"):
         registry.download(name, version, tmp_path / "back")
+
+
+def test_a_file_over_the_bound_is_given_up_on_the_way(mlflow_uri: str, tmp_path: Path) -> None:
+    name = f"fraud-{uuid.uuid4().hex[:8]}"
+    (tmp_path / "made").mkdir()
+    _files(tmp_path / "made")
+    (tmp_path / "made" / "model.onnx").write_bytes(bytes(3_000_000))
+    writer = RegistryWriter(mlflow_uri)
+    with MlflowHttp(mlflow_uri) as http:
+        run_id = TrackedRuns(http).open(name, f"runs/test/{name}", "a run", {})
+    writer.log_files(run_id, tmp_path / "made", ARTEFACT_PATH)
+    version = writer.register(name, run_id, {})
+    with (
+        Registry(mlflow_uri, max_file_bytes=1_000_000) as registry,
+        pytest.raises(ArtefactRefused, match=r"model\.onnx exceeds 1,000,000 bytes"),
+    ):
+        registry.download(name, version, tmp_path / "back")
+    assert (tmp_path / "back" / "model.onnx").stat().st_size < 1_500_000
+    with Registry(mlflow_uri, max_file_bytes=3_000_000) as registry:
+        registry.download(name, version, tmp_path / "whole")
+
+
+def test_aliases_are_set_and_listed_without_mlflows_client(mlflow_uri: str, tmp_path: Path) -> None:
+    name = f"fraud-{uuid.uuid4().hex[:8]}"
+    _files(tmp_path)
+    writer = RegistryWriter(mlflow_uri)
+    with MlflowHttp(mlflow_uri) as http:
+        run_id = TrackedRuns(http).open(name, f"runs/test/{name}", "a run", {})
+    version = writer.register(name, run_id, {})
+    with Registry(mlflow_uri) as registry:
+        assert registry.aliases(name) == {}
+        registry.set_alias(name, "champion", version)
+        registry.set_alias(name, "previous", version)
+        assert registry.aliases(name) == {"champion": version, "previous": version}
+        with pytest.raises(RegistryUnavailable):
+            registry.set_alias(name, "champion", "99")
+        assert registry.aliases("fraud-none") == {}
 
 
 def test_a_registry_that_does_not_answer_is_told_soon() -> None:

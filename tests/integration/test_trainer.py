@@ -42,6 +42,7 @@ from fraud_trainer.job import execute, main, run_context_of
 from fraud_trainer.loading import EXAMPLES
 from fraud_trainer.registering import register
 from fraud_trainer.run_context import STEPS, RunContext
+from fraud_trainer.steps import FEATURES
 from fraud_trainer.tracking import TAG_TRAINED
 from fraud_trainer.validating import validate
 from tests.integration.training_installation import (
@@ -155,16 +156,19 @@ def test_a_model_is_trained_step_by_step_and_becomes_champion(
     assert run(owner, "SELECT * FROM audit_verify()") == []
     _check_tracking(installation, registered["mlflow_run_id"])
 
-    # Again: the same version, of the same files. Another run: a challenger, with --promote the champion.
+    # Again: the same version, of the same files. Another run, no worse: champion, as with --promote.
     assert main(["register", *options])["register"]["version"] == version
     assert main(["validate", *options])["validate"]["digest"] == digest
     assert main(["register", *options])["register"]["version"] == version
     _check_a_version_never_changes(installation, options, version, digest, tmp_path / "unchanged")
     second = main(["run", "--run-id", "second"])["register"]
-    assert second["aliases"] == {constants.ALIAS_CHALLENGER: second["version"]}
+    assert second["aliases"] == {
+        constants.ALIAS_PREVIOUS: version,
+        constants.ALIAS_CHAMPION: second["version"],
+    }
     third = main(["run", "--run-id", "third", "--promote"])["register"]
     assert third["aliases"] == {
-        constants.ALIAS_PREVIOUS: version,
+        constants.ALIAS_PREVIOUS: second["version"],
         constants.ALIAS_CHAMPION: third["version"],
     }
 
@@ -209,6 +213,14 @@ def _check_tracking(installation: Installation, run_id: str) -> None:
     card = Path(client.download_artifacts(run_id, logged.data.tags["model_card"])).read_text()
     assert "Model card: " in card
     assert logged.data.tags["manifest_digest"] in card
+    assert {file.path for file in client.list_artifacts(run_id, "model")} == {
+        f"model/{name}"
+        for name in (
+            *("manifest.json", "model.onnx", "model.ubj", "profile.json"),
+            *("MLmodel", "score.onnx", "input_example.json", "serving_input_example.json"),
+            *("requirements.txt", "conda.yaml", "python_env.yaml"),
+        )
+    }
     (version,) = client.search_model_versions(f"run_id='{run_id}'")
     assert version.tags["gate_passed"] == "true"
 
@@ -333,7 +345,7 @@ def test_moving_the_cut_off_never_changes_the_features_of_earlier_rows(installat
         main(["load", "--run-id", run_id, "--as-of", as_of.isoformat()])
         main(["features", "--run-id", run_id])
         with run_context_of(parser(now).parse_args(["train", "--run-id", run_id]), now) as context:
-            tables.append(context.run.get_table(steps.FEATURES, context.run.step("features")["digest"]))
+            tables.append(context.run.get_table(FEATURES, context.run.step("features")["digest"]))
     early, late = tables
     assert 0 < early.num_rows < late.num_rows == 300
     # A label may become known later, nothing else may change.

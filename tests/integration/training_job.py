@@ -123,10 +123,14 @@ def relayed(url: str) -> Iterator[Relay]:
 
 
 def small_configuration(folder: Path, **sections: Mapping[str, Any]) -> Path:
-    """The configuration for few rows: 100 frauds are enough, and models have 60 trees at most."""
+    """The configuration for few rows: 100 frauds are enough, and models have 60 trees at most.
+
+    Whatever passes its gate after the first version is the challenger.
+    """
     folder.mkdir()
     content = read_yaml(CONFIG_DIR / "config.yaml")
     content["training"] |= {"min_test_frauds": 100, "rounds": 60, "threads": 1, "label_gap": "PT10M"}
+    content["training"] |= {"promotion": "canary"}
     content["training"]["resamples"] = 100
     for name, section in sections.items():
         content[name] |= section

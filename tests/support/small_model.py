@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import xgboost
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
 
 from fraud_adapters.models.onnx_export import to_onnx
 from fraud_core.contract import Contract
@@ -58,3 +60,28 @@ def model_manifest(
         engines={"xgboost": "model.ubj", "onnx": "model.onnx"},
         digests={name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
     )
+
+
+def linear_onnx(weights: NDArray[np.float32]) -> bytes:
+    """An ONNX model as somebody else might export it: absent values count as 0, the margin is linear.
+
+    Args:
+        weights: float32 [k, 1].
+    """
+    graph = helper.make_graph(
+        [
+            helper.make_node("IsNaN", ["x"], ["absent"]),
+            helper.make_node("Where", ["absent", "zero", "x"], ["filled"]),
+            helper.make_node("MatMul", ["filled", "weights"], ["y"]),
+        ],
+        "linear",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, len(weights)])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None, 1])],
+        [
+            helper.make_tensor("weights", TensorProto.FLOAT, weights.shape, weights.ravel()),
+            helper.make_tensor("zero", TensorProto.FLOAT, [], [0.0]),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    content: bytes = model.SerializeToString()
+    return content

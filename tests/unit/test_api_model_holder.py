@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from config.parameters import read_yaml
-from fraud_adapters.models.registry import RegistryUnavailable
+from fraud_adapters.models.registry import ArtefactRefused, RegistryUnavailable
 from fraud_adapters.postgres import DatabaseUnavailable
 from fraud_api import model_holder
 from fraud_api.metrics import Metrics
-from fraud_api.model_holder import ModelHolder
+from fraud_api.model_holder import ModelHolder, VersionRefused
 from fraud_core.contract import Contract
 from tests.support.small_model import make_model
 
@@ -29,9 +29,11 @@ class ModelSources:
     folder: Path
     alias: str | None = None
     reachable: bool = True
+    oversized: tuple[str, ...] = ()
     database: bool = True
     downloads: list[str] = field(default_factory=list)
     rows: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    audited: list[str] = field(default_factory=list)  # versions whose champion alias the audit log knows
 
     def publish(self, version: str, seed: int = 1, contract: Contract = WIRE, **row: Any) -> None:
         digest = make_model(self.folder / version, contract, seed).digest()
@@ -50,6 +52,8 @@ class ModelSources:
     def download(self, name: str, version: str, destination: Path) -> Path:
         if not self.reachable:
             raise RegistryUnavailable("MLflow is away.")
+        if version in self.oversized:
+            raise ArtefactRefused("The model's file model.onnx exceeds 5 bytes.")
         self.downloads.append(version)
         shutil.copytree(self.folder / version, destination, dirs_exist_ok=True)
         return destination
@@ -61,11 +65,16 @@ class ModelSources:
             raise DatabaseUnavailable("The database is away.")
         return work(self)
 
-    def execute(self, _statement: str, values: tuple[str, str]) -> None:
-        self._requested_version = values[1]
+    def execute(self, statement: str, values: tuple[str, ...]) -> None:
+        if "audit_alias_taken_up" in statement:
+            new = self.audited[-1:] != [values[2]]
+            self.audited += [values[2]] if new else []
+            self._answer: tuple[Any, ...] | None = (new,)
+        else:
+            self._answer = self.rows.get(values[1])
 
     def fetchone(self) -> tuple[Any, ...] | None:
-        return self.rows.get(self._requested_version)
+        return self._answer
 
 
 @pytest.fixture
@@ -212,3 +221,56 @@ def test_old_versions_leave_the_cache(
     holder.poll()
     versions = sorted(path.name[0] for path in (tmp_path / "cache" / "fraud-wire").iterdir() if path.is_dir())
     assert versions == ["3", "5"]
+
+
+def test_a_version_too_large_to_load_is_refused_like_one_with_other_files(
+    sources: ModelSources, holder: ModelHolder
+) -> None:
+    sources.publish("1")
+    holder.poll()
+    sources.publish("2", seed=2)
+    sources.oversized = ("2",)
+    holder.poll()
+    assert state_of(holder) == ("1", "The model's file model.onnx exceeds 5 bytes.")
+
+
+def test_a_reload_checks_at_once_what_was_refused_lately(sources: ModelSources, holder: ModelHolder) -> None:
+    sources.publish("1")
+    sources.oversized = ("1",)
+    assert holder.reload() is None
+    sources.oversized = ()
+    holder.poll()
+    assert version_of(holder) is None
+    serving = holder.reload()
+    assert serving is not None
+    assert serving.version == "1"
+
+
+def test_each_version_taken_up_is_audited_unless_the_registry_is_away(
+    sources: ModelSources, holder: ModelHolder, make_holder: Callable[[], ModelHolder]
+) -> None:
+    for version in ("1", "2"):
+        sources.publish(version, seed=int(version))
+        holder.poll()
+        holder.poll()
+    sources.alias = "1"
+    holder.poll()
+    assert sources.audited == ["1", "2", "1"]
+    sources.reachable = False
+    sources.audited.clear()
+    restarted = make_holder()
+    restarted.poll()
+    # Nobody knows where the alias points now.
+    assert (version_of(restarted), sources.audited) == ("1", [])
+
+
+def test_a_version_can_be_checked_without_serving_it(sources: ModelSources, holder: ModelHolder) -> None:
+    sources.publish("1")
+    holder.poll()
+    sources.publish("2", seed=2)
+    holder.check("2")
+    assert version_of(holder) == "1"
+    sources.publish("3", passed=False)
+    for version, word in (("3", "gate"), ("4", "not in model_versions")):
+        with pytest.raises(VersionRefused, match=word):
+            holder.check(version)

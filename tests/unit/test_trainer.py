@@ -367,20 +367,23 @@ def test_without_bounds_on_recall_the_best_f1_counts_and_unreachable_precision_b
 
 
 def test_a_good_model_becomes_champion_and_the_next_one_challenger(setup: Setup) -> None:
-    stored_examples(setup.context, difficulty=0.2)
-    result = train_all(setup.context)
+    # What `best` compares is in the registry: see the integration tests.
+    context = replace(setup.context, training=TRAINING.model_copy(update={"promotion": "canary"}))
+    stored_examples(context, difficulty=0.2)
+    result = train_all(context)
     assert result["aliases"] == setup.mlflow.aliases == {constants.ALIAS_CHAMPION: "1"}
-    statements = [statement for statement, _ in setup.logged]
-    assert "INSERT INTO model_versions" in statements[0]
-    assert "audit_append" in statements[1]
+    insert, history, entry = (statement for statement, _ in setup.logged)
+    assert "INSERT INTO model_versions" in insert
+    assert "FROM model_alias_history" in history
+    assert "audit_append" in entry
     assert setup.mlflow.runs["run-1"].status == "FINISHED"
     assert setup.mlflow.tags["optimum_population"] == "p1"
     assert setup.mlflow.metrics["optimum_recall"] == 0.98
     assert setup.mlflow.metrics["recall_low"] < setup.mlflow.metrics["recall"]  # type: ignore[operator]
 
-    assert train_all(setup.context)["aliases"] == {constants.ALIAS_CHALLENGER: "2"}
+    assert train_all(context)["aliases"] == {constants.ALIAS_CHALLENGER: "2"}
     assert setup.mlflow.aliases == {constants.ALIAS_CHAMPION: "1", constants.ALIAS_CHALLENGER: "2"}
-    promoted = train_all(setup.context, promote=True)["aliases"]
+    promoted = train_all(context, promote=True)["aliases"]
     assert promoted == {constants.ALIAS_PREVIOUS: "1", constants.ALIAS_CHAMPION: "3"}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from time import monotonic
 from typing import Final, Protocol
 from uuid import uuid4
@@ -14,8 +15,8 @@ import numpy as np
 from config.constants import ALIAS_CHAMPION
 from fraud_adapters.job.logs import get_logger
 from fraud_adapters.models.loading import Model, ModelRefused
-from fraud_adapters.models.registry import RegistryFailure
-from fraud_adapters.postgres import DatabaseUnavailable
+from fraud_adapters.models.registry import ArtefactRefused, RegistryFailure
+from fraud_adapters.postgres import DatabaseUnavailable, audit
 from fraud_adapters.postgres.model_versions import VersionRecord, read_version
 from fraud_adapters.postgres.session import Session
 from fraud_api.metrics import Metrics
@@ -27,9 +28,13 @@ _LAST_SERVED_FILE: Final = "champion"  # names the version served last, for a st
 
 
 class ModelSource(Protocol):
-    """The source of model versions, such as the registry. Both methods raise `RegistryFailure`."""
+    """The source of model versions, such as the registry. Every method raises `RegistryFailure`."""
 
     def version_of_alias(self, name: str, alias: str) -> str | None: ...
+
+    def aliases(self, name: str) -> dict[str, str]: ...
+
+    def set_alias(self, name: str, alias: str, version: str) -> None: ...
 
     def download(self, name: str, version: str, destination: Path) -> Path: ...
 
@@ -66,17 +71,39 @@ class ModelHolder:
         self._cache = cache / contract.registered_model
         self._metrics = metrics
         self._refused: tuple[str, VersionRecord | None, float] | None = None
+        self._lock = Lock()  # the poller and requests look for versions; one of them at a time
 
     def poll(self) -> None:
         """Load the version of the alias if it may serve; otherwise keep the current model."""
+        with self._lock:
+            self._poll()
+
+    def reload(self) -> Serving | None:
+        """Poll at once, and check a version again even if it was refused lately; returns what serves."""
+        with self._lock:
+            self._refused = None
+            self._poll()
+            return self.current
+
+    def check(self, version: str) -> None:
+        """Verify a version as if it were to serve, without serving it.
+
+        Raises:
+            VersionRefused: it must not serve.
+            RegistryUnavailable, DatabaseUnavailable: it cannot be verified at the moment.
+        """
+        with self._lock:
+            self._checked(version, self._record(version))
+
+    def _poll(self) -> None:
         try:
-            version = self._champion_version()
+            version, is_current = self._champion_version()
             if version is None:
                 self._record_problem(
                     "no_champion", f"{self._contract.registered_model} has no {ALIAS_CHAMPION}."
                 )
             elif self.current is None or self.current.version != version:
-                self._take_over(version)
+                self._take_over(version, audited=is_current)
             else:
                 self.problem = None
         except VersionRefused as error:
@@ -84,32 +111,50 @@ class ModelHolder:
         except (RegistryFailure, DatabaseUnavailable, OSError) as error:
             self._record_problem("unavailable", _public_sentence(error), str(error))
 
-    def _champion_version(self) -> str | None:
+    def _champion_version(self) -> tuple[str | None, bool]:
+        """The champion, and whether the registry names it now."""
         try:
-            return self._source.version_of_alias(self._contract.registered_model, ALIAS_CHAMPION)
+            return self._source.version_of_alias(self._contract.registered_model, ALIAS_CHAMPION), True
         except RegistryFailure:
             # Without the registry, the version served last may serve again if its files are cached.
             last_served = self._cache / _LAST_SERVED_FILE
             if self.current is not None or not last_served.is_file():
                 raise
-            return last_served.read_text(encoding="ascii").strip()
+            return last_served.read_text(encoding="ascii").strip(), False
 
-    def _take_over(self, version: str) -> None:
-        record = self._session.run(
-            lambda cursor: read_version(cursor, self._contract.registered_model, version)
-        )
+    def _take_over(self, version: str, *, audited: bool) -> None:
+        record = self._record(version)
         if self._was_refused_recently(version, record):
             return
         try:
-            if record is None:
-                raise VersionRefused("not_recorded", f"Version {version} is not in model_versions.")
-            if not record.gate_passed:
-                raise VersionRefused("gate", f"Version {version} did not pass the gate {record.gate_policy}.")
-            serving = Serving(version, self._load(version, record), record)
+            serving = self._checked(version, record)
         except VersionRefused:
             self._refused = (version, record, monotonic())
             raise
+        if audited:
+            self._audit(serving)
         self._start_serving(serving)
+
+    def _record(self, version: str) -> VersionRecord | None:
+        return self._session.run(
+            lambda cursor: read_version(cursor, self._contract.registered_model, version)
+        )
+
+    def _checked(self, version: str, record: VersionRecord | None) -> Serving:
+        if record is None:
+            raise VersionRefused("not_recorded", f"Version {version} is not in model_versions.")
+        if not record.gate_passed:
+            raise VersionRefused("gate", f"Version {version} did not pass the gate {record.gate_policy}.")
+        return Serving(version, self._load(version, record), record)
+
+    def _audit(self, serving: Serving) -> None:
+        """Add an entry to the audit log if the alias was moved by hand; whoever else moves it adds one."""
+        name, details = self._contract.registered_model, {"digest": serving.record.digest}
+        by_hand = self._session.run(
+            lambda cursor: audit.alias_taken_up(cursor, name, ALIAS_CHAMPION, serving.version, details)
+        )
+        if by_hand:
+            get_logger(__name__).warning("alias_moved_by_hand", alias=ALIAS_CHAMPION, version=serving.version)
 
     def _was_refused_recently(self, version: str, record: VersionRecord | None) -> bool:
         if self._refused is None:
@@ -148,6 +193,8 @@ class ModelHolder:
             files = self._source.download(self._contract.registered_model, version, partial)
             model = self._verify(files, record)
             files.rename(directory)
+        except ArtefactRefused as error:
+            raise VersionRefused("artefact", str(error)) from None
         finally:
             shutil.rmtree(partial, ignore_errors=True)
         return model

@@ -42,11 +42,12 @@ def service_settings() -> ServiceSettings:
     platform = load(PlatformSettings)
     server = load(ApiServerSettings)
     kafka = load(KafkaSettings)
+    serving = parameters(platform).serving
     return ServiceSettings(
         contract=contract(platform),
-        parameters=parameters(platform).serving,
+        parameters=serving,
         database_url=load(DatabaseSettings).url,
-        models=Registry(load(MlflowSettings).tracking_uri),
+        models=Registry(load(MlflowSettings).tracking_uri, serving.max_model_file_bytes),
         model_cache=server.model_cache_dir,
         client_secrets={name: secret.get_secret_value() for name, secret in server.client_secrets.items()},
         key_encryption_secret=server.api_key_encryption_secret.get_secret_value(),

@@ -64,6 +64,7 @@ class ScoringService:
         records = RecordParser(contract, make_id=new_transaction_id)
         self.record_model = records.model
         self.registered_model = contract.registered_model
+        self.registry = settings.models
         self.database = self._sessions["routes"]
         self.trainings = TrainingRuns(settings.training, self.database, now)
         self.authenticator = Authenticator(self.identities, time.time)

@@ -8,7 +8,14 @@ from typing import Final
 
 from config.constants import DAG_TRAINING
 from config.settings import ConfigurationError
-from fraud_adapters.job.arguments import MAX_COUNT, moment, printable, whole_number
+from fraud_adapters.job.arguments import (
+    MAX_COUNT,
+    file_to_read,
+    moment,
+    number,
+    printable,
+    whole_number,
+)
 from fraud_adapters.postgres.examples import Interval
 from fraud_trainer.run_context import STEPS
 from fraud_trainer.sources import ExampleSource
@@ -19,6 +26,8 @@ RUN: Final = "run"
 FIRST_MODEL: Final = "first-model"
 BUCKETS: Final = "buckets"
 CLEAN: Final = "clean"
+IMPORT: Final = "import"
+ROLLBACK: Final = "rollback"
 DEFAULT_DAG: Final = DAG_TRAINING
 _HELP: Final = {
     DECIDE: "decide whether a new model is needed, and store the decision",
@@ -31,6 +40,8 @@ _HELP: Final = {
     FIRST_MODEL: "all of these steps if there is no champion, otherwise nothing",
     BUCKETS: "create the buckets of the object store",
     CLEAN: "remove the files of ended runs that no model version needs",
+    IMPORT: "register a model that was trained elsewhere, through the same calibration, validation and gate",
+    ROLLBACK: "make the previous version champion again",
 }
 
 
@@ -47,7 +58,8 @@ def parser(now: datetime) -> argparse.ArgumentParser:
     for name in (STEPS[0], RUN, FIRST_MODEL):
         _add_source(verb_parsers[name])
     verb_parsers[DECIDE].add_argument("--force", action="store_true", help="train whatever speaks against it")
-    for name in (STEPS[-1], RUN, FIRST_MODEL):
+    _add_import(verb_parsers[IMPORT], now)
+    for name in (STEPS[-1], RUN, FIRST_MODEL, IMPORT):
         verb_parsers[name].add_argument(
             "--promote",
             action="store_true",
@@ -59,6 +71,55 @@ def parser(now: datetime) -> argparse.ArgumentParser:
     return parser_of_verbs
 
 
+def _add_import(verb: argparse.ArgumentParser, now: datetime) -> None:
+    verb.add_argument(
+        "--model",
+        type=file_to_read,
+        required=True,
+        metavar="FILE",
+        help="the model: .ubj or .json of XGBoost, or .onnx",
+    )
+    verb.add_argument(
+        "--data",
+        dest="file",
+        required=True,
+        metavar="FILE",
+        help="labelled transactions the model was not trained on, .parquet or .csv with event_time",
+    )
+    verb.set_defaults(**dict.fromkeys(("as_of", "start", "end", "file_start", "kafka_from", "kafka_to")))
+    verb.add_argument(
+        "--feature-order",
+        type=feature_order,
+        metavar="A,B,…",
+        help="the features in the order of the model's inputs (default: its own names, else the contract's)",
+    )
+    verb.add_argument(
+        "--output",
+        choices=("margin", "probability"),
+        help="what an ONNX model gives (default: a probability if all values are between 0 and 1)",
+    )
+    verb.add_argument(
+        "--threshold",
+        type=number(0, 1),
+        help="scores from here on predict fraud, after calibration (default: chosen as for a trained model)",
+    )
+    verb.add_argument("--dag", default=IMPORT, help=f"the DAG that the run belongs to (default {IMPORT})")
+    _add_new_run_id(verb, now)
+
+
+def feature_order(text: str) -> tuple[str, ...]:
+    """The names of a comma-separated list, in lower case."""
+    return tuple(name.strip().lower() for name in text.split(",") if name.strip())
+
+
+def _add_new_run_id(verb: argparse.ArgumentParser, now: datetime) -> None:
+    verb.add_argument(
+        "--run-id",
+        default=f"manual__{now:%Y%m%dT%H%M%S.%fZ}",
+        help="the run whose steps belong together (default: a new one)",
+    )
+
+
 def _add_run(verb: argparse.ArgumentParser, now: datetime, *, begins: bool) -> None:
     verb.add_argument(
         "--dag", default=DEFAULT_DAG, help=f"the DAG that the run belongs to (default {DEFAULT_DAG})"
@@ -66,11 +127,7 @@ def _add_run(verb: argparse.ArgumentParser, now: datetime, *, begins: bool) -> N
     if not begins:
         verb.add_argument("--run-id", required=True, help="the run whose steps belong together")
         return
-    verb.add_argument(
-        "--run-id",
-        default=f"manual__{now:%Y%m%dT%H%M%S.%fZ}",
-        help="the run whose steps belong together (default: a new one)",
-    )
+    _add_new_run_id(verb, now)
 
 
 def _add_source(verb: argparse.ArgumentParser) -> None:

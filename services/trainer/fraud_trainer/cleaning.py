@@ -17,6 +17,7 @@ from config.parameters import Runs as Periods
 from fraud_adapters.job import scratch
 from fraud_adapters.job.logs import get_logger
 from fraud_adapters.models.mlflow_http import RegistryUnavailable
+from fraud_adapters.models.registry import ArtefactRefused
 from fraud_adapters.models.tracked_runs import UNFINISHED, TrackedRun
 from fraud_adapters.objectstore import ObjectEntry
 from fraud_adapters.objectstore.run_store import ROOT
@@ -208,7 +209,7 @@ def _registry_holds(registry: RegistryReader, name: str, version: str, digest: s
         try:
             files = registry.download(name, version, directory)
             manifest = Manifest.from_json((files / manifests.FILE_NAME).read_bytes())
-        except (RegistryUnavailable, ValueError):
+        except (RegistryUnavailable, ArtefactRefused, ValueError):
             return False
         return manifest.digest() == digest and all(
             hashlib.sha256((files / file).read_bytes()).hexdigest() == expected

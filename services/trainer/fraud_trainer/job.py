@@ -6,7 +6,7 @@ import argparse
 import os
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from functools import cache, partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from time import monotonic
 from typing import Any, Final, cast
 
 from config import constants, settings
-from config.job_results import ChampionKeptResult, TrainingResult
+from config.job_results import ChampionKeptResult, RollbackResult, TrainingResult
 from fraud_adapters.job import Result
 from fraud_adapters.job.failures import JobFailed
 from fraud_adapters.job.logs import get_logger
@@ -25,12 +25,26 @@ from fraud_adapters.models.tracked_runs import TrackedRuns
 from fraud_adapters.objectstore import ObjectStore
 from fraud_adapters.objectstore.run_store import RunStore
 from fraud_adapters.postgres import connect
+from fraud_adapters.postgres.session import Session
 from fraud_trainer import first_start
-from fraud_trainer.arguments import BUCKETS, CLEAN, DECIDE, FIRST_MODEL, RUN, example_source, parser
+from fraud_trainer.arguments import (
+    BUCKETS,
+    CLEAN,
+    DECIDE,
+    FIRST_MODEL,
+    IMPORT,
+    ROLLBACK,
+    RUN,
+    example_source,
+    parser,
+)
 from fraud_trainer.cleaning import CleaningContext, clean
 from fraud_trainer.deciding import decide, held_triggers
+from fraud_trainer.importing import ImportRequest, adopt
 from fraud_trainer.loading import load
+from fraud_trainer.promotion import Promotion
 from fraud_trainer.registering import register
+from fraud_trainer.rolling_back import roll_back_champion
 from fraud_trainer.run_context import STEPS, RunContext
 from fraud_trainer.steps import features, train
 from fraud_trainer.summary import training_figures
@@ -63,23 +77,60 @@ def main(arguments: Sequence[str]) -> Result:
             return clean(context, dry_run=options.dry_run)
     if options.verb == FIRST_MODEL and (version := first_start.champion()) is not None:
         return ChampionKeptResult(status="done", trained=False, champion=version)
+    if options.verb == ROLLBACK:
+        return roll_back()
     with run_context_of(options, now) as context:
         if options.verb == DECIDE:
             return decide(context, forced=options.force)
+        if options.verb == IMPORT:
+            return execute_import(context, import_request(options), promote=options.promote)
         return execute(options.verb, context, promote=getattr(options, "promote", False))
 
 
 def execute(verb: str, context: RunContext, *, promote: bool) -> TrainingResult:
     """Run one step, or all of them for `run` and `first-model`; the result contains each step's result."""
-    steps: dict[str, StepFunction] = {**_STEP_FUNCTIONS, "register": partial(register, promote=promote)}
-    selected = list(steps) if verb in {RUN, FIRST_MODEL} else [verb]
+    # The first model is asked for and has nothing to be compared with: `manual` does not hold it back.
+    promotion: Promotion = "best" if verb == FIRST_MODEL else context.training.promotion
+    registration = partial(register, promote=promote, promotion=promotion)
+    steps: dict[str, StepFunction] = {**_STEP_FUNCTIONS, "register": registration}
+    return _run_steps(context, steps if verb in {RUN, FIRST_MODEL} else {verb: steps[verb]})
+
+
+def execute_import(context: RunContext, request: ImportRequest, *, promote: bool) -> TrainingResult:
+    """Run all steps on a file's transactions, with a model from a file in place of the one `train` fits."""
+    return _run_steps(
+        context,
+        {
+            "load": load,
+            "features": features,
+            "train": partial(adopt, request=request),
+            "validate": validate,
+            "register": partial(register, promote=promote),
+        },
+    )
+
+
+def import_request(options: argparse.Namespace) -> ImportRequest:
+    return ImportRequest(options.model, options.feature_order, options.output, options.threshold)
+
+
+def roll_back() -> RollbackResult:
+    """Settings and adapters for `rollback`."""
+    platform = settings.load(settings.PlatformSettings)
+    most = settings.parameters(platform).serving.max_model_file_bytes
+    session = Session(settings.load(settings.DatabaseSettings).url, "fraud_trainer")
+    with closing(session), Registry(settings.load(settings.MlflowSettings).tracking_uri, most) as registry:
+        return roll_back_champion(session, registry, settings.contract(platform))
+
+
+def _run_steps(context: RunContext, steps: Mapping[str, StepFunction]) -> TrainingResult:
     results: dict[str, Any] = {}
     seconds: dict[str, float] = {}
     with end_run_on_failure(context), held_triggers(context, results):
-        for name in selected:
+        for name, step in steps.items():
             started = monotonic()
             try:
-                results[name] = steps[name](context)
+                results[name] = step(context)
             except JobFailed as error:
                 error.result = _result(context, {**results, name: error.result}, seconds)
                 raise
@@ -112,7 +163,8 @@ def run_context_of(options: argparse.Namespace, now: datetime) -> Iterator[RunCo
     mlflow = settings.load(settings.MlflowSettings)
     store = ObjectStore(settings.load(settings.ObjectStoreSettings), constants.BUCKET_RUNS)
     store.ensure_bucket()
-    with Registry(mlflow.tracking_uri) as registry, MlflowHttp(mlflow.tracking_uri) as http:
+    most = parameters.serving.max_model_file_bytes
+    with Registry(mlflow.tracking_uri, most) as registry, MlflowHttp(mlflow.tracking_uri) as http:
         yield RunContext(
             contract=settings.contract(platform),
             training=parameters.training,
@@ -139,7 +191,8 @@ def cleaning_context(now: datetime) -> Iterator[CleaningContext]:
     database = settings.load(settings.DatabaseSettings)
     mlflow = settings.load(settings.MlflowSettings)
     store = ObjectStore(settings.load(settings.ObjectStoreSettings), constants.BUCKET_RUNS)
-    with Registry(mlflow.tracking_uri) as registry, MlflowHttp(mlflow.tracking_uri) as http:
+    most = parameters.serving.max_model_file_bytes
+    with Registry(mlflow.tracking_uri, most) as registry, MlflowHttp(mlflow.tracking_uri) as http:
         yield CleaningContext(
             bucket=store,
             tracked=TrackedRuns(http),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import timedelta
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import orjson
@@ -28,7 +28,7 @@ from fraud_trainer.thresholds import ThresholdRule, Thresholds, choose_threshold
 from fraud_trainer.tracking import TAG_TRAINED, open_run
 
 FEATURES: Final = "features.parquet"
-FILES: Final = {"xgboost": "model.ubj", "onnx": "model.onnx"}
+FILES: Final[dict[Literal["xgboost", "onnx"], str]] = {"xgboost": "model.ubj", "onnx": "model.onnx"}
 
 _TIME: Final = "_time"
 _LABEL: Final = "_label"
@@ -103,7 +103,7 @@ def train(context: RunContext) -> TrainResult:
     calibration_rows = parts["calibration"]
     calibration_margins = margins(fitted.booster, calibration_rows.features)
     calibration = fit_sigmoid(calibration_margins, calibration_rows.labels)
-    chosen = _thresholds(context, calibration_rows, calibration.scores(calibration_margins))
+    chosen = thresholds(context, calibration_rows, calibration.scores(calibration_margins))
     outcome: TrainResult = {
         "digests": _store_model(context, fitted),
         "split": _describe(split, data.labels),
@@ -128,7 +128,8 @@ def train(context: RunContext) -> TrainResult:
     return outcome
 
 
-def _thresholds(context: RunContext, rows: Examples, scores: NDArray[np.float64]) -> Thresholds:
+def thresholds(context: RunContext, rows: Examples, scores: NDArray[np.float64]) -> Thresholds:
+    """The thresholds on rows with calibrated scores [n], by the configured rule."""
     training = context.training
     by = ThresholdRule(training.threshold_rule, rows.amounts, training.costs, training.alert_budget)
     return choose_thresholds(rows.labels, scores, context.policy, training.block_precision, by)

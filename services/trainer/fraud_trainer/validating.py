@@ -133,7 +133,7 @@ def _manifest(
         data_to=parse_moment(loaded["data_to"]),
         created_at=parse_moment(trained["created_at"]),
         code_version=trained["code_version"],
-        engines={"xgboost": FILES["xgboost"], "onnx": FILES["onnx"]},
+        engines={engine: file for engine, file in FILES.items() if file in trained["digests"]},
         digests=digests,
         profile=profiles.FILE_NAME if profile else None,
     )

@@ -2,21 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from config.constants import ALIAS_CHAMPION, ALIAS_PREVIOUS
+from fraud_adapters.job.failures import PassingFailure, RefusedFailure
 from fraud_adapters.postgres import audit
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812
 
+    from fraud_adapters.postgres.session import Cursor, Session
+
 ALIAS_SET: Final = "model_alias_set"  # the action in the audit log
 
 
 class AliasWriter(Protocol):
-    """The registry, as far as aliases are written; see `registry_writer`."""
+    """The registry, as far as aliases are written; see `registry`. It raises `RegistryUnavailable`."""
 
     def set_alias(self, name: str, alias: str, version: str) -> None: ...
+
+
+class AliasRegistry(AliasWriter, Protocol):
+    """The registry, as far as aliases are read and written; both methods raise `RegistryUnavailable`."""
+
+    def version_of_alias(self, name: str, alias: str) -> str | None: ...
+
+
+class NothingToRollBackTo(RefusedFailure):
+    """The model has no previous version, or it must not serve; one sentence says why."""
+
+
+class AliasMoved(PassingFailure):
+    """Another process moved an alias meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rollback:
+    """The champion now and before; `changed` is False if it was the previous version already."""
+
+    version: str
+    before: str | None
+    changed: bool
 
 
 def set_alias(  # noqa: PLR0917
@@ -42,3 +70,42 @@ def set_alias(  # noqa: PLR0917
     with connection, connection.cursor() as cursor:
         audit.append(cursor, actor, ALIAS_SET, f"{name}@{alias}", {"version": version, **details})
         registry.set_alias(name, alias, version)
+
+
+def roll_back(
+    session: Session, registry: AliasRegistry, actor: str, name: str, check: Callable[[str], None]
+) -> Rollback:
+    """Make the version that `previous` names champion again; a repetition changes nothing.
+
+    `previous` stays where it is: what was withdrawn does not come back by a second call.
+
+    Args:
+        actor: who asked for it, for the audit log.
+        check: raises if a version must not serve.
+
+    Raises:
+        NothingToRollBackTo: there is no previous version.
+        AliasMoved: an alias was moved between the check and the change.
+        RegistryUnavailable, DatabaseUnavailable: nothing was changed.
+    """
+    champion, previous = (
+        registry.version_of_alias(name, alias) for alias in (ALIAS_CHAMPION, ALIAS_PREVIOUS)
+    )
+    if previous is None:
+        raise NothingToRollBackTo(
+            f"{name} has no version with the alias {ALIAS_PREVIOUS}: there is nothing to roll back to."
+        )
+    if champion == previous:
+        return Rollback(previous, champion, changed=False)
+    check(previous)
+
+    def move(cursor: Cursor) -> None:
+        details = {"version": previous, "champion_before": champion, "reason": "rollback"}
+        # The entry's lock lasts until the commit, so the aliases are compared after it was taken.
+        audit.append(cursor, actor, ALIAS_SET, f"{name}@{ALIAS_CHAMPION}", details)
+        if registry.version_of_alias(name, ALIAS_PREVIOUS) != previous:
+            raise AliasMoved(f"The aliases of {name} were moved meanwhile: try again.")
+        registry.set_alias(name, ALIAS_CHAMPION, previous)
+
+    session.run(move)
+    return Rollback(previous, champion, changed=True)

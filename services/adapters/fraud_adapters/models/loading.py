@@ -1,7 +1,8 @@
 """Checks and loads a model version: ONNX Runtime scores single transactions, XGBoost scores batches.
 
-Both use one thread. Each engine computes the same bits for a row regardless of the other rows; between the
-engines scores differ by about 1e-7, which is why every stored prediction names its engine.
+A version without XGBoost's trees is scored by ONNX Runtime alone. Both use one thread. Each engine computes
+the same bits for a row regardless of the other rows; between the engines scores differ by about 1e-7, so
+every stored prediction names its engine.
 """
 
 from __future__ import annotations
@@ -47,12 +48,12 @@ class Model:
     """One model version in memory; safe to use from several threads at once."""
 
     engine_single = ENGINE_SINGLE
-    engine_batch = ENGINE_BATCH
 
     def __init__(
-        self, manifest: Manifest, booster: xgboost.Booster, session: onnxruntime.InferenceSession
+        self, manifest: Manifest, booster: xgboost.Booster | None, session: onnxruntime.InferenceSession
     ) -> None:
         self.manifest = manifest
+        self.engine_batch = ENGINE_SINGLE if booster is None else ENGINE_BATCH
         self.digest = manifest.digest()
         self._booster = booster
         self._session = session
@@ -82,7 +83,8 @@ class Model:
         if manifest.profile is not None:
             read_profile(directory, manifest)
         width = len(manifest.features)
-        return cls(manifest, _booster(contents["xgboost"], width), _session(contents["onnx"], width))
+        booster = _booster(contents["xgboost"], width) if "xgboost" in contents else None
+        return cls(manifest, booster, _session(contents["onnx"], width))
 
     def score_single(self, features: Features) -> Scores:
         """Score one transaction by ONNX Runtime; `features` is float32 [1, k], NaN where missing.
@@ -106,16 +108,21 @@ class Model:
         return Scores(self.manifest.calibration.scores(margins[:, 0]), ENGINE_SINGLE)
 
     def score_batch(self, features: Features) -> Scores:
-        """Score many transactions by XGBoost; `features` is float32 [n, k], NaN where missing, n may be 0.
+        """Score many transactions by XGBoost, or by ONNX Runtime where the version has no trees of XGBoost.
+
+        `features` is float32 [n, k], NaN where missing, n may be 0.
 
         Raises:
             ValueError: any other shape or type.
         """
         self._check(features)
         if not len(features):
-            return Scores(np.empty(0, dtype=np.float64), ENGINE_BATCH)
-        margins = self._booster.inplace_predict(features, predict_type="margin", validate_features=False)
-        return Scores(self.manifest.calibration.scores(margins), ENGINE_BATCH)
+            return Scores(np.empty(0, dtype=np.float64), self.engine_batch)
+        if self._booster is None:
+            margins = self._session.run(self._output, {self._input: features})[0][:, 0]
+        else:
+            margins = self._booster.inplace_predict(features, predict_type="margin", validate_features=False)
+        return Scores(self.manifest.calibration.scores(margins), self.engine_batch)
 
     def score_with(self, engine: str, features: Features) -> Scores:
         """Score float32 [n, k] again as a stored prediction's engine did, row by row where that was ONNX.
@@ -123,12 +130,11 @@ class Model:
         Raises:
             ModelRefused: the engine, or its version, is not the one installed.
         """
-        if engine == ENGINE_BATCH:
+        if engine == ENGINE_BATCH and self._booster is not None:
             return self.score_batch(features)
         if engine != ENGINE_SINGLE:
-            raise ModelRefused(
-                f"The prediction was made by {engine}; installed are {ENGINE_SINGLE} and {ENGINE_BATCH}."
-            )
+            installed = " and ".join(dict.fromkeys([ENGINE_SINGLE, self.engine_batch]))
+            raise ModelRefused(f"The prediction was made by {engine}; installed are {installed}.")
         rows = [self.score_single(features[row : row + 1]).values for row in range(len(features))]
         return Scores(np.concatenate([np.empty(0), *rows]), ENGINE_SINGLE)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final, Self
 
 import httpx
@@ -92,6 +93,22 @@ class MlflowHttp:
         timeout = httpx.Timeout(seconds, connect=CONNECT_SECONDS)
         try:
             return self._http.request(method, url, timeout=timeout, **content)
+        except httpx.HTTPError as error:
+            raise RegistryUnavailable(
+                f"MLflow at {self.uri} does not answer ({type(error).__name__})."
+            ) from None
+
+    @contextmanager
+    def stream(self, url: str, seconds: float) -> Iterator[httpx.Response]:
+        """The server's response, whatever its status, whose body is read while it arrives.
+
+        Raises:
+            RegistryUnavailable: the server did not respond in time, or a piece of the body did not arrive.
+        """
+        timeout = httpx.Timeout(seconds, connect=CONNECT_SECONDS)
+        try:
+            with self._http.stream("GET", url, timeout=timeout) as response:
+                yield response
         except httpx.HTTPError as error:
             raise RegistryUnavailable(
                 f"MLflow at {self.uri} does not answer ({type(error).__name__})."

@@ -1,7 +1,7 @@
 """The model registry: MLflow, whose server proxies the artefacts, so that no client needs the store's keys.
 
-Aliases and files are read over plain HTTP, because the API polls every two seconds. Only the trainer writes;
-it uses MLflow's own client (`registry_writer`).
+Aliases are read and set, and files are read, over plain HTTP, because the API polls every two seconds. Runs
+and versions are written by the trainer alone; it uses MLflow's own client (`registry_writer`).
 """
 
 from __future__ import annotations
@@ -12,25 +12,41 @@ from urllib.parse import quote, unquote, urlsplit
 
 import httpx
 
+from fraud_adapters.job.failures import RefusedFailure
 from fraud_adapters.models.mlflow_http import MlflowHttp, RegistryFailure, RegistryUnavailable
 from fraud_core import manifest as manifests
 from fraud_core.manifest import Manifest
 
-__all__ = ["ARTEFACT_PATH", "Registry", "RegistryFailure", "RegistryUnavailable"]
+__all__ = ["ARTEFACT_PATH", "ArtefactRefused", "Registry", "RegistryFailure", "RegistryUnavailable"]
 
 ARTEFACT_PATH: Final = "model"  # the model's directory within its MLflow run
 DOWNLOAD_SECONDS: Final = 30.0
+MAX_FILE_BYTES: Final = (
+    256 * 1024 * 1024
+)  # of a file of a version; whoever downloads it must hold it in memory
+MAX_MANIFEST_BYTES: Final = 1024 * 1024
+MAX_FILES: Final = 20
+SET_SECONDS: Final = 10.0
+_PIECE_BYTES: Final = 256 * 1024
+
+
+class ArtefactRefused(RefusedFailure):
+    """A version's files exceed what is downloaded; one sentence names the file and the bound."""
 
 
 class Registry:
-    """Reads aliases and model files; safe to use from several threads. Its failures are `RegistryFailure`s.
+    """Reads and sets aliases, and reads model files; safe to use from several threads.
+
+    Its failures are `RegistryFailure`s.
 
     Args:
         tracking_uri: MLflow's address, for example `http://mlflow:5000`.
+        max_file_bytes: a larger file of a version is not downloaded.
     """
 
-    def __init__(self, tracking_uri: str) -> None:
+    def __init__(self, tracking_uri: str, max_file_bytes: int = MAX_FILE_BYTES) -> None:
         self._mlflow = MlflowHttp(tracking_uri)
+        self._max_file_bytes = max_file_bytes
 
     def version_of_alias(self, name: str, alias: str) -> str | None:
         """The version an alias points to, or None if the model or the alias does not exist.
@@ -40,6 +56,26 @@ class Registry:
         """
         answer = self._mlflow.get("registered-models/alias", {"name": name, "alias": alias})
         return None if answer is None else str(answer["model_version"]["version"])
+
+    def aliases(self, name: str) -> dict[str, str]:
+        """The version of each alias of a model; empty if the model does not exist.
+
+        Raises:
+            RegistryUnavailable: as `version_of_alias`.
+        """
+        answer = self._mlflow.get("registered-models/get", {"name": name}) or {}
+        entries = answer.get("registered_model", {}).get("aliases", [])
+        return {str(entry["alias"]): str(entry["version"]) for entry in entries}
+
+    def set_alias(self, name: str, alias: str, version: str) -> None:
+        """Let an alias point to a version.
+
+        Raises:
+            RegistryUnavailable: the version does not exist, or MLflow does not set the alias.
+        """
+        body = {"name": name, "alias": alias, "version": version}
+        if self._mlflow.post("registered-models/alias", body, SET_SECONDS) is None:
+            raise RegistryUnavailable(f"MLflow at {self._mlflow.uri} has no version {version} of {name}.")
 
     def download(self, name: str, version: str, destination: Path) -> Path:
         """Download a version's manifest and the files it names into `destination`, created if missing.
@@ -51,20 +87,25 @@ class Registry:
 
         Raises:
             RegistryUnavailable: the version does not exist, or its files cannot be fetched.
+            ArtefactRefused: a file is larger than allowed, or the manifest names too many of them.
         """
         answer = self._mlflow.get("model-versions/get-download-uri", {"name": name, "version": version})
         if answer is None:
             raise RegistryUnavailable(f"MLflow at {self._mlflow.uri} has no version {version} of {name}.")
         base = self._proxied(str(answer["artifact_uri"]))
         destination.mkdir(parents=True, exist_ok=True)
-        content = self._fetch(f"{base}/{manifests.FILE_NAME}")
+        manifest = destination / manifests.FILE_NAME
+        self._fetch(f"{base}/{manifests.FILE_NAME}", manifest, MAX_MANIFEST_BYTES)
         try:
-            files = Manifest.from_json(content).digests
+            files = Manifest.from_json(manifest.read_bytes()).digests
         except ValueError:
             raise RegistryUnavailable(f"Version {version} of {name} holds no readable manifest.") from None
-        (destination / manifests.FILE_NAME).write_bytes(content)
+        if len(files) > MAX_FILES:
+            raise ArtefactRefused(
+                f"The manifest of version {version} names {len(files)} files; at most {MAX_FILES} are loaded."
+            )
         for file in files:
-            (destination / file).write_bytes(self._fetch(f"{base}/{quote(file)}"))
+            self._fetch(f"{base}/{quote(file)}", destination / file, self._max_file_bytes)
         return destination
 
     def close(self) -> None:
@@ -76,11 +117,17 @@ class Registry:
     def __exit__(self, *_error: object) -> None:
         self.close()
 
-    def _fetch(self, url: str) -> bytes:
-        response = self._mlflow.request("GET", url, DOWNLOAD_SECONDS)
-        if response.status_code != httpx.codes.OK:
-            raise self._mlflow.refused(response)
-        return response.content
+    def _fetch(self, url: str, path: Path, most: int) -> None:
+        """Write a file piece by piece, so that a large one costs disk up to the bound and no memory."""
+        with self._mlflow.stream(url, DOWNLOAD_SECONDS) as response, path.open("wb") as file:
+            if response.status_code != httpx.codes.OK:
+                raise self._mlflow.refused(response)
+            for piece in response.iter_bytes(_PIECE_BYTES):
+                file.write(piece)
+                if file.tell() > most:
+                    raise ArtefactRefused(
+                        f"The model's file {path.name} exceeds {most:,} bytes, the most that is downloaded."
+                    )
 
     def _proxied(self, artefact_uri: str) -> str:
         """The HTTP address under which the server proxies an artefact.

@@ -31,7 +31,7 @@ TIME: Final = "event_time"
 LABEL: Final = "_label"
 SOURCE: Final = "_source"
 LABEL_SOURCE: Final = "_label_source"
-_MOMENT: Final = pa.timestamp("us", tz="UTC")
+MOMENT: Final = pa.timestamp("us", tz="UTC")
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +163,7 @@ def from_batch(
     rows = len(batch)
     columns: dict[str, Any] = {
         ID: pa.array(batch.ids, pa.string()),
-        TIME: pa.array(batch.event_times, _MOMENT),
+        TIME: pa.array(batch.event_times, MOMENT),
         LABEL: pa.array(labels, pa.int8()),
         SOURCE: pa.array([source] * rows, pa.string()),
         LABEL_SOURCE: pa.array(label_sources, pa.string()),
@@ -200,4 +200,4 @@ def _parsed(contract: Contract, text: memoryview) -> pa.Table:
         convert_options=options,
     )
     position = table.schema.get_field_index(TIME)
-    return table.set_column(position, TIME, table.column(TIME).cast(_MOMENT))
+    return table.set_column(position, TIME, table.column(TIME).cast(MOMENT))

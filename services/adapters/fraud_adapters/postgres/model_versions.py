@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from psycopg2.extras import Json
 
@@ -47,6 +47,10 @@ class NewVersion:
     data_from: datetime
     data_to: datetime
     created_at: datetime
+    origin: Literal["trained", "imported"]
+    data_digest: str
+    code_version: str
+    parent_run: str  # the folder of the run that made it
     labels_as_of: datetime | None = None  # None if the version was not trained with this platform's labels
 
 
@@ -56,6 +60,32 @@ class LastTraining:
 
     finished_at: datetime
     labels_as_of: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class VersionSummary:
+    """What is shown of a version: its verdict, its data and where it comes from; the fields are the columns.
+
+    Versions that were recorded before lineage was have None in the last three.
+    """
+
+    version: str
+    digest: str
+    contract: str
+    gate_policy: str
+    gate_passed: bool
+    gate_outcome: Any
+    metrics: Any
+    threshold: float
+    block_threshold: float
+    data_from: datetime | None
+    data_to: datetime | None
+    created_at: datetime
+    origin: str
+    mlflow_run_id: str | None
+    data_digest: str | None
+    code_version: str | None
+    parent_run: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +118,16 @@ def read_version(cursor: Cursor, name: str, version: str) -> VersionRecord | Non
     )
     row = cursor.fetchone()
     return VersionRecord(*row) if row else None
+
+
+def read_versions(cursor: Cursor, name: str, limit: int) -> list[VersionSummary]:
+    """The latest versions of a model, the newest first."""
+    cursor.execute(
+        f"SELECT {', '.join(field.name for field in fields(VersionSummary))} FROM model_versions"  # noqa: S608
+        " WHERE name = %s ORDER BY created_at DESC, length(version) DESC, version DESC LIMIT %s",
+        (name, limit),
+    )
+    return [VersionSummary(*row) for row in cursor.fetchall()]
 
 
 def read_verdicts(

@@ -1,0 +1,46 @@
+"""The verb `rollback`: the version that `previous` names becomes champion again."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from config.job_results import RollbackResult
+from fraud_adapters.job.scratch import scratch_directory
+from fraud_adapters.models.aliases import NothingToRollBackTo, roll_back
+from fraud_adapters.models.loading import Model
+from fraud_adapters.models.registry import Registry
+from fraud_adapters.postgres.model_versions import read_version
+from fraud_adapters.postgres.session import Session
+from fraud_core.contract import Contract
+from fraud_trainer.registering import ACTOR
+
+
+def roll_back_champion(session: Session, registry: Registry, contract: Contract) -> RollbackResult:
+    """Move the alias, after checking that the version may serve. A repetition changes nothing.
+
+    Raises:
+        RefusedFailure: there is no previous version, or it must not serve.
+        RegistryUnavailable, DatabaseUnavailable: nothing was changed.
+    """
+    name = contract.registered_model
+    outcome = roll_back(session, registry, ACTOR, name, partial(_check, session, registry, contract))
+    return {
+        "status": "done",
+        "name": name,
+        "champion": outcome.version,
+        "champion_before": outcome.before,
+        "changed": outcome.changed,
+    }
+
+
+def _check(session: Session, registry: Registry, contract: Contract, version: str) -> None:
+    name = contract.registered_model
+    record = session.run(lambda cursor: read_version(cursor, name, version))
+    if record is None:
+        raise NothingToRollBackTo(f"The previous version, {version}, is not in model_versions.")
+    if not record.gate_passed:
+        raise NothingToRollBackTo(
+            f"The previous version, {version}, did not pass the gate {record.gate_policy}."
+        )
+    with scratch_directory() as directory:
+        Model.load(registry.download(name, version, directory), record.digest, contract)
