@@ -3,7 +3,7 @@
 from fraud_db.migrations.script import run_sql
 
 revision = "0013"
-down_revision = "0011"
+down_revision = "0012"
 branch_labels = None
 depends_on = None
 
