@@ -60,6 +60,14 @@ class Metadata:
         )
 
 
+@dataclass(frozen=True)
+class FirstStart:
+    """The first run of `init-airflow.sh`, and a copy of the database it left."""
+
+    done: subprocess.CompletedProcess[str]
+    copy: Metadata
+
+
 @contextmanager
 def running_postgres() -> Iterator[tuple[Stack, Passwords, ExitStack]]:
     """A stack in which only Postgres runs, with the roles and Airflow's own database.

@@ -213,28 +213,46 @@ class AirflowPlatform:
             os.utime(path, (at, at))
 
 
+@dataclass(frozen=True)
+class PreparedPlatform:
+    """Postgres and the webhook run, everything else is configured; Airflow's database has no tables yet."""
+
+    stack: Stack
+    passwords: Passwords
+    database: Database
+    kafka: KafkaSettings
+    api: ApiServer
+    webhook: Webhook
+    metadata: Metadata
+
+
 @contextmanager
-def running_platform() -> Iterator[AirflowPlatform]:
-    """Start everything; remove all of it at the end."""
-    with running_postgres() as (stack, passwords, exit_stack), ThreadPoolExecutor() as executor:
-        servers = executor.submit(_servers, stack, exit_stack)
+def prepared_platform() -> Iterator[PreparedPlatform]:
+    with running_postgres() as (stack, passwords, exit_stack):
         template = migrated_template(stack.postgres, passwords)
         database = exit_stack.enter_context(cloned_database(template, "ledger"))
         kafka = KafkaSettings(kafka_bootstrap_servers=stack.broker.bootstrap, kafka_topic=TOPIC)
         api = _api(stack, database, kafka)
         webhook = exit_stack.enter_context(running_webhook())
         metadata = Metadata(_airflow(stack, passwords, database, kafka, api, webhook=webhook))
-        prepared = executor.submit(metadata.initialise)
-        running_broker = servers.result()
+        yield PreparedPlatform(stack, passwords, database, kafka, api, webhook, metadata)
+
+
+@contextmanager
+def running_platform(prepared: PreparedPlatform) -> Iterator[AirflowPlatform]:
+    """Start everything else; Airflow's database must have been initialised."""
+    stack, kafka, api, metadata = prepared.stack, prepared.kafka, prepared.api, prepared.metadata
+    with ExitStack() as exit_stack:
+        running_broker = _servers(stack, exit_stack)
         ensure_topics(stack.broker.bootstrap, [kafka.topic], partitions=2)
         ensure_topics(stack.broker.bootstrap, [kafka.labels_topic, kafka.alerts_topic, kafka.dlq_topic])
         exit_stack.callback(api.stop)
         api.start(seconds=PATIENCE_S)
-        done = prepared.result()
-        assert done.returncode == 0, done.stderr[-3000:]
         _start_airflow(metadata, exit_stack)
-        secrets = _secrets(stack, passwords, metadata)
-        yield AirflowPlatform(database, kafka, api, running_broker, metadata, webhook, secrets)
+        secrets = _secrets(stack, prepared.passwords, metadata)
+        yield AirflowPlatform(
+            prepared.database, kafka, api, running_broker, metadata, prepared.webhook, secrets
+        )
 
 
 def _servers(stack: Stack, exit_stack: ExitStack) -> Server:
@@ -316,5 +334,8 @@ def _secrets(stack: Stack, passwords: Passwords, metadata: Metadata) -> dict[str
 @pytest.fixture(scope="package")
 def platform() -> Iterator[AirflowPlatform]:
     """The platform for all tests of a folder that one worker runs."""
-    with running_platform() as running:
-        yield running
+    with prepared_platform() as prepared:
+        done = prepared.metadata.initialise()
+        assert done.returncode == 0, done.stderr[-3000:]
+        with running_platform(prepared) as running:
+            yield running
