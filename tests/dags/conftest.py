@@ -1,7 +1,7 @@
 """Airflow with its servers, started once for all tests of the DAGs that one worker runs.
 
-It stops after the last of them, because even an idle Airflow uses CPU time that later tests need. For the same
-reason the tests that need only its database come first.
+It stops after the last of them, because even an idle Airflow uses CPU time that later tests need. For the
+same reason the tests that need only its database come first.
 """
 
 from __future__ import annotations
