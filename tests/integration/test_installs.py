@@ -84,7 +84,8 @@ class Installation:
         return sum(1 for folder in self.packages() for _ in folder.glob(f"{package}/m*.py"))
 
     def works(self, package: str) -> bool:
-        code = f"import {package}.m{self._files - 1}; from importlib import metadata as m; m.version({package!r})"
+        last = f"{package}.m{self._files - 1}"
+        code = f"import {last}; from importlib.metadata import version; version({package!r})"
         return subprocess.run([self.venv / "bin" / "python", "-c", code], check=False).returncode == 0
 
     def note(self) -> str:

@@ -37,7 +37,10 @@ _API: Final = (
 LATER: Final = {
     "fraud_api": _API,
     "tests.integration.changed_api": _API,
-    "tests.support.executed": ("fraud_adapters.job", "fraud_adapters.postgres"),
+    "tests.support.executed": (
+        *("fraud_adapters.job", "fraud_adapters.postgres"),
+        *("fraud_embedded.__main__", "fraud_embedded.demo"),
+    ),
 }
 _MOST: Final = 2**20  # maximum size of an order in bytes; it contains an environment
 
@@ -97,6 +100,9 @@ class Process:
                 self.kill()
                 raise
             out, errors = (output.result() if output else None for output in outputs)
+        for pipe in (self.stdout, self.stderr):
+            if pipe is not None:
+                pipe.close()
         return out, errors
 
     def __enter__(self) -> Self:
