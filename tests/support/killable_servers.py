@@ -150,9 +150,13 @@ class KillableServers:
 
 
 @contextmanager
-def running_servers() -> Iterator[KillableServers]:
-    """Start everything; remove all of it at the end."""
-    with configured_stack(durable=True) as stack, ExitStack() as exit_stack:
+def running_servers(below: Path | None = None) -> Iterator[KillableServers]:
+    """Start everything; remove all of it at the end.
+
+    Args:
+        below: see `configured_stack`; what survives a SIGKILL on disk also does in memory.
+    """
+    with configured_stack(durable=True, below=below) as stack, ExitStack() as exit_stack:
         base = stack.broker.place.parent
 
         def start(spec: ProcessSpec) -> Server:

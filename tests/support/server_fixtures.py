@@ -26,6 +26,7 @@ from tests.support.servers import (
     Database,
     cloned_database,
     configured_stack,
+    memory_folder,
     random_passwords,
 )
 
@@ -35,7 +36,7 @@ _numbers = itertools.count(1)
 @pytest.fixture(scope="package")
 def stack() -> Iterator[Stack]:
     """The servers' configuration, with free ports and a temporary directory."""
-    with configured_stack(durable=False) as configured:
+    with configured_stack(durable=False, below=memory_folder()) as configured:
         yield configured
 
 
