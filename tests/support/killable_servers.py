@@ -118,7 +118,12 @@ class KillableServers:
             java, jars = apache_kafka.find_java(), apache_kafka.fetch_jars()
             port, controller_port = free_ports(2)
             kafka = apache_kafka.ApacheKafka(
-                self.directory / "apache", port, controller_port, jars=jars, java=java
+                self.directory / "apache",
+                port,
+                controller_port,
+                jars=jars,
+                java=java,
+                options=apache_kafka.SHORT_LIVED,
             )
             apache_kafka.prepare(kafka)
             self.apache, self.apache_bootstrap = Server(apache_kafka.spec(kafka)), kafka.bootstrap

@@ -151,7 +151,8 @@ def apache_kafka(stack: Stack) -> Iterator[KafkaServer]:
         java, jars = apache.find_java(), apache.fetch_jars()
     except StartFailed as error:
         pytest.skip(str(error))
-    server = apache.ApacheKafka(stack.broker.place.with_name("apache"), port, controller_port, jars, java)
+    folder = stack.broker.place.with_name("apache")
+    server = apache.ApacheKafka(folder, port, controller_port, jars, java, apache.SHORT_LIVED)
     apache.prepare(server)
     yield from _kafka(server.bootstrap, apache.spec(server))
 
