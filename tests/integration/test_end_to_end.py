@@ -33,7 +33,7 @@ from fraud_core.labels import LabelEvent
 from fraud_core.quantise import quantise
 from tests.integration.training_installation import wire_rows
 from tests.support import forked
-from tests.support.api_server import ApiServer, cloned, scoring_server
+from tests.support.api_server import ApiServer, ForkedApi, cloned, scoring_server
 from tests.support.stored_rows import CREDITCARD, START, Database
 from tests.support.streaming_installation import ROOT, StreamInstallation, read_all
 
@@ -79,7 +79,7 @@ def test_real_rows_are_stored_and_scored_exactly(
     rows = ulb_rows(tmp_path / "ulb.parquet")
     with (
         cloned(template, postgres_admin_url, f"e2e_{uuid.uuid4().hex[:8]}") as own,
-        scoring_server(own, tmp_path, kind=ApiServer) as server,
+        scoring_server(own, tmp_path) as server,
     ):
         installation = StreamInstallation(database, topics, server.url)
         file = str(tmp_path / "ulb.parquet")
@@ -195,7 +195,7 @@ def test_a_contract_of_ones_own_goes_the_whole_path(
         "fraud_trainer", installation.environment() | {"DATABASE_URL": database.url("trainer")}, "run"
     )["register"]
     assert trained["aliases"] == {"champion": trained["version"]}
-    server = ApiServer(
+    server = ForkedApi(
         database.url("api"), tmp_path / "models", tmp_path / "api.log", contract.name, wire_environment
     )
     try:

@@ -29,6 +29,7 @@ from tests.support.api_server import (
     CLIENTS,
     ENCRYPTION_SECRET,
     ApiServer,
+    ForkedApi,
     cache_model,
     record_version,
 )
@@ -276,7 +277,7 @@ def _api(stack: Stack, database: Database, kafka: KafkaSettings) -> ApiServer:
     version = cache_model(folder / "models", CREDITCARD, "7")
     record_version(database.url("owner"), CREDITCARD, "7", version.digest())
     addresses = {"KAFKA_BOOTSTRAP_SERVERS": stack.broker.bootstrap, "KAFKA_TOPIC": kafka.topic}
-    return ApiServer(database.url("api"), folder / "models", folder / "api.log", extra=addresses)
+    return ForkedApi(database.url("api"), folder / "models", folder / "api.log", extra=addresses)
 
 
 def _airflow(
