@@ -26,6 +26,7 @@ SHARED: Final = {
     "any_kafka": "Apache Kafka",
     "apache_kafka": "Apache Kafka",
 }
+LARGEST: Final = ("tests/dags", "MLflow and Airflow")
 
 
 class ShareServers(LoadFileScheduling):  # type: ignore[misc]
@@ -48,6 +49,17 @@ def scope(root: Path, file: str) -> str:
         return file
     source = (root / file).read_text(encoding="utf-8")
     return next((group for fixture, group in SHARED.items() if fixture in source), file)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The largest groups come first, so that no worker is left alone with one at the end.
+
+    The others then also start their servers in fewer workers: the fault tests, which follow, in one.
+    """
+    groups = {name: number for number, name in enumerate(LARGEST)}
+    items.sort(
+        key=lambda item: groups.get(scope(config.rootpath, item.nodeid.partition("::")[0]), len(groups))
+    )
 
 
 @pytest.hookimpl(optionalhook=True)

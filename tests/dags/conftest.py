@@ -1,22 +1,61 @@
 """Airflow with its servers, started once for all tests of the DAGs that one worker runs.
 
-It stops after the last of them, because even an idle Airflow uses CPU time that later tests need.
+It stops after the last of them, because even an idle Airflow uses CPU time that later tests need. For the
+same reason the tests that need only its database come first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from psycopg2 import errors
 
-from tests.support.airflow_metadata import Metadata, prepared_airflow, running_postgres
-from tests.support.airflow_platform import platform
+from fraud_db.bootstrap import clone_database
+from tests.support.airflow_metadata import METADATA, FirstStart, Metadata
+from tests.support.airflow_platform import (
+    AirflowPlatform,
+    PreparedPlatform,
+    prepared_platform,
+    running_platform,
+)
 
-__all__ = ["empty_metadata", "platform"]
+
+@pytest.fixture(scope="package")
+def prepared() -> Iterator[PreparedPlatform]:
+    with prepared_platform() as configured:
+        yield configured
 
 
-@pytest.fixture(scope="module")
-def empty_metadata() -> Iterator[Metadata]:
-    """A configured Airflow whose database has no tables yet."""
-    with running_postgres() as (stack, passwords, _):
-        yield Metadata(prepared_airflow(stack, passwords))
+@pytest.fixture(scope="package")
+def first_start(prepared: PreparedPlatform) -> FirstStart:
+    server, postgres = prepared.metadata.server, prepared.stack.postgres
+    with pytest.raises(errors.UndefinedTable):
+        prepared.metadata.rows("SELECT 1 FROM connection")
+    done = prepared.metadata.initialise()
+    assert done.returncode == 0, done.stderr[-3000:]
+    clone_database(postgres.url(), METADATA, "scheduling_copy", METADATA)
+    url = postgres.url(METADATA, prepared.passwords.airflow, "scheduling_copy")
+    return FirstStart(done, Metadata(replace(server, database_url=url)))
+
+
+@pytest.fixture(scope="package")
+def platform(prepared: PreparedPlatform, first_start: FirstStart) -> Iterator[AirflowPlatform]:
+    """The platform for all tests of this folder."""
+    assert first_start.done.returncode == 0
+    with running_platform(prepared) as running:
+        yield running
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    folder = Path(__file__).parent
+    positions = [number for number, item in enumerate(items) if folder in item.path.parents]
+    own = sorted((items[number] for number in positions), key=_needs_the_platform)
+    for number, item in zip(positions, own, strict=True):
+        items[number] = item
+
+
+def _needs_the_platform(item: pytest.Item) -> bool:
+    return "platform" in getattr(item, "fixturenames", ())

@@ -15,12 +15,13 @@ from tests.faults.consumers import BOUNDED, FOLLOWER, ConsumerPool, pool
 from tests.faults.consuming import RECORDS, Consuming
 from tests.faults.feed import Feed
 from tests.support.killable_servers import KillableServers, running_servers
+from tests.support.servers import memory_folder
 from tests.support.streaming_installation import StreamInstallation
 
 
 @pytest.fixture(scope="package")
 def servers() -> Iterator[KillableServers]:
-    with running_servers() as running:
+    with running_servers(memory_folder()) as running:
         yield running
 
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-import os
 import signal
 import subprocess
-import sys
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -23,7 +19,8 @@ from config.settings import CONFIG_DIR
 from fraud_embedded.processes.ports import free_ports
 from fraud_embedded.processes.process import tail
 from tests.faults.points import RIGHT
-from tests.support.streaming_installation import ROOT, StreamInstallation
+from tests.support import forked
+from tests.support.streaming_installation import StreamInstallation
 from tests.support.waiting import eventually
 
 BOUNDED = "bounded run"
@@ -41,47 +38,57 @@ class SignalPlan:
     signal: signal.Signals = signal.SIGKILL
 
 
-@dataclass
+@dataclass(frozen=True)
 class Consumer:
     """A consumer process."""
 
-    number: int
     kind: str
     log: Path
-    pool: ConsumerPool
-    started: threading.Event = field(default_factory=threading.Event)
-    ended: threading.Event = field(default_factory=threading.Event)
-    code: int | None = None
-    pid: int | None = None
+    process: forked.Process
+
+    @property
+    def ended(self) -> bool:
+        return self.process.poll() is not None
+
+    @property
+    def code(self) -> int | None:
+        """Its exit code, negative for a signal; None while it runs."""
+        return self.process.poll()
 
     def send(self, number: signal.Signals) -> None:
         """Send the signal; ignored if the process has already ended."""
-        self.pool.send_order(number=self.number, signal=int(number))
+        self.process.send_signal(number)
 
     def kill(self) -> None:
-        self.send(signal.SIGKILL)
-        assert self.ended.wait(30)
+        self.process.kill()
+        self.process.wait(30)
 
     def stop(self, seconds: float = 60) -> int:
         """Stop it with SIGTERM, as an operator does; returns its exit code."""
         self.send(signal.SIGTERM)
         return self.wait(seconds)
 
+    def ends_within(self, seconds: float) -> bool:
+        """Wait at most that long for its end."""
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
     def wait(self, seconds: float = 120) -> int:
         """Wait for its end; returns its exit code, negative for a signal."""
-        assert self.ended.wait(seconds), f"it did not end\n{self.end_of_log()}"
-        assert self.code is not None
-        return self.code
+        assert self.ends_within(seconds), f"it did not end\n{self.end_of_log()}"
+        return self.process.wait()
 
     def halted(self, seconds: float = 60) -> None:
         """Wait until it has halted at the point of its signal plan."""
-        assert self.pid is not None
-        process = psutil.Process(self.pid)
+        process = psutil.Process(self.process.pid)
 
         def stopped() -> bool:
-            return not self.ended.is_set() and process.status() == psutil.STATUS_STOPPED
+            return not self.ended and process.status() == psutil.STATUS_STOPPED
 
-        assert eventually(lambda: self.ended.is_set() or stopped(), seconds) and stopped(), (
+        assert eventually(lambda: self.ended or stopped(), seconds) and stopped(), (
             f"it did not come to its point, exit code {self.code}\n{self.end_of_log()}"
         )
 
@@ -98,30 +105,11 @@ class Consumer:
 
 
 class ConsumerPool:
-    """Starts consumers through its own fork server."""
+    """Starts consumers, whose logs and configurations are in `directory`."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._numbers = itertools.count(1)
-        self._consumers: dict[int, Consumer] = {}
-        environment = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-        paths = [str(ROOT), *(path for path in sys.path if path)]
-        # The fork server must have one thread only, because `fork` copies no others.
-        environment |= {"PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": "1"}
-        self._log = directory / "forkserver.log"
-        with self._log.open("ab") as errors:
-            self._server = subprocess.Popen(
-                [sys.executable, "-m", "tests.faults.forkserver"],
-                cwd=ROOT,
-                env=environment | {"OMP_NUM_THREADS": "1"},
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-                bufsize=1,
-            )
-        self._listener = threading.Thread(target=self._listen, name="consumer-pool", daemon=True)
-        self._listener.start()
+        self._consumers: list[Consumer] = []
 
     def bounded(
         self,
@@ -171,19 +159,10 @@ class ConsumerPool:
             (directory / "config.yaml").write_text(yaml.safe_dump(document))
         return {"FRAUD_CONFIG_DIR": str(directory)}
 
-    def send_order(self, **order: Any) -> None:
-        assert self._server.stdin is not None
-        self._server.stdin.write(json.dumps(order) + "\n")
-        self._server.stdin.flush()
-
     def close(self) -> None:
         """Kill all remaining consumers."""
-        assert self._server.stdin is not None
-        self._server.stdin.close()
-        self._server.wait(30)
-        self._listener.join(30)
-        assert self._server.stdout is not None
-        self._server.stdout.close()
+        for consumer in self._consumers:
+            consumer.kill()
 
     def _launch(
         self,
@@ -195,38 +174,17 @@ class ConsumerPool:
         commit_order: str = RIGHT,
         missed_after_ms: int = 0,
     ) -> Consumer:
-        number = next(self._numbers)
-        consumer = Consumer(number, kind, self._directory / f"consumer-{number}.log", self)
-        self._consumers[number] = consumer
-        self.send_order(
-            number=number,
-            arguments=list(arguments),
-            environment=environment,
-            log=str(consumer.log),
-            **_plan_fields(signal_plan),
-            commit_order=commit_order,
-            missed_after_ms=missed_after_ms,
-        )
-        assert consumer.started.wait(60), f"the fork server does not answer\n{tail(self._log)}"
-        return consumer
-
-    def _listen(self) -> None:
-        assert self._server.stdout is not None
-        for line in self._server.stdout:
-            report = json.loads(line)
-            consumer = self._consumers[report["number"]]
-            if "pid" in report:
-                consumer.pid = report["pid"]
-                consumer.started.set()
-            else:
-                consumer.code = report["code"]
-                consumer.ended.set()
-
-
-def _plan_fields(signal_plan: SignalPlan | None) -> dict[str, Any]:
-    if signal_plan is None:
-        return {"point": None}
-    return {"point": signal_plan.point, "passage": signal_plan.passage, "at_point": int(signal_plan.signal)}
+        plan = {"point": None, "commit_order": commit_order, "missed_after_ms": missed_after_ms}
+        if signal_plan is not None:
+            plan |= {"point": signal_plan.point, "passage": signal_plan.passage}
+            plan |= {"at_point": int(signal_plan.signal)}
+        path = self._directory / f"consumer-{len(self._consumers) + 1}.log"
+        with path.open("ab") as log:
+            process = forked.start(
+                "tests.faults.consumer", json.dumps(plan), *arguments, env=environment, stdout=log, stderr=log
+            )
+        self._consumers.append(Consumer(kind, path, process))
+        return self._consumers[-1]
 
 
 @contextmanager

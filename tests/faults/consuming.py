@@ -57,7 +57,7 @@ class Consuming:
         if self.kind == BOUNDED:
             assert consumer.wait() == EXIT_FAILED, consumer.end_of_log()
         assert eventually(lambda: sentence in consumer.end_of_log(), 60), consumer.end_of_log()
-        assert self.kind == BOUNDED or not consumer.ended.is_set(), consumer.end_of_log()
+        assert self.kind == BOUNDED or not consumer.ended, consumer.end_of_log()
 
     def finish(self, consumer: Consumer, after: str = "") -> None:
         """Consume everything, then check it with the oracle. A follower must recover by itself.
@@ -71,7 +71,7 @@ class Consuming:
                 consumer = self.start()
             drain(self.installation, self.workers)
         else:
-            assert eventually(lambda: consumer.ended.is_set() or self._done(), RECOVERY_SECONDS)
+            assert eventually(lambda: consumer.ended or self._done(), RECOVERY_SECONDS)
             assert consumer.stop() == EXIT_DONE and self._done(), consumer.end_of_log()
         self.judge()
 

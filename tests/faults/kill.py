@@ -83,7 +83,7 @@ class LiveConsumer:
     killed_at: float
 
     def due(self) -> bool:
-        return time.monotonic() >= self.killed_at and not self.consumer.ended.is_set()
+        return time.monotonic() >= self.killed_at and not self.consumer.ended
 
 
 @dataclass
@@ -168,7 +168,7 @@ class Campaign:
     def _tend(self) -> None:
         """Collect ended consumers, kill those that are due, and start missing ones."""
         for live_consumer in list(self._lives):
-            if live_consumer.consumer.ended.is_set():
+            if live_consumer.consumer.ended:
                 self._lives.remove(live_consumer)
                 self._reap(live_consumer)
             elif live_consumer.due():

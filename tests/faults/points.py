@@ -1,6 +1,6 @@
 """Points at which a consumer can be killed or halted, and commit orders that are wrong on purpose.
 
-Used only in a forked child (`forkserver.py`), because it patches that process. The program itself contains no
+Used only by `consumer.py`, because it patches the process it is in. The program itself contains no
 code for it.
 """
 

@@ -70,9 +70,7 @@ def thaw(frozen: Consumer, installation: StreamInstallation, feed: Feed) -> None
         assert frozen.wait() == EXIT_FAILED, frozen.end_of_log()
     else:
         feed.send(50)
-        assert eventually(lambda: frozen.ended.is_set() or all_read(installation), RECOVERY_S), (
-            frozen.end_of_log()
-        )
+        assert eventually(lambda: frozen.ended or all_read(installation), RECOVERY_S), frozen.end_of_log()
         assert frozen.stop() == EXIT_DONE, frozen.end_of_log()
 
 
@@ -101,7 +99,7 @@ def test_a_follower_takes_over_from_a_frozen_one(
     frozen.halted()
     other = start(workers, FOLLOWER, installation)
     feed.send(100)
-    assert eventually(lambda: other.ended.is_set() or all_read(installation), RECOVERY_S), other.end_of_log()
+    assert eventually(lambda: other.ended or all_read(installation), RECOVERY_S), other.end_of_log()
     assert "stalled_holder_ended" in other.log.read_text()
     frozen.go_on()
     feed.send(50)
@@ -148,7 +146,7 @@ def test_followers_stopped_soon_after_their_start_do_not_keep_the_next_one_out(
     feed.send(40)
     for _ in range(2):
         stopped = start(workers, FOLLOWER, installation)
-        stopped.ended.wait(after_s)
+        stopped.ends_within(after_s)
         stopped.send(number)
         stopped.wait(30)
     next_one = start(workers, FOLLOWER, installation)

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import uuid
 from collections.abc import Mapping
 from contextlib import closing
-from datetime import timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any
@@ -34,7 +31,9 @@ from fraud_core.decision import decide
 from fraud_core.features import feature_matrix
 from fraud_core.labels import LabelEvent
 from fraud_core.quantise import quantise
-from tests.support.api_server import ApiServer, cloned, scoring_server
+from tests.integration.training_installation import wire_rows
+from tests.support import forked
+from tests.support.api_server import ApiServer, ForkedApi, cloned, scoring_server
 from tests.support.mlflow_users import mlflow_login
 from tests.support.stored_rows import CREDITCARD, START, Database
 from tests.support.streaming_installation import ROOT, StreamInstallation, read_all
@@ -46,15 +45,7 @@ ULB = ROOT.parent / "shared" / "data" / "ulb.parquet"
 
 def job(module: str, environment: Mapping[str, str], *arguments: str) -> dict[str, Any]:
     """Run a job as a process of its own; its result."""
-    done = subprocess.run(
-        [sys.executable, "-m", module, *arguments],
-        env=dict(environment),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=170,
-    )
+    done = forked.run(module, *arguments, env=environment, timeout=170)
     assert done.returncode == 0, done.stderr[-2000:]
     result: dict[str, Any] = json.loads(done.stdout)
     return result
@@ -89,7 +80,7 @@ def test_real_rows_are_stored_and_scored_exactly(
     rows = ulb_rows(tmp_path / "ulb.parquet")
     with (
         cloned(template, postgres_admin_url, f"e2e_{uuid.uuid4().hex[:8]}") as own,
-        scoring_server(own, tmp_path, kind=ApiServer) as server,
+        scoring_server(own, tmp_path) as server,
     ):
         installation = StreamInstallation(database, topics, server.url)
         file = str(tmp_path / "ulb.parquet")
@@ -161,25 +152,6 @@ def compare_scores(
     assert [stored[identifier][5] for identifier in ids] == [to_scale(float(one), 4) for one in scores]
 
 
-def transfers(rows: int, seed: int, prefix: str) -> tuple[Batch, np.ndarray]:
-    """Transfers of the contract `wire`: the frauds are large, by web, and mostly without a fee."""
-    source = np.random.default_rng(seed)
-    labels = (source.random(rows) < 0.3).astype(np.int64)
-    fee = quantise(source.gamma(2, 3, rows), 2)
-    fee[source.random(rows) < np.where(labels == 1, 0.9, 0.05)] = np.nan
-    columns: dict[str, Any] = {
-        "sent_amount": quantise(source.lognormal(4 + 4 * labels, 0.7), 3),
-        "hour": source.integers(0, 24, rows).astype(np.float64),
-        "channel": np.array(source.choice(["branch", "web", "phone"], rows), dtype=object),
-        "urgent": (source.random(rows) < np.where(labels == 1, 0.9, 0.1)).astype(np.float64),
-        "fee": fee,
-        "payer": np.array([f'payer "{number % 50}", é' for number in range(rows)], dtype=object),
-        "payee": np.array([f"payee {number % 70}" for number in range(rows)], dtype=object),
-    }
-    moments = [START + timedelta(minutes=number) for number in range(rows)]
-    return Batch([f"{prefix}-{number}" for number in range(rows)], moments, columns), labels
-
-
 def as_file(batch: Batch, path: Path) -> None:
     columns = {
         name: pa.array(values, from_pandas=True).cast(pa.bool_() if name == "urgent" else pa.float64())
@@ -218,18 +190,18 @@ def test_a_contract_of_ones_own_goes_the_whole_path(
     """Train on history, register, serve from MLflow by alias, replay, consume, label."""
     contract = Contract.from_mapping(read_yaml(tmp_path / f"{wire_environment['FRAUD_CONTRACT']}.yaml"))
     installation = StreamInstallation(database, topics, "http://127.0.0.1:9", contract, wire_environment)
-    history, labels = transfers(3000, 5, "history")
+    history, labels = wire_rows(3000, prefix="history-")
     remember(installation, history, labels)
     of_the_trainer = {"DATABASE_URL": database.url("trainer"), **mlflow_login("trainer")}
     trained = job("fraud_trainer", installation.environment() | of_the_trainer, "run")["register"]
     assert trained["aliases"] == {"champion": trained["version"]}
-    server = ApiServer(
+    server = ForkedApi(
         database.url("api"), tmp_path / "models", tmp_path / "api.log", contract.name, wire_environment
     )
     try:
         server.start()
         installation.api_url = server.url
-        sent, truth = transfers(300, 6, "live")
+        sent, truth = wire_rows(300, seed=6, prefix="live-", break_in_payer=" é")
         as_file(sent, tmp_path / "live.parquet")
         file = ("--file", str(tmp_path / "live.parquet"))
         job("fraud_producer", installation.environment(), "replay", *file, "--speed", "0", "--no-labels")

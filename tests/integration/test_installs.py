@@ -1,4 +1,4 @@
-"""Installing packages: killed at several moments, and two at once; with a lock of one package of our own."""
+"""Installing packages: killed at several moments, and two at once; with locks of one package of our own."""
 
 from __future__ import annotations
 
@@ -17,11 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from fraud_launcher.bootstrap import PackageSet, environment
-
 ROOT = Path(__file__).resolve().parents[2]
-# So many files take pip long enough to be killed in between.
-FILES = 500
+FILES = 500  # so many take pip long enough to be killed in between
 INSTALL = """
 import sys
 from pathlib import Path
@@ -38,17 +35,21 @@ except bootstrap.LauncherError as reason:
 
 
 class Installation:
-    """A folder with two locks, `first` and `second`, and real processes that install them."""
+    """A folder with locks of one package each, and real processes that install them."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, files: int) -> None:
         self.root = root
         self.venv = root / ".venv"
+        self._files = files
         self._running: list[subprocess.Popen[str]] = []
         (root / "locks").mkdir()
-        for name in ("first", "second"):
-            digest = hashlib.sha256(_wheel(root, name).read_bytes()).hexdigest()
-            text = f"--no-index\n--find-links {root}\n{name}==1.0 --hash=sha256:{digest}\n"
-            (root / "locks" / f"{name}.txt").write_text(text)
+
+    def add_lock(self, name: str, requires: str = "") -> Path:
+        """A lock file of this name with a package of the same name."""
+        digest = hashlib.sha256(_wheel(self.root, name, self._files, requires).read_bytes()).hexdigest()
+        lock = self.root / "locks" / f"{name}.txt"
+        lock.write_text(f"--no-index\n--find-links {self.root}\n{name}==1.0 --hash=sha256:{digest}\n")
+        return lock
 
     def start(self, group: str) -> subprocess.Popen[str]:
         program = INSTALL.format(sources=str(ROOT / "services" / "launcher"), config=str(ROOT))
@@ -83,7 +84,8 @@ class Installation:
         return sum(1 for folder in self.packages() for _ in folder.glob(f"{package}/m*.py"))
 
     def works(self, package: str) -> bool:
-        code = f"import {package}.m{FILES - 1}; from importlib.metadata import version; version({package!r})"
+        last = f"{package}.m{self._files - 1}"
+        code = f"import {last}; from importlib.metadata import version; version({package!r})"
         return subprocess.run([self.venv / "bin" / "python", "-c", code], check=False).returncode == 0
 
     def note(self) -> str:
@@ -96,14 +98,16 @@ class Installation:
                 process.communicate()
 
 
-def _wheel(folder: Path, name: str) -> Path:
+def _wheel(folder: Path, name: str, modules: int, requires: str) -> Path:
     path = folder / f"{name}-1.0-py3-none-any.whl"
     info = f"{name}-1.0.dist-info"
     with zipfile.ZipFile(path, "w") as wheel:
         # First, as other installers write it: then a package half-written looks like one that is there.
-        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n"
+        metadata += f"Requires-Dist: {requires}\n" if requires else ""
+        wheel.writestr(f"{info}/METADATA", metadata)
         wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        files = [f"{name}/__init__.py", *(f"{name}/m{number}.py" for number in range(FILES))]
+        files = [f"{name}/__init__.py", *(f"{name}/m{number}.py" for number in range(modules))]
         for file in files:
             wheel.writestr(file, "")
         wheel.writestr(f"{info}/RECORD", "".join(f"{file},,\n" for file in files))
@@ -112,24 +116,57 @@ def _wheel(folder: Path, name: str) -> Path:
 
 @pytest.fixture
 def installation(tmp_path: Path) -> Iterator[Installation]:
-    fresh = Installation(tmp_path)
+    """An installation whose packages take pip long enough to be killed in between."""
+    fresh = Installation(tmp_path, FILES)
+    for name in ("first", "second"):
+        fresh.add_lock(name)
     yield fresh
     fresh.close()
 
 
-def test_a_venv_that_was_being_made_is_made_anew_and_two_at_once_make_one(installation: Installation) -> None:
-    first = installation.start("first")
-    installation.kill_when(first, (installation.venv / "bin" / "python").exists, group=True)
-    assert json.loads(installation.note())["pid"] == first.pid
-    two = [installation.start("first"), installation.start("second")]
-    output = "".join(installation.end(process) for process in two)
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """One for several tests, because a venv takes seconds to make; each adds locks of its own."""
+    installation = Installation(tmp_path_factory.mktemp("installs"), 3)
+    yield installation
+    installation.close()
+
+
+def test_a_venv_that_was_being_made_is_made_anew_and_two_at_once_make_one(shared: Installation) -> None:
+    for name in ("first", "second"):
+        shared.add_lock(name)
+    first = shared.start("first")
+    shared.kill_when(first, (shared.venv / "bin" / "python").exists, group=True)
+    assert json.loads(shared.note())["pid"] == first.pid
+    two = [shared.start("first"), shared.start("second")]
+    output = "".join(shared.end(process) for process in two)
     assert "Replacing .venv, whose installation was interrupted." in output
     holder = (
         r"Waiting for the installation of locks/(first|second)\.txt \(process \d+, since .* UTC\) to end\."
     )
     assert any(re.fullmatch(holder, line) for line in output.splitlines())
-    assert installation.works("first") and installation.works("second") and installation.note() == ""
-    assert installation.end(installation.start("first")) == ""
+    assert shared.works("first") and shared.works("second") and shared.note() == ""
+    assert shared.end(shared.start("first")) == ""
+
+
+def test_an_installation_that_fails_hinders_no_other_command(shared: Installation) -> None:
+    shared.add_lock("earlier")
+    shared.end(shared.start("earlier"))
+    lock = shared.add_lock("failing")
+    right = lock.read_text()
+    lock.write_text(right.replace("sha256:", "sha256:0"))
+    failing = shared.start("failing")
+    assert "It was not possible to install the packages" in failing.communicate(timeout=300)[1]
+    assert shared.end(shared.start("earlier")) == ""
+    lock.write_text(right)
+    shared.end(shared.start("failing"))
+    assert shared.works("failing") and shared.note() == ""
+
+
+def test_a_lock_is_installed_as_it_stands(shared: Installation) -> None:
+    shared.add_lock("asking", requires="absent[extra]<6")
+    shared.end(shared.start("asking"))
+    assert "asking" in {package.name for package in distributions(path=list(map(str, shared.packages())))}
 
 
 def test_packages_that_were_being_written_are_written_anew(installation: Installation) -> None:
@@ -146,42 +183,3 @@ def test_packages_that_were_being_written_are_written_anew(installation: Install
     output = installation.end(installation.start("first"))
     assert "Installing the packages of locks/second.txt" in output and "Replacing" not in output
     assert installation.works("first") and installation.works("second") and installation.note() == ""
-
-
-def test_an_installation_that_fails_hinders_no_other_command(installation: Installation) -> None:
-    installation.end(installation.start("first"))
-    lock = installation.root / "locks" / "second.txt"
-    right = lock.read_text()
-    lock.write_text(right.replace("sha256:", "sha256:0"))
-    failing = installation.start("second")
-    assert "It was not possible to install the packages" in failing.communicate(timeout=300)[1]
-    assert installation.end(installation.start("first")) == ""
-    lock.write_text(right)
-    installation.end(installation.start("second"))
-    assert installation.works("second") and installation.note() == ""
-
-
-def test_a_lock_is_installed_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    wheel = _asking_wheel(tmp_path, "asking", "1.0", requires="absent[extra]<6")
-    lock = tmp_path / "locks" / "only.txt"
-    lock.parent.mkdir()
-    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
-    lock.write_text(f"--no-index\n--find-links {tmp_path}\nasking==1.0 --hash=sha256:{digest}\n")
-    monkeypatch.setattr("fraud_launcher.bootstrap.ROOT", tmp_path)
-    # Without uv, so that pip is what is tried.
-    monkeypatch.setenv("PATH", os.pathsep.join(["/usr/bin", "/bin"]))
-    home = PackageSet(lock.parent, tmp_path / "venv", tmp_path / "target", ())
-    python = environment("only", lambda _: None, home).python
-    folders = [str(path) for path in python.parents[1].glob("lib/python3*/site-packages")]
-    assert "asking" in {package.name for package in distributions(path=folders)}
-
-
-def _asking_wheel(folder: Path, name: str, version: str, requires: str) -> Path:
-    path = folder / f"{name}-{version}-py3-none-any.whl"
-    info = f"{name}-{version}.dist-info"
-    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\nRequires-Dist: {requires}\n"
-    with zipfile.ZipFile(path, "w") as wheel:
-        wheel.writestr(f"{info}/METADATA", metadata)
-        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        wheel.writestr(f"{info}/RECORD", "")
-    return path

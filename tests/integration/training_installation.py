@@ -113,9 +113,15 @@ def card_rows(installation: Installation, overlap: float) -> None:
     )
 
 
-def wire_rows(n: int, start: datetime = START) -> tuple[Batch, np.ndarray]:
-    """Transfers whose frauds are large, by web, and mostly without a fee."""
-    source = np.random.default_rng(5)
+def wire_rows(
+    n: int, start: datetime = START, *, seed: int = 5, prefix: str = "w", break_in_payer: str = "\n"
+) -> tuple[Batch, np.ndarray]:
+    """Transfers whose frauds are large, by web, and mostly without a fee.
+
+    Args:
+        break_in_payer: stands in each payer's name; no request may contain the default, but a table may.
+    """
+    source = np.random.default_rng(seed)
     labels = (source.random(n) < RATE).astype(np.int64)
     fee = quantise(source.gamma(2, 3, n), 2)
     fee[source.random(n) < np.where(labels == 1, 0.9, 0.05)] = np.nan
@@ -125,8 +131,10 @@ def wire_rows(n: int, start: datetime = START) -> tuple[Batch, np.ndarray]:
         "channel": np.array(source.choice(["branch", "web", "phone"], n), dtype=object),
         "urgent": (source.random(n) < np.where(labels == 1, 0.9, 0.1)).astype(np.float64),
         "fee": fee,
-        "payer": np.array([f'payer "{number % 50}",\n{number}' for number in range(n)], dtype=object),
+        "payer": np.array(
+            [f'payer "{number % 50}",{break_in_payer}{number}' for number in range(n)], dtype=object
+        ),
         "payee": np.array([f"payee {number % 70}" for number in range(n)], dtype=object),
     }
     moments = [start + timedelta(minutes=minute) for minute in range(n)]
-    return Batch([f"w{number}" for number in range(n)], moments, columns), labels
+    return Batch([f"{prefix}{number}" for number in range(n)], moments, columns), labels

@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -23,6 +22,7 @@ from config.settings import CONFIG_DIR, ObjectStoreSettings
 from fraud_adapters.models.registry_writer import RegistryWriter
 from fraud_adapters.objectstore import ObjectStore
 from tests.integration.training_installation import WIRE, Installation, installed, store_history, wire_rows
+from tests.support import forked
 from tests.support.stored_rows import Database
 from tests.support.waiting import eventually
 
@@ -34,8 +34,9 @@ class TrainerJob:
 
     def __init__(self, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
         self.lines: list[str] = []
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "fraud_trainer", *arguments],
+        self._process = forked.start(
+            "fraud_trainer",
+            *arguments,
             env={**os.environ, **(environment or {})},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

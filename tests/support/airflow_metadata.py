@@ -21,7 +21,7 @@ from fraud_embedded.servers.airflow import Airflow
 from fraud_embedded.servers.stack import Stack
 from tests.support.api_server import CLIENTS
 from tests.support.killable_servers import START_SECONDS, Server
-from tests.support.servers import OWNER, TEMPLATE, configured_stack, random_passwords
+from tests.support.servers import OWNER, TEMPLATE, configured_stack, memory_folder, random_passwords
 from tests.support.stored_rows import run as run_sql
 
 ROOT: Final = Path(__file__).parents[2]
@@ -61,13 +61,21 @@ class Metadata:
         )
 
 
+@dataclass(frozen=True)
+class FirstStart:
+    """The first run of `init-airflow.sh`, and a copy of the database it left."""
+
+    done: subprocess.CompletedProcess[str]
+    copy: Metadata
+
+
 @contextmanager
 def running_postgres() -> Iterator[tuple[Stack, Passwords, ExitStack]]:
     """A stack in which only Postgres runs, with the roles and Airflow's own database.
 
     Servers registered on the exit stack are stopped with it.
     """
-    with configured_stack(durable=False) as stack, ExitStack() as exit_stack:
+    with configured_stack(durable=False, below=memory_folder()) as stack, ExitStack() as exit_stack:
         postgres.prepare(stack.postgres)
         start(postgres.spec(stack.postgres), exit_stack)
         passwords = random_passwords(stack)

@@ -31,6 +31,7 @@ from tests.support.api_server import (
     CLIENTS,
     ENCRYPTION_SECRET,
     ApiServer,
+    ForkedApi,
     cache_model,
     record_version,
 )
@@ -225,11 +226,22 @@ def never_due(metadata: Metadata, dag_ids: Sequence[str]) -> None:
     metadata.rows(_NEVER_DUE.format(dag_ids=names))
 
 
+@dataclass(frozen=True)
+class PreparedPlatform:
+    """Postgres and the webhook run, everything else is configured; Airflow's database has no tables yet."""
+
+    stack: Stack
+    passwords: Passwords
+    database: Database
+    kafka: KafkaSettings
+    api: ApiServer
+    webhook: Webhook
+    metadata: Metadata
+
+
 @contextmanager
-def running_platform() -> Iterator[AirflowPlatform]:
-    """Start everything; remove all of it at the end."""
-    with running_postgres() as (stack, passwords, exit_stack), ThreadPoolExecutor() as executor:
-        servers = executor.submit(_servers, stack, exit_stack)
+def prepared_platform() -> Iterator[PreparedPlatform]:
+    with running_postgres() as (stack, passwords, exit_stack):
         template = migrated_template(stack.postgres, passwords)
         database = exit_stack.enter_context(cloned_database(template, "ledger"))
         kafka = KafkaSettings(kafka_bootstrap_servers=stack.broker.bootstrap, kafka_topic=TOPIC)
@@ -240,18 +252,25 @@ def running_platform() -> Iterator[AirflowPlatform]:
             "AIRFLOW_API_URL": metadata.server.url,
             "AIRFLOW_TRAIN_PASSWORD": metadata.server.train_password,
         }
-        prepared = executor.submit(metadata.initialise)
-        running_broker = servers.result()
+        yield PreparedPlatform(stack, passwords, database, kafka, api, webhook, metadata)
+
+
+@contextmanager
+def running_platform(prepared: PreparedPlatform) -> Iterator[AirflowPlatform]:
+    """Start everything else; Airflow's database must have been initialised."""
+    stack, kafka, api, metadata = prepared.stack, prepared.kafka, prepared.api, prepared.metadata
+    with ExitStack() as exit_stack:
+        running_broker = _servers(stack, exit_stack)
         ensure_topics(stack.broker.bootstrap, [kafka.topic], partitions=2)
         ensure_topics(stack.broker.bootstrap, [kafka.labels_topic, kafka.alerts_topic, kafka.dlq_topic])
         exit_stack.callback(api.stop)
         api.start(seconds=PATIENCE_S)
-        done = prepared.result()
-        assert done.returncode == 0, done.stderr[-3000:]
         never_due(metadata, _UNSCHEDULED)
         _start_airflow(metadata, exit_stack)
-        secrets = _secrets(stack, passwords, metadata)
-        yield AirflowPlatform(database, kafka, api, running_broker, metadata, webhook, stack, secrets)
+        secrets = _secrets(stack, prepared.passwords, metadata)
+        yield AirflowPlatform(
+            prepared.database, kafka, api, running_broker, metadata, prepared.webhook, stack, secrets
+        )
 
 
 @contextmanager
@@ -293,7 +312,7 @@ def _api(stack: Stack, database: Database, kafka: KafkaSettings) -> ApiServer:
     version = cache_model(folder / "models", CREDITCARD, "7")
     record_version(database.url("owner"), CREDITCARD, "7", version.digest())
     addresses = {"KAFKA_BOOTSTRAP_SERVERS": stack.broker.bootstrap, "KAFKA_TOPIC": kafka.topic}
-    return ApiServer(database.url("api"), folder / "models", folder / "api.log", extra=addresses)
+    return ForkedApi(database.url("api"), folder / "models", folder / "api.log", extra=addresses)
 
 
 def _airflow(
@@ -359,5 +378,8 @@ def _secrets(stack: Stack, passwords: Passwords, metadata: Metadata) -> dict[str
 @pytest.fixture(scope="package")
 def platform() -> Iterator[AirflowPlatform]:
     """The platform for all tests of a folder that one worker runs."""
-    with running_platform() as running:
-        yield running
+    with prepared_platform() as prepared:
+        done = prepared.metadata.initialise()
+        assert done.returncode == 0, done.stderr[-3000:]
+        with running_platform(prepared) as running:
+            yield running

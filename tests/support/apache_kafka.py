@@ -24,6 +24,8 @@ FORMAT_SECONDS: Final = 60
 _COPY: Final = ("-q", "-B", "-ntp", "dependency:copy-dependencies", "-DincludeScope=runtime")
 _HEAP: Final = "256m"
 _LOGGING: Final = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
+# For a server that lives for a minute: to optimise its code takes longer than that saves.
+SHORT_LIVED: Final = ("-XX:TieredStopAtLevel=1",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class ApacheKafka:
     controller_port: int
     jars: Path
     java: Path
+    options: tuple[str, ...] = ()  # of Java
 
     @property
     def bootstrap(self) -> str:
@@ -108,7 +111,8 @@ def spec(server: ApacheKafka) -> ProcessSpec:
 
 
 def _java(server: ApacheKafka) -> tuple[str, ...]:
-    return (str(server.java), f"-Xmx{_HEAP}", "-XX:+UseSerialGC", _LOGGING, "-cp", f"{server.jars}/*")
+    options = (*server.options, f"-Xmx{_HEAP}", "-XX:+UseSerialGC", _LOGGING)
+    return (str(server.java), *options, "-cp", f"{server.jars}/*")
 
 
 def _properties(server: ApacheKafka) -> Mapping[str, str]:

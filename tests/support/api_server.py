@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import ssl
 import subprocess
 import sys
 import time
@@ -37,6 +38,8 @@ CLIENTS: Final = {
     "airflow": "airflow-client's-secret",
 }
 ENCRYPTION_SECRET: Final = "a secret of the tests alone"
+# How clients speak with these servers: reading all certificates for TLS takes a client 18 ms of CPU.
+PLAIN: Final[dict[str, Any]] = {"trust_env": False, "verify": ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)}
 NOWHERE: Final = "127.0.0.1:1"  # nothing listens on this port
 
 
@@ -139,12 +142,12 @@ class ApiServer:
         return result
 
     def get(self, path: str, **options: Any) -> httpx.Response:
-        return httpx.get(self.url + path, trust_env=False, timeout=20, **options)
+        return httpx.get(self.url + path, **PLAIN, timeout=20, **options)
 
     def token(self, client: str = "streaming", scope: str | None = None) -> str:
         form = {"grant_type": "client_credentials", "client_id": client, "client_secret": CLIENTS[client]}
         answer = httpx.post(
-            f"{self.url}/auth/token", data=form | ({"scope": scope} if scope else {}), trust_env=False
+            f"{self.url}/auth/token", data=form | ({"scope": scope} if scope else {}), **PLAIN
         )
         answer.raise_for_status()
         token: str = answer.json()["access_token"]
@@ -152,7 +155,7 @@ class ApiServer:
 
     def client(self, name: str = "streaming") -> httpx.Client:
         headers = {"Authorization": f"Bearer {self.token(name)}"}
-        return httpx.Client(base_url=self.url, headers=headers, trust_env=False, timeout=20)
+        return httpx.Client(base_url=self.url, headers=headers, **PLAIN, timeout=20)
 
     def connections(self) -> int:
         """The number of accepted connections that are still open."""
@@ -164,7 +167,7 @@ class ApiServer:
 
     def metric(self, name: str) -> float:
         """The metric's value, summed over all its labels."""
-        text = httpx.get(f"http://127.0.0.1:{self.metrics_port}/metrics", trust_env=False).text
+        text = httpx.get(f"http://127.0.0.1:{self.metrics_port}/metrics", **PLAIN).text
         return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(name))
 
 

@@ -1,6 +1,6 @@
-"""`python -m tests.support.executed CODE`: like `python -c`, for helpers that only start modules."""
+"""`python -m tests.support.executed CODE …`: like `python -c`, for helpers that only start modules."""
 
 import sys
 
 if __name__ == "__main__":
-    exec(sys.argv[1])  # noqa: S102
+    exec(sys.argv.pop(1))  # noqa: S102

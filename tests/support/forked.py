@@ -37,7 +37,18 @@ _API: Final = (
 LATER: Final = {
     "fraud_api": _API,
     "tests.integration.changed_api": _API,
-    "tests.support.executed": ("fraud_adapters.job", "fraud_adapters.postgres"),
+    "tests.support.executed": (
+        *("fraud_adapters.job", "fraud_adapters.postgres"),
+        *("fraud_embedded.__main__", "fraud_embedded.demo"),
+    ),
+}
+# Programs that start a thread when they are imported, and the imports of theirs that take longest instead.
+INSTEAD: Final = {
+    "fraud_trainer": (
+        *("fraud_adapters.models.registry_writer", "fraud_adapters.models.tracked_runs"),
+        *("fraud_adapters.objectstore.run_store", "fraud_adapters.postgres.examples", "fraud_trainer.steps"),
+        *("mlflow", "matplotlib.figure", "matplotlib.backends.backend_agg"),
+    ),
 }
 _MOST: Final = 2**20  # maximum size of an order in bytes; it contains an environment
 
@@ -97,6 +108,9 @@ class Process:
                 self.kill()
                 raise
             out, errors = (output.result() if output else None for output in outputs)
+        for pipe in (self.stdout, self.stderr):
+            if pipe is not None:
+                pipe.close()
         return out, errors
 
     def __enter__(self) -> Self:
@@ -199,7 +213,7 @@ def _server() -> Callable[[Mapping[str, Any], Sequence[int]], None]:
     """Sends orders to the fork server, which is started on first use and stopped at exit."""
     parent_end, child_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     parent_end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _MOST)
-    inherited = ("PATH", "HOME", "LANG", "TMPDIR")
+    inherited = ("PATH", "HOME", "LANG", "TMPDIR", "MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK")
     environment = {name: os.environ[name] for name in inherited if name in os.environ}
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *(path for path in sys.path if path)])
     # The fork server must have one thread only, because `fork` copies no others.
@@ -272,7 +286,7 @@ def serve(orders: socket.socket) -> None:
 @cache
 def _import(module: str) -> None:
     """Import the module for the sake of its imports."""
-    for name in (f"{module}.__main__", *LATER.get(module, ())):
+    for name in INSTEAD.get(module, (f"{module}.__main__", *LATER.get(module, ()))):
         with suppress(ModuleNotFoundError):
             importlib.import_module(name)
     if (threads := len(list(Path("/proc/self/task").iterdir()))) > 1:

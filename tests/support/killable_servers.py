@@ -118,7 +118,12 @@ class KillableServers:
             java, jars = apache_kafka.find_java(), apache_kafka.fetch_jars()
             port, controller_port = free_ports(2)
             kafka = apache_kafka.ApacheKafka(
-                self.directory / "apache", port, controller_port, jars=jars, java=java
+                self.directory / "apache",
+                port,
+                controller_port,
+                jars=jars,
+                java=java,
+                options=apache_kafka.SHORT_LIVED,
             )
             apache_kafka.prepare(kafka)
             self.apache, self.apache_bootstrap = Server(apache_kafka.spec(kafka)), kafka.bootstrap
@@ -150,9 +155,13 @@ class KillableServers:
 
 
 @contextmanager
-def running_servers() -> Iterator[KillableServers]:
-    """Start everything; remove all of it at the end."""
-    with configured_stack(durable=True) as stack, ExitStack() as exit_stack:
+def running_servers(below: Path | None = None) -> Iterator[KillableServers]:
+    """Start everything; remove all of it at the end.
+
+    Args:
+        below: see `configured_stack`; what survives a SIGKILL on disk also does in memory.
+    """
+    with configured_stack(durable=True, below=below) as stack, ExitStack() as exit_stack:
         base = stack.broker.place.parent
 
         def start(spec: ProcessSpec) -> Server:

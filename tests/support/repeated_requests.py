@@ -52,4 +52,4 @@ class RepeatedRequests:
                     self.served_versions.append((time.monotonic(), document["model_version"]))
                 except Exception as error:
                     self.failures.append(f"{type(error).__name__}: {error}")
-                time.sleep(0.005)
+                time.sleep(0.03)  # enough load for a replacement to be noticed

@@ -27,6 +27,7 @@ from tests.support.servers import (
     Database,
     cloned_database,
     configured_stack,
+    memory_folder,
     random_passwords,
 )
 
@@ -36,7 +37,7 @@ _numbers = itertools.count(1)
 @pytest.fixture(scope="package")
 def stack() -> Iterator[Stack]:
     """The servers' configuration, with free ports and a temporary directory."""
-    with configured_stack(durable=False) as configured:
+    with configured_stack(durable=False, below=memory_folder()) as configured:
         yield configured
 
 
@@ -151,7 +152,8 @@ def apache_kafka(stack: Stack) -> Iterator[KafkaServer]:
         java, jars = apache.find_java(), apache.fetch_jars()
     except StartFailed as error:
         pytest.skip(str(error))
-    server = apache.ApacheKafka(stack.broker.place.with_name("apache"), port, controller_port, jars, java)
+    folder = stack.broker.place.with_name("apache")
+    server = apache.ApacheKafka(folder, port, controller_port, jars, java, apache.SHORT_LIVED)
     apache.prepare(server)
     yield from _kafka(server.bootstrap, apache.spec(server))
 

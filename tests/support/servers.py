@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets as random
 import shutil
 import tempfile
@@ -25,6 +26,7 @@ from fraud_embedded.servers.stack import Ports, Secrets, Stack, build
 # Different from the defaults, so that a hard-coded name makes a test fail.
 OWNER: Final = "ledger_owner"
 TEMPLATE: Final = "ledger_template"
+_MEMORY_BYTES: Final = 3 * 2**30  # what each worker's servers may write, with room to spare
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +49,27 @@ class Database:
         return self.server.url(constants.SERVICE_ROLES[service], self.passwords.services[service], self.name)
 
 
+def memory_folder() -> Path | None:
+    """A folder in memory that can hold the servers' data and programs, or None.
+
+    There the copy of a database that each test gets takes a sixth of the CPU time that ext4 takes for it.
+    """
+    folder = Path("/dev/shm")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return None
+    system = os.statvfs(folder)
+    enough = system.f_bavail * system.f_frsize >= _MEMORY_BYTES
+    return folder if enough and not system.f_flag & os.ST_NOEXEC else None
+
+
 @contextmanager
-def configured_stack(durable: bool) -> Iterator[Stack]:
-    """The servers' configuration, with free ports and a temporary directory; nothing is started."""
-    base = Path(tempfile.mkdtemp(prefix="fraud-test-"))
+def configured_stack(durable: bool, below: Path | None = None) -> Iterator[Stack]:
+    """The servers' configuration, with free ports and a temporary directory; nothing is started.
+
+    Args:
+        below: where the directory is made; by default where temporary files are.
+    """
+    base = Path(tempfile.mkdtemp(prefix="fraud-test-", dir=below))
     # The database's account must be able to traverse to its own directory below.
     base.chmod(0o711)
     free = free_ports(4 + objectstore.INTERNAL_PORTS)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ import pytest
 from fraud_embedded import __main__
 from fraud_embedded.installation import Layout
 from fraud_launcher import lock_file
+from tests.support import forked
 
 ROOT = Path(__file__).resolve().parents[2]
 # The command itself, in a folder of its own; `demo` starts nothing and waits for its end.
@@ -31,12 +32,14 @@ sys.exit(__main__._run())
 """
 
 
-def start(root: Path, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", COMMAND, str(root), *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+def start(root: Path, *arguments: str) -> forked.Process:
+    pipe = subprocess.PIPE
+    return forked.start(
+        *("tests.support.executed", COMMAND, str(root), *arguments),
+        env=os.environ,
+        stdin=pipe,
+        stdout=pipe,
+        stderr=pipe,
         text=True,
     )
 

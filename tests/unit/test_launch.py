@@ -70,9 +70,9 @@ def test_a_benchmark_runs_with_the_packages_of_the_tests(
         return Environment(Path(sys.executable), {})
 
     monkeypatch.setattr(launch, "environment", environment)
-    assert launch.main(["bench", "stream", "--help"]) == 0
+    assert launch.main(["bench", "store", "--help"]) == 0
     assert groups == ["test"]
-    assert "--records" in capfd.readouterr().out
+    assert "--rows" in capfd.readouterr().out
 
 
 def test_quick_without_a_name_runs_those_with_a_floor(
