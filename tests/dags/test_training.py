@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
@@ -118,8 +119,9 @@ def test_a_run_whose_jobs_are_killed_makes_one_version_and_says_its_figures(
     assert "version=1" in line
     assert "gate_passed=True" in line
     assert "recall=0.9" in line
-    path = f"{first.path}/taskInstances/register_mlflow/xcomEntries/return_value?deserialize=true"
-    figures = training.airflow._call("GET", path)["value"]["figures"]
+    path = f"{first.path}/taskInstances/register_mlflow/xcomEntries/return_value"
+    result = training.airflow._call("GET", path)["value"]
+    figures = (json.loads(result) if isinstance(result, str) else result)["figures"]
     assert (figures["version"], figures["aliases"], figures["rows"]) == ("1", "champion", ROWS)
     status = api.get(f"/train/{first.run_id}").json()
     assert (status["state"], status["retrain"]) == ("success", True)
@@ -164,11 +166,11 @@ def test_what_no_parameter_knows_is_refused_before_a_job_starts(
 def test_a_failed_gate_alerts_and_the_champion_stays(
     training: AirflowPlatform, first: Run, api: httpx.Client, tmp_path: Path
 ) -> None:
-    """Labels that say nothing, from a file."""
-    key = "datasets/shuffled.parquet"
+    """Labels of which every fourth is wrong, from a file."""
+    key = "datasets/noisy.parquet"
     ObjectStore(
         bucket_settings(training.stack.objectstore, constants.BUCKET_RUNS), constants.BUCKET_RUNS
-    ).put_file(key, shuffled(training, tmp_path / "shuffled.parquet"))
+    ).put_file(key, noisy(training, tmp_path / "noisy.parquet"))
     body = {"force": True, "file": f"s3://{constants.BUCKET_RUNS}/{key}"}
     started = api.post("/train", json=body)
     assert started.status_code == 202, started.text
@@ -188,18 +190,18 @@ def test_a_failed_gate_alerts_and_the_champion_stays(
     assert first.state == "success"
 
 
-def shuffled(platform: AirflowPlatform, path: Path) -> Path:
-    """Stored transactions with labels that are dealt out at random."""
-    fields = [field.name for field in CREDITCARD.inputs]
-    rows = platform.rows(
-        f"SELECT event_time, {', '.join(fields)} FROM transactions WHERE source = 'simulator' LIMIT 2000"
-    )
-    moments, *columns = zip(*rows, strict=True)
-    labels = np.random.default_rng(1).random(len(rows)) < RATE
+def noisy(platform: AirflowPlatform, path: Path) -> Path:
+    """Stored transactions, with a fourth of the labels turned round."""
     label = CREDITCARD.label_field
     assert label is not None
+    fields = [field.name for field in CREDITCARD.inputs]
+    names = ", ".join(["event_time", "coalesce(class, 0)", *fields])
+    rows = platform.rows(f"SELECT {names} FROM transactions WHERE source = 'simulator' LIMIT 2000")
+    moments, labels, *columns = zip(*rows, strict=True)
+    wrong = np.random.default_rng(1).random(len(rows)) < 0.25
     content = {name: list(map(float, column)) for name, column in zip(fields, columns, strict=True)}
-    pq.write_table(pa.table({"event_time": moments, **content, label.name: labels.astype(int)}), path)
+    content |= {label.name: (np.array(labels) ^ wrong).tolist()}
+    pq.write_table(pa.table({"event_time": moments, **content}), path)
     return path
 
 
