@@ -126,7 +126,7 @@ def small_configuration(folder: Path, **sections: Mapping[str, Any]) -> Path:
     """The configuration for few rows: 100 frauds are enough, and models have 60 trees at most."""
     folder.mkdir()
     content = read_yaml(CONFIG_DIR / "config.yaml")
-    content["training"] |= {"min_test_frauds": 100, "rounds": 60, "threads": 1}
+    content["training"] |= {"min_test_frauds": 100, "rounds": 60, "threads": 1, "candidates": ["xgboost"]}
     for name, section in sections.items():
         content[name] |= section
     content["labels"]["implied_after"] = "PT15M"

@@ -14,16 +14,19 @@ def feature_matrix(contract: Contract, batch: Batch) -> NDArray[np.float32]:
 
     Returns:
         float32 of shape [n, number of features], C-contiguous. A missing optional number stays NaN, which
-        the models treat as missing; a missing category equals none of its values.
+        the models treat as missing; a missing category equals none of its values, and as `category` it is NaN.
     """
     matrix = np.empty((len(batch), len(contract.features)), dtype=np.float32)
     for position, feature in enumerate(contract.features):
-        matrix[:, position] = _values(feature, batch)
+        matrix[:, position] = _values(contract, feature, batch)
     return matrix
 
 
-def _values(feature: Feature, batch: Batch) -> NDArray[np.float64]:
+def _values(contract: Contract, feature: Feature, batch: Batch) -> NDArray[np.float64]:
     column = batch.columns[feature.of]
+    if feature.op == "category":
+        codes = {value: code for code, value in enumerate(contract.field(feature.of).values)}
+        return np.array([codes.get(value, np.nan) for value in column], dtype=np.float64)
     if feature.op == "equals":
         return np.asarray(column == feature.value, dtype=np.float64)
     if feature.by is not None:

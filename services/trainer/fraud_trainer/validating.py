@@ -26,7 +26,7 @@ from fraud_trainer import plots
 from fraud_trainer.figures import Figures, brier, figures
 from fraud_trainer.fitting import Examples
 from fraud_trainer.run_context import RunContext
-from fraud_trainer.steps import FILES, read_features
+from fraud_trainer.steps import read_features
 from fraud_trainer.tracking import resume_run
 
 MAX_ENGINE_DIFFERENCE: Final = 1e-5
@@ -121,13 +121,16 @@ def _manifest(context: RunContext, trained: Step, measured: Figures) -> Manifest
         data_to=parse_moment(loaded["data_to"]),
         created_at=parse_moment(trained["created_at"]),
         code_version=trained["code_version"],
-        engines={"xgboost": FILES["xgboost"], "onnx": FILES["onnx"]},
+        engines=trained["engines"],
         digests=trained["digests"],
+        candidate=trained["candidate"],
+        members=trained["members"],
+        preparation=trained["preparation"],
     )
 
 
 def _scores(model: Model, features: NDArray[np.float32]) -> tuple[NDArray[np.float64], float]:
-    """XGBoost's scores [n], and the largest absolute difference to those of ONNX Runtime."""
+    """The scores of batches [n], and the largest absolute difference to those of single transactions."""
     scores = model.score_batch(features).values
     single = model.score_with(model.engine_single, features).values
     return scores, float(np.max(np.abs(scores - single)))
