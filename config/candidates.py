@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -19,6 +19,15 @@ Member = Literal[
     "xgboost", "xgboost_bag", "neural_network", "random_forest", "isolation_forest", "logistic_regression"
 ]
 Imbalance = Literal["none", "weights", "smote"]
+
+
+VOTERS: Final[list[Member]] = [
+    "xgboost",
+    "neural_network",
+    "random_forest",
+    "isolation_forest",
+    "logistic_regression",
+]
 
 
 class _Section(BaseModel):
@@ -81,7 +90,7 @@ class Selection(_Section):
 class Search(_Section):
     """The search for better parameters: it ends after `trials`, or after `seconds`, whichever comes first."""
 
-    candidates: list[Member] = Field(default_factory=lambda: ["xgboost"])
+    candidates: list[Member] = Field(default=["xgboost"])
     method: Literal["tpe", "random", "grid"] = "tpe"
     trials: int = Field(default=0, ge=0)  # for each candidate; 0: no search
     seconds: float = Field(default=600, gt=0)  # for each candidate

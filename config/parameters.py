@@ -70,25 +70,16 @@ class Training(_Section):
     early_stopping: int = Field(ge=1)
     block_precision: float = Field(gt=0, le=1)  # precision on validation from which a score blocks
     xgboost: dict[str, float | int | str]
-    candidates: list[kinds.Candidate] = Field(default_factory=lambda: ["xgboost"], min_length=1)
+    candidates: list[kinds.Candidate] = Field(default=["xgboost"], min_length=1)
     # What a candidate must gain in average precision over one that stands before it in the list.
     candidate_margin: float = Field(default=0.002, ge=0, lt=1)
-    voting: list[kinds.Member] = Field(
-        default_factory=lambda: [
-            "xgboost",
-            "neural_network",
-            "random_forest",
-            "isolation_forest",
-            "logistic_regression",
-        ],
-        min_length=2,
-    )
+    voting: list[kinds.Member] = Field(default=kinds.VOTERS, min_length=2)
     xgboost_bag: kinds.BagParameters = kinds.BagParameters()
     neural_network: kinds.NeuralNetworkParameters = kinds.NeuralNetworkParameters()
     random_forest: kinds.RandomForestParameters = kinds.RandomForestParameters()
     isolation_forest: kinds.IsolationForestParameters = kinds.IsolationForestParameters()
     logistic_regression: kinds.LogisticRegressionParameters = kinds.LogisticRegressionParameters()
-    imbalance: list[kinds.Imbalance] = Field(default_factory=lambda: ["none"], min_length=1)
+    imbalance: list[kinds.Imbalance] = Field(default=["none"], min_length=1)
     blocks: int = Field(default=3, ge=1, le=20)  # prequential blocks on which options are compared
     search: kinds.Search = kinds.Search()
     automl: kinds.Automl = kinds.Automl()

@@ -1,4 +1,4 @@
-"""Figures of weighted scores, with intervals by resampling transactions; every figure of one set of rows in one call."""
+"""Figures of weighted scores, with intervals by resampling transactions."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def amount_recall(rows: Scored) -> float:
 
 
 def calibration_error(rows: Scored) -> float:
-    """Expected calibration error: |mean score − fraud rate| over bins of equal numbers of frauds and of others.
+    """Expected calibration error: the mean of |mean score − fraud rate| over bins of scores.
 
     With 0.2 % frauds, bins of equal weight would put every fraud into one: 10 bins divide the frauds, 10 the
     others, by score; each counts by its weight.

@@ -1,11 +1,12 @@
-"""How well each candidate finds frauds in the public ULB rows, trained on the past and judged on what follows.
+"""How well each candidate finds frauds in the public ULB rows: trained on the past, judged on what follows.
 
     ./fraud bench quality [--data FILE] [--candidates xgboost,xgboost_bag] [--samples 1000] [--write]
 
-Six rolling blocks of six hours: for each, everything before it is divided as the trainer divides it, the candidates
-are fitted and calibrated by the trainer's own code, and the block is scored. Beside them plain XGBoost, which learns
-from everything before the block: with base_score=.5 (the baseline) and with the defaults of XGBoost 3.2. Figures are
-weighted to the true share of frauds; intervals are 95 %, by resampling transactions, the same ones for all.
+Six rolling blocks of six hours: for each, everything before it is divided as the trainer divides it, the
+candidates are fitted and calibrated by the trainer's own code, and the block is scored. Beside them plain
+XGBoost, which learns from everything before the block: with base_score=.5 (the baseline) and with the
+defaults of XGBoost 3.2. Figures are weighted to the true share of frauds; intervals are 95 %, by resampling
+transactions, the same ones for all models.
 `--write` puts the tables into docs/results/quality.md.
 """
 
@@ -36,9 +37,9 @@ from tests.benchmarks.ulb import BLOCK_HOURS, CREDITCARD, DEFAULT, Ulb
 STARTS: Final = (10.0, 14.0, 18.0, 22.0, 26.0, 30.0)
 BASELINE, DEFAULTS, CHOSEN = "XGBoost, base_score=.5", "XGBoost 3.2 defaults", "the chosen one"
 PUBLISHED: Final = (
-    "Published for these rows, trained on hours 0–36 and tested on 36–48 at the true share of frauds: average precision "
-    "of plain XGBoost .71–.79, random forest .78 (95 % intervals about ± .08); recall at FPR 1 % .86–.87; recall at "
-    "precision .8 .75–.79. A split by chance, as in most publications (.85–.90), is not comparable."
+    "Reference values for these rows, trained on hours 0–36 and tested on 36–48 at the true share of frauds: "
+    "average precision of plain XGBoost .71–.79, random forest .78 (95 % intervals about ± .08); recall at "
+    "FPR 1 % .86–.87; recall at precision .8 .75–.79. Results on a random split (.85–.90) are not comparable."
 )
 Scores = dict[str, NDArray[np.float64]]
 
@@ -62,7 +63,8 @@ def main() -> None:
     text = f"{_table(report)}\n\n{_pairs(report)}\n\n{_aims(report)}\n\n{PUBLISHED}"
     print(text)
     if options.write:
-        head = f"# Detection quality\n\n    {machine.command()}\n\n{machine.origin_of_models()}\n\n{_method(data)}\n\n"
+        head = f"# Detection quality\n\n    {machine.command()}\n\n{machine.origin_of_models()}\n\n"
+        head += f"{_method(data)}\n\n"
         (machine.RESULTS / "quality.md").write_text(f"{head}{text}\n", encoding="utf-8")
     print(json.dumps(report))
 
@@ -86,7 +88,7 @@ def _training(candidates: str | None) -> Training:
 
 
 def score_block(data: Ulb, training: Training, block: slice) -> tuple[Scores, str]:
-    """Scores of a block by everything that is fitted on the rows before it, and the name of the chosen candidate."""
+    """Scores of a block by all that is fitted on the rows before it, and the chosen candidate's name."""
     past, features = data.examples(slice(0, block.start)), data.features[block]
     scores = {
         BASELINE: _plain(past, features, training, base_score=0.5),
@@ -120,7 +122,7 @@ def _plain(
 def _report(
     data: Ulb, found: Sequence[tuple[slice, Scores]], chosen: list[str], samples: int
 ) -> dict[str, Any]:
-    """By model and figure: the mean over the blocks, its interval, and the difference to the baseline with its."""
+    """By model and figure: the mean over the blocks and the difference to the baseline, with intervals."""
     counts = resamplings(len(data.labels), samples, 1)
     names = [name for name in found[0][1] if all(name in scores for _, scores in found)]
     values: dict[str, dict[str, NDArray[np.float64]]] = {}  # first the sample itself, then its resamplings
@@ -184,9 +186,9 @@ def _summary(series: NDArray[np.float64], baseline: NDArray[np.float64]) -> dict
 def _method(data: Ulb) -> str:
     return (
         f"{len(data.labels):,} transactions, {int(data.labels.sum())} of them frauds; blocks begin at hours "
-        f"{', '.join(f'{start:g}' for start in STARTS)} and overlap by two hours. Figures are means over the blocks, "
-        "with 95 % intervals. Amount recall is the share of the frauds' money among the 0.5 % of transactions "
-        "with the highest scores; the calibration error is the expected one over 20 bins."
+        f"{', '.join(f'{start:g}' for start in STARTS)} and overlap by two hours. Figures are means over the "
+        "blocks, with 95 % intervals. Amount recall is the share of the frauds' money among the 0.5 % of "
+        "transactions with the highest scores; the calibration error is the expected one over 20 bins."
     )
 
 

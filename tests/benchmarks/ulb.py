@@ -1,4 +1,4 @@
-"""The public ULB rows as the trainer sees them: features of the contract `creditcard`, weights, blocks of time."""
+"""The public ULB rows as the trainer sees them: features of the contract, weights, blocks of time."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STOPPING_SHARE, CALIBRATION_SHARE = 0.06 / 0.78, 0.12 / 0.78
 
 @dataclass(frozen=True, slots=True)
 class Ulb:
-    """Rows in order of time: features float32 [n, 30], labels, weights to the true prior, seconds, amounts."""
+    """Rows in order of time: features float32 [n, 30], labels, weights to the true prior, and raw columns."""
 
     features: NDArray[np.float32]
     labels: NDArray[np.int8]

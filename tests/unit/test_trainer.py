@@ -402,7 +402,7 @@ def test_the_held_out_part_decides_nothing_that_is_fitted(setup: Setup) -> None:
     outcome = {**run.step("features").outcome, "digest": run.put_table(steps.FEATURES, changed)}
     run.finish(run.seal("features", outcome, run.step("load")))
     again: Mapping[str, Any] = steps.train(setup.context)
-    fitted = ("digests", "threshold", "block_threshold", "calibration", "rounds")
+    fitted = ("digests", "threshold", "block_threshold", "calibration", "preparation", "choice")
     assert {name: again[name] for name in fitted} == {name: first[name] for name in fitted}
 
 

@@ -14,7 +14,7 @@ def feature_matrix(contract: Contract, batch: Batch) -> NDArray[np.float32]:
 
     Returns:
         float32 of shape [n, number of features], C-contiguous. A missing optional number stays NaN, which
-        the models treat as missing; a missing category equals none of its values, and as `category` it is NaN.
+        the models treat as missing; a missing category equals none of its values, and is NaN as `category`.
     """
     matrix = np.empty((len(batch), len(contract.features)), dtype=np.float32)
     for position, feature in enumerate(contract.features):

@@ -1,4 +1,4 @@
-"""The manifest of a model version: contract, preparation, thresholds, calibration, metrics, files' digests."""
+"""The manifest of a model version: contract, preparation, thresholds, calibration, metrics, digests."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from fraud_core.contract import Contract
 from fraud_core.preparation import Preparation
 
 FILE_NAME = "manifest.json"
-# Fields that came later: they are left out of the JSON where they say nothing, so that the digest of a manifest
-# that was written before them does not change.
+# Fields that came later: they are left out of the JSON where they are empty, so that manifests that were
+# written before keep their digest.
 _OPTIONAL: Final = ("candidate", "members", "preparation")
 
 

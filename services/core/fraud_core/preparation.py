@@ -18,10 +18,10 @@ Features = NDArray[np.float32]
 class PreparedColumn(BaseModel):
     """One input of a model, computed from one feature; all numbers are float32.
 
-    `value` is the feature itself: `fill` where it is missing, then within `low` and `high`. `missing` is 1 where
-    it is missing and 0 elsewhere. Of a category's code, `equals` is 1 where it is `code` and 0 elsewhere, and
-    `lookup` is the entry of `table` at that position, `otherwise` where it is missing or has no entry. Last
-    comes (value − center) / scale.
+    `value` is the feature itself: `fill` where it is missing, then within `low` and `high`. `missing` is 1
+    where it is missing and 0 elsewhere. Of a category's code, `equals` is 1 where it is `code` and 0
+    elsewhere, and `lookup` is the entry of `table` at that position, `otherwise` where it is missing or has
+    no entry. Last comes (value − center) / scale.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -54,7 +54,7 @@ def fit_sigmoid(
     return Calibration(slope=float(weights[0]), intercept=float(weights[1]))
 
 
-def _descend(
+def _descend(  # noqa: PLR0917
     design: NDArray[np.float64],
     targets: NDArray[np.float64],
     share: NDArray[np.float64],

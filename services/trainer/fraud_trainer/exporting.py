@@ -53,7 +53,7 @@ def export(fitted: Fitted, prepared: FittedPreparation) -> Exported:
     )
 
 
-def check_export(
+def check_export(  # noqa: PLR0917
     exported: Exported,
     fitted: Fitted,
     prepared: FittedPreparation,

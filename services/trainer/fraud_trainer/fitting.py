@@ -17,7 +17,7 @@ _FIXED = {"objective": "binary:logistic", "booster": "gbtree", "eval_metric": "l
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """Rows to learn from: features float32 [n, k], labels [n], 1 is fraud; weights [n] if rows count unequally."""
+    """Rows to learn from: features float32 [n, k], labels [n], 1 is fraud; weights [n], None if all are 1."""
 
     features: NDArray[np.float32]
     labels: NDArray[np.int8]

@@ -81,7 +81,7 @@ def fit_model(
     """Prepare, fit the candidates, choose one, calibrate and export it.
 
     Args:
-        parts: `train`, `stopping` and `calibration`, in this order of time. The preparation is fitted on `train`.
+        parts: `train`, `stopping` and `calibration`, in this order of time.
         progress: takes the name of an event and its figures.
 
     Raises:
@@ -103,7 +103,7 @@ def fit_model(
 def prepare_parts(
     contract: Contract, training: Training, parts: Mapping[str, Examples]
 ) -> tuple[FittedPreparation, dict[str, str], Parts]:
-    """Fit the preparation on the part `train` and apply it to all; also the dropped columns with the reasons."""
+    """Fit the preparation on `train`, apply it to all parts; also the dropped columns, with the reasons."""
     folds = folds_of(len(parts["train"].labels), training.seed)
     prepared = fit_preparation(contract, parts["train"], folds)
     scaled = training.automl.enabled or bool(SCALED & set(training.candidates))

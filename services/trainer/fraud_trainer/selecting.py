@@ -1,4 +1,4 @@
-"""Drops columns that say nothing, or that another one says too: by correlation, chi-square, mutual information."""
+"""Drops columns by their correlation with others, and by chi-square and mutual information with the label."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def contingency(column: NDArray[np.float32], labels: NDArray[np.int8]) -> NDArra
     deciles = np.linspace(0, 1, _BINS + 1)[1:-1]
     edges = np.empty(0) if missing.all() else np.unique(np.quantile(column[~missing], deciles))
     bins = np.where(missing, len(edges) + 1, np.searchsorted(edges, column, side="left"))
-    counts = np.column_stack(
+    counts: NDArray[np.float64] = np.column_stack(
         [np.bincount(bins[labels == label], minlength=len(edges) + 2) for label in (0, 1)]
     ).astype(np.float64)
     return counts[counts.sum(axis=1) > 0]

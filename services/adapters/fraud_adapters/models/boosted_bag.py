@@ -19,8 +19,8 @@ def mean_of(boosters: Sequence[xgboost.Booster]) -> xgboost.Booster:
     then serve the bag as they serve a single model.
 
     Raises:
-        ExportError: there is no model, their `base_score` or features differ, or one is not a `gbtree` for one
-            binary target on numeric features.
+        ExportError: there is no model, their `base_score` or features differ, or one is not a `gbtree` for
+            one binary target on numeric features.
     """
     learners = [learner_of(booster) for booster in boosters]
     if not learners:

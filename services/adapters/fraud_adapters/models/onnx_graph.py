@@ -1,8 +1,8 @@
 """Builds the ONNX graph of a model: tree ensembles and dense layers that end in one float32 margin a row.
 
-Only operators are used whose result for a row does not depend on the number of rows (measured, and tested for
-every kind of model): `Log` and `Exp` are not among them, because their vectorised loops round differently from
-the ones for the remaining rows.
+Only operators are used whose result for a row does not depend on the number of rows (measured, and tested
+for every kind of model). `Log` is not among them: its vectorised loop rounds differently from the one for the
+rows that are left.
 """
 
 from __future__ import annotations

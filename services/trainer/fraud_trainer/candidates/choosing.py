@@ -122,7 +122,7 @@ class _Fitting:
         return replace(candidate, name=AUTOML, parts=(part,)), result
 
     def _imbalance(self, learner: Learner, result: CandidateResult) -> Imbalance:
-        """The way to treat rare frauds that has the best average precision on the blocks of the training part."""
+        """How to treat rare frauds: what has the best average precision on blocks of the training part."""
         options = self.training.imbalance
         if not learner.supervised:
             return _FALLBACK

@@ -42,7 +42,7 @@ SEARCHED: Final[dict[str, Choices]] = {
 
 @dataclass(frozen=True, slots=True)
 class Learners:
-    """Makes learners from the configuration, with parameters of it replaced where a search found better ones."""
+    """Makes learners from the configuration, with the parameters replaced that a search found."""
 
     training: Training
 

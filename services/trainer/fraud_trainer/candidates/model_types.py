@@ -90,7 +90,7 @@ class ModelPart(Protocol):
         """What the model gives in training, float32 [n]; higher means fraud."""
 
     def add_to(self, graph: Graph, columns: slice) -> str:
-        """Add the model to a graph; its view is in `columns` of the input. Returns the margin's name, [n, 1]."""
+        """Add the model to a graph whose `columns` are its view; returns the name of the margin, [n, 1]."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Compares options without the later parts: learn from what is earlier, score the next block of time, go on."""
+"""Compares options without the later parts: learn from earlier rows, score the next block of time, go on."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NEIGHBOURS: Final = 5
 def average_precision(
     labels: NDArray[np.int8], scores: NDArray[np.float32], weights: NDArray[np.float32]
 ) -> float | None:
-    """The sum over operating points of the step in recall times the precision, each row counted by its weight.
+    """The sum over operating points of the step in recall times the precision, of weighted rows.
 
     All shapes are [n]; ties move together. None where a class is absent.
     """
@@ -61,8 +61,8 @@ def prequential_score(learner: Learner, rows: Rows, count: int, option: Imbalanc
 def balanced(train: Rows, stopping: Rows, option: Imbalance, seed: int) -> tuple[Rows, Rows]:
     """Training rows in which frauds count for more, and stopping rows whose frauds are weighted alike.
 
-    `weights` lets both classes weigh the same. `smote` adds frauds between neighbouring ones (Chawla et al. 2002),
-    only to what learns.
+    `weights` lets both classes weigh the same. `smote` adds frauds between neighbouring ones (Chawla et al.
+    2002), only to what learns.
 
     Raises:
         CandidateFailed: SMOTE cannot be used on this data.

@@ -94,8 +94,8 @@ def search(trials: Trials, kind: Member, settings: Search) -> Found:
 def automl(trials: Trials, settings: Automl) -> Found:
     """What FLAML's cost-frugal search finds over the kinds of model that can be served.
 
-    Wu, Wang and Huang (2021), Frugal Optimization for Cost-related Hyperparameters. Models are compared on blocks of
-    time instead of FLAML's own folds, and are exported as every candidate is.
+    Wu, Wang and Huang (2021), Frugal Optimization for Cost-related Hyperparameters. Models are compared on
+    blocks of time instead of FLAML's own folds, and are exported as every candidate is.
 
     Raises:
         CandidateFailed: no trial gave a model.
@@ -103,8 +103,10 @@ def automl(trials: Trials, settings: Automl) -> Found:
     with warnings.catch_warnings():
         # It warns of its optional parts that are not installed.
         warnings.simplefilter("ignore")
-        from flaml import CFO, tune  # noqa: PLC0415 - takes a second
-    kinds = [{"kind": kind} | _flaml_space(tune, kind) for kind in AUTOML_KINDS]
+        from flaml.tune.sample import choice, randint  # noqa: PLC0415 - takes a second
+        from flaml.tune.searcher.blendsearch import CFO  # noqa: PLC0415
+        from flaml.tune.tune import run  # noqa: PLC0415
+    kinds = [{"kind": kind} | _positions(kind, randint) for kind in AUTOML_KINDS]
     made, best, started = 0, 0.0, monotonic()
 
     def evaluate(config: dict[str, Any]) -> dict[str, float]:
@@ -115,9 +117,9 @@ def automl(trials: Trials, settings: Automl) -> Found:
         _report(trials, f"{AUTOML} {kind}", made, settings.trials, score, best, started)
         return {"average_precision": score}
 
-    space = {"model": tune.choice(kinds)}
+    space = {"model": choice(kinds)}
     searcher = CFO(space=space, metric="average_precision", mode="max", seed=trials.seed)
-    result = tune.run(
+    result = run(
         evaluate,
         config=space,
         metric="average_precision",
@@ -133,9 +135,9 @@ def automl(trials: Trials, settings: Automl) -> Found:
     return Found(kind, parameters, best, made)
 
 
-def _flaml_space(tune: Any, kind: Member) -> dict[str, Any]:
+def _positions(kind: Member, randint: Callable[[int, int], Any]) -> dict[str, Any]:
     """Positions in the lists of values, which the search walks along."""
-    return {f"{kind}.{name}": tune.randint(0, len(values)) for name, values in SEARCHED[kind].items()}
+    return {f"{kind}.{name}": randint(0, len(values)) for name, values in SEARCHED[kind].items()}
 
 
 def _of_flaml(config: dict[str, Any]) -> tuple[Member, dict[str, Any]]:
@@ -153,7 +155,9 @@ def _key(value: Any) -> str | float | int:
     return str(value) if isinstance(value, list) else cast(float, value)
 
 
-def _report(trials: Trials, kind: str, made: int, of: int, score: float, best: float, started: float) -> None:
+def _report(  # noqa: PLR0917
+    trials: Trials, kind: str, made: int, of: int, score: float, best: float, started: float
+) -> None:
     trials.progress(
         "search_trial",
         candidate=kind,

@@ -18,9 +18,9 @@ _RIDGE: Final = 1e-3
 def vote_of(candidates: Sequence[Fitted], stopping: Rows) -> Fitted:
     """Weigh the candidates by what minimises the log loss on `stopping`, which none of them was fitted on.
 
-    Each margin first becomes a logit by its own sigmoid, so that weights can be compared. A small penalty draws
-    the weights to equal ones, which decides where few frauds say little. A member whose margins do not rank frauds
-    above others, or whose weight is zero, is left out.
+    Each margin first becomes a logit by its own sigmoid, so that weights can be compared. A small penalty
+    draws the weights to equal ones, which decides where there are few frauds. A member whose margins do not
+    rank frauds above others, or whose weight is zero, is left out.
 
     Raises:
         CandidateFailed: fewer than two members remain.
