@@ -30,6 +30,18 @@ VOTERS: Final[list[Member]] = [
 ]
 
 
+BAGGED: Final[dict[str, float | int | str]] = {
+    "learning_rate": 0.05,
+    "max_depth": 4,
+    "subsample": 0.8,
+    "colsample_bytree": 0.4,
+    "reg_lambda": 5,
+    "max_delta_step": 1,
+    "base_score": 0.5,
+    "tree_method": "hist",
+}
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -37,18 +49,7 @@ class _Section(BaseModel):
 class BagParameters(_Section):
     members: int = Field(default=5, ge=2, le=50)
     rounds: int = Field(default=300, ge=1)
-    xgboost: dict[str, float | int | str] = Field(
-        default_factory=lambda: {
-            "learning_rate": 0.05,
-            "max_depth": 4,
-            "subsample": 0.8,
-            "colsample_bytree": 0.4,
-            "reg_lambda": 5,
-            "max_delta_step": 1,
-            "base_score": 0.5,
-            "tree_method": "hist",
-        }
-    )
+    xgboost: dict[str, float | int | str] = Field(default=BAGGED)
 
 
 class NeuralNetworkParameters(_Section):

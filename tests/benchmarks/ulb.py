@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -34,21 +33,21 @@ class Ulb:
     weights: NDArray[np.float32]
     seconds: NDArray[np.float64]
     amounts: NDArray[np.float64]
+    even: NDArray[np.bool_]  # the frauds, and the legitimate rows that were drawn evenly over time
 
     @classmethod
     def read(cls, path: Path) -> Ulb:
-        """The frauds, and the legitimate rows that were drawn evenly over time."""
         table = pq.read_table(path)
         columns = {name.lower(): table.column(name).to_numpy() for name in table.column_names}
-        kept = columns["uniform_time_sample"].astype(bool) | (columns["class"] == 1)
-        columns = {name: column[kept] for name, column in columns.items()}
-        rows = Batch([""] * int(kept.sum()), [], columns)
+        even = columns["uniform_time_sample"].astype(bool) | (columns["class"] == 1)
+        rows = Batch([""] * len(even), [], columns)
         return cls(
             feature_matrix(CREDITCARD, rows),
             columns["class"].astype(np.int8),
             columns["weight"].astype(np.float32),
             columns["time"],
             columns["amount"],
+            even,
         )
 
     def rows(self, start: float, stop: float) -> slice:
@@ -58,6 +57,16 @@ class Ulb:
 
     def examples(self, part: slice) -> Examples:
         return Examples(self.features[part], self.labels[part], self.weights[part])
+
+    def take(self, rows: NDArray[np.bool_]) -> Ulb:
+        return Ulb(
+            self.features[rows],
+            self.labels[rows],
+            self.weights[rows],
+            self.seconds[rows],
+            self.amounts[rows],
+            self.even[rows],
+        )
 
     def parts(self, before: int) -> dict[str, Examples]:
         """The first `before` rows as the trainer would divide them."""
@@ -69,7 +78,3 @@ class Ulb:
             "calibration": (calibration, before),
         }
         return {name: self.examples(slice(*bound)) for name, bound in bounds.items()}
-
-    def blocks(self, starts: tuple[float, ...]) -> Iterator[tuple[float, slice]]:
-        for start in starts:
-            yield start, self.rows(start, start + BLOCK_HOURS)

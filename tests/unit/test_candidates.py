@@ -125,7 +125,7 @@ def trained() -> Trained:
 def loaded(directory: Path, fitted: Fitted, prepared: FittedPreparation, rows: Rows) -> Model:
     """The candidate as a service loads it."""
     exported: Exported = export(fitted, prepared)
-    calibration = fit_sigmoid(fitted.margins(rows), rows.labels)
+    calibration = fitted.calibrated(rows)
     plain = model_manifest(CONTRACT, dict.fromkeys(FILES.values(), b""), calibration, {}).model_dump(
         exclude={"engines", "digests"}
     )
@@ -328,7 +328,7 @@ def whole_rows(count: int, seed: int = 1, share: float = 0.05) -> Rows:
     source = np.random.default_rng(seed)
     labels = (source.random(count) < share).astype(np.int8)
     values = (source.normal(size=(count, 4)) + labels[:, None] * [2, 2, 0, 0]).astype(np.float32)
-    return Rows(values * [1, 1000, 1, 1] + np.float32(5), values, labels)
+    return Rows(values * np.array([1, 1000, 1, 1], np.float32) + np.float32(5), values, labels)
 
 
 def test_treatments_of_rare_frauds_touch_only_what_learns() -> None:

@@ -101,7 +101,7 @@ class Preparer:
 
     def apply(self, features: Features) -> Features:
         """float32 [n, number of features] → float32 [n, number of columns]; rows do not affect each other."""
-        result: Features = features[:, self._source]
+        result: Features = features.take(self._source, axis=1)
         # Computed before anything is filled in, from the features as they came.
         special = [(position, function(result[:, position])) for position, function in self._special]
         if self._fill is not None:

@@ -13,7 +13,6 @@ from config.job_results import CalibrationResult, CandidateResult
 from config.parameters import Training
 from fraud_core.contract import Contract
 from fraud_core.manifest import Calibration
-from fraud_trainer.calibration import fit_sigmoid
 from fraud_trainer.candidates.choosing import Choice, Parts, choose_candidate
 from fraud_trainer.candidates.model_types import Progress
 from fraud_trainer.exporting import FILES, Exported, check_export, export
@@ -89,15 +88,13 @@ def fit_model(
     """
     prepared, dropped, rows = prepare_parts(contract, training, parts)
     choice = choose_candidate(training, rows, progress, with_automl=training.automl.enabled)
-    margins = choice.fitted.margins(rows.calibration)
-    calibration = fit_sigmoid(margins, rows.calibration.labels, rows.calibration.weights)
+    calibration = choice.fitted.calibrated(rows.calibration)
+    scores = calibration.scores(choice.fitted.margins(rows.calibration))
     exported = export(choice.fitted, prepared)
     difference = check_export(
         exported, choice.fitted, prepared, calibration, parts["calibration"], rows.calibration
     )
-    return TrainedModel(
-        choice, prepared, exported, calibration, calibration.scores(margins), dropped, difference
-    )
+    return TrainedModel(choice, prepared, exported, calibration, scores, dropped, difference)
 
 
 def prepare_parts(

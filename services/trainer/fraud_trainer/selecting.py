@@ -42,7 +42,8 @@ def contingency(column: NDArray[np.float32], labels: NDArray[np.int8]) -> NDArra
     counts: NDArray[np.float64] = np.column_stack(
         [np.bincount(bins[labels == label], minlength=len(edges) + 2) for label in (0, 1)]
     ).astype(np.float64)
-    return counts[counts.sum(axis=1) > 0]
+    filled: NDArray[np.float64] = counts[counts.sum(axis=1) > 0]
+    return filled
 
 
 def mutual_information(counts: NDArray[np.float64]) -> float:

@@ -54,7 +54,7 @@ class XgboostLearner:
             seed=self.seed,
         )
         details = {"rounds": fitted.rounds, "stopping_log_loss": fitted.stopping_loss}
-        return single(self.name, BoostedTrees(fitted.booster), details, fitted.booster)
+        return single(self.name, BoostedTrees(fitted.booster), details, fitted.booster, logit=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class BagLearner:
         ]
         bag = mean_of(boosters)
         details = {"members": self.parameters.members, "rounds": self.parameters.rounds}
-        return single(self.name, BoostedTrees(bag), details, bag)
+        return single(self.name, BoostedTrees(bag), details, bag, logit=True)
 
 
 def _examples(rows: Rows) -> Examples:

@@ -11,7 +11,7 @@ from config.candidates import Imbalance, Member
 from config.job_results import CandidateResult
 from config.parameters import Training
 from fraud_adapters.job.failures import LastingFailure
-from fraud_trainer.calibration import CalibrationError, fit_sigmoid
+from fraud_trainer.calibration import CalibrationError
 from fraud_trainer.candidates.learners import Learners
 from fraud_trainer.candidates.model_types import (
     CandidateFailed,
@@ -108,7 +108,8 @@ class _Fitting:
             *balanced(self.parts.train, self.parts.stopping, option, self.training.seed)
         )
         result["details"] = dict(candidate.details)
-        return candidate, result
+        # Where frauds count for more in training, margins are no longer logits of the true share.
+        return replace(candidate, logit=candidate.logit and option == _FALLBACK), result
 
     def _automl(self) -> tuple[Fitted, CandidateResult]:
         found = automl(self._trials(_FALLBACK), self.training.automl)
@@ -169,9 +170,8 @@ def _score(candidate: Fitted, rows: Rows) -> float:
     Raises:
         CalibrationError: it does not rank frauds above other transactions.
     """
-    margins = candidate.margins(rows)
-    fit_sigmoid(margins, rows.labels, rows.weights)
-    score = average_precision(rows.labels, margins, row_weights(rows))
+    candidate.calibrated(rows)
+    score = average_precision(rows.labels, candidate.margins(rows), row_weights(rows))
     if score is None:
         raise LastingFailure("The calibration part has transactions of one kind only.")
     return score

@@ -57,7 +57,7 @@ class LogisticRegressionLearner:
         with _quietly():
             model.fit(train.view("scaled").astype(np.float64), train.labels, row_weights(train))
         layers = (_layer(model.coef_.T, model.intercept_),)
-        return single(self.name, DenseLayers(layers), {"iterations": int(model.n_iter_[0])})
+        return single(self.name, DenseLayers(layers), {"iterations": int(model.n_iter_[0])}, logit=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class NeuralNetworkLearner:
         with _quietly():
             model.fit(train.view("scaled"), train.labels, train.weights)
         layers = tuple(_layer(*layer) for layer in zip(model.coefs_, model.intercepts_, strict=True))
-        return single(self.name, DenseLayers(layers), {"training_log_loss": float(model.loss_)})
+        return single(self.name, DenseLayers(layers), {"training_log_loss": float(model.loss_)}, logit=True)
 
 
 class _quietly(warnings.catch_warnings):  # noqa: N801 - used as a statement

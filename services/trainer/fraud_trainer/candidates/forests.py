@@ -65,7 +65,7 @@ class RandomForestLearner:
         # Scoring is summed over threads in the order in which they finish.
         forest.n_jobs = 1
         leaves = sum(int(tree.tree_.n_leaves) for tree in forest.estimators_)
-        return single(self.name, RandomForest(forest), {"leaves": leaves})
+        return single(self.name, RandomForest(forest), {"leaves": leaves}, logit=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,4 +84,6 @@ class IsolationForestLearner:
             max_samples=min(self.parameters.max_samples, len(train)),
             random_state=self.seed,
         ).fit(train.view("scaled"), sample_weight=train.weights)
-        return single(self.name, IsolationForest(forest), {"examples_a_tree": int(forest.max_samples_)})
+        return single(
+            self.name, IsolationForest(forest), {"examples_a_tree": int(forest.max_samples_)}, logit=False
+        )

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from fraud_adapters.job.failures import LastingFailure
 from fraud_adapters.models.onnx_graph import Graph
+from fraud_core.manifest import Calibration
+from fraud_trainer.calibration import LOGIT_PRIOR, fit_sigmoid
 
 View = Literal["trees", "scaled"]
 VIEWS: Final[tuple[View, ...]] = ("trees", "scaled")
@@ -111,6 +113,7 @@ class Fitted:
     Attributes:
         parts: with more than one, or with another weight than 1, the margin is their weighted sum and `bias`.
         booster: the same model for XGBoost, if it is one of boosted trees alone.
+        logit: whether the margin is the logit of a probability, so that it needs little calibration.
         details: figures of the fit, for the record.
     """
 
@@ -118,6 +121,7 @@ class Fitted:
     parts: tuple[WeightedPart, ...]
     bias: float = 0.0
     booster: xgboost.Booster | None = None
+    logit: bool = False
     details: Mapping[str, float | int | str | None] = field(default_factory=dict)
 
     @property
@@ -138,15 +142,26 @@ class Fitted:
             total += part.weight * (part.slope * part.part.margins(rows).astype(np.float64) + part.intercept)
         return total.astype(np.float32)
 
+    def calibrated(self, rows: Rows) -> Calibration:
+        """The sigmoid of its margins, fitted on these rows.
+
+        Raises:
+            CalibrationError: it does not rank frauds above other transactions.
+        """
+        prior = LOGIT_PRIOR if self.logit else 0.0
+        return fit_sigmoid(self.margins(rows), rows.labels, rows.weights, prior=prior)
+
 
 def single(
     name: str,
     part: ModelPart,
     details: Mapping[str, float | int | str | None],
     booster: xgboost.Booster | None = None,
+    *,
+    logit: bool,
 ) -> Fitted:
     """A candidate of one model."""
-    return Fitted(name, (WeightedPart(name, part, 1.0, 1.0, 0.0),), 0.0, booster, details)
+    return Fitted(name, (WeightedPart(name, part, 1.0, 1.0, 0.0),), 0.0, booster, logit, details)
 
 
 class Learner(Protocol):

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fraud_trainer.calibration import CalibrationError, fit_sigmoid
+from fraud_trainer.calibration import CalibrationError
 from fraud_trainer.candidates.model_types import CandidateFailed, Fitted, Rows, WeightedPart, row_weights
 
 VOTING: Final = "voting"
@@ -29,7 +29,7 @@ def vote_of(candidates: Sequence[Fitted], stopping: Rows) -> Fitted:
     for candidate in candidates:
         part = candidate.parts[0].part
         try:
-            sigmoid = fit_sigmoid(part.margins(stopping), stopping.labels, stopping.weights)
+            sigmoid = candidate.calibrated(stopping)
         except CalibrationError:
             continue
         parts.append(WeightedPart(candidate.name, part, 1.0, sigmoid.slope, sigmoid.intercept))
@@ -48,9 +48,8 @@ def vote_of(candidates: Sequence[Fitted], stopping: Rows) -> Fitted:
     ]
     if len(kept) < 2:
         raise CandidateFailed(f"The vote gives all weight to {kept[0].name}, which is a candidate itself.")
-    return Fitted(
-        VOTING, tuple(kept), bias, None, {f"weight_{part.name}": round(part.weight, 6) for part in kept}
-    )
+    weights_by_name = {f"weight_{part.name}": round(part.weight, 6) for part in kept}
+    return Fitted(VOTING, tuple(kept), bias, None, True, weights_by_name)
 
 
 def _weights(
