@@ -4,7 +4,8 @@
 
 Trains the whole set of production on simulated transactions, loads every candidate as the API does, and lets
 them take turns. Figures are the lower quartile of the turns. Exits with 1 if the vote of five takes more than
-3 times what XGBoost alone takes for one transaction. `--write` puts the table into docs/results/candidates.md.
+3 times what XGBoost alone takes for one transaction. `--write` puts the table into
+docs/results/candidates.md.
 """
 
 from __future__ import annotations

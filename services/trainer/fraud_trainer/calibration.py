@@ -55,7 +55,9 @@ def fit_sigmoid(
     weights = np.array([0.0, np.log((frauds + 1) / (others + 1))])
     for _ in range(_STEPS):
         gradient, curvature = problem.slopes(weights)
-        weights, moved = problem.descend(weights, np.linalg.solve(curvature, gradient))
+        weights, moved = problem.descend(
+            weights, np.asarray(np.linalg.solve(curvature, gradient), np.float64)
+        )
         if not moved or np.max(np.abs(gradient)) < _TOLERANCE * len(targets):
             break
     if weights[0] <= 0:
