@@ -69,7 +69,7 @@ class RandomForestParameters(_Section):
 
 
 class IsolationForestParameters(_Section):
-    trees: int = Field(default=100, ge=1)
+    trees: int = Field(default=60, ge=1)
     max_samples: int = Field(default=256, ge=2)
 
 

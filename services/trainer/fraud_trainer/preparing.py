@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fraud_core.contract import Contract, Feature
-from fraud_core.fields import FieldPreparation
+from fraud_core.fields import ContractField, FieldPreparation
 from fraud_core.preparation import Preparation, PreparedColumn, Preparer
 from fraud_trainer.candidates.model_types import Rows, View
 from fraud_trainer.fitting import Examples
@@ -89,7 +89,7 @@ def fit_preparation(contract: Contract, training: Examples, folds: NDArray[np.in
     learned = Preparer(trees, contract.feature_names).apply(training.features)
     for position, fold_columns in targets.items():
         learned[:, position] = out_of_fold(fold_columns, contract.feature_names, training.features, folds)
-    fields = {feature.name: contract.field(feature.of).prepare for feature in contract.features}
+    fields = {feature.name: contract.field(feature.of) for feature in contract.features}
     scaled = [
         _scaled(column, learned[:, position], fields[column.feature])
         for position, column in enumerate(columns)
@@ -189,17 +189,16 @@ def _target(
     )
 
 
-def _scaled(
-    column: PreparedColumn, learned: NDArray[np.float32], prepare: FieldPreparation
-) -> PreparedColumn:
+def _scaled(column: PreparedColumn, learned: NDArray[np.float32], field: ContractField) -> PreparedColumn:
     """The column with its missing values filled, centred and scaled as it is in the training part, [n]."""
     present = learned[~np.isnan(learned)].astype(np.float64)
     fill = column.fill
-    if column.kind == "value" and fill is None:
+    # A required field is never missing, and looking for missing values takes time.
+    if column.kind == "value" and fill is None and not field.required:
         fill = _median(present)
     if present.size < len(learned):
         present = np.append(present, np.full(len(learned) - present.size, fill))
-    if prepare.scaling == "robust":
+    if field.prepare.scaling == "robust":
         low, center, high = np.quantile(present, [0.25, 0.5, 0.75])
         spread = high - low
     else:

@@ -21,7 +21,12 @@ from fraud_trainer.candidates.model_types import (
     Rows,
     row_weights,
 )
-from fraud_trainer.candidates.prequential import average_precision, balanced, prequential_score
+from fraud_trainer.candidates.prequential import (
+    average_precision,
+    balanced,
+    gain_is_certain,
+    prequential_score,
+)
 from fraud_trainer.candidates.searching import AUTOML, Trials, automl, search
 from fraud_trainer.candidates.voting import VOTING, vote_of
 
@@ -50,9 +55,10 @@ class Parts:
 def choose_candidate(
     training: Training, parts: Parts, progress: Progress, *, with_automl: bool = False
 ) -> Choice:
-    """Fit every candidate of the configuration and take the one with the best average precision.
+    """Fit every candidate of the configuration and take one by average precision on the calibration part.
 
-    A candidate is preferred to those that stand before it only if it gains more than `candidate_margin`.
+    A candidate is preferred to one that stands before it only if it gains more than `candidate_margin`, and
+    that not by chance (`candidate_confidence`).
 
     Raises:
         CandidateFailed: none of them can be used; the sentence gives each reason.
@@ -74,10 +80,8 @@ def choose_candidate(
     if not fitted:
         reasons = "; ".join(f"{name}: {result['left_out']}" for name, result in results.items())
         raise CandidateFailed(f"No candidate can be used: {reasons}")
-    chosen = _best(fitted, results, training.candidate_margin)
-    return Choice(
-        chosen, _sentence(chosen.name, results, parts, training.candidate_margin), results, tuple(fitted)
-    )
+    chosen = _best(training, fitted, parts.calibration)
+    return Choice(chosen, _sentence(chosen.name, results, parts, training), results, tuple(fitted))
 
 
 def _in_order(training: Training, *, with_automl: bool) -> list[str]:
@@ -177,16 +181,24 @@ def _score(candidate: Fitted, rows: Rows) -> float:
     return score
 
 
-def _best(fitted: Sequence[Fitted], results: dict[str, CandidateResult], margin: float) -> Fitted:
-    best = fitted[0]
+def _best(training: Training, fitted: Sequence[Fitted], rows: Rows) -> Fitted:
+    """The first candidate, unless a later one is better for certain, and so on."""
+    best, margins = fitted[0], fitted[0].margins(rows)
     for candidate in fitted[1:]:
-        gain = results[candidate.name]["average_precision"] - results[best.name]["average_precision"]
-        if gain > margin:
-            best = candidate
+        other = candidate.margins(rows)
+        if gain_is_certain(
+            rows,
+            margins,
+            other,
+            margin=training.candidate_margin,
+            confidence=training.candidate_confidence,
+            seed=training.seed,
+        ):
+            best, margins = candidate, other
     return best
 
 
-def _sentence(name: str, results: dict[str, CandidateResult], parts: Parts, margin: float) -> str:
+def _sentence(name: str, results: dict[str, CandidateResult], parts: Parts, training: Training) -> str:
     scores = {
         other: result["average_precision"] for other, result in results.items() if "left_out" not in result
     }
@@ -197,7 +209,10 @@ def _sentence(name: str, results: dict[str, CandidateResult], parts: Parts, marg
     )
     if scores:
         others = ", ".join(f"{other} {score:.4f}" for other, score in scores.items())
-        text += f"; {others}; a later candidate must gain more than {margin:g}"
+        text += (
+            f"; {others}; a candidate that stands later must gain more than {training.candidate_margin:g}, "
+            f"and in {training.candidate_confidence:.0%} of resamplings"
+        )
     return f"{text}."
 
 

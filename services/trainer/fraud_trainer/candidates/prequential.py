@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -15,6 +16,7 @@ _FIRST_SHARE: Final = 0.4  # of the rows, which only learn
 _STOPPING_SHARE: Final = 0.1  # of the rows before a block
 _SMOTE_SHARE: Final = 0.25  # frauds for each legitimate row after SMOTE
 _NEIGHBOURS: Final = 5
+_RESAMPLINGS: Final = 100
 
 
 def average_precision(
@@ -24,14 +26,62 @@ def average_precision(
 
     All shapes are [n]; ties move together. None where a class is absent.
     """
-    frauds = np.where(labels == 1, weights, 0).astype(np.float64)
-    if not 0 < frauds.sum() < weights.sum(dtype=np.float64):
-        return None
-    order = np.argsort(-scores, kind="stable")
-    ends = np.append(np.nonzero(np.diff(scores[order]))[0], len(order) - 1)
-    found = np.cumsum(frauds[order])[ends]
-    flagged = np.cumsum(weights[order].astype(np.float64))[ends]
-    return float(np.sum(np.diff(found, prepend=0) * found / flagged) / frauds.sum())
+    return _Ranking.of(labels, scores).average_precision(weights)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ranking:
+    """Rows in descending order of score, so that other weights need no other sorting."""
+
+    order: NDArray[np.intp]
+    ends: NDArray[np.intp]  # the last row of each run of equal scores
+    labels: NDArray[np.int8]  # in the order of the rows
+
+    @classmethod
+    def of(cls, labels: NDArray[np.int8], scores: NDArray[np.float32]) -> _Ranking:
+        order = np.argsort(-scores, kind="stable")
+        ends = np.append(np.nonzero(np.diff(scores[order]))[0], len(order) - 1)
+        return cls(order, ends, labels[order])
+
+    def average_precision(self, weights: NDArray[np.float32]) -> float | None:
+        ranked = weights[self.order].astype(np.float64)
+        flagged = np.cumsum(ranked)
+        found = np.cumsum(np.where(self.labels == 1, ranked, 0))
+        if not 0 < found[-1] < flagged[-1]:
+            return None
+        found, flagged = found[self.ends], flagged[self.ends]
+        precision = np.divide(found, flagged, out=np.zeros_like(found), where=flagged > 0)
+        return float(np.sum(np.diff(found, prepend=0) * precision) / found[-1])
+
+
+def gain_is_certain(
+    rows: Rows,
+    first: NDArray[np.float32],
+    second: NDArray[np.float32],
+    *,
+    margin: float,
+    confidence: float,
+    seed: int,
+) -> bool:
+    """Whether `second` has a better average precision than `first` by more than `margin`, and not by chance.
+
+    The rows are resampled, the same for both, by Poisson weights: in the share `confidence` of the samples
+    `second` must be better. Scores are [n].
+    """
+    rankings = [_Ranking.of(rows.labels, scores) for scores in (first, second)]
+    weights = row_weights(rows)
+
+    def gain(counts: NDArray[np.float32]) -> float:
+        before, after = (ranking.average_precision(counts) for ranking in rankings)
+        return 0.0 if before is None or after is None else after - before
+
+    if gain(weights) <= margin:
+        return False
+    source = np.random.default_rng(seed)
+    better = sum(
+        gain(weights * source.poisson(1.0, len(rows)).astype(np.float32)) > 0 for _ in range(_RESAMPLINGS)
+    )
+    return better >= confidence * _RESAMPLINGS
 
 
 def blocks(rows: Rows, count: int) -> Iterator[tuple[Rows, Rows, Rows]]:
