@@ -73,7 +73,7 @@ class Training(_Section):
     candidates: list[kinds.Candidate] = Field(default=["xgboost"], min_length=1)
     # What a candidate must gain in average precision over one that stands before it in the list.
     candidate_margin: float = Field(default=0.002, ge=0, lt=1)
-    candidate_confidence: float = Field(default=0.9, ge=0.5, le=1)  # share of resamplings that show a gain
+    candidate_confidence: float = Field(default=0.98, ge=0.5, le=1)  # share of resamplings that show a gain
     voting: list[kinds.Member] = Field(default=kinds.VOTERS, min_length=2)
     xgboost_bag: kinds.BagParameters = kinds.BagParameters()
     neural_network: kinds.NeuralNetworkParameters = kinds.NeuralNetworkParameters()

@@ -6,8 +6,8 @@ For each block of six hours everything before it is divided as the trainer divid
 fitted and calibrated by the trainer's own code, and the block is scored. Beside them plain XGBoost of 100
 trees, which learns from the same rows without the calibration part: with base_score=.5 (the baseline), the
 same with the calibration part, and with the defaults of XGBoost 3.2. Two series of blocks: six rolling ones,
-and five that follow each other and cover everything that can be judged. Figures are weighted to the true share
-of frauds; intervals are 95 %, by resampling transactions, the same ones for all models.
+and five that follow each other and cover everything that can be judged. Figures are weighted to the true
+share of frauds; intervals are 95 %, by resampling transactions, the same ones for all models.
 `--write` puts the tables into docs/results/quality.md.
 """
 
