@@ -65,7 +65,7 @@ class RandomForestParameters(_Section):
     max_depth: int | None = Field(default=12, ge=1)
     min_leaf: int = Field(default=2, ge=1)
     max_features: float = Field(default=0.2, gt=0, le=1)  # share of the columns tried at each split
-    max_samples: float | None = Field(default=None, gt=0, lt=1)  # share of the rows in each tree
+    max_samples: int = Field(default=50_000, ge=100)  # rows in each tree, at most: this bounds the time
 
 
 class IsolationForestParameters(_Section):

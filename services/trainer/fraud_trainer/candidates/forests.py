@@ -58,7 +58,7 @@ class RandomForestLearner:
             max_depth=self.parameters.max_depth,
             min_samples_leaf=self.parameters.min_leaf,
             max_features=self.parameters.max_features,
-            max_samples=self.parameters.max_samples,
+            max_samples=min(self.parameters.max_samples, len(train)),
             n_jobs=self.threads,
             random_state=self.seed,
         ).fit(train.trees, train.labels, train.weights)
