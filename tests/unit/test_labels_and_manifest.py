@@ -109,12 +109,48 @@ def test_a_manifest_of_before_the_reference_profile_keeps_its_digest() -> None:
     assert later.digest() != other.digest()
 
 
+def test_a_manifest_written_before_there_were_candidates_keeps_its_digest() -> None:
+    digests = f'"model.onnx":"{"1" * 64}","model.ubj":"{"0" * 64}"'
+    stored = (
+        '{"block_threshold":0.8,"calibration":{"intercept":-0.5,"method":"sigmoid","slope":1.25},"code_version":"abc",'
+        '"contract":"tiny","contract_version":2,"created_at":"2026-02-02T00:00:00Z",'
+        '"data_from":"2026-01-01T00:00:00Z","data_to":"2026-02-01T00:00:00Z","digests":{' + digests + "},"
+        '"engines":{"onnx":"model.onnx","xgboost":"model.ubj"},"features":["x0","x1"],"format":1,'
+        '"metrics":{"precision":null,"recall":0.96},"threshold":0.4,"threshold_rule":"by hand"}'
+    ).encode()
+    read = Manifest.from_json(stored)
+    assert read.to_json() == stored
+    assert read.digest() == "b81156266bc0d00585523a3004939f985856e5c24d9c48f80fa6648a379dde60"
+    assert (read.candidate, read.members, read.preparation, read.width) == (None, (), None, 2)
+
+
+def test_candidate_members_and_preparation_are_covered_by_the_digest() -> None:
+    column = {"name": "amount", "feature": "amount", "center": 1.5, "scale": 2.0}
+    full = manifest(
+        candidate="voting",
+        members=({"name": "xgboost", "weight": 0.5, "slope": 1.0, "intercept": 0.25},),
+        preparation={"columns": [column, {"name": "b", "feature": "amount", "kind": "missing"}]},
+        engines={"onnx": "model.onnx"},
+        digests={"model.onnx": "1" * 64},
+    )
+    assert Manifest.from_json(full.to_json()) == full
+    assert full.width == 2
+    for changes in (
+        {"candidate": "xgboost"},
+        {"members": ()},
+        {"preparation": None},
+        {"preparation": {"columns": [column]}},
+    ):
+        assert Manifest.model_validate({**full.model_dump(), **changes}).digest() != full.digest()
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
         {"profile": "profile.json"},
         {"digests": {"model.ubj": "0" * 64, "model.onnx": "1" * 64, "profile.json": "2" * 64}},
         {"block_threshold": 0.4},
+        {"engines": {"xgboost": "model.ubj"}, "digests": {"model.ubj": "0" * 64}},
         {"digests": {"model.ubj": "0" * 64}},
         {
             "engines": {"xgboost": "../model.ubj", "onnx": "model.onnx"},

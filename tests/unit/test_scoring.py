@@ -143,7 +143,9 @@ def test_engines_name_themselves_with_their_version(model: Model) -> None:
     rows = _rows(1)
     assert model.score_batch(rows).engine == model.engine_batch == f"xgboost-{xgboost.__version__}"
     assert model.score_single(rows).engine == model.engine_single == f"onnx-{onnxruntime.__version__}"
-    with pytest.raises(ModelRefused, match="installed are"):
+    with pytest.raises(
+        ModelRefused, match=f"this model is served by {model.engine_single} and {model.engine_batch}"
+    ):
         model.score_with("xgboost-1.0.0", rows)
 
 

@@ -23,6 +23,7 @@ from fraud_adapters.objectstore import ObjectMissing
 from fraud_adapters.objectstore.run_store import RunStore
 from fraud_core.contract import Contract
 from fraud_core.gate import GatePolicy, RecallAtPrecision
+from fraud_core.manifest import Manifest
 from fraud_core.metrics import confusion
 from fraud_trainer import steps, validating
 from fraud_trainer.calibration import CalibrationError, fit_sigmoid
@@ -412,6 +413,26 @@ def test_the_policy_for_rare_frauds_finds_the_figures_it_asks_for(setup: Setup) 
     assert all(check["value"] > 0.9 for check in gate["checks"])
 
 
+def test_a_model_without_boosted_trees_goes_all_the_way(setup: Setup) -> None:
+    stored_examples(setup.context, difficulty=0.2)
+    chosen = {"candidates": ["logistic_regression", "isolation_forest"]}
+    context = replace(setup.context, training=Training.model_validate({**TRAINING.model_dump(), **chosen}))
+    result = train_all(context)
+    assert result["aliases"] == {constants.ALIAS_CHAMPION: "1"}
+    assert {name for name in setup.mlflow.files if name.startswith("model/")} == {
+        "model/manifest.json",
+        "model/model.onnx",
+    }
+    manifest = Manifest.from_json(setup.mlflow.files["model/manifest.json"])
+    assert (manifest.candidate, manifest.engines) == ("logistic_regression", {"onnx": "model.onnx"})
+    assert manifest.preparation is not None and manifest.width == len(NAMES)
+    trained = context.run.step("train")
+    assert trained["choice"].startswith("logistic_regression was chosen: average precision")
+    assert setup.mlflow.tags["candidate_choice"] == trained["choice"]
+    measured = setup.mlflow.metrics["candidate.logistic_regression.average_precision"]
+    assert measured == trained["candidates"]["logistic_regression"]["average_precision"]
+
+
 def test_engines_that_disagree_stop_the_run(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(validating, "MAX_ENGINE_DIFFERENCE", -1.0)
     stored_examples(setup.context, difficulty=0.2)
@@ -443,7 +464,7 @@ def test_the_held_out_part_decides_nothing_that_is_fitted(setup: Setup) -> None:
     outcome = {**run.step("features").outcome, "digest": run.put_table(steps.FEATURES, changed)}
     run.finish(run.seal("features", outcome, run.step("load")))
     again: Mapping[str, Any] = steps.train(setup.context)
-    fitted = ("digests", "threshold", "block_threshold", "calibration", "rounds")
+    fitted = ("digests", "threshold", "block_threshold", "calibration", "preparation", "choice")
     assert {name: again[name] for name in fitted} == {name: first[name] for name in fitted}
 
 

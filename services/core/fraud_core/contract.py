@@ -28,13 +28,14 @@ class Feature(BaseModel):
     """One input of the model, computed from one field.
 
     `field` is the value, `modulo` is the remainder of its division by `by`, `equals` is 1 if the field has
-    the value `value` and 0 otherwise.
+    the value `value` and 0 otherwise, `category` is the position of the value among the field's `values`,
+    which is encoded as the field's `prepare` says.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Name
-    op: Literal["field", "modulo", "equals"]
+    op: Literal["field", "modulo", "equals", "category"]
     of: Name
     by: float | None = Field(default=None, gt=0)
     value: str | None = None
@@ -97,8 +98,10 @@ class Contract(BaseModel):
             raise ValueError(f"feature {feature.name} uses the label")
         if feature.op == "equals" and feature.value not in field.values:
             raise ValueError(f"feature {feature.name}: {feature.value} is not a value of {field.name}")
-        if feature.op != "equals" and not field.numeric:
-            raise ValueError(f"feature {feature.name}: {field.name} is not numeric, use equals")
+        if feature.op == "category" and field.type != "category":
+            raise ValueError(f"feature {feature.name}: {field.name} is not a category")
+        if feature.op in {"field", "modulo"} and not field.numeric:
+            raise ValueError(f"feature {feature.name}: {field.name} is not numeric, use equals or category")
 
     @property
     def schema_id(self) -> str:
@@ -126,6 +129,9 @@ class Contract(BaseModel):
     @cached_property
     def label_field(self) -> ContractField | None:
         return self.with_role("label")
+
+    def field(self, name: str) -> ContractField:
+        return next(field for field in self.fields if field.name == name)
 
     def with_role(self, role: Role) -> ContractField | None:
         return next((field for field in self.fields if field.role == role), None)

@@ -1,10 +1,10 @@
-"""The manifest of a model version: its contract, thresholds, calibration, metrics, and the files' digests."""
+"""The manifest of a model version: contract, preparation, thresholds, calibration, metrics, digests."""
 
 from __future__ import annotations
 
 import hashlib
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 import orjson
@@ -12,9 +12,12 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fraud_core.contract import Contract
+from fraud_core.preparation import Preparation
 
 FILE_NAME = "manifest.json"
-_LATER = frozenset({"profile"})  # fields that format 1 did not have at first
+# Fields that came later: they are left out of the JSON where they are empty, so that manifests that were
+# written before keep their digest.
+_OPTIONAL: Final = ("candidate", "members", "preparation", "profile")
 
 
 class Calibration(BaseModel):
@@ -31,6 +34,17 @@ class Calibration(BaseModel):
         logits = self.slope * margins.astype(np.float64) + self.intercept
         with np.errstate(over="ignore"):
             return np.asarray(1.0 / (1.0 + np.exp(-logits)), dtype=np.float64)
+
+
+class Member(BaseModel):
+    """A model within a vote: its margin enters as weight × (slope × margin + intercept)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    weight: float = Field(ge=0)
+    slope: float = Field(gt=0)
+    intercept: float
 
 
 class Manifest(BaseModel):
@@ -54,11 +68,15 @@ class Manifest(BaseModel):
     engines: dict[Literal["xgboost", "onnx"], str]
     digests: dict[str, str]
     profile: str | None = None  # the file of the reference profile; see `fraud_core.profile`
+    candidate: str | None = None  # the kind of model that was chosen
+    members: tuple[Member, ...] = ()
+    preparation: Preparation | None = None  # None: the engines take the features as they are
 
     @model_validator(mode="after")
     def _coherent(self) -> Manifest:
         if self.block_threshold < self.threshold:
             raise ValueError("block_threshold lies below threshold")
+        # Only boosted trees have a file for XGBoost; ONNX Runtime serves every kind of model.
         files = {*self.engines.values(), *([self.profile] if self.profile else [])}
         if "onnx" not in self.engines or files != set(self.digests):
             raise ValueError("ONNX scores every model, every engine needs a file and every file a digest")
@@ -71,13 +89,12 @@ class Manifest(BaseModel):
         return f"{self.contract}/{self.contract_version}"
 
     def to_json(self) -> bytes:
-        """Canonical JSON: sorted keys, no spaces; the same manifest gives the same bytes.
-
-        Fields that came later are left out where they are not set, so that earlier versions keep theirs.
-        """
-        content = self.model_dump(mode="json")
-        kept = {name: value for name, value in content.items() if name not in _LATER or value is not None}
-        return orjson.dumps(kept, option=orjson.OPT_SORT_KEYS)
+        """Canonical JSON: sorted keys, no spaces; the same manifest gives the same bytes."""
+        values = self.model_dump(mode="json", exclude={"preparation"})
+        if self.preparation is not None:
+            values["preparation"] = self.preparation.model_dump(mode="json", exclude_none=True)
+        content = {name: value for name, value in values.items() if name not in _OPTIONAL or value}
+        return orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
 
     @classmethod
     def from_json(cls, content: bytes) -> Manifest:
@@ -101,4 +118,11 @@ class Manifest(BaseModel):
             )
         if self.features != contract.feature_names:
             return "The model was trained on other features than the contract has."
+        if self.preparation is not None and (name := self.preparation.unknown_feature(self.features)):
+            return f"The model's preparation needs {name}, which is not among its features."
         return None
+
+    @property
+    def width(self) -> int:
+        """How many columns the engines take."""
+        return len(self.features if self.preparation is None else self.preparation.columns)

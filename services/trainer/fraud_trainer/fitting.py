@@ -17,28 +17,33 @@ _FIXED = {"objective": "binary:logistic", "booster": "gbtree", "eval_metric": "l
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """Rows to learn from: features float32 [n, k], labels [n], 1 is fraud, amounts [n] if there are any."""
+    """Rows to learn from: features float32 [n, k] and labels [n], 1 is fraud.
+
+    `amounts` [n] are those of the transactions, if there are any; `weights` [n] are 1 if None.
+    """
 
     features: NDArray[np.float32]
     labels: NDArray[np.int8]
     amounts: NDArray[np.float64] | None = None
+    weights: NDArray[np.float32] | None = None
 
     def part(self, rows: slice) -> Examples:
         """Some of the rows."""
         amounts = None if self.amounts is None else self.amounts[rows]
-        return Examples(self.features[rows], self.labels[rows], amounts)
+        weights = None if self.weights is None else self.weights[rows]
+        return Examples(self.features[rows], self.labels[rows], amounts, weights)
 
 
 @dataclass(frozen=True, slots=True)
 class FittedTrees:
     booster: xgboost.Booster
     rounds: int
-    stopping_loss: float
+    stopping_loss: float | None  # None where nothing ended the growth early
 
 
 def fit_trees(
     train: Examples,
-    stopping: Examples,
+    stopping: Examples | None,
     parameters: Mapping[str, float | int | str],
     *,
     rounds: int,
@@ -46,13 +51,23 @@ def fit_trees(
     threads: int,
     seed: int,
 ) -> FittedTrees:
-    """Add trees until the log loss on `stopping` has not fallen for `patience` rounds; keep the best ones."""
+    """Add trees until the log loss on `stopping` has not fallen for `patience` rounds; keep the best ones.
+
+    Without `stopping` there are exactly `rounds` trees.
+    """
     settings = {**parameters, **_FIXED, "nthread": threads, "seed": seed}
     # The histogram bins are computed from the training rows only.
     learn = xgboost.QuantileDMatrix(
-        train.features, train.labels, nthread=threads, max_bin=int(parameters.get("max_bin", 256))
+        train.features,
+        train.labels,
+        weight=train.weights,
+        nthread=threads,
+        max_bin=int(parameters.get("max_bin", 256)),
     )
-    watch = xgboost.DMatrix(stopping.features, stopping.labels, nthread=threads)
+    if stopping is None:
+        booster = xgboost.train(settings, learn, rounds, verbose_eval=False)
+        return FittedTrees(booster, rounds, None)
+    watch = xgboost.DMatrix(stopping.features, stopping.labels, weight=stopping.weights, nthread=threads)
     booster = xgboost.train(
         settings,
         learn,

@@ -16,11 +16,12 @@ from fraud_adapters.job.failures import LastingFailure
 from fraud_adapters.models.foreign import ForeignModel, Output, from_onnx, from_xgboost
 from fraud_adapters.models.registry import MAX_FILE_BYTES
 from fraud_trainer.calibration import fit_sigmoid
+from fraud_trainer.exporting import FILES
 from fraud_trainer.file_examples import FILE
 from fraud_trainer.fitting import Examples
 from fraud_trainer.run_context import RunContext
 from fraud_trainer.splitting import SplitError
-from fraud_trainer.steps import FILES, read_features, thresholds
+from fraud_trainer.steps import read_features, thresholds
 from fraud_trainer.thresholds import Thresholds
 from fraud_trainer.tracking import TAG_TRAINED, open_run
 
@@ -63,6 +64,10 @@ def adopt(context: RunContext, request: ImportRequest) -> ImportResult:
         "file_digest": hashlib.sha256(content).hexdigest(),
         "output": model.output,
         "output_detected": model.detected,
+        "engines": {engine: file for engine, file in FILES.items() if file in digests},
+        "candidate": None,
+        "members": [],
+        "preparation": None,
         "digests": digests,
         "split": split,
         "calibration": {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import timedelta
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 import orjson
@@ -13,22 +13,20 @@ from numpy.typing import NDArray
 
 from config.job_results import FeaturesResult, SplitPart, TrainResult
 from fraud_adapters.job.failures import LastingFailure
-from fraud_adapters.job.scratch import scratch_directory
-from fraud_adapters.models.onnx_export import to_onnx
+from fraud_adapters.job.logs import get_logger
 from fraud_adapters.objectstore.run_store import Step
 from fraud_adapters.postgres import examples
 from fraud_core.features import feature_matrix
-from fraud_trainer.calibration import fit_sigmoid
 from fraud_trainer.data_checks import refuse_unusable
-from fraud_trainer.fitting import Examples, FittedTrees, fit_trees, margins
+from fraud_trainer.fitting import Examples
 from fraud_trainer.loading import EXAMPLES
+from fraud_trainer.modelling import candidate_metrics, fit_model
 from fraud_trainer.run_context import RunContext
 from fraud_trainer.splitting import Split, split_in_time
 from fraud_trainer.thresholds import ThresholdRule, Thresholds, choose_thresholds
 from fraud_trainer.tracking import TAG_TRAINED, open_run
 
 FEATURES: Final = "features.parquet"
-FILES: Final[dict[Literal["xgboost", "onnx"], str]] = {"xgboost": "model.ubj", "onnx": "model.onnx"}
 
 _TIME: Final = "_time"
 _LABEL: Final = "_label"
@@ -86,7 +84,13 @@ def read_features(context: RunContext, step: Step) -> tuple[NDArray[np.int64], E
 
 
 def train(context: RunContext) -> TrainResult:
-    """Split by time, fit the trees, calibrate, choose the thresholds; the test part is not used."""
+    """Split by time, prepare, fit the candidates, choose one, calibrate it, choose the thresholds.
+
+    The test part is not used.
+
+    Raises:
+        LastingFailure: the data cannot be split, no candidate can be used, or one is served differently.
+    """
     step = context.run.step("features")
     moments, data = read_features(context, step)
     refuse_unusable(context.contract, moments, data)
@@ -99,21 +103,12 @@ def train(context: RunContext) -> TrainResult:
     )
     run_id = _open(context, step)
     parts = {name: data.part(rows) for name, rows in split.parts()}
-    fitted = _fit_trees(context, parts)
-    calibration_rows = parts["calibration"]
-    calibration_margins = margins(fitted.booster, calibration_rows.features)
-    calibration = fit_sigmoid(calibration_margins, calibration_rows.labels)
-    chosen = thresholds(context, calibration_rows, calibration.scores(calibration_margins))
+    trained = fit_model(context.contract, context.training, parts, get_logger(__name__).info)
+    chosen = thresholds(context, parts["calibration"], trained.scores)
     outcome: TrainResult = {
-        "digests": _store_model(context, fitted),
+        "digests": {name: context.run.put(name, content) for name, content in trained.contents.items()},
         "split": _describe(split, data.labels),
-        "rounds": fitted.rounds,
-        "stopping_loss": fitted.stopping_loss,
-        "calibration": {
-            "method": calibration.method,
-            "slope": calibration.slope,
-            "intercept": calibration.intercept,
-        },
+        **trained.outcome(),
         "threshold": chosen.threshold,
         "block_threshold": chosen.block_threshold,
         "threshold_rule": chosen.rule,
@@ -122,9 +117,9 @@ def train(context: RunContext) -> TrainResult:
         "code_version": context.code_version,
         "mlflow_run_id": run_id,
     }
-    trained = context.run.seal("train", outcome, step)
-    _track(context, run_id, trained)
-    context.run.finish(trained)
+    sealed = context.run.seal("train", outcome, step)
+    _track(context, run_id, sealed)
+    context.run.finish(sealed)
     return outcome
 
 
@@ -133,29 +128,6 @@ def thresholds(context: RunContext, rows: Examples, scores: NDArray[np.float64])
     training = context.training
     by = ThresholdRule(training.threshold_rule, rows.amounts, training.costs, training.alert_budget)
     return choose_thresholds(rows.labels, scores, context.policy, training.block_precision, by)
-
-
-def _fit_trees(context: RunContext, parts: dict[str, Examples]) -> FittedTrees:
-    return fit_trees(
-        parts["train"],
-        parts["stopping"],
-        context.training.xgboost,
-        rounds=context.training.rounds,
-        patience=context.training.early_stopping,
-        threads=context.training.threads,
-        seed=context.training.seed,
-    )
-
-
-def _store_model(context: RunContext, fitted: FittedTrees) -> dict[str, str]:
-    with scratch_directory() as directory:
-        path = directory / FILES["xgboost"]
-        fitted.booster.save_model(path)
-        content = path.read_bytes()
-    return {
-        FILES["xgboost"]: context.run.put(FILES["xgboost"], content),
-        FILES["onnx"]: context.run.put(FILES["onnx"], to_onnx(fitted.booster)),
-    }
 
 
 def _describe(split: Split, labels: NDArray[np.int8]) -> dict[str, SplitPart]:
@@ -199,12 +171,12 @@ def _track(context: RunContext, run_id: str, trained: Step) -> None:
             **{f"rows.{name}": part["to"] - part["from"] for name, part in trained["split"].items()},
             **{f"frauds.{name}": part["frauds"] for name, part in trained["split"].items()},
             "threshold_rule": trained["threshold_rule"],
+            "candidate": trained["candidate"],
         },
         metrics={
-            "rounds_kept": trained["rounds"],
-            "stopping_log_loss": trained["stopping_loss"],
+            **candidate_metrics(trained["candidates"]),
             "threshold": trained["threshold"],
             "block_threshold": trained["block_threshold"],
         },
-        tags={TAG_TRAINED: trained.digest},
+        tags={TAG_TRAINED: trained.digest, "candidate_choice": trained["choice"]},
     )

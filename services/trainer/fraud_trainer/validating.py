@@ -29,7 +29,7 @@ from fraud_trainer.figures import Figures, Scored, figures
 from fraud_trainer.judgement import Judgement
 from fraud_trainer.report import report
 from fraud_trainer.run_context import RunContext
-from fraud_trainer.steps import FILES, read_features
+from fraud_trainer.steps import read_features
 from fraud_trainer.tracking import resume_run
 
 MAX_ENGINE_DIFFERENCE: Final = 1e-5
@@ -133,8 +133,11 @@ def _manifest(
         data_to=parse_moment(loaded["data_to"]),
         created_at=parse_moment(trained["created_at"]),
         code_version=trained["code_version"],
-        engines={engine: file for engine, file in FILES.items() if file in trained["digests"]},
+        engines=trained["engines"],
         digests=digests,
+        candidate=trained["candidate"],
+        members=trained["members"],
+        preparation=trained["preparation"],
         profile=profiles.FILE_NAME if profile else None,
     )
 
@@ -145,7 +148,7 @@ def _load(context: RunContext, manifest: Manifest) -> Model:
 
 
 def _scores(model: Model, features: NDArray[np.float32]) -> tuple[NDArray[np.float64], float]:
-    """XGBoost's scores [n], and the largest absolute difference to those of ONNX Runtime."""
+    """The scores of batches [n], and the largest absolute difference to those of single transactions."""
     scores = model.score_batch(features).values
     single = model.score_with(model.engine_single, features).values
     return scores, float(np.max(np.abs(scores - single)))

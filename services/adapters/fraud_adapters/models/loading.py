@@ -1,8 +1,8 @@
 """Checks and loads a model version: ONNX Runtime scores single transactions, XGBoost scores batches.
 
-A version without XGBoost's trees is scored by ONNX Runtime alone. Both use one thread. Each engine computes
-the same bits for a row regardless of the other rows; between the engines scores differ by about 1e-7, so
-every stored prediction names its engine.
+A model that is not made of boosted trees alone has no file for XGBoost; ONNX Runtime then scores batches too.
+Both use one thread. Each engine computes the same bits for a row regardless of the other rows; between the
+engines scores differ by about 1e-7, which is why every stored prediction names its engine.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from fraud_adapters.job.failures import RefusedFailure
 from fraud_core import manifest as manifests
 from fraud_core.contract import Contract
 from fraud_core.manifest import Manifest
+from fraud_core.preparation import Preparer
 from fraud_core.profile import Profile
 
 ENGINE_BATCH: Final = f"xgboost-{xgboost.__version__}"
@@ -60,6 +61,10 @@ class Model:
         self._input = session.get_inputs()[0].name
         self._output = [session.get_outputs()[0].name]
         self._width = len(manifest.features)
+        self._preparer: Preparer | None = None
+        if manifest.preparation is not None:
+            self._preparer = Preparer(manifest.preparation, manifest.features)
+        self.engine_batch = ENGINE_SINGLE if booster is None else ENGINE_BATCH
 
     @classmethod
     def load(cls, directory: Path, expected_digest: str, contract: Contract) -> Model:
@@ -82,9 +87,8 @@ class Model:
         }
         if manifest.profile is not None:
             read_profile(directory, manifest)
-        width = len(manifest.features)
-        booster = _booster(contents["xgboost"], width) if "xgboost" in contents else None
-        return cls(manifest, booster, _session(contents["onnx"], width))
+        booster = _booster(contents["xgboost"], manifest.width) if "xgboost" in contents else None
+        return cls(manifest, booster, session_of(contents["onnx"], manifest.width))
 
     def score_single(self, features: Features) -> Scores:
         """Score one transaction by ONNX Runtime; `features` is float32 [1, k], NaN where missing.
@@ -95,7 +99,7 @@ class Model:
         self._check(features)
         if len(features) != 1:
             raise ValueError(f"score_single takes one row, not {len(features)}")
-        return self.score_few(features)
+        return self._by_onnx(features)
 
     def score_few(self, features: Features) -> Scores:
         """Score transactions by ONNX Runtime, each to the same bits as alone; float32 [n, k], n at least 1.
@@ -104,8 +108,7 @@ class Model:
             ValueError: any other shape or type.
         """
         self._check(features)
-        margins = self._session.run(self._output, {self._input: features})[0]
-        return Scores(self.manifest.calibration.scores(margins[:, 0]), ENGINE_SINGLE)
+        return self._by_onnx(features)
 
     def score_batch(self, features: Features) -> Scores:
         """Score many transactions by XGBoost, or by ONNX Runtime where the version has no trees of XGBoost.
@@ -119,10 +122,10 @@ class Model:
         if not len(features):
             return Scores(np.empty(0, dtype=np.float64), self.engine_batch)
         if self._booster is None:
-            margins = self._session.run(self._output, {self._input: features})[0][:, 0]
-        else:
-            margins = self._booster.inplace_predict(features, predict_type="margin", validate_features=False)
-        return Scores(self.manifest.calibration.scores(margins), self.engine_batch)
+            return self._by_onnx(features)
+        inputs = self._prepared(features)
+        margins = self._booster.inplace_predict(inputs, predict_type="margin", validate_features=False)
+        return Scores(self.manifest.calibration.scores(margins), ENGINE_BATCH)
 
     def score_with(self, engine: str, features: Features) -> Scores:
         """Score float32 [n, k] again as a stored prediction's engine did, row by row where that was ONNX.
@@ -130,13 +133,20 @@ class Model:
         Raises:
             ModelRefused: the engine, or its version, is not the one installed.
         """
-        if engine == ENGINE_BATCH and self._booster is not None:
+        if engine == self.engine_batch == ENGINE_BATCH:
             return self.score_batch(features)
         if engine != ENGINE_SINGLE:
-            installed = " and ".join(dict.fromkeys([ENGINE_SINGLE, self.engine_batch]))
-            raise ModelRefused(f"The prediction was made by {engine}; installed are {installed}.")
+            engines = " and ".join(dict.fromkeys([ENGINE_SINGLE, self.engine_batch]))
+            raise ModelRefused(f"The prediction was made by {engine}; this model is served by {engines}.")
         rows = [self.score_single(features[row : row + 1]).values for row in range(len(features))]
         return Scores(np.concatenate([np.empty(0), *rows]), ENGINE_SINGLE)
+
+    def _by_onnx(self, features: Features) -> Scores:
+        margins = self._session.run(self._output, {self._input: self._prepared(features)})[0]
+        return Scores(self.manifest.calibration.scores(margins[:, 0]), ENGINE_SINGLE)
+
+    def _prepared(self, features: Features) -> Features:
+        return features if self._preparer is None else self._preparer.apply(features)
 
     def _check(self, features: Features) -> None:
         if features.dtype != np.float32 or features.ndim != 2 or features.shape[1] != self._width:
@@ -201,7 +211,7 @@ def _booster(content: bytes, width: int) -> xgboost.Booster:
     return booster
 
 
-def _session(content: bytes, width: int) -> onnxruntime.InferenceSession:
+def session_of(content: bytes, width: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3

@@ -7,22 +7,14 @@ leaves (ONNX operator: ai.onnx.ml, TreeEnsembleRegressor version 3).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import onnx
 import orjson
 import xgboost
-from onnx import TensorProto, helper
 
 from fraud_adapters.job.failures import LastingFailure
-
-INPUT = "features"
-OUTPUT = "margin"
-_ML_OPSET = 3
-_OPSET = 17
-_IR_VERSION = 8
+from fraud_adapters.models.onnx_graph import Graph, TreeNodes
 
 
 class ExportError(LastingFailure):
@@ -41,35 +33,32 @@ def to_onnx(booster: xgboost.Booster) -> bytes:
     Raises:
         ExportError: the model is not a `gbtree` for one binary target on numeric features.
     """
-    learner = orjson.loads(bytes(booster.save_raw("json")))["learner"]
+    graph = Graph(booster.num_features())
+    return graph.finish(add_booster(graph, booster))
+
+
+def add_booster(graph: Graph, booster: xgboost.Booster) -> str:
+    """Add the model to a graph whose first columns are its features; returns the name of its margin.
+
+    Raises:
+        ExportError: see `to_onnx`.
+    """
+    learner = learner_of(booster)
+    trees = TreeNodes()
+    for number, tree in enumerate(learner["gradient_booster"]["model"]["trees"]):
+        _add_tree(trees, number, tree)
+    return graph.ensemble(trees, base_margin(learner))
+
+
+def learner_of(booster: xgboost.Booster) -> dict[str, Any]:
+    """The part `learner` of the model's JSON.
+
+    Raises:
+        ExportError: see `to_onnx`.
+    """
+    learner: dict[str, Any] = orjson.loads(bytes(booster.save_raw("json")))["learner"]
     _check(learner)
-    model = learner["gradient_booster"]["model"]
-    nodes = _Nodes()
-    for number, tree in enumerate(model["trees"]):
-        nodes.add(number, tree)
-    width = int(learner["learner_model_param"]["num_feature"])
-    operator = helper.make_node(
-        "TreeEnsembleRegressor",
-        [INPUT],
-        [OUTPUT],
-        domain="ai.onnx.ml",
-        n_targets=1,
-        aggregate_function="SUM",
-        post_transform="NONE",
-        base_values=[base_margin(learner)],
-        **nodes.attributes(),
-    )
-    graph = helper.make_graph(
-        [operator],
-        "fraud",
-        [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [None, width])],
-        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [None, 1])],
-    )
-    opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid("ai.onnx.ml", _ML_OPSET)]
-    result = helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION, producer_name="fraud")
-    onnx.checker.check_model(result)
-    content: bytes = result.SerializeToString()
-    return content
+    return learner
 
 
 def base_margin(learner: dict[str, Any]) -> float:
@@ -97,59 +86,27 @@ def _check(learner: dict[str, Any]) -> None:
         raise ExportError("the model splits on categories")
 
 
-@dataclass(slots=True)
-class _Nodes:
-    """The operator's parallel lists: one entry a node, and one a leaf."""
-
-    treeids: list[int] = field(default_factory=list)
-    nodeids: list[int] = field(default_factory=list)
-    featureids: list[int] = field(default_factory=list)
-    values: list[float] = field(default_factory=list)
-    modes: list[str] = field(default_factory=list)
-    truenodeids: list[int] = field(default_factory=list)
-    falsenodeids: list[int] = field(default_factory=list)
-    missing_tracks_true: list[int] = field(default_factory=list)
-    leaf_trees: list[int] = field(default_factory=list)
-    leaf_nodes: list[int] = field(default_factory=list)
-    leaf_values: list[float] = field(default_factory=list)
-
-    def add(self, number: int, tree: dict[str, Any]) -> None:
-        columns = zip(
-            tree["left_children"],
-            tree["right_children"],
-            tree["split_indices"],
-            tree["split_conditions"],
-            tree["default_left"],
-            strict=True,
-        )
-        for node, (left, right, feature, value, default_left) in enumerate(columns):
-            is_leaf = left == -1
-            self.treeids.append(number)
-            self.nodeids.append(node)
-            self.modes.append("LEAF" if is_leaf else "BRANCH_LT")
-            self.featureids.append(0 if is_leaf else feature)
-            self.values.append(0.0 if is_leaf else value)
-            self.truenodeids.append(0 if is_leaf else left)
-            self.falsenodeids.append(0 if is_leaf else right)
-            self.missing_tracks_true.append(0 if is_leaf else int(default_left))
-            if is_leaf:
-                # XGBoost stores the value of a leaf as its split condition.
-                self.leaf_trees.append(number)
-                self.leaf_nodes.append(node)
-                self.leaf_values.append(value)
-
-    def attributes(self) -> dict[str, Any]:
-        return {
-            "nodes_treeids": self.treeids,
-            "nodes_nodeids": self.nodeids,
-            "nodes_featureids": self.featureids,
-            "nodes_values": self.values,
-            "nodes_modes": self.modes,
-            "nodes_truenodeids": self.truenodeids,
-            "nodes_falsenodeids": self.falsenodeids,
-            "nodes_missing_value_tracks_true": self.missing_tracks_true,
-            "target_treeids": self.leaf_trees,
-            "target_nodeids": self.leaf_nodes,
-            "target_ids": [0] * len(self.leaf_trees),
-            "target_weights": self.leaf_values,
-        }
+def _add_tree(trees: TreeNodes, number: int, tree: dict[str, Any]) -> None:
+    columns = zip(
+        tree["left_children"],
+        tree["right_children"],
+        tree["split_indices"],
+        tree["split_conditions"],
+        tree["default_left"],
+        strict=True,
+    )
+    for node, (left, right, feature, value, default_left) in enumerate(columns):
+        if left == -1:
+            # XGBoost stores the value of a leaf as its split condition.
+            trees.leaf(number, node, value)
+        else:
+            trees.branch(
+                number,
+                node,
+                mode="BRANCH_LT",
+                feature=feature,
+                value=value,
+                true=left,
+                false=right,
+                missing_is_true=bool(default_left),
+            )

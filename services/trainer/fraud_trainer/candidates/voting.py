@@ -1,0 +1,80 @@
+"""A weighted vote of fitted candidates: non-negative weights of their calibrated margins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fraud_trainer.calibration import CalibrationError
+from fraud_trainer.candidates.model_types import CandidateFailed, Fitted, Rows, WeightedPart, row_weights
+
+VOTING: Final = "voting"
+_RIDGE: Final = 1e-3
+
+
+def vote_of(candidates: Sequence[Fitted], stopping: Rows) -> Fitted:
+    """Weigh the candidates by what minimises the log loss on `stopping`, which none of them was fitted on.
+
+    Each margin first becomes a logit by its own sigmoid, so that weights can be compared. A small penalty
+    draws the weights to equal ones, which decides where there are few frauds. A member whose margins do not
+    rank frauds above others, or whose weight is zero, is left out.
+
+    Raises:
+        CandidateFailed: fewer than two members remain.
+    """
+    parts: list[WeightedPart] = []
+    for candidate in candidates:
+        part = candidate.parts[0].part
+        try:
+            sigmoid = candidate.calibrated(stopping)
+        except CalibrationError:
+            continue
+        parts.append(WeightedPart(candidate.name, part, 1.0, sigmoid.slope, sigmoid.intercept))
+    if len(parts) < 2:
+        raise CandidateFailed(
+            f"A vote needs two members that rank frauds above others; there are {len(parts)}."
+        )
+    logits = np.column_stack(
+        [part.slope * part.part.margins(stopping).astype(np.float64) + part.intercept for part in parts]
+    )
+    weights, bias = _weights(logits, stopping.labels.astype(np.float64), row_weights(stopping))
+    kept = [
+        WeightedPart(part.name, part.part, float(weight), part.slope, part.intercept)
+        for part, weight in zip(parts, weights, strict=True)
+        if weight > 0
+    ]
+    if len(kept) < 2:
+        raise CandidateFailed(f"The vote gives all weight to {kept[0].name}, which is a candidate itself.")
+    weights_by_name = {f"weight_{part.name}": round(part.weight, 6) for part in kept}
+    return Fitted(VOTING, tuple(kept), bias, None, True, weights_by_name)
+
+
+def _weights(
+    logits: NDArray[np.float64], labels: NDArray[np.float64], row_weight: NDArray[np.float32]
+) -> tuple[NDArray[np.float64], float]:
+    """Non-negative weights [m] of logits [n, m], and a bias."""
+    from scipy.optimize import minimize  # noqa: PLC0415 - takes half a second
+
+    count = logits.shape[1]
+    share = row_weight.astype(np.float64) / row_weight.sum(dtype=np.float64)
+    equal = np.full(count, 1 / count)
+
+    def loss(values: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        total = logits @ values[:-1] + values[-1]
+        away = values[:-1] - equal
+        cost = share @ (np.logaddexp(0, total) - labels * total) + _RIDGE * (away @ away)
+        error = share * (0.5 * (1 + np.tanh(0.5 * total)) - labels)
+        return cost, np.append(logits.T @ error + 2 * _RIDGE * away, error.sum())
+
+    found = minimize(
+        loss,
+        np.append(equal, 0.0),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(0, None)] * count + [(None, None)],
+        options={"maxiter": 500, "ftol": 1e-14, "gtol": 1e-10},
+    )
+    return found.x[:-1], float(found.x[-1])

@@ -1,0 +1,89 @@
+"""Makes the files of a fitted candidate: ONNX for every kind, UBJ where it is boosted trees alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from fraud_adapters.job.failures import LastingFailure
+from fraud_adapters.models.loading import session_of
+from fraud_adapters.models.onnx_graph import Graph
+from fraud_core.manifest import Calibration, Member
+from fraud_core.preparation import Preparation, Preparer
+from fraud_trainer.candidates.model_types import Fitted, Rows
+from fraud_trainer.fitting import Examples
+from fraud_trainer.preparing import FittedPreparation
+
+FILES: Final = {"xgboost": "model.ubj", "onnx": "model.onnx"}
+MAX_DIFFERENCE: Final = 1e-5  # of a calibrated score, between training and serving
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """The files by engine, and what the manifest says of how they are used."""
+
+    contents: dict[str, bytes]
+    preparation: Preparation | None
+    members: tuple[Member, ...]
+
+
+def export(fitted: Fitted, prepared: FittedPreparation) -> Exported:
+    """The candidate's files, and the preparation of the views that its members take."""
+    views = [prepared.of(view) for view in fitted.views]
+    ends = np.cumsum([len(view.columns) for view in views]).tolist()
+    columns = {
+        name: slice(end - len(view.columns), end)
+        for name, view, end in zip(fitted.views, views, ends, strict=True)
+    }
+    graph = Graph(ends[-1])
+    names = [part.part.add_to(graph, columns[part.part.view]) for part in fitted.parts]
+    margin = names[0]
+    if fitted.votes:
+        weights = [part.weight * part.slope for part in fitted.parts]
+        bias = fitted.bias + sum(part.weight * part.intercept for part in fitted.parts)
+        margin = graph.weighted_sum(names, weights, bias)
+    contents = {FILES["onnx"]: graph.finish(margin)}
+    if fitted.booster is not None:
+        contents[FILES["xgboost"]] = bytes(fitted.booster.save_raw("ubj"))
+    preparation = Preparation.joined(views)
+    return Exported(
+        contents, None if preparation.is_identity(prepared.features) else preparation, _members(fitted)
+    )
+
+
+def check_export(  # noqa: PLR0917
+    exported: Exported,
+    fitted: Fitted,
+    prepared: FittedPreparation,
+    calibration: Calibration,
+    examples: Examples,
+    rows: Rows,
+) -> float:
+    """The largest difference between the scores of the ONNX file and those in training, on these examples.
+
+    Raises:
+        LastingFailure: it exceeds `MAX_DIFFERENCE`.
+    """
+    inputs = examples.features
+    if exported.preparation is not None:
+        inputs = Preparer(exported.preparation, prepared.features).apply(inputs)
+    session = session_of(exported.contents[FILES["onnx"]], inputs.shape[1])
+    served = session.run(None, {session.get_inputs()[0].name: inputs})[0][:, 0]
+    difference = float(np.max(np.abs(calibration.scores(served) - calibration.scores(fitted.margins(rows)))))
+    if difference > MAX_DIFFERENCE:
+        raise LastingFailure(
+            f"The exported {fitted.name} differs from the trained one by {difference:.2g}, "
+            f"more than {MAX_DIFFERENCE:g}: it is not used."
+        )
+    return difference
+
+
+def _members(fitted: Fitted) -> tuple[Member, ...]:
+    if not fitted.votes:
+        return ()
+    return tuple(
+        Member(name=part.name, weight=part.weight, slope=part.slope, intercept=part.intercept)
+        for part in fitted.parts
+    )
