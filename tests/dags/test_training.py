@@ -117,7 +117,7 @@ def test_a_run_whose_jobs_are_killed_makes_one_version_and_says_its_figures(
     # Two tries that were killed or cleared come before.
     [line] = [line for line in logged(training, first, "register_mlflow") if "training_finished" in line]
     assert "version=1" in line
-    assert "gate_passed=True" in line
+    assert "gate_passed=true" in line
     assert "recall=0.9" in line
     path = f"{first.path}/taskInstances/register_mlflow/xcomEntries/return_value"
     result = training.airflow._call("GET", path)["value"]
@@ -229,7 +229,6 @@ REFUSED: Final = [
     ("GET", "/api/v2/config", None),
     ("GET", "/api/v2/eventLogs", None),
     ("GET", "/api/v2/importErrors", None),
-    ("POST", "/api/v2/backfills", {"dag_id": DAG, "from_date": "2026-01-01", "to_date": "2026-01-02"}),
     ("GET", "/auth/fab/v1/users", None),
     ("GET", "/auth/fab/v1/roles", None),
 ]
@@ -250,10 +249,7 @@ def test_the_apis_user_may_start_and_see_runs_of_this_dag_and_nothing_else(
             (method, path): client.request(method, path.replace("RUN", first.run_id), json=body).status_code
             for method, path, body in REFUSED
         }
-    assert set(answers.values()) <= {401, 403}, {
-        key: code for key, code in answers.items() if code not in {401, 403}
-    }
-    assert len(versions(training)) >= 1
+    assert {key: code for key, code in answers.items() if code not in {401, 403}} == {}
 
 
 def test_what_keeps_the_api_from_airflow_is_named(training: AirflowPlatform) -> None:
