@@ -52,11 +52,13 @@ def _check_existence() -> None:
     """
     body = request.get_json(silent=True)
     parameters: Mapping[str, Any] = body if isinstance(body, dict) else request.args
+    models: Any = _get_model_registry_store()
+    runs: Any = _get_tracking_store()
     name, run_id = parameters.get("name"), parameters.get("run_id")
     if name and _OF_A_MODEL.search(request.path):
-        _get_model_registry_store().get_registered_model(name)
+        models.get_registered_model(name)
     if run_id and _OF_A_RUN.search(request.path):
-        _get_tracking_store().get_run(run_id)
+        runs.get_run(run_id)
 
 
 @cache
