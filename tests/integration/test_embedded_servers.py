@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import urllib.request
@@ -21,6 +22,7 @@ from fraud_embedded.processes import probes
 from fraud_embedded.servers import postgres
 from fraud_embedded.servers.stack import Stack
 from fraud_mlflow.page import DEFAULTS
+from tests.support.mlflow_users import mlflow_login
 
 if TYPE_CHECKING:
     from tests.support.servers import Database
@@ -135,10 +137,20 @@ def test_no_secret_is_in_the_list_of_processes(
     assert not [c for c in commands if any(secret in c for secret in secrets)]
 
 
+def authorization() -> dict[str, str]:
+    """The log-in of MLflow's user `person`."""
+    user, password = mlflow_login("person").values()
+    return {"Authorization": f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"}
+
+
 def test_mlflow_answers_its_own_names_only(stack: Stack, mlflow_uri: str) -> None:
     def status(host: str) -> int:
         connection = http.client.HTTPConnection("127.0.0.1", stack.mlflow.port, timeout=10)
-        connection.request("GET", "/api/2.0/mlflow/experiments/get?experiment_id=0", headers={"Host": host})
+        connection.request(
+            "GET",
+            "/api/2.0/mlflow/experiments/get?experiment_id=0",
+            headers={"Host": host, **authorization()},
+        )
         answer = connection.getresponse().status
         connection.close()
         return answer
@@ -151,7 +163,8 @@ def test_mlflow_answers_its_own_names_only(stack: Stack, mlflow_uri: str) -> Non
 def test_mlflow_reports_nothing_and_its_page_opens_on_model_training(mlflow_uri: str) -> None:
     def fetched(path: str) -> bytes:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(f"{mlflow_uri}{path}", timeout=10) as answer:
+        request = urllib.request.Request(f"{mlflow_uri}{path}", headers=authorization())  # noqa: S310
+        with opener.open(request, timeout=10) as answer:
             return bytes(answer.read())
 
     assert json.loads(fetched("/ajax-api/3.0/mlflow/ui-telemetry"))["disable_ui_telemetry"] is True

@@ -11,7 +11,13 @@ from pathlib import Path
 import pytest
 
 from fraud_adapters.models.mlflow_http import MlflowHttp
-from fraud_adapters.models.registry import ARTEFACT_PATH, ArtefactRefused, Registry, RegistryUnavailable
+from fraud_adapters.models.registry import (
+    ARTEFACT_PATH,
+    ArtefactRefused,
+    Registry,
+    RegistryFailure,
+    RegistryUnavailable,
+)
 from fraud_adapters.models.registry_writer import RegistryWriter
 from fraud_adapters.models.tracked_runs import TrackedRuns
 from fraud_core.manifest import FILE_NAME, Calibration, Manifest
@@ -167,7 +173,7 @@ def test_a_registry_that_does_not_answer_is_told_soon() -> None:
 
 def test_a_server_that_is_no_registry_is_told(object_store_server: object) -> None:
     url = object_store_server.endpoint_url  # type: ignore[attr-defined]
-    with Registry(url) as registry, pytest.raises(RegistryUnavailable, match="answered"):
+    with Registry(url) as registry, pytest.raises(RegistryFailure, match="answered"):
         registry.version_of_alias("fraud-none", "champion")
 
 

@@ -25,6 +25,7 @@ from fraud_trainer.cleaning import clean
 from fraud_trainer.job import cleaning_context, main
 from tests.integration.training_installation import Installation
 from tests.integration.training_job import small_installation, statuses
+from tests.support.mlflow_users import mlflow_login
 from tests.support.stored_rows import Database, run
 from tests.support.typed_results import mismatches
 
@@ -152,7 +153,11 @@ def test_files_of_a_version_that_mlflow_or_the_record_lacks_stay(
         main(["run", "--run-id", name, "--promote"])
     client, model = RegistryWriter(installation.mlflow_uri)._client, installation.contract.registered_model
     client.delete_registered_model_alias(model, constants.ALIAS_PREVIOUS)
-    client.delete_model_version(model, "1")
+    with pytest.MonkeyPatch.context() as patch:
+        # The trainer deletes no version.
+        for variable, value in mlflow_login("admin").items():
+            patch.setenv(variable, value)
+        client.delete_model_version(model, "1")
     run(installation.database.url("admin"), "DELETE FROM model_versions WHERE version = '2'")
     before = _remaining(bucket)
     result = _clean(30)
