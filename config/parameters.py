@@ -64,11 +64,11 @@ class Simulator(_Section):
 class Retrain(_Section):
     """When a new model is trained; see `fraud_core.retraining`."""
 
-    min_interval: timedelta  # since the last training
-    min_new_labels: int = Field(ge=0)
-    min_labels_for_performance: int = Field(ge=1)
-    performance_labels: int = Field(ge=1)  # the champion is judged by its newest predictions, this many
-    run_limit: timedelta = Field(gt=timedelta(0))  # a run that has not ended after this time is dead
+    min_interval: timedelta = timedelta(hours=48)  # since the last training
+    min_new_labels: int = Field(default=10_000, ge=0)
+    min_labels_for_performance: int = Field(default=1000, ge=1)
+    performance_labels: int = Field(default=50_000, ge=1)  # the newest predictions that judge the champion
+    run_limit: timedelta = Field(default=timedelta(hours=2), gt=timedelta(0))  # later a run is dead
 
     @model_validator(mode="after")
     def _enough(self) -> Retrain:
@@ -110,7 +110,7 @@ class Training(_Section):
     automl: kinds.Automl = kinds.Automl()
     selection: kinds.Selection = kinds.Selection()
     # Not a parameter of the model: left out of what MLflow shows, and of the digest of a training's inputs.
-    retrain: Retrain = Field(exclude=True)
+    retrain: Retrain = Field(default=Retrain(), exclude=True)
 
     @model_validator(mode="after")
     def _coherent(self) -> Training:

@@ -65,7 +65,7 @@ def test_shuffled_labels_give_chance() -> None:
 def test_a_feature_over_other_rows_is_unavailable(op: str) -> None:
     values: dict[str, Any] = CREDITCARD.model_dump()
     values["features"] = [{"name": "future", "op": op, "of": "amount"}]
-    with pytest.raises(ContractError, match="Input should be 'field', 'modulo' or 'equals'"):
+    with pytest.raises(ContractError, match="Input should be 'field', 'modulo', 'equals' or 'category'"):
         Contract.from_mapping(values)
 
 

@@ -23,6 +23,7 @@ LIST_KEY: Final = "new_data"
 BATCH_KEY: Final = "transactions"
 STORE_KEY: Final = "store"
 MAX_ERRORS: Final = 20  # in a response
+_LARGEST_EXACT: Final = 2.0**63  # orjson reads integers beyond 64 bits as floats
 # JSON allows any character of a name to be escaped.
 _LIST_KEY_PATTERN: Final = re.compile(
     '"{}"'.format("".join(rf"(?:{char}|\\u(?i:{ord(char):04x}))" for char in LIST_KEY)).encode()
@@ -165,7 +166,7 @@ def _document(body: bytes, key: str) -> tuple[dict[str, Any], Encoder]:
     if it provably lost nothing, otherwise the strict one."""
     try:
         document = orjson.loads(body)
-        if type(document) is dict and _has_unique_keys(body, document, key):
+        if type(document) is dict and _lost_nothing(body, document, key):
             return document, orjson.dumps
     except orjson.JSONDecodeError:
         pass
@@ -181,9 +182,12 @@ def _document(body: bytes, key: str) -> tuple[dict[str, Any], Encoder]:
     return document, _encode_exactly
 
 
-def _has_unique_keys(body: bytes, document: dict[str, Any], key: str) -> bool:
-    """Whether every quote of the body delimits a key or text of the document; if so, no key occurred
-    twice."""
+def _lost_nothing(body: bytes, document: dict[str, Any], key: str) -> bool:
+    """Whether the fast decoder kept all of the body.
+
+    Every quote must delimit a key or text of the document, so that no key occurred twice, and no number may
+    be so large that it was an integer and became a float.
+    """
     records = document.get(key)
     if type(records) is not list:
         return False
@@ -191,7 +195,13 @@ def _has_unique_keys(body: bytes, document: dict[str, Any], key: str) -> bool:
     for record in records:
         if type(record) is not dict:
             return False
-        texts += len(record) + sum(type(value) is str for value in record.values())
+        texts += len(record)
+        for value in record.values():
+            kind = type(value)
+            if kind is str:
+                texts += 1
+            elif kind is float and not -_LARGEST_EXACT < value < _LARGEST_EXACT:
+                return False
     return body.count(b'"') == 2 * texts
 
 

@@ -7,8 +7,10 @@ import socket
 
 from fastapi import FastAPI
 from prometheus_client import disable_created_metrics, start_http_server
+from pydantic import SecretStr
 
 from config import constants
+from config.services import MLFLOW_RELEASE
 from config.settings import (
     AirflowClientSettings,
     ApiServerSettings,
@@ -33,6 +35,11 @@ from fraud_api.credentials import KeyEncryptionError
 from fraud_api.service import ScoringService, ServiceSettings
 
 
+def _release_login(password: SecretStr | None) -> tuple[str, str] | None:
+    """MLflow's user who sets aliases; the API's own user only reads."""
+    return None if password is None else (MLFLOW_RELEASE, password.get_secret_value())
+
+
 def service_settings() -> ServiceSettings:
     """Read the settings of the service from the environment.
 
@@ -47,7 +54,11 @@ def service_settings() -> ServiceSettings:
         contract=contract(platform),
         parameters=serving,
         database_url=load(DatabaseSettings).url,
-        models=Registry(load(MlflowSettings).tracking_uri, serving.max_model_file_bytes),
+        models=Registry(
+            load(MlflowSettings).tracking_uri,
+            serving.max_model_file_bytes,
+            alias_login=_release_login(server.mlflow_release_password),
+        ),
         model_cache=server.model_cache_dir,
         client_secrets={name: secret.get_secret_value() for name, secret in server.client_secrets.items()},
         key_encryption_secret=server.api_key_encryption_secret.get_secret_value(),

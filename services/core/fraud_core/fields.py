@@ -81,9 +81,9 @@ class ContractField(BaseModel):
             raise ValueError(f"field {self.name}: scale exceeds precision")
         if self.type != "decimal" and self.scale:
             raise ValueError(f"field {self.name}: only a decimal has a scale")
-        if self.type != "category" and "encoding" in self.prepare.model_fields_set:
+        if self.type != "category" and self.prepare.encoding != "one_hot":
             raise ValueError(f"field {self.name}: only a category has an encoding")
-        if self.type == "category" and self.prepare.model_fields_set & {"missing", "clip"}:
+        if self.type == "category" and (self.prepare.missing != "keep" or self.prepare.clip is not None):
             raise ValueError(
                 f"field {self.name}: a category takes neither missing nor clip, see its encoding"
             )

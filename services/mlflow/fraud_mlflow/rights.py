@@ -52,8 +52,6 @@ def _check_existence() -> None:
     """
     body = request.get_json(silent=True)
     parameters: Mapping[str, Any] = body if isinstance(body, dict) else request.args
-    models: Any = _get_model_registry_store()
-    runs: Any = _get_tracking_store()
     name, run_id = parameters.get("name"), parameters.get("run_id")
     models: Any = _get_model_registry_store()
     runs: Any = _get_tracking_store()

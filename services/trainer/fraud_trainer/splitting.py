@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,14 +39,6 @@ class Split:
 
     def part(self, name: str) -> slice:
         return dict(self.parts())[name]
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """One step of a prequential validation: what may be fitted, and the later rows that judge it."""
-
-    fit: slice
-    judge: slice
 
 
 def split_in_time(
@@ -87,43 +78,6 @@ def split_in_time(
     for name, part in split.parts():
         _check_part(name, labels[part], rows, gapped=known < test)
     return split
-
-
-def prequential_blocks(
-    moments: NDArray[np.int64], labels: NDArray[np.int8], *, part: slice, blocks: int, gap: int
-) -> list[Block]:
-    """Cut a part into blocks; each one judges what was fitted on rows whose labels were known before it.
-
-    Dawid (1984), Present position and potential developments: the prequential approach.
-
-    Args:
-        moments, labels: of all rows, as for `split_in_time`.
-        part: the rows that judge; all rows before them may be fitted.
-        blocks: how many; they have as equal numbers of rows as whole moments allow.
-        gap: as for `split_in_time`.
-
-    Raises:
-        SplitError: a block, or what may be fitted for it, lacks frauds or legitimate transactions.
-    """
-    _check_order(moments)
-    bounds = [
-        part.start,
-        *(
-            _start_of_moment(moments, round(part.start + (part.stop - part.start) * number / blocks))
-            for number in range(1, blocks)
-        ),
-        part.stop,
-    ]
-    result = []
-    for number, (start, stop) in enumerate(pairwise(bounds), 1):
-        known = _known_before(moments, start, gap)
-        for name, rows in (
-            (f"before block {number}", slice(0, known)),
-            (f"in block {number}", slice(start, stop)),
-        ):
-            _check_part(name, labels[rows], len(moments), gapped=known < start)
-        result.append(Block(slice(0, known), slice(start, stop)))
-    return result
 
 
 def _check_order(moments: NDArray[np.int64]) -> None:

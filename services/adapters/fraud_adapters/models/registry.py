@@ -42,10 +42,18 @@ class Registry:
     Args:
         tracking_uri: MLflow's address, for example `http://mlflow:5000`.
         max_file_bytes: a larger file of a version is not downloaded.
+        alias_login: user and password to set aliases with, where it is not the user who reads.
     """
 
-    def __init__(self, tracking_uri: str, max_file_bytes: int = MAX_FILE_BYTES) -> None:
+    def __init__(
+        self,
+        tracking_uri: str,
+        max_file_bytes: int = MAX_FILE_BYTES,
+        *,
+        alias_login: tuple[str, str] | None = None,
+    ) -> None:
         self._mlflow = MlflowHttp(tracking_uri)
+        self._aliases = self._mlflow if alias_login is None else MlflowHttp(tracking_uri, alias_login)
         self._max_file_bytes = max_file_bytes
 
     def version_of_alias(self, name: str, alias: str) -> str | None:
@@ -74,7 +82,7 @@ class Registry:
             RegistryUnavailable: the version does not exist, or MLflow does not set the alias.
         """
         body = {"name": name, "alias": alias, "version": version}
-        if self._mlflow.post("registered-models/alias", body, SET_SECONDS) is None:
+        if self._aliases.post("registered-models/alias", body, SET_SECONDS) is None:
             raise RegistryUnavailable(f"MLflow at {self._mlflow.uri} has no version {version} of {name}.")
 
     def download(self, name: str, version: str, destination: Path) -> Path:
@@ -110,6 +118,7 @@ class Registry:
 
     def close(self) -> None:
         self._mlflow.close()
+        self._aliases.close()
 
     def __enter__(self) -> Self:
         return self

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 
 from config.constants import ALIAS_CHAMPION
 from fraud_adapters.models.aliases import AliasMoved, NothingToRollBackTo, roll_back
-from fraud_adapters.models.registry import RegistryUnavailable
+from fraud_adapters.models.registry import RegistryFailure
 from fraud_adapters.postgres import audit
 from fraud_adapters.postgres.audit import AliasChange
 from fraud_adapters.postgres.model_versions import VersionSummary, read_versions
@@ -127,7 +127,7 @@ def list_models(
     versions = database.run(lambda cursor: read_versions(cursor, name, limit))
     history = database.run(lambda cursor: audit.alias_history(cursor, name, limit))
     aliases: dict[str, str] | None = None
-    with suppress(RegistryUnavailable):
+    with suppress(RegistryFailure):
         aliases = backend.registry.aliases(name)
     return ModelList(
         models=[_served(name, serving)] if serving else [],
@@ -159,7 +159,7 @@ def roll_back_model(identity: Deployer, backend: ApiService, database: Database)
         raise Problem(409, f"The previous version must not serve: {error}") from None
     except AliasMoved as error:
         raise unavailable(str(error)) from None
-    except RegistryUnavailable:
+    except RegistryFailure:
         raise unavailable(_REGISTRY_SILENT) from None
     return RolledBack(
         champion=moved.version,
