@@ -327,18 +327,20 @@ class CalibrationResult(TypedDict):
     intercept: float
 
 
-class CandidateResult(TypedDict, total=False):
+class CandidateResult(TypedDict):
     """A kind of model that was fitted, or the reason why it was left out."""
 
-    left_out: str
-    average_precision: float  # on the calibration part
-    seconds: float
-    details: dict[str, float | int | str | None]
-    imbalance: str  # how the rarity of frauds was treated
-    imbalance_scores: dict[str, float | None]  # mean average precision on the blocks, by treatment
-    parameters: dict[str, object]  # what the search changed
-    trials: int
-    blocks_score: float  # the best mean average precision that the search reached on the blocks
+    left_out: NotRequired[str]
+    average_precision: NotRequired[float]  # on the calibration part
+    seconds: NotRequired[float]
+    details: NotRequired[dict[str, float | int | str | None]]
+    imbalance: NotRequired[str]  # how the rarity of frauds was treated
+    imbalance_scores: NotRequired[
+        dict[str, float | None]
+    ]  # mean average precision on the blocks, by treatment
+    parameters: NotRequired[dict[str, object]]  # what the search changed
+    trials: NotRequired[int]
+    blocks_score: NotRequired[float]  # the best mean average precision that the search reached on the blocks
 
 
 class TrainResult(TypedDict):

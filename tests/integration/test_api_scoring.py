@@ -155,13 +155,12 @@ def test_a_form_in_another_encoding_is_malformed(server: ApiServer, code: str) -
 
 def test_an_unknown_client_costs_as_much_time_as_a_known_one(server: ApiServer) -> None:
     def seconds(client_id: str) -> float:
-        times = []
+        """Of the server's processor: the time on the clock depends on what else runs."""
+        before = server.cpu_seconds()
         for _ in range(7):
-            started = time.perf_counter()
             form = {"grant_type": "client_credentials", "client_id": client_id, "client_secret": "wrong"}
             httpx.post(f"{server.url}/auth/token", data=form, trust_env=False)
-            times.append(time.perf_counter() - started)
-        return min(times)
+        return server.cpu_seconds() - before
 
     known, unknown = seconds("streaming"), seconds("nobody")
     assert unknown > 0.5 * known
@@ -669,8 +668,9 @@ def test_generated_requests_agree_with_the_published_schema(server: ApiServer, t
         [
             *(str(program), "run", f"{server.url}/openapi.json", "--phases", "coverage,fuzzing"),
             *("--header", f"Authorization: Bearer {server.token('admin')}"),
-            # A 503 by design, since here there is neither a broker nor a registry.
+            # A 503 by design, since here there is no broker, no registry and no Airflow.
             *("--exclude-path", "/health/ready", "--exclude-path", "/models/rollback"),
+            *("--exclude-path", "/train", "--exclude-path", "/train/{run_id}"),
             *("--seed", "1", "--max-examples", "25", "--no-shrink"),
             *("--max-time", "10", "--warnings", "off", "--continue-on-failure"),
             # A schema cannot say that a number must be in range once rounded, nor refuse 1.0 as an integer.

@@ -31,6 +31,7 @@ from fraud_trainer.job import main
 from tests.integration.training_installation import Installation, wire_rows
 from tests.integration.training_job import small_configuration, small_installation
 from tests.support.api_server import cloned
+from tests.support.mlflow_users import mlflow_login
 from tests.support.small_model import linear_onnx
 from tests.support.stored_rows import run
 from tests.support.typed_results import mismatches
@@ -115,10 +116,14 @@ print(json.dumps(answer))
 
 
 def stock(installation: Installation, *arguments: str) -> str:
-    """The output of a program in which only MLflow's address is set."""
+    """The output of a program that knows MLflow's address and the log-in of a person who reads."""
     names = ("PATH", "HOME", "LANG", "SSL_CERT_FILE")
     environment = {name: os.environ[name] for name in names if name in os.environ}
-    settings = {"MLFLOW_TRACKING_URI": installation.mlflow_uri, **constants.PROCESS_ENVIRONMENT}
+    settings = {
+        "MLFLOW_TRACKING_URI": installation.mlflow_uri,
+        **mlflow_login("person"),
+        **constants.PROCESS_ENVIRONMENT,
+    }
     done = subprocess.run(
         [sys.executable, *arguments],
         env=environment | settings,

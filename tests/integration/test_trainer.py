@@ -104,7 +104,11 @@ ARTEFACTS = {
         "gate.json",
     },
     "model_card": {"model_card.html", "model_card.md"},
-    "model": {"manifest.json", "model.onnx", "model.ubj", "profile.json"},
+    "model": {
+        *("manifest.json", "model.onnx", "model.ubj", "profile.json"),
+        *("MLmodel", "score.onnx", "input_example.json", "serving_input_example.json"),
+        *("requirements.txt", "conda.yaml", "python_env.yaml"),
+    },
 }
 
 as_creditcard = pytest.mark.parametrize("installation", [CREDITCARD], indirect=True)
@@ -414,7 +418,7 @@ def test_real_transactions_honestly_fail_the_gate_of_the_specification(
     gate: Mapping[str, Any] = result["validate"]["gate"]
     assert gate["sufficient"] is True
     assert gate["passed"] is False
-    assert [check["metric"] for check in gate["checks"] if not check["passed"]] == ["recall", "f1"]
+    assert [check["metric"] for check in gate["checks"] if not check["passed"]] == ["recall"]
     metrics: Mapping[str, Any] = result["validate"]["metrics"]
     assert metrics["roc_auc"] > 0.93  # it fails by the data's difficulty, not by being broken
     assert metrics["engines_max_difference"] < 1e-6

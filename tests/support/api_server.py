@@ -157,6 +157,11 @@ class ApiServer:
         headers = {"Authorization": f"Bearer {self.token(name)}"}
         return httpx.Client(base_url=self.url, headers=headers, **PLAIN, timeout=20)
 
+    def cpu_seconds(self) -> float:
+        """The processor time that the server has used so far."""
+        times = psutil.Process(self.process.pid).cpu_times()
+        return float(times.user + times.system)
+
     def connections(self) -> int:
         """The number of accepted connections that are still open."""
         assert self.process is not None

@@ -224,7 +224,8 @@ def _value(field: ContractField, raw: Any) -> Any:
     if not field.numeric:
         return text if isinstance(text, str) else str(text)
     if field.type == "boolean":
-        truth = _BOOLEANS.get(str(text).lower())
+        # A column of Parquet may hold 0 and 1 as numbers of any kind.
+        truth = _BOOLEANS.get(str(text).lower(), bool(text) if text in {0, 1} else None)
         if truth is None:
             raise ValueError(f"{field.name}: is neither true nor false.")
         return truth

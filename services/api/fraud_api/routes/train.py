@@ -78,7 +78,7 @@ class TrainingStatus(Training):
     outcome: str | None = Field(description="the version that was registered, or why there is none")
 
 
-@router.post("", status_code=202, summary="Start a training", responses=problems(409, 503))
+@router.post("", status_code=202, summary="Start a training", responses=problems(400, 409, 503))
 def start_training(
     _: Trainer, backend: ApiService, response: Response, request: TrainingRequest | None = None
 ) -> Training:
