@@ -335,9 +335,7 @@ class CandidateResult(TypedDict):
     seconds: NotRequired[float]
     details: NotRequired[dict[str, float | int | str | None]]
     imbalance: NotRequired[str]  # how the rarity of frauds was treated
-    imbalance_scores: NotRequired[
-        dict[str, float | None]
-    ]  # mean average precision on the blocks, by treatment
+    imbalance_scores: NotRequired[dict[str, float | None]]  # mean average precision, by treatment
     parameters: NotRequired[dict[str, object]]  # what the search changed
     trials: NotRequired[int]
     blocks_score: NotRequired[float]  # the best mean average precision that the search reached on the blocks
