@@ -159,6 +159,7 @@ class ApiServer:
 
     def cpu_seconds(self) -> float:
         """The processor time that the server has used so far."""
+        assert self.process is not None
         times = psutil.Process(self.process.pid).cpu_times()
         return float(times.user + times.system)
 
