@@ -151,11 +151,17 @@ def flip(server: ApiServer, registry: Registry, name: str, versions: list[str], 
 
 
 def first_response(clients: RepeatedRequests, version: str, since: float) -> float | None:
-    """Seconds until a response names the version; None if none does in time."""
+    """Seconds until a request that began after the move is answered by the version; None if none is in time.
+
+    A request that began before may be answered later by a version from before.
+    """
+    seen = len(clients.served_versions)
     while time.monotonic() < since + _PATIENCE_SECONDS:
-        at, served = clients.served_versions[-1] if clients.served_versions else (0.0, "")
-        if served == version and at > since:
-            return at - since
+        while seen < len(clients.served_versions):
+            at, served = clients.served_versions[seen]
+            if served == version and clients.begun[seen] > since:
+                return at - since
+            seen += 1
         time.sleep(0.01)
     return None
 

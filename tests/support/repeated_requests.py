@@ -17,8 +17,10 @@ class RepeatedRequests:
         self._url = server.url
         self._headers = {"Authorization": f"Bearer {server.token()}"}
         self._done = threading.Event()
+        self._lock = threading.Lock()
         self.failures: list[str] = []
         self.served_versions: list[tuple[float, str]] = []
+        self.begun: list[float] = []  # when the request of each of them began
         self._threads = [
             threading.Thread(target=self._send_requests, args=(number,)) for number in range(clients)
         ]
@@ -40,6 +42,7 @@ class RepeatedRequests:
     def _send_requests(self, number: int) -> None:
         with httpx.Client(headers=self._headers, trust_env=False, timeout=20) as client:
             while not self._done.is_set():
+                began = time.monotonic()
                 try:
                     if number % 2:
                         answer = client.post(f"{self._url}/predict", json=creditcard())
@@ -49,7 +52,9 @@ class RepeatedRequests:
                             f"{self._url}/predict/batch", json={"transactions": [creditcard()] * 5}
                         )
                         document = answer.json()["predictions"][0]
-                    self.served_versions.append((time.monotonic(), document["model_version"]))
+                    with self._lock:
+                        self.begun.append(began)
+                        self.served_versions.append((time.monotonic(), document["model_version"]))
                 except Exception as error:
                     self.failures.append(f"{type(error).__name__}: {error}")
                 time.sleep(0.03)  # enough load for a replacement to be noticed
