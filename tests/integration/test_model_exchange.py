@@ -73,7 +73,7 @@ def registry(installation: Installation) -> Iterator[Registry]:
 @pytest.fixture(scope="module")
 def labelled(installation: Installation, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file of labelled transactions."""
-    rows, labels = wire_rows(3000)
+    rows, labels = wire_rows(3000, break_in_payer=" ")
     columns = {**rows.columns, "event_time": rows.event_times, "is_fraud": labels}
     path = tmp_path_factory.mktemp("data") / "labelled.parquet"
     pd.DataFrame(columns).to_parquet(path)
@@ -161,7 +161,7 @@ def test_the_stock_client_loads_the_champion(
 def test_mlflow_models_predict_scores_the_versions_own_example(
     installation: Installation, tmp_path: Path
 ) -> None:
-    uri = f"models:/{installation.contract.registered_model}/1"
+    uri, login = f"models:/{installation.contract.registered_model}/1", mlflow_login("person")
     folder = tmp_path / "model"
     download_artifacts(artifact_uri=uri, dst_path=str(folder), tracking_uri=installation.mlflow_uri)
     example, output = folder / "serving_input_example.json", tmp_path / "output.json"
@@ -171,8 +171,11 @@ def test_mlflow_models_predict_scores_the_versions_own_example(
     assert len(scores) == 2
     assert 0 <= scores[0] < scores[1] <= 1
     # The file as MLflow's page of the version reads it.
+    person = (login["MLFLOW_TRACKING_USERNAME"], login["MLFLOW_TRACKING_PASSWORD"])
     query = {"path": "MLmodel", "name": installation.contract.registered_model, "version": "1"}
-    page = httpx.get(f"{installation.mlflow_uri}/model-versions/get-artifact", params=query, trust_env=False)
+    page = httpx.get(
+        f"{installation.mlflow_uri}/model-versions/get-artifact", params=query, auth=person, trust_env=False
+    )
     assert page.text == (folder / "MLmodel").read_text()
     described = yaml.safe_load(page.text)
     assert set(described["flavors"]) == {"python_function", "onnx", "xgboost"}

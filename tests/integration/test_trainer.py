@@ -84,6 +84,7 @@ def registry(mlflow_uri: str) -> Iterator[Registry]:
         yield opened
 
 
+SERVED = {"manifest.json", "model.onnx", "model.ubj", "profile.json"}  # what services read
 ARTEFACTS = {
     "plots": {
         "calibration.png",
@@ -105,7 +106,7 @@ ARTEFACTS = {
     },
     "model_card": {"model_card.html", "model_card.md"},
     "model": {
-        *("manifest.json", "model.onnx", "model.ubj", "profile.json"),
+        *SERVED,
         *("MLmodel", "score.onnx", "input_example.json", "serving_input_example.json"),
         *("requirements.txt", "conda.yaml", "python_env.yaml"),
     },
@@ -149,7 +150,7 @@ def test_a_model_is_trained_step_by_step_and_becomes_champion(
     )
     model = Model.load(files, digest, installation.contract)
     assert (passed, policy, threshold) == (True, "specification", model.manifest.threshold)
-    assert {file.name for file in files.iterdir()} == ARTEFACTS["model"]
+    assert {file.name for file in files.iterdir()} == SERVED
     profile = read_profile(files, model.manifest)
     assert profile is not None
     assert tuple(feature.name for feature in profile.features) == installation.contract.feature_names

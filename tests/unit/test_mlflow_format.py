@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
 import yaml
 
 from fraud_adapters.models.mlflow_format import typical_rows, with_calibration, write_mlflow_model
+from fraud_adapters.models.onnx_preparation import with_preparation
 from fraud_core.manifest import Calibration
+from fraud_core.preparation import Preparation, Preparer
 from tests.support.small_model import make_model
 from tests.support.stored_rows import WIRE
 
@@ -51,6 +54,32 @@ def test_the_calibration_is_appended_in_full_precision(tmp_path: Path) -> None:
     )
     assert scores.dtype == np.float64
     assert np.allclose(scores[:, 0], calibration.scores(margins[:, 0]), rtol=0, atol=1e-14)
+
+
+COLUMNS: list[dict[str, Any]] = [
+    {"kind": "value", "fill": 2.5, "low": -1.0, "high": 3.0, "center": 0.5, "scale": 2.0},
+    {"kind": "missing"},
+    {"kind": "equals", "code": 1},
+    {"kind": "lookup", "table": [0.25, None, 4.0], "otherwise": 9.0, "center": 1.0, "scale": 3.0},
+    {"kind": "value"},
+    {"kind": "value", "high": 1.0},
+]
+
+
+def test_the_preparation_is_put_in_front(tmp_path: Path) -> None:
+    """Clients give the contract's features and get what a service computes from them."""
+    make_model(tmp_path, WIRE)
+    names, content = WIRE.feature_names, (tmp_path / "model.onnx").read_bytes()
+    columns = [{"name": f"c{n}", "feature": names[(n * 2) % 6], **one} for n, one in enumerate(COLUMNS)]
+    preparation = Preparation.model_validate({"columns": columns})
+    rows = np.random.default_rng(1).integers(-2, 5, size=(300, 6)).astype(np.float32)
+    rows[np.random.default_rng(2).random(rows.shape) < 0.2] = np.nan
+    before = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    (expected,) = before.run(None, {"features": Preparer(preparation, names).apply(rows)})
+    joined = with_preparation(content, preparation, names)
+    after = onnxruntime.InferenceSession(joined, providers=["CPUExecutionProvider"])
+    assert [output.name for output in after.get_outputs()] == ["margin"]
+    assert np.array_equal(after.run(None, {"features": rows})[0], expected)
 
 
 def test_the_example_is_no_transaction() -> None:

@@ -22,10 +22,11 @@ import yaml
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from fraud_adapters.models.onnx_preparation import with_preparation
 from fraud_core.manifest import Calibration, Manifest
 
 MLMODEL: Final = "MLmodel"
-SCORE_FILE: Final = "score.onnx"  # the ONNX file with the calibration as further nodes
+SCORE_FILE: Final = "score.onnx"  # the ONNX file with preparation and calibration as further nodes
 SCORE: Final = "score"
 EXAMPLE: Final = "input_example.json"
 _SERVING_EXAMPLE: Final = "serving_input_example.json"
@@ -47,12 +48,14 @@ def write_mlflow_model(
         run_id: the MLflow run that the version is registered from.
     """
     score_file = with_calibration((directory / manifest.engines["onnx"]).read_bytes(), manifest.calibration)
+    if manifest.preparation is not None:
+        score_file = with_preparation(score_file, manifest.preparation, manifest.features)
     (directory / SCORE_FILE).write_bytes(score_file)
     rows = [[None if np.isnan(value) else float(value) for value in row] for row in example]
     split = {"columns": list(manifest.features), "data": rows}
     (directory / EXAMPLE).write_bytes(orjson.dumps(split))
     (directory / _SERVING_EXAMPLE).write_bytes(orjson.dumps({"dataframe_split": split}))
-    _write_environment(directory, trees="xgboost" in manifest.engines)
+    _write_environment(directory, trees=_trees(manifest) is not None)
     size = sum(file.stat().st_size for file in directory.iterdir())
     _write_yaml(directory / MLMODEL, _description(manifest, run_id, size))
 
@@ -103,7 +106,7 @@ def _description(manifest: Manifest, run_id: str, size: int) -> dict[str, Any]:
         },
         "onnx": onnx_flavour,
     }
-    if trees := manifest.engines.get("xgboost"):
+    if trees := _trees(manifest):
         flavours["xgboost"] = {
             "xgb_version": xgboost.__version__,
             "data": trees,
@@ -135,6 +138,11 @@ def _description(manifest: Manifest, run_id: str, size: int) -> dict[str, Any]:
     }
 
 
+def _trees(manifest: Manifest) -> str | None:
+    """The file of the trees, unless they take prepared columns, which no client could make."""
+    return manifest.engines.get("xgboost") if manifest.preparation is None else None
+
+
 def _metadata(manifest: Manifest) -> Mapping[str, Any]:
     trees = "the trees alone: their probability is not calibrated, the thresholds are not for it"
     return {
@@ -143,7 +151,7 @@ def _metadata(manifest: Manifest) -> Mapping[str, Any]:
         "threshold": manifest.threshold,
         "block_threshold": manifest.block_threshold,
         "python_function": "the calibrated score, a probability of fraud between 0 and 1",
-        **({"xgboost": trees} if "xgboost" in manifest.engines else {}),
+        **({"xgboost": trees} if _trees(manifest) else {}),
     }
 
 
