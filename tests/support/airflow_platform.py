@@ -36,6 +36,7 @@ from tests.support.api_server import (
     record_version,
 )
 from tests.support.killable_servers import Server
+from tests.support.mlflow_users import mlflow_login
 from tests.support.servers import Database, cloned_database, migrated_template
 from tests.support.stored_rows import CREDITCARD
 from tests.support.stored_rows import run as run_sql
@@ -344,7 +345,11 @@ def _airflow(
             "DATABASE_URL": database.url("streaming"),
             "API_CLIENT_SECRET": CLIENTS["streaming"],
         },
-        "trainer": {"DATABASE_URL": database.url("trainer"), **store},
+        "trainer": {
+            "DATABASE_URL": database.url("trainer"),
+            **mlflow_login("trainer", stack.mlflow.users),
+            **store,
+        },
     }
     return prepared_airflow(
         stack,
@@ -372,6 +377,7 @@ def _secrets(stack: Stack, passwords: Passwords, metadata: Metadata) -> dict[str
         "the log-in": server.password,
         "the log-in of the API": server.train_password,
         "the webhook": server.setup["SLACK_WEBHOOK_URL"],
+        **{f"the variable {name}": value for name, value in stack.mlflow.users.items()},
     }
 
 
