@@ -22,6 +22,7 @@ from pyarrow import csv
 from config.job_results import LeftOutCounts
 from fraud_adapters.postgres import interruptible
 from fraud_adapters.postgres.placement import placement
+from fraud_adapters.postgres.session import Cursor
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract
 
@@ -45,9 +46,15 @@ class Interval:
     def bounded(self) -> bool:
         return self.start is not None or self.end is not None
 
-    def values(self) -> dict[str, datetime | str]:
-        """Both bounds as Postgres takes them."""
-        return {"start": self.start or "-infinity", "end": self.end or "infinity"}
+    def condition(self, column: str) -> sql.Composable:
+        """That a column of moments lies within, as the end of a WHERE clause.
+
+        Nothing for an unbounded side: a condition that is always true misleads the planner.
+        """
+        bounds = (("{} >= {}::timestamptz", self.start), ("{} < {}::timestamptz", self.end))
+        return sql.SQL("").join(
+            sql.SQL(f" AND {text}").format(sql.SQL(column), sql.Literal(at)) for text, at in bounds if at
+        )
 
     def __str__(self) -> str:
         bounds = (("from", self.start), ("before", self.end))
@@ -65,6 +72,15 @@ def database_clock(connection: Connection) -> datetime:
     assert row is not None
     now: datetime = row[0]
     return now
+
+
+def read_whole_tables(cursor: Cursor) -> None:
+    """Plan the rest of the transaction for whole tables.
+
+    Tables that were filled a moment ago have no statistics yet. The planner then takes them for small and
+    compares each row with each, which takes minutes from a hundred thousand rows on.
+    """
+    cursor.execute("SET LOCAL enable_nestloop = off")
 
 
 def read_examples(
@@ -88,8 +104,7 @@ def read_examples(
         " JOIN (SELECT transaction_id AS labelled, label, source AS label_source"
         "       FROM labels_as_of({as_of}) WHERE mature) l"
         " ON l.labelled = x.transaction_id"
-        " WHERE x.contract = {contract} AND x.event_time <= {as_of}"
-        " AND x.event_time >= {start}::timestamptz AND x.event_time < {end}::timestamptz"
+        " WHERE x.contract = {contract} AND x.event_time <= {as_of}{within}"
         " ORDER BY x.event_time, x.transaction_id) TO STDOUT (FORMAT csv, HEADER)"
     ).format(
         label=sql.Identifier(LABEL),
@@ -99,10 +114,11 @@ def read_examples(
         as_of=sql.Literal(as_of),
         contract=sql.Literal(contract.schema_id),
         # COPY takes no parameters.
-        **{name: sql.Literal(value) for name, value in interval.values().items()},
+        within=interval.condition("x.event_time"),
     )
     text = io.BytesIO()
     with connection, connection.cursor() as cursor:
+        read_whole_tables(cursor)
         statement = query.as_string(cursor)
         interruptible(connection, lambda: cursor.copy_expert(statement, text))
     return _parsed(contract, text.getbuffer())
@@ -116,18 +132,21 @@ def left_out(
     A blocked transaction needs an explicit label; any other may still be reported.
     """
     with connection, connection.cursor() as cursor:
-        statement = (
+        statement = sql.SQL(
             "SELECT count(*) FILTER (WHERE blocked), count(*) FILTER (WHERE NOT blocked) FROM ("
             " SELECT EXISTS (SELECT FROM predictions p WHERE p.transaction_id = x.transaction_id"
             "                AND p.deciding AND p.decision = 'block') AS blocked"
             " FROM transactions x"
-            " LEFT JOIN (SELECT transaction_id AS labelled FROM labels_as_of(%(as_of)s) WHERE mature) l"
+            " LEFT JOIN (SELECT transaction_id AS labelled FROM labels_as_of({as_of}) WHERE mature) l"
             " ON l.labelled = x.transaction_id"
-            " WHERE x.contract = %(contract)s AND x.event_time <= %(as_of)s AND l.labelled IS NULL"
-            " AND x.event_time >= %(start)s::timestamptz AND x.event_time < %(end)s::timestamptz) rest"
+            " WHERE x.contract = {contract} AND x.event_time <= {as_of} AND l.labelled IS NULL{within}) rest"
+        ).format(
+            as_of=sql.Literal(as_of),
+            contract=sql.Literal(contract.schema_id),
+            within=interval.condition("x.event_time"),
         )
-        values = {"as_of": as_of, "contract": contract.schema_id, **interval.values()}
-        interruptible(connection, lambda: cursor.execute(statement, values))
+        read_whole_tables(cursor)
+        interruptible(connection, lambda: cursor.execute(statement))
         row = cursor.fetchone()
     blocked, young = row or (0, 0)
     return {"left_out_blocked": blocked, "left_out_unknown": young}

@@ -12,6 +12,7 @@ from typing import Any, Final
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from fraud_adapters.postgres import interruptible
+from fraud_adapters.postgres.examples import read_whole_tables
 from fraud_core.contract import Contract
 from fraud_core.metrics import Confusion
 
@@ -50,6 +51,7 @@ def labelled_predictions(
 
 def _row(connection: Connection, statement: str, values: dict[str, Any]) -> tuple[Any, ...]:
     with connection, connection.cursor() as cursor:
+        read_whole_tables(cursor)
         interruptible(connection, lambda: cursor.execute(statement, values))
         row: tuple[Any, ...] | None = cursor.fetchone()
     assert row is not None
