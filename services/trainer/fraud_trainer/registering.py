@@ -68,17 +68,7 @@ def register(context: RunContext, *, promote: bool, promotion: Promotion | None 
         version = _store(context, run_id, verdict, judgement)
         _record(connection, context, version, run_id, verdict)
         refuse_conflicting_version(connection, context, run_id, version, verdict)
-        result: RegisterResult = {
-            "name": context.contract.registered_model,
-            "version": version,
-            "digest": verdict.digest,
-            "gate_passed": verdict.gate.passed,
-            "gate": verdict.gate.sentence(),
-            "aliases": {},
-            "promotion": "No alias, since it did not pass its gate.",
-            "compared": [],
-            "mlflow_run_id": run_id,
-        }
+        result = _without_alias(context, version, run_id, verdict)
         if verdict.gate.passed:
             candidate = Candidate(version, verdict, judgement)
             rule = promotion or context.training.promotion
@@ -92,6 +82,21 @@ def register(context: RunContext, *, promote: bool, promotion: Promotion | None 
             f"{verdict.gate.sentence()} Version {version} is registered without an alias.", result
         )
     return result
+
+
+def _without_alias(context: RunContext, version: str, run_id: str, verdict: Verdict) -> RegisterResult:
+    """The result as it is where the gate was not passed."""
+    return {
+        "name": context.contract.registered_model,
+        "version": version,
+        "digest": verdict.digest,
+        "gate_passed": verdict.gate.passed,
+        "gate": verdict.gate.sentence(),
+        "aliases": {},
+        "promotion": "No alias, since it did not pass its gate.",
+        "compared": [],
+        "mlflow_run_id": run_id,
+    }
 
 
 def _store(context: RunContext, run_id: str, verdict: Verdict, judgement: Judgement) -> str:
