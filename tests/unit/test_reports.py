@@ -13,6 +13,7 @@ import pytest
 from sklearn import metrics as reference
 
 from fraud_adapters.job.failures import JobFailed
+from fraud_adapters.models.registry import ArtefactRefused
 from fraud_core.gate import GatePolicy, NotWorseThanChampion
 from fraud_core.manifest import Manifest
 from fraud_core.metrics import confusion
@@ -158,9 +159,17 @@ def _of_another_contract(setup: Setup) -> None:
     row["digest"] = manifest.digest()
 
 
+def _oversized(setup: Setup) -> None:
+    def download(*_arguments: object) -> None:
+        raise ArtefactRefused("model.onnx is larger than 1 MiB.")
+
+    setattr(setup.context.registry, "download", download)  # noqa: B010 - a method of a fake
+
+
 @pytest.mark.parametrize(
     ("spoil", "passed", "reason"),
     [
+        (_oversized, False, "version 1, cannot be loaded: model.onnx is larger"),
         (_unrecorded, False, "version 1, cannot be loaded: It is not recorded"),
         (_altered, False, "version 1, cannot be loaded: The model's file model.ubj is not the one"),
         (_of_another_contract, True, "version 1, cannot serve this installation: The model was trained for"),

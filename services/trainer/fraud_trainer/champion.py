@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from config.constants import ALIAS_CHAMPION
 from fraud_adapters.job.scratch import scratch_directory
 from fraud_adapters.models.loading import Model, ModelRefused
+from fraud_adapters.models.registry import ArtefactRefused
 from fraud_adapters.postgres import interruptible, model_versions
 from fraud_core import manifest as manifests
 from fraud_core.gate import GatePolicy
@@ -84,7 +85,7 @@ def compare_with_champion(
         return _not_compared(held_out, None, NO_CHAMPION, waived=True)
     try:
         champion = _champion(context, name, version)
-    except ModelRefused as refused:
+    except (ModelRefused, ArtefactRefused) as refused:
         reason = f"the champion, version {version}, cannot be loaded: {str(refused).rstrip('.')}"
         return _not_compared(held_out, version, reason, waived=False)
     if isinstance(champion, str):
