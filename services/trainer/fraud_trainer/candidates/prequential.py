@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from config.candidates import Imbalance
+from fraud_core import ranking
 from fraud_trainer.candidates.model_types import CandidateFailed, Learner, Rows, row_weights
 
 _FIRST_SHARE: Final = 0.4  # of the rows, which only learn
@@ -17,41 +17,28 @@ _STOPPING_SHARE: Final = 0.1  # of the rows before a block
 _SMOTE_SHARE: Final = 0.25  # frauds for each legitimate row after SMOTE
 _NEIGHBOURS: Final = 5
 _RESAMPLINGS: Final = 100
+_CELLS: Final = 1_000_000  # of the matrix of weights that is in memory at once
 
 
 def average_precision(
     labels: NDArray[np.int8], scores: NDArray[np.float32], weights: NDArray[np.float32]
 ) -> float | None:
-    """The sum over operating points of the step in recall times the precision, of weighted rows.
-
-    All shapes are [n]; ties move together. None where a class is absent.
-    """
-    return _Ranking.of(labels, scores).average_precision(weights)
+    """The average precision of weighted rows, all [n]; None where a class is absent."""
+    (value,) = _average_precisions(labels, scores, weights[None, :])
+    return None if np.isnan(value) else float(value)
 
 
-@dataclass(frozen=True, slots=True)
-class _Ranking:
-    """Rows in descending order of score, so that other weights need no other sorting."""
-
-    order: NDArray[np.intp]
-    ends: NDArray[np.intp]  # the last row of each run of equal scores
-    labels: NDArray[np.int8]  # in the order of the rows
-
-    @classmethod
-    def of(cls, labels: NDArray[np.int8], scores: NDArray[np.float32]) -> _Ranking:
-        order = np.argsort(-scores, kind="stable")
-        ends = np.append(np.nonzero(np.diff(scores[order]))[0], len(order) - 1)
-        return cls(order, ends, labels[order])
-
-    def average_precision(self, weights: NDArray[np.float32]) -> float | None:
-        ranked = weights[self.order].astype(np.float64)
-        flagged = np.cumsum(ranked)
-        found = np.cumsum(np.where(self.labels == 1, ranked, 0))
-        if not 0 < found[-1] < flagged[-1]:
-            return None
-        found, flagged = found[self.ends], flagged[self.ends]
-        precision = np.divide(found, flagged, out=np.zeros_like(found), where=flagged > 0)
-        return float(np.sum(np.diff(found, prepend=0) * precision) / found[-1])
+def _average_precisions(
+    labels: NDArray[np.int8], scores: NDArray[np.float32], weights: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """As `average_precision` under several weightings, [b, n] → [b]; NaN where a class has no weight."""
+    total, frauds = weights.sum(axis=1), weights[:, labels == 1].sum(axis=1)
+    known = (frauds > 0) & (frauds < total)
+    result = np.full(len(weights), np.nan)
+    if known.any():
+        rows = ranking.ranked(labels, scores.astype(np.float64), weights=weights[known].astype(np.float64))
+        result[known] = ranking.average_precision(rows)
+    return result
 
 
 def gain_is_certain(
@@ -68,19 +55,19 @@ def gain_is_certain(
     The rows are resampled, the same for both, by Poisson weights: in the share `confidence` of the samples
     `second` must be better. Scores are [n].
     """
-    rankings = [_Ranking.of(rows.labels, scores) for scores in (first, second)]
     weights = row_weights(rows)
 
-    def gain(counts: NDArray[np.float32]) -> float:
-        before, after = (ranking.average_precision(counts) for ranking in rankings)
-        return 0.0 if before is None or after is None else after - before
+    def gains(counts: NDArray[np.float32]) -> NDArray[np.float64]:
+        before, after = (_average_precisions(rows.labels, scores, counts) for scores in (first, second))
+        return np.nan_to_num(after - before)
 
-    if gain(weights) <= margin:
+    if gains(weights[None, :])[0] <= margin:
         return False
-    source = np.random.default_rng(seed)
-    better = sum(
-        gain(weights * source.poisson(1.0, len(rows)).astype(np.float32)) > 0 for _ in range(_RESAMPLINGS)
-    )
+    source, better = np.random.default_rng(seed), 0
+    portion = max(1, _CELLS // len(rows))
+    for start in range(0, _RESAMPLINGS, portion):
+        drawn = source.poisson(1.0, (min(portion, _RESAMPLINGS - start), len(rows)))
+        better += int(np.count_nonzero(gains(weights * drawn.astype(np.float32)) > 0))
     return better >= confidence * _RESAMPLINGS
 
 
