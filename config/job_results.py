@@ -341,19 +341,13 @@ class CandidateResult(TypedDict):
     blocks_score: NotRequired[float]  # the best mean average precision that the search reached on the blocks
 
 
-class TrainResult(TypedDict):
-    """`train`: the chosen candidate, its calibration and the thresholds."""
+class _ModelResult(TypedDict):
+    """A model with its calibration and thresholds, however it came about."""
 
     digests: dict[str, str]  # by file
     engines: dict[str, str]  # the file by engine
     split: dict[str, SplitPart]
-    candidate: str
-    choice: str  # why, in one sentence
-    candidates: dict[str, CandidateResult]
     members: list[dict[str, object]]  # of a vote
-    preparation: dict[str, object] | None
-    dropped: dict[str, str]  # columns that the selection dropped, with the reason
-    export_difference: float  # the largest, of a score in training and in serving
     calibration: CalibrationResult
     threshold: float
     block_threshold: float
@@ -363,7 +357,18 @@ class TrainResult(TypedDict):
     mlflow_run_id: str
 
 
-class ImportResult(TypedDict):
+class TrainResult(_ModelResult):
+    """`train`: the chosen candidate, its calibration and the thresholds."""
+
+    candidate: str
+    choice: str  # why, in one sentence
+    candidates: dict[str, CandidateResult]
+    preparation: dict[str, object] | None
+    dropped: dict[str, str]  # columns that the selection dropped, with the reason
+    export_difference: float  # the largest, of a score in training and in serving
+
+
+class ImportResult(_ModelResult):
     """`import`, in place of `train`: a model that was trained elsewhere, its calibration and thresholds."""
 
     origin: Literal["imported"]
@@ -371,19 +376,8 @@ class ImportResult(TypedDict):
     file_digest: str  # SHA-256
     output: Literal["margin", "probability"]  # what the model gives
     output_detected: bool  # by its values, since nobody said it
-    engines: dict[str, str]  # the file by engine
     candidate: None  # none of the trainer's own
-    members: list[dict[str, object]]  # none
     preparation: None  # the model takes the contract's features
-    digests: dict[str, str]  # by file
-    split: dict[str, SplitPart]
-    calibration: CalibrationResult
-    threshold: float
-    block_threshold: float
-    threshold_rule: str
-    created_at: str
-    code_version: str
-    mlflow_run_id: str
 
 
 class ValidateResult(TypedDict):

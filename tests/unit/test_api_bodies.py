@@ -23,6 +23,7 @@ from fraud_api.head_limit import MAX_HEAD_BYTES, HeadLimit
 from fraud_api.metrics import MeasureRequests, Metrics
 from fraud_api.problems import Problem
 from fraud_api.requests import BATCH_KEY, LIST_KEY, RequestParser, may_be_list
+from fraud_core.batch import Batch
 from fraud_core.contract import Contract
 from fraud_core.records import RecordParser
 
@@ -297,15 +298,22 @@ RECORDS = {
 }
 
 
+def parse_single(body: bytes, arrival: datetime) -> Batch:
+    parsed = parser().parse_each([body], [arrival])
+    for _, problem in parsed.problems:
+        raise problem
+    return parsed.batch
+
+
 @pytest.mark.parametrize(("text", "reason"), RECORDS.values(), ids=RECORDS)
 def test_a_record_is_no_list_for_the_text_new_data_in_it(text: str, reason: str | None) -> None:
     body = text.encode()
     assert parser().parse_list(body, NOW) is None
     if reason is None:
-        assert len(parser().parse_single(body, NOW)) == 1
+        assert len(parse_single(body, NOW)) == 1
         return
     with pytest.raises(Problem) as caught:
-        parser().parse_single(body, NOW)
+        parse_single(body, NOW)
     assert [error["reason"] for error in caught.value.members["errors"]] == [reason]
 
 
@@ -313,7 +321,7 @@ def test_a_record_is_no_list_for_the_text_new_data_in_it(text: str, reason: str 
 @pytest.mark.parametrize("key", [LIST_KEY, BATCH_KEY, ""])
 def test_another_encoding_than_utf_8_is_refused(code: str, key: str) -> None:
     document: Any = {key: [record()]} if key else record()
-    read = {LIST_KEY: parser().parse_list, BATCH_KEY: parser().batch, "": parser().parse_single}[key]
+    read = {LIST_KEY: parser().parse_list, BATCH_KEY: parser().batch, "": parse_single}[key]
     with pytest.raises(Problem, match="UTF-8") as caught:
         read(json.dumps(document).encode(code), NOW)
     assert caught.value.status == 400

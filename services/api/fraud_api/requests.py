@@ -66,16 +66,9 @@ class RequestParser:
         problems = [(rejected.index, _problem_of(rejected)) for rejected in parsed.rejected]
         return ParsedBodies(parsed.batch, parsed.kept, problems)
 
-    def parse_single(self, body: bytes, arrival: datetime) -> Batch:
-        """Parse one body. Raises its problem; see `parse_each`."""
-        parsed = self.parse_each([body], [arrival])
-        for _, problem in parsed.problems:
-            raise problem
-        return parsed.batch
-
     def parse_list(self, body: bytes, arrival: datetime) -> Batch | None:
         """Parse a body `{"new_data": [record, …]}`; None if it is a single record that only mentions the
-        name. Raises like `parse_single`, and 413 for too many records."""
+        name. Raises the problems of `parse_each`, and 413 for too many records."""
         document, encode = _document(body, LIST_KEY)
         if LIST_KEY not in document or not self._record_names.isdisjoint(document):
             return None

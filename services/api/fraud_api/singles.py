@@ -55,7 +55,7 @@ class SingleDecisions:
         """The stored decision about the record in a body.
 
         Raises:
-            Problem: as `RequestParser.parse_single`, 409 if the id is known with other fields, and what
+            Problem: those of `RequestParser.parse_each`, 409 if the id is known with other fields, and what
                 `score` and `store` raise.
         """
         loop = asyncio.get_running_loop()

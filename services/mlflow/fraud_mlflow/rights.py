@@ -53,11 +53,11 @@ def _check_existence() -> None:
     body = request.get_json(silent=True)
     parameters: Mapping[str, Any] = body if isinstance(body, dict) else request.args
     name, run_id = parameters.get("name"), parameters.get("run_id")
-    models: Any = _get_model_registry_store()
-    runs: Any = _get_tracking_store()
     if name and _OF_A_MODEL.search(request.path):
+        models: Any = _get_model_registry_store()
         models.get_registered_model(name)
     if run_id and _OF_A_RUN.search(request.path):
+        runs: Any = _get_tracking_store()
         runs.get_run(run_id)
 
 
