@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from config.constants import POOL_REAL_TIME
-from config.job_results import GenerateResult, RunResult, TopicResult
+from config.job_results.producer import GenerateResult
+from config.job_results.streaming import RunResult, TopicResult
 from fraud_airflow import completion
 from fraud_airflow.alerting import configuration
 from fraud_airflow.alerting.alert import Alert

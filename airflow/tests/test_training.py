@@ -11,7 +11,7 @@ import pytest
 from airflow.sdk.definitions.param import ParamsDict
 from airflow.sdk.exceptions import AirflowFailException, ParamValidationError
 
-from config.job_results import DecisionResult
+from config.job_results.trainer import DecisionResult
 from fraud_airflow import training
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)

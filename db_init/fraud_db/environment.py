@@ -8,7 +8,8 @@ from pydantic import Field, SecretStr, model_validator
 
 from config import constants
 from config.services import role_password
-from config.settings import OptionalSecret, Port, Settings, postgres_url, with_secrets
+from config.settings import Settings, postgres_url
+from config.settings.base import OptionalSecret, Port, with_secrets
 
 
 class AdminSettings(Settings):

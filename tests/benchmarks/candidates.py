@@ -30,10 +30,10 @@ from fraud_core.manifest import FILE_NAME, Manifest
 from fraud_trainer.candidates.choosing import choose_candidate
 from fraud_trainer.candidates.model_types import Fitted
 from fraud_trainer.candidates.voting import VOTING
-from fraud_trainer.exporting import FILES, export
-from fraud_trainer.fitting import Examples
-from fraud_trainer.modelling import prepare_parts
-from fraud_trainer.preparing import FittedPreparation
+from fraud_trainer.train.exporting import FILES, export
+from fraud_trainer.train.fitting import Examples
+from fraud_trainer.train.modelling import prepare_parts
+from fraud_trainer.train.preparing import FittedPreparation
 from tests.benchmarks import machine
 from tests.benchmarks.training import FEATURES, LABELS, simulate
 from tests.benchmarks.ulb import CREDITCARD

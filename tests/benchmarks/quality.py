@@ -30,8 +30,8 @@ from config.parameters import Training, load_parameters
 from config.settings import CONFIG_DIR
 from fraud_adapters.job.failures import LastingFailure
 from fraud_trainer.candidates.choosing import choose_candidate
-from fraud_trainer.fitting import Examples
-from fraud_trainer.modelling import prepare_parts
+from fraud_trainer.train.fitting import Examples
+from fraud_trainer.train.modelling import prepare_parts
 from tests.benchmarks import machine
 from tests.benchmarks.detection_figures import FIGURES, Scored, interval, resamplings
 from tests.benchmarks.ulb import BLOCK_HOURS, CREDITCARD, DEFAULT, Ulb

@@ -99,8 +99,8 @@ def measured(folder: Path, environment: str) -> dict[str, Any]:
 def train(folder: Path, environment: str) -> dict[str, Any]:
     """Train in this process; seconds, processor seconds, peak memory, and the seconds of each candidate."""
     # Imported here, so that the process that simulates does not load the libraries.
-    from fraud_trainer.fitting import Examples  # noqa: PLC0415
-    from fraud_trainer.modelling import fit_model  # noqa: PLC0415
+    from fraud_trainer.train.fitting import Examples  # noqa: PLC0415
+    from fraud_trainer.train.modelling import fit_model  # noqa: PLC0415
 
     training = load_parameters(CONFIG_DIR, environment).training
     features, labels = np.load(folder / FEATURES), np.load(folder / LABELS)

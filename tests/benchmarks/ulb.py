@@ -15,7 +15,7 @@ from config.settings import CONFIG_DIR
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract
 from fraud_core.features import feature_matrix
-from fraud_trainer.fitting import Examples
+from fraud_trainer.train.fitting import Examples
 
 CREDITCARD: Final = Contract.from_mapping(read_yaml(CONFIG_DIR / "contracts" / "creditcard.yaml"))
 DEFAULT: Final = Path(__file__).parents[3] / "shared" / "data" / "ulb.parquet"

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from config.job_results import EXIT_DONE, EXIT_FAILED
+from config.job_results.common import EXIT_DONE, EXIT_FAILED
 from tests.faults.consumers import BOUNDED, Consumer, ConsumerPool, SignalPlan
 from tests.faults.feed import Feed
 from tests.faults.kill import drain

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from config.job_results import EXIT_DONE, EXIT_NOTHING_TO_DO
+from config.job_results.common import EXIT_DONE, EXIT_NOTHING_TO_DO
 from fraud_adapters.postgres import connect
 from tests.faults.consumers import BOUNDED, KINDS, Consumer, ConsumerPool, SignalPlan, pool
 from tests.faults.feed import Feed

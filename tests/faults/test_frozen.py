@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from config.job_results import EXIT_DONE, EXIT_FAILED, EXIT_NOTHING_TO_DO
+from config.job_results.common import EXIT_DONE, EXIT_FAILED, EXIT_NOTHING_TO_DO
 from tests.faults.consumers import BOUNDED, FOLLOWER, Consumer, ConsumerPool, SignalPlan
 from tests.faults.consuming import BATCH
 from tests.faults.feed import Feed

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from config.job_results import EXIT_FAILED
+from config.job_results.common import EXIT_FAILED
 from config.settings import CONFIG_DIR
 from fraud_core.contract import Contract
 from tests.faults.consumers import ConsumerPool

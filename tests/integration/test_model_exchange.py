@@ -20,7 +20,7 @@ import yaml
 from mlflow.artifacts import download_artifacts
 
 from config import constants
-from config.job_results import RollbackResult, TrainingResult
+from config.job_results.trainer import RollbackResult, TrainingResult
 from config.settings import ObjectStoreSettings
 from fraud_adapters.job.failures import JobFailed
 from fraud_adapters.models.loading import ENGINE_SINGLE, Model

@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from config import constants
-from config.job_results import BucketsResult
+from config.job_results.trainer import BucketsResult
 from config.settings import ObjectStoreSettings
 from fraud_adapters.job.failures import JobFailed
 from fraud_adapters.objectstore import ObjectMissing, ObjectStore, ObjectStoreUnavailable

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from config.job_results import (
+from config.job_results.producer import (
     BackfillResult,
     GenerateResult,
     HistoryNeedlessResult,

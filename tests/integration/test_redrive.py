@@ -13,7 +13,7 @@ from typing import Any, Final
 import psycopg2
 import pytest
 
-from config.job_results import DeadLettersResult, ExportResult, RedriveResult
+from config.job_results.streaming import DeadLettersResult, ExportResult, RedriveResult
 from config.settings import KafkaSettings
 from fraud_adapters.job.failures import JobFailed
 from fraud_adapters.kafka import Record

@@ -15,7 +15,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from config.job_results import DecisionResult
+from config.job_results.trainer import DecisionResult
 from config.settings import ObjectStoreSettings
 from fraud_adapters.job.failures import JobFailed
 from fraud_adapters.postgres import connect

@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
-from config.job_results import TopicsCreatedResult, TopicsResult
+from config.job_results.streaming import TopicsCreatedResult, TopicsResult
 from config.settings import DatabaseSettings, KafkaSettings
 from fraud_adapters.job.failures import JobFailed
 from fraud_adapters.kafka import PartitionReader, Publisher, ensure_topics

@@ -20,7 +20,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from config import constants
-from config.job_results import EXIT_FAILED, ChampionKeptResult, TrainingResult
+from config.job_results.common import EXIT_FAILED
+from config.job_results.trainer import ChampionKeptResult, TrainingResult
 from config.parameters import load_parameters, read_yaml
 from config.settings import CONFIG_DIR, ObjectStoreSettings
 from fraud_adapters.job.failures import JobFailed
@@ -38,13 +39,13 @@ from fraud_core.contract import Contract
 from fraud_core.labels import LabelEvent, Source
 from fraud_core.quantise import quantise
 from fraud_trainer.arguments import parser
+from fraud_trainer.evaluate.validating import validate
 from fraud_trainer.job import execute, main, run_context_of
-from fraud_trainer.loading import EXAMPLES
-from fraud_trainer.registering import register
+from fraud_trainer.load.loading import EXAMPLES
+from fraud_trainer.register.registering import register
 from fraud_trainer.run_context import STEPS, RunContext
 from fraud_trainer.steps import FEATURES
 from fraud_trainer.tracking import TAG_TRAINED
-from fraud_trainer.validating import validate
 from tests.integration.training_installation import (
     CREDITCARD,
     ROWS,

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import pytest
 
 from config import constants
-from config.job_results import CleanResult
+from config.job_results.trainer import CleanResult
 from config.settings import ObjectStoreSettings
 from fraud_adapters.job import scratch
 from fraud_adapters.job.failures import JobFailed

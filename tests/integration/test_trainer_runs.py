@@ -16,7 +16,7 @@ import psycopg2
 import pytest
 
 from config import constants
-from config.job_results import EXIT_CONFIGURATION, EXIT_FAILED
+from config.job_results.common import EXIT_CONFIGURATION, EXIT_FAILED
 from config.settings import ConfigurationError, ObjectStoreSettings
 from fraud_adapters.job.failures import JobFailed
 from fraud_adapters.models.registry_writer import RegistryWriter

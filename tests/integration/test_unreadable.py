@@ -11,7 +11,7 @@ from typing import Any
 import confluent_kafka
 import pytest
 
-from config.job_results import TopicState
+from config.job_results.streaming import TopicState
 from config.settings import DatabaseSettings
 from fraud_adapters.job.failures import JobFailed
 from fraud_embedded.processes.ports import free_ports

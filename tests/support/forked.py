@@ -47,7 +47,7 @@ INSTEAD: Final = {
     "fraud_trainer": (
         *("fraud_adapters.models.registry_writer", "fraud_adapters.models.tracked_runs"),
         *("fraud_adapters.objectstore.run_store", "fraud_adapters.postgres.examples"),
-        "fraud_trainer.loading",
+        "fraud_trainer.load.loading",
         *("mlflow", "matplotlib.figure", "matplotlib.backends.backend_agg"),
     ),
 }

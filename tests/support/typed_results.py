@@ -1,4 +1,4 @@
-"""Checks documents against their types in `config/job_results.py`, which readers rely on."""
+"""Checks documents against their types in `config/job_results/`, which readers rely on."""
 
 from __future__ import annotations
 

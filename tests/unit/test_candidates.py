@@ -23,7 +23,6 @@ from fraud_adapters.models.loading import ENGINE_BATCH, ENGINE_SINGLE, Model
 from fraud_adapters.models.onnx_export import ExportError
 from fraud_core.contract import Contract
 from fraud_core.manifest import FILE_NAME, Manifest
-from fraud_trainer.calibration import fit_sigmoid
 from fraud_trainer.candidates.choosing import Choice, Parts, choose_candidate
 from fraud_trainer.candidates.learners import SEARCHED, Learners
 from fraud_trainer.candidates.model_types import CandidateFailed, Fitted, Rows
@@ -36,10 +35,11 @@ from fraud_trainer.candidates.prequential import (
 )
 from fraud_trainer.candidates.searching import AUTOML_KINDS, Trials, automl, search
 from fraud_trainer.candidates.voting import vote_of
-from fraud_trainer.exporting import FILES, Exported, export
-from fraud_trainer.fitting import Examples
-from fraud_trainer.modelling import TrainedModel, candidate_metrics, fit_model, prepare_parts
-from fraud_trainer.preparing import FittedPreparation
+from fraud_trainer.train.calibration import fit_sigmoid
+from fraud_trainer.train.exporting import FILES, Exported, export
+from fraud_trainer.train.fitting import Examples
+from fraud_trainer.train.modelling import TrainedModel, candidate_metrics, fit_model, prepare_parts
+from fraud_trainer.train.preparing import FittedPreparation
 from tests.support.small_model import model_manifest
 
 TOLERANCE = 1e-6  # of a score, between training and serving

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from fraud_adapters.job.failures import LastingFailure
 from fraud_trainer import steps
-from fraud_trainer.data_checks import constant_columns, copied_share
 from fraud_trainer.job import execute
+from fraud_trainer.load.data_checks import constant_columns, copied_share
 from tests.unit.test_trainer import Setup, setup, stored_examples
 
 __all__ = ["setup"]

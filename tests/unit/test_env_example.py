@@ -20,7 +20,7 @@ def below(base: type[settings.Settings]) -> list[type[settings.Settings]]:
     return [one for child in base.__subclasses__() for one in (child, *below(child))]
 
 
-CLASSES = [one for one in below(settings.Settings) if one.__module__ == "config.settings"]
+CLASSES = [one for one in below(settings.Settings) if one.__module__.startswith("config.settings.")]
 # Read where the database is made and the embedded platform is started, not through a settings class.
 STARTERS = {
     "POSTGRES_PASSWORD",

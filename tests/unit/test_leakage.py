@@ -18,9 +18,9 @@ from fraud_core.features import feature_matrix
 from fraud_core.metrics import curve, roc_auc
 from fraud_producer.population import population
 from fraud_producer.simulator import Simulator
-from fraud_trainer.explaining import SUSPECT_AUC, single_feature_auc
-from fraud_trainer.fitting import Examples, fit_trees, margins
-from fraud_trainer.splitting import split_in_time
+from fraud_trainer.evaluate.explaining import SUSPECT_AUC, single_feature_auc
+from fraud_trainer.train.fitting import Examples, fit_trees, margins
+from fraud_trainer.train.splitting import split_in_time
 from tests.support.stored_rows import START
 
 CREDITCARD = Contract.from_mapping(read_yaml(CONFIG_DIR / "contracts" / "creditcard.yaml"))

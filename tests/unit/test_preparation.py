@@ -18,9 +18,9 @@ from fraud_core.batch import Batch
 from fraud_core.contract import Contract, ContractError
 from fraud_core.features import feature_matrix
 from fraud_core.preparation import Preparation, PreparedColumn, Preparer
-from fraud_trainer.fitting import Examples
-from fraud_trainer.preparing import FOLDS, FittedPreparation, fit_preparation, folds_of, without
-from fraud_trainer.selecting import contingency, dropped_columns, mutual_information
+from fraud_trainer.train.fitting import Examples
+from fraud_trainer.train.preparing import FOLDS, FittedPreparation, fit_preparation, folds_of, without
+from fraud_trainer.train.selecting import contingency, dropped_columns, mutual_information
 
 CHANNELS = ["branch", "web", "phone", "kiosk"]
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from config.job_results import GenerateResult
+from config.job_results.producer import GenerateResult
 from fraud_adapters.kafka import BrokerUnavailable
 from fraud_producer.__main__ import main
 from fraud_producer.steady import generate

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from config.job_results import ComparedFigure
+from config.job_results.trainer import ComparedFigure
 from config.parameters import load_parameters
 from config.settings import CONFIG_DIR
 from fraud_core.gate import GatePolicy, RecallAtPrecision
 from fraud_core.metrics import average_precision, confusion, curve, recall_at_precision
-from fraud_trainer.figures import Scored, differences
-from fraud_trainer.fitting import Examples
-from fraud_trainer.promotion import Promotion, compared_figures, decide
+from fraud_trainer.evaluate.figures import Scored, differences
+from fraud_trainer.register.promotion import Promotion, compared_figures, decide
+from fraud_trainer.train.fitting import Examples
 
 TRAINING = load_parameters(CONFIG_DIR, "development").training.model_copy(update={"resamples": 200})
 SOURCE = np.random.default_rng(1)

@@ -19,12 +19,22 @@ from fraud_core.manifest import Manifest
 from fraud_core.metrics import confusion
 from fraud_core.money import Costs
 from fraud_core.profile import FILE_NAME, Profile
-from fraud_trainer import explaining, findings, steps, validating
-from fraud_trainer.documents import Element, Heading, Paragraph, Picture, Points, Table, to_html, to_markdown
-from fraud_trainer.figures import Scored
-from fraud_trainer.fitting import Examples
-from fraud_trainer.registering import register
-from fraud_trainer.report import report
+from fraud_trainer import steps
+from fraud_trainer.evaluate import explaining, findings, validating
+from fraud_trainer.evaluate.documents import (
+    Element,
+    Heading,
+    Paragraph,
+    Picture,
+    Points,
+    Table,
+    to_html,
+    to_markdown,
+)
+from fraud_trainer.evaluate.figures import Scored
+from fraud_trainer.evaluate.report import report
+from fraud_trainer.register.registering import register
+from fraud_trainer.train.fitting import Examples
 from tests.unit.test_trainer import NAMES, TRAINING, Setup, setup, stored_examples, train_all
 
 __all__ = ["setup"]

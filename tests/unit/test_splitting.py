@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fraud_trainer.splitting import SplitError, split_in_time
+from fraud_trainer.train.splitting import SplitError, split_in_time
 
 MOMENTS = np.sort(np.random.default_rng(1).integers(0, 5000, 2000))
 LABELS: NDArray[np.int8] = (np.arange(2000) % 10 == 0).astype(np.int8)

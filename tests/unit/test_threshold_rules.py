@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from fraud_core.gate import GatePolicy
 from fraud_core.metrics import confusion, curve
 from fraud_core.money import Costs, cost_by_point
-from fraud_trainer.thresholds import ThresholdRule, choose_thresholds
+from fraud_trainer.train.thresholds import ThresholdRule, choose_thresholds
 
 FREE = GatePolicy(min_average_precision=0.5)
 COSTS = Costs(missed_fraud_fee=10, review=5)

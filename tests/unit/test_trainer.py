@@ -25,14 +25,15 @@ from fraud_core.contract import Contract
 from fraud_core.gate import GatePolicy, RecallAtPrecision
 from fraud_core.manifest import Manifest
 from fraud_core.metrics import confusion
-from fraud_trainer import steps, validating
-from fraud_trainer.calibration import CalibrationError, fit_sigmoid
+from fraud_trainer import steps
+from fraud_trainer.evaluate import validating
 from fraud_trainer.job import code_version, execute
-from fraud_trainer.loading import EXAMPLES
-from fraud_trainer.registering import register
+from fraud_trainer.load.loading import EXAMPLES
+from fraud_trainer.register.registering import register
 from fraud_trainer.run_context import STEPS, RunContext
-from fraud_trainer.splitting import SplitError, split_in_time
-from fraud_trainer.thresholds import NEVER, choose_thresholds
+from fraud_trainer.train.calibration import CalibrationError, fit_sigmoid
+from fraud_trainer.train.splitting import SplitError, split_in_time
+from fraud_trainer.train.thresholds import NEVER, choose_thresholds
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 POLICY = GatePolicy(min_recall=0.95, max_fpr=0.02, min_f1=0.85)

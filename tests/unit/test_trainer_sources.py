@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from config.job_results import EXIT_CONFIGURATION
+from config.job_results.common import EXIT_CONFIGURATION
 from config.settings import ConfigurationError
 from fraud_adapters.kafka import Record
 from fraud_adapters.transaction_files import BadFile
 from fraud_trainer.arguments import example_source, parser
-from fraud_trainer.file_examples import read_file
-from fraud_trainer.sources import ExampleSource
-from fraud_trainer.topic_examples import Bound, TopicSpan
+from fraud_trainer.load.file_examples import read_file
+from fraud_trainer.load.sources import ExampleSource
+from fraud_trainer.load.topic_examples import Bound, TopicSpan
 from tests.support.labelled_files import columns, write
 from tests.support.stored_rows import CREDITCARD, START, WIRE
 

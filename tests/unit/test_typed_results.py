@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from config.job_results import BackfillResult, LabelsResult, TopicsResult
+from config.job_results.producer import BackfillResult, LabelsResult
+from config.job_results.streaming import TopicsResult
 from tests.support.typed_results import mismatches
 
 PARTITION = {"partition": 0, "earliest": 0, "end": 3}

@@ -6,7 +6,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from config.job_results import GenerateResult, RunResult
+from config.job_results.producer import GenerateResult
+from config.job_results.streaming import RunResult
 from fraud_airflow import summaries
 
 STALLED: Final = "00_realtime_streaming/stalled-holder"  # the incident's key

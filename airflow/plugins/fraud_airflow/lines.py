@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
-from config.job_results import ENDING_LABELS
+from config.job_results.common import ENDING_LABELS
 
 Line = Callable[[str], None]  # consumes one line of output
 LINE_LIMIT_BYTES: Final = 64 * 1024

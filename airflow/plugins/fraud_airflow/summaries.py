@@ -5,7 +5,8 @@ Standard library only, because the platform's tests use it to read the results o
 
 from __future__ import annotations
 
-from config.job_results import GenerateResult, Latency, RunResult
+from config.job_results.producer import GenerateResult
+from config.job_results.streaming import Latency, RunResult
 
 
 def producer(result: GenerateResult) -> list[str]:

@@ -11,7 +11,7 @@ from airflow.sdk import Param
 from airflow.sdk.exceptions import AirflowFailException
 
 from config.constants import BUCKET_RUNS
-from config.job_results import DecisionResult
+from config.job_results.trainer import DecisionResult
 from operators.docker_operator_custom import FraudDockerOperator
 
 if TYPE_CHECKING:

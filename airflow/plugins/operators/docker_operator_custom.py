@@ -15,7 +15,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 from docker.errors import DockerException
 from docker.utils import parse_bytes
 
-from config.job_results import EXIT_CONFIGURATION, EXIT_DONE, EXIT_NOTHING_TO_DO
+from config.job_results.common import EXIT_CONFIGURATION, EXIT_DONE, EXIT_NOTHING_TO_DO
 from config.services import JobLimits
 from fraud_airflow import jobs, lines
 from fraud_airflow.runners.selection import choose_runner

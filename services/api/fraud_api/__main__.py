@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from config.job_results import RotateKeysResult, SeedClientsResult
+from config.job_results.api import RotateKeysResult, SeedClientsResult
 from config.settings import (
     ApiServerSettings,
     ConfigurationError,

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from config.job_results import EXIT_DONE, EXIT_NOTHING_TO_DO
+from config.job_results.common import EXIT_DONE, EXIT_NOTHING_TO_DO
 from fraud_embedded.platform import Platform
 from fraud_embedded.processes.process import base_environment, run_logged, tail
 

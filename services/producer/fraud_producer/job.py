@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from config.job_results import (
+from config.job_results.producer import (
     BackfillResult,
     GenerateResult,
     HistoryNeedlessResult,

@@ -14,7 +14,7 @@ from typing import Any, Final, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from config.job_results import OptimumResult
+from config.job_results.producer import OptimumResult
 from fraud_core.gate import GatePolicy
 from fraud_core.metrics import Curve, curve, roc_auc
 from fraud_producer.population import (

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from config.job_results import GenerateResult, SteadyResult
+from config.job_results.producer import GenerateResult, SteadyResult
 from fraud_adapters.job import EXPECTED, failure_of
 from fraud_adapters.job.logs import get_logger
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from config.job_results import FollowResult
+from config.job_results.streaming import FollowResult
 from config.settings import (
     ApiClientSettings,
     DatabaseSettings,

@@ -5,7 +5,13 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
-from config.job_results import PartitionState, ShownRecord, TopicsCreatedResult, TopicsResult, TopicState
+from config.job_results.streaming import (
+    PartitionState,
+    ShownRecord,
+    TopicsCreatedResult,
+    TopicsResult,
+    TopicState,
+)
 from config.settings import DatabaseSettings, KafkaSettings
 from fraud_adapters.kafka import (
     BrokerUnavailable,

@@ -17,9 +17,9 @@ from fraud_adapters.job.arguments import (
     whole_number,
 )
 from fraud_adapters.postgres.examples import Interval
+from fraud_trainer.load.sources import ExampleSource
+from fraud_trainer.load.topic_examples import TopicSpan
 from fraud_trainer.run_context import STEPS
-from fraud_trainer.sources import ExampleSource
-from fraud_trainer.topic_examples import TopicSpan
 
 DECIDE: Final = "decide"
 RUN: Final = "run"

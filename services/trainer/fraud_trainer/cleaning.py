@@ -12,7 +12,7 @@ from typing import Final, Protocol
 import orjson
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
-from config.job_results import CleanResult, RunFiles
+from config.job_results.trainer import CleanResult, RunFiles
 from config.parameters import Runs as Periods
 from fraud_adapters.job import scratch
 from fraud_adapters.job.logs import get_logger

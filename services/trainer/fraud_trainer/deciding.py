@@ -12,7 +12,7 @@ import psycopg2
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from config.constants import ALIAS_CHAMPION
-from config.job_results import DecisionResult
+from config.job_results.trainer import DecisionResult
 from fraud_adapters.job.failures import JobFailed
 from fraud_adapters.job.logs import get_logger
 from fraud_adapters.postgres import DatabaseUnavailable, model_versions, retraining_triggers

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 from config import constants, settings
-from config.job_results import BucketsResult
+from config.job_results.trainer import BucketsResult
 from fraud_adapters.job.logs import get_logger
 from fraud_adapters.models.registry import Registry, RegistryUnavailable
 from fraud_adapters.objectstore import ObjectStore, ObjectStoreUnavailable

@@ -11,19 +11,19 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from config.job_results import ImportResult, SplitPart
+from config.job_results.trainer import ImportResult, SplitPart
 from fraud_adapters.job.failures import LastingFailure
 from fraud_adapters.models.foreign import ForeignModel, Output, from_onnx, from_xgboost
 from fraud_adapters.models.registry import MAX_FILE_BYTES
-from fraud_trainer.calibration import fit_sigmoid
-from fraud_trainer.exporting import FILES
-from fraud_trainer.file_examples import FILE
-from fraud_trainer.fitting import Examples
+from fraud_trainer.load.file_examples import FILE
 from fraud_trainer.run_context import RunContext
-from fraud_trainer.splitting import SplitError
 from fraud_trainer.steps import read_features, thresholds
-from fraud_trainer.thresholds import Thresholds
 from fraud_trainer.tracking import TAG_TRAINED, open_run
+from fraud_trainer.train.calibration import fit_sigmoid
+from fraud_trainer.train.exporting import FILES
+from fraud_trainer.train.fitting import Examples
+from fraud_trainer.train.splitting import SplitError
+from fraud_trainer.train.thresholds import Thresholds
 
 ORIGIN: Final[Literal["imported"]] = "imported"
 _XGBOOST: Final = frozenset({".ubj", ".json"})

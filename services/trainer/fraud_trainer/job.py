@@ -14,7 +14,7 @@ from time import monotonic
 from typing import Any, Final, cast
 
 from config import constants, settings
-from config.job_results import ChampionKeptResult, RollbackResult, TrainingResult
+from config.job_results.trainer import ChampionKeptResult, RollbackResult, TrainingResult
 from fraud_adapters.job import Result
 from fraud_adapters.job.failures import JobFailed
 from fraud_adapters.job.logs import get_logger
@@ -40,16 +40,16 @@ from fraud_trainer.arguments import (
 )
 from fraud_trainer.cleaning import CleaningContext, clean
 from fraud_trainer.deciding import decide, held_triggers
+from fraud_trainer.evaluate.validating import validate
 from fraud_trainer.importing import ImportRequest, adopt
-from fraud_trainer.loading import load
-from fraud_trainer.promotion import Promotion
-from fraud_trainer.registering import register
-from fraud_trainer.rolling_back import roll_back_champion
+from fraud_trainer.load.loading import load
+from fraud_trainer.register.promotion import Promotion
+from fraud_trainer.register.registering import register
+from fraud_trainer.register.rolling_back import roll_back_champion
 from fraud_trainer.run_context import STEPS, RunContext
 from fraud_trainer.steps import features, train
 from fraud_trainer.summary import training_figures
 from fraud_trainer.tracking import end_run_on_failure
-from fraud_trainer.validating import validate
 
 StepFunction = Callable[[RunContext], Result]
 

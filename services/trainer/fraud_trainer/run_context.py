@@ -16,7 +16,7 @@ from fraud_adapters.models.tracked_runs import ModelVersion, TrackedRun
 from fraud_adapters.objectstore.run_store import RunStore
 from fraud_core.contract import Contract
 from fraud_core.gate import GatePolicy
-from fraud_trainer.sources import ExampleSource
+from fraud_trainer.load.sources import ExampleSource
 
 # In this order; each step uses the output of the previous one.
 STEPS: Final = ("load", "features", "train", "validate", "register")

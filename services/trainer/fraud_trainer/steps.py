@@ -11,20 +11,20 @@ import orjson
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from config.job_results import FeaturesResult, SplitPart, TrainResult
+from config.job_results.trainer import FeaturesResult, SplitPart, TrainResult
 from fraud_adapters.job.failures import LastingFailure
 from fraud_adapters.job.logs import get_logger
 from fraud_adapters.objectstore.run_store import Step
 from fraud_adapters.postgres import examples
 from fraud_core.features import feature_matrix
-from fraud_trainer.data_checks import refuse_unusable
-from fraud_trainer.fitting import Examples
-from fraud_trainer.loading import EXAMPLES
-from fraud_trainer.modelling import candidate_metrics, fit_model
+from fraud_trainer.load.data_checks import refuse_unusable
+from fraud_trainer.load.loading import EXAMPLES
 from fraud_trainer.run_context import RunContext
-from fraud_trainer.splitting import Split, split_in_time
-from fraud_trainer.thresholds import ThresholdRule, Thresholds, choose_thresholds
 from fraud_trainer.tracking import TAG_TRAINED, open_run
+from fraud_trainer.train.fitting import Examples
+from fraud_trainer.train.modelling import candidate_metrics, fit_model
+from fraud_trainer.train.splitting import Split, split_in_time
+from fraud_trainer.train.thresholds import ThresholdRule, Thresholds, choose_thresholds
 
 FEATURES: Final = "features.parquet"
 

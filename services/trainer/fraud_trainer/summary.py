@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from config.job_results import TrainingFigures
+from config.job_results.trainer import TrainingFigures
 from fraud_trainer.run_context import RunContext
 
 

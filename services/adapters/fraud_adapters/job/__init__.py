@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 
 import psycopg2
 
-from config.job_results import (
+from config.job_results.common import (
     EXIT_CONFIGURATION,
     EXIT_DONE,
     EXIT_FAILED,

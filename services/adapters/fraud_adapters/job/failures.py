@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from config.job_results import FailureKind
+from config.job_results.common import FailureKind
 
 
 class JobFailed(Exception):

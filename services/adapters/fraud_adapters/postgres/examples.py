@@ -19,7 +19,7 @@ from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812
 from pyarrow import csv
 
-from config.job_results import LeftOutCounts
+from config.job_results.trainer import LeftOutCounts
 from fraud_adapters.postgres import interruptible
 from fraud_adapters.postgres.placement import placement
 from fraud_adapters.postgres.session import Cursor

@@ -6,7 +6,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from config.job_results import RunResult
+from config.job_results.streaming import RunResult
 from fraud_adapters.api_client import ApiClient
 from fraud_adapters.job import EXPECTED, NothingToDo, failure_of
 from fraud_adapters.job.logs import get_logger

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from config.job_results import FollowResult, Latency, TopicResult
+from config.job_results.streaming import FollowResult, Latency, TopicResult
 from fraud_streaming.consume.commit import Committed
 
 # A follower runs for months: memory is bounded by reporting the latency of the latest records only.

@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
-from config.job_results import DeadLettersResult, ExportResult, ShownDeadLetter
+from config.job_results.streaming import DeadLettersResult, ExportResult, ShownDeadLetter
 from config.settings import DatabaseSettings
 from fraud_adapters.job.failures import RefusedFailure
 from fraud_adapters.postgres import connect

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
-from config.job_results import RedriveResult, RefusedDeadLetter
+from config.job_results.streaming import RedriveResult, RefusedDeadLetter
 from config.parameters import Streaming
 from config.settings import DatabaseSettings, KafkaSettings
 from fraud_adapters.job import PASSING, failure_of

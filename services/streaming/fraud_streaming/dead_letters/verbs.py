@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any, Final
 
-from config.job_results import DeadLettersResult, ExportResult, RedriveResult
+from config.job_results.streaming import DeadLettersResult, ExportResult, RedriveResult
 from config.settings import DatabaseSettings, KafkaSettings, PlatformSettings, contract, load, parameters
 from fraud_adapters.job import arguments
 from fraud_adapters.kafka import Damage

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from threading import Event, Thread
 from typing import Any, Final
 
-from config.job_results import FollowResult
+from config.job_results.streaming import FollowResult
 from fraud_adapters.job import failure_of
 from fraud_adapters.job.failures import JobFailed
 from fraud_adapters.job.logs import get_logger

@@ -12,7 +12,7 @@ from fraud_adapters.models.boosted_bag import mean_of
 from fraud_adapters.models.onnx_export import add_booster
 from fraud_adapters.models.onnx_graph import Graph
 from fraud_trainer.candidates.model_types import Fitted, Margins, Rows, View, single
-from fraud_trainer.fitting import Examples, fit_trees, margins
+from fraud_trainer.train.fitting import Examples, fit_trees, margins
 
 
 @dataclass(frozen=True, slots=True)

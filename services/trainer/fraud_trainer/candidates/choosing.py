@@ -8,10 +8,9 @@ from time import monotonic
 from typing import Any, Final
 
 from config.candidates import Imbalance, Member
-from config.job_results import CandidateResult
+from config.job_results.trainer import CandidateResult
 from config.parameters import Training
 from fraud_adapters.job.failures import LastingFailure
-from fraud_trainer.calibration import CalibrationError
 from fraud_trainer.candidates.learners import Learners
 from fraud_trainer.candidates.model_types import (
     CandidateFailed,
@@ -29,6 +28,7 @@ from fraud_trainer.candidates.prequential import (
 )
 from fraud_trainer.candidates.searching import AUTOML, Trials, automl, search
 from fraud_trainer.candidates.voting import VOTING, vote_of
+from fraud_trainer.train.calibration import CalibrationError
 
 _FALLBACK: Final[Imbalance] = "none"
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fraud_adapters.job.failures import LastingFailure
 from fraud_adapters.models.onnx_graph import Graph
 from fraud_core.manifest import Calibration
-from fraud_trainer.calibration import LOGIT_PRIOR, fit_sigmoid
+from fraud_trainer.train.calibration import LOGIT_PRIOR, fit_sigmoid
 
 View = Literal["trees", "scaled"]
 VIEWS: Final[tuple[View, ...]] = ("trees", "scaled")

@@ -8,8 +8,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fraud_trainer.calibration import CalibrationError
 from fraud_trainer.candidates.model_types import CandidateFailed, Fitted, Rows, WeightedPart, row_weights
+from fraud_trainer.train.calibration import CalibrationError
 
 VOTING: Final = "voting"
 _RIDGE: Final = 1e-3

@@ -18,11 +18,11 @@ from fraud_core.decision import is_fraud
 from fraud_core.metrics import confusion
 from fraud_core.profile import calibration_bins
 from fraud_core.ranking import CALIBRATION_BINS
-from fraud_trainer import explaining, findings, model_card, plots
-from fraud_trainer.documents import Picture, to_html, to_markdown
-from fraud_trainer.explaining import Contributions, Importance
-from fraud_trainer.figures import Scored
-from fraud_trainer.judgement import Judgement
+from fraud_trainer.evaluate import explaining, findings, model_card, plots
+from fraud_trainer.evaluate.documents import Picture, to_html, to_markdown
+from fraud_trainer.evaluate.explaining import Contributions, Importance
+from fraud_trainer.evaluate.figures import Scored
+from fraud_trainer.evaluate.judgement import Judgement
 from fraud_trainer.run_context import RunContext
 
 PLOTS: Final = "plots"

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fraud_adapters.job.failures import LastingFailure
 from fraud_core.contract import Contract
-from fraud_trainer.fitting import Examples
+from fraud_trainer.train.fitting import Examples
 
 FEWEST_FRAUDS: Final = 2  # one to learn from and one to judge with
 MOST_COPIES: Final = 0.5

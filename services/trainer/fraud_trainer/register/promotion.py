@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from config.job_results import ComparedFigure
+from config.job_results.trainer import ComparedFigure
 from fraud_core.gate import GatePolicy
-from fraud_trainer.figures import LESS_IS_BETTER, Difference
+from fraud_trainer.evaluate.figures import LESS_IS_BETTER, Difference
 
 Promotion = Literal["best", "canary", "manual"]
 AVERAGE_PRECISION: Final = "average_precision"

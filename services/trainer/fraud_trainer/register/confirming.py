@@ -16,7 +16,7 @@ from fraud_core import profile as profiles
 from fraud_core.gate import GateOutcome
 from fraud_core.manifest import Manifest
 from fraud_core.profile import Profile
-from fraud_trainer.judgement import Judgement
+from fraud_trainer.evaluate.judgement import Judgement
 from fraud_trainer.run_context import RunContext
 
 _TOLERANCE: Final = 1e-6  # relative, because the figures may be recomputed on another kind of processor

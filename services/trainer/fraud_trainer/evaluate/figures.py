@@ -17,7 +17,7 @@ from fraud_core.decision import is_fraud
 from fraud_core.gate import GatePolicy
 from fraud_core.metrics import confusion, wilson_interval
 from fraud_core.ranking import Figure
-from fraud_trainer.fitting import Examples
+from fraud_trainer.train.fitting import Examples
 
 Figures = dict[str, float | None]
 

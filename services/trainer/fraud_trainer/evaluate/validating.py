@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config.constants import MODEL_CARD
-from config.job_results import ValidateResult
+from config.job_results.trainer import ValidateResult
 from fraud_adapters.job.failures import LastingFailure
 from fraud_adapters.job.scratch import scratch_directory
 from fraud_adapters.models.loading import Model
@@ -24,10 +24,10 @@ from fraud_core.gate import evaluate
 from fraud_core.manifest import Calibration, Manifest
 from fraud_core.moments import parse_moment
 from fraud_core.profile import Profile, make_profile
-from fraud_trainer.champion import Comparison, compare_with_champion
-from fraud_trainer.figures import Figures, Scored, figures
-from fraud_trainer.judgement import Judgement
-from fraud_trainer.report import report
+from fraud_trainer.evaluate.champion import Comparison, compare_with_champion
+from fraud_trainer.evaluate.figures import Figures, Scored, figures
+from fraud_trainer.evaluate.judgement import Judgement
+from fraud_trainer.evaluate.report import report
 from fraud_trainer.run_context import RunContext
 from fraud_trainer.steps import read_features
 from fraud_trainer.tracking import resume_run

@@ -9,7 +9,7 @@ from typing import Final
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from config.constants import ALIAS_CHALLENGER, ALIAS_CHAMPION, ALIAS_PREVIOUS
-from config.job_results import ComparedFigure, RegisterResult
+from config.job_results.trainer import ComparedFigure, RegisterResult
 from fraud_adapters.job.failures import RefusedFailure
 from fraud_adapters.job.scratch import scratch_directory
 from fraud_adapters.models.aliases import set_alias
@@ -18,14 +18,14 @@ from fraud_adapters.models.mlflow_format import typical_rows, write_mlflow_model
 from fraud_adapters.models.registry import ARTEFACT_PATH
 from fraud_adapters.postgres import audit, interruptible, model_versions
 from fraud_adapters.postgres.model_versions import NewVersion
-from fraud_trainer.champion import Comparison
-from fraud_trainer.confirming import Verdict, confirm_verdict, refuse_conflicting_version
-from fraud_trainer.judgement import Judgement
-from fraud_trainer.loading import labels_cut_off
-from fraud_trainer.promotion import Promotion, PromotionDecision, compared_figures, decide
+from fraud_trainer.evaluate.champion import Comparison
+from fraud_trainer.evaluate.judgement import Judgement
+from fraud_trainer.evaluate.validating import judge, model_directory
+from fraud_trainer.load.loading import labels_cut_off
+from fraud_trainer.register.confirming import Verdict, confirm_verdict, refuse_conflicting_version
+from fraud_trainer.register.promotion import Promotion, PromotionDecision, compared_figures, decide
 from fraud_trainer.run_context import RunContext
 from fraud_trainer.tracking import resume_run
-from fraud_trainer.validating import judge, model_directory
 
 ACTOR: Final = "trainer"
 

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from fraud_adapters.objectstore.run_store import Step
 from fraud_core.moments import parse_moment
-from fraud_trainer.documents import Element, Heading, Paragraph, Picture, Points, Table
-from fraud_trainer.explaining import SUSPECT_AUC, Importance
-from fraud_trainer.figures import LESS_IS_BETTER, TITLES, Figures
-from fraud_trainer.findings import Daily, TimeBlock
-from fraud_trainer.judgement import Judgement
+from fraud_trainer.evaluate.documents import Element, Heading, Paragraph, Picture, Points, Table
+from fraud_trainer.evaluate.explaining import SUSPECT_AUC, Importance
+from fraud_trainer.evaluate.figures import LESS_IS_BETTER, TITLES, Figures
+from fraud_trainer.evaluate.findings import Daily, TimeBlock
+from fraud_trainer.evaluate.judgement import Judgement
 from fraud_trainer.run_context import RunContext
-from fraud_trainer.thresholds import NEVER
+from fraud_trainer.train.thresholds import NEVER
 
 _FEATURES_SHOWN: Final = 10
 _SIMULATED: Final = "simulator"

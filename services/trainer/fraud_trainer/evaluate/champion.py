@@ -17,9 +17,9 @@ from fraud_adapters.postgres import interruptible, model_versions
 from fraud_core import manifest as manifests
 from fraud_core.gate import GatePolicy
 from fraud_core.manifest import Manifest
-from fraud_trainer.figures import Difference, Figures, Scored, comparison_mapping, differences
-from fraud_trainer.fitting import Examples
+from fraud_trainer.evaluate.figures import Difference, Figures, Scored, comparison_mapping, differences
 from fraud_trainer.run_context import RunContext
+from fraud_trainer.train.fitting import Examples
 
 NO_CHAMPION: Final = "there is no champion to compare with"
 

@@ -13,8 +13,8 @@ from fraud_adapters.models.onnx_graph import Graph
 from fraud_core.manifest import Calibration, Member
 from fraud_core.preparation import Preparation, Preparer
 from fraud_trainer.candidates.model_types import Fitted, Rows
-from fraud_trainer.fitting import Examples
-from fraud_trainer.preparing import FittedPreparation
+from fraud_trainer.train.fitting import Examples
+from fraud_trainer.train.preparing import FittedPreparation
 
 FILES: Final = {"xgboost": "model.ubj", "onnx": "model.onnx"}
 MAX_DIFFERENCE: Final = 1e-5  # of a calibrated score, between training and serving

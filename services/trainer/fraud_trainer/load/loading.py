@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
-from config.job_results import LeftOutCounts, LoadResult
+from config.job_results.trainer import LeftOutCounts, LoadResult
 from config.settings import ConfigurationError
 from fraud_adapters.job.failures import LastingFailure
 from fraud_adapters.job.scratch import scratch_directory
@@ -22,10 +22,10 @@ from fraud_adapters.objectstore.run_store import Step
 from fraud_adapters.postgres import examples, simulations
 from fraud_core.labels import cut_off
 from fraud_core.moments import parse_moment
-from fraud_trainer.file_examples import read_file
+from fraud_trainer.load.file_examples import read_file
+from fraud_trainer.load.sources import STORE
+from fraud_trainer.load.topic_examples import TopicSpan, read_topic
 from fraud_trainer.run_context import RunContext
-from fraud_trainer.sources import STORE
-from fraud_trainer.topic_examples import TopicSpan, read_topic
 
 EXAMPLES: Final = "examples.parquet"
 STREAM: Final = "stream"  # the source of transactions that came through the topic

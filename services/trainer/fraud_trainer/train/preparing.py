@@ -13,7 +13,7 @@ from fraud_core.contract import Contract, Feature
 from fraud_core.fields import ContractField, FieldPreparation
 from fraud_core.preparation import Preparation, PreparedColumn, Preparer
 from fraud_trainer.candidates.model_types import Rows, View
-from fraud_trainer.fitting import Examples
+from fraud_trainer.train.fitting import Examples
 
 FOLDS: Final = 5
 # How many examples the overall share counts for in a category's share of frauds (Micci-Barreca 2001).

@@ -9,16 +9,16 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from config.job_results import CalibrationResult, CandidateResult
+from config.job_results.trainer import CalibrationResult, CandidateResult
 from config.parameters import Training
 from fraud_core.contract import Contract
 from fraud_core.manifest import Calibration
 from fraud_trainer.candidates.choosing import Choice, Parts, choose_candidate
 from fraud_trainer.candidates.model_types import Progress
-from fraud_trainer.exporting import FILES, Exported, check_export, export
-from fraud_trainer.fitting import Examples
-from fraud_trainer.preparing import FittedPreparation, fit_preparation, folds_of, without
-from fraud_trainer.selecting import dropped_columns
+from fraud_trainer.train.exporting import FILES, Exported, check_export, export
+from fraud_trainer.train.fitting import Examples
+from fraud_trainer.train.preparing import FittedPreparation, fit_preparation, folds_of, without
+from fraud_trainer.train.selecting import dropped_columns
 
 SCALED = {"neural_network", "isolation_forest", "logistic_regression"}
 

@@ -16,8 +16,8 @@ from fraud_core.bootstrap import Interval, interval
 from fraud_core.decision import is_fraud
 from fraud_core.metrics import Confusion, Curve, confusion, curve
 from fraud_core.money import cost_by_point
-from fraud_trainer.figures import Scored
-from fraud_trainer.fitting import Examples
+from fraud_trainer.evaluate.figures import Scored
+from fraud_trainer.train.fitting import Examples
 
 DAY_MICROSECONDS: Final = 86_400_000_000
 _CLASSES: Final = ("legitimate", "fraud")

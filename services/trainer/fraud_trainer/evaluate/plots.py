@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fraud_core.metrics import Confusion, Curve
 from fraud_core.profile import CalibrationBin
-from fraud_trainer.explaining import Contributions, Importance
+from fraud_trainer.evaluate.explaining import Contributions, Importance
 
 _DPI: Final = 110
 _SHOWN: Final = 15  # features

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from config.job_results import RollbackResult
+from config.job_results.trainer import RollbackResult
 from fraud_adapters.job.scratch import scratch_directory
 from fraud_adapters.models.aliases import NothingToRollBackTo, roll_back
 from fraud_adapters.models.loading import Model
@@ -12,7 +12,7 @@ from fraud_adapters.models.registry import Registry
 from fraud_adapters.postgres.model_versions import read_version
 from fraud_adapters.postgres.session import Session
 from fraud_core.contract import Contract
-from fraud_trainer.registering import ACTOR
+from fraud_trainer.register.registering import ACTOR
 
 
 def roll_back_champion(session: Session, registry: Registry, contract: Contract) -> RollbackResult:

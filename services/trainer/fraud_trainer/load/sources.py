@@ -9,7 +9,7 @@ from typing import Final
 from config.constants import BUCKET_RUNS
 from config.settings import ConfigurationError
 from fraud_adapters.postgres.examples import EVERYTHING, Interval
-from fraud_trainer.topic_examples import TopicSpan
+from fraud_trainer.load.topic_examples import TopicSpan
 
 _SCHEME: Final = "s3://"
 STORE: Final = f"{_SCHEME}{BUCKET_RUNS}/"  # the address of an object of the runs' bucket starts with this

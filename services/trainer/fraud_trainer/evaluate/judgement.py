@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from fraud_core.gate import GateOutcome
 from fraud_core.manifest import Manifest
 from fraud_core.profile import Profile
-from fraud_trainer.champion import Comparison
-from fraud_trainer.figures import Figures
-from fraud_trainer.fitting import Examples
+from fraud_trainer.evaluate.champion import Comparison
+from fraud_trainer.evaluate.figures import Figures
+from fraud_trainer.train.fitting import Examples
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""`validate`: figures on held-out rows, the comparison with the champion, the report and the model card."""

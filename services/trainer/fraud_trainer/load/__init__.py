@@ -1,0 +1,1 @@
+"""`load`: labelled transactions from Postgres, a file or a topic."""

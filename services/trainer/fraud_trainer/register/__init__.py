@@ -1,0 +1,1 @@
+"""`register`: the version in the registry, its aliases, and the way back."""

@@ -1,0 +1,1 @@
+"""`train`: preparation, split in time, the chosen candidate, its calibration, thresholds and files."""
