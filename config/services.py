@@ -114,6 +114,20 @@ SERVICES: tuple[Service, ...] = (
         limits=JobLimits(memory_mib=3072, cpus=2.0),
     ),
     Service(
+        "batch",
+        "ml",
+        Jobs.SCHEDULED,
+        frozenset({Backend.POSTGRES, Backend.MLFLOW, Backend.OBJECT_STORE}),
+        limits=JobLimits(memory_mib=2048, cpus=2.0),
+    ),
+    Service(
+        "monitor",
+        "ml",
+        Jobs.SCHEDULED,
+        frozenset({Backend.POSTGRES, Backend.KAFKA, Backend.MLFLOW, Backend.OBJECT_STORE}),
+        limits=JobLimits(memory_mib=2048, cpus=2.0),
+    ),
+    Service(
         "api",
         "api",
         Jobs.UNSCHEDULED,

@@ -19,6 +19,8 @@ MAY_INSERT = {
     "streaming": {"transactions", "predictions", "labels", "dead_letters", "alert_outbox", *POSITIONS},
     "api": {"transactions", "predictions", "shadow_predictions", "alert_outbox", *SECRETS},
     "trainer": {"model_versions", "retraining_triggers"},
+    "batch": set[str](),
+    "monitor": {"drift_metrics", "retraining_triggers", "quality_reports", "performance_metrics"},
     "readonly": set[str](),
 }
 MAY_UPDATE = {
@@ -27,6 +29,8 @@ MAY_UPDATE = {
     "streaming": {"alert_outbox", "dead_letters", *POSITIONS},
     "api": {"clients", "signing_keys"},
     "trainer": {"retraining_triggers"},
+    "batch": set[str](),
+    "monitor": set[str](),
     "readonly": set[str](),
 }
 MAY_DELETE = {"api": {"revoked_tokens"}, "streaming": {"alert_outbox"}}
@@ -38,6 +42,12 @@ MAY_READ = {
         *("transactions", "predictions", "labels", "label_sources", "simulations"),
         *("model_versions", "retraining_triggers"),
     },
+    "batch": {"transactions", "predictions", "model_versions"},
+    "monitor": {
+        *("transactions", "predictions", "labels", "label_sources", "stream_offsets", "dead_letters"),
+        *("model_versions", "retraining_triggers", "drift_metrics", "quality_reports", "performance_metrics"),
+        "airflow_task_metrics",
+    },
 }
 _BATCH = "text, text, text[], timestamptz[], numeric[], text[], text[], text[], integer[]"
 MERGE_TRANSACTIONS = f"merge_transactions({_BATCH})"
@@ -48,8 +58,8 @@ _PREDICTED = (
 STORE_PREDICTIONS = f"store_predictions(text[], integer[], text[], integer[], integer[], {_PREDICTED})"
 STORE_SCORED = f"store_scored({_BATCH}, {_PREDICTED})"
 MAY_CALL = {
-    "labels_as_of(timestamptz)": {"trainer", "readonly"},
-    "has_come(timestamptz)": {"trainer", "readonly"},
+    "labels_as_of(timestamptz)": {"trainer", "monitor", "readonly"},
+    "has_come(timestamptz)": {"trainer", "monitor", "readonly"},
     "apply_labels(text[])": {"producer", "streaming", "api"},
     "apply_labels_to_new(text[])": {"producer", "streaming", "api"},
     MERGE_TRANSACTIONS: {"producer", "streaming", "api"},

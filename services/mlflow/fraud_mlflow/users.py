@@ -15,9 +15,11 @@ from typing import Final
 ADMIN: Final = "admin"
 API: Final = "api"
 TRAINER: Final = "trainer"
+BATCH: Final = "batch"
+MONITOR: Final = "monitor"
 RELEASE: Final = "release"
 PERSON: Final = "person"
-NAMES: Final = (ADMIN, TRAINER, API, RELEASE, PERSON)
+NAMES: Final = (ADMIN, TRAINER, BATCH, MONITOR, API, RELEASE, PERSON)
 PERSON_RELEASES: Final = "MLFLOW_PERSON_RELEASES"
 SHORTEST_PASSWORD: Final = 12  # MLflow refuses shorter ones
 _DEFAULT_MARK: Final = "change-me"  # marks the passwords of `.env.example`
@@ -65,6 +67,14 @@ _TRAINS: Final = Rights(
     ),
     _TRAINING,
 )
+# The monitor logs runs of its own, and links them from the version that they are about.
+_WATCHES: Final = Rights(
+    dict.fromkeys(("experiment", "run", "registered_model_version"), "EDIT") | {"registered_model": "READ"},
+    re.compile(
+        rf"{_ROUTE}/(?:experiments|runs)(?:/.*)?|{_ROUTE}/model-versions/set-tag"
+        r"|/(?:ajax-)?api/2\.0/mlflow-artifacts/(?:artifacts|mpu|presigned)/.*"
+    ),
+)
 _ADMINISTERS: Final = Rights({}, None)
 
 
@@ -96,7 +106,15 @@ def rights(environ: Mapping[str, str]) -> dict[str, Rights]:
     if person_releases not in {"0", "1"}:
         raise WrongVariable(f"{PERSON_RELEASES}: write 1, or 0 for a person who only reads.")
     person = _RELEASES if person_releases == "1" else _READS
-    return {ADMIN: _ADMINISTERS, TRAINER: _TRAINS, API: _READS, RELEASE: _RELEASES, PERSON: person}
+    return {
+        ADMIN: _ADMINISTERS,
+        TRAINER: _TRAINS,
+        BATCH: _READS,
+        MONITOR: _WATCHES,
+        API: _READS,
+        RELEASE: _RELEASES,
+        PERSON: person,
+    }
 
 
 def users(environ: Mapping[str, str]) -> list[User]:

@@ -1,0 +1,1 @@
+"""Batch prediction: scores files and intervals of stored transactions, with any model version."""

@@ -1,0 +1,1 @@
+"""The monitor: drift, data quality and performance, judged on stored transactions, predictions and labels."""
