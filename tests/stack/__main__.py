@@ -90,7 +90,7 @@ def main(arguments: Sequence[str]) -> int:
     logs = LOGS / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     logs.mkdir(parents=True)
     try:
-        with docker(choices.install, logs) as variables:
+        with docker(choices.install, choices.keep, logs) as variables:
             os.environ.update(variables)
             return _with_docker(choices, logs)
     except NotRun as reason:
@@ -243,7 +243,11 @@ def _run(harness: Harness, folder: Path, choices: Choices, logs: Path) -> int:
             _keep_logs(stack, logs)
         if choices.keep:
             kept_logs = Path(shutil.copytree(folder, logs, dirs_exist_ok=True))
-            _report(f"the stack is left running; its .env is {kept_logs / '.env'}")
+            files = os.environ["COMPOSE_ENV_FILES"].replace(str(folder), str(kept_logs))
+            _report(
+                f"the stack is left running; docker compose finds it with COMPOSE_PROJECT_NAME={PROJECT} "
+                f"COMPOSE_ENV_FILES={files}"
+            )
         else:
             subprocess.run(
                 [*COMPOSE, "--profile", "*", "down", "-v"], cwd=ROOT, check=False, capture_output=True

@@ -39,8 +39,10 @@ class NotRun(Exception):
 
 
 @contextmanager
-def docker(install: bool, logs: Path) -> Iterator[dict[str, str]]:
+def docker(install: bool, keep: bool, logs: Path) -> Iterator[dict[str, str]]:
     """Provide Docker and Compose v2 for the block; yields the environment variables that select them.
+
+    A daemon that was started for the block ends with it, unless its containers are to be kept.
 
     Raises:
         NotRun: something is missing and cannot be installed.
@@ -54,7 +56,9 @@ def docker(install: bool, logs: Path) -> Iterator[dict[str, str]]:
     try:
         yield variables | _compose(install, variables)
     finally:
-        if daemon is not None:
+        if daemon is not None and keep:
+            print(f"test-stack: the Docker daemon is left running; its pid is {daemon.pid}", flush=True)
+        elif daemon is not None:
             _stop(daemon)
 
 
