@@ -20,6 +20,7 @@ API_METRICS: Final = 8001
 STREAM_METRICS: Final = 8002
 WATCH_METRICS: Final = 8003
 AIRFLOW: Final = 8080
+OVERVIEW: Final = 8050
 MLFLOW: Final = 5000
 OBJECT_STORE: Final = 8333
 OBJECT_STORE_INTERNAL: Final = tuple(range(18333, 18333 + INTERNAL_PORTS))
@@ -31,6 +32,7 @@ SPECIFIED: Final = {
     "stream metrics": STREAM_METRICS,
     "airflow metrics": WATCH_METRICS,
     "airflow": AIRFLOW,
+    "overview": OVERVIEW,
     "mlflow": MLFLOW,
     "object store": OBJECT_STORE,
     **{f"object store ({port})": port for port in OBJECT_STORE_INTERNAL},
@@ -66,6 +68,10 @@ class Addresses:
     @property
     def airflow(self) -> int:
         return AIRFLOW + self.offset
+
+    @property
+    def overview(self) -> int:
+        return OVERVIEW + self.offset
 
     @property
     def stack(self) -> Ports:

@@ -18,7 +18,7 @@ from config.services import MLFLOW_PERSON, mlflow_password
 from config.settings import ConfigurationError
 from fraud_embedded.installation import Layout
 from fraud_embedded.jobs import run_job
-from fraud_embedded.platform import Platform
+from fraud_embedded.platform import OVERVIEW, Platform
 from fraud_embedded.processes import probes
 from fraud_embedded.processes.process import StartFailed, tail
 from fraud_embedded.processes.supervision import Supervisor
@@ -53,6 +53,21 @@ def run(layout: Layout, progress: Progress) -> Summary:
     startup = Startup(platform, supervisor, progress)
     milestones = Milestones()
     try:
+        _start(platform, supervisor, startup, progress, was_running)
+        milestones.seconds["ready"] = round(progress.elapsed, 1)
+        since = datetime.now(UTC)
+        optimum = _watch_live(platform, supervisor, progress, since, milestones)
+        startup.start(OVERVIEW)  # last, because nothing waits for it
+    finally:
+        startup.close()
+    milestones.seconds["summary"] = round(progress.elapsed, 1)
+    return summarise(platform, since, milestones.seconds, optimum)
+
+
+def _start(
+    platform: Platform, supervisor: Supervisor, startup: Startup, progress: Progress, was_running: bool
+) -> None:
+    try:
         _bring_up(platform, startup, progress)
         _wait_for_model(platform, supervisor, progress)
         _run_dags(platform, supervisor, startup, progress)
@@ -61,13 +76,6 @@ def run(layout: Layout, progress: Progress) -> Summary:
             progress.close()
             supervisor.shut_down()
         raise
-    finally:
-        startup.close()
-    milestones.seconds["ready"] = round(progress.elapsed, 1)
-    since = datetime.now(UTC)
-    optimum = _watch_live(platform, supervisor, progress, since, milestones)
-    milestones.seconds["summary"] = round(progress.elapsed, 1)
-    return summarise(platform, since, milestones.seconds, optimum)
 
 
 def _bring_up(platform: Platform, startup: Startup, progress: Progress) -> None:

@@ -22,6 +22,7 @@ from fraud_embedded.servers.stack import Secrets, Stack, build
 OPERATOR: Final = "operator"
 AIRFLOW: Final = "airflow"
 FOLLOWER: Final = "follower"
+OVERVIEW: Final = "overview"
 _ADMIN_CLIENT: Final = "admin"
 
 
@@ -113,6 +114,17 @@ class Platform:
             ready=lambda: probes.http_ok(port, "/health/ready"),
         )
 
+    def overview_spec(self) -> ProcessSpec:
+        """The page that shows how everything is doing; it reads `.env` and the kept ports itself."""
+        return ProcessSpec(
+            name=OVERVIEW,
+            argv=(sys.executable, "-m", "fraud_embedded.overview"),
+            cwd=self.layout.root,
+            env={},
+            stop_seconds=10,
+            ready=lambda: probes.http_ok(self.addresses.overview, "/health/live"),
+        )
+
     def trim_spec(self) -> ProcessSpec:
         """What keeps the broker's log short."""
         environment = (
@@ -177,6 +189,7 @@ class Platform:
             self.api_spec(),
             self.follower_spec(),
             *airflow.specs(self.airflow()),
+            self.overview_spec(),
         )
         return {spec.name: spec for spec in specs}
 

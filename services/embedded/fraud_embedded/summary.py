@@ -162,6 +162,7 @@ def urls(platform: Platform) -> dict[str, str]:
     """Where everything answers; no secret is in these addresses."""
     stack = platform.stack
     return {
+        "overview": f"http://127.0.0.1:{platform.addresses.overview}/",
         "api": f"{platform.api_url}/docs",
         "api metrics": f"http://127.0.0.1:{platform.addresses.api_metrics}/metrics",
         "airflow": platform.airflow().url,

@@ -212,6 +212,7 @@ class _Restarts:
 NAMES: Final = (
     *("objectstore", "postgres", "broker", broker.TRIM, "mlflow", "api", "follower"),
     *airflow.NAMES,
+    "overview",
 )
 _ORDER: Final = {name: number for number, name in enumerate(NAMES, start=1)}
 
