@@ -91,7 +91,7 @@ function showModel(model) {
     ...Object.fromEntries(["recall", "precision", "f1", "fpr", "average_precision"]
       .filter((name) => typeof model.metrics[name] === "number")
       .map((name) => [`${name.replace("_", " ")} (held out)`, compact.format(model.metrics[name])])),
-  } : { version: "no decision was made yet" };
+  } : { version: "not in the records of versions, or no decision was made yet" };
   byId("model").replaceChildren(...Object.entries(shown).flatMap(([name, value]) => [element("dt", name), element("dd", value)]));
 }
 
