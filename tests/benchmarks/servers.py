@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -57,12 +59,13 @@ class Servers:
 
 @contextmanager
 def running(contract: Contract, *postgres_settings: str, kafka: str = TANSU) -> Iterator[Servers]:
-    """Start everything; at the end nothing is left of it.
+    """Start everything; at the end, also that by SIGTERM, nothing is left of it.
 
     Args:
         postgres_settings: further lines for `postgresql.conf`.
         kafka: `tansu`, or `apache` for Apache Kafka.
     """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     base = Path(tempfile.mkdtemp(prefix="fraud-bench-"))
     base.chmod(0o711)  # the database's account must get through
     free = free_ports(4 + objectstore.INTERNAL_PORTS)
