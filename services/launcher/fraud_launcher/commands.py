@@ -32,8 +32,8 @@ from fraud_launcher.bootstrap import (
 )
 from fraud_launcher.exit_codes import shell_code
 
-TESTED = ["config", "services", "db_init", "tests", "requirements", "airflow"]
-TYPED = ["config", "db_init/fraud_db", "tests", "requirements/lock.py"]
+TESTED = ["config", "services", "db_init", "tests", "requirements", "airflow", "notebooks"]
+TYPED = ["config", "db_init/fraud_db", "tests", "requirements/lock.py", "notebooks/execute.py"]
 TYPED += ["services/collect_sources.py", "services/health.py", "services/launcher/__main__.py"]
 TYPED += services.typed()
 

@@ -24,6 +24,7 @@ from config.settings import (
 from fraud_adapters.job.failures import ConfigurationFailure
 
 NAME: Final = "preflight"
+_MLFLOW_SECONDS: Final = 10.0  # on a busy machine its answer may take seconds
 
 
 def postgres(settings: DatabaseSettings) -> str:
@@ -61,7 +62,7 @@ def mlflow(settings: MlflowSettings) -> str:
     name = f"{constants.REGISTERED_MODEL_PREFIX}{constants.CONTRACT_DEFAULT}"
     query = {"name": name, "alias": constants.ALIAS_CHAMPION}
     with MlflowHttp(settings.tracking_uri, login) as http:
-        http.get("registered-models/alias", query)
+        http.get("registered-models/alias", query, _MLFLOW_SECONDS)
     return f"{settings.tracking_uri} accepts the user {login[0]}"
 
 

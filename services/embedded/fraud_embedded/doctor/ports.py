@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from typing import Final
 
 from fraud_embedded.doctor.target import Target
 from fraud_launcher.findings import Problem
+
+_SHOWN: Final = 4
 
 
 def check_ports(target: Target, is_free: Callable[[int], bool], held: Collection[int] = ()) -> str:
@@ -20,6 +23,8 @@ def check_ports(target: Target, is_free: Callable[[int], bool], held: Collection
     taken = [
         f"{port} ({name})" for name, port in target.ports.items() if port not in held and not is_free(port)
     ]
+    if len(taken) > _SHOWN:
+        taken = [*taken[:_SHOWN], f"and {len(taken) - _SHOWN} more"]
     if not taken:
         ports = sorted(target.ports.values())
         return f"All {len(ports)} ports from {ports[0]} to {ports[-1]} are free or the platform's own."

@@ -79,7 +79,7 @@ def check_mlflow_users(target: Target) -> str:
         variable = services.mlflow_password(user)
         try:
             with MlflowHttp(target.url("mlflow"), (user, target.secret(variable))) as client:
-                client.get(path, query)
+                client.get(path, query, _SECONDS)
         except LoginRefused:
             raise Problem(
                 f"MLflow refuses the user {user}: {variable} in .env is not its password.",
