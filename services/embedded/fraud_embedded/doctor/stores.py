@@ -100,11 +100,16 @@ def buckets(target: Target) -> tuple[str, ...]:
     return (*SECRETS, *broker)
 
 
+def key_of(bucket: str) -> str:
+    """The access key that may use a bucket: it has the bucket's name."""
+    return bucket
+
+
 def _settings(target: Target, bucket: str, variable: str) -> ObjectStoreSettings:
     return ObjectStoreSettings.model_validate(
         {
             "s3_endpoint_url": target.url("object store"),
-            "aws_access_key_id": bucket,
+            "aws_access_key_id": key_of(bucket),
             "aws_secret_access_key": target.secret(variable),
         }
     )
