@@ -35,7 +35,7 @@ def execute(notebook: Path, values: Mapping[str, int] | None = None) -> Any:
         CellExecutionError: a cell failed.
         ValueError: a value has a name that the cell does not have.
     """
-    document = nbformat.read(notebook, as_version=4)
+    document = nbformat.read(notebook, as_version=4)  # type: ignore[no-untyped-call]
     _set(document, values or {})
     NotebookClient(
         document,
@@ -73,7 +73,7 @@ def save(document: Any, notebook: Path, folder: Path) -> list[Path]:
     """Write the executed notebook and its pictures; the files written."""
     folder.mkdir(parents=True, exist_ok=True)
     executed = folder / notebook.name
-    nbformat.write(document, executed)
+    nbformat.write(document, executed)  # type: ignore[no-untyped-call]
     written = [executed]
     for number, picture in enumerate(pictures_of(document), start=1):
         written.append(folder / f"{notebook.stem}-{number}.png")

@@ -2,8 +2,8 @@
 
     ./fraud bench preflight [--rounds 60]
 
-In a process that has imported its clients, as a job has, `require` is called with the parts of the producer's and
-of the streaming job, against real servers. The first call of a process, which a job makes, and later ones.
+In a process that has imported its clients, as a job has, `require` is called with the parts of the
+producer's and of the streaming job, against real servers: the first call of a fresh process each time.
 """
 
 from __future__ import annotations

@@ -27,6 +27,10 @@ from tests.support.stored_rows import run
 ROOT = Path(__file__).parents[2]
 
 
+LOG_INS = ["MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "AWS_ACCESS_KEY_ID"]
+LOG_INS += ["AWS_SECRET_ACCESS_KEY", "API_CLIENT_ID", "API_CLIENT_SECRET"]
+
+
 @dataclass
 class Ended:
     """A job that has ended."""
@@ -135,9 +139,7 @@ def test_all_parts_that_are_away_are_named_at_once(
 def test_a_server_that_hangs_is_a_failure_and_no_hang(
     monkeypatch: pytest.MonkeyPatch, silent: str, part: Backend, variable: str, address: str
 ) -> None:
-    logins = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "AWS_ACCESS_KEY_ID")
-    logins += ("AWS_SECRET_ACCESS_KEY", "API_CLIENT_ID", "API_CLIENT_SECRET")
-    for name in logins:
+    for name in LOG_INS:
         monkeypatch.setenv(name, "x")
     monkeypatch.setenv(variable, address.format(silent))
     monkeypatch.setattr(preflight, "SECONDS", 0.5)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import jsonschema
+import jsonschema_rs
 import pytest
 
 from fraud_adapters.preflight.together import TimedOut, run_together
@@ -87,7 +87,7 @@ def test_every_outcome_becomes_a_finding_with_a_fix(listener: socket.socket) -> 
     assert "on port 1 does not answer (ConnectionRefusedError)" in findings[2].detail
     assert "demo-logs broker" in findings[2].fix
     assert "did not answer within 0.3 s" in findings[3].detail
-    jsonschema.validate(document("demo", True, findings, 0.3), SCHEMA)
+    jsonschema_rs.validate(SCHEMA, document("demo", True, findings, 0.3))
 
 
 def test_the_table_has_a_line_for_each_check_and_counts_the_problems() -> None:
@@ -255,7 +255,7 @@ def test_before_anything_is_installed_the_machine_alone_is_examined(
     monkeypatch.setattr(launch, "ROOT", tmp_path)
     code = launch.main(["doctor", "--json"])
     found = json.loads(capsys.readouterr().out)
-    jsonschema.validate(found, SCHEMA)
+    jsonschema_rs.validate(SCHEMA, found)
     states = {one["check"]: one["state"] for one in found["checks"]}
     assert (states["python"], states["packages"], states["variables"]) == ("ok", "not running", "not running")
     assert code == (0 if found["ok"] else 1)
@@ -276,7 +276,7 @@ def test_the_whole_examination_matches_its_schema() -> None:
         timeout=120,
     )
     found = json.loads(done.stdout)
-    jsonschema.validate(found, SCHEMA)
+    jsonschema_rs.validate(SCHEMA, found)
     assert done.returncode == (0 if found["ok"] else 1)
     parts = {one["part"] for one in found["checks"]}
     assert parts == {"machine", "postgres", "kafka", "object store", "mlflow", "api", "airflow", "docker"}
@@ -293,6 +293,6 @@ def test_the_whole_examination_matches_its_schema() -> None:
 )
 def test_the_schema_refuses_another_document(wrong: dict[str, object]) -> None:
     right = document("demo", False, [Finding("api", "ready", State.OK, "x")], 1.0)
-    jsonschema.validate(right, SCHEMA)
-    with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(right | wrong, SCHEMA)
+    jsonschema_rs.validate(SCHEMA, right)
+    with pytest.raises(jsonschema_rs.ValidationError):
+        jsonschema_rs.validate(SCHEMA, right | wrong)

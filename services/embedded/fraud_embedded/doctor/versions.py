@@ -6,7 +6,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final
 
-from packaging.markers import default_environment
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
@@ -22,7 +21,7 @@ def check_packages(lock: Path, site_packages: Path) -> str:
         Problem: some are missing or have another version.
     """
     pinned = pins(lock.read_text(encoding="utf-8"))
-    present = {
+    present: dict[str, str] = {
         canonicalize_name(one.name): one.version for one in metadata.distributions(path=[str(site_packages)])
     }
     wrong = [
@@ -42,7 +41,7 @@ def check_packages(lock: Path, site_packages: Path) -> str:
 
 def pins(text: str) -> dict[str, str]:
     """The versions of a lock file by canonical name, without those for other systems and Pythons."""
-    found = {}
+    found: dict[str, str] = {}
     for line in text.splitlines():
         if not line or line[0] in "# -":
             continue
@@ -50,7 +49,7 @@ def pins(text: str) -> dict[str, str]:
             requirement = Requirement(line.rstrip("\\ "))
         except InvalidRequirement:
             continue
-        applies = requirement.marker is None or requirement.marker.evaluate(dict(default_environment()))
+        applies = requirement.marker is None or requirement.marker.evaluate()
         versions = [specifier.version for specifier in requirement.specifier if specifier.operator == "=="]
         if applies and versions:
             found[canonicalize_name(requirement.name)] = versions[0]

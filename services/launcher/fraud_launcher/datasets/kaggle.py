@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import http.client
 import json
-import shutil
 import urllib.error
 import urllib.request
 import zipfile
@@ -144,8 +143,7 @@ def unpack(archive: Path, data_set: DataSet, target: Path) -> None:
                     "nothing was kept."
                 )
             with container.open(data_set.member) as member, target.open("wb") as file:
-                # Counted while it is read: the size that an archive states of its member may be wrong.
-                shutil.copyfileobj(_Bounded(member, data_set), file, _PIECE)
+                _copy_bounded(member, file, data_set)
     except (zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError, zlib.error) as error:
         raise DataFailure(
             f"The archive of {data_set.slug} is broken ({' '.join(str(error).split())}): run ./fraud "
@@ -153,22 +151,17 @@ def unpack(archive: Path, data_set: DataSet, target: Path) -> None:
         ) from None
 
 
-class _Bounded:
-    """Reads from a member, and refuses to read more than the data set may have."""
-
-    def __init__(self, member: IO[bytes], data_set: DataSet) -> None:
-        self._member, self._data_set, self._left = member, data_set, data_set.most_bytes
-
-    def read(self, size: int) -> bytes:
-        piece = self._member.read(size)
-        self._left -= len(piece)
-        if self._left < 0:
+def _copy_bounded(member: IO[bytes], file: IO[bytes], data_set: DataSet) -> None:
+    # Counted while it is read: the size that an archive states of its member may be wrong.
+    left = data_set.most_bytes
+    while piece := member.read(_PIECE):
+        left -= len(piece)
+        if left < 0:
             raise DataFailure(
-                f"{self._data_set.member} is larger than {self._data_set.most_bytes // MIB} MiB, which "
-                "it should "
-                "not be: nothing was kept."
+                f"{data_set.member} is larger than {data_set.most_bytes // MIB} MiB, which it should not be: "
+                "nothing was kept."
             )
-        return piece
+        file.write(piece)
 
 
 def _refusal(status: int, data_set: DataSet, credentials: Account) -> DataFailure:
