@@ -14,12 +14,13 @@ from typing import Final
 
 
 class Backend(StrEnum):
-    """A server that a service may connect to, besides the API."""
+    """A server that a service may connect to."""
 
     POSTGRES = "postgres"  # with a role of its own
     KAFKA = "kafka"
     MLFLOW = "mlflow"  # as a user of its own
     OBJECT_STORE = "object store"  # the bucket of runs
+    API = "api"  # not named in `uses`: it follows from `scopes`
 
 
 class Jobs(Enum):
@@ -45,7 +46,7 @@ class Service:
 
     Attributes:
         image: the name without prefix and tag; several services may share an image.
-        uses: the servers it connects to; with Postgres it has its own role.
+        uses: the servers it connects to, besides the API; with Postgres it has its own role.
         scopes: the scopes of its API client; empty if it does not call the API.
         secrets: variables it needs besides those of its role, its client and its bucket.
         embedded: whether `make demo` runs it too.
@@ -68,6 +69,11 @@ class Service:
     @property
     def module(self) -> str:
         return f"fraud_{self.name.replace('-', '_')}"
+
+    @property
+    def parts(self) -> frozenset[Backend]:
+        """All servers it connects to."""
+        return self.uses | {Backend.API} if self.scopes else self.uses
 
     @property
     def role(self) -> str | None:

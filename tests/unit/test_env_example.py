@@ -10,6 +10,7 @@ from config.parameters import ENVIRONMENT_OVERRIDES
 from config.services import mlflow_password, mlflow_users, role_password
 from fraud_embedded.installation import AIRFLOW_CHOICES, ALERT_ROUTES
 from fraud_launcher import dotenv
+from fraud_launcher.datasets import kaggle
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / ".env.example").read_text(encoding="utf-8")
@@ -34,6 +35,7 @@ STARTERS = {
     "MLFLOW_AWS_SECRET_ACCESS_KEY",
     "MLFLOW_PERSON_RELEASES",
     "PORT_OFFSET",
+    *kaggle.VARIABLES,
     *AIRFLOW_CHOICES,
     *ALERT_ROUTES,
     *map(role_password, constants.SERVICE_ROLES),

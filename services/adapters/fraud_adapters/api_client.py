@@ -87,6 +87,18 @@ class ApiClient:
         """Fetch a token: proves that the API answers and knows this client. Raises as `score`."""
         self._renew()
 
+    def require_alive(self) -> None:
+        """Ask whether the API answers, without a token.
+
+        Raises:
+            ApiUnavailable: no useful answer after several attempts.
+        """
+        status, response = self._send("GET", "/health/live")
+        if status != 200:
+            raise ApiUnavailable(
+                f"{self._url} is not the scoring API, it answered {_detail(status, response)}"
+            )
+
     def close(self) -> None:
         self._pool.clear()
 
@@ -149,6 +161,9 @@ class ApiClient:
         self._renew_at = requested_at + max(lifetime - RENEW_BEFORE, lifetime / 2)
 
     def _post(self, path: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
+        return self._send("POST", path, body=body, headers=dict(headers))
+
+    def _send(self, method: str, path: str, **content: Any) -> tuple[int, bytes]:
         """Status and body of the response; retries passing failures.
 
         Raises:
@@ -156,7 +171,7 @@ class ApiClient:
         """
         for delay in (*RETRY_DELAYS, None):
             try:
-                response = self._pool.request("POST", self._url + path, body=body, headers=dict(headers))
+                response = self._pool.request(method, self._url + path, **content)
             except urllib3.exceptions.HTTPError as error:
                 problem = f"The API at {self._url} does not answer: {_one_line(error)}."
             else:

@@ -75,7 +75,7 @@ def preflight(*, installed: bool) -> None:
         LauncherError: it names what is missing and how much.
     """
     check_system(platform.system(), platform.machine(), platform.libc_ver()[0])
-    check_memory(_available_memory_mib())
+    check_memory(available_memory_mib())
     # Installed packages do not need their space again.
     check_disk(shutil.disk_usage(ROOT).free // 2**20, MIN_DISK_MIB // 4 if installed else MIN_DISK_MIB)
 
@@ -108,12 +108,20 @@ def check_disk(free_mib: int, needed_mib: int) -> None:
         )
 
 
-def _available_memory_mib() -> int | None:
+def available_memory_mib() -> int | None:
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
     except OSError:
         return None
     return next((int(line.split()[1]) // 1024 for line in lines if line.startswith("MemAvailable:")), None)
+
+
+def installed_environment(group: str, packages: PackageSet = PLATFORM) -> Environment | None:
+    """The environment of `environment`, if its packages are installed; nothing is changed."""
+    installed = _installed(group, packages)
+    if installed is None or _may_be_half_written(lock_file.read_note(packages.lock), group):
+        return None
+    return _environment(*installed, packages)
 
 
 def environment(group: str, report: Callable[[str], None], packages: PackageSet = PLATFORM) -> Environment:
@@ -122,9 +130,8 @@ def environment(group: str, report: Callable[[str], None], packages: PackageSet 
     Raises:
         LauncherError: packages cannot be installed; the message names what is missing.
     """
-    installed = _installed(group, packages)
-    if installed is not None and not _may_be_half_written(lock_file.read_note(packages.lock), group):
-        return _environment(*installed, packages)
+    if (ready := installed_environment(group, packages)) is not None:
+        return ready
     name = _name(group, packages)
     try:
         with lock_file.hold(

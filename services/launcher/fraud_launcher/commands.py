@@ -11,12 +11,29 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from config import services
-from fraud_launcher import benchmarks, compose, image_offline, image_push, load_test, secret_files
-from fraud_launcher.bootstrap import AIRFLOW, ROOT, Environment, LauncherError, environment, preflight
+from fraud_launcher import (
+    benchmarks,
+    compose,
+    data,
+    doctor,
+    image_offline,
+    image_push,
+    load_test,
+    secret_files,
+)
+from fraud_launcher.bootstrap import (
+    AIRFLOW,
+    ROOT,
+    Environment,
+    LauncherError,
+    environment,
+    installed_environment,
+    preflight,
+)
 from fraud_launcher.exit_codes import shell_code
 
-TESTED = ["config", "services", "db_init", "tests", "requirements", "airflow"]
-TYPED = ["config", "db_init/fraud_db", "tests", "requirements/lock.py"]
+TESTED = ["config", "services", "db_init", "tests", "requirements", "airflow", "notebooks"]
+TYPED = ["config", "db_init/fraud_db", "tests", "requirements/lock.py", "notebooks/execute.py"]
 TYPED += ["services/collect_sources.py", "services/health.py", "services/launcher/__main__.py"]
 TYPED += services.typed()
 
@@ -42,6 +59,9 @@ HELP = {
     **compose.COMMANDS,
     **image_push.COMMANDS,
     **image_offline.COMMANDS,
+    "doctor": doctor.HELP,
+    "data": data.HELP,
+    "notebook": "execute notebooks/first_model.ipynb, which trains a first model; --help",
     "unpause": "unpause the real-time, monitoring and training DAGs",
     "airflow": "Airflow's own command line in the running platform: airflow dags list-runs -d DAG",
     "rotate-keys": "sign tokens with a new key; the old one stays valid until its tokens expire",
@@ -223,6 +243,19 @@ def _exec_python(python_environment: Environment, arguments: list[str]) -> None:
     os.execve(python_environment.python, [str(python_environment.python), *arguments], variables)
 
 
+def _doctor(rest: list[str]) -> int:
+    """Examine the machine, and with the platform's packages, if they are installed, the servers too."""
+    installed = installed_environment("demo")
+    if installed is None:
+        return doctor.examine_machine(ROOT, rest)
+    _exec_python(installed, ["-m", "fraud_embedded.doctor", *rest])
+    return 0
+
+
+def _notebook(rest: list[str]) -> int:
+    return _run_python(environment("test", _report), ["notebooks/execute.py", *rest])
+
+
 def _lock() -> int:
     uv = shutil.which("uv")
     if uv is None:
@@ -241,11 +274,14 @@ CHECKS: dict[str, Callable[[list[str]], int]] = {
     "test-stack": _test_stack,
     "bench": _bench,
     "load": _load,
+    "notebook": _notebook,
     "lint": _lint,
     "typecheck": _typecheck,
 }
 # Commands that need no packages.
 WITHOUT_PACKAGES: dict[str, Callable[[list[str]], int]] = {
+    "doctor": _doctor,
+    "data": data.run,
     "push": image_push.run,
     "images-offline": image_offline.run,
     "secrets": secret_files.main,

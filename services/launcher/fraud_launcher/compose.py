@@ -178,6 +178,10 @@ class Compose:
             if entry.get("published")
         ]
 
+    def images(self) -> list[str]:
+        """The images of all services, those of every profile included."""
+        return sorted(set(self._capture_compose("--profile", "*", "config", "--images").split()))
+
     def held(self) -> set[int]:
         """The ports that our own containers already publish."""
         text = self._capture_compose("--profile", "*", "ps", "--format", "json").strip()
@@ -207,7 +211,7 @@ class Compose:
     def _capture_compose(self, *arguments: str) -> str:
         done = _capture(["docker", "compose", *self._files, *arguments], self._root, self.environment())
         if done.returncode:
-            raise LauncherError(f"docker compose {arguments[-3]} failed: {done.stderr.strip()}")
+            raise LauncherError(f"docker compose {' '.join(arguments)} failed: {done.stderr.strip()}")
         return done.stdout
 
     def environment(self) -> dict[str, str]:

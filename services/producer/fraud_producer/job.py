@@ -21,6 +21,7 @@ from config.job_results.producer import (
     SteadyResult,
 )
 from config.parameters import Parameters
+from config.services import Backend
 from config.settings import (
     ConfigurationError,
     DatabaseSettings,
@@ -35,6 +36,7 @@ from fraud_adapters.job.failures import RefusedFailure
 from fraud_adapters.job.logs import get_logger
 from fraud_adapters.kafka import Publisher, ensure_topics
 from fraud_adapters.postgres import connect, simulations
+from fraud_adapters.preflight import require
 from fraud_core.contract import Contract
 from fraud_producer import history, publishing, steady
 from fraud_producer.drift import drifted
@@ -70,7 +72,7 @@ def _publish(
     run: publishing.Run, now: datetime, simulator: Simulator, settings: Parameters, kafka: KafkaSettings
 ) -> GenerateResult:
     with (
-        _safe_to_repeat(f"run {run.run_id} (--run-id repeats it)"),
+        _safe_to_repeat(f"run {run.run_id} (--run-id repeats it)", Backend.POSTGRES, Backend.KAFKA),
         _database() as connection,
         _publisher(kafka) as publisher,
     ):
@@ -95,7 +97,11 @@ def labels(options: argparse.Namespace) -> LabelsResult:
     """Publish the labels that are due."""
     del options
     kafka = load(KafkaSettings)
-    with _safe_to_repeat("labels"), _database() as connection, _publisher(kafka) as publisher:
+    with (
+        _safe_to_repeat("labels", Backend.POSTGRES, Backend.KAFKA),
+        _database() as connection,
+        _publisher(kafka) as publisher,
+    ):
         sent = publishing.publish_due_labels(connection, publisher, kafka.labels_topic, datetime.now(UTC))
     return {"topic": kafka.labels_topic, "labels_sent": sent}
 
@@ -112,7 +118,7 @@ def backfill(options: argparse.Namespace) -> BackfillResult:
         log.info("backfill", days=done, of=len(days), transactions=total.transactions)
 
     started = time.monotonic()
-    with _safe_to_repeat("backfill"), _database() as connection:
+    with _safe_to_repeat("backfill", Backend.POSTGRES), _database() as connection:
         optimum = _optimum(connection, simulator.population, settings)
         written = history.History(simulator, per_day, now).write(connection, days, progress)
     return {
@@ -135,7 +141,11 @@ def first_history(options: argparse.Namespace) -> HistoryResult | HistoryNeedles
     """
     platform = load(PlatformSettings)
     required = options.days * (options.per_day or parameters(platform).simulator.history_per_day)
-    with _safe_to_repeat("history"), _database() as connection, connection.cursor() as cur:
+    with (
+        _safe_to_repeat("history", Backend.POSTGRES),
+        _database() as connection,
+        connection.cursor() as cur,
+    ):
         reason = history.reason_to_skip(cur, required)
     if reason is not None:
         return {"status": "done", "written": False, "reason": reason}
@@ -171,7 +181,8 @@ def replay(options: argparse.Namespace) -> ReplayResult:
         keeps_truth = (
             not options.with_class and not options.no_labels and _has_label(schema, file.layout.columns)
         )
-        with _safe_to_repeat("replay"), _publisher(kafka) as publisher:
+        parts = [Backend.KAFKA, *([Backend.POSTGRES] if keeps_truth else [])]
+        with _safe_to_repeat("replay", *parts), _publisher(kafka) as publisher:
             replay_run = Replay(
                 file=file,
                 schedule=schedule,
@@ -267,9 +278,13 @@ def _publisher(kafka: KafkaSettings) -> Iterator[Publisher]:
 
 
 @contextmanager
-def _safe_to_repeat(action: str) -> Iterator[None]:
-    """Extend the sentence of a passing failure: what failed, and that running it again is safe."""
+def _safe_to_repeat(action: str, *parts: Backend) -> Iterator[None]:
+    """Check the parts that the action uses, then run it.
+
+    The sentence of a passing failure is extended: what failed, and that running it again is safe.
+    """
     try:
+        require(*parts)
         yield
     except PASSING as error:
         raise failure_of(error).extended(before=f"{action}: ", after=" Running it again is safe.") from error

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from config.job_results.streaming import FollowResult
+from config.services import Backend
 from config.settings import (
     ApiClientSettings,
     DatabaseSettings,
@@ -18,6 +19,7 @@ from config.settings import (
 )
 from fraud_adapters import job
 from fraud_adapters.job import arguments, stopping
+from fraud_adapters.preflight import require
 from fraud_streaming.consume.job import run
 from fraud_streaming.consume.pump import RunLimits
 from fraud_streaming.dead_letters import verbs as dead_letter_verbs
@@ -36,7 +38,9 @@ def main(argv: Sequence[str]) -> job.Result:
         if options.create:
             if options.topic or options.peek:
                 parser.error("--create applies to all four topics: leave out --topic and --peek")
+            require(Backend.KAFKA)
             return create(load(KafkaSettings), options.partitions)
+        require(Backend.POSTGRES, Backend.KAFKA)
         return describe(load(DatabaseSettings), load(KafkaSettings), options.peek, options.topic)
     platform = load(PlatformSettings)
     streaming = parameters(platform).streaming
@@ -51,6 +55,8 @@ def main(argv: Sequence[str]) -> job.Result:
                 "--follow does not end by itself: leave out --batch-size, --max-seconds, --max-records"
             )
         return _follow(installation, options)
+    # The follower, above, waits for its servers by itself: it is a service, not a job.
+    require(Backend.POSTGRES, Backend.KAFKA, Backend.API)
     limits = RunLimits(
         chunk_records=options.batch_size or streaming.batch_size,
         seconds=options.max_seconds or streaming.drain_seconds,

@@ -15,6 +15,7 @@ from typing import Any, Final, cast
 
 from config import constants, settings
 from config.job_results.trainer import ChampionKeptResult, RollbackResult, TrainingResult
+from config.services import Backend
 from fraud_adapters.job import Result
 from fraud_adapters.job.failures import JobFailed
 from fraud_adapters.job.logs import get_logger
@@ -26,6 +27,7 @@ from fraud_adapters.objectstore import ObjectStore
 from fraud_adapters.objectstore.run_store import RunStore
 from fraud_adapters.postgres import connect
 from fraud_adapters.postgres.session import Session
+from fraud_adapters.preflight import require
 from fraud_trainer import first_start
 from fraud_trainer.arguments import (
     BUCKETS,
@@ -51,6 +53,7 @@ from fraud_trainer.steps import features, train
 from fraud_trainer.summary import training_figures
 from fraud_trainer.tracking import end_run_on_failure
 
+PARTS: Final = (Backend.POSTGRES, Backend.MLFLOW, Backend.OBJECT_STORE)
 StepFunction = Callable[[RunContext], Result]
 
 _STEP_FUNCTIONS: Final[dict[str, StepFunction]] = {
@@ -73,14 +76,17 @@ def main(arguments: Sequence[str]) -> Result:
     if options.verb == BUCKETS:
         return first_start.buckets()
     if options.verb == CLEAN:
+        require(*PARTS)
         with cleaning_context(now) as context:
             return clean(context, dry_run=options.dry_run)
     if options.verb == FIRST_MODEL and (version := first_start.champion()) is not None:
         return ChampionKeptResult(status="done", trained=False, champion=version)
     if options.verb == ROLLBACK:
+        require(Backend.POSTGRES, Backend.MLFLOW)
         return roll_back()
     with run_context_of(options, now) as context:
         if options.verb == DECIDE:
+            context.preflight()
             return decide(context, forced=options.force)
         if options.verb == IMPORT:
             return execute_import(context, import_request(options), promote=options.promote)
@@ -127,6 +133,7 @@ def _run_steps(context: RunContext, steps: Mapping[str, StepFunction]) -> Traini
     results: dict[str, Any] = {}
     seconds: dict[str, float] = {}
     with end_run_on_failure(context), held_triggers(context, results):
+        context.preflight()
         for name, step in steps.items():
             started = monotonic()
             try:
@@ -181,7 +188,14 @@ def run_context_of(options: argparse.Namespace, now: datetime) -> Iterator[RunCo
             code_version=code_version(),
             source=example_source(options),
             kafka=lambda: settings.load(settings.KafkaSettings),
+            preflight=partial(require, *parts_of(options)),
         )
+
+
+def parts_of(options: argparse.Namespace) -> tuple[Backend, ...]:
+    """The servers that a run with these options uses."""
+    reads_topic = example_source(options).topic is not None
+    return (*PARTS, Backend.KAFKA) if reads_topic else PARTS
 
 
 @contextmanager

@@ -74,7 +74,7 @@ class RunContext:
     """One training run's contract, parameters and connections, which are opened on demand.
 
     `as_of` is the cut-off for labels; None means the current time of the database. `source` is where `load`
-    reads examples.
+    reads examples. `preflight` checks the servers that the run uses.
     """
 
     contract: Contract
@@ -91,3 +91,4 @@ class RunContext:
     code_version: str
     source: ExampleSource = field(default_factory=ExampleSource)
     kafka: Callable[[], KafkaSettings] = KafkaSettings
+    preflight: Callable[[], None] = lambda: None

@@ -69,14 +69,16 @@ class MlflowHttp:
         timeout = httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS)
         self._http = httpx.Client(auth=login, timeout=timeout)
 
-    def get(self, route: str, query: Mapping[str, str]) -> dict[str, Any] | None:
+    def get(
+        self, route: str, query: Mapping[str, str], seconds: float = READ_SECONDS
+    ) -> dict[str, Any] | None:
         """The JSON response of a route, or None if the resource does not exist.
 
         Raises:
-            RegistryUnavailable: no valid response within about three seconds.
+            RegistryUnavailable: no valid response within about `seconds`.
             LoginRefused, RequestForbidden: the log-in or the request is refused.
         """
-        return self._answer(self.request("GET", f"{self._api}/{route}", params=dict(query)))
+        return self._answer(self.request("GET", f"{self._api}/{route}", seconds, params=dict(query)))
 
     def post(
         self, route: str, body: Mapping[str, Any], seconds: float = READ_SECONDS

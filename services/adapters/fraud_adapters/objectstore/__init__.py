@@ -17,12 +17,17 @@ from config.settings import ObjectStoreSettings
 from fraud_adapters.job.failures import LastingFailure, PassingFailure
 
 _ABSENT: Final = frozenset({"404", "NoSuchKey", "NoSuchBucket", "NotFound"})
+_REFUSED: Final = frozenset({"401", "403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"})
 _MAX_DELETE_KEYS: Final = 1000  # in one request
 _BUCKET_EXISTS: Final = frozenset({"BucketAlreadyOwnedByYou", "BucketAlreadyExists"})
 
 
 class ObjectStoreUnavailable(PassingFailure):
     """The store does not answer, or refuses; the sentence names its address."""
+
+
+class AccessRefused(ObjectStoreUnavailable):
+    """The store answers, and does not accept the key, or does not allow it this."""
 
 
 class ObjectMissing(LastingFailure):
@@ -157,7 +162,8 @@ class ObjectStore:
             if code in _ABSENT:
                 raise ObjectMissing(f"There is no object {self.bucket}/{key}.") from None
             if code not in _BUCKET_EXISTS:
-                raise ObjectStoreUnavailable(
+                kind = AccessRefused if code in _REFUSED else ObjectStoreUnavailable
+                raise kind(
                     f"The object store at {self._endpoint} refused {self.bucket}/{key} ({code})."
                 ) from None
         except (BotoCoreError, boto3.exceptions.Boto3Error) as error:

@@ -29,6 +29,10 @@ class DatabaseUnavailable(PassingFailure):
     """Postgres cannot be reached or refuses the log-in; one sentence, without the password."""
 
 
+class DatabaseLoginRefused(DatabaseUnavailable):
+    """Postgres answers, and does not accept the role, its password, or the database's name."""
+
+
 def connect(url: str, application_name: str, *, idle_in_transaction_s: float = 0.0) -> Connection:
     """Open a connection whose time zone is UTC.
 
@@ -39,7 +43,8 @@ def connect(url: str, application_name: str, *, idle_in_transaction_s: float = 0
             been idle for this time; 0 for never.
 
     Raises:
-        DatabaseUnavailable: the server does not answer, the log-in is refused, or the URL is invalid.
+        DatabaseUnavailable: the server does not answer, or the URL is invalid.
+        DatabaseLoginRefused: the log-in is refused.
     """
     try:
         _check_encoded(url)
@@ -53,7 +58,8 @@ def connect(url: str, application_name: str, *, idle_in_transaction_s: float = 0
             f" -c idle_in_transaction_session_timeout={round(idle_in_transaction_s * 1000)}",
         )
     except psycopg2.OperationalError as error:
-        raise DatabaseUnavailable(f"Postgres is not available: {_one_line(error)}.") from None
+        kind = DatabaseLoginRefused if _is_refusal(error) else DatabaseUnavailable
+        raise kind(f"Postgres is not available: {_one_line(error)}.") from None
     except psycopg2.ProgrammingError:
         # libpq's own message quotes the URL, and with it the password.
         raise DatabaseUnavailable(
@@ -88,6 +94,12 @@ def _check_encoded(url: str) -> None:
     parts = parse_dsn(url)
     if "@" in parts.get("host", "") or not set(parts.get("port", "")) <= set("0123456789,"):
         raise psycopg2.ProgrammingError
+
+
+def _is_refusal(error: psycopg2.OperationalError) -> bool:
+    # A failed connection has no SQLSTATE, and the server writes in its own language: ours sets C.
+    text = str(error)
+    return "authentication failed" in text or ("FATAL:" in text and "does not exist" in text)
 
 
 def _one_line(error: Exception) -> str:

@@ -85,6 +85,11 @@ class AirflowApi:
         document = self._call("GET", path)["content"]
         return "\n".join(line if isinstance(line, str) else json.dumps(line) for line in document)
 
+    def dags(self) -> dict[str, bool]:
+        """The DAGs that Airflow has read, and whether each is paused."""
+        document = self._call("GET", "/api/v2/dags?limit=100")
+        return {item["dag_id"]: bool(item["is_paused"]) for item in document["dags"]}
+
     def import_errors(self) -> dict[str, str]:
         """DAG files that could not be read, with the reason."""
         document = self._call("GET", "/api/v2/importErrors")

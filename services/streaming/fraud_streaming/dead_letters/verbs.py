@@ -6,10 +6,12 @@ import argparse
 from typing import Any, Final
 
 from config.job_results.streaming import DeadLettersResult, ExportResult, RedriveResult
+from config.services import Backend
 from config.settings import DatabaseSettings, KafkaSettings, PlatformSettings, contract, load, parameters
 from fraud_adapters.job import arguments
 from fraud_adapters.kafka import Damage
 from fraud_adapters.postgres.dead_letters import Selection
+from fraud_adapters.preflight import require
 from fraud_core.record_model import Reason
 from fraud_streaming.consume.labels import LABEL_CONFLICT
 from fraud_streaming.consume.processor import StreamReason
@@ -67,6 +69,7 @@ def _add_filters(parser: argparse.ArgumentParser) -> None:
 
 def _dead_letters(options: argparse.Namespace) -> DeadLettersResult | ExportResult:
     selection = Selection(reason=options.reason, since=options.since, not_redriven=options.open)
+    require(Backend.POSTGRES)
     database = load(DatabaseSettings)
     if options.export is not None:
         return export(database, selection, options.limit, options.export)
@@ -78,6 +81,7 @@ def _redrive(options: argparse.Namespace) -> RedriveResult:
     selections = [options.ids is not None, options.file is not None, options.all, filtered]
     if sum(selections) != 1:
         options.usage_error("give one of --id, --file, --all, or --reason and --since")
+    require(Backend.POSTGRES, Backend.KAFKA)
     platform = load(PlatformSettings)
     streaming = parameters(platform).streaming
     installation = RedriveInstallation(
