@@ -40,7 +40,7 @@ from tests.unit.test_trainer import NAMES, TRAINING, Setup, setup, stored_exampl
 __all__ = ["setup"]
 
 COMPARED = GatePolicy(
-    min_average_precision=0.2,
+    min_frauds=50, min_average_precision=0.2,
     not_worse_than_champion=NotWorseThanChampion(metric="average_precision", tolerance=0.02),
 )
 
@@ -238,7 +238,7 @@ def test_a_block_of_time_without_frauds_has_no_average_precision() -> None:
     labels = np.zeros(100, np.int8)
     labels[[3, 7, 30, 90]] = 1
     held_out = Examples(np.zeros((100, 1), np.float32), labels)
-    training = TRAINING.model_copy(update={"prequential_blocks": 4})
+    training = TRAINING.model_copy(update={"report_blocks": 4})
     moments = np.arange(100) * findings.DAY_MICROSECONDS
     blocks = findings.over_time(moments, held_out, Scored(labels.astype(np.float64), 0.5), training)
     assert [block.frauds for block in blocks] == [2, 1, 0, 1]
