@@ -44,7 +44,8 @@ from tests.unit.test_trainer import NAMES, TRAINING, Setup, setup, stored_exampl
 __all__ = ["setup"]
 
 COMPARED = GatePolicy(
-    min_frauds=50, min_average_precision=0.2,
+    min_frauds=50,
+    min_average_precision=0.2,
     not_worse_than_champion=NotWorseThanChampion(metric="average_precision", tolerance=0.02),
 )
 
@@ -72,9 +73,7 @@ def reporting(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> Setup:
     return setup
 
 
-def test_a_run_has_plots_figures_and_a_model_card(
-    reporting: Setup, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_has_plots_figures_and_a_model_card(reporting: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
     def unusable(*_arguments: object) -> None:
         raise CandidateFailed("Nobody can use it.")
 

@@ -48,8 +48,8 @@ class AliasAudit:
 
     def _append(self, cursor: Cursor) -> tuple[dict[str, str], list[str]]:
         """The aliases now, and those of them whose move was not audited yet."""
-        # The platform moves an alias under this lock. Without it, a move between the registry's answer and the
-        # entry would be audited backwards.
+        # The platform moves an alias under this lock. Without it, a move between the registry's answer and
+        # the entry would be audited backwards.
         audit.lock(cursor)
         now = _watched(self._source.aliases(self._name))
         by_hand = [

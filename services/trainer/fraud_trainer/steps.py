@@ -89,9 +89,7 @@ def read_features(context: RunContext, step: Step) -> tuple[NDArray[np.int64], E
     strikes = None
     if _FIRST_STRIKE in table.column_names:
         strikes = table.column(_FIRST_STRIKE).to_numpy()
-    return table.column(_TIME).to_numpy(), Examples(
-        matrix, labels.to_numpy(), amounts, first_strikes=strikes
-    )
+    return table.column(_TIME).to_numpy(), Examples(matrix, labels.to_numpy(), amounts, first_strikes=strikes)
 
 
 def train(context: RunContext) -> TrainResult:

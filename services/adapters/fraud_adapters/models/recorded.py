@@ -1,4 +1,4 @@
-"""From the record of a version to its loaded model, for whoever serves it, compares with it or goes back to it."""
+"""From the record of a version to its loaded model, to serve it, compare with it or roll back to it."""
 
 from __future__ import annotations
 

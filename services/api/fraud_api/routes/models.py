@@ -192,7 +192,7 @@ def _state(backend: ApiService, serving: Serving | None) -> dict[str, str | None
 
 
 def _in_registry(backend: ApiService) -> tuple[dict[str, str] | None, str | None]:
-    """The aliases and the id of the experiment, whose name is the model's; None where MLflow does not answer."""
+    """The aliases, and the id of the experiment of the model's name; None where MLflow does not answer."""
     with suppress(RegistryFailure):
         name = backend.registered_model
         return backend.registry.aliases(name), backend.registry.experiment(name)

@@ -39,7 +39,9 @@ def vote_of(candidates: Sequence[Fitted], stopping: Rows) -> Fitted:
         raise CandidateFailed(
             f"A vote needs two members that rank frauds above others; there are {len(parts)}."
         )
-    weights, bias = _weights(np.column_stack(columns), stopping.labels.astype(np.float64), row_weights(stopping))
+    weights, bias = _weights(
+        np.column_stack(columns), stopping.labels.astype(np.float64), row_weights(stopping)
+    )
     kept = [
         WeightedPart(part.name, part.part, float(weight), part.slope, part.intercept)
         for part, weight in zip(parts, weights, strict=True)

@@ -19,8 +19,8 @@ _FIXED = {"objective": "binary:logistic", "booster": "gbtree", "eval_metric": "l
 class Examples:
     """Rows to learn from: features float32 [n, k] and labels [n], 1 is fraud.
 
-    `amounts` [n] are those of the transactions, if there are any; `weights` [n] are 1 if None. `first_strikes`
-    [n] marks the first fraud of each card, or is None if the contract has no card.
+    `amounts` [n] are those of the transactions, if there are any; `weights` [n] are 1 if None.
+    `first_strikes` [n] marks the first fraud of each card, or is None if the contract has no card.
     """
 
     features: NDArray[np.float32]
