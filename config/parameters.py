@@ -80,7 +80,6 @@ class Retrain(_Section):
 class Training(_Section):
     test_share: float = Field(gt=0, lt=0.5)
     validation_share: float = Field(gt=0, lt=0.5)
-    min_test_frauds: int = Field(ge=1)
     threads: int = Field(ge=1)
     seed: int
     rounds: int = Field(ge=1)
@@ -90,7 +89,7 @@ class Training(_Section):
     threshold_rule: Literal["f1", "cost", "budget"] = "f1"
     alert_budget: float = Field(default=0.005, gt=0, lt=1)  # share of transactions that can be reviewed
     costs: Costs = Costs()
-    prequential_blocks: int = Field(default=5, ge=2)
+    report_blocks: int = Field(default=5, ge=2)  # of the held-out part, whose figures are shown one by one
     resamples: int = Field(default=1000, ge=100)  # of the bootstrap
     promotion: Literal["best", "canary", "manual"] = "best"  # of a version that passed its gate
     xgboost: dict[str, float | int | str]
@@ -105,7 +104,8 @@ class Training(_Section):
     isolation_forest: kinds.IsolationForestParameters = kinds.IsolationForestParameters()
     logistic_regression: kinds.LogisticRegressionParameters = kinds.LogisticRegressionParameters()
     imbalance: list[kinds.Imbalance] = Field(default=["none"], min_length=1)
-    blocks: int = Field(default=3, ge=1, le=20)  # prequential blocks on which options are compared
+    # Of the training part: on these, later than what learnt, options are compared.
+    prequential_blocks: int = Field(default=3, ge=1, le=20)
     search: kinds.Search = kinds.Search()
     automl: kinds.Automl = kinds.Automl()
     selection: kinds.Selection = kinds.Selection()

@@ -59,7 +59,8 @@ def setup_users(password: str, train_password: str) -> list[str]:
 def _train_role(manager: Any) -> Any:
     """The role of the API's user: to start and see runs of the training DAG, and nothing else.
 
-    To create a run, Airflow asks for the right to edit the DAG, so the user may pause that DAG, too.
+    To create a run, Airflow asks for the right to edit the DAG, so the user may pause that DAG, too: see
+    docs/training.md.
     """
     from config.constants import DAG_TRAINING
 

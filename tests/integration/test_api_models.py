@@ -14,9 +14,10 @@ import psycopg2
 import pytest
 import yaml
 
-from config.constants import ALIAS_CHAMPION, ALIAS_PREVIOUS
+from config.constants import ALIAS_CHALLENGER, ALIAS_CHAMPION, ALIAS_PREVIOUS, ALIAS_SHADOW
 from config.parameters import read_yaml
 from config.settings import CONFIG_DIR
+from fraud_adapters.models.aliases import set_alias
 from fraud_adapters.models.mlflow_http import MlflowHttp
 from fraud_adapters.models.registry import ARTEFACT_PATH
 from fraud_adapters.models.registry_writer import RegistryWriter
@@ -222,6 +223,32 @@ def test_the_previous_version_is_one_request_away(server: ApiServer, publisher: 
         assert "did not pass the gate" in problem(admin.post("/models/rollback"), 409)["detail"]
         assert served(server) == older
     publisher.remove(ALIAS_PREVIOUS)
+
+
+def test_other_aliases_moved_by_hand_are_audited_once(server: ApiServer, publisher: Publisher) -> None:
+    """Those that the platform moved, which adds an entry itself, are not audited again."""
+    one, other = publisher.version(), publisher.version()
+    name = CREDITCARD.registered_model
+    with server.client("admin") as admin, server.client("reader") as reader:
+
+        def entries(alias: str) -> list[tuple[str, str]]:
+            history = reader.get("/models", params={"limit": 200}).json()["alias_history"]
+            return [(of["actor"], of["version"]) for of in reversed(history) if of["alias"] == alias]
+
+        for alias in (ALIAS_CHALLENGER, ALIAS_PREVIOUS, ALIAS_SHADOW):
+            before = entries(alias)
+            for version in (one, other, one):
+                publisher.promote(version, alias)
+                for _ in range(2):
+                    admin.post("/models/reload")
+            by_hand = [("mlflow", version) for version in (one, other, one)]
+            assert entries(alias) == [*before, *by_hand]
+            with closing(psycopg2.connect(publisher._owner_url)) as connection:
+                set_alias(connection, publisher._writer, "trainer", name, alias, other, {})
+            admin.post("/models/reload")
+            assert entries(alias) == [*before, *by_hand, ("trainer", other)]
+    for alias in (ALIAS_CHALLENGER, ALIAS_PREVIOUS, ALIAS_SHADOW):
+        publisher.remove(alias)
 
 
 def test_without_registry_the_cached_model_serves(server: ApiServer, publisher: Publisher) -> None:

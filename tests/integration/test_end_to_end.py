@@ -171,12 +171,11 @@ def wire_environment(
     (tmp_path / f"{content['name']}.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     settings = read_yaml(ROOT / "config" / "config.yaml")
     settings["training"] |= {
-        "min_test_frauds": 50,
         "rounds": 20,
         "candidates": ["xgboost"],
         "label_gap": "PT1M",
     }
-    settings["gates"]["specification"] = {"min_recall": 0.5}
+    settings["gates"]["specification"] = {"min_recall": 0.5, "min_frauds": 50}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
     return {
         "FRAUD_CONTRACT": content["name"],

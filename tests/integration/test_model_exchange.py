@@ -355,5 +355,5 @@ def test_a_rollback_makes_the_previous_version_champion_once(
 
 def _weak_configuration(folder: Path) -> Path:
     """A gate that a weak model passes."""
-    gates = {"specification": {"min_recall": 0.05, "max_fpr": 0.9, "min_f1": 0.05}}
+    gates = {"specification": {"min_recall": 0.05, "max_fpr": 0.9, "min_f1": 0.05, "min_frauds": 100}}
     return small_configuration(folder, training={"promotion": "best"}, gates=gates)

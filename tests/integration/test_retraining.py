@@ -129,7 +129,6 @@ def test_without_a_champion_it_trains_and_afterwards_it_does_not(
     lenient = small_configuration(
         tmp_path / "lenient",
         training={
-            "min_test_frauds": 100,
             "rounds": 60,
             "threads": 1,
             "retrain": {
@@ -201,7 +200,8 @@ def test_a_model_that_fails_its_gate_deals_with_the_trigger(
     installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else the same data would be trained on every night."""
-    strict = {"gates": {"specification": {"min_recall": 1.0, "max_fpr": 0.0, "min_f1": 1.0}}}
+    bounds = {"min_recall": 1.0, "max_fpr": 0.0, "min_f1": 1.0, "min_frauds": 100}
+    strict = {"gates": {"specification": bounds}}
     monkeypatch.setenv("FRAUD_CONFIG_DIR", str(small_configuration(tmp_path / "strict", **strict)))
     open_trigger(installation)
     decide()

@@ -440,10 +440,10 @@ def _ulb_run(
 
     return RunContext(
         contract=contract,
-        # 359 frauds in all: the floor of 1,000 in the held-out part would decide before the figures do.
-        training=parameters.training.model_copy(update={"min_test_frauds": 30}),
+        training=parameters.training,
         gate=parameters.gate,
-        policy=parameters.gate_in_force,
+        # 359 frauds in all: the floor of 1,000 in the held-out part would decide before the figures do.
+        policy=parameters.gate_in_force.model_copy(update={"min_frauds": 30}),
         run=RunStore(ObjectStore(object_store, constants.BUCKET_RUNS), "test", uuid.uuid4().hex, STEPS),
         database=no_database,
         tracking=lambda: RegistryWriter(mlflow_uri),

@@ -343,7 +343,8 @@ def test_a_version_is_judged_once(
     installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A version that failed the gate does not become champion when the gate is lowered later."""
-    strict = {"gates": {"specification": {"min_recall": 1.0, "max_fpr": 0.0, "min_f1": 1.0}}}
+    bounds = {"min_recall": 1.0, "max_fpr": 0.0, "min_f1": 1.0, "min_frauds": 100}
+    strict = {"gates": {"specification": bounds}}
     lenient = str(small_configuration(tmp_path / "lenient"))
     monkeypatch.setenv("FRAUD_CONFIG_DIR", str(small_configuration(tmp_path / "strict", **strict)))
     with pytest.raises(JobFailed, match="Version 1 is registered without an alias"):

@@ -130,7 +130,8 @@ def small_configuration(folder: Path, **sections: Mapping[str, Any]) -> Path:
     """
     folder.mkdir()
     content = read_yaml(CONFIG_DIR / "config.yaml")
-    content["training"] |= {"min_test_frauds": 100, "rounds": 60, "threads": 1, "label_gap": "PT10M"}
+    content["gates"]["specification"]["min_frauds"] = 100
+    content["training"] |= {"rounds": 60, "threads": 1, "label_gap": "PT10M"}
     content["training"] |= {"promotion": "canary", "candidates": ["xgboost"]}
     content["training"]["resamples"] = 100
     for name, section in sections.items():

@@ -8,12 +8,21 @@ from typing import Any
 
 import pytest
 
+from config import constants
 from tests.stack.stack import JOB_FILTER, ROOT, Stack, wait_for
 
 DAGS = sorted(path.stem for path in (ROOT / "airflow" / "dags").glob("[0-9]*.py"))
 ENDED = {"success", "failed"}
 SECONDS = 240
 TRAINING_SECONDS = 600
+TRAINING = constants.DAG_TRAINING
+TRAINING_STEPS = (
+    "load_training_data",
+    "feature_engineering",
+    "train_models",
+    "validate",
+    "register_mlflow",
+)
 
 
 def test_every_dag_file_is_read(stack: Stack) -> None:
@@ -51,6 +60,64 @@ def test_the_api_starts_a_training_in_containers(stack: Stack) -> None:
         ended = training()
     assert (ended["state"], ended["reason"]) == ("success", "Retrain: it was asked for."), ended
     assert "which passed its gate" in ended["outcome"]
+
+
+def test_the_training_dag_skips_and_trains_as_its_page_starts_it(stack: Stack) -> None:
+    """Both branches by the request of Airflow's *Trigger* form; the first training has just finished."""
+    skipped = trained_from_the_page(stack, {"force": False})
+    assert skipped["skip_training"] == "success"
+    assert {skipped[task] for task in TRAINING_STEPS} == {"skipped"}
+    before = versions(stack)
+    forced = trained_from_the_page(stack, {"force": True})
+    assert forced["skip_training"] == "skipped"
+    assert {forced[task] for task in TRAINING_STEPS} == {"success"}
+    assert versions(stack) == before + 1
+
+
+def test_a_killed_step_of_a_training_is_tried_again_and_makes_one_version(stack: Stack) -> None:
+    """The container that registers is killed as soon as it is there: its retry finishes the same version."""
+    before, airflow = versions(stack), stack.airflow()
+    known = set(stack.jobs())
+    run = airflow.trigger(TRAINING, {"force": True})
+    task = TRAINING_STEPS[-1]
+
+    def container() -> str | None:
+        for one in set(stack.jobs()) - known:
+            [details] = stack.inspect(one)
+            labels = details["Config"]["Labels"]
+            if (labels["fraud.run_id"], labels["fraud.task_id"]) == (run, task):
+                return one
+        return None
+
+    wait_for(lambda: container() is not None, TRAINING_SECONDS, lambda: str(airflow.tasks(TRAINING, run)))
+    killed = container()
+    assert killed is not None
+    stack.run("docker", "kill", killed)
+    wait_for(
+        lambda: airflow.tasks(TRAINING, run)[task] in ENDED,
+        TRAINING_SECONDS,
+        lambda: str(airflow.tasks(TRAINING, run)),
+    )
+    assert airflow.tasks(TRAINING, run)[task] == "success", airflow.log(TRAINING, run, task)
+    assert versions(stack) == before + 1
+
+
+def trained_from_the_page(stack: Stack, parameters: dict[str, Any]) -> dict[str, str | None]:
+    """The states of the tasks of a run with these parameters, once it has succeeded."""
+    airflow = stack.airflow()
+    run = airflow.trigger(TRAINING, parameters)
+
+    def state() -> str:
+        return next(one.state for one in airflow.runs(TRAINING) if one.run_id == run)
+
+    wait_for(lambda: state() in ENDED, TRAINING_SECONDS, lambda: f"{state()}: {airflow.tasks(TRAINING, run)}")
+    assert state() == "success", airflow.tasks(TRAINING, run)
+    return dict(airflow.tasks(TRAINING, run))
+
+
+def versions(stack: Stack) -> int:
+    [[count]] = stack.psql("SELECT count(*) FROM model_versions")
+    return int(count)
 
 
 def test_jobs_run_in_containers(stack: Stack) -> None:

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from config.parameters import read_yaml
+from fraud_adapters.models.recorded import VersionRefused
 from fraud_adapters.models.registry import ArtefactRefused, RegistryUnavailable
 from fraud_adapters.postgres import DatabaseUnavailable
 from fraud_api import model_holder
 from fraud_api.metrics import Metrics
-from fraud_api.model_holder import ModelHolder, VersionRefused
+from fraud_api.model_holder import ModelHolder
 from fraud_core.contract import Contract
 from tests.support.small_model import make_model
 
@@ -28,11 +29,14 @@ class ModelSources:
 
     folder: Path
     alias: str | None = None
+    others: dict[str, str] = field(default_factory=dict)  # further aliases
     reachable: bool = True
     oversized: tuple[str, ...] = ()
     database: bool = True
     downloads: list[str] = field(default_factory=list)
     rows: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    audited_others: dict[str, str] = field(default_factory=dict)
+    _answer: tuple[Any, ...] | None = None
     audited: list[str] = field(default_factory=list)  # versions whose champion alias the audit log knows
 
     def publish(self, version: str, seed: int = 1, contract: Contract = WIRE, **row: Any) -> None:
@@ -43,11 +47,11 @@ class ModelSources:
 
     # --- the registry
 
-    def version_of_alias(self, name: str, alias: str) -> str | None:
-        assert (name, alias) == ("fraud-wire", "champion")
+    def aliases(self, name: str) -> dict[str, str]:
+        assert name == "fraud-wire"
         if not self.reachable:
             raise RegistryUnavailable("MLflow is away.")
-        return self.alias
+        return self.others | ({} if self.alias is None else {"champion": self.alias})
 
     def download(self, name: str, version: str, destination: Path) -> Path:
         if not self.reachable:
@@ -66,10 +70,15 @@ class ModelSources:
         return work(self)
 
     def execute(self, statement: str, values: tuple[str, ...]) -> None:
-        if "audit_alias_taken_up" in statement:
+        if "pg_advisory_xact_lock" in statement:
+            self._answer = None
+        elif "audit_alias_taken_up" in statement and values[1] != "champion":
+            self._answer = (self.audited_others.get(values[1]) != values[2],)
+            self.audited_others[values[1]] = values[2]
+        elif "audit_alias_taken_up" in statement:
             new = self.audited[-1:] != [values[2]]
             self.audited += [values[2]] if new else []
-            self._answer: tuple[Any, ...] | None = (new,)
+            self._answer = (new,)
         else:
             self._answer = self.rows.get(values[1])
 
@@ -274,3 +283,20 @@ def test_a_version_can_be_checked_without_serving_it(sources: ModelSources, hold
     for version, word in (("3", "gate"), ("4", "not in model_versions")):
         with pytest.raises(VersionRefused, match=word):
             holder.check(version)
+
+
+def test_other_aliases_are_audited_when_they_move_and_later_where_the_database_is_away(
+    sources: ModelSources, holder: ModelHolder
+) -> None:
+    sources.publish("1")
+    sources.others = {"challenger": "2", "somebodys": "9"}
+    holder.poll()
+    assert sources.audited_others == {"challenger": "2"}
+    sources.others = {"shadow": "3"}
+    sources.database = False
+    holder.poll()
+    # What serves is not in doubt because of that.
+    assert state_of(holder) == ("1", None)
+    sources.database = True
+    holder.poll()
+    assert sources.audited_others == {"challenger": "2", "shadow": "3"}

@@ -75,7 +75,6 @@ TRAINING = Training.model_validate(
     {
         "test_share": 0.2,
         "validation_share": 0.2,
-        "min_test_frauds": 10,
         "threads": 1,
         "seed": 3,
         "rounds": 60,
@@ -133,7 +132,7 @@ def trained() -> Trained:
 def loaded(directory: Path, fitted: Fitted, prepared: FittedPreparation, rows: Rows) -> Model:
     """The candidate as a service loads it."""
     exported: Exported = export(fitted, prepared)
-    calibration = fitted.calibrated(rows)
+    calibration = fitted.calibrated(rows).sigmoid
     plain = model_manifest(CONTRACT, dict.fromkeys(FILES.values(), b""), calibration, {}).model_dump(
         exclude={"engines", "digests"}
     )
@@ -399,7 +398,7 @@ def test_the_treatment_with_the_best_average_precision_is_taken_and_recorded() -
     result = choose_candidate(training, parts, silent).results["logistic_regression"]
     learner = Learners(training).make("logistic_regression")
     scores = {
-        option: prequential_score(learner, rows, training.blocks, option, training.seed)
+        option: prequential_score(learner, rows, training.prequential_blocks, option, training.seed)
         for option in training.imbalance
     }
     assert result["imbalance_scores"] == scores
@@ -490,3 +489,19 @@ assert "xgboost" in sys.modules and "sklearn" not in sys.modules
 from sklearn.linear_model import LogisticRegression
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+def test_the_margins_of_the_calibration_part_are_computed_once(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[str, int]] = []
+    margins = Fitted.margins
+
+    def counted(self: Fitted, rows: Rows) -> NDArray[np.float32]:
+        calls.append((self.name, len(rows)))
+        return margins(self, rows)
+
+    monkeypatch.setattr(Fitted, "margins", counted)
+    fit_model(CONTRACT, TRAINING, trained.parts, silent)
+    for name in ALL:
+        assert calls.count((name, len(trained.rows.calibration))) == 1

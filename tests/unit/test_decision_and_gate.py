@@ -14,6 +14,7 @@ from fraud_core.manifest import Calibration
 
 shares = st.floats(0, 1)
 SPECIFICATION = parameters(PlatformSettings()).gates["specification"]
+RARE = parameters(PlatformSettings()).gates["low_prevalence"]
 
 
 @given(st.lists(shares, min_size=1), shares, shares)
@@ -64,30 +65,38 @@ def test_the_specification_gate_has_the_specified_bounds() -> None:
     ],
 )
 def test_a_gate_passes_only_on_figures_that_are_there(figures: dict[str, float | None], passed: bool) -> None:
-    outcome = evaluate("specification", SPECIFICATION, figures, frauds=1000, frauds_needed=1000)
+    outcome = evaluate("specification", SPECIFICATION, figures, frauds=1000)
     assert outcome.passed is passed
     assert ("failed" in outcome.sentence()) is not passed
 
 
 def test_too_few_frauds_decide_nothing() -> None:
-    outcome = evaluate(
-        "specification", SPECIFICATION, {"recall": 1.0, "fpr": 0.0, "f1": 1.0}, frauds=999, frauds_needed=1000
-    )
+    outcome = evaluate("specification", SPECIFICATION, {"recall": 1.0, "fpr": 0.0, "f1": 1.0}, frauds=999)
     assert not outcome.passed
-    assert "insufficient" in outcome.sentence()
-    assert "999 frauds, 1 fewer" in outcome.sentence()
+    assert outcome.sentence() == (
+        "Gate specification: insufficient: the held-out part has 999 frauds, 1 fewer than the 1000 needed "
+        "(a recall of 0.95 found on 1000 frauds lies within 0.935 to 0.962, 95 %)."
+    )
+
+
+def test_a_policy_for_rare_frauds_needs_as_many_as_such_an_installation_has() -> None:
+    metrics = {"average_precision": 0.8, "recall_at_precision_0.8": 0.75, "precision_at_budget": 0.3}
+    waived = {"no_champion": "there is none"}
+    enough = evaluate("low_prevalence", RARE, metrics, frauds=100, **waived)
+    assert (enough.passed, enough.frauds_needed) == (True, 100)
+    few = evaluate("low_prevalence", RARE, metrics, frauds=99, **waived)
+    assert (few.passed, "99 frauds, 1 fewer than the 100 needed" in few.sentence()) == (False, True)
+    assert "a recall of 0.6 found on 100 frauds lies within 0.502 to 0.691" in few.sentence()
 
 
 def test_a_failed_gate_says_by_how_much() -> None:
-    outcome = evaluate(
-        "specification", SPECIFICATION, {"recall": 0.9, "fpr": 0.0, "f1": 0.9}, frauds=1, frauds_needed=1
-    )
+    outcome = evaluate("specification", SPECIFICATION, {"recall": 0.9, "fpr": 0.0, "f1": 0.9}, frauds=1000)
     assert "recall 0.9000, must be at least 0.95, missed by 0.0500" in outcome.sentence()
 
 
 def test_a_policy_without_bounds_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one bound"):
-        GatePolicy()
+        GatePolicy(min_frauds=1)
 
 
 @given(st.integers(0, 2**48 - 1), st.binary(min_size=10, max_size=10))

@@ -22,6 +22,7 @@ LABELS = (SOURCE.random(2000) < 0.1).astype(np.int8)
 GOOD = np.clip(0.6 * LABELS + SOURCE.normal(0.2, 0.12, 2000), 0, 1)
 BAD = np.clip(0.2 * LABELS + SOURCE.normal(0.2, 0.2, 2000), 0, 1)
 POLICY = GatePolicy(
+    min_frauds=1,
     min_recall=0.5,
     max_fpr=0.1,
     min_f1=0.5,

@@ -12,15 +12,19 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
+from config.job_results.trainer import CandidateResult
 from fraud_adapters.job.failures import JobFailed
 from fraud_adapters.models.registry import ArtefactRefused
+from fraud_adapters.objectstore.run_store import Step
 from fraud_core.gate import GatePolicy, NotWorseThanChampion
 from fraud_core.manifest import Manifest
 from fraud_core.metrics import confusion
 from fraud_core.money import Costs
 from fraud_core.profile import FILE_NAME, Profile
 from fraud_trainer import steps
-from fraud_trainer.evaluate import explaining, findings, validating
+from fraud_trainer.candidates.dense import LogisticRegressionLearner
+from fraud_trainer.candidates.model_types import CandidateFailed
+from fraud_trainer.evaluate import card_candidates, explaining, findings, validating
 from fraud_trainer.evaluate.documents import (
     Element,
     Heading,
@@ -40,6 +44,7 @@ from tests.unit.test_trainer import NAMES, TRAINING, Setup, setup, stored_exampl
 __all__ = ["setup"]
 
 COMPARED = GatePolicy(
+    min_frauds=50,
     min_average_precision=0.2,
     not_worse_than_champion=NotWorseThanChampion(metric="average_precision", tolerance=0.02),
 )
@@ -68,9 +73,14 @@ def reporting(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> Setup:
     return setup
 
 
-def test_a_run_has_plots_figures_and_a_model_card(reporting: Setup) -> None:
+def test_a_run_has_plots_figures_and_a_model_card(reporting: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unusable(*_arguments: object) -> None:
+        raise CandidateFailed("Nobody can use it.")
+
+    monkeypatch.setattr(LogisticRegressionLearner, "fit", unusable)
+    training = TRAINING.model_copy(update={"candidates": ["xgboost", "logistic_regression"]})
     stored_examples(reporting.context, difficulty=0.3)
-    train_all(reporting.context)
+    train_all(replace(reporting.context, training=training))
     files, metrics = reporting.mlflow.files, reporting.mlflow.metrics
     pictures = [path for path in files if path.startswith("plots/")]
     assert len(pictures) == 9
@@ -90,13 +100,17 @@ def test_a_run_has_plots_figures_and_a_model_card(reporting: Setup) -> None:
     assert reporting.mlflow.tags["model_card"] == "model_card/model_card.html"
     card = Words(files["model_card/model_card.html"].decode())
     assert card.pictures == 9
-    text = " ".join(card.text)
+    text = " ".join(" ".join(card.text).split())
     digest = reporting.mlflow.tags["manifest_digest"]
     for expected in (
         "Model card: fraud-tiny",
         "Thresholds, and what they mean a day",
         "Gate strict passed",
         "Known limits",
+        "xgboost was chosen: average precision",
+        "left out: Nobody can use it.",
+        "not measured",
+        "First frauds within the budget not applicable",
         "The data is simulated",
         f"{metrics['recall']:.4f}",
         str(digest),
@@ -104,6 +118,8 @@ def test_a_run_has_plots_figures_and_a_model_card(reporting: Setup) -> None:
         assert expected in text
     markdown = files["model_card/model_card.md"].decode()
     assert "## Known limits" in markdown
+    score = reporting.mlflow.metrics["candidate.xgboost.average_precision"]
+    assert f"| xgboost | {score:.4f} | not measured | as they are | " in markdown
     assert "![" in markdown and "../plots/precision_recall.png" in markdown
 
 
@@ -180,7 +196,7 @@ def _oversized(setup: Setup) -> None:
     ("spoil", "passed", "reason"),
     [
         (_oversized, False, "version 1, cannot be loaded: model.onnx is larger"),
-        (_unrecorded, False, "version 1, cannot be loaded: It is not recorded"),
+        (_unrecorded, False, "version 1, cannot be loaded: Version 1 is not in"),
         (_altered, False, "version 1, cannot be loaded: The model's file model.ubj is not the one"),
         (_of_another_contract, True, "version 1, cannot serve this installation: The model was trained for"),
     ],
@@ -238,7 +254,7 @@ def test_a_block_of_time_without_frauds_has_no_average_precision() -> None:
     labels = np.zeros(100, np.int8)
     labels[[3, 7, 30, 90]] = 1
     held_out = Examples(np.zeros((100, 1), np.float32), labels)
-    training = TRAINING.model_copy(update={"prequential_blocks": 4})
+    training = TRAINING.model_copy(update={"report_blocks": 4})
     moments = np.arange(100) * findings.DAY_MICROSECONDS
     blocks = findings.over_time(moments, held_out, Scored(labels.astype(np.float64), 0.5), training)
     assert [block.frauds for block in blocks] == [2, 1, 0, 1]
@@ -270,3 +286,26 @@ def test_documents_escape_what_they_show() -> None:
     assert page.count('<div class="pictures">') == 1
     assert "a &amp; b" in page
     assert "| x\\|y |\n| --- |\n| <script> |" in to_markdown(elements)
+
+
+def test_the_card_shows_what_was_measured_on_blocks_and_what_was_imported() -> None:
+    results: dict[str, CandidateResult] = {
+        "xgboost": {
+            "average_precision": 0.8,
+            "seconds": 1.25,
+            "imbalance": "weights",
+            "imbalance_scores": {"none": 0.7, "weights": 0.75, "smote": None},
+            "trials": 4,
+            "blocks_score": 0.76,
+        }
+    }
+    outcome = {"candidates": results, "candidate": "xgboost", "choice": "xgboost was chosen."}
+    text = to_markdown(card_candidates.candidates_section(TRAINING, step_of(outcome)))
+    shown = "none 0.7000, weights 0.7500, smote undefined, search 0.7600 (4 trials)"
+    assert f"| xgboost | 0.8000 | {shown} | weighted up | 1.2 | chosen |" in text
+    imported = to_markdown(card_candidates.candidates_section(TRAINING, step_of({"candidate": None})))
+    assert "trained elsewhere and imported" in imported
+
+
+def step_of(outcome: dict[str, Any]) -> Step:
+    return Step("train", b"", outcome)

@@ -16,7 +16,7 @@ from fraud_core.retraining import RetrainingEvidence, RetrainingRule, decide
 
 NOW = datetime(2026, 3, 1, 2, tzinfo=UTC)
 RULE = RetrainingRule(timedelta(hours=48), 10_000, 1000)
-POLICY = GatePolicy(min_recall=0.95, max_fpr=0.02, min_f1=0.85)
+POLICY = GatePolicy(min_frauds=1, min_recall=0.95, max_fpr=0.02, min_f1=0.85)
 GOOD = Confusion(tp=990, fp=50, tn=9950, fn=10)
 DUE = RetrainingEvidence(
     now=NOW,
@@ -110,7 +110,7 @@ def test_too_few_labels_do_not_count_as_acceptable() -> None:
 
 
 def test_a_policy_without_these_bounds_does_not_judge_the_champion() -> None:
-    decision = decide(RULE, GatePolicy(min_average_precision=0.6), evidence(performance=GOOD))
+    decision = decide(RULE, GatePolicy(min_frauds=1, min_average_precision=0.6), evidence(performance=GOOD))
     assert decision.retrain
     assert "bounds neither recall nor FPR" in decision.sentence()
 

@@ -9,7 +9,7 @@ from fraud_core.metrics import confusion, curve
 from fraud_core.money import Costs, cost_by_point
 from fraud_trainer.train.thresholds import ThresholdRule, choose_thresholds
 
-FREE = GatePolicy(min_average_precision=0.5)
+FREE = GatePolicy(min_frauds=1, min_average_precision=0.5)
 COSTS = Costs(missed_fraud_fee=10, review=5)
 
 
@@ -61,7 +61,7 @@ def test_a_budget_that_no_point_keeps_gives_the_strictest_one() -> None:
 
 def test_costs_do_not_break_the_bounds_of_the_gate() -> None:
     labels, scores, amounts = rows()
-    policy = GatePolicy(min_recall=0.8, max_fpr=0.1)
+    policy = GatePolicy(min_frauds=1, min_recall=0.8, max_fpr=0.1)
     dear = Costs(missed_fraud_fee=0, review=500)
     free = choose_thresholds(labels, scores, FREE, 0.98, ThresholdRule("cost", amounts, dear))
     assert (confusion(labels, scores >= free.threshold).recall or 0) < 0.8

@@ -36,7 +36,7 @@ from fraud_trainer.train.splitting import SplitError, split_in_time
 from fraud_trainer.train.thresholds import NEVER, choose_thresholds
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
-POLICY = GatePolicy(min_recall=0.95, max_fpr=0.02, min_f1=0.85)
+POLICY = GatePolicy(min_frauds=50, min_recall=0.95, max_fpr=0.02, min_f1=0.85)
 NAMES = ("a", "b", "c")
 CONTRACT = Contract.from_mapping(
     {
@@ -52,7 +52,6 @@ CONTRACT = Contract.from_mapping(
 TRAINING = Training(
     test_share=0.25,
     validation_share=0.3,
-    min_test_frauds=50,
     threads=1,
     seed=3,
     rounds=60,
@@ -356,7 +355,7 @@ def test_an_unreachable_gate_leaves_the_best_recall_at_the_bound_of_the_fpr() ->
 
 def test_without_bounds_on_recall_the_best_f1_counts_and_unreachable_precision_blocks_nothing() -> None:
     labels, scores = _scores(0.3)
-    chosen = choose_thresholds(labels, scores, GatePolicy(min_average_precision=0.5), 1.0)
+    chosen = choose_thresholds(labels, scores, GatePolicy(min_frauds=50, min_average_precision=0.5), 1.0)
     points = np.unique(scores)
     best = max(confusion(labels, scores >= point).f1 or 0 for point in points[:: len(points) // 300])
     assert (confusion(labels, scores >= chosen.threshold).f1 or 0) >= best
@@ -406,7 +405,9 @@ def test_a_model_that_fails_its_gate_is_registered_but_never_aliased(setup: Setu
 def test_the_policy_for_rare_frauds_finds_the_figures_it_asks_for(setup: Setup) -> None:
     stored_examples(setup.context, difficulty=0.2)
     rare = GatePolicy(
-        min_average_precision=0.65, min_recall_at_precision=RecallAtPrecision(precision=0.8, recall=0.6)
+        min_frauds=50,
+        min_average_precision=0.65,
+        min_recall_at_precision=RecallAtPrecision(precision=0.8, recall=0.6),
     )
     train_all(replace(setup.context, gate="rare", policy=rare))
     gate = setup.context.run.step("validate")["gate"]
@@ -442,9 +443,10 @@ def test_engines_that_disagree_stop_the_run(setup: Setup, monkeypatch: pytest.Mo
 
 def test_too_few_frauds_to_judge_are_insufficient_however_good_the_model(setup: Setup) -> None:
     stored_examples(setup.context, difficulty=0.2)
-    context = replace(setup.context, training=TRAINING.model_copy(update={"min_test_frauds": 1000}))
+    context = replace(setup.context, policy=POLICY.model_copy(update={"min_frauds": 1000}))
     with pytest.raises(
-        JobFailed, match=r"insufficient: the held-out part has \d+ frauds, \d+ fewer than the 1000"
+        JobFailed,
+        match=r"insufficient: the held-out part has \d+ frauds, \d+ fewer than the 1000 needed \(a recall of",
     ):
         train_all(context)
     assert setup.mlflow.aliases == {}

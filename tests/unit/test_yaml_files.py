@@ -100,9 +100,14 @@ def test_a_file_that_cannot_be_read_is_named_with_the_line(
             5,
             "serving.client_scopes.guest.1",
         ),
-        ("gates:\n  own: {}\ngate: own\n", 2, "gates.own: Value error, a gate policy must set at least"),
         (
-            "gates:\n  own:\n    min_recall_at_precision: {recall: 0.5}\n",
+            "gates:\n  own: {min_frauds: 9}\ngate: own\n",
+            2,
+            "gates.own: Value error, a gate policy must set at least",
+        ),
+        ("gates:\n  own: {min_recall: 0.9}\ngate: own\n", 2, "gates.own.min_frauds: Field required"),
+        (
+            "gates:\n  own:\n    min_recall_at_precision: {recall: 0.5}\n    min_frauds: 9\n",
             3,
             "gates.own.min_recall_at_precision.precision: Field required",
         ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -14,11 +15,13 @@ import numpy as np
 
 from config.constants import ALIAS_CHAMPION
 from fraud_adapters.job.logs import get_logger
-from fraud_adapters.models.loading import Model, ModelRefused
-from fraud_adapters.models.registry import ArtefactRefused, RegistryFailure
+from fraud_adapters.models.loading import ContractMismatch, Model, ModelRefused
+from fraud_adapters.models.recorded import VersionRefused, load_recorded, servable
+from fraud_adapters.models.registry import RegistryFailure
 from fraud_adapters.postgres import DatabaseUnavailable, audit
 from fraud_adapters.postgres.model_versions import VersionRecord, read_version
 from fraud_adapters.postgres.session import Session
+from fraud_api.alias_audit import AliasAudit
 from fraud_api.metrics import Metrics
 from fraud_core.contract import Contract
 
@@ -34,6 +37,8 @@ class ModelSource(Protocol):
 
     def aliases(self, name: str) -> dict[str, str]: ...
 
+    def experiment(self, name: str) -> str | None: ...
+
     def set_alias(self, name: str, alias: str, version: str) -> None: ...
 
     def download(self, name: str, version: str, destination: Path) -> Path: ...
@@ -46,14 +51,6 @@ class Serving:
     version: str
     model: Model
     record: VersionRecord
-
-
-class VersionRefused(Exception):
-    """A version must not serve; `reason` is the code for the metric, the message one sentence."""
-
-    def __init__(self, reason: str, sentence: str) -> None:
-        super().__init__(sentence)
-        self.reason = reason
 
 
 class ModelHolder:
@@ -70,6 +67,7 @@ class ModelHolder:
         self._session = session
         self._cache = cache / contract.registered_model
         self._metrics = metrics
+        self._aliases = AliasAudit(contract.registered_model, source, session)
         self._refused: tuple[str, VersionRecord | None, float] | None = None
         self._lock = Lock()  # the poller and requests look for versions; one of them at a time
 
@@ -96,8 +94,11 @@ class ModelHolder:
             self._checked(version, self._record(version))
 
     def _poll(self) -> None:
+        aliases: dict[str, str] | None = None
         try:
-            version, is_current = self._champion_version()
+            aliases = self._read_aliases()
+            is_current = aliases is not None
+            version = self._last_served() if aliases is None else aliases.get(ALIAS_CHAMPION)
             if version is None:
                 self._record_problem(
                     "no_champion", f"{self._contract.registered_model} has no {ALIAS_CHAMPION}."
@@ -110,17 +111,21 @@ class ModelHolder:
             self._record_problem(error.reason, str(error))
         except (RegistryFailure, DatabaseUnavailable, OSError) as error:
             self._record_problem("unavailable", _public_sentence(error), str(error))
+        if aliases is not None:
+            self._aliases.record(aliases)
 
-    def _champion_version(self) -> tuple[str | None, bool]:
-        """The champion, and whether the registry names it now."""
+    def _read_aliases(self) -> dict[str, str] | None:
+        """The registry's aliases now; None where it does not answer and the version served last may serve."""
         try:
-            return self._source.version_of_alias(self._contract.registered_model, ALIAS_CHAMPION), True
+            return self._source.aliases(self._contract.registered_model)
         except RegistryFailure:
-            # Without the registry, the version served last may serve again if its files are cached.
-            last_served = self._cache / _LAST_SERVED_FILE
-            if self.current is not None or not last_served.is_file():
+            if self.current is not None or not (self._cache / _LAST_SERVED_FILE).is_file():
                 raise
-            return last_served.read_text(encoding="ascii").strip(), False
+            return None
+
+    def _last_served(self) -> str:
+        """The version served last; it may serve again if its files are cached."""
+        return (self._cache / _LAST_SERVED_FILE).read_text(encoding="ascii").strip()
 
     def _take_over(self, version: str, *, audited: bool) -> None:
         record = self._record(version)
@@ -141,10 +146,7 @@ class ModelHolder:
         )
 
     def _checked(self, version: str, record: VersionRecord | None) -> Serving:
-        if record is None:
-            raise VersionRefused("not_recorded", f"Version {version} is not in model_versions.")
-        if not record.gate_passed:
-            raise VersionRefused("gate", f"Version {version} did not pass the gate {record.gate_policy}.")
+        record = servable(record, version)
         return Serving(version, self._load(version, record), record)
 
     def _audit(self, serving: Serving) -> None:
@@ -181,8 +183,8 @@ class ModelHolder:
         directory = self._cache / f"{version}-{record.digest[:16]}"
         if directory.is_dir():
             try:
-                model = self._verify(directory, record)
-            except VersionRefused:
+                model = self._warm(record, lambda: directory)
+            except ModelRefused:
                 shutil.rmtree(directory)
             else:
                 directory.touch()  # the oldest directories are removed first
@@ -190,20 +192,17 @@ class ModelHolder:
         partial = self._cache / f".{uuid4().hex}"
         partial.mkdir(parents=True)
         try:
-            files = self._source.download(self._contract.registered_model, version, partial)
-            model = self._verify(files, record)
-            files.rename(directory)
-        except ArtefactRefused as error:
+            name = self._contract.registered_model
+            model = self._warm(record, lambda: self._source.download(name, version, partial))
+            partial.rename(directory)
+        except ContractMismatch as error:
             raise VersionRefused("artefact", str(error)) from None
         finally:
             shutil.rmtree(partial, ignore_errors=True)
         return model
 
-    def _verify(self, directory: Path, record: VersionRecord) -> Model:
-        try:
-            model = Model.load(directory, record.digest, self._contract)
-        except ModelRefused as error:
-            raise VersionRefused("artefact", str(error)) from None
+    def _warm(self, record: VersionRecord, fetch: Callable[[], Path]) -> Model:
+        model = load_recorded(record, self._contract, fetch)
         # The first call of an engine takes far longer than later ones, so it is made before any request.
         probe = np.zeros((1, len(self._contract.features)), dtype=np.float32)
         model.score_single(probe)

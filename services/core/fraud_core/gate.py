@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from fraud_core.metrics import wilson_interval
+
 
 class RecallAtPrecision(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -41,10 +43,15 @@ class NotWorseThanChampion(BaseModel):
 
 
 class GatePolicy(BaseModel):
-    """Bounds that a model must keep on the held-out part; only those that are set are checked."""
+    """Bounds that a model must keep on the held-out part; only those that are set are checked.
+
+    `min_frauds` belongs to the bounds: so many frauds the held-out part must have for its figures to be known
+    well enough to be held against them. It has no default, so that no policy lowers it by leaving it out.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    min_frauds: int = Field(ge=1)
     min_recall: float | None = Field(default=None, gt=0, le=1)
     max_fpr: float | None = Field(default=None, ge=0, lt=1)
     min_f1: float | None = Field(default=None, gt=0, le=1)
@@ -76,6 +83,19 @@ class GatePolicy(BaseModel):
             yield "precision_at_budget", "min", self.min_precision_at_budget
         if self.not_worse_than_champion is not None:
             yield self.not_worse_than_champion.bounded, "min", -self.not_worse_than_champion.tolerance
+
+    def accuracy(self) -> str | None:
+        """How well `min_frauds` frauds tell the recall that is bounded; None if none is.
+
+        The 95 % interval (Wilson 1927) if exactly the bound is found.
+        """
+        recall = self.min_recall
+        if recall is None and self.min_recall_at_precision is not None:
+            recall = self.min_recall_at_precision.recall
+        if recall is None:
+            return None
+        low, high = wilson_interval(round(recall * self.min_frauds), self.min_frauds)
+        return f"a recall of {recall:g} found on {self.min_frauds} frauds lies within {low:.3f} to {high:.3f}"
 
     @property
     def _compared(self) -> str | None:
@@ -120,6 +140,7 @@ class GateOutcome:
     checks: tuple[GateCheck, ...]
     frauds: int
     frauds_needed: int
+    accuracy: str | None = None  # of the figures with so many frauds
 
     @property
     def sufficient(self) -> bool:
@@ -129,9 +150,10 @@ class GateOutcome:
         """What failed and by how much, or that all passed."""
         if not self.sufficient:
             missing = self.frauds_needed - self.frauds
+            reason = f" ({self.accuracy}, 95 %)" if self.accuracy else ""
             return (
                 f"Gate {self.policy}: insufficient: the held-out part has {self.frauds} frauds, "
-                f"{missing} fewer than the {self.frauds_needed} needed."
+                f"{missing} fewer than the {self.frauds_needed} needed{reason}."
             )
         if self.passed:
             return f"Gate {self.policy} passed: {'; '.join(map(str, self.checks))}."
@@ -152,7 +174,6 @@ def evaluate(
     metrics: Mapping[str, float | None],
     *,
     frauds: int,
-    frauds_needed: int,
     no_champion: str | None = None,
 ) -> GateOutcome:
     """Evaluate a policy on metrics. A metric that is missing or undefined fails its check.
@@ -160,8 +181,7 @@ def evaluate(
     Args:
         name: the policy's name in the configuration.
         metrics: figures on the held-out part, by the names `policy.bounds()` gives.
-        frauds: frauds in the held-out part.
-        frauds_needed: with fewer frauds the gate does not pass.
+        frauds: frauds in the held-out part; with fewer than `policy.min_frauds` the gate does not pass.
         no_champion: why there is no champion to compare with, if there is none: the comparison then passes.
     """
     checks = tuple(
@@ -170,8 +190,8 @@ def evaluate(
         else _check(metric, side, bound, metrics.get(metric))
         for metric, side, bound in policy.bounds()
     )
-    passed = frauds >= frauds_needed and all(check.passed for check in checks)
-    return GateOutcome(name, passed, checks, frauds, frauds_needed)
+    passed = frauds >= policy.min_frauds and all(check.passed for check in checks)
+    return GateOutcome(name, passed, checks, frauds, policy.min_frauds, policy.accuracy())
 
 
 def _check(metric: str, side: Literal["min", "max"], bound: float, value: float | None) -> GateCheck:

@@ -17,6 +17,7 @@ from fraud_adapters.job.logs import get_logger
 from fraud_adapters.objectstore.run_store import Step
 from fraud_adapters.postgres import examples
 from fraud_core.features import feature_matrix
+from fraud_core.first_strikes import first_strikes
 from fraud_trainer.load.data_checks import refuse_unusable
 from fraud_trainer.load.loading import EXAMPLES
 from fraud_trainer.run_context import RunContext
@@ -31,6 +32,7 @@ FEATURES: Final = "features.parquet"
 _TIME: Final = "_time"
 _LABEL: Final = "_label"
 _AMOUNT: Final = "_amount"
+_FIRST_STRIKE: Final = "_first_strike"
 
 
 def features(context: RunContext) -> FeaturesResult:
@@ -40,12 +42,16 @@ def features(context: RunContext) -> FeaturesResult:
     matrix = feature_matrix(context.contract, examples.to_batch(context.contract, table))
     columns = {name: matrix[:, position] for position, name in enumerate(context.contract.feature_names)}
     money = context.contract.with_role("amount")
-    amounts = {} if money is None else {_AMOUNT: table.column(money.name)}
+    further = {} if money is None else {_AMOUNT: table.column(money.name)}
+    card = context.contract.with_role("card")
+    if card is not None:
+        frauds = np.equal(table.column(examples.LABEL).to_numpy(), 1)
+        further[_FIRST_STRIKE] = pa.array(first_strikes(table.column(card.name).to_pylist(), frauds))
     matrix_table = pa.table(
         {
             _TIME: table.column(examples.TIME).cast(pa.int64()),
             _LABEL: table.column(examples.LABEL),
-            **amounts,
+            **further,
             **columns,
         }
     )
@@ -80,7 +86,10 @@ def read_features(context: RunContext, step: Step) -> tuple[NDArray[np.int64], E
         raise LastingFailure(
             f"{labels.null_count} of {len(labels)} transactions have no label: load them again."
         )
-    return table.column(_TIME).to_numpy(), Examples(matrix, labels.to_numpy(), amounts)
+    strikes = None
+    if _FIRST_STRIKE in table.column_names:
+        strikes = table.column(_FIRST_STRIKE).to_numpy()
+    return table.column(_TIME).to_numpy(), Examples(matrix, labels.to_numpy(), amounts, first_strikes=strikes)
 
 
 def train(context: RunContext) -> TrainResult:

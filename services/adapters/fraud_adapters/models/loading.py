@@ -34,6 +34,10 @@ class ModelRefused(RefusedFailure):
     """The directory holds no model that this installation may serve; one sentence gives the reason."""
 
 
+class ContractMismatch(ModelRefused):
+    """The model is as it was recorded, and was trained for another contract."""
+
+
 @dataclass(frozen=True, slots=True)
 class Scores:
     """Calibrated probabilities of fraud, float64 [n], and the engine that computed them."""
@@ -80,7 +84,7 @@ class Model:
         """
         manifest = _checked_manifest(directory, expected_digest)
         if problem := manifest.mismatch(contract):
-            raise ModelRefused(problem)
+            raise ContractMismatch(problem)
         contents = {
             engine: _checked_file(directory / name, manifest.digests[name])
             for engine, name in manifest.engines.items()

@@ -75,6 +75,15 @@ class Registry:
         entries = answer.get("registered_model", {}).get("aliases", [])
         return {str(entry["alias"]): str(entry["version"]) for entry in entries}
 
+    def experiment(self, name: str) -> str | None:
+        """The id of the experiment of this name, or None if it does not exist.
+
+        Raises:
+            RegistryUnavailable: as `version_of_alias`.
+        """
+        answer = self._mlflow.get("experiments/get-by-name", {"experiment_name": name})
+        return None if answer is None else str(answer["experiment"]["experiment_id"])
+
     def set_alias(self, name: str, alias: str, version: str) -> None:
         """Let an alias point to a version.
 

@@ -6,10 +6,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from psycopg2.extensions import cursor as Cursor  # noqa: N812
+
+_LOCK: Final = 7234019850113  # which `audit_append` takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,11 @@ def append(cursor: Cursor, actor: str, action: str, subject: str, details: Mappi
     cursor.execute(
         "SELECT audit_append(%s, %s, %s, %s::jsonb)", (actor, action, subject, json.dumps(details))
     )
+
+
+def lock(cursor: Cursor) -> None:
+    """Wait until nobody appends, and let nobody else append until the transaction ends."""
+    cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
 
 
 def alias_taken_up(cursor: Cursor, name: str, alias: str, version: str, details: Mapping[str, Any]) -> bool:

@@ -10,15 +10,16 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
-from config.constants import ALIAS_CHAMPION
+from config.constants import ALIAS_CHAMPION, MODEL_CARD
 from fraud_adapters.models.aliases import AliasMoved, NothingToRollBackTo, roll_back
+from fraud_adapters.models.recorded import VersionRefused
 from fraud_adapters.models.registry import RegistryFailure
 from fraud_adapters.postgres import audit
 from fraud_adapters.postgres.audit import AliasChange
 from fraud_adapters.postgres.model_versions import VersionSummary, read_versions
 from fraud_api.access import Deployer, Reader
 from fraud_api.dependencies import ApiService, Database
-from fraud_api.model_holder import Serving, VersionRefused
+from fraud_api.model_holder import Serving
 from fraud_api.openapi import problems
 from fraud_api.problems import Problem, unavailable
 
@@ -71,6 +72,18 @@ class Lineage(BaseModel):
     mlflow_run_id: str | None
 
 
+class Pages(BaseModel):
+    """Paths of MLflow's web page, below its address, where a person logs in."""
+
+    run: str
+    model_card: str
+
+    @classmethod
+    def of(cls, experiment: str, run: str) -> Pages:
+        page = f"/#/experiments/{experiment}/runs/{run}"
+        return cls(run=page, model_card=f"{page}/artifacts/{MODEL_CARD}")
+
+
 class ModelVersion(BaseModel):
     """A version, whether or not it passed its gate."""
 
@@ -84,6 +97,9 @@ class ModelVersion(BaseModel):
     gate: Gate
     metrics: dict[str, Any]
     lineage: Lineage
+    pages: Pages | None = Field(
+        description="the run and the model card in MLflow; null where it does not answer or has no run of it"
+    )
 
 
 class AliasEntry(BaseModel):
@@ -126,12 +142,10 @@ def list_models(
     serving, name = backend.holder.current, backend.registered_model
     versions = database.run(lambda cursor: read_versions(cursor, name, limit))
     history = database.run(lambda cursor: audit.alias_history(cursor, name, limit))
-    aliases: dict[str, str] | None = None
-    with suppress(RegistryFailure):
-        aliases = backend.registry.aliases(name)
+    aliases, experiment = _in_registry(backend)
     return ModelList(
         models=[_served(name, serving)] if serving else [],
-        versions=[_version(version, aliases) for version in versions],
+        versions=[_version(version, aliases, experiment) for version in versions],
         alias_history=[_entry(change) for change in history],
     )
 
@@ -177,7 +191,17 @@ def _state(backend: ApiService, serving: Serving | None) -> dict[str, str | None
     }
 
 
-def _version(version: VersionSummary, aliases: Mapping[str, str] | None) -> ModelVersion:
+def _in_registry(backend: ApiService) -> tuple[dict[str, str] | None, str | None]:
+    """The aliases, and the id of the experiment of the model's name; None where MLflow does not answer."""
+    with suppress(RegistryFailure):
+        name = backend.registered_model
+        return backend.registry.aliases(name), backend.registry.experiment(name)
+    return None, None
+
+
+def _version(
+    version: VersionSummary, aliases: Mapping[str, str] | None, experiment: str | None
+) -> ModelVersion:
     named = None if aliases is None else sorted(a for a, at in aliases.items() if at == version.version)
     return ModelVersion(
         version=version.version,
@@ -198,6 +222,7 @@ def _version(version: VersionSummary, aliases: Mapping[str, str] | None) -> Mode
             parent_run=version.parent_run,
             mlflow_run_id=version.mlflow_run_id,
         ),
+        pages=Pages.of(experiment, version.mlflow_run_id) if experiment and version.mlflow_run_id else None,
     )
 
 

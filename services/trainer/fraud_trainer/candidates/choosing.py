@@ -13,6 +13,7 @@ from config.parameters import Training
 from fraud_adapters.job.failures import LastingFailure
 from fraud_trainer.candidates.learners import Learners
 from fraud_trainer.candidates.model_types import (
+    Calibrated,
     CandidateFailed,
     Fitted,
     Learner,
@@ -35,9 +36,13 @@ _FALLBACK: Final[Imbalance] = "none"
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The chosen candidate, why, and what is recorded of each."""
+    """The chosen candidate, why, and what is recorded of each.
+
+    `calibrated` holds its margins of the calibration part, which are computed once for each candidate.
+    """
 
     fitted: Fitted
+    calibrated: Calibrated
     sentence: str
     results: dict[str, CandidateResult]
     all_fitted: tuple[Fitted, ...]
@@ -65,13 +70,16 @@ def choose_candidate(
     """
     fitting = _Fitting(training, parts, progress)
     fitted: list[Fitted] = []
+    calibrated: list[Calibrated] = []
     results: dict[str, CandidateResult] = {}
     for name in _in_order(training, with_automl=with_automl):
         started = monotonic()
         try:
             candidate, result = fitting.fit(name, fitted)
-            result["average_precision"] = _score(candidate, parts.calibration)
+            found = candidate.calibrated(parts.calibration)
+            result["average_precision"] = _score(found, parts.calibration)
             fitted.append(candidate)
+            calibrated.append(found)
         except (CandidateFailed, CalibrationError) as error:
             result = CandidateResult(left_out=str(error))
         result["seconds"] = round(monotonic() - started, 2)
@@ -80,8 +88,10 @@ def choose_candidate(
     if not fitted:
         reasons = "; ".join(f"{name}: {result['left_out']}" for name, result in results.items())
         raise CandidateFailed(f"No candidate can be used: {reasons}")
-    chosen = _best(training, fitted, parts.calibration)
-    return Choice(chosen, _sentence(chosen.name, results, parts, training), results, tuple(fitted))
+    best = _best(training, calibrated, parts.calibration)
+    chosen = fitted[best]
+    sentence = _sentence(chosen.name, results, parts, training)
+    return Choice(chosen, calibrated[best], sentence, results, tuple(fitted))
 
 
 def _in_order(training: Training, *, with_automl: bool) -> list[str]:
@@ -138,7 +148,7 @@ class _Fitting:
         for option in options:
             try:
                 scores[option] = prequential_score(
-                    learner, self.parts.train, self.training.blocks, option, self.training.seed
+                    learner, self.parts.train, self.training.prequential_blocks, option, self.training.seed
                 )
             except CandidateFailed as error:
                 scores[option] = None
@@ -161,40 +171,34 @@ class _Fitting:
         return Trials(
             Learners(self.training),
             self.parts.train,
-            self.training.blocks,
+            self.training.prequential_blocks,
             option,
             self.training.seed,
             self.progress,
         )
 
 
-def _score(candidate: Fitted, rows: Rows) -> float:
-    """Average precision on rows that come after those it was fitted on.
-
-    Raises:
-        CalibrationError: it does not rank frauds above other transactions.
-    """
-    candidate.calibrated(rows)
-    score = average_precision(rows.labels, candidate.margins(rows), row_weights(rows))
+def _score(candidate: Calibrated, rows: Rows) -> float:
+    """Average precision on the rows of the margins."""
+    score = average_precision(rows.labels, candidate.margins, row_weights(rows))
     if score is None:
         raise LastingFailure("The calibration part has transactions of one kind only.")
     return score
 
 
-def _best(training: Training, fitted: Sequence[Fitted], rows: Rows) -> Fitted:
-    """The first candidate, unless a later one is better for certain, and so on."""
-    best, margins = fitted[0], fitted[0].margins(rows)
-    for candidate in fitted[1:]:
-        other = candidate.margins(rows)
-        if gain_is_certain(
+def _best(training: Training, candidates: Sequence[Calibrated], rows: Rows) -> int:
+    """The position of the first candidate, unless a later one is better for certain, and so on."""
+    best = 0
+    for position, candidate in enumerate(candidates):
+        if position and gain_is_certain(
             rows,
-            margins,
-            other,
+            candidates[best].margins,
+            candidate.margins,
             margin=training.candidate_margin,
             confidence=training.candidate_confidence,
             seed=training.seed,
         ):
-            best, margins = candidate, other
+            best = position
     return best
 
 

@@ -107,6 +107,14 @@ class WeightedPart:
 
 
 @dataclass(frozen=True, slots=True)
+class Calibrated:
+    """The margins of some rows, float32 [n], and the sigmoid that was fitted on them."""
+
+    margins: Margins
+    sigmoid: Calibration
+
+
+@dataclass(frozen=True, slots=True)
 class Fitted:
     """A fitted candidate: one model, or several that vote.
 
@@ -142,14 +150,14 @@ class Fitted:
             total += part.weight * (part.slope * part.part.margins(rows).astype(np.float64) + part.intercept)
         return total.astype(np.float32)
 
-    def calibrated(self, rows: Rows) -> Calibration:
-        """The sigmoid of its margins, fitted on these rows.
+    def calibrated(self, rows: Rows) -> Calibrated:
+        """Its margins of these rows, and the sigmoid fitted on them.
 
         Raises:
             CalibrationError: it does not rank frauds above other transactions.
         """
-        prior = LOGIT_PRIOR if self.logit else 0.0
-        return fit_sigmoid(self.margins(rows), rows.labels, rows.weights, prior=prior)
+        margins, prior = self.margins(rows), LOGIT_PRIOR if self.logit else 0.0
+        return Calibrated(margins, fit_sigmoid(margins, rows.labels, rows.weights, prior=prior))
 
 
 def single(

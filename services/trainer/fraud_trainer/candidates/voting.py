@@ -26,21 +26,22 @@ def vote_of(candidates: Sequence[Fitted], stopping: Rows) -> Fitted:
         CandidateFailed: fewer than two members remain.
     """
     parts: list[WeightedPart] = []
+    columns: list[NDArray[np.float64]] = []
     for candidate in candidates:
-        part = candidate.parts[0].part
         try:
-            sigmoid = candidate.calibrated(stopping)
+            found = candidate.calibrated(stopping)
         except CalibrationError:
             continue
-        parts.append(WeightedPart(candidate.name, part, 1.0, sigmoid.slope, sigmoid.intercept))
+        slope, intercept = found.sigmoid.slope, found.sigmoid.intercept
+        parts.append(WeightedPart(candidate.name, candidate.parts[0].part, 1.0, slope, intercept))
+        columns.append(slope * found.margins.astype(np.float64) + intercept)
     if len(parts) < 2:
         raise CandidateFailed(
             f"A vote needs two members that rank frauds above others; there are {len(parts)}."
         )
-    logits = np.column_stack(
-        [part.slope * part.part.margins(stopping).astype(np.float64) + part.intercept for part in parts]
+    weights, bias = _weights(
+        np.column_stack(columns), stopping.labels.astype(np.float64), row_weights(stopping)
     )
-    weights, bias = _weights(logits, stopping.labels.astype(np.float64), row_weights(stopping))
     kept = [
         WeightedPart(part.name, part.part, float(weight), part.slope, part.intercept)
         for part, weight in zip(parts, weights, strict=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -11,12 +12,10 @@ from numpy.typing import NDArray
 
 from config.constants import ALIAS_CHAMPION
 from fraud_adapters.job.scratch import scratch_directory
-from fraud_adapters.models.loading import Model, ModelRefused
-from fraud_adapters.models.registry import ArtefactRefused
+from fraud_adapters.models.loading import ContractMismatch, Model
+from fraud_adapters.models.recorded import VersionRefused, load_recorded, recorded
 from fraud_adapters.postgres import interruptible, model_versions
-from fraud_core import manifest as manifests
 from fraud_core.gate import GatePolicy
-from fraud_core.manifest import Manifest
 from fraud_trainer.evaluate.figures import Difference, Figures, Scored, comparison_mapping, differences
 from fraud_trainer.run_context import RunContext
 from fraud_trainer.train.fitting import Examples
@@ -85,34 +84,33 @@ def compare_with_champion(
         return _not_compared(held_out, None, NO_CHAMPION, waived=True)
     try:
         champion = _champion(context, name, version)
-    except (ModelRefused, ArtefactRefused) as refused:
-        reason = f"the champion, version {version}, cannot be loaded: {str(refused).rstrip('.')}"
-        return _not_compared(held_out, version, reason, waived=False)
-    if isinstance(champion, str):
-        reason = f"the champion, version {version}, cannot serve this installation: {champion.rstrip('.')}"
+    except ContractMismatch as mismatch:
+        reason = f"the champion, version {version}, cannot serve this installation: {_clause(mismatch)}"
         return _not_compared(held_out, version, reason, waived=True)
+    except VersionRefused as refused:
+        reason = f"the champion, version {version}, cannot be loaded: {_clause(refused)}"
+        return _not_compared(held_out, version, reason, waived=False)
     other = Scored(_scores(champion, held_out), champion.manifest.threshold)
     compared = differences(held_out, model, other, policy, context.training)
     return Comparison(version, None, False, len(held_out.labels), int(held_out.labels.sum()), compared)
 
 
-def _champion(context: RunContext, name: str, version: str) -> Model | str:
-    """The champion, or why it is of another contract.
+def _champion(context: RunContext, name: str, version: str) -> Model:
+    """The champion, whatever its gate said: it is what the alias names.
 
     Raises:
-        ModelRefused: it is not recorded, or its files are not those that were recorded.
+        ContractMismatch: it is of another contract.
+        VersionRefused: it is not recorded, or its files are not those that were recorded.
     """
     with closing(context.database()) as connection, connection, connection.cursor() as cursor:
         record = interruptible(connection, lambda: model_versions.read_version(cursor, name, version))
-    if record is None:
-        raise ModelRefused("It is not recorded in model_versions.")
-    digest = record.digest.strip()
     with scratch_directory() as directory:
-        fetched = context.registry.download(name, version, directory)
-        manifest = Manifest.from_json((fetched / manifests.FILE_NAME).read_bytes())
-        if manifest.digest() == digest and (mismatch := manifest.mismatch(context.contract)):
-            return mismatch
-        return Model.load(fetched, digest, context.contract)
+        fetch = partial(context.registry.download, name, version, directory)
+        return load_recorded(recorded(record, version), context.contract, fetch)
+
+
+def _clause(error: Exception) -> str:
+    return str(error).rstrip(".")
 
 
 def _scores(champion: Model, held_out: Examples) -> NDArray[np.float64]:

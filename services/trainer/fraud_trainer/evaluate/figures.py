@@ -24,6 +24,7 @@ Figures = dict[str, float | None]
 RECALL_AT: Final = 0.8  # the precision at which the recall is reported
 FPR_AT: Final = 0.01
 CALIBRATION_ERROR: Final = "calibration_error"
+FIRST_STRIKES: Final = "first_strike_recall_at_budget"
 # Of these, less is better.
 LESS_IS_BETTER: Final = frozenset({"expected_cost", CALIBRATION_ERROR, "log_loss", "brier", "fpr"})
 
@@ -40,6 +41,7 @@ TITLES: Final = {
     "precision_at_budget": ("Precision within the budget", "of the alerts it allows, the share of frauds"),
     "recall_at_budget": ("Recall within the budget", "of all frauds, the share that it finds"),
     "amount_recall_at_budget": ("Money found within the budget", "of the frauds' amounts, the share"),
+    FIRST_STRIKES: ("First frauds within the budget", "of the first frauds of each card, the share"),
     "expected_cost": ("Cost of a transaction", "the mean, in the unit of the amount"),
     "calibration_error": ("Calibration error", "mean distance of score and share of frauds; 0 is perfect"),
     "log_loss": ("Log loss", "how much the truth surprises the scores; 0 is perfect"),
@@ -96,6 +98,7 @@ def figures(held_out: Examples, scored: Scored, policy: GatePolicy, training: Tr
         seed=training.seed,
         pivotal=(CALIBRATION_ERROR,),
     )
+    measured |= _first_strikes(held_out, scored, training)
     for name, found in measured.items():
         result |= _flat(name, found)
     for name in ("tp", "fp", "tn", "fn"):
@@ -158,6 +161,21 @@ def _figures(threshold: float, policy: GatePolicy, training: Training) -> dict[s
         "log_loss": ranking.log_loss,
         "brier": ranking.brier,
     }
+
+
+def _first_strikes(held_out: Examples, scored: Scored, training: Training) -> dict[str, Interval]:
+    """The share of cards' first frauds that the budget finds; nothing where the contract has no card."""
+    if held_out.first_strikes is None:
+        return {}
+    return intervals(
+        # Of the frauds that count, each counts once, as an amount of 1 would.
+        {FIRST_STRIKES: ranking.amount_recall_at_budget(training.alert_budget)},
+        held_out.labels,
+        scored.scores,
+        amounts=held_out.first_strikes.astype(np.float64),
+        resamples=training.resamples,
+        seed=training.seed,
+    )
 
 
 def _compared(threshold: float, policy: GatePolicy, training: Training) -> dict[str, Figure]:

@@ -79,7 +79,7 @@ def over_time(
     moments: NDArray[np.int64], held_out: Examples, scored: Scored, training: Training
 ) -> list[TimeBlock]:
     """The held-out part in blocks of as many rows, the earliest first."""
-    bounds = np.linspace(0, len(moments), training.prequential_blocks + 1).astype(int)
+    bounds = np.linspace(0, len(moments), training.report_blocks + 1).astype(int)
     blocks = []
     for start, stop in pairwise(bounds.tolist()):
         labels, scores = held_out.labels[start:stop], scored.scores[start:stop]

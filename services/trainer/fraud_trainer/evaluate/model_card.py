@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from fraud_adapters.objectstore.run_store import Step
 from fraud_core.moments import parse_moment
+from fraud_trainer.evaluate.card_candidates import candidates_section
 from fraud_trainer.evaluate.documents import Element, Heading, Paragraph, Picture, Points, Table
 from fraud_trainer.evaluate.explaining import SUSPECT_AUC, Importance
-from fraud_trainer.evaluate.figures import LESS_IS_BETTER, TITLES, Figures
+from fraud_trainer.evaluate.figures import FIRST_STRIKES, LESS_IS_BETTER, TITLES, Figures
 from fraud_trainer.evaluate.findings import Daily, TimeBlock
 from fraud_trainer.evaluate.judgement import Judgement
 from fraud_trainer.run_context import RunContext
@@ -56,6 +57,7 @@ def model_card(context: RunContext, trained: Step, judgement: Judgement, observe
         _gate(judgement),
         _figures(judgement, context.training.alert_budget),
         _comparison(judgement),
+        candidates_section(context.training, trained),
         _data(context, trained, loaded),
         _time(observed.blocks),
         _features(context, observed),
@@ -147,6 +149,9 @@ def _figures(judgement: Judgement, budget: float) -> list[Element]:
         for name, (title, meaning) in TITLES.items()
         if name in figures
     ]
+    if FIRST_STRIKES not in figures:
+        title, _ = TITLES[FIRST_STRIKES]
+        rows.append([title, "not applicable", "", "the contract has no card"])
     return [
         Heading("Figures on the held-out part"),
         Paragraph(

@@ -63,7 +63,6 @@ def judge(context: RunContext, trained: Step) -> Judgement:
         context.policy,
         metrics | comparison.figures(),
         frauds=int(held_out.labels.sum()),
-        frauds_needed=context.training.min_test_frauds,
         no_champion=comparison.reason if comparison.waived else None,
     )
     profile = make_profile(

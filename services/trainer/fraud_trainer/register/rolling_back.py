@@ -7,7 +7,8 @@ from functools import partial
 from config.job_results.trainer import RollbackResult
 from fraud_adapters.job.scratch import scratch_directory
 from fraud_adapters.models.aliases import NothingToRollBackTo, roll_back
-from fraud_adapters.models.loading import Model
+from fraud_adapters.models.loading import ModelRefused
+from fraud_adapters.models.recorded import load_recorded, servable
 from fraud_adapters.models.registry import Registry
 from fraud_adapters.postgres.model_versions import read_version
 from fraud_adapters.postgres.session import Session
@@ -36,11 +37,9 @@ def roll_back_champion(session: Session, registry: Registry, contract: Contract)
 def _check(session: Session, registry: Registry, contract: Contract, version: str) -> None:
     name = contract.registered_model
     record = session.run(lambda cursor: read_version(cursor, name, version))
-    if record is None:
-        raise NothingToRollBackTo(f"The previous version, {version}, is not in model_versions.")
-    if not record.gate_passed:
-        raise NothingToRollBackTo(
-            f"The previous version, {version}, did not pass the gate {record.gate_policy}."
-        )
-    with scratch_directory() as directory:
-        Model.load(registry.download(name, version, directory), record.digest, contract)
+    try:
+        with scratch_directory() as directory:
+            fetch = partial(registry.download, name, version, directory)
+            load_recorded(servable(record, version), contract, fetch)
+    except ModelRefused as refused:
+        raise NothingToRollBackTo(f"The previous version must not serve: {refused}") from None

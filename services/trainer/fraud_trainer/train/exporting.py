@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from fraud_adapters.job.failures import LastingFailure
 from fraud_adapters.models.loading import session_of
 from fraud_adapters.models.onnx_graph import Graph
 from fraud_core.manifest import Calibration, Member
 from fraud_core.preparation import Preparation, Preparer
-from fraud_trainer.candidates.model_types import Fitted, Rows
+from fraud_trainer.candidates.model_types import Fitted
 from fraud_trainer.train.fitting import Examples
 from fraud_trainer.train.preparing import FittedPreparation
 
@@ -53,31 +53,20 @@ def export(fitted: Fitted, prepared: FittedPreparation) -> Exported:
     )
 
 
-def check_export(  # noqa: PLR0917
+def largest_difference(
     exported: Exported,
-    fitted: Fitted,
     prepared: FittedPreparation,
     calibration: Calibration,
     examples: Examples,
-    rows: Rows,
+    scores: NDArray[np.float64],
 ) -> float:
-    """The largest difference between the scores of the ONNX file and those in training, on these examples.
-
-    Raises:
-        LastingFailure: it exceeds `MAX_DIFFERENCE`.
-    """
+    """How far the scores of the ONNX file are from those in training, [n], on these n examples, at most."""
     inputs = examples.features
     if exported.preparation is not None:
         inputs = Preparer(exported.preparation, prepared.features).apply(inputs)
     session = session_of(exported.contents[FILES["onnx"]], inputs.shape[1])
     served = session.run(None, {session.get_inputs()[0].name: inputs})[0][:, 0]
-    difference = float(np.max(np.abs(calibration.scores(served) - calibration.scores(fitted.margins(rows)))))
-    if difference > MAX_DIFFERENCE:
-        raise LastingFailure(
-            f"The exported {fitted.name} differs from the trained one by {difference:.2g}, "
-            f"more than {MAX_DIFFERENCE:g}: it is not used."
-        )
-    return difference
+    return float(np.max(np.abs(calibration.scores(served) - scores)))
 
 
 def _members(fitted: Fitted) -> tuple[Member, ...]:

@@ -20,18 +20,21 @@ class Examples:
     """Rows to learn from: features float32 [n, k] and labels [n], 1 is fraud.
 
     `amounts` [n] are those of the transactions, if there are any; `weights` [n] are 1 if None.
+    `first_strikes` [n] marks the first fraud of each card, or is None if the contract has no card.
     """
 
     features: NDArray[np.float32]
     labels: NDArray[np.int8]
     amounts: NDArray[np.float64] | None = None
     weights: NDArray[np.float32] | None = None
+    first_strikes: NDArray[np.bool_] | None = None
 
     def part(self, rows: slice) -> Examples:
         """Some of the rows."""
         amounts = None if self.amounts is None else self.amounts[rows]
         weights = None if self.weights is None else self.weights[rows]
-        return Examples(self.features[rows], self.labels[rows], amounts, weights)
+        first_strikes = None if self.first_strikes is None else self.first_strikes[rows]
+        return Examples(self.features[rows], self.labels[rows], amounts, weights, first_strikes)
 
 
 @dataclass(frozen=True, slots=True)

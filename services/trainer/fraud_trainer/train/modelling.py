@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from config.job_results.trainer import CalibrationResult, CandidateResult
 from config.parameters import Training
+from fraud_adapters.job.failures import LastingFailure
 from fraud_core.contract import Contract
 from fraud_core.manifest import Calibration
 from fraud_trainer.candidates.choosing import Choice, Parts, choose_candidate
 from fraud_trainer.candidates.model_types import Progress
-from fraud_trainer.train.exporting import FILES, Exported, check_export, export
+from fraud_trainer.train.exporting import FILES, MAX_DIFFERENCE, Exported, export, largest_difference
 from fraud_trainer.train.fitting import Examples
 from fraud_trainer.train.preparing import FittedPreparation, fit_preparation, folds_of, without
 from fraud_trainer.train.selecting import dropped_columns
@@ -88,12 +89,15 @@ def fit_model(
     """
     prepared, dropped, rows = prepare_parts(contract, training, parts)
     choice = choose_candidate(training, rows, progress, with_automl=training.automl.enabled)
-    calibration = choice.fitted.calibrated(rows.calibration)
-    scores = calibration.scores(choice.fitted.margins(rows.calibration))
+    calibration = choice.calibrated.sigmoid
+    scores = calibration.scores(choice.calibrated.margins)
     exported = export(choice.fitted, prepared)
-    difference = check_export(
-        exported, choice.fitted, prepared, calibration, parts["calibration"], rows.calibration
-    )
+    difference = largest_difference(exported, prepared, calibration, parts["calibration"], scores)
+    if difference > MAX_DIFFERENCE:
+        raise LastingFailure(
+            f"The exported {choice.fitted.name} differs from the trained one by {difference:.2g}, "
+            f"more than {MAX_DIFFERENCE:g}: it is not used."
+        )
     return TrainedModel(choice, prepared, exported, calibration, scores, dropped, difference)
 
 
