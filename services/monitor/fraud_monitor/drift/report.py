@@ -51,9 +51,7 @@ def make_report(
     left_out = [name for name in current if name not in shown]
     notes = [text]
     if left_out:
-        notes.append(
-            f"Without values in the window or in the reference, so not drawn: {', '.join(left_out)}."
-        )
+        notes.append(f"Not drawn, as the window or the reference has no values: {', '.join(left_out)}.")
     page = _drawn(profile, current[shown], reference[shown])
     return _with_verdict(page, title, "\n".join(notes))
 
@@ -87,8 +85,8 @@ def _with_verdict(page: str, title: str, text: str) -> str:
     verdict = (
         "<section style='font:15px/1.5 sans-serif;max-width:1100px;margin:24px auto;padding:0 24px'>"
         f"<h1 style='font-size:22px'>{escape(title)}</h1>{paragraphs}"
-        "<p style='color:#555'>Below: a sample of the window (current) beside the champion's reference profile, "
-        "drawn by Evidently. Its own verdicts and thresholds do not decide.</p></section>"
+        "<p style='color:#555'>Below: a sample of the window (current) beside the champion's reference "
+        "profile, drawn by Evidently. Its own verdicts and thresholds do not decide.</p></section>"
     )
     head = f"<head><meta http-equiv='Content-Security-Policy' content=\"{_POLICY}\">"
     page = page.replace("<head>", head, 1)
