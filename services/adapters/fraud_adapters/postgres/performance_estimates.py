@@ -51,7 +51,28 @@ def store_estimates(
         for one in estimates
     ]
     if rows:
-        execute_values(cursor, _UPSERT: Final = """
+        execute_values(cursor, _UPSERT, rows)
+
+
+def open_estimates(cursor: Cursor, before: datetime, limit: int) -> list[OpenEstimate]:
+    """Estimates that were not compared and whose window ended by then; the oldest first."""
+    cursor.execute(
+        "SELECT id, model_version, metric, window_from, window_to FROM performance_estimates"
+        " WHERE compared_at IS NULL AND window_to <= %s ORDER BY window_to, id LIMIT %s",
+        (before, limit),
+    )
+    return [OpenEstimate(*row) for row in cursor.fetchall()]
+
+
+def store_truth(cursor: Cursor, identifier: int, at: datetime, truth: float | None, labels: int) -> None:
+    """Record what an estimate was compared with; None if its labels never became complete."""
+    cursor.execute(
+        "UPDATE performance_estimates SET compared_at = %s, truth = %s, labels = %s WHERE id = %s",
+        (at, truth, labels, identifier),
+    )
+
+
+_UPSERT: Final = """
     INSERT INTO performance_estimates (made_at, dag_id, run_id, contract, model_version, window_from,
         window_to, metric, value, low, high, rows, trusted) VALUES %s
     ON CONFLICT (dag_id, run_id, metric) DO UPDATE SET made_at = excluded.made_at,
