@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from config.job_results.producer import (
     BackfillResult,
+    DriftSwitchResult,
     GenerateResult,
     HistoryNeedlessResult,
     HistoryResult,
@@ -34,7 +35,7 @@ from fraud_adapters.job import EXPECTED, PASSING, failure_of, stopping
 from fraud_adapters.job.failures import RefusedFailure
 from fraud_adapters.job.logs import get_logger
 from fraud_adapters.kafka import Publisher, ensure_topics
-from fraud_adapters.postgres import connect, simulations
+from fraud_adapters.postgres import connect, simulated_drift, simulations
 from fraud_core.contract import Contract
 from fraud_producer import history, publishing, steady
 from fraud_producer.drift import drifted
@@ -52,14 +53,17 @@ PROGRESS_SECONDS: Final = 5.0
 
 
 def generate(options: argparse.Namespace) -> GenerateResult | SteadyResult:
-    """Publish due labels, then a run of simulated transactions; with `--every` periodically."""
-    simulator, settings = _simulator(options)
+    """Publish due labels, then a run of simulated transactions; with `--every` periodically.
+
+    Each run drifts as `drift` has switched on, unless the command line says how it drifts.
+    """
+    _simulator(options, options.drift)  # wrong options are reported before the first run
     kafka = load(KafkaSettings)
 
     def once(run_id: str) -> GenerateResult:
         now = datetime.now(UTC)
         run = publishing.Run(run_id, options.count, options.at or now, bool(options.at))
-        return _publish(run, now, simulator, settings, kafka)
+        return _publish(run, now, options, kafka)
 
     if options.every is None:
         return once(options.run_id or str(uuid.uuid4()))
@@ -67,7 +71,7 @@ def generate(options: argparse.Namespace) -> GenerateResult | SteadyResult:
 
 
 def _publish(
-    run: publishing.Run, now: datetime, simulator: Simulator, settings: Parameters, kafka: KafkaSettings
+    run: publishing.Run, now: datetime, options: argparse.Namespace, kafka: KafkaSettings
 ) -> GenerateResult:
     with (
         _safe_to_repeat(f"run {run.run_id} (--run-id repeats it)"),
@@ -77,6 +81,8 @@ def _publish(
         labels_sent = publishing.publish_due_labels(
             connection, publisher, kafka.labels_topic, now, LABELS_A_RUN
         )
+        drift_kinds = options.drift or _switched_on(connection)
+        simulator, settings = _simulator(options, drift_kinds)
         optimum = _optimum(connection, simulator.population, settings)
         simulated = publishing.simulate_run(connection, simulator, run)
         publishing.publish_transactions(publisher, kafka.topic, simulator, simulated)
@@ -87,8 +93,26 @@ def _publish(
         "transactions": len(simulated.batch),
         "frauds": int(simulated.labels.sum()),
         "labels_sent": labels_sent,
+        "drift": drift_kinds,
         "optimum": optimum.to_mapping(),
     }
+
+
+def drift(options: argparse.Namespace) -> DriftSwitchResult:
+    """Switch drift on or off for all further runs of `generate`, or show what is switched on."""
+    _simulator(options, options.kinds)  # wrong kinds are refused before they are stored
+    with _database() as connection, connection, connection.cursor() as cur:
+        if options.off:
+            simulated_drift.switch_off(cur)
+        elif options.kinds:
+            simulated_drift.switch_on(cur, options.kinds)
+        switched_on = simulated_drift.switched_on(cur)
+    return {"status": "done", "drift": switched_on}
+
+
+def _switched_on(connection: Connection) -> list[str]:
+    with connection, connection.cursor() as cur:
+        return simulated_drift.switched_on(cur)
 
 
 def labels(options: argparse.Namespace) -> LabelsResult:
@@ -102,7 +126,7 @@ def labels(options: argparse.Namespace) -> LabelsResult:
 
 def backfill(options: argparse.Namespace) -> BackfillResult:
     """Write days of history into Postgres."""
-    simulator, settings = _simulator(options)
+    simulator, settings = _simulator(options, options.drift)
     now = datetime.now(UTC)
     days = history.midnights(options.until or now, options.days)
     per_day = options.per_day or settings.simulator.history_per_day
@@ -149,7 +173,7 @@ def first_history(options: argparse.Namespace) -> HistoryResult | HistoryNeedles
 
 def optimum(options: argparse.Namespace) -> OptimumResult:
     """The best possible figures; needs no server."""
-    simulator, settings = _simulator(options)
+    simulator, settings = _simulator(options, options.drift)
     return compute(simulator.population, settings.gate_in_force).to_mapping()
 
 
@@ -220,7 +244,7 @@ def _has_label(schema: Contract, columns: dict[str, str]) -> bool:
     return schema.label_field is not None and schema.label_field.name in columns
 
 
-def _simulator(options: argparse.Namespace) -> tuple[Simulator, Parameters]:
+def _simulator(options: argparse.Namespace, drift_kinds: Sequence[str]) -> tuple[Simulator, Parameters]:
     platform = load(PlatformSettings)
     if platform.fraud_contract != CONTRACT:
         raise ConfigurationError(
@@ -235,7 +259,7 @@ def _simulator(options: argparse.Namespace) -> tuple[Simulator, Parameters]:
             defaults.fraud_rate if options.fraud_rate is None else options.fraud_rate,
             defaults.overlap if options.overlap is None else options.overlap,
         )
-        return Simulator(contract(platform), drifted(base, options.drift), defaults.label_delay), settings
+        return Simulator(contract(platform), drifted(base, drift_kinds), defaults.label_delay), settings
     except ValueError as error:
         raise RefusedFailure(f"The simulator cannot do this: {error}.") from None
 

@@ -143,7 +143,8 @@ def _measure(profile: FeatureProfile, counts: FeatureCounts, rows: int, referenc
         histogram = np.array(profile.histogram.shares) * known
         distance, distance_p = kolmogorov_smirnov(counts.bins.astype(float), histogram)
         groups = decile_groups(profile)
-        current, reference = (np.bincount(groups, weights=bins) for bins in (counts.bins, histogram))
+        current = np.bincount(groups, weights=counts.bins.astype(float))
+        reference = np.bincount(groups, weights=histogram)
     current, reference = np.append(current, missing[0]), np.append(reference, missing[1])
     present = (
         np.array([rows - counts.missing, counts.missing], dtype=float),
