@@ -3,8 +3,8 @@
     ./fraud bench drift [--seed 1] [--write]
 
 No server is needed: windows are drawn from the simulator's populations and judged by the code and with the
-configuration that the monitor uses. The champion is the best possible model of the undrifted population, whose
-scores are exactly calibrated. `--write` puts tables and plots into docs/results/drift.md.
+configuration that the monitor uses. The champion is the best possible model of the undrifted population,
+whose scores are exactly calibrated. `--write` puts tables and plots into docs/results/drift.md.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from config.settings import CONFIG_DIR
 from fraud_core.drift.concept import concept_bounds
 from fraud_core.drift.estimate import estimate_performance
 from fraud_core.drift.features import judge_features, share_drifted
-from fraud_core.drift.statistics import corrected_psi
+from fraud_core.drift.statistics import corrected_psi, homogeneity_p
 from fraud_core.drift.target import judge_rate
 from fraud_core.drift.window import WindowCounts
 from fraud_core.intervals import clopper_pearson
@@ -264,8 +264,6 @@ def _stable_window(setting: Setting, shares: Shares, rows: int, source: np.rando
 
 def naive_alarms(setting: Setting, shares: Shares, rows: int, source: np.random.Generator) -> float:
     """The share of windows in which some feature has a chi-square p-value below 5 %, not corrected."""
-    from fraud_core.drift.statistics import homogeneity_p  # noqa: PLC0415
-
     reference = [np.array(one.histogram.shares) * setting.profile.rows for one in setting.profile.features]
     alarms = 0
     for _ in range(100):
@@ -279,7 +277,7 @@ def naive_alarms(setting: Setting, shares: Shares, rows: int, source: np.random.
 
 
 def known_psi(setting: Setting, source: np.random.Generator) -> list[dict[str, Any]]:
-    """Windows whose true PSI on the reference's deciles is known: one of 29 normal features is shifted."""
+    """Windows of a shifted normal feature whose true PSI on the reference's deciles is known."""
     reference = source.normal(size=(TRAINING_ROWS, 1)).astype(np.float32)
     nothing = np.zeros(100)
     profile = make_profile(
@@ -363,8 +361,7 @@ def drifts(
 def delay(
     setting: Setting, calm: Shares, moved: Shares, rows: int, source: np.random.Generator
 ) -> int | None:
-    """Hours from the begin of drift to the first alarm of the hour's or the day's window; None in 24 hours."""
-    before = calm.window(setting.profile, 23 * rows, source)
+    """Hours from the begin of drift to the first alarm of either window; None if there is none in 24."""
     since: WindowCounts | None = None
     for hour in range(1, 25):
         window = moved.window(setting.profile, rows, source)
@@ -373,7 +370,6 @@ def delay(
         day = mixed(since, kept) if hour < 24 else since
         if judge(setting, window).any or judge(setting, day).any:
             return hour
-    assert before.rows
     return None
 
 
@@ -419,7 +415,7 @@ def evidently(
 
 
 def critical_below(setting: Setting, frauds: NDArray[np.int64]) -> NDArray[np.int64]:
-    """For each number of labelled frauds, the most that may be caught for recall to be critical; -1: never."""
+    """For each number of labelled frauds, the most caught with which recall is critical; -1: never."""
     bound = concept_bounds(setting.parameters.gate_in_force)["recall"][1]
     confidence = setting.parameters.drift.confidence
     known: dict[int, int] = {}
@@ -549,8 +545,8 @@ def _stable_text(rows: Sequence[dict[str, Any]]) -> str:
     return (
         f"## Quiet: 30 days of hourly windows without drift\n\n"
         f"Of {HOURS} windows of each size, those with a data-drift alarm (medium or high) over all "
-        f"{len(NAMES)} features together. Windows of up to 5,000 rows are simulated row by row; larger ones by "
-        "the counts in their bins. The last column is what a test of each feature at 5 % would say.\n\n"
+        f"{len(NAMES)} features together. Windows of up to 5,000 rows are simulated row by row; larger ones "
+        "by the counts in their bins. The last column is what a test of each feature at 5 % would say.\n\n"
         + machine.table(head, body)
     )
 
@@ -561,8 +557,8 @@ def _known_text(rows: Sequence[dict[str, Any]]) -> str:
         [f"{one['psi']:g}", f"{one['rows']:,}", f"{one['medium']:.1%}", f"{one['high']:.1%}"] for one in rows
     ]
     return (
-        "## A known PSI\n\nA normal feature, shifted so that its true PSI on the reference's deciles is known; "
-        "400 windows each.\n\n![](drift-psi.png)\n\n" + machine.table(head, body)
+        "## A known PSI\n\nA normal feature, shifted so that its true PSI on the reference's deciles is "
+        "known; 400 windows each.\n\n![](drift-psi.png)\n\n" + machine.table(head, body)
     )
 
 
@@ -588,12 +584,12 @@ def _drifts_text(rows: Sequence[dict[str, Any]], preset: Sequence[dict[str, Any]
         for one in preset
     ]
     return (
-        "## Loud: the simulator's drifts\n\nWithout labels: by the inputs, and by the predicted rate. The delay is "
-        "that of the first alarm of the hour's or the day's window. A new fraud pattern moves few inputs and "
-        "shows in labels; see below.\n\n![](drift-found.png)\n\n"
+        "## Loud: the simulator's drifts\n\nWithout labels: by the inputs, and by the predicted rate. The "
+        "delay is that of the first alarm of the hour's or the day's window. A new fraud pattern moves few "
+        "inputs and shows in labels; see below.\n\n![](drift-found.png)\n\n"
         + machine.table(head, body)
-        + "\n\nEvidently's default preset on windows of 2,000 rows beside 5,000 rows of the reference: columns it "
-        "calls drifted, and how often it calls the data drifted (from half of the columns on):\n\n"
+        + "\n\nEvidently's default preset on windows of 2,000 rows beside 5,000 rows of the reference: "
+        "columns it calls drifted, and how often it calls the data drifted (from half of the columns on):\n\n"
         + machine.table(["drift", "drifted columns", "dataset drift"], other)
     )
 
@@ -604,11 +600,11 @@ def _concept_text(rows: Sequence[dict[str, Any]], days: Sequence[dict[str, Any]]
     known = {(one["recall"], one["frauds"]): one["critical"] for one in rows}
     body = [[n, *(f"{known[recall, n]:.1%}" for recall in recalls)] for n in sizes]
     return (
-        "## Concept drift: recall against the bound of 95 %\n\nHow often one look is critical, by the labelled "
-        "frauds it rests on and the true recall:\n\n![](drift-power.png)\n\n"
+        "## Concept drift: recall against the bound of 95 %\n\nHow often one look is critical, by the "
+        "labelled frauds it rests on and the true recall:\n\n![](drift-power.png)\n\n"
         + machine.table(["labelled frauds", *(f"recall {recall:.1%}" for recall in recalls)], body)
-        + "\n\nDays with a false critical: 24 looks at the newest labelled frauds, of which some are new each "
-        "hour.\n\n"
+        + "\n\nDays with a false critical: 24 looks at the newest labelled frauds, of which some are new "
+        "each hour.\n\n"
         + machine.table(
             ["true recall", "new labelled frauds an hour", "days with a critical"],
             [[f"{one['recall']:.1%}", one["frauds_an_hour"], f"{one['days']:.2%}"] for one in days],
@@ -638,10 +634,11 @@ def _estimates_text(rows: Sequence[dict[str, Any]]) -> str:
         for one in rows
     ]
     return (
-        "## Estimates without labels against the truth\n\n100 windows each: the mean absolute error, the bias, and "
-        "how often the 95 % interval holds the window's true figure. `trusted` is how often the monitor would "
-        "stand by the estimate. The lines below the first two are what it must not claim to know: there a score "
-        "does not mean what it meant on the held-out part.\n\n" + machine.table(head, body)
+        "## Estimates without labels against the truth\n\n100 windows each: the mean absolute error, the "
+        "bias, and how often the 95 % interval holds the window's true figure. `trusted` is how often the "
+        "monitor would stand by the estimate. The lines below the first two are what it must not claim to "
+        "know: there a score does not mean what it meant on the held-out part.\n\n"
+        + machine.table(head, body)
     )
 
 

@@ -226,9 +226,9 @@ def score_drifted(platform: AirflowPlatform, n: int) -> None:
         predicted=flagged,
         model_version="1",
     )
-    with closing(connect(platform.database.url("streaming"), "test")) as connection:
-        with connection, connection.cursor() as cursor:
-            store_scored(cursor, CREDITCARD, made.batch, predicted, "simulator")
+    url = platform.database.url("streaming")
+    with closing(connect(url, "test")) as connection, connection, connection.cursor() as cursor:
+        store_scored(cursor, CREDITCARD, made.batch, predicted, "simulator")
 
 
 def test_a_failed_gate_alerts_and_the_champion_stays(

@@ -45,6 +45,7 @@ from fraud_producer.simulator import CONTRACT, Simulator
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812
+    from psycopg2.extensions import cursor as Cursor  # noqa: N812
 
 SERVICE: Final = "fraud-producer"
 # Limits the labels published before the transactions of a run, which must be on time.
@@ -81,11 +82,10 @@ def _publish(
         labels_sent = publishing.publish_due_labels(
             connection, publisher, kafka.labels_topic, now, LABELS_A_RUN
         )
-        drift_kinds = options.drift or _switched_on(connection)
-        simulator, settings = _simulator(options, drift_kinds)
-        optimum = _optimum(connection, simulator.population, settings)
-        simulated = publishing.simulate_run(connection, simulator, run)
-        publishing.publish_transactions(publisher, kafka.topic, simulator, simulated)
+        chosen = _DriftingSimulator(options)
+        simulated = publishing.simulate_run(connection, chosen.at, run)
+        optimum = _optimum(connection, chosen.simulator.population, chosen.settings)
+        publishing.publish_transactions(publisher, kafka.topic, chosen.simulator.contract, simulated)
     return {
         "run_id": run.run_id,
         "topic": kafka.topic,
@@ -93,7 +93,7 @@ def _publish(
         "transactions": len(simulated.batch),
         "frauds": int(simulated.labels.sum()),
         "labels_sent": labels_sent,
-        "drift": drift_kinds,
+        "drift": chosen.kinds,
         "optimum": optimum.to_mapping(),
     }
 
@@ -102,17 +102,25 @@ def drift(options: argparse.Namespace) -> DriftSwitchResult:
     """Switch drift on or off for all further runs of `generate`, or show what is switched on."""
     _simulator(options, options.kinds)  # wrong kinds are refused before they are stored
     with _database() as connection, connection, connection.cursor() as cur:
-        if options.off:
-            simulated_drift.switch_off(cur)
-        elif options.kinds:
-            simulated_drift.switch_on(cur, options.kinds)
+        if options.off or options.kinds:
+            simulated_drift.switch(cur, options.kinds)
         switched_on = simulated_drift.switched_on(cur)
     return {"status": "done", "drift": switched_on}
 
 
-def _switched_on(connection: Connection) -> list[str]:
-    with connection, connection.cursor() as cur:
-        return simulated_drift.switched_on(cur)
+class _DriftingSimulator:
+    """The simulator of a run: drifts as the command line says, else as was switched on at the run's time."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
+        self.kinds: list[str] = list(options.drift)
+        self.simulator, self.settings = _simulator(options, self.kinds)
+
+    def at(self, cur: Cursor, moment: datetime) -> Simulator:
+        if not self._options.drift:
+            self.kinds = simulated_drift.switched_on(cur, moment)
+            self.simulator, self.settings = _simulator(self._options, self.kinds)
+        return self.simulator
 
 
 def labels(options: argparse.Namespace) -> LabelsResult:
