@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
+import os
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any, Final
@@ -43,7 +46,7 @@ from tests.benchmarks.ulb import CREDITCARD
 NAMES: Final = (*(f"v{number + 1}" for number in range(FEATURES)), "amount")
 TRAINING_ROWS: Final = 72_000  # the training part of 30 days of simulated history
 HELD_OUT_ROWS: Final = 26_000
-POOL_ROWS: Final = 200_000
+POOL_ROWS: Final = 100_000
 HOURS: Final = 24 * 30
 STABLE_SIZES: Final = (500, 1_000, 5_000, 20_000, 100_000, 1_000_000)
 SIZES: Final = (500, 2_000, 20_000)
@@ -53,8 +56,8 @@ STRENGTHS: Final = {
     "new-pattern": (0.1, 0.3, 0.6),
     "fraud-rate": (0.5, 1.0, 2.0),
 }
-REPEATS: Final = 200
-SEQUENCES: Final = 50
+REPEATS: Final = 100
+SEQUENCES: Final = 10
 EVIDENTLY_REPEATS: Final = 2
 
 
@@ -81,7 +84,6 @@ class Setting:
 def main() -> None:
     options = _options()
     started, load = time.monotonic(), machine.load()
-    source = np.random.default_rng(options.seed)
     setting = make_setting()
     base = pool(setting, setting.base, "base")
     pools = {
@@ -89,15 +91,7 @@ def main() -> None:
         for kind, strengths in STRENGTHS.items()
         for strength in strengths
     }
-    sections: dict[str, Any] = {
-        "stable": stable(setting, base, source),
-        "known": known_psi(setting, source),
-        "drifts": drifts(setting, base, pools, source),
-        "evidently": evidently(setting, base, pools, source, options.evidently),
-        "power": power(setting, source),
-        "daily": daily(setting, source),
-        "estimates": estimates(setting, base, pools, source),
-    }
+    sections = measured(Measurement(setting, base, pools, options.seed, options.evidently), options.workers)
     text = report(sections)
     print(text)
     if options.write:
@@ -106,7 +100,6 @@ def main() -> None:
         head += f" {seconds:.0f} s, load average before: {load:.1f}."
         (machine.RESULTS / "drift.md").write_text(f"{head}\n\n{text}\n", encoding="utf-8")
         drift_plots.draw(machine.RESULTS, sections)
-    print(json.dumps(sections), file=sys.stderr)
 
 
 def _options() -> argparse.Namespace:
@@ -115,8 +108,54 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--evidently", type=int, default=EVIDENTLY_REPEATS, help="repeats of its preset")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
     parser.add_argument("--write", action="store_true")
     return parser.parse_args()
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What all parts share; workers inherit it."""
+
+    setting: Setting
+    base: Pool
+    pools: dict[tuple[str, float], Pool]
+    seed: int
+    evidently: int
+
+    def source(self, *part: int) -> np.random.Generator:
+        """Random numbers of a part, whichever worker measures it."""
+        return np.random.default_rng([self.seed, *part])
+
+
+_shared: list[Measurement] = []
+
+
+def measured(shared: Measurement, workers: int) -> dict[str, Any]:
+    """All sections, their parts spread over processes."""
+    _shared[:] = [shared]
+    keys = list(shared.pools)
+    parts: list[tuple[str, Any]] = [("evidently", key) for key in (("none", 0.0), *keys)]
+    parts += [("stable", size) for size in STABLE_SIZES]
+    parts += [("drifts", key) for key in keys] + [("estimates", key) for key in _estimated_keys()]
+    parts += [("known", None), ("power", None), ("daily", None)]
+    sections: dict[str, Any] = {name: [] for name, _ in parts}
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("fork")) as executor:
+        for (name, _), rows in zip(parts, executor.map(_part, parts), strict=True):
+            sections[name] += rows
+            print(f"{name}: {json.dumps(rows)}", file=sys.stderr, flush=True)
+    return sections
+
+
+def _part(part: tuple[str, Any]) -> list[dict[str, Any]]:
+    name, key = part
+    [shared] = _shared
+    number = list(PARTS).index(name)
+    if name in {"drifts", "estimates", "evidently"}:
+        source = shared.source(number, [("none", 0.0), *shared.pools].index(key))
+    else:
+        source = shared.source(number, key or 0)
+    return list(PARTS[name](shared, source, key))
 
 
 # --- Populations ------------------------------------------------------------------------------------
@@ -230,22 +269,17 @@ def judge(setting: Setting, counts: WindowCounts) -> Judged:
 # --- Data and target drift ----------------------------------------------------------------------------
 
 
-def stable(setting: Setting, base: Pool, source: np.random.Generator) -> list[dict[str, Any]]:
+def stable(shared: Measurement, source: np.random.Generator, size: int) -> Iterator[dict[str, Any]]:
     """30 days of hourly windows without drift: alarms over all features together."""
-    shares, result = shares_of(setting.profile, base), []
-    for size in STABLE_SIZES:
-        judged = [judge(setting, _stable_window(setting, shares, size, source)) for _ in range(HOURS)]
-        result.append(
-            {
-                "rows": size,
-                "alarms": sum(one.medium or one.high for one in judged),
-                "rate_alarms": sum(one.rate for one in judged),
-                "drifted": sum(one.features > 0 for one in judged),
-                "naive": naive_alarms(setting, shares, size, source),
-            }
-        )
-        print(json.dumps(result[-1]), file=sys.stderr)
-    return result
+    setting, shares = shared.setting, shares_of(shared.setting.profile, shared.base)
+    judged = [judge(setting, _stable_window(setting, shares, size, source)) for _ in range(HOURS)]
+    yield {
+        "rows": size,
+        "alarms": sum(one.medium or one.high for one in judged),
+        "rate_alarms": sum(one.rate for one in judged),
+        "drifted": sum(one.features > 0 for one in judged),
+        "naive": naive_alarms(setting, shares, size, source),
+    }
 
 
 def _stable_window(setting: Setting, shares: Shares, rows: int, source: np.random.Generator) -> WindowCounts:
@@ -276,7 +310,7 @@ def naive_alarms(setting: Setting, shares: Shares, rows: int, source: np.random.
     return alarms / 100
 
 
-def known_psi(setting: Setting, source: np.random.Generator) -> list[dict[str, Any]]:
+def known_psi(shared: Measurement, source: np.random.Generator, _key: None) -> Iterator[dict[str, Any]]:
     """Windows of a shifted normal feature whose true PSI on the reference's deciles is known."""
     reference = source.normal(size=(TRAINING_ROWS, 1)).astype(np.float32)
     nothing = np.zeros(100)
@@ -289,7 +323,7 @@ def known_psi(setting: Setting, source: np.random.Generator) -> list[dict[str, A
         held_out_scores=nothing,
         threshold=0.5,
     )
-    rule, result = rules.data_rule(setting.parameters), []
+    rule = rules.data_rule(shared.setting.parameters)
     for true in (0.1, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7):
         shift = shift_for(true)
         for rows in (500, 1_000, 10_000):
@@ -298,15 +332,12 @@ def known_psi(setting: Setting, source: np.random.Generator) -> list[dict[str, A
                 counts = WindowCounts(profile)
                 counts.add(source.normal(shift, 1, size=(rows, 1)).astype(np.float32))
                 severities.append(judge_features(counts, rule)[0].severity)
-            result.append(
-                {
-                    "psi": true,
-                    "rows": rows,
-                    "medium": float(np.mean([one != "none" for one in severities])),
-                    "high": float(np.mean([one == "high" for one in severities])),
-                }
-            )
-    return result
+            yield {
+                "psi": true,
+                "rows": rows,
+                "medium": float(np.mean([one != "none" for one in severities])),
+                "high": float(np.mean([one == "high" for one in severities])),
+            }
 
 
 def shift_for(true_psi: float) -> float:
@@ -324,38 +355,30 @@ def shift_for(true_psi: float) -> float:
 
 
 def drifts(
-    setting: Setting, base: Pool, pools: dict[tuple[str, float], Pool], source: np.random.Generator
-) -> list[dict[str, Any]]:
-    """Each drift at each strength and window size: the rate of detection in one window, and the delay."""
-    calm, result = shares_of(setting.profile, base), []
-    for (kind, strength), rows in pools.items():
-        moved = shares_of(setting.profile, rows)
-        largest = max(
-            corrected_psi(
-                np.asarray(one * POOL_ROWS), np.array(feature.histogram.shares) * setting.profile.rows
-            )
-            for one, feature in zip(moved.bins, setting.profile.features, strict=True)
-        )
-        for size in SIZES:
-            judged = [judge(setting, moved.window(setting.profile, size, source)) for _ in range(REPEATS)]
-            delays = [
-                delay(setting, calm, moved, size, source) for _ in range(SEQUENCES if size < 20_000 else 10)
-            ]
-            result.append(
-                {
-                    "kind": kind,
-                    "strength": strength,
-                    "rows": size,
-                    "largest_psi": largest,
-                    "any": float(np.mean([one.any for one in judged])),
-                    "high": float(np.mean([one.high for one in judged])),
-                    "rate": float(np.mean([one.rate for one in judged])),
-                    "drifted": float(np.mean([one.features for one in judged])),
-                    "found": float(np.mean([one is not None for one in delays])),
-                    "delay": float(np.median([24.0 if one is None else one for one in delays])),
-                }
-            )
-    return result
+    shared: Measurement, source: np.random.Generator, key: tuple[str, float]
+) -> Iterator[dict[str, Any]]:
+    """A drift at each window size: the rate of detection in one window, and the delay."""
+    setting, profile = shared.setting, shared.setting.profile
+    calm, moved = shares_of(profile, shared.base), shares_of(profile, shared.pools[key])
+    largest = max(
+        corrected_psi(np.asarray(one * POOL_ROWS), np.array(feature.histogram.shares) * profile.rows)
+        for one, feature in zip(moved.bins, profile.features, strict=True)
+    )
+    for size in SIZES:
+        judged = [judge(setting, moved.window(profile, size, source)) for _ in range(REPEATS)]
+        delays = [delay(setting, calm, moved, size, source) for _ in range(SEQUENCES)]
+        yield {
+            "kind": key[0],
+            "strength": key[1],
+            "rows": size,
+            "largest_psi": largest,
+            "any": float(np.mean([one.any for one in judged])),
+            "high": float(np.mean([one.high for one in judged])),
+            "rate": float(np.mean([one.rate for one in judged])),
+            "drifted": float(np.mean([one.features for one in judged])),
+            "found": float(np.mean([one is not None for one in delays])),
+            "delay": float(np.median([24.0 if one is None else one for one in delays])),
+        }
 
 
 def delay(
@@ -374,12 +397,8 @@ def delay(
 
 
 def evidently(
-    setting: Setting,
-    base: Pool,
-    pools: dict[tuple[str, float], Pool],
-    source: np.random.Generator,
-    repeats: int,
-) -> list[dict[str, Any]]:
+    shared: Measurement, source: np.random.Generator, key: tuple[str, float]
+) -> Iterator[dict[str, Any]]:
     """Evidently's default preset on windows of 2,000 rows beside 5,000 rows of the reference."""
     import pandas as pd  # noqa: PLC0415
 
@@ -393,22 +412,17 @@ def evidently(
         chosen = rows.features[source.integers(0, len(rows.features), size)]
         return Dataset.from_pandas(pd.DataFrame(chosen, columns=list(NAMES)), data_definition=definition)
 
-    result = []
-    for (kind, strength), rows in {("none", 0.0): base, **pools}.items():
-        drifted_columns = []
-        for _ in range(repeats):
-            snapshot = Report([DataDriftPreset()]).run(dataset(rows, 2_000), dataset(base, 5_000))
-            drifted_columns.append(snapshot.dict()["metrics"][0]["value"]["count"])
-        result.append(
-            {
-                "kind": kind,
-                "strength": strength,
-                "columns": float(np.mean(drifted_columns)),
-                "dataset": float(np.mean([count >= 0.5 * len(NAMES) for count in drifted_columns])),
-            }
-        )
-        print(json.dumps(result[-1]), file=sys.stderr)
-    return result
+    rows = shared.pools.get(key, shared.base)
+    drifted_columns = []
+    for _ in range(shared.evidently):
+        snapshot = Report([DataDriftPreset()]).run(dataset(rows, 2_000), dataset(shared.base, 5_000))
+        drifted_columns.append(snapshot.dict()["metrics"][0]["value"]["count"])
+    yield {
+        "kind": key[0],
+        "strength": key[1],
+        "columns": float(np.mean(drifted_columns)),
+        "dataset": float(np.mean([count >= 0.5 * len(NAMES) for count in drifted_columns])),
+    }
 
 
 # --- Concept drift --------------------------------------------------------------------------------------
@@ -431,10 +445,10 @@ def critical_below(setting: Setting, frauds: NDArray[np.int64]) -> NDArray[np.in
     return np.array([known[int(n)] for n in frauds])
 
 
-def power(setting: Setting, source: np.random.Generator) -> list[dict[str, Any]]:
+def power(shared: Measurement, source: np.random.Generator, _key: None) -> list[dict[str, Any]]:
     """How often a lower recall is found, by the number of labelled frauds."""
     sizes = np.array([100, 150, 200, 250, 300, 400, 500, 600, 800, 1000])
-    limits = critical_below(setting, sizes)
+    limits = critical_below(shared.setting, sizes)
     return [
         {
             "recall": recall,
@@ -446,46 +460,36 @@ def power(setting: Setting, source: np.random.Generator) -> list[dict[str, Any]]
     ]
 
 
-def daily(setting: Setting, source: np.random.Generator) -> list[dict[str, Any]]:
+def daily(shared: Measurement, source: np.random.Generator, _key: None) -> Iterator[dict[str, Any]]:
     """24 hourly looks a day at the newest labelled frauds: the share of days with a false critical."""
-    newest, days, result = setting.parameters.drift.concept.frauds, 4_000, []
+    newest, days = shared.setting.parameters.drift.concept.frauds, 4_000
+    limit = int(critical_below(shared.setting, np.array([newest]))[0])
     for recall in (0.955, 0.95):
         for an_hour in (5, 50, 1_000):
-            missed = 0
+            ends = newest + an_hour * np.arange(1, 25)
+            alarmed = 0
             for _ in range(days):
-                total = newest + 24 * an_hour
-                caught = np.concatenate([[0], np.cumsum(source.random(total) < recall)])
-                ends = newest + an_hour * np.arange(1, 25)
-                successes = caught[ends] - caught[ends - newest]
-                limit = _limit(setting, newest)
-                missed += bool((successes <= limit).any())
-            result.append({"recall": recall, "frauds_an_hour": an_hour, "days": missed / days})
-    return result
-
-
-_LIMITS: dict[int, int] = {}
-
-
-def _limit(setting: Setting, frauds: int) -> int:
-    if frauds not in _LIMITS:
-        _LIMITS[frauds] = int(critical_below(setting, np.array([frauds]))[0])
-    return _LIMITS[frauds]
+                caught = np.concatenate([[0], np.cumsum(source.random(ends[-1]) < recall)])
+                alarmed += bool((caught[ends] - caught[ends - newest] <= limit).any())
+            yield {"recall": recall, "frauds_an_hour": an_hour, "days": alarmed / days}
 
 
 # --- Estimates without labels -----------------------------------------------------------------------------
 
 
+def _estimated_keys() -> list[tuple[str, float]]:
+    """Without drift, and the middle strength of each."""
+    return [("none", 0.0), *((kind, strengths[1]) for kind, strengths in STRENGTHS.items())]
+
+
 def estimates(
-    setting: Setting, base: Pool, pools: dict[tuple[str, float], Pool], source: np.random.Generator
-) -> list[dict[str, Any]]:
-    """Error of the estimates and coverage of their intervals, where nothing changed and under each drift."""
-    chosen = {("none", 0.0): base}
-    chosen |= {key: rows for key, rows in pools.items() if key[1] == STRENGTHS[key[0]][1]}
-    return [
-        {"kind": kind, "strength": strength, "rows": size, **_estimated(setting, rows, size, source)}
-        for (kind, strength), rows in chosen.items()
-        for size in (2_000, 20_000)
-    ]
+    shared: Measurement, source: np.random.Generator, key: tuple[str, float]
+) -> Iterator[dict[str, Any]]:
+    """Error of the estimates and coverage of their intervals, where nothing changed and under a drift."""
+    rows = shared.pools.get(key, shared.base)
+    for size in (2_000, 20_000):
+        figures = _estimated(shared.setting, rows, size, source)
+        yield {"kind": key[0], "strength": key[1], "rows": size, **figures}
 
 
 def _estimated(setting: Setting, rows: Pool, size: int, source: np.random.Generator) -> dict[str, float]:
@@ -520,6 +524,16 @@ def _estimated(setting: Setting, rows: Pool, size: int, source: np.random.Genera
         result[f"{metric}_covered"] = float(np.mean(covered[metric]))
     return result
 
+
+PARTS: Final[dict[str, Callable[..., Iterable[dict[str, Any]]]]] = {
+    "stable": stable,
+    "known": known_psi,
+    "drifts": drifts,
+    "evidently": evidently,
+    "power": power,
+    "daily": daily,
+    "estimates": estimates,
+}
 
 # --- The report ---------------------------------------------------------------------------------------------
 

@@ -149,7 +149,7 @@ def test_tests_agree_with_scipy() -> None:
     assert homogeneity_p(first.astype(float), second.astype(float)) == pytest.approx(expected.pvalue)
 
     one, other = source.normal(size=800), source.normal(0.1, 1, 5000)
-    edges = np.quantile(other, np.linspace(0.01, 0.99, 99))
+    edges = np.quantile(other, np.linspace(0.01, 0.99, 99)).tolist()
     distance, p_value = kolmogorov_smirnov(
         shares_between(one, edges) * len(one), shares_between(other, edges) * len(other)
     )

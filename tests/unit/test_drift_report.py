@@ -66,7 +66,7 @@ def test_psi_and_distances_are_evidentlys_on_the_same_bins(
         if counted.categories is None:
             groups = decile_groups(feature)
             edges = feature.histogram.edges
-            own = np.bincount(groups, weights=counted.bins)
+            own = np.bincount(groups, weights=counted.bins.astype(float))
             other = np.bincount(groups, weights=np.array(feature.histogram.shares) * profile.rows)
             bins = [
                 pd.Series(groups[np.searchsorted(edges, values.astype(float), side="left")]).astype(str)

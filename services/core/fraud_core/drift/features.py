@@ -137,7 +137,7 @@ def _measure(profile: FeatureProfile, counts: FeatureCounts, rows: int, referenc
     missing = np.array([counts.missing]), np.array([reference_rows * profile.missing])
     if profile.categories is not None and counts.categories is not None:
         shares = np.array([*profile.categories.values(), 0.0]) * known
-        current, reference = counts.categories.astype(float), shares
+        current, reference = counts.categories.astype(np.float64), shares
         distance, distance_p = total_variation(current, reference), 1.0
     else:
         histogram = np.array(profile.histogram.shares) * known
