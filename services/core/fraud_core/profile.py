@@ -99,6 +99,7 @@ class Profile(_Part):
         rows, fraud_rate: of the training part, from which the features are described.
         scored_rows, scored_fraud_rate: of the held-out part, from which the scores are described.
         alert_rate: the share of the held-out part at or above the threshold.
+        importance: the share of each feature in the model's decisions, by its name; None in older profiles.
     """
 
     format: Literal[1] = 1
@@ -112,6 +113,7 @@ class Profile(_Part):
     scores: Histogram
     scores_of_frauds: Histogram
     calibration: tuple[CalibrationBin, ...]
+    importance: dict[str, float] | None = None
 
     def to_json(self) -> bytes:
         """Canonical JSON: sorted keys, no spaces."""
@@ -136,6 +138,7 @@ def make_profile(
     held_out_labels: NDArray[np.int8],
     held_out_scores: NDArray[np.float64],
     threshold: float,
+    importance: NDArray[np.float64] | None = None,
 ) -> Profile:
     """Describe the rows that a model was trained on, and its scores on rows it has not seen.
 
@@ -146,6 +149,7 @@ def make_profile(
         labels: of the training rows, shape [n], 1 is fraud.
         held_out_labels, held_out_scores: shape [m]; scores are calibrated.
         threshold: of the model, from which a score is an alert.
+        importance: the share of each feature in the model's decisions, shape [k], if it is known.
     """
     frauds = held_out_labels.astype(bool)
     return Profile(
@@ -159,6 +163,7 @@ def make_profile(
         scores=_histogram(held_out_scores, SCORE_EDGES),
         scores_of_frauds=_histogram(held_out_scores[frauds], SCORE_EDGES),
         calibration=tuple(calibration_bins(held_out_labels, held_out_scores, CALIBRATION_BINS)),
+        importance=None if importance is None else dict(zip(names, importance.tolist(), strict=True)),
     )
 
 

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from fraud_adapters.models.loading import ContractMismatch, Model, ModelRefused
+from fraud_adapters.models.loading import Model
 from fraud_adapters.models.registry import ArtefactRefused
+from fraud_adapters.models.version_files import ContractMismatch, ModelRefused
 from fraud_adapters.postgres.model_versions import VersionRecord
 from fraud_core.contract import Contract
 

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from config.constants import ALIAS_CHAMPION
 from fraud_adapters.job.scratch import scratch_directory
-from fraud_adapters.models.loading import ContractMismatch, Model
+from fraud_adapters.models.loading import Model
 from fraud_adapters.models.recorded import VersionRefused, load_recorded, recorded
+from fraud_adapters.models.version_files import ContractMismatch
 from fraud_adapters.postgres import interruptible, model_versions
 from fraud_core.gate import GatePolicy
 from fraud_trainer.evaluate.figures import Difference, Figures, Scored, comparison_mapping, differences

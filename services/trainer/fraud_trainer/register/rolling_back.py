@@ -7,9 +7,9 @@ from functools import partial
 from config.job_results.trainer import RollbackResult
 from fraud_adapters.job.scratch import scratch_directory
 from fraud_adapters.models.aliases import NothingToRollBackTo, roll_back
-from fraud_adapters.models.loading import ModelRefused
 from fraud_adapters.models.recorded import load_recorded, servable
 from fraud_adapters.models.registry import Registry
+from fraud_adapters.models.version_files import ModelRefused
 from fraud_adapters.postgres.model_versions import read_version
 from fraud_adapters.postgres.session import Session
 from fraud_core.contract import Contract
