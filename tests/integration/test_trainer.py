@@ -25,11 +25,12 @@ from config.job_results.trainer import ChampionKeptResult, TrainingResult
 from config.parameters import load_parameters, read_yaml
 from config.settings import CONFIG_DIR, ObjectStoreSettings
 from fraud_adapters.job.failures import JobFailed
-from fraud_adapters.models.loading import Model, read_profile
+from fraud_adapters.models.loading import Model
 from fraud_adapters.models.mlflow_http import MlflowHttp
 from fraud_adapters.models.registry import Registry
 from fraud_adapters.models.registry_writer import RegistryWriter
 from fraud_adapters.models.tracked_runs import TrackedRuns
+from fraud_adapters.models.version_files import read_profile
 from fraud_adapters.objectstore import ObjectStore
 from fraud_adapters.objectstore.run_store import RunStore
 from fraud_adapters.postgres import connect, examples

@@ -12,8 +12,9 @@ import onnxruntime
 import pytest
 import xgboost
 
-from fraud_adapters.models.loading import Model, ModelRefused
+from fraud_adapters.models.loading import Model
 from fraud_adapters.models.onnx_export import ExportError, cut_to_best, to_onnx
+from fraud_adapters.models.version_files import ModelRefused
 from fraud_core.contract import Contract
 from fraud_core.manifest import FILE_NAME, Calibration, Manifest
 

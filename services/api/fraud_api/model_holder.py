@@ -14,8 +14,9 @@ import numpy as np
 
 from config.constants import ALIAS_CHAMPION
 from fraud_adapters.job.logs import get_logger
-from fraud_adapters.models.loading import Model, ModelRefused
+from fraud_adapters.models.loading import Model
 from fraud_adapters.models.registry import ArtefactRefused, RegistryFailure
+from fraud_adapters.models.version_files import ModelRefused
 from fraud_adapters.postgres import DatabaseUnavailable, audit
 from fraud_adapters.postgres.model_versions import VersionRecord, read_version
 from fraud_adapters.postgres.session import Session

@@ -7,7 +7,6 @@ engines scores differ by about 1e-7, which is why every stored prediction names 
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,21 +16,15 @@ import onnxruntime
 import xgboost
 from numpy.typing import NDArray
 
-from fraud_adapters.job.failures import RefusedFailure
-from fraud_core import manifest as manifests
+from fraud_adapters.models.version_files import ModelRefused, checked_file, checked_manifest, read_profile
 from fraud_core.contract import Contract
 from fraud_core.manifest import Manifest
 from fraud_core.preparation import Preparer
-from fraud_core.profile import Profile
 
 ENGINE_BATCH: Final = f"xgboost-{xgboost.__version__}"
 ENGINE_SINGLE: Final = f"onnx-{onnxruntime.__version__}"
 
 Features = NDArray[np.float32]
-
-
-class ModelRefused(RefusedFailure):
-    """The directory holds no model that this installation may serve; one sentence gives the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +71,11 @@ class Model:
         Raises:
             ModelRefused: a file is missing, altered, unreadable, or was made for another contract.
         """
-        manifest = _checked_manifest(directory, expected_digest)
+        manifest = checked_manifest(directory, expected_digest)
         if problem := manifest.mismatch(contract):
             raise ModelRefused(problem)
         contents = {
-            engine: _checked_file(directory / name, manifest.digests[name])
+            engine: checked_file(directory / name, manifest.digests[name])
             for engine, name in manifest.engines.items()
         }
         if manifest.profile is not None:
@@ -153,49 +146,6 @@ class Model:
             raise ValueError(
                 f"features are {features.dtype} {features.shape}, the model takes float32 [n, {self._width}]"
             )
-
-
-def read_profile(directory: Path, manifest: Manifest) -> Profile | None:
-    """The reference profile of a version, or None if it has none.
-
-    Args:
-        directory: holds the version's files.
-        manifest: the version's, whose digest was checked.
-
-    Raises:
-        ModelRefused: the file is missing, altered, or is not a profile.
-    """
-    if manifest.profile is None:
-        return None
-    content = _checked_file(directory / manifest.profile, manifest.digests[manifest.profile])
-    try:
-        return Profile.from_json(content)
-    except ValueError:
-        raise ModelRefused(f"{manifest.profile} is not a model's reference profile.") from None
-
-
-def _checked_manifest(directory: Path, expected_digest: str) -> Manifest:
-    path = directory / manifests.FILE_NAME
-    try:
-        manifest = Manifest.from_json(path.read_bytes())
-    except OSError as error:
-        raise ModelRefused(f"The model's manifest cannot be read: {error.strerror}.") from None
-    except ValueError:
-        raise ModelRefused(f"{manifests.FILE_NAME} is not a model's manifest.") from None
-    if manifest.digest() != expected_digest:
-        raise ModelRefused(f"The model's digest is {manifest.digest()}, not {expected_digest} as registered.")
-    return manifest
-
-
-def _checked_file(path: Path, expected: str) -> bytes:
-    """The file's content, read once, so that what was checked is what is loaded."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ModelRefused(f"The model's file {path.name} cannot be read: {error.strerror}.") from None
-    if hashlib.sha256(content).hexdigest() != expected:
-        raise ModelRefused(f"The model's file {path.name} is not the one its manifest names: digests differ.")
-    return content
 
 
 def _booster(content: bytes, width: int) -> xgboost.Booster:

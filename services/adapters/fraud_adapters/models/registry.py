@@ -6,6 +6,7 @@ and versions are written by the trainer alone; it uses MLflow's own client (`reg
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 from typing import Final, Self
 from urllib.parse import quote, unquote, urlsplit
@@ -85,10 +86,15 @@ class Registry:
         if self._aliases.post("registered-models/alias", body, SET_SECONDS) is None:
             raise RegistryUnavailable(f"MLflow at {self._mlflow.uri} has no version {version} of {name}.")
 
-    def download(self, name: str, version: str, destination: Path) -> Path:
+    def download(
+        self, name: str, version: str, destination: Path, *, only: Collection[str] | None = None
+    ) -> Path:
         """Download a version's manifest and the files it names into `destination`, created if missing.
 
-        Nothing is checked here: `Model.load` compares digests.
+        Nothing is checked here: `Model.load` and `version_files` compare digests.
+
+        Args:
+            only: the names of the files to download, besides the manifest; None for all.
 
         Returns:
             The directory that holds them, `destination`.
@@ -112,7 +118,7 @@ class Registry:
             raise ArtefactRefused(
                 f"The manifest of version {version} names {len(files)} files; at most {MAX_FILES} are loaded."
             )
-        for file in files:
+        for file in files if only is None else files.keys() & only:
             self._fetch(f"{base}/{quote(file)}", destination / file, self._max_file_bytes)
         return destination
 

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from config.constants import ALIAS_CHAMPION
 from fraud_adapters.job.scratch import scratch_directory
-from fraud_adapters.models.loading import Model, ModelRefused
+from fraud_adapters.models.loading import Model
 from fraud_adapters.models.registry import ArtefactRefused
+from fraud_adapters.models.version_files import ModelRefused
 from fraud_adapters.postgres import interruptible, model_versions
 from fraud_core import manifest as manifests
 from fraud_core.gate import GatePolicy

@@ -1,0 +1,1 @@
+"""Drift of the champion's inputs, of its target and of its performance."""

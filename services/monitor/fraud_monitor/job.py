@@ -1,0 +1,64 @@
+"""The monitor's verbs: parse, build, call."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cache, partial
+from typing import Final
+
+from config import constants, settings
+from fraud_adapters.job import Result
+from fraud_adapters.models.mlflow_http import MlflowHttp
+from fraud_adapters.models.registry import Registry
+from fraud_adapters.models.registry_writer import RegistryWriter
+from fraud_adapters.models.tracked_runs import TrackedRuns
+from fraud_adapters.objectstore import ObjectStore
+from fraud_adapters.objectstore.run_store import RunStore
+from fraud_adapters.postgres import connect
+from fraud_monitor.arguments import Verb, parser
+from fraud_monitor.champion import fetch_champion
+from fraud_monitor.drift import verbs as drift
+from fraud_monitor.run_context import RunContext
+
+VERBS: Final[tuple[Verb, ...]] = (*drift.VERBS,)
+
+
+def main(arguments: Sequence[str]) -> Result:
+    """Run the verb named in `arguments` and return its result.
+
+    Raises:
+        JobFailed: the verb failed.
+        ConfigurationError: a variable or option is missing or wrong.
+    """
+    now = datetime.now(UTC)
+    options = parser(VERBS, now).parse_args(arguments)
+    verb = next(verb for verb in VERBS if verb.name == options.verb)
+    with run_context_of(options, now) as context:
+        return verb.run(context, options)
+
+
+@contextmanager
+def run_context_of(options: argparse.Namespace, now: datetime) -> Iterator[RunContext]:
+    """Settings and adapters for a run; creates the object store's bucket if it does not exist."""
+    platform = settings.load(settings.PlatformSettings)
+    parameters, contract = settings.parameters(platform), settings.contract(platform)
+    database = partial(connect, settings.load(settings.DatabaseSettings).url, "fraud_monitor")
+    uri = settings.load(settings.MlflowSettings).tracking_uri
+    store = ObjectStore(settings.load(settings.ObjectStoreSettings), constants.BUCKET_RUNS)
+    store.ensure_bucket()
+    with Registry(uri, parameters.serving.max_model_file_bytes) as registry, MlflowHttp(uri) as http:
+        yield RunContext(
+            contract=contract,
+            parameters=parameters,
+            run=RunStore(store, options.dag, options.run_id, (options.verb,)),
+            database=database,
+            champion=cache(partial(fetch_champion, contract, registry, database)),
+            # Created lazily, so that only the verbs that write to MLflow import it.
+            tracking=cache(lambda: RegistryWriter(uri)),
+            tracked=TrackedRuns(http),
+            kafka=lambda: settings.load(settings.KafkaSettings),
+            now=now,
+        )
