@@ -13,10 +13,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from config import candidates as kinds
+from config.quality import Quality
 from config.services import clients
 from config.yaml_files import YamlFile
 from fraud_core.gate import GatePolicy
 from fraud_core.money import Costs
+from fraud_core.performance.rules import Floors, PerformanceRules
 
 # Environment variables that override a parameter, and the path of the parameter.
 ENVIRONMENT_OVERRIDES = {
@@ -186,6 +188,14 @@ class Parameters(_Section):
     runs: Runs
     serving: Serving
     streaming: Streaming
+    quality: Quality = Quality()
+    performance: PerformanceRules = PerformanceRules()
+
+    @property
+    def floors(self) -> Floors:
+        """What a model must reach to be fit for service, by the gate policy in force."""
+        default = Floors(recall=self.thresholds.min_recall, precision=self.thresholds.min_precision)
+        return self.performance.floors.get(self.gate, default)
 
     @property
     def gate_in_force(self) -> GatePolicy:

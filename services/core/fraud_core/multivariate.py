@@ -40,7 +40,11 @@ class Multivariate(BaseModel):
     @model_validator(mode="after")
     def _fits(self) -> Multivariate:
         k = len(self.mean)
-        if len(self.deviation) != k or len(self.whitening) != k or any(len(row) != k for row in self.whitening):
+        if (
+            len(self.deviation) != k
+            or len(self.whitening) != k
+            or any(len(row) != k for row in self.whitening)
+        ):
             raise ValueError("mean, deviation and whitening must be of the same features")
         return self
 
@@ -59,7 +63,7 @@ class Multivariate(BaseModel):
         return np.concatenate(parts) if parts else np.empty(0)
 
 
-def fit(features: NDArray[np.float32], level: float = LEVEL) -> Multivariate | None:
+def describe_shape(features: NDArray[np.float32], level: float = LEVEL) -> Multivariate | None:
     """Describe rows of shape [n, k]; None if there are too few of them for their covariance."""
     n, k = features.shape
     if n < MIN_ROWS_PER_FEATURE * k:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +26,8 @@ def fences(edges: Sequence[float], levels: Sequence[float]) -> tuple[float, floa
     return None if reach <= 0 else (lower - reach, upper + reach)
 
 
-def count_beyond(values: NDArray[np.float64], bounds: tuple[float, float]) -> int:
-    """How many of the values, shape [n] without NaN, lie beyond the fences."""
+def count_beyond(values: NDArray[np.floating[Any]], bounds: tuple[float, float]) -> int:
+    """How many of the values, shape [n], lie beyond the fences; NaN does not."""
     low, high = bounds
     return int(np.count_nonzero((values < low) | (values > high)))
 

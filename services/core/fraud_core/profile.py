@@ -14,7 +14,8 @@ import orjson
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from fraud_core import multivariate, outliers
+from fraud_core.multivariate import Multivariate, describe_shape
+from fraud_core.outliers import count_beyond, fences
 
 FILE_NAME = "profile.json"
 
@@ -118,7 +119,7 @@ class Profile(_Part):
     scores: Histogram
     scores_of_frauds: Histogram
     calibration: tuple[CalibrationBin, ...]
-    multivariate: multivariate.Multivariate | None = None
+    multivariate: Multivariate | None = None
 
     def to_json(self) -> bytes:
         """Canonical JSON: sorted keys, no spaces."""
@@ -166,7 +167,7 @@ def make_profile(
         scores=_histogram(held_out_scores, SCORE_EDGES),
         scores_of_frauds=_histogram(held_out_scores[frauds], SCORE_EDGES),
         calibration=tuple(calibration_bins(held_out_labels, held_out_scores, CALIBRATION_BINS)),
-        multivariate=multivariate.fit(features),
+        multivariate=describe_shape(features),
     )
 
 
@@ -176,7 +177,7 @@ def profile_feature(name: str, column: NDArray[np.float32]) -> FeatureProfile:
     values, counts = np.unique(known, return_counts=True)
     few = 0 < len(values) <= MOST_CATEGORIES
     edges, levels = _edges(known)
-    fences = outliers.fences(edges, levels)
+    bounds = fences(edges, levels)
     return FeatureProfile(
         name=name,
         missing=float(1 - len(known) / len(column)) if len(column) else 0.0,
@@ -191,7 +192,7 @@ def profile_feature(name: str, column: NDArray[np.float32]) -> FeatureProfile:
         high=float(values[-1]) if len(values) else None,
         mean=float(known.mean()) if len(values) else None,
         deviation=float(known.std()) if len(values) else None,
-        outliers=outliers.count_beyond(known, fences) / len(known) if fences else None,
+        outliers=count_beyond(known, bounds) / len(known) if bounds else None,
     )
 
 

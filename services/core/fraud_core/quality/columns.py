@@ -6,11 +6,14 @@ The rows are counted portion by portion, so that memory does not grow with the w
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import inf
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fraud_core.drift.features import DataRule, judge_features
+from fraud_core.drift.window import WindowCounts
 from fraud_core.outliers import count_beyond, fences
 from fraud_core.profile import FeatureProfile, Profile
 from fraud_core.quality.checks import (
@@ -26,55 +29,40 @@ from fraud_core.quality.checks import (
 from fraud_core.quality.rules import QualityRules
 
 _SHOWN: Final = 5  # features that a check names
+_SIGNIFICANCE: Final = 0.001  # of a shift, corrected for the number of features
 _MULTIPLIER: Final = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass
-class FeatureTally:
-    """What was counted of one feature: missing values, outliers, and values in each bin of the reference."""
+class OutlierTally:
+    """What was counted of one feature beyond the fences of the reference; not of features with categories."""
 
     reference: FeatureProfile
-    missing: int = 0
-    outliers: int = 0
-    counts: NDArray[np.int64] = field(init=False)
+    count: int = 0
+    bounds: tuple[float, float] | None = field(init=False)
 
     def __post_init__(self) -> None:
-        self.counts = np.zeros(len(self.reference.histogram.shares), dtype=np.int64)
-        self._fences = fences(self.reference.histogram.edges, self.reference.levels)
-        categories = self.reference.categories
-        self._categories = None if categories is None else np.array([float(name) for name in categories])
+        number = self.reference.categories is None
+        self.bounds = fences(self.reference.histogram.edges, self.reference.levels) if number else None
 
     @property
-    def judged(self) -> bool:
-        """Whether the reference says which values are outliers."""
-        return self._categories is not None or self._fences is not None
-
-    @property
-    def usual_outliers(self) -> float:
+    def usual(self) -> float:
         """The reference's own share of outliers."""
-        if self._categories is not None or self._fences is None:
+        if self.bounds is None:
             return 0.0
         if self.reference.outliers is not None:
             return self.reference.outliers
         # A profile without the share: at most what lies beyond the next quantiles inside the fences.
         edges, levels = np.array(self.reference.histogram.edges), np.array(self.reference.levels)
-        low, high = self._fences
+        low, high = self.bounds
         below = levels[edges >= low][0] if (edges >= low).any() else 1.0
         above = 1 - levels[edges <= high][-1] if (edges <= high).any() else 1.0
         return float(min(1.0, below + above))
 
     def add(self, column: NDArray[np.float32]) -> None:
         """Count values of shape [n], NaN where missing."""
-        known = column[~np.isnan(column)].astype(np.float64)
-        self.missing += len(column) - len(known)
-        bins = np.searchsorted(self.reference.histogram.edges, known, side="left")
-        self.counts += np.bincount(bins, minlength=len(self.counts))
-        if self._categories is not None:
-            # Compared as the profile writes them, with six digits.
-            near = np.isclose(known[:, None], self._categories[None, :], rtol=1e-5, atol=1e-9)
-            self.outliers += int(np.count_nonzero(~near.any(axis=1)))
-        elif self._fences is not None:
-            self.outliers += count_beyond(known, self._fences)
+        if self.bounds is not None:
+            self.count += count_beyond(column, self.bounds)
 
 
 @dataclass
@@ -82,18 +70,23 @@ class WindowTally:
     """What was counted of a window's feature vectors."""
 
     reference: Profile
-    rows: int = 0
     anomalies: int = 0
-    features: list[FeatureTally] = field(init=False)
+    counts: WindowCounts = field(init=False)
+    outliers: list[OutlierTally] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.features = [FeatureTally(feature) for feature in self.reference.features]
+        self.counts = WindowCounts(self.reference)
+        self.outliers = [OutlierTally(feature) for feature in self.reference.features]
         self._hashes: list[NDArray[np.uint64]] = []
+
+    @property
+    def rows(self) -> int:
+        return self.counts.rows
 
     def add(self, vectors: NDArray[np.float32]) -> None:
         """Count rows of shape [n, k], in the order of the profile's features."""
-        self.rows += len(vectors)
-        for position, tally in enumerate(self.features):
+        self.counts.add(vectors)
+        for position, tally in enumerate(self.outliers):
             tally.add(vectors[:, position])
         if self.reference.multivariate is not None:
             self.anomalies += self.reference.multivariate.beyond(vectors)
@@ -106,6 +99,19 @@ class WindowTally:
             return 0
         hashes = np.concatenate(self._hashes)
         return len(hashes) - len(np.unique(hashes))
+
+    def unusual(self) -> dict[str, tuple[int, float]]:
+        """By feature, the values that are outliers or of no known category, and the reference's share of them.
+
+        Without features whose values are nearly all the same, of which no value is an outlier.
+        """
+        found = {}
+        for tally, counts in zip(self.outliers, self.counts.features, strict=True):
+            if counts.categories is not None:
+                found[tally.reference.name] = (int(counts.categories[-1]), 0.0)
+            elif tally.bounds is not None:
+                found[tally.reference.name] = (tally.count, tally.usual)
+        return found
 
 
 def row_hashes(vectors: NDArray[np.float32]) -> NDArray[np.uint64]:
@@ -124,10 +130,11 @@ def missing_values(tally: WindowTally, rules: QualityRules) -> Check:
     name = "missing_values"
     if short := _too_few(name, tally, rules):
         return short
-    excess = {
-        feature.reference.name: (feature.missing, feature.reference.missing) for feature in tally.features
+    counted = {
+        reference.name: (counts.missing, reference.missing)
+        for reference, counts in zip(tally.reference.features, tally.counts.features, strict=True)
     }
-    return _of_features(name, excess, tally.rows, rules.missing, "values are missing")
+    return _of_features(name, counted, tally.rows, rules.missing, "missing")
 
 
 def outliers(tally: WindowTally, rules: QualityRules) -> Check:
@@ -135,14 +142,47 @@ def outliers(tally: WindowTally, rules: QualityRules) -> Check:
     name = "outliers"
     if short := _too_few(name, tally, rules):
         return short
-    counted = {
-        feature.reference.name: (feature.outliers, feature.usual_outliers)
-        for feature in tally.features
-        if feature.judged
-    }
+    counted = tally.unusual()
     if not counted:
         return insufficient(name, "The reference has no feature with a spread, so nothing is an outlier.")
-    return _of_features(name, counted, tally.rows, rules.outliers, "values are outliers")
+    return _of_features(name, counted, tally.rows, rules.outliers, "outliers")
+
+
+def distribution_shift(tally: WindowTally, rules: QualityRules, max_psi: float) -> Check:
+    """Whether the features are distributed as in the reference, by the PSI of drift monitoring.
+
+    Args:
+        max_psi: the threshold of data drift.
+    """
+    name = "distribution_shift"
+    if short := _too_few(name, tally, rules):
+        return short
+    rule = DataRule(
+        min_rows=rules.min_rows,
+        medium=max_psi,
+        high=inf,
+        drifted_psi=rules.shift_warn,
+        drifted_effect=inf,
+        drifted_missing=inf,
+        share=1.0,
+        significance=_SIGNIFICANCE,
+    )
+    features = sorted(judge_features(tally.counts, rule), key=lambda one: one.psi or 0.0, reverse=True)
+    shifted = [one.name for one in features if one.drifted]
+    failed = any(one.severity != "none" for one in features)
+    status = Status.FAILED if failed else Status.WARNED if shifted else Status.PASSED
+    top = features[0]
+    named = f" ({', '.join(shifted[:_SHOWN])})" if shifted else ""
+    return Check(
+        name,
+        status,
+        f"{len(shifted)} of {plural(len(features), 'feature')} shifted{named}; the largest PSI is {top.psi or 0.0:.3f}, of "
+        f"{top.name}, over {plural(tally.rows, 'row')}.",
+        value=top.psi,
+        bound=max_psi,
+        rows=tally.rows,
+        details={"psi": {one.name: one.psi for one in features[:_SHOWN]}, "beyond": shifted},
+    )
 
 
 def anomalies(tally: WindowTally, rules: QualityRules) -> Check:
@@ -185,14 +225,16 @@ def _of_features(
         feature: share_status(count, rows, limit, usual) for feature, (count, usual) in counted.items()
     }
     status = worst(list(statuses.values()))
-    ranked = sorted(counted, key=lambda feature: counted[feature][0] / rows - counted[feature][1], reverse=True)
+    ranked = sorted(
+        counted, key=lambda feature: counted[feature][0] / rows - counted[feature][1], reverse=True
+    )
     top, (count, usual) = ranked[0], counted[ranked[0]]
     shown = [feature for feature in ranked if statuses[feature] is not Status.PASSED][:_SHOWN]
-    subject = ", ".join(shown) or "no feature stands out; most"
+    subject = f"in {', '.join(shown)}" if shown else "as in the reference"
     return Check(
         name,
         status,
-        f"{what.capitalize()} in {subject}: {percent(count / rows)} of {plural(rows, 'row')} of {top}, "
+        f"{what.capitalize()} {subject}: the most are {percent(count / rows)} of {plural(rows, 'value')} of {top}, "
         f"{percent(usual)} in the reference.",
         value=count / rows,
         bound=usual + limit.fail,

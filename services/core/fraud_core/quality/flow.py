@@ -111,7 +111,12 @@ def skew(arrivals: Arrivals, rules: QualityRules) -> Check:
         value=share,
         bound=rules.skewed.fail,
         rows=arrivals.rows,
-        details={"ahead": arrivals.ahead, "late": arrivals.late, "p50": arrivals.delay_p50, "p99": arrivals.delay_p99},
+        details={
+            "ahead": arrivals.ahead,
+            "late": arrivals.late,
+            "p50": arrivals.delay_p50,
+            "p99": arrivals.delay_p99,
+        },
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
 
 from fraud_core.quality.checks import Check, Status, insufficient, plural, share_status, worst
 from fraud_core.quality.rules import QualityRules
@@ -21,11 +20,17 @@ class TaskOutcomes:
 
 @dataclass(frozen=True, slots=True)
 class RunDurations:
-    """How long runs of a DAG took, in seconds: those that ended in the window, and the ones before."""
+    """How long runs of a DAG took that executed the same tasks, in seconds.
+
+    Attributes:
+        runs, longest: those of the window; earlier, usual: the ones before, and their median.
+    """
 
     dag: str
-    latest: Sequence[float]
-    earlier: Sequence[float]
+    runs: int
+    longest: float
+    earlier: int
+    usual: float | None
 
 
 def dag_runs(outcomes: Sequence[TaskOutcomes], rules: QualityRules) -> Check:
@@ -36,9 +41,7 @@ def dag_runs(outcomes: Sequence[TaskOutcomes], rules: QualityRules) -> Check:
     statuses = [share_status(dag.failed, dag.tries, rules.failed_tasks) for dag in outcomes]
     worst_dag = max(outcomes, key=lambda dag: dag.failed / max(dag.tries, 1))
     failed, tries = sum(dag.failed for dag in outcomes), sum(dag.tries for dag in outcomes)
-    named = (
-        f"; {worst_dag.dag}: {worst_dag.failed:,} of {worst_dag.tries:,}" if worst_dag.failed else ""
-    )
+    named = f"; {worst_dag.dag}: {worst_dag.failed:,} of {worst_dag.tries:,}" if worst_dag.failed else ""
     return Check(
         name,
         worst(statuses),
@@ -53,24 +56,33 @@ def dag_runs(outcomes: Sequence[TaskOutcomes], rules: QualityRules) -> Check:
 def durations(dags: Sequence[RunDurations], rules: QualityRules) -> Check:
     """Whether no run took several times as long as runs of its DAG usually do."""
     name = "pipeline_durations"
-    known = [dag for dag in dags if dag.latest and len(dag.earlier) >= rules.usual_runs]
+    known = {
+        (dag.longest / max(dag.usual, 0.1), dag.dag): dag
+        for dag in dags
+        if dag.usual is not None and dag.earlier >= rules.usual_runs
+    }
     if not known:
         return insufficient(
             name,
             f"No DAG has a run in the window and {rules.usual_runs} earlier ones to compare with.",
-            expected=not any(dag.latest for dag in dags),
+            expected=True,
         )
-    factors = {dag.dag: max(dag.latest) / max(median(dag.earlier), 0.1) for dag in known}
-    slowest = max(known, key=lambda dag: factors[dag.dag])
+    slow = {
+        key: dag
+        for key, dag in known.items()
+        if key[0] > rules.slow_factor
+        and dag.longest - (dag.usual or 0.0) > rules.slow_seconds.total_seconds()
+    }
+    factor, _ = worst_key = max(slow or known)
+    slowest = known[worst_key]
     return Check(
         name,
-        Status.FAILED if factors[slowest.dag] > rules.slow_factor else Status.PASSED,
-        f"A run of {slowest.dag} took {max(slowest.latest):.3g} s, {factors[slowest.dag]:.3g} times the usual "
-        f"{median(slowest.earlier):.3g} s.",
-        value=factors[slowest.dag],
+        Status.FAILED if slow else Status.PASSED,
+        f"A run of {slowest.dag} took {slowest.longest:.3g} s, {factor:.3g} times the usual {slowest.usual:.3g} s.",
+        value=factor,
         bound=rules.slow_factor,
-        rows=sum(len(dag.latest) for dag in known),
-        details={dag.dag: {"longest": max(dag.latest), "usual": median(dag.earlier)} for dag in known},
+        rows=sum(dag.runs for dag in known.values()),
+        details={dag.dag: {"longest": dag.longest, "usual": dag.usual} for dag in known.values()},
     )
 
 

@@ -59,4 +59,5 @@ class QualityRules(BaseModel):
     position_age: timedelta = timedelta(minutes=5)  # records may wait so long without the position moving
     failed_tasks: Limit = Limit(warn=0.01, fail=0.1)
     slow_factor: float = Field(default=3.0, gt=1)  # a run that takes so many times as long as usual is slow
+    slow_seconds: timedelta = timedelta(minutes=1)  # … and so much longer, because short runs vary more
     usual_runs: int = Field(default=5, ge=2)  # with fewer earlier runs it is not known what is usual

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
+from typing import Final
 
 from fraud_core.quality.checks import Check, Status, insufficient, percent, plural, share_status
 from fraud_core.quality.rules import QualityRules
+
+_SHOWN: Final = 5  # lost records that are named
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,42 @@ class Trace:
     lost: tuple[str, ...] = ()
 
 
-def completeness(trace: Trace | None, undecided: int, rows: int, topic: TopicProgress | None, why: str = "") -> Check:
+@dataclass(frozen=True, slots=True)
+class TracedRecord:
+    """A record of the log; `transaction_id` is None if it has none that can be read."""
+
+    partition: int
+    offset: int
+    transaction_id: str | None
+
+
+def trace_of(records: Sequence[TracedRecord], dead: Set[tuple[int, int]], found: Mapping[str, bool]) -> Trace:
+    """Follow records to what became of them.
+
+    Args:
+        records: in the order of the log; dead: partition and offset of each dead letter.
+        found: the ids that are stored, and whether each has a deciding prediction.
+    """
+    seen: set[str] = set()
+    counts = {"repeated": 0, "dead": 0, "stored": 0, "decided": 0}
+    lost: list[str] = []
+    for record in records:
+        identifier = record.transaction_id
+        if (record.partition, record.offset) in dead:
+            counts["dead"] += 1
+        elif identifier is None or identifier not in found:
+            lost.append(identifier or f"offset {record.offset} of partition {record.partition}")
+        else:
+            counts["repeated"] += identifier in seen
+            counts["stored"] += 1
+            counts["decided"] += found[identifier]
+            seen.add(identifier)
+    return Trace(len(records), lost_count=len(lost), lost=tuple(lost[:_SHOWN]), **counts)
+
+
+def completeness(
+    trace: Trace | None, undecided: int, rows: int, topic: TopicProgress | None, why: str = ""
+) -> Check:
     """Whether every record that was consumed is stored and decided.
 
     Args:
@@ -128,7 +166,9 @@ def _trace_details(trace: Trace, undecided: int) -> dict[str, object]:
     }
 
 
-def duplicates(trace: Trace | None, repeated_rows: int, rows: int, rules: QualityRules, why: str = "") -> Check:
+def duplicates(
+    trace: Trace | None, repeated_rows: int, rows: int, rules: QualityRules, why: str = ""
+) -> Check:
     """Whether few records came again with the same id, and few rows have the very same features.
 
     Rows with the same features only warn: in a contract of few values they may be different transactions.
@@ -191,7 +231,9 @@ def position(topics: tuple[TopicProgress, ...], rules: QualityRules) -> Check:
             bound=allowed,
         )
     worst = max(stuck, key=lambda topic: topic.idle_seconds or float("inf"))
-    since = "was never moved" if worst.idle_seconds is None else f"has not moved for {worst.idle_seconds:,.0f} s"
+    since = (
+        "was never moved" if worst.idle_seconds is None else f"has not moved for {worst.idle_seconds:,.0f} s"
+    )
     return Check(
         name,
         Status.FAILED,
