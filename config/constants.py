@@ -69,7 +69,8 @@ DAGS_SUB_MINUTE: Final = (
     "00_realtime_streaming",
 )  # their runs have the shortest retention
 DAGS_REAL_TIME: Final = (*DAGS_SUB_MINUTE, "00_token_renewal")
-DAGS_MONITORING: Final = ("02_drift_monitoring", "04_data_quality", "06_model_performance_tracking")
+DAG_DRIFT: Final = "02_drift_monitoring"
+DAGS_MONITORING: Final = (DAG_DRIFT, "04_data_quality", "06_model_performance_tracking")
 DAG_TRAINING: Final = "01_training_pipeline"
 DAGS_TRAINING: Final = (DAG_TRAINING, "03_feedback_collection")
 POOL_REAL_TIME: Final = "real_time"  # slots reserved for the real-time DAGs

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from config import candidates as kinds
+from config.drift import Drift
 from config.quality import Quality
 from config.services import clients
 from config.yaml_files import YamlFile
@@ -188,6 +189,7 @@ class Parameters(_Section):
     runs: Runs
     serving: Serving
     streaming: Streaming
+    drift: Drift = Drift()
     quality: Quality = Quality()
     performance: PerformanceRules = PerformanceRules()
 

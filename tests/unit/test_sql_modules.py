@@ -25,6 +25,8 @@ ALLOWED = {
     ("transactions", f"{ADAPTERS}/simulations.py"),  # history is simulated among what is stored
     ("alert_outbox", f"{ADAPTERS}/scored_transactions.py"),  # stored with its prediction, in one transaction
     ("stream_offsets", f"{ADAPTERS}/stalled_holders.py"),  # whether the position moved, in one statement
+    ("predictions", f"{ADAPTERS}/scored_windows.py"),  # the monitor reads scores and features in bulk
+    ("predictions", f"{ADAPTERS}/labelled_predictions.py"),  # … and joins decisions with mature labels
     ("predictions", "api/fraud_api/writer.py"),  # what was decided before, on the path of a request
 }
 

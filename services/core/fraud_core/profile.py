@@ -106,6 +106,7 @@ class Profile(_Part):
         scored_rows, scored_fraud_rate: of the held-out part, from which the scores are described.
         alert_rate: the share of the held-out part at or above the threshold.
         multivariate: how unusual a row is as a whole; None with too few rows, or in an older profile.
+        importance: the share of each feature in the model's decisions, by its name; None in older profiles.
     """
 
     format: Literal[1] = 1
@@ -120,6 +121,7 @@ class Profile(_Part):
     scores_of_frauds: Histogram
     calibration: tuple[CalibrationBin, ...]
     multivariate: Multivariate | None = None
+    importance: dict[str, float] | None = None
 
     def to_json(self) -> bytes:
         """Canonical JSON: sorted keys, no spaces."""
@@ -144,6 +146,7 @@ def make_profile(
     held_out_labels: NDArray[np.int8],
     held_out_scores: NDArray[np.float64],
     threshold: float,
+    importance: NDArray[np.float64] | None = None,
 ) -> Profile:
     """Describe the rows that a model was trained on, and its scores on rows it has not seen.
 
@@ -154,6 +157,7 @@ def make_profile(
         labels: of the training rows, shape [n], 1 is fraud.
         held_out_labels, held_out_scores: shape [m]; scores are calibrated.
         threshold: of the model, from which a score is an alert.
+        importance: the share of each feature in the model's decisions, shape [k], if it is known.
     """
     frauds = held_out_labels.astype(bool)
     return Profile(
@@ -168,6 +172,7 @@ def make_profile(
         scores_of_frauds=_histogram(held_out_scores[frauds], SCORE_EDGES),
         calibration=tuple(calibration_bins(held_out_labels, held_out_scores, CALIBRATION_BINS)),
         multivariate=describe_shape(features),
+        importance=None if importance is None else dict(zip(names, importance.tolist(), strict=True)),
     )
 
 

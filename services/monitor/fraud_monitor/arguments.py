@@ -22,7 +22,7 @@ class Verb:
     Attributes:
         dag: the DAG that its runs belong to by default.
         run: does the work, and returns its result.
-        continues: whether it works on a run that an earlier verb began, so that the run must be named.
+        continues: the verb that began the run, if it works on an earlier one, which must then be named.
         add_options: adds the verb's own options to its parser.
     """
 
@@ -30,7 +30,7 @@ class Verb:
     help: str
     dag: str
     run: Callable[[RunContext, argparse.Namespace], Result]
-    continues: bool = False
+    continues: str | None = None
     add_options: Callable[[argparse.ArgumentParser], None] = no_options
 
 

@@ -38,13 +38,17 @@ def main(arguments: Sequence[str]) -> Result:
     now = datetime.now(UTC)
     options = parser(VERBS, now).parse_args(arguments)
     verb = next(verb for verb in VERBS if verb.name == options.verb)
-    with run_context_of(options, now) as context:
+    with run_context_of(options, now, verb.continues or verb.name) as context:
         return verb.run(context, options)
 
 
 @contextmanager
-def run_context_of(options: argparse.Namespace, now: datetime) -> Iterator[RunContext]:
-    """Settings and adapters for a run; creates the object store's bucket if it does not exist."""
+def run_context_of(options: argparse.Namespace, now: datetime, step: str) -> Iterator[RunContext]:
+    """Settings and adapters for a run; creates the object store's bucket if it does not exist.
+
+    Args:
+        step: the verb whose outcome the run's folder holds.
+    """
     platform = settings.load(settings.PlatformSettings)
     parameters, contract = settings.parameters(platform), settings.contract(platform)
     database = partial(connect, settings.load(settings.DatabaseSettings).url, "fraud_monitor")
@@ -55,7 +59,7 @@ def run_context_of(options: argparse.Namespace, now: datetime) -> Iterator[RunCo
         yield RunContext(
             contract=contract,
             parameters=parameters,
-            run=RunStore(store, options.dag, options.run_id, (options.verb,)),
+            run=RunStore(store, options.dag, options.run_id, (step,)),
             database=database,
             champion=cache(partial(fetch_champion, contract, registry, database)),
             # Created lazily, so that only the verbs that write to MLflow import it.

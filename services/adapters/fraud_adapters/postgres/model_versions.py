@@ -56,10 +56,11 @@ class NewVersion:
 
 @dataclass(frozen=True, slots=True)
 class LastTraining:
-    """The last training with this platform's labels: when it finished, and the cut-off for its labels."""
+    """The last training with this platform's labels: its end, the cut-off for its labels, its gate."""
 
     finished_at: datetime
     labels_as_of: datetime
+    gate_passed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +146,18 @@ def read_verdicts(
 def last_training(cursor: Cursor, name: str) -> LastTraining | None:
     """The last training that became a version of the model, whether or not the version passed its gate."""
     cursor.execute(
-        "SELECT created_at, labels_as_of FROM model_versions"
+        "SELECT created_at, labels_as_of, gate_passed FROM model_versions"
         " WHERE name = %s AND labels_as_of IS NOT NULL ORDER BY created_at DESC LIMIT 1",
         (name,),
     )
     row = cursor.fetchone()
     return LastTraining(*row) if row else None
+
+
+def versions_of_contract(cursor: Cursor, contract: str) -> list[str]:
+    """The versions that were made for a contract, so that their predictions have its features."""
+    cursor.execute("SELECT DISTINCT version FROM model_versions WHERE contract = %s", (contract,))
+    return [version for (version,) in cursor.fetchall()]
 
 
 def read_digests(cursor: Cursor, mlflow_run_ids: Sequence[str]) -> dict[tuple[str, str], str]:

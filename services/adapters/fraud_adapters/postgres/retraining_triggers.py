@@ -46,6 +46,49 @@ class StoredDecision:
     outcome: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class LastTrigger:
+    """The latest trigger of a source."""
+
+    triggered_at: datetime
+    unfinished: bool
+
+
+def open_trigger(
+    cursor: Cursor, *, source: str, severity: str, reason: str, found_by: str, details: Mapping[str, Any]
+) -> int:
+    """Open a trigger; returns its id. One that the same run has opened before is returned unchanged.
+
+    Args:
+        found_by: the folder of the run that found the reason.
+    """
+    cursor.execute(
+        "SELECT id FROM retraining_triggers WHERE source = %s AND details->>'found_by' = %s",
+        (source, found_by),
+    )
+    row = cursor.fetchone()
+    if row is None:
+        cursor.execute(
+            "INSERT INTO retraining_triggers (triggered_at, source, severity, reason, details)"
+            " VALUES (clock_timestamp(), %s, %s, %s, %s) RETURNING id",
+            (source, severity, reason, Json({**details, "found_by": found_by})),
+        )
+        row = cursor.fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def last_trigger(cursor: Cursor, source: str, *, not_found_by: str) -> LastTrigger | None:
+    """The latest trigger of a source, apart from those that this run has opened itself."""
+    cursor.execute(
+        "SELECT triggered_at, state IN ('open', 'running') FROM retraining_triggers"
+        " WHERE source = %s AND details->>'found_by' IS DISTINCT FROM %s ORDER BY triggered_at DESC LIMIT 1",
+        (source, not_found_by),
+    )
+    row = cursor.fetchone()
+    return LastTrigger(*row) if row else None
+
+
 def lock_decisions(cursor: Cursor) -> None:
     """Serialise decisions until the transaction ends, so that a trigger is taken once."""
     cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('retraining decision', 0))")

@@ -4,6 +4,23 @@ from __future__ import annotations
 
 from typing import Final
 
+from config.constants import DAG_DRIFT
 from fraud_monitor.arguments import Verb
+from fraud_monitor.drift.detecting import drift
+from fraud_monitor.drift.saving import save_drift
 
-VERBS: Final[tuple[Verb, ...]] = ()
+VERBS: Final = (
+    Verb(
+        "drift",
+        "compare inputs, scores and performance with the champion's reference, and decide what follows",
+        DAG_DRIFT,
+        drift,
+    ),
+    Verb(
+        "save-drift",
+        "make the report of a run of drift, and log it with its figures to MLflow",
+        DAG_DRIFT,
+        save_drift,
+        continues="drift",
+    ),
+)

@@ -11,6 +11,7 @@ from fraud_core.gate import GateOutcome
 from fraud_core.manifest import Manifest
 from fraud_core.profile import Profile
 from fraud_trainer.evaluate.champion import Comparison
+from fraud_trainer.evaluate.explaining import Importance
 from fraud_trainer.evaluate.figures import Figures
 from fraud_trainer.train.fitting import Examples
 
@@ -22,6 +23,7 @@ class Judgement:
     Attributes:
         moments: event times in microseconds, ascending.
         scores: calibrated.
+        importance: of the features; the profile holds the shares.
     """
 
     held_out: Examples
@@ -32,3 +34,4 @@ class Judgement:
     profile: Profile
     manifest: Manifest
     gate: GateOutcome
+    importance: Importance

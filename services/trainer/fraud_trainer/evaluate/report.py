@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 import numpy as np
 import orjson
+import xgboost
 
 from config.constants import MODEL_CARD
+from fraud_adapters.documents import Picture, to_html, to_markdown
 from fraud_adapters.job.scratch import scratch_directory
-from fraud_adapters.models.loading import Model
 from fraud_adapters.objectstore.run_store import Step
 from fraud_core.decision import is_fraud
+from fraud_core.manifest import Manifest
 from fraud_core.metrics import confusion
 from fraud_core.profile import calibration_bins
 from fraud_core.ranking import CALIBRATION_BINS
 from fraud_trainer.evaluate import explaining, findings, model_card, plots
-from fraud_adapters.documents import Picture, to_html, to_markdown
-from fraud_trainer.evaluate.explaining import Contributions, Importance
+from fraud_trainer.evaluate.explaining import Contributions
 from fraud_trainer.evaluate.figures import Scored
 from fraud_trainer.evaluate.judgement import Judgement
 from fraud_trainer.run_context import RunContext
+from fraud_trainer.train.fitting import Examples
 
 PLOTS: Final = "plots"
 EVALUATION: Final = "evaluation"
@@ -41,15 +42,9 @@ _TITLES: Final = {
 }
 
 
-def report(
-    context: RunContext, run_id: str, trained: Step, judgement: Judgement, load: Callable[[], Model]
-) -> None:
-    """Draw and write everything, and store it with the run.
-
-    Args:
-        load: gives the judged model.
-    """
-    importance, contributions = _explain(context, trained, judgement, load)
+def report(context: RunContext, run_id: str, trained: Step, judgement: Judgement) -> None:
+    """Draw and write everything, and store it with the run."""
+    importance, contributions = judgement.importance, _contributions(context, trained, judgement)
     scored = Scored(judgement.scores, float(trained["threshold"]))
     days = _days(judgement)
     blocks = findings.over_time(judgement.moments, judgement.held_out, scored, context.training)
@@ -85,26 +80,23 @@ def report(
             context.tracking().log_files(run_id, folder, path)
 
 
-def _explain(
-    context: RunContext, trained: Step, judgement: Judgement, load: Callable[[], Model]
-) -> tuple[Importance, Contributions | None]:
-    """By the trees where the model is made of trees on the contract's features, else by shuffling."""
-    held_out, seed = judgement.held_out, context.training.seed
-    file = judgement.manifest.engines.get("xgboost")
-    if file is not None:
-        content = context.run.get(file, trained["digests"][file])
-        trees = explaining.load_trees(content, held_out.features.shape[1])
-        if trees is not None:
-            return explaining.gain(trees), explaining.contributions(
-                trees, held_out.features, held_out.labels, seed
-            )
-    model = load()
-    return (
-        explaining.permutation(
-            lambda rows: model.score_batch(rows).values, held_out.features, held_out.labels, seed
-        ),
-        None,
-    )
+def read_trees(
+    context: RunContext, trained: Step, manifest: Manifest, held_out: Examples
+) -> xgboost.Booster | None:
+    """The model's trees if it is made of trees on the contract's features, else None."""
+    file = manifest.engines.get("xgboost")
+    if file is None:
+        return None
+    content = context.run.get(file, trained["digests"][file])
+    return explaining.load_trees(content, held_out.features.shape[1])
+
+
+def _contributions(context: RunContext, trained: Step, judgement: Judgement) -> Contributions | None:
+    trees = read_trees(context, trained, judgement.manifest, judgement.held_out)
+    if trees is None:
+        return None
+    held_out = judgement.held_out
+    return explaining.contributions(trees, held_out.features, held_out.labels, context.training.seed)
 
 
 def _draw(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -24,13 +23,16 @@ from fraud_core.gate import evaluate
 from fraud_core.manifest import Calibration, Manifest
 from fraud_core.moments import parse_moment
 from fraud_core.profile import Profile, make_profile
+from fraud_trainer.evaluate import explaining
 from fraud_trainer.evaluate.champion import Comparison, compare_with_champion
+from fraud_trainer.evaluate.explaining import Importance
 from fraud_trainer.evaluate.figures import Figures, Scored, figures
 from fraud_trainer.evaluate.judgement import Judgement
-from fraud_trainer.evaluate.report import report
+from fraud_trainer.evaluate.report import read_trees, report
 from fraud_trainer.run_context import RunContext
 from fraud_trainer.steps import read_features
 from fraud_trainer.tracking import resume_run
+from fraud_trainer.train.fitting import Examples
 
 MAX_ENGINE_DIFFERENCE: Final = 1e-5
 
@@ -49,6 +51,7 @@ def judge(context: RunContext, trained: Step) -> Judgement:
     with model_directory(context, unmeasured) as directory:
         model = Model.load(directory, unmeasured.digest(), context.contract)
         scores, difference = _scores(model, held_out.features)
+        importance = _importance(context, trained, model, held_out)
     if difference > MAX_ENGINE_DIFFERENCE:
         raise LastingFailure(
             f"The ONNX model differs from XGBoost's by {difference:.2g} on the held-out part, "
@@ -74,9 +77,20 @@ def judge(context: RunContext, trained: Step) -> Judgement:
         held_out_labels=held_out.labels,
         held_out_scores=scores,
         threshold=scored.threshold,
+        importance=importance.shares,
     )
     manifest = _manifest(context, trained, metrics, profile)
-    return Judgement(held_out, moments[rows["test"]], scores, metrics, comparison, profile, manifest, outcome)
+    return Judgement(
+        held_out=held_out,
+        moments=moments[rows["test"]],
+        scores=scores,
+        metrics=metrics,
+        comparison=comparison,
+        profile=profile,
+        manifest=manifest,
+        gate=outcome,
+        importance=importance,
+    )
 
 
 def validate(context: RunContext) -> ValidateResult:
@@ -97,7 +111,7 @@ def validate(context: RunContext) -> ValidateResult:
         "passed": judgement.gate.passed,
         "sentence": judgement.gate.sentence(),
     }
-    report(context, run_id, trained, judgement, partial(_load, context, judgement.manifest))
+    report(context, run_id, trained, judgement)
     _track(context, run_id, result, judgement.comparison)
     context.run.finish(context.run.seal("validate", result, trained))
     return result
@@ -142,9 +156,17 @@ def _manifest(
     )
 
 
-def _load(context: RunContext, manifest: Manifest) -> Model:
-    with model_directory(context, manifest) as directory:
-        return Model.load(directory, manifest.digest(), context.contract)
+def _importance(context: RunContext, trained: Step, model: Model, held_out: Examples) -> Importance:
+    """By the trees where the model is made of trees on the contract's features, else by shuffling."""
+    trees = read_trees(context, trained, model.manifest, held_out)
+    if trees is not None:
+        return explaining.gain(trees)
+    return explaining.permutation(
+        lambda rows: model.score_batch(rows).values,
+        held_out.features,
+        held_out.labels,
+        context.training.seed,
+    )
 
 
 def _scores(model: Model, features: NDArray[np.float32]) -> tuple[NDArray[np.float64], float]:
