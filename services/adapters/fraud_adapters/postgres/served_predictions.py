@@ -56,8 +56,24 @@ def read_served(connection: Connection, start: datetime, end: datetime) -> Serve
     return Served(latencies, int(row[0]) if row else 0)
 
 
+def count_vectors(connection: Connection, start: datetime, end: datetime, width: int) -> tuple[int, int]:
+    """How many deciding predictions there are, and how many whose vector has another width or a null."""
+    with connection, connection.cursor() as cursor:
+        values = {"start": start, "end": end, "width": width}
+        interruptible(connection, lambda: cursor.execute(_VECTORS, values))
+        row = cursor.fetchone()
+    assert row is not None
+    return int(row[0]), int(row[1])
+
+
+_VECTORS: Final = """
+    SELECT count(*), count(*) FILTER (WHERE cardinality(feature_vector) <> %(width)s
+                                      OR array_position(feature_vector, NULL) IS NOT NULL)
+    FROM predictions WHERE prediction_time >= %(start)s AND prediction_time < %(end)s AND deciding
+"""
 _LATENCY: Final = """
-    SELECT split_part(engine, '-', 1), count(*), percentile_cont(ARRAY[0.5, 0.95, 0.99]) WITHIN GROUP (ORDER BY latency_ms)
+    SELECT split_part(engine, '-', 1), count(*),
+           percentile_cont(ARRAY[0.5, 0.95, 0.99]) WITHIN GROUP (ORDER BY latency_ms)
     FROM predictions WHERE prediction_time >= %(start)s AND prediction_time < %(end)s AND deciding
     GROUP BY GROUPING SETS ((1), ()) ORDER BY 1 NULLS FIRST
 """

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
-from fraud_adapters.postgres import arrivals, dead_letters, feature_vectors
+from fraud_adapters.postgres import arrivals, dead_letters, served_predictions
 from fraud_adapters.postgres.arrivals import Window, WindowCounts
 from fraud_core.quality import flow
 from fraud_core.quality.checks import Check, insufficient
@@ -53,7 +53,7 @@ def count(context: RunContext, connection: Connection, window: Window) -> Counte
         ends=guarded("transactions", lambda: arrivals.first_and_last(connection)),
         vectors=guarded(
             "predictions",
-            lambda: feature_vectors.count_vectors(
+            lambda: served_predictions.count_vectors(
                 connection, window.start, window.end, len(contract.features)
             ),
         ),

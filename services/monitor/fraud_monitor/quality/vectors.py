@@ -8,21 +8,26 @@ from typing import Final
 
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
+from fraud_adapters.postgres import model_versions
 from fraud_adapters.postgres.arrivals import Window
-from fraud_adapters.postgres.feature_vectors import read_vectors
-from fraud_core.profile import Profile
+from fraud_adapters.postgres.scored_windows import ScoredWindow, read_scored
 from fraud_core.quality import columns
 from fraud_core.quality.checks import Check, insufficient
 from fraud_core.quality.columns import WindowTally
 from fraud_monitor.guarded import guarded
-from fraud_monitor.run_context import RunContext
+from fraud_monitor.run_context import Champion, RunContext
 
 NAMES: Final = ("missing_values", "outliers", "distribution_shift", "anomalies")
 
 
 @dataclass(frozen=True, slots=True)
 class FeatureChecks:
-    """The checks, the champion's features if they are known, and how many rows repeat another one's features."""
+    """The checks.
+
+    Attributes:
+        champion: its features, if they are known.
+        repeated: rows with the same features as another one.
+    """
 
     checks: list[Check]
     champion: Sequence[str] | None = None
@@ -39,7 +44,7 @@ def read(context: RunContext, connection: Connection, window: Window) -> Feature
     features = None if champion.manifest is None else champion.manifest.features
     if champion.profile is None:
         return _without(champion.problem or "The champion has no reference profile.", features)
-    tally = guarded("predictions", lambda: _tally(champion.profile, connection, window))
+    tally = guarded("predictions", lambda: _tally(context, champion, connection, window))
     if isinstance(tally, str):
         return _without(tally, features)
     rules, shift = context.parameters.quality, context.parameters.thresholds.data_drift
@@ -55,10 +60,21 @@ def read(context: RunContext, connection: Connection, window: Window) -> Feature
     )
 
 
-def _tally(profile: Profile | None, connection: Connection, window: Window) -> WindowTally:
-    assert profile is not None
-    tally = WindowTally(profile)
-    read_vectors(connection, window.start, window.end, len(profile.features), tally.add)
+def _tally(
+    context: RunContext, champion: Champion, connection: Connection, window: Window
+) -> WindowTally:
+    assert champion.profile is not None
+    tally = WindowTally(champion.profile)
+    with connection, connection.cursor() as cursor:
+        versions = model_versions.versions_of_contract(cursor, context.contract.schema_id)
+    scored = ScoredWindow(
+        sorted({*versions, champion.version}),
+        champion.version,
+        len(champion.profile.features),
+        window.start,
+        window.end,
+    )
+    read_scored(connection, scored, lambda rows: tally.add(rows.features))
     return tally
 
 
