@@ -45,7 +45,7 @@ def result_of(monitor: MonitorInstallation, run_id: str = "first") -> QualityRes
     with monitor.context(run_id) as context:
         result = quality(context, argparse.Namespace())
     assert list(mismatches(QualityResult, json.loads(json.dumps(result)))) == []
-    return result  # type: ignore[return-value]
+    return result
 
 
 def publish(monitor: MonitorInstallation, rows: Batch, *others: bytes) -> int:

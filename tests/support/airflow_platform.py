@@ -355,6 +355,11 @@ def _airflow(
             **mlflow_login("trainer", stack.mlflow.users),
             **store,
         },
+        "monitor": {
+            "DATABASE_URL": database.url("monitor"),
+            **mlflow_login("monitor", stack.mlflow.users),
+            **store,
+        },
     }
     return prepared_airflow(
         stack,

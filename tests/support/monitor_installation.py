@@ -1,4 +1,4 @@
-"""Helpers of the monitor's tests: a context on real servers, a champion with a profile, and stored decisions."""
+"""Helpers of the monitor's tests: a context on real servers, a champion with a profile, stored decisions."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def reference(contract: Contract = CREDITCARD, rows: int = 4000) -> Profile:
     )
 
 
-def champion(contract: Contract = CREDITCARD, **metrics: float) -> Champion:
+def champion(contract: Contract = CREDITCARD, metrics: Mapping[str, float | None] | None = None) -> Champion:
     """A champion of which only the manifest's features, its figures and its profile matter."""
     moment = datetime(2024, 1, 1, tzinfo=UTC)
     manifest = Manifest(
@@ -61,7 +61,7 @@ def champion(contract: Contract = CREDITCARD, **metrics: float) -> Champion:
         block_threshold=0.9,
         threshold_rule="f1",
         calibration=Calibration(slope=1.0, intercept=0.0),
-        metrics=metrics,
+        metrics=dict(metrics or {}),
         data_from=moment,
         data_to=moment,
         created_at=moment,

@@ -40,7 +40,7 @@ def judged(job_task: str, verb: str, alert_task: str) -> None:
         arguments=["--dag={{ dag.dag_id }}", "--run-id={{ run_id }}"],
         single=verb,
     )
-    decide = BranchPythonOperator(
+    decide_alert = BranchPythonOperator(
         task_id="decide_alert",
         python_callable=partial(branch, alert_task=alert_task),
         op_args=[job.output, "{{ dag.dag_id }}"],
@@ -53,7 +53,7 @@ def judged(job_task: str, verb: str, alert_task: str) -> None:
         severity=of_result("severity"),
         key=f"{{{{ dag.dag_id }}}}/{of_result('severity')}",
     )
-    job >> decide >> [alert, EmptyOperator(task_id=NO_ACTION)]
+    job >> decide_alert >> [alert, EmptyOperator(task_id=NO_ACTION)]
 
 
 def branch(result: Verdict, dag_id: str, *, alert_task: str) -> str:

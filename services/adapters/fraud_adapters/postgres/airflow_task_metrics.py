@@ -41,11 +41,13 @@ _DURATIONS: Final = """
             SELECT dag_id, run_id, min(started_at) AS started_at, string_agg(DISTINCT task_id, ',') AS tasks,
                    CASE WHEN bool_or(ended_at IS NULL) THEN %(end)s ELSE max(ended_at) END AS ended_at
             FROM airflow_task_metrics
-            WHERE (ended_at >= %(earliest)s OR ended_at IS NULL) AND started_at < %(end)s AND state <> 'skipped'
+            WHERE (ended_at >= %(earliest)s OR ended_at IS NULL) AND started_at < %(end)s
+              AND state <> 'skipped'
             GROUP BY 1, 2
         ) whole
     )
-    SELECT dag_id, count(*) FILTER (WHERE ended_at >= %(start)s), max(seconds) FILTER (WHERE ended_at >= %(start)s),
+    SELECT dag_id, count(*) FILTER (WHERE ended_at >= %(start)s),
+           max(seconds) FILTER (WHERE ended_at >= %(start)s),
            count(*) FILTER (WHERE ended_at < %(start)s),
            percentile_cont(0.5) WITHIN GROUP (ORDER BY seconds) FILTER (WHERE ended_at < %(start)s)
     FROM runs GROUP BY dag_id, tasks HAVING count(*) FILTER (WHERE ended_at >= %(start)s) > 0 ORDER BY 1

@@ -1,4 +1,4 @@
-"""What arrived in a window for a decision: counted in the table `transactions`, with the predictions it needs.
+"""What arrived in a window for a decision: counted in `transactions`, with the predictions that are needed.
 
 History that was loaded does not count: it arrives at once, and has no decisions.
 """
@@ -62,7 +62,7 @@ def count_window(
         for _, _, one in conditions
     ]
     statement = sql.SQL(_WINDOW).format(
-        fields=sql.SQL("").join(sql.SQL(", {}").format(one) for one in counted)
+        delay=sql.SQL(_DELAY), fields=sql.SQL("").join(sql.SQL(", {}").format(one) for one in counted)
     )
     values = {**_window(window), "contract": contract.schema_id, "ahead": ahead, "late": late}
     rows, streamed, foreign, early, delayed, p50, p99, *by_field = _row(connection, statement, values)
@@ -144,12 +144,14 @@ def _row(connection: Connection, statement: sql.Composable, values: Mapping[str,
     return row
 
 
+_DELAY: Final = "ingestion_timestamp - event_time"
 _WINDOW: Final = """
-    SELECT count(*), count(*) FILTER (WHERE source = 'stream'), count(*) FILTER (WHERE contract <> %(contract)s),
+    SELECT count(*), count(*) FILTER (WHERE source = 'stream'),
+           count(*) FILTER (WHERE contract <> %(contract)s),
            count(*) FILTER (WHERE event_time > ingestion_timestamp + %(ahead)s),
            count(*) FILTER (WHERE event_time < ingestion_timestamp - %(late)s),
-           percentile_disc(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM ingestion_timestamp - event_time)::float8),
-           percentile_disc(0.99) WITHIN GROUP (ORDER BY extract(epoch FROM ingestion_timestamp - event_time)::float8)
+           extract(epoch FROM percentile_disc(0.5) WITHIN GROUP (ORDER BY {delay}))::float8,
+           extract(epoch FROM percentile_disc(0.99) WITHIN GROUP (ORDER BY {delay}))::float8
            {fields}
     FROM transactions
     WHERE ingestion_timestamp >= %(start)s AND ingestion_timestamp < %(end)s AND source = ANY (%(live)s)
@@ -172,6 +174,7 @@ _UNDECIDED: Final = """
       AND NOT EXISTS (SELECT FROM predictions p WHERE p.transaction_id = x.transaction_id AND p.deciding)
 """
 _FOUND: Final = """
-    SELECT x.transaction_id, EXISTS (SELECT FROM predictions p WHERE p.transaction_id = x.transaction_id AND p.deciding)
+    SELECT x.transaction_id,
+           EXISTS (SELECT FROM predictions p WHERE p.transaction_id = x.transaction_id AND p.deciding)
     FROM transactions x WHERE x.transaction_id = ANY (%s::varchar[])
 """

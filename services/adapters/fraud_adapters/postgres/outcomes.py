@@ -98,7 +98,8 @@ def _column(table: pa.Table, name: str) -> Any:
 _COPY: Final = """
     COPY (
         SELECT p.model_version AS version, p.score, p.is_fraud_predicted::integer AS flagged,
-               array_position({decisions}::text[], p.decision::text) - 1 AS decision, l.label, {amount} AS amount
+               array_position({decisions}::text[], p.decision::text) - 1 AS decision, l.label,
+               {amount} AS amount
         FROM transactions x
         JOIN predictions p ON p.transaction_id = x.transaction_id AND p.deciding
         LEFT JOIN LATERAL (

@@ -43,6 +43,7 @@ def store_metrics(
     run_id: str,
     version: str,
     rows: Sequence[MetricRow],
+    *,
     window: tuple[datetime, datetime],
     labels: int,
 ) -> None:
@@ -72,8 +73,8 @@ def read_trend(
 
 
 _STORE: Final = """
-    INSERT INTO performance_metrics (contract, run_id, model_version, metric, part, value, low, high, window_from,
-                                     window_to, rows, labels, details)
+    INSERT INTO performance_metrics (contract, run_id, model_version, metric, part, value, low, high,
+                                     window_from, window_to, rows, labels, details)
     VALUES %s ON CONFLICT (contract, run_id, model_version, metric, part) DO UPDATE SET
         measured_at = clock_timestamp(), value = excluded.value, low = excluded.low, high = excluded.high,
         window_from = excluded.window_from, window_to = excluded.window_to, rows = excluded.rows,

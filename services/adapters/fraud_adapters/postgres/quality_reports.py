@@ -44,19 +44,20 @@ def store_checks(
 
 
 def insufficient_in_a_row(cursor: Cursor, contract: str) -> dict[str, int]:
-    """By check, for how many runs in a row up to the latest it had no verdict although it should have had one."""
+    """By check, for how many runs in a row up to the latest it had no verdict, other than expected."""
     cursor.execute(_IN_A_ROW, {"contract": contract})
     return {name: int(count) for name, count in cursor.fetchall()}
 
 
 _STORE: Final = """
-    INSERT INTO quality_reports (contract, run_id, check_name, checked_at, status, severity, sentence, expected, value,
-                                 bound, window_from, window_to, rows, details)
+    INSERT INTO quality_reports (contract, run_id, check_name, checked_at, status, severity, sentence,
+                                 expected, value, bound, window_from, window_to, rows, details)
     VALUES (%(contract)s, %(run_id)s, %(name)s, clock_timestamp(), %(status)s, %(severity)s, %(sentence)s,
             %(expected)s, %(value)s, %(bound)s, %(start)s, %(end)s, %(rows)s, %(details)s)
     ON CONFLICT (contract, run_id, check_name) DO UPDATE SET
         checked_at = excluded.checked_at, status = excluded.status, severity = excluded.severity,
-        sentence = excluded.sentence, expected = excluded.expected, value = excluded.value, bound = excluded.bound,
+        sentence = excluded.sentence, expected = excluded.expected, value = excluded.value,
+        bound = excluded.bound,
         window_from = excluded.window_from, window_to = excluded.window_to, rows = excluded.rows,
         details = excluded.details
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -109,7 +110,7 @@ def by_amount(rows: Judged, bands: Sequence[float]) -> list[Part]:
     position = np.searchsorted(bands, rows.amounts, side="right")
     names = [
         f"under {bands[0]:g}",
-        *(f"{low:g} to {high:g}" for low, high in zip(bands, bands[1:], strict=False)),
+        *(f"{low:g} to {high:g}" for low, high in pairwise(bands)),
     ]
     names.append(f"{bands[-1]:g} and more")
     return [_part(name, rows.take(position == number)) for number, name in enumerate(names)]

@@ -46,7 +46,8 @@ class Comparison:
                 f"{self.metric} {self.value:.4f} ({self.low:.4f} to {self.high:.4f}), at least {self.bound:g}"
             )
         return (
-            f"{self.metric} changed by {self.value:+.1%} ({self.low:+.1%} to {self.high:+.1%}) since the model was "
+            f"{self.metric} changed by {self.value:+.1%} ({self.low:+.1%} to {self.high:+.1%}) "
+            "since the model was "
             f"made ({self.held_out:.4f}), at least {self.bound:+.1%}"
         )
 
@@ -64,6 +65,7 @@ def judge(
     counts: Confusion,
     figures: Mapping[str, Figure],
     held_out: Mapping[str, float | None],
+    *,
     floors: Floors,
     max_drop: float,
     rules: PerformanceRules,

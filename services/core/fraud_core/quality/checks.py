@@ -61,7 +61,7 @@ class Check:
     Attributes:
         sentence: what was found, with its numbers.
         value: the figure that was compared; bound: what it was compared with; rows: how many it rests on.
-        expected: an insufficient check that needs nothing but time, such as the history of a new installation.
+        expected: insufficient, and nothing but time is needed, such as the history of a new installation.
     """
 
     name: str

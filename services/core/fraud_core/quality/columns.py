@@ -101,7 +101,7 @@ class WindowTally:
         return len(hashes) - len(np.unique(hashes))
 
     def unusual(self) -> dict[str, tuple[int, float]]:
-        """By feature, the values that are outliers or of no known category, and the reference's share of them.
+        """By feature, the outliers and values of no known category, and the reference's share of them.
 
         Without features whose values are nearly all the same, of which no value is an outlier.
         """
@@ -115,7 +115,7 @@ class WindowTally:
 
 
 def row_hashes(vectors: NDArray[np.float32]) -> NDArray[np.uint64]:
-    """A 64-bit hash of each row, shape [n, k] → [n]; among a million rows a collision is improbable (3e-8)."""
+    """A 64-bit hash of each row, shape [n, k] → [n]; a million rows collide with a chance of 3e-8."""
     bits = np.ascontiguousarray(vectors).view(np.uint32).astype(np.uint64)
     hashes = np.full(len(vectors), 0xCBF29CE484222325, dtype=np.uint64)
     with np.errstate(over="ignore"):
@@ -176,7 +176,8 @@ def distribution_shift(tally: WindowTally, rules: QualityRules, max_psi: float) 
     return Check(
         name,
         status,
-        f"{len(shifted)} of {plural(len(features), 'feature')} shifted{named}; the largest PSI is {top.psi or 0.0:.3f}, of "
+        f"{len(shifted)} of {plural(len(features), 'feature')} shifted{named}; the largest PSI is "
+        f"{top.psi or 0.0:.3f}, of "
         f"{top.name}, over {plural(tally.rows, 'row')}.",
         value=top.psi,
         bound=max_psi,
@@ -200,7 +201,8 @@ def anomalies(tally: WindowTally, rules: QualityRules) -> Check:
     return Check(
         name,
         share_status(tally.anomalies, tally.rows, rules.anomalies, usual),
-        f"{percent(share)} of {plural(tally.rows, 'row')} lie beyond the distance that {percent(usual)} of the "
+        f"{percent(share)} of {plural(tally.rows, 'row')} lie beyond the distance that "
+        f"{percent(usual)} of the "
         "reference's rows exceed.",
         value=share,
         bound=usual + rules.anomalies.fail,
@@ -234,7 +236,8 @@ def _of_features(
     return Check(
         name,
         status,
-        f"{what.capitalize()} {subject}: the most are {percent(count / rows)} of {plural(rows, 'value')} of {top}, "
+        f"{what.capitalize()} {subject}: the most are {percent(count / rows)} of "
+        f"{plural(rows, 'value')} of {top}, "
         f"{percent(usual)} in the reference.",
         value=count / rows,
         bound=usual + limit.fail,

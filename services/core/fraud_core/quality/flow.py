@@ -46,7 +46,8 @@ def volume(arrivals: Arrivals, rules: QualityRules) -> Check:
         age = timedelta(0) if arrivals.first is None else arrivals.now - arrivals.first
         return insufficient(
             name,
-            f"{plural(arrivals.rows, 'row')} arrived; the same hours of {plural(len(known), 'earlier day')} hold "
+            f"{plural(arrivals.rows, 'row')} arrived; the same hours of "
+            f"{plural(len(known), 'earlier day')} hold "
             f"rows to compare with, {rule.min_days} are needed.",
             rows=arrivals.rows,
             expected=age < timedelta(days=rule.min_days + 1),
@@ -68,7 +69,8 @@ def volume(arrivals: Arrivals, rules: QualityRules) -> Check:
     return Check(
         name,
         status,
-        f"{plural(arrivals.rows, 'row')} arrived, the same hours of {len(known)} earlier days had {usual:,.0f} "
+        f"{plural(arrivals.rows, 'row')} arrived, the same hours of {len(known)} earlier days had "
+        f"{usual:,.0f} "
         "in the median.",
         value=float(arrivals.rows),
         bound=usual / rule.fail if arrivals.rows < usual else usual * rule.fail,
@@ -105,7 +107,8 @@ def skew(arrivals: Arrivals, rules: QualityRules) -> Check:
         name,
         share_status(skewed, arrivals.rows, rules.skewed),
         f"{percent(share)} of {plural(arrivals.rows, 'row')}: {arrivals.ahead:,} happened more than "
-        f"{_duration(rules.ahead.total_seconds())} after they arrived (a clock is ahead), {arrivals.late:,} more than "
+        f"{_duration(rules.ahead.total_seconds())} after they arrived (a clock is ahead), "
+        f"{arrivals.late:,} more than "
         f"{_duration(rules.late.total_seconds())} before; half arrived within {arrivals.delay_p50:.3g} s, "
         f"99 % within {arrivals.delay_p99:.3g} s.",
         value=share,
@@ -150,7 +153,8 @@ def conflicting_ids(rows: int, by_reason: Mapping[str, int]) -> Check:
     return Check(
         name,
         Status.FAILED if conflicts else Status.PASSED,
-        f"{plural(conflicts, 'record')} had the id of a stored transaction with other fields; the first one stays "
+        f"{plural(conflicts, 'record')} had the id of a stored transaction with other fields; the "
+        "first one stays "
         "in force."
         if conflicts
         else f"No id of {plural(rows, 'stored row')} came again with other fields.",

@@ -78,7 +78,8 @@ def durations(dags: Sequence[RunDurations], rules: QualityRules) -> Check:
     return Check(
         name,
         Status.FAILED if slow else Status.PASSED,
-        f"A run of {slowest.dag} took {slowest.longest:.3g} s, {factor:.3g} times the usual {slowest.usual:.3g} s.",
+        f"A run of {slowest.dag} took {slowest.longest:.3g} s, {factor:.3g} times the usual "
+        f"{slowest.usual:.3g} s.",
         value=factor,
         bound=rules.slow_factor,
         rows=sum(dag.runs for dag in known.values()),

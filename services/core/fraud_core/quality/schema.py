@@ -30,7 +30,7 @@ class SchemaEvidence:
 
 
 def schema(evidence: SchemaEvidence, features: Sequence[str]) -> Check:
-    """Whether every row has the contract's fields in their ranges, and every vector the contract's features."""
+    """Whether every row has the contract's fields in range, and every vector the contract's features."""
     name = "schema"
     problems = [
         f"{plural(count, 'row')} of {what}"
@@ -65,7 +65,8 @@ def schema(evidence: SchemaEvidence, features: Sequence[str]) -> Check:
     return Check(
         name,
         Status.PASSED,
-        f"{plural(evidence.rows, 'row')} have all {len(features)} features of the contract{known}, in their ranges.",
+        f"{plural(evidence.rows, 'row')} have all {len(features)} features of the contract{known}, "
+        "in their ranges.",
         value=0.0,
         bound=0.0,
         rows=evidence.rows,

@@ -109,7 +109,8 @@ def completeness(
         return Check(
             name,
             Status.FAILED,
-            f"The topic {topic.topic} was deleted and created again: the stored position belongs to the old one.",
+            f"The topic {topic.topic} was deleted and created again: the stored position belongs to "
+            "the old one.",
             rows=rows,
         )
     if trace is None:
@@ -136,7 +137,8 @@ def _incomplete(name: str, trace: Trace | None, undecided: int, rows: int) -> Ch
     missing = undecided
     if trace is not None and trace.lost_count:
         parts.append(
-            f"{trace.lost_count:,} of {plural(trace.records, 'record')} before the position are neither stored nor "
+            f"{trace.lost_count:,} of {plural(trace.records, 'record')} before the position are "
+            "neither stored nor "
             f"dead letters ({', '.join(trace.lost)})"
         )
         missing += trace.lost_count
@@ -187,7 +189,8 @@ def duplicates(
         name,
         status,
         f"{percent(again / max(records, 1))} of {plural(records, 'record')} came again with the same id; "
-        f"{percent(repeated_rows / max(rows, 1))} of {plural(rows, 'row')} repeat the features of another one.",
+        f"{percent(repeated_rows / max(rows, 1))} of {plural(rows, 'row')} repeat the features of "
+        "another one.",
         value=again / max(records, 1),
         bound=rules.duplicates.fail,
         rows=records or rows,
@@ -237,7 +240,8 @@ def position(topics: tuple[TopicProgress, ...], rules: QualityRules) -> Check:
     return Check(
         name,
         Status.FAILED,
-        f"{plural(worst.lag, 'record')} of {worst.topic} wait and the position {since}: is a consumer running?",
+        f"{plural(worst.lag, 'record')} of {worst.topic} wait and the position {since}: is a "
+        "consumer running?",
         value=worst.idle_seconds,
         bound=allowed,
         details={topic.topic: {"lag": topic.lag, "idle_seconds": topic.idle_seconds} for topic in topics},

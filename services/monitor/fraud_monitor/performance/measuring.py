@@ -24,7 +24,7 @@ def measure(context: RunContext, connection: Connection, champion: Champion, now
     """Measure and judge the champion at the moment `now` of the database.
 
     The judged period ends as long ago as silence needs to count as legitimate. Later transactions would bring
-    their frauds, which are reported, without the legitimate ones, which are not: precision would look too good.
+    their frauds, which are reported, without the legitimate ones, which are not: precision would look high.
     """
     rules = context.parameters.performance
     end = now - context.parameters.labels.implied_after
@@ -54,9 +54,9 @@ def measure(context: RunContext, connection: Connection, champion: Champion, now
             figures.counts,
             figures.count,
             held_out,
-            context.parameters.floors,
-            context.parameters.thresholds.concept_drift,
-            rules,
+            floors=context.parameters.floors,
+            max_drop=context.parameters.thresholds.concept_drift,
+            rules=rules,
         ),
         held_out=held_out,
         problems=problems,

@@ -69,7 +69,7 @@ def trend(points: Sequence[TrendPoint]) -> bytes:
             axes.fill_between(
                 times, [point.low for point in own], [point.high for point in own], color=colour, alpha=0.15
             )
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(axes.xaxis.get_major_locator()))
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(axes.xaxis.get_major_locator()))  # type: ignore[no-untyped-call]
     axes.legend(loc="lower left")
     return _png(figure)
 

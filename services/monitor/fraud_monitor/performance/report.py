@@ -102,8 +102,10 @@ def _document(measured: Measured, reference: Profile | None) -> Iterator[Element
     yield Heading(f"Performance of version {measured.champion}", 1)
     yield Paragraph(f"Severity {verdict.severity}. {verdict.sentence}")
     yield Paragraph(
-        f"Transactions that happened from {measured.start:%Y-%m-%d %H:%M} to {measured.end:%Y-%m-%d %H:%M} UTC: "
-        f"{counts.total:,} deciding predictions with a mature label, {counts.tp + counts.fn:,} frauds. Left out: "
+        f"Transactions that happened from {measured.start:%Y-%m-%d %H:%M} to "
+        f"{measured.end:%Y-%m-%d %H:%M} UTC: "
+        f"{counts.total:,} deciding predictions with a mature label, {counts.tp + counts.fn:,} "
+        "frauds. Left out: "
         f"{measured.left_out_blocked:,} that were blocked and have no explicit label, "
         f"{measured.left_out_unknown:,} whose label is not mature."
     )

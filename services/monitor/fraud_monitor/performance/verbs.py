@@ -52,8 +52,8 @@ def performance(context: RunContext, _options: argparse.Namespace) -> Performanc
                 context.run.run_id,
                 champion.version,
                 metric_rows(measured),
-                (measured.start, measured.end),
-                measured.figures.counts.total,
+                window=(measured.start, measured.end),
+                labels=measured.figures.counts.total,
             )
     problems = list(measured.problems)
     report = _unless_broken("object store", problems, lambda: publish(context, measured, champion.profile))
@@ -61,7 +61,14 @@ def performance(context: RunContext, _options: argparse.Namespace) -> Performanc
     get_logger(__name__).info(
         "performance_verdict", severity=measured.verdict.severity, sentence=measured.verdict.sentence
     )
-    return _result(context, measured, report.key if report else None, run_id, problems, started)
+    return _result(
+        context,
+        measured,
+        report=report.key if report else None,
+        mlflow_run_id=run_id,
+        problems=problems,
+        started=started,
+    )
 
 
 def _unless_broken(source: str, problems: list[str], work: Callable[[], T]) -> T | None:
@@ -76,6 +83,7 @@ def _unless_broken(source: str, problems: list[str], work: Callable[[], T]) -> T
 def _result(
     context: RunContext,
     measured: Measured,
+    *,
     report: str | None,
     mlflow_run_id: str | None,
     problems: list[str],

@@ -60,9 +60,7 @@ def read(context: RunContext, connection: Connection, window: Window) -> Feature
     )
 
 
-def _tally(
-    context: RunContext, champion: Champion, connection: Connection, window: Window
-) -> WindowTally:
+def _tally(context: RunContext, champion: Champion, connection: Connection, window: Window) -> WindowTally:
     assert champion.profile is not None
     tally = WindowTally(champion.profile)
     with connection, connection.cursor() as cursor:
