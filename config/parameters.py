@@ -14,10 +14,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from config import candidates as kinds
 from config.drift import Drift
+from config.quality import Quality
 from config.services import clients
 from config.yaml_files import YamlFile
 from fraud_core.gate import GatePolicy
 from fraud_core.money import Costs
+from fraud_core.performance.rules import Floors, PerformanceRules
 
 # Environment variables that override a parameter, and the path of the parameter.
 ENVIRONMENT_OVERRIDES = {
@@ -188,6 +190,14 @@ class Parameters(_Section):
     serving: Serving
     streaming: Streaming
     drift: Drift = Drift()
+    quality: Quality = Quality()
+    performance: PerformanceRules = PerformanceRules()
+
+    @property
+    def floors(self) -> Floors:
+        """What a model must reach to be fit for service, by the gate policy in force."""
+        default = Floors(recall=self.thresholds.min_recall, precision=self.thresholds.min_precision)
+        return self.performance.floors.get(self.gate, default)
 
     @property
     def gate_in_force(self) -> GatePolicy:

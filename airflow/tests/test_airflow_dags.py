@@ -104,10 +104,20 @@ SPECIFICATION = {
         {"send_drift_alert": ("decide_next_step", ALERT), "no_action": ("decide_next_step", EMPTY)},
     ),
     "03_feedback_collection": Specified("0 3 * * *", "data"),
-    "04_data_quality": Specified("0 * * * *", "quality"),
+    "04_data_quality": Specified(
+        "0 * * * *",
+        "quality",
+        {"run_quality_checks": JOB, "decide_alert": BRANCH},
+        instead={"send_quality_alert": ("decide_alert", ALERT), "no_action": ("decide_alert", EMPTY)},
+    ),
     "05_model_deployment_canary": Specified(None, "deploy"),
     "05_model_deployment_canary_http": Specified(None, "deploy"),
-    "06_model_performance_tracking": Specified("0 * * * *", "monitoring"),
+    "06_model_performance_tracking": Specified(
+        "0 * * * *",
+        "monitoring",
+        {"run_performance_tracking": JOB, "decide_alert": BRANCH},
+        instead={"send_performance_alert": ("decide_alert", ALERT), "no_action": ("decide_alert", EMPTY)},
+    ),
 }
 # How long a run takes, at the most, where all is well.
 EXPECTED = {
@@ -129,10 +139,8 @@ BEGIN_PAUSED: frozenset[str] = frozenset()
 NOT_THERE_YET = {
     "00_batch_prediction",
     "03_feedback_collection",
-    "04_data_quality",
     "05_model_deployment_canary",
     "05_model_deployment_canary_http",
-    "06_model_performance_tracking",
 }
 
 

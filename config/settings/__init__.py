@@ -12,13 +12,14 @@ from config.settings.backends import (
     postgres_url,
 )
 from config.settings.base import ConfigurationError, Settings, load
-from config.settings.clients import AirflowClientSettings, ApiClientSettings
+from config.settings.clients import AirflowClientSettings, ApiAddressSettings, ApiClientSettings
 from config.settings.installation import CONFIG_DIR, PlatformSettings, contract, parameters
 from config.settings.servers import ApiServerSettings, LogSettings, StreamServerSettings, api_clients
 
 __all__ = [
     "CONFIG_DIR",
     "AirflowClientSettings",
+    "ApiAddressSettings",
     "ApiClientSettings",
     "ApiServerSettings",
     "ConfigurationError",

@@ -7,16 +7,21 @@ from pydantic import AnyHttpUrl, Field, SecretStr
 from config.settings.base import OptionalSecret, Settings
 
 
-class ApiClientSettings(Settings):
-    """How a job reaches the scoring API."""
+class ApiAddressSettings(Settings):
+    """Where the scoring API is, for its public routes."""
 
     api_url: AnyHttpUrl = AnyHttpUrl("http://localhost:8000")
-    api_client_id: str = Field(min_length=1)
-    api_client_secret: SecretStr = Field(min_length=1)
 
     @property
     def url(self) -> str:
         return str(self.api_url).rstrip("/")
+
+
+class ApiClientSettings(ApiAddressSettings):
+    """How a job reaches the scoring API."""
+
+    api_client_id: str = Field(min_length=1)
+    api_client_secret: SecretStr = Field(min_length=1)
 
 
 class AirflowClientSettings(Settings):

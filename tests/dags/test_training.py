@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -19,6 +20,7 @@ import pytest
 
 from config import constants
 from fraud_adapters.airflow_runs import AirflowRuns, AirflowUnavailable
+from fraud_adapters.models.mlflow_http import MlflowHttp
 from fraud_adapters.models.registry import Registry
 from fraud_adapters.objectstore import ObjectStore
 from fraud_adapters.postgres import connect
@@ -29,6 +31,7 @@ from fraud_producer.simulator import Simulator
 from tests.integration.training_installation import RATE, Installation, store_history
 from tests.support.airflow_platform import PATIENCE_S, AirflowPlatform, Run, running_mlflow
 from tests.support.mlflow_users import mlflow_login
+from tests.support.monitor_installation import MonitorInstallation, arrived
 from tests.support.server_fixtures import bucket_settings
 from tests.support.stored_rows import CREDITCARD, START, predictions
 from tests.support.waiting import eventually
@@ -368,3 +371,55 @@ def test_a_paused_dag_is_named(training: AirflowPlatform, api: httpx.Client) -> 
     finally:
         training.airflow.pause(DAG, paused=False)
     assert (answer.status_code, "is paused" in answer.json()["detail"]) == (409, True)
+
+
+# --- what watches the champion --------------------------------------------------------------------
+
+WATCHING: Final = "06_model_performance_tracking"
+
+
+def decide_with_champion(platform: AirflowPlatform, rows: int, frauds: int, found: int) -> None:
+    """Decisions of the champion an hour ago, with the truth about each."""
+    monitor = MonitorInstallation(platform.database)
+    prefix = f"w{uuid.uuid4().hex[:6]}"
+    scores = np.full(rows, 0.05)
+    scores[:found] = 0.7
+    past = datetime.now(UTC) - timedelta(hours=1)
+    monitor.decide(
+        arrived(rows, prefix=prefix, event_time=past), scores=scores, model_version=champion(platform)
+    )
+    platform.rows(
+        "INSERT INTO labels (label_id, transaction_id, label, source, reported_at, matures_at)"
+        " SELECT gen_random_uuid(), %s || n, (n < %s)::int, 'analyst', now() - interval '1 min', now()"
+        " FROM generate_series(0, %s) n RETURNING 1",
+        f"{prefix}-",
+        frauds,
+        rows - 1,
+    )
+
+
+def test_the_champions_performance_alerts_only_with_enough_labels(
+    training: AirflowPlatform, first: Run
+) -> None:
+    training.airflow.pause(WATCHING, paused=False)
+    unknown = training.trigger(WATCHING).succeeded()
+    assert unknown.tasks["no_action"] == "success"
+    assert unknown.tasks["send_performance_alert"] == "skipped"
+    decide_with_champion(training, rows=1500, frauds=300, found=120)
+    unfit = training.trigger(WATCHING).succeeded()
+    assert unfit.tasks["send_performance_alert"] == "success"
+    alert = training.webhook.wait_for("The model is not fit for service: version 1")
+    assert "[critical]" in alert
+    assert "recall 0.4000 (0.34" in alert
+    [(value, labels)] = training.rows(
+        "SELECT value, labels FROM performance_metrics WHERE run_id = %s AND metric = 'recall' AND part = ''",
+        unfit.run_id,
+    )
+    assert (value, labels) == (0.4, 1500)
+    with MlflowHttp(training.stack.mlflow.tracking_uri) as http:
+        name, query = CREDITCARD.registered_model, {"version": "1"}
+        version = http.get("model-versions/get", {"name": name, **query})
+    assert version is not None
+    tags = {tag["key"]: tag["value"] for tag in version["model_version"]["tags"]}
+    assert tags["performance"] == "critical"
+    assert first.state == "success"

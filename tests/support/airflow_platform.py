@@ -61,8 +61,8 @@ PUBLIC: Final = {
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "15",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",
 }
-# The training DAG is never due: its first run would begin before there is anything to train on.
-_UNSCHEDULED: Final = (constants.DAG_TRAINING,)
+# These are never due: their first runs would begin before there is anything to train on or to watch.
+_UNSCHEDULED: Final = (constants.DAG_TRAINING, *constants.DAGS_MONITORING)
 _NEVER_DUE: Final = """
 CREATE OR REPLACE FUNCTION never_due() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -274,9 +274,8 @@ def running_platform(prepared: PreparedPlatform) -> Iterator[AirflowPlatform]:
         )
 
 
-@contextmanager
-def running_mlflow(platform: AirflowPlatform) -> Iterator[str]:
-    """MLflow and the buckets of a training, for as long as they are needed; gives MLflow's address."""
+def ensure_buckets(platform: AirflowPlatform) -> None:
+    """Create the buckets that jobs and MLflow use, as the administrator; jobs may not."""
     administrator = ObjectStoreSettings.model_validate(
         {
             "s3_endpoint_url": platform.stack.objectstore.endpoint_url,
@@ -286,6 +285,12 @@ def running_mlflow(platform: AirflowPlatform) -> Iterator[str]:
     )
     for bucket in (constants.BUCKET_RUNS, constants.BUCKET_MLFLOW):
         ObjectStore(administrator, bucket).ensure_bucket()
+
+
+@contextmanager
+def running_mlflow(platform: AirflowPlatform) -> Iterator[str]:
+    """MLflow and the buckets of a training, for as long as they are needed; gives MLflow's address."""
+    ensure_buckets(platform)
     with ExitStack() as exit_stack:
         mlflow.prepare(platform.stack.mlflow)
         start(mlflow.spec(platform.stack.mlflow), exit_stack, PATIENCE_S)
@@ -348,6 +353,11 @@ def _airflow(
         "trainer": {
             "DATABASE_URL": database.url("trainer"),
             **mlflow_login("trainer", stack.mlflow.users),
+            **store,
+        },
+        "monitor": {
+            "DATABASE_URL": database.url("monitor"),
+            **mlflow_login("monitor", stack.mlflow.users),
             **store,
         },
     }

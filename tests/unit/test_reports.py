@@ -13,6 +13,16 @@ import pytest
 from sklearn import metrics as reference
 
 from config.job_results.trainer import CandidateResult
+from fraud_adapters.documents import (
+    Element,
+    Heading,
+    Paragraph,
+    Picture,
+    Points,
+    Table,
+    to_html,
+    to_markdown,
+)
 from fraud_adapters.job.failures import JobFailed
 from fraud_adapters.models.registry import ArtefactRefused
 from fraud_adapters.objectstore.run_store import Step
@@ -25,16 +35,6 @@ from fraud_trainer import steps
 from fraud_trainer.candidates.dense import LogisticRegressionLearner
 from fraud_trainer.candidates.model_types import CandidateFailed
 from fraud_trainer.evaluate import card_candidates, explaining, findings, validating
-from fraud_trainer.evaluate.documents import (
-    Element,
-    Heading,
-    Paragraph,
-    Picture,
-    Points,
-    Table,
-    to_html,
-    to_markdown,
-)
 from fraud_trainer.evaluate.figures import Scored
 from fraud_trainer.evaluate.report import report
 from fraud_trainer.register.registering import register

@@ -27,6 +27,11 @@ ALLOWED = {
     ("stream_offsets", f"{ADAPTERS}/stalled_holders.py"),  # whether the position moved, in one statement
     ("predictions", f"{ADAPTERS}/scored_windows.py"),  # the monitor reads scores and features in bulk
     ("predictions", f"{ADAPTERS}/labelled_predictions.py"),  # … and joins decisions with mature labels
+    ("predictions", f"{ADAPTERS}/served_predictions.py"),  # … and how fast and how many they are
+    ("transactions", f"{ADAPTERS}/arrivals.py"),  # the monitor counts what arrived
+    ("predictions", f"{ADAPTERS}/arrivals.py"),  # … and what of it is not decided
+    ("transactions", f"{ADAPTERS}/outcomes.py"),  # amounts and times of judged decisions
+    ("predictions", f"{ADAPTERS}/outcomes.py"),  # … the decisions, with their mature labels
     ("predictions", "api/fraud_api/writer.py"),  # what was decided before, on the path of a request
 }
 

@@ -182,8 +182,11 @@ def recalls_at_fpr(points: OperatingPoints, fpr: float) -> NDArray[np.float64]:
     return np.asarray(np.max(np.where(points.fpr <= fpr, points.recall, 0.0), axis=-1))
 
 
-def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:
-    """Score interval of a proportion (Wilson 1927), 95 % by default; (0, 1) without trials."""
+def wilson_interval(successes: float, trials: float, z: float = 1.959964) -> tuple[float, float]:
+    """Score interval of a proportion (Wilson 1927), 95 % by default; (0, 1) without trials.
+
+    Of weighted rows, `trials` is their effective number (Kish 1965), and `successes` that times the share.
+    """
     if trials == 0:
         return 0.0, 1.0
     share = successes / trials

@@ -14,6 +14,9 @@ import orjson
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from fraud_core.multivariate import Multivariate, describe_shape
+from fraud_core.outliers import count_beyond, fences
+
 FILE_NAME = "profile.json"
 
 # Deciles, and finer steps in the tails, where fraud lies.
@@ -71,6 +74,8 @@ class FeatureProfile(_Part):
         levels: of each edge, the highest level whose quantile it is, so that deciles can be picked out.
         categories: the share of each value of a feature with few values, for example a category's indicator.
         low, high, mean, deviation: None if no row has a value.
+        outliers: the share of values beyond Tukey's fences (`fraud_core.outliers`); None if there are no
+            fences, or if the profile was made before they were.
     """
 
     name: str
@@ -82,6 +87,7 @@ class FeatureProfile(_Part):
     high: float | None
     mean: float | None
     deviation: float | None
+    outliers: float | None = None
 
 
 class CalibrationBin(_Part):
@@ -99,6 +105,7 @@ class Profile(_Part):
         rows, fraud_rate: of the training part, from which the features are described.
         scored_rows, scored_fraud_rate: of the held-out part, from which the scores are described.
         alert_rate: the share of the held-out part at or above the threshold.
+        multivariate: how unusual a row is as a whole; None with too few rows, or in an older profile.
         importance: the share of each feature in the model's decisions, by its name; None in older profiles.
     """
 
@@ -113,6 +120,7 @@ class Profile(_Part):
     scores: Histogram
     scores_of_frauds: Histogram
     calibration: tuple[CalibrationBin, ...]
+    multivariate: Multivariate | None = None
     importance: dict[str, float] | None = None
 
     def to_json(self) -> bytes:
@@ -163,6 +171,7 @@ def make_profile(
         scores=_histogram(held_out_scores, SCORE_EDGES),
         scores_of_frauds=_histogram(held_out_scores[frauds], SCORE_EDGES),
         calibration=tuple(calibration_bins(held_out_labels, held_out_scores, CALIBRATION_BINS)),
+        multivariate=describe_shape(features),
         importance=None if importance is None else dict(zip(names, importance.tolist(), strict=True)),
     )
 
@@ -173,6 +182,7 @@ def profile_feature(name: str, column: NDArray[np.float32]) -> FeatureProfile:
     values, counts = np.unique(known, return_counts=True)
     few = 0 < len(values) <= MOST_CATEGORIES
     edges, levels = _edges(known)
+    bounds = fences(edges, levels)
     return FeatureProfile(
         name=name,
         missing=float(1 - len(known) / len(column)) if len(column) else 0.0,
@@ -187,6 +197,7 @@ def profile_feature(name: str, column: NDArray[np.float32]) -> FeatureProfile:
         high=float(values[-1]) if len(values) else None,
         mean=float(known.mean()) if len(values) else None,
         deviation=float(known.std()) if len(values) else None,
+        outliers=count_beyond(known, bounds) / len(known) if bounds else None,
     )
 
 

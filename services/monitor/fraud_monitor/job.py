@@ -21,9 +21,11 @@ from fraud_adapters.postgres import connect
 from fraud_monitor.arguments import Verb, parser
 from fraud_monitor.champion import fetch_champion
 from fraud_monitor.drift import verbs as drift
+from fraud_monitor.performance import verbs as performance
+from fraud_monitor.quality import verbs as quality
 from fraud_monitor.run_context import RunContext
 
-VERBS: Final[tuple[Verb, ...]] = (*drift.VERBS,)
+VERBS: Final[tuple[Verb, ...]] = (*drift.VERBS, *quality.VERBS, *performance.VERBS)
 
 
 def main(arguments: Sequence[str]) -> Result:

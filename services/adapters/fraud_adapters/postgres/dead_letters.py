@@ -118,6 +118,21 @@ def count_by_reason(cur: Cursor, selection: Selection) -> dict[str, int]:
     return dict(cur.fetchall())
 
 
+def count_in_window(cur: Cursor, topic: str, start: datetime, end: datetime) -> dict[str, int]:
+    """The dead letters of one topic that were stored in an interval, by reason, the most frequent first."""
+    cur.execute(_COUNT_IN_WINDOW, (topic, start, end))
+    return dict(cur.fetchall())
+
+
+def dead_offsets(cur: Cursor, topic: str, topic_id: str, starts: Mapping[int, int]) -> set[tuple[int, int]]:
+    """Partition and offset of each dead letter of a topic from these offsets on."""
+    found: set[tuple[int, int]] = set()
+    for partition, start in starts.items():
+        cur.execute(_OFFSETS, (topic, topic_id, partition, start))
+        found |= {(partition, offset) for (offset,) in cur.fetchall()}
+    return found
+
+
 def newest_dead_letters(cur: Cursor, selection: Selection, limit: int) -> list[StoredDeadLetter]:
     """At most `limit` dead letters, the newest first."""
     cur.execute(_NEWEST, selection.values() | {"limit": limit})
@@ -162,6 +177,14 @@ _INSERT_DEAD_LETTERS = """
 _COUNT_RECENT = """
     SELECT count(*) FROM dead_letters
     WHERE topic = %s AND topic_id = %s AND partition = %s AND record_offset >= %s AND record_offset < %s
+"""
+_COUNT_IN_WINDOW = """
+    SELECT reason, count(*) FROM dead_letters WHERE topic = %s AND created_at >= %s AND created_at < %s
+    GROUP BY 1 ORDER BY 2 DESC, 1
+"""
+_OFFSETS = """
+    SELECT record_offset FROM dead_letters
+    WHERE topic = %s AND topic_id = %s AND partition = %s AND record_offset >= %s
 """
 _SELECTED = """
     (%(ids)s::bigint[] IS NULL OR id = ANY (%(ids)s::bigint[]))

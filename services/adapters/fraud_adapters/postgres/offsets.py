@@ -60,6 +60,17 @@ def read_offsets(cur: Cursor, topic: str) -> dict[int, StoredOffset]:
     return {partition: StoredOffset(*position) for partition, *position in cur.fetchall()}
 
 
+def idle_seconds(cur: Cursor, topic: str) -> float | None:
+    """How long ago a position of the topic moved; None if none ever did."""
+    cur.execute(
+        "SELECT extract(epoch FROM clock_timestamp() - max(updated_at))::float8 FROM stream_offsets"
+        " WHERE topic = %s",
+        (topic,),
+    )
+    row = cur.fetchone()
+    return None if row is None or row[0] is None else max(0.0, float(row[0]))
+
+
 def move_offset(  # noqa: PLR0917
     cur: Cursor, topic: str, partition: int, topic_id: str, expected: int | None, new: int
 ) -> None:

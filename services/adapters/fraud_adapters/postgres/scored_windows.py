@@ -78,7 +78,8 @@ def read_scored(connection: Connection, window: ScoredWindow, receive: Callable[
         "COPY (SELECT prediction_time, model_version = {champion}, is_fraud_predicted, score, feature_vector"
         " FROM predictions WHERE deciding AND model_version = ANY ({versions})"
         " AND prediction_time >= {start} AND prediction_time < {end}"
-        " AND cardinality(feature_vector) = {width}) TO STDOUT (FORMAT binary)"
+        " AND cardinality(feature_vector) = {width}"
+        " AND array_position(feature_vector, NULL) IS NULL) TO STDOUT (FORMAT binary)"
     ).format(
         champion=sql.Literal(window.champion),
         versions=sql.Literal(list(window.versions)),

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from config.job_results.trainer import CandidateResult
 from config.parameters import Training
+from fraud_adapters.documents import Element, Heading, Paragraph, Table
 from fraud_adapters.objectstore.run_store import Step
-from fraud_trainer.evaluate.documents import Element, Heading, Paragraph, Table
 
 _TREATMENTS = {"none": "as they are", "weights": "weighted up", "smote": "added to (SMOTE)"}
 _HEADER = (

@@ -1,0 +1,1 @@
+"""The champion's performance in service: figures on mature labels, latency, trend, report."""
