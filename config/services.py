@@ -150,6 +150,8 @@ MLFLOW_ADMIN: Final = "admin"
 MLFLOW_RELEASE: Final = "release"
 MLFLOW_PERSON: Final = "person"
 ROLE_READONLY: Final = "fraud_readonly"  # may read everything except credentials
+# Records alerts and Airflow's task runs by two functions, and reads figures; Airflow's watch has it.
+ROLE_WATCH: Final = "fraud_watch"
 # Further clients of the API: the DAGs, and the administrator.
 _OTHER_CLIENTS: Final = {
     "airflow": ("predict", "read", "train", "deploy"),
@@ -201,8 +203,9 @@ def mlflow_users() -> tuple[str, ...]:
 
 
 def roles() -> dict[str, str]:
-    """The log-in roles by the service's name, and the read-only role."""
-    return {service.name: service.role for service in SERVICES if service.role} | {"readonly": ROLE_READONLY}
+    """The log-in roles by the service's name, the read-only role, and that of Airflow's watch."""
+    own = {service.name: service.role for service in SERVICES if service.role}
+    return own | {"readonly": ROLE_READONLY, "watch": ROLE_WATCH}
 
 
 def clients() -> dict[str, tuple[str, ...]]:

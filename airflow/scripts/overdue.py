@@ -19,6 +19,7 @@ MAX_GAP: Final = timedelta(minutes=1)
 class Kind(StrEnum):
     ALERT = "alert"
     RESOLVE = "resolve"
+    DELIVER = "deliver"  # what waits for the end of quiet hours, or was refused
 
 
 @dataclass(frozen=True, slots=True)

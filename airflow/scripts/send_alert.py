@@ -1,5 +1,5 @@
-"""Passes one alert or its resolution to the notifier, outside of tasks: `python send_alert.py <
-message.json`.
+"""Passes one alert, its resolution, or the order to deliver what waits, to the notifier, outside of tasks:
+`python send_alert.py < message.json`.
 
 Exit code 0: the alert was sent now or recently; 1: it could not be sent.
 """
@@ -29,11 +29,6 @@ class MetadataVariables:
 
         Variable.set(key, value, description=description)
 
-    def delete(self, key: str) -> object:
-        from airflow.models.variable import Variable
-
-        return Variable.delete(key)
-
 
 def main() -> int:
     complete_environment()
@@ -56,6 +51,8 @@ def send(message: dict[str, Any]) -> int:
     if message["kind"] == "resolve":
         notifier(incidents).resolve(key)
         return 0
+    if message["kind"] == "deliver":
+        return 0 if notifier(incidents).deliver(key) else 1
     alert = Alert(key, message["title"], Severity(message["severity"]), message["text"])
     notifier(incidents).alert(alert)
     incident = incidents.read(key)

@@ -1,4 +1,4 @@
-"""Sends an alert when a DAG that should run does not: `python watch_dags.py`.
+"""Sends an alert when a DAG that should run does not, and records alerts and task runs: `python watch_dags.py`.
 
 Every few seconds it reads from Airflow's database when the runs of each unpaused DAG last succeeded. It does
 not import Airflow: `send_alert.py` sends notifications in a separate process.
@@ -19,12 +19,16 @@ from pathlib import Path
 from typing import Any, Final
 
 import psycopg2
-from environment import DATABASE, SettingError, complete_environment
+from alert_receiver import AlertReceiver
+from alert_records import PlatformRecord
+from environment import DATABASE, SettingError, complete_environment, number
 from heartbeat import beat
 from overdue import ActiveRun, Dag, Notification, OverdueWatch, incident_key
 from schedules import schedule
+from prometheus_client import make_wsgi_app
 from termination import termination_event
-from watch_metrics import WatchMetrics
+from watch_alerts import HEARTBEAT_MINUTES, AlertWatch, Heartbeat
+from watch_metrics import WatchMetrics, serve
 
 CHECK_INTERVAL_S: Final = 5.0
 _HEARTBEAT_S: Final = 120.0  # a check may wait for the database and for notifications
@@ -47,13 +51,41 @@ LEFT JOIN LATERAL (
 ) AS active ON true
 WHERE NOT dag.is_paused AND (NOT dag.is_stale OR dag.has_import_errors)
 """
+# The running time of the oldest run, and the usual one.
+_RUNS: Final = """
+SELECT dag.dag_id, running.seconds, CASE WHEN usual.runs >= 5 THEN usual.seconds END
+FROM dag
+LEFT JOIN LATERAL (
+    SELECT extract(epoch FROM now() - min(start_date)) AS seconds FROM dag_run
+    WHERE dag_run.dag_id = dag.dag_id AND state = 'running'
+) AS running ON true
+LEFT JOIN LATERAL (
+    SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM end_date - start_date)) AS seconds,
+           count(*) AS runs
+    FROM (
+        SELECT start_date, end_date FROM dag_run
+        WHERE dag_run.dag_id = dag.dag_id AND state = 'success' AND start_date IS NOT NULL
+        ORDER BY id DESC LIMIT 20
+    ) AS latest
+) AS usual ON true
+WHERE NOT dag.is_stale
+"""
+_TASKS: Final = """
+SELECT state, count(*) FROM task_instance WHERE state IN ('scheduled', 'queued', 'running', 'up_for_retry')
+GROUP BY state
+"""
+_JOBS: Final = """
+SELECT job_type, extract(epoch FROM max(latest_heartbeat)) FROM job
+WHERE job_type IN ('SchedulerJob', 'DagProcessorJob', 'TriggererJob') GROUP BY job_type
+"""
 
 
 def main() -> int:
     try:
         complete_environment()
-        metrics = WatchMetrics()
-        metrics.serve(os.environ)
+        metrics, record = WatchMetrics(), PlatformRecord()
+        heartbeat = Heartbeat(_heartbeat_minutes(), datetime.now(UTC))
+        serve(AlertReceiver(make_wsgi_app(metrics.registry), record.alerts, heartbeat.beat), os.environ)
     except SettingError as error:
         print(error, file=sys.stderr)
         return 2
@@ -62,11 +94,18 @@ def main() -> int:
         return 2
     ended = termination_event()
     print(f"watching, with a check every {CHECK_INTERVAL_S:g} s", flush=True)
-    run(metrics, ended)
+    if not record.is_configured:
+        print("DB_PASSWORD_WATCH is not set: alerts and task runs are not recorded.", file=sys.stderr, flush=True)
+    run(metrics, AlertWatch(record, metrics, heartbeat, send), ended)
     return 0
 
 
-def run(metrics: WatchMetrics, ended: threading.Event) -> None:
+def _heartbeat_minutes() -> float | None:
+    is_expected = bool(os.environ.get(HEARTBEAT_MINUTES))
+    return number(os.environ, HEARTBEAT_MINUTES, 15, 24 * 60) if is_expected else None
+
+
+def run(metrics: WatchMetrics, alerts: AlertWatch, ended: threading.Event) -> None:
     """Check until stopped; a failure is logged once and retried at the next check."""
     watch, failing = OverdueWatch(), ""
     beat(_HEARTBEAT_S)
@@ -75,6 +114,7 @@ def run(metrics: WatchMetrics, ended: threading.Event) -> None:
             with closing(connect(os.environ[DATABASE])) as connection:
                 while not ended.is_set():
                     check(watch, connection, metrics)
+                    alerts.check(connection, datetime.now(UTC))
                     failing = ""
                     beat(_HEARTBEAT_S)
                     ended.wait(CHECK_INTERVAL_S)
@@ -90,6 +130,7 @@ def check(watch: OverdueWatch, connection: Any, metrics: WatchMetrics) -> None:
     now = datetime.now(UTC)
     lateness = watch.check(dags, now)
     metrics.show({name: late for name, (_, late) in lateness.items()}, now)
+    show_airflow(connection, metrics)
     for message in list(watch.notifications(lateness, now)):
         text = message.text.replace("\n", " ")
         print(
@@ -97,6 +138,20 @@ def check(watch: OverdueWatch, connection: Any, metrics: WatchMetrics) -> None:
         )
         sent = send(message)
         watch.record(message, lateness[message.dag_id][0], datetime.now(UTC), sent=sent)
+
+
+def show_airflow(connection: Any, metrics: WatchMetrics) -> None:
+    """Set the metrics of runs, tasks and Airflow's own processes."""
+    with connection.cursor() as cursor:
+        cursor.execute(_RUNS)
+        runs = cursor.fetchall()
+        cursor.execute(_TASKS)
+        tasks = dict(cursor.fetchall())
+        cursor.execute(_JOBS)
+        jobs = {name: float(moment) for name, moment in cursor.fetchall()}
+    running = {name: float(seconds or 0) for name, seconds, _ in runs}
+    usual = {name: float(seconds) for name, _, seconds in runs if seconds is not None}
+    metrics.show_airflow(running, usual, tasks, jobs)
 
 
 def connect(address: str) -> Any:

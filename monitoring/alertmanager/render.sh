@@ -44,6 +44,16 @@ case ${ALERT_REPEAT_MINUTES:-60} in
 *[!0-9]* | 0) refuse "ALERT_REPEAT_MINUTES=$ALERT_REPEAT_MINUTES is no number of minutes." ;;
 esac
 
+# The hours of one severity in ALERT_QUIET_HOURS, such as 20:00-08:00; nothing where it has none.
+quiet_hours() {
+    printf '%s' "${ALERT_QUIET_HOURS:-}" | tr ',' '\n' | sed -n "s/^ *$1=\(.*[^ ]\) *\$/\1/p"
+}
+
+hour='\([01][0-9]\|2[0-3]\):[0-5][0-9]'
+printf '%s' "${ALERT_QUIET_HOURS:-}" | tr ',' '\n' | grep -v '^ *$' |
+    grep -qv "^ *\(medium\|high\)=$hour-$hour *\$" &&
+    refuse "ALERT_QUIET_HOURS=$ALERT_QUIET_HOURS is not like medium=20:00-08:00,high=23:00-06:00; critical alerts have no quiet hours."
+
 mkdir -p "$folder"
 printf '%s' "${SMTP_PASSWORD:-}" >"$folder/smtp-password"
 printf '%s' "${SLACK_WEBHOOK_URL:-}" >"$folder/slack-webhook"
@@ -56,9 +66,65 @@ route:
   group_wait: 30s
   group_interval: 5m
   repeat_interval: ${ALERT_REPEAT_MINUTES:-60}m
-receivers:
-  - name: people
+  routes:
+    # The sign of life: to who must notice when it stops, and to nobody else.
+    - matchers: ['alertname="Watchdog"']
+      receiver: heartbeat
+      group_wait: 1s
+      group_interval: 1m
+      repeat_interval: 1m
 YAML
+    if [ -n "${ALERT_RECORD_URL:-}" ]; then
+        cat <<YAML
+    - receiver: record
+      group_wait: 1s
+      group_interval: 15s
+      continue: true
+YAML
+    fi
+    for severity in medium high; do
+        [ -z "$(quiet_hours $severity)" ] || cat <<YAML
+    - matchers: ['severity="$severity"']
+      receiver: people
+      mute_time_intervals: [quiet-$severity]
+YAML
+    done
+    # A route that goes on to its siblings keeps the alert from the top receiver: the last one is for everybody.
+    echo "    - receiver: people"
+    if [ -n "${ALERT_QUIET_HOURS:-}" ]; then
+        echo "time_intervals:"
+        for severity in medium high; do
+            hours=$(quiet_hours $severity)
+            [ -n "$hours" ] || continue
+            begin=${hours%-*} end=${hours#*-}
+            echo "  - name: quiet-$severity"
+            echo "    time_intervals:"
+            echo "      - location: $(quoted "${ALERT_TIMEZONE:-UTC}")"
+            echo "        times:"
+            if [ "$begin" \< "$end" ]; then
+                echo "          - { start_time: '$begin', end_time: '$end' }"
+            else
+                echo "          - { start_time: '$begin', end_time: '24:00' }"
+                [ "$end" = 00:00 ] || echo "          - { start_time: '00:00', end_time: '$end' }"
+            fi
+        done
+    fi
+    echo "receivers:"
+    echo "  - name: heartbeat"
+    if [ -n "${ALERT_RECORD_URL:-}${ALERT_HEARTBEAT_URL:-}" ]; then
+        echo "    webhook_configs:"
+        for url in ${ALERT_RECORD_URL:-} ${ALERT_HEARTBEAT_URL:-}; do
+            echo "      - { url: $(quoted "$url"), send_resolved: false }"
+        done
+    fi
+    if [ -n "${ALERT_RECORD_URL:-}" ]; then
+        cat <<YAML
+  - name: record
+    webhook_configs:
+      - { url: $(quoted "$ALERT_RECORD_URL"), send_resolved: true }
+YAML
+    fi
+    echo "  - name: people"
     if email; then
         cat <<YAML
     email_configs:

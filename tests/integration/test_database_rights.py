@@ -25,6 +25,7 @@ MAY_INSERT = {
         "performance_estimates",
     },
     "readonly": set[str](),
+    "watch": set[str](),  # it records by functions
 }
 MAY_UPDATE = {
     "producer": {"simulated_labels", "simulations"},
@@ -36,6 +37,7 @@ MAY_UPDATE = {
     # Of an estimate, what it was and what became of it.
     "monitor": {"drift_metrics", "performance_estimates"},
     "readonly": set[str](),
+    "watch": set[str](),  # it records by functions
 }
 MAY_DELETE = {"api": {"revoked_tokens"}, "streaming": {"alert_outbox"}}
 MAY_READ = {
@@ -44,7 +46,7 @@ MAY_READ = {
         "simulated_drift",
     },
     "streaming": MAY_INSERT["streaming"] | {"label_sources"},
-    "api": MAY_INSERT["api"] - {"alert_outbox"} | {"model_versions", "retraining_triggers"},
+    "api": MAY_INSERT["api"] - {"alert_outbox"} | {"model_versions", "retraining_triggers", "stream_offsets"},
     "trainer": {
         *("transactions", "predictions", "labels", "label_sources", "simulations"),
         *("model_versions", "retraining_triggers"),
@@ -55,6 +57,7 @@ MAY_READ = {
         *("model_versions", "retraining_triggers", "drift_metrics", "quality_reports", "performance_metrics"),
         *("airflow_task_metrics", "performance_estimates"),
     },
+    "watch": set[str](),
 }
 _BATCH = "text, text, text[], timestamptz[], numeric[], text[], text[], text[], integer[]"
 MERGE_TRANSACTIONS = f"merge_transactions({_BATCH})"
@@ -77,6 +80,9 @@ MAY_CALL = {
     "refresh_classes(integer)": {"streaming"},
     "reclassify()": set[str](),
     "audit_append(text, text, text, jsonb)": {"producer", "streaming", "api", "trainer"},
+    "record_alerts(jsonb)": {"watch"},
+    "record_task_runs(jsonb)": {"watch"},
+    "task_runs_recorded_until()": {"watch"},
     "audit_verify()": {"readonly"},
     "audit_alias_taken_up(text, text, text, jsonb)": {"api"},
     "audit_hash(audit_log)": set[str](),

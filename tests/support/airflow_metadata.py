@@ -42,6 +42,16 @@ class Metadata:
         """Run another of Airflow's scripts."""
         return self._run(str(self.server.python), self.server.script(name), *arguments, changed=changed)
 
+    def send_alert(self, message: str) -> int:
+        """Pass a message to the notifier as the watch does; returns the exit code."""
+        server = self.server
+        command = [str(server.python), server.script("send_alert.py")]
+        environment = base_environment() | server.metadata() | dict(server.setup)
+        done = subprocess.run(
+            command, cwd=server.place, env=environment, input=message, text=True, check=False, timeout=170
+        )
+        return done.returncode
+
     def rows(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         return run_sql(self.server.database_url, statement, *values)
 
@@ -105,6 +115,7 @@ def prepared_airflow(stack: Stack, passwords: Passwords, **overrides: Any) -> Ai
         "secret_key": random.token_hex(32),
         "password": random.token_hex(12),
         "train_password": random.token_hex(12),
+        "watch_password": random.token_hex(12),
         "public": {},
         "jobs": airflow.job_variables(sys.executable, ROOT, folder, {}),
         "setup": {

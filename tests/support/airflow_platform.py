@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import pytest
 from cryptography.fernet import Fernet
@@ -338,6 +338,8 @@ def _airflow(
     }
     public = {"KAFKA_BOOTSTRAP_SERVERS": stack.broker.bootstrap, "KAFKA_TOPIC": kafka.topic}
     public |= {"KAFKA_GROUP": kafka.group, "API_URL": api.url}
+    recorded = urlsplit(database.url("watch"))
+    public |= {"DB_HOST": "127.0.0.1", "DB_PORT": str(recorded.port), "DB_NAME": recorded.path.lstrip("/")}
     store = stack.objectstore.bucket_environment(constants.BUCKET_RUNS)
     public |= {
         "MLFLOW_TRACKING_URI": stack.mlflow.tracking_uri,
@@ -365,6 +367,7 @@ def _airflow(
         stack,
         passwords,
         public=PUBLIC | public,
+        watch_password=recorded.password,
         jobs=airflow.job_variables(sys.executable, ROOT, stack.broker.place.parent, environments),
         setup=setup,
     )

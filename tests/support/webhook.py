@@ -38,7 +38,8 @@ def running_webhook() -> Iterator[Webhook]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            webhook.texts.append(json.loads(body)["text"])
+            document = json.loads(body)  # Alertmanager sends attachments
+            webhook.texts.append(document.get("text") or json.dumps(document["attachments"]))
             self.send_response(200)
             self.send_header("Content-Length", "2")
             self.end_headers()

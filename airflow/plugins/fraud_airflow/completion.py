@@ -44,7 +44,7 @@ def _alert_stalled_holders(partitions: Sequence[str]) -> None:
         text = (
             f"It held {', '.join(partitions)} and its position did not move although records waited, so its "
             "database session was ended and this run went on. Nothing is lost or stored twice. Look for a "
-            "frozen machine or a paused container: docs/metrics.md#streamstalled."
+            "frozen machine or a paused container: docs/runbooks/StreamStalled.md."
         )
         log.error("A consumer stood still. %s", text)
         notifier().alert(Alert(STALLED, "A consumer of the stream stood still", Severity.HIGH, text))

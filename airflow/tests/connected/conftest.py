@@ -87,6 +87,7 @@ class HttpServer:
     url: str
     requests: list[Request] = field(default_factory=list)
     reply: Callable[[Request], Reply] = lambda _request: (404, {})
+    headers: dict[str, str] = field(default_factory=dict)
 
     @property
     def port(self) -> int:
@@ -110,6 +111,8 @@ def http_server() -> Iterator[HttpServer]:
             content = document if isinstance(document, bytes) else json.dumps(document).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(content)))
+            for name, value in made.headers.items():
+                self.send_header(name, value)
             self.end_headers()
             with suppress(BrokenPipeError):  # the client has given up
                 self.wfile.write(content)

@@ -175,7 +175,7 @@ def _operator(**options: Any) -> FraudDetectionAlertOperator:
 
 def test_the_operator_tells_once_and_that_it_is_over(slack: Any) -> None:
     assert _operator(key="drift", severity="medium").execute(context()) == ["Slack"]
-    assert _operator(key="drift", severity="critical").execute(context()) == []
+    assert _operator(key="drift", severity="medium").execute(context()) == []
     assert _operator(key="drift", resolves=True).execute(context()) == ["Slack"]
     assert _operator(key="drift", resolves=True).execute(context()) == []
     first, last = slack()

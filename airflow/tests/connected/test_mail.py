@@ -210,6 +210,19 @@ def test_a_server_that_refuses_the_mail(mailbox: Mailbox, supervisor: Any) -> No
             EmailChannel(TO).send(MESSAGE)
 
 
+def test_a_server_that_asks_to_come_again_later(mailbox: Mailbox, supervisor: Any) -> None:
+    """Greylisting (RFC 6647): the watch sends the message again, and then it is taken."""
+    mailbox.verdict = "451 4.7.1 greylisted, try again later"
+    with smtp_server(mailbox) as port:
+        _connect(supervisor, port, PLAIN)
+        with pytest.raises(ChannelFailed, match=r"451 4\.7\.1 greylisted, try again later\.$"):
+            EmailChannel(TO).send(MESSAGE)
+        mailbox.mails.clear()
+        mailbox.verdict = "250 OK"
+        EmailChannel(TO).send(MESSAGE)
+    assert len(mailbox.mails) == 1
+
+
 def test_a_server_that_says_nothing_is_given_up(supervisor: Any, silent_port: int) -> None:
     _connect(supervisor, silent_port, PLAIN | {"timeout": 1})
     with pytest.raises(ChannelFailed, match="connection fraud_smtp: Unable to connect"):

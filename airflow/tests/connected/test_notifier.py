@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,8 +12,10 @@ from airflow.sdk.execution_time import comms
 from airflow.sdk.log import mask_secret
 
 from fraud_airflow.alerting.alert import Alert, Message, Severity, duration
-from fraud_airflow.alerting.incidents import Incident, VariableIncidents, variable_name
+from fraud_airflow.alerting.incident import Incident, variable_name
+from fraud_airflow.alerting.incidents import VariableIncidents
 from fraud_airflow.alerting.notifier import ChannelFailed, Notifier
+from fraud_airflow.alerting.quiet import quiet_hours
 
 START = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 KEY = "00_token_renewal/renew"
@@ -44,6 +47,7 @@ class NotifierSetup:
 
     def __init__(self, supervisor: Any) -> None:
         self.now = START
+        self.quiet = quiet_hours("", "UTC")
         self.supervisor = supervisor
         self.channel = Recorder()
         self.channels: list[Any] = [self.channel]
@@ -52,6 +56,7 @@ class NotifierSetup:
             VariableIncidents(),
             repeat_after=timedelta(minutes=60),
             clock=lambda: self.now,
+            is_quiet=lambda severity, now: self.quiet.apply(severity, now),
         )
 
     def fails(self, after: float = 0, alert: Alert = ALERT) -> list[str]:
@@ -98,7 +103,7 @@ def test_that_it_works_again_is_told_once(setup: NotifierSetup) -> None:
     assert setup.channel.subjects[-1] == "[resolved] renew failed"
     assert "2 times within 1 h 30 min" in setup.channel.sent[-1].text
     assert "worked again at 2026-11-21 13:30:30 UTC" in setup.channel.sent[-1].text
-    assert setup.supervisor.variables == {}
+    assert setup.incident is None
     assert setup.works(1) == []
     assert setup.fails(1) == ["recorder"]
     assert setup.channel.subjects[-1] == "[high] renew failed"
@@ -118,7 +123,7 @@ def test_what_comes_and_goes_is_not_told_each_time(setup: NotifierSetup) -> None
     assert setup.channel.subjects[-1] == "[high] still: renew failed"
     assert "31 times since" in setup.channel.sent[-1].text
     assert setup.works(11) == ["recorder"]
-    assert setup.supervisor.variables == {}
+    assert setup.incident is None
 
 
 def test_what_was_resolved_quickly_is_forgotten_when_it_goes_on_working(setup: NotifierSetup) -> None:
@@ -128,7 +133,7 @@ def test_what_was_resolved_quickly_is_forgotten_when_it_goes_on_working(setup: N
     assert setup.works(8.9) == []
     assert setup.incident is not None
     assert setup.works(0.1) == []
-    assert setup.supervisor.variables == {}
+    assert setup.incident is None
 
 
 def test_a_channel_that_fails_does_not_keep_the_others_from_it(
@@ -167,7 +172,7 @@ def test_what_nobody_heard_of_needs_no_resolve_message(setup: NotifierSetup) -> 
     setup.channel.failure = None
     assert setup.works(1) == []
     assert setup.channel.sent == []
-    assert setup.supervisor.variables == {}
+    assert setup.incident is None
 
 
 def test_a_resolve_message_that_no_channel_took_is_tried_again(setup: NotifierSetup) -> None:
@@ -178,7 +183,7 @@ def test_a_resolve_message_that_no_channel_took_is_tried_again(setup: NotifierSe
     setup.channel.failure = None
     assert setup.works(5) == ["recorder"]
     assert "worked again at 2026-11-21 12:01:00 UTC" in setup.channel.sent[-1].text
-    assert setup.supervisor.variables == {}
+    assert setup.incident is None
 
 
 def test_the_end_is_when_it_last_began_to_work(setup: NotifierSetup) -> None:
@@ -199,14 +204,14 @@ def test_without_a_channel_it_is_said_and_not_again_each_time(
     assert setup.fails(1) == []
     assert caplog.text.count("No alert is sent about '[high] renew failed': set ALERT_EMAIL_RECIPIENTS") == 1
     assert setup.works(1) == []
-    assert setup.supervisor.variables == {}
+    assert setup.incident is None
 
 
 def test_channels_that_were_taken_away_leave_nothing_behind(setup: NotifierSetup) -> None:
     setup.fails()
     setup.channels.clear()
     assert setup.works(60) == []
-    assert setup.supervisor.variables == {}
+    assert setup.incident is None
 
 
 def test_counting_costs_a_read_and_a_write(setup: NotifierSetup) -> None:
@@ -258,3 +263,76 @@ def test_a_subject_is_one_short_line(setup: NotifierSetup) -> None:
 )
 def test_durations(seconds: float, words: str) -> None:
     assert duration(timedelta(seconds=seconds)) == words
+
+
+def test_a_worse_alert_of_an_incident_is_sent_at_once(setup: NotifierSetup) -> None:
+    setup.fails()
+    assert setup.fails(1, replace(ALERT, severity=Severity.CRITICAL)) == ["recorder"]
+    assert setup.channel.subjects[-1] == "[critical] still: renew failed"
+    assert setup.fails(1, replace(ALERT, severity=Severity.CRITICAL)) == []
+
+
+def test_the_watch_delivers_what_a_channel_had_refused(setup: NotifierSetup) -> None:
+    """As a mail server with greylisting does: the first try is answered 451, a later one is taken."""
+    setup.channel.failure = ChannelFailed("451 try again later")
+    setup.fails()
+    assert setup.incident is not None
+    assert setup.incident.is_undelivered
+    assert setup.notifier.deliver(KEY) == []
+    assert setup.channel.tries == 1, "not before five minutes have passed"
+    setup.channel.failure = None
+    setup.now += timedelta(minutes=5)
+    assert setup.notifier.deliver(KEY) == ["recorder"]
+    assert setup.channel.subjects == ["[high] renew failed"]
+    assert setup.notifier.deliver(KEY) == []
+
+
+def test_a_channel_that_refused_is_tried_again_alone(setup: NotifierSetup) -> None:
+    other = Recorder("other")
+    other.failure = ChannelFailed("451 try again later")
+    setup.channels.append(other)
+    assert setup.fails() == ["recorder"]
+    assert setup.incident is not None
+    assert setup.incident.refused_by == ("other",)
+    other.failure = None
+    setup.now += timedelta(minutes=5)
+    assert setup.notifier.deliver(KEY) == ["other"]
+    assert setup.channel.subjects == other.subjects == ["[high] renew failed"]
+    assert not setup.incident.is_undelivered
+
+
+def test_quiet_hours_hold_a_message_until_they_end(setup: NotifierSetup) -> None:
+    setup.quiet = quiet_hours("high=11:00-13:00", "UTC")
+    assert setup.fails() == []
+    assert setup.channel.tries == 0
+    assert setup.fails(1, replace(ALERT, severity=Severity.CRITICAL)) == ["recorder"], "critical never waits"
+    setup.works(10)
+    assert setup.channel.subjects == ["[critical] renew failed", "[resolved] renew failed"]
+    setup.now = START
+    assert setup.fails() == []
+    assert setup.notifier.deliver(KEY) == []
+    setup.now += timedelta(hours=1)
+    assert setup.notifier.deliver(KEY) == ["recorder"]
+    assert setup.channel.subjects[-1] == "[high] renew failed"
+
+
+def test_an_end_in_the_quiet_hours_is_told_after_them(setup: NotifierSetup) -> None:
+    setup.fails()
+    setup.quiet = quiet_hours("high=12:10-13:00", "UTC")
+    assert setup.works(20) == []
+    assert setup.notifier.deliver(KEY) == []
+    setup.now += timedelta(hours=1)
+    assert setup.notifier.deliver(KEY) == ["recorder"]
+    assert "worked again at 2026-11-21 12:20:00 UTC" in setup.channel.sent[-1].text
+    assert setup.incident is None
+
+
+def test_what_is_over_stays_stored_until_the_watch_has_recorded_it(setup: NotifierSetup) -> None:
+    setup.fails()
+    setup.works(20)
+    (text,) = setup.supervisor.variables.values()
+    closed = Incident.from_json(text)
+    assert (closed.closed_at, closed.count) == (START + timedelta(minutes=20), 1)
+    assert setup.fails(1) == ["recorder"]
+    assert setup.incident is not None
+    assert (setup.incident.since, setup.incident.count) == (START + timedelta(minutes=21), 1)

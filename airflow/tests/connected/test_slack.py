@@ -71,3 +71,22 @@ def test_an_answer_that_does_not_come(silent_port: int, monkeypatch: pytest.Monk
     monkeypatch.setattr(slack, "SECONDS", 0.2)
     with pytest.raises(ChannelFailed, match=r"^Slack did not answer within 0\.2 seconds\.$"):
         SlackChannel(f"http://127.0.0.1:{silent_port}{PATH}").send(MESSAGE)
+
+
+def test_a_limit_that_passes_soon_is_waited_for(http_server: Any) -> None:
+    answers = iter([(429, b"rate_limited"), (200, b"ok")])
+    http_server.reply = lambda _request: next(answers)
+    http_server.headers = {"Retry-After": "1"}
+    SlackChannel(http_server.url + PATH).send(MESSAGE)
+    assert len(http_server.asked(PATH)) == 2
+
+
+@pytest.mark.parametrize(("status", "wait", "tries"), [(429, "600", 1), (500, "", 1), (503, "0", 2)])
+def test_a_receiver_in_trouble_is_tried_again_later(
+    status: int, wait: str, tries: int, http_server: Any
+) -> None:
+    http_server.reply = lambda _request: (status, b"no")
+    http_server.headers = {"Retry-After": wait} if wait else {}
+    with pytest.raises(ChannelFailed, match=rf"^Slack answered {status}; it is tried again in minutes\.$"):
+        SlackChannel(http_server.url + PATH).send(MESSAGE)
+    assert len(http_server.asked(PATH)) == tries

@@ -10,7 +10,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fraud_api.body_limit import AWAITED, CLIENT_LEFT
+from fraud_core.decision import Decision
 
+SCORING_ROUTES: Final = ("/predict", "/predict/batch")
+REFUSAL_REASONS: Final = ("no_champion", "not_recorded", "gate", "artefact", "unavailable")
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 10.0)
 CLIENT_LEFT_STATUS: Final = 499  # nginx's status for a client that closed the connection early
 _SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
@@ -39,8 +42,23 @@ class Metrics:
         self.model_refused = counter(
             "fraud_api_model_refused_total", "Model versions not taken over.", ("reason",)
         )
+        self.dependency_up = gauge(
+            "fraud_api_dependency_up", "1 if the part answered the latest check.", ("part",)
+        )
+        self.lag = gauge(
+            "fraud_kafka_lag_records", "Records between the stored positions and the end.", ("topic",)
+        )
         self.writer_rows = histogram("fraud_api_writer_rows", _WRITER_ROWS, buckets=_SIZES)
         self.writer_waiting = gauge("fraud_api_writer_waiting", "Requests waiting to be stored.")
+        self._begin_at_zero()
+
+    def _begin_at_zero(self) -> None:
+        """A counter that first appears as 1 has not increased: the first event of its kind would be missed."""
+        for route in SCORING_ROUTES:
+            for decision in Decision:
+                self.scored.labels(route, decision)
+        for reason in REFUSAL_REASONS:
+            self.model_refused.labels(reason)
 
 
 class MeasureRequests:

@@ -9,10 +9,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from config.constants import ALIAS_CHAMPION
 from config.parameters import Serving as ServingParameters
+from fraud_adapters.models.registry import RegistryFailure
 from fraud_adapters.postgres.session import Session
 from fraud_api.auth import Authenticator, TokenIssuer
 from fraud_api.credentials import KeyVault
+from fraud_api.dependency_metrics import SECONDS as DEPENDENCY_SECONDS
+from fraud_api.dependency_metrics import DependencyMetrics
 from fraud_api.health import Health
 from fraud_api.identities import POLL_SECONDS, Identities, SeedClients
 from fraud_api.metrics import Metrics
@@ -53,7 +57,7 @@ class ScoringService:
         seeds = SeedClients(settings.client_secrets, parameters.client_scopes, parameters.default_scopes)
         self._sessions = {
             name: Session(url, f"fraud_api {name}")
-            for name in ("identities", "models", "writer", "health", "routes")
+            for name in ("identities", "models", "writer", "health", "routes", "metrics")
         }
         vault = KeyVault(settings.key_encryption_secret)
         self.identities = Identities(self._sessions["identities"], vault, seeds, time.monotonic)
@@ -83,9 +87,17 @@ class ScoringService:
             settings.kafka_bootstrap,
             settings.kafka_topic,
         )
+        dependencies = DependencyMetrics(
+            self.metrics,
+            self._sessions["metrics"],
+            settings.kafka_bootstrap,
+            [settings.kafka_topic],
+            lambda: _answers(settings.models, contract.registered_model),
+        )
         self._pollers = (
             Poller("identities", POLL_SECONDS, self.identities.poll),
             Poller("models", parameters.alias_poll_seconds, self.holder.poll),
+            Poller("dependencies", DEPENDENCY_SECONDS, dependencies.poll),
         )
 
     def start(self) -> None:
@@ -100,6 +112,14 @@ class ScoringService:
         self.trainings.close()
         for session in self._sessions.values():
             session.close()
+
+
+def _answers(models: ModelSource, name: str) -> bool:
+    try:
+        models.version_of_alias(name, ALIAS_CHAMPION)
+    except RegistryFailure:
+        return False
+    return True
 
 
 def now() -> datetime:

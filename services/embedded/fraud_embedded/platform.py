@@ -165,6 +165,7 @@ class Platform:
             secret_key=self.secret("AIRFLOW_SECRET_KEY"),
             password=self.secret("AIRFLOW_PASSWORD"),
             train_password=self.secret("AIRFLOW_TRAIN_PASSWORD"),
+            watch_password=self.secret(services.role_password("watch")),
             public=self._chosen(PASSED_ON) | self._chosen(AIRFLOW_CHOICES) | addresses | database,
             jobs=airflow.job_variables(sys.executable, self.layout.root, run, environments)
             | self.mlflow_login(services.MLFLOW_RELEASE),

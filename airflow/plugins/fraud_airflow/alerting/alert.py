@@ -16,6 +16,11 @@ class Severity(StrEnum):
     HIGH = "high"
     CRITICAL = "critical"
 
+    @property
+    def rank(self) -> int:
+        """The larger, the more severe."""
+        return list(Severity).index(self)
+
 
 @dataclass(frozen=True, slots=True)
 class Alert:

@@ -12,6 +12,7 @@ from config.constants import CONNECTION_SLACK, ENV_VARS
 from fraud_airflow.alerting.incidents import Incidents, VariableIncidents
 from fraud_airflow.alerting.mail import EmailChannel
 from fraud_airflow.alerting.notifier import Channel, Notifier
+from fraud_airflow.alerting.quiet import QuietHours, quiet_hours
 from fraud_airflow.alerting.slack import SlackChannel
 
 _REPEAT_MINUTES = 60.0
@@ -24,6 +25,7 @@ def notifier(incidents: Incidents | None = None) -> Notifier:
         incidents or VariableIncidents(),
         repeat_after=repeat_after(ENV_VARS["ALERT_REPEAT_MINUTES"]),
         clock=lambda: datetime.now(UTC),
+        is_quiet=quiet(ENV_VARS["ALERT_QUIET_HOURS"], ENV_VARS["ALERT_TIMEZONE"]).apply,
     )
 
 
@@ -53,3 +55,12 @@ def repeat_after(minutes: str) -> timedelta:
         )
         number = _REPEAT_MINUTES
     return timedelta(minutes=number)
+
+
+def quiet(hours: str, zone: str) -> QuietHours:
+    """The quiet hours; an invalid value must not prevent alerts, so there are none then."""
+    try:
+        return quiet_hours(hours, zone)
+    except ValueError as error:
+        logging.getLogger(__name__).warning("%s No hours are quiet.", error)
+        return quiet_hours("", "UTC")

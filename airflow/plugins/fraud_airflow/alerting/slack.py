@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import Any, Final
+import time
+from typing import TYPE_CHECKING, Any, Final
 
 from config.constants import CONNECTION_SLACK
 from fraud_airflow.alerting.alert import Message
 from fraud_airflow.alerting.notifier import ChannelFailed
 
+if TYPE_CHECKING:
+    import httpx
+
 SECONDS: Final = 10.0
+MAX_WAIT_S: Final = 5.0  # a task waits so long for Slack's limit of one message a second
 _REASON: Final = re.compile(r"[a-z_]{1,60}")  # `no_service`, `invalid_payload`, …
 
 
@@ -24,12 +29,26 @@ class SlackChannel:
 
     def send(self, message: Message) -> None:
         """Raises ChannelFailed if Slack cannot be reached or does not accept the message."""
-        import httpx
-
         # httpx logs the address of every request.
         logging.getLogger("httpx").setLevel(logging.WARNING)
+        answer = self._post(message)
+        if _is_busy(answer) and (wait := _retry_after(answer)) is not None:
+            time.sleep(wait)
+            answer = self._post(message)
+        if _is_busy(answer):
+            raise ChannelFailed(f"Slack answered {answer.status_code}; it is tried again in minutes.")
+        if answer.status_code != 200:
+            reason = f", {answer.text}" if _REASON.fullmatch(answer.text) else ""
+            raise ChannelFailed(
+                f"Slack answered {answer.status_code}{reason}: correct the webhook's address, the password "
+                f"of the connection {CONNECTION_SLACK}."
+            )
+
+    def _post(self, message: Message) -> httpx.Response:
+        import httpx
+
         try:
-            answer = httpx.post(self._webhook, json=payload(message), timeout=SECONDS)
+            return httpx.post(self._webhook, json=payload(message), timeout=SECONDS)
         except httpx.TimeoutException:
             raise ChannelFailed(f"Slack did not answer within {SECONDS:g} seconds.") from None
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
@@ -37,12 +56,16 @@ class SlackChannel:
                 f"Slack cannot be reached ({type(error).__name__}): the password of the connection "
                 f"{CONNECTION_SLACK} must be the webhook's address."
             ) from None
-        if answer.status_code != 200:
-            reason = f", {answer.text}" if _REASON.fullmatch(answer.text) else ""
-            raise ChannelFailed(
-                f"Slack answered {answer.status_code}{reason}: correct the webhook's address, the password "
-                f"of the connection {CONNECTION_SLACK}."
-            )
+
+
+def _is_busy(answer: httpx.Response) -> bool:
+    return answer.status_code == 429 or answer.status_code >= 500
+
+
+def _retry_after(answer: httpx.Response) -> float | None:
+    """The seconds that Slack asks to wait, if a task can wait so long; the watch tries again later otherwise."""
+    text = answer.headers.get("Retry-After", "")
+    return float(text) if text.isdecimal() and float(text) <= MAX_WAIT_S else None
 
 
 def payload(message: Message) -> dict[str, Any]:

@@ -62,7 +62,7 @@ _QUALITY: Final = """
 """
 _ALERTS: Final = """
     SELECT extract(epoch FROM raised_at)::bigint, source, severity, title
-    FROM alerts WHERE raised_at >= now() - interval '1 day'
+    FROM alerts WHERE resolved_at IS NULL
     ORDER BY raised_at DESC LIMIT 20
 """
 _POSITIONS: Final = "SELECT partition, next_offset FROM stream_offsets WHERE topic = %s"
@@ -134,7 +134,7 @@ def quality(cur: Any) -> list[dict[str, Any]]:
 
 
 def alerts(cur: Any) -> list[dict[str, Any]]:
-    """The latest alerts of the last day."""
+    """The latest alerts that have not been resolved."""
     cur.execute(_ALERTS)
     names = ("at", "source", "severity", "title")
     return [dict(zip(names, row, strict=True)) for row in cur.fetchall()]

@@ -34,7 +34,7 @@ def verdict(
         parts: whether each part of the platform answers, by its name.
         seconds_since_decision: the age of the latest decision; None if there is none.
         lag: records that wait to be scored; None if the broker does not say.
-        alerts: the alerts of the last day, with `severity` and `title`.
+        alerts: the open alerts, the newest first, with `severity` and `title`.
         quality: the latest outcome of each data quality check, with `check` and `status`.
     """
     down = [name for name in DECIDING_PARTS if not parts.get(name, False)]
@@ -47,13 +47,13 @@ def verdict(
         age = f"{seconds_since_decision:.0f} s"
         return Verdict("danger", f"{lag:,} transactions wait, and the latest decision is {age} old.")
     if critical := [alert for alert in alerts if alert["severity"] == "critical"]:
-        return Verdict("danger", f"A critical alert of the last day: {critical[0]['title']}")
+        return Verdict("danger", f"A critical alert is open: {critical[0]['title']}")
     if lag > BACKLOG:
         return Verdict("attention", f"{lag:,} transactions wait to be decided.")
     if failed := [check["check"] for check in quality if check["status"] == "failed"]:
         return Verdict("attention", f"Data quality failed: {', '.join(failed)}.")
     if alerts:
-        return Verdict("attention", f"An alert of the last day: {alerts[0]['title']}")
+        return Verdict("attention", f"An alert is open: {alerts[0]['title']}")
     if others := [name for name, answers in parts.items() if not answers]:
         return Verdict("attention", f"Decisions are made; {', '.join(others)} does not answer.")
     return Verdict("safe", f"Every transaction is decided; {lag:,} wait.")

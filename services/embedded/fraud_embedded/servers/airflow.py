@@ -45,6 +45,7 @@ class Airflow:
     secret_key: str = field(repr=False)
     password: str = field(repr=False)
     train_password: str = field(repr=False)
+    watch_password: str = field(repr=False)
     public: Mapping[str, str]
     jobs: Mapping[str, str] = field(repr=False)
     setup: Mapping[str, str] = field(repr=False)
@@ -181,7 +182,9 @@ def specs(server: Airflow) -> tuple[ProcessSpec, ...]:
             name=WATCH,
             argv=(str(server.python), server.script("watch_dags.py")),
             cwd=server.place,
-            env=server.metadata() | {"AIRFLOW_WATCH_METRICS_PORT": str(server.watch_metrics_port)},
+            env=server.metadata()
+            | {"AIRFLOW_WATCH_METRICS_PORT": str(server.watch_metrics_port)}
+            | {services.role_password("watch"): server.watch_password},
             ready=lambda: probes.http_ok(server.watch_metrics_port, "/metrics"),
         ),
     )

@@ -8,7 +8,9 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
+from fraud_core.record_model import Reason
 from fraud_streaming.consume.commit import Committed
+from fraud_streaming.consume.processor import StreamReason
 
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _LATENCIES: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0)
@@ -103,6 +105,9 @@ class LaneMetrics:
         self.paused = metrics.paused.labels(topic)
         self.joined = metrics.joined.labels(topic)
         self.holders_ended = metrics.holders_ended.labels(topic)
+        # A counter that first appears as 1 has not increased.
+        for reason in (*Reason, *StreamReason):
+            metrics.dead_letters.labels(topic, reason)
 
     def committed(self, done: Committed) -> None:
         if not done.chunk.records:

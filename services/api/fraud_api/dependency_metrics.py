@@ -1,0 +1,87 @@
+"""What the API sees of its dependencies, for Prometheus: whether they answer, and how far the stream is behind.
+
+Bounded runs of the stream end before Prometheus could ask them, so the lag is measured by a process that stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from fraud_adapters.kafka import KafkaFailure, PartitionReader, TopicMissing, topic_ids
+from fraud_adapters.postgres import DatabaseUnavailable
+from fraud_adapters.postgres.offsets import StoredOffset, read_offsets
+from fraud_adapters.postgres.session import Session
+from fraud_api.metrics import Metrics
+
+SECONDS: Final = 30.0  # between two checks
+_CLIENT: Final = "fraud-api-lag"
+_FETCH_SECONDS: Final = 5.0
+_KEEP_BYTES: Final = 1  # only the end of the log is of interest
+
+
+class DependencyMetrics:
+    """Checks the dependencies each time it is called.
+
+    Args:
+        topics: the topics that the platform consumes.
+        registry_answers: whether MLflow answers.
+    """
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        session: Session,
+        bootstrap: Sequence[str],
+        topics: Sequence[str],
+        registry_answers: Callable[[], bool],
+    ) -> None:
+        self._metrics, self._session = metrics, session
+        self._bootstrap, self._topics = list(bootstrap), list(topics)
+        self._registry_answers = registry_answers
+
+    def poll(self) -> None:
+        """Check once; what cannot be known is not exported."""
+        self._set("registry", self._registry_answers())
+        positions = self._positions()
+        self._set("database", positions is not None)
+        self._metrics.lag.clear()
+        try:
+            for topic, topic_id in topic_ids(self._bootstrap, self._topics).items():
+                if positions is not None:
+                    self._metrics.lag.labels(topic).set(self._lag(topic, topic_id, positions[topic]))
+        except TopicMissing:
+            self._set("broker", True)
+            self._set("topic", False)
+        except KafkaFailure:
+            self._set("broker", False)
+            self._set("topic", False)
+        else:
+            self._set("broker", True)
+            self._set("topic", True)
+
+    def _positions(self) -> dict[str, dict[int, StoredOffset]] | None:
+        try:
+            return {
+                topic: self._session.run(lambda cursor, topic=topic: read_offsets(cursor, topic))
+                for topic in self._topics
+            }
+        except DatabaseUnavailable:
+            return None
+
+    def _lag(self, topic: str, topic_id: str, stored: dict[int, StoredOffset]) -> int:
+        """Records from the stored positions, or the oldest record, to the end.
+
+        Raises:
+            KafkaFailure: the broker does not answer.
+        """
+        with PartitionReader(self._bootstrap, topic, _CLIENT, _KEEP_BYTES) as reader:
+            positions = reader.earliest_offsets()
+            ends = reader.ends(positions, _FETCH_SECONDS)
+        for partition, position in stored.items():
+            if position.topic_id == topic_id and partition in positions:
+                positions[partition] = max(positions[partition], position.next_offset)
+        return sum(max(0, end - positions[partition]) for partition, end in ends.items())
+
+    def _set(self, part: str, answers: bool) -> None:  # noqa: FBT001 - the value of a series
+        self._metrics.dependency_up.labels(part).set(answers)
