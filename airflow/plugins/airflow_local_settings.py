@@ -23,12 +23,16 @@ __all__ = ["task_instance_mutation_hook"]
 _TOLERATED: Final = timedelta(seconds=10)
 
 
-class DatedAhead(ValueError):
-    """The run is dated in the future; one sentence. The REST API returns it with status 400."""
+class RunRefused(ValueError):
+    """No such run is created; one sentence. The REST API returns it with status 400."""
 
 
-class ConfRefused(ValueError):
-    """The run's configuration is wrong; one sentence. The REST API returns it with status 400."""
+class DatedAhead(RunRefused):
+    """The run is dated in the future."""
+
+
+class ConfRefused(RunRefused):
+    """The run's configuration is wrong."""
 
 
 def task_instance_mutation_hook(task_instance: Any, dag_run: Any) -> None:
