@@ -139,14 +139,14 @@ class TransactionFile:
             records: list[dict[str, Any]] = []
             for offset, values in enumerate(zip(*columns, strict=True)):
                 try:
-                    pairs = [(f.name, _value(f, raw)) for f, raw in zip(fields, values, strict=True)]
+                    pairs = [(f.name, cell_value(f, raw)) for f, raw in zip(fields, values, strict=True)]
                 except ValueError as error:
                     raise self._bad_row(start + offset, str(error)) from None
                 records.append({name: value for name, value in pairs if value is not None})
             for offset, moment in enumerate(moments):
                 if moment is None or moment == "":
                     raise self._bad_row(start + offset, "event_time: is missing.")
-                records[offset]["event_time"] = _moment_text(moment)
+                records[offset]["event_time"] = moment_text(moment)
             start += len(records)
             yield records
 
@@ -216,8 +216,12 @@ def _refuse_other_separator(path: Path, header: str, contract: Contract) -> None
         )
 
 
-def _value(field: ContractField, raw: Any) -> Any:
-    """A cell as the contract's model takes it; None where it is empty."""
+def cell_value(field: ContractField, raw: Any) -> Any:
+    """A cell as the contract's model takes it; None where it is empty.
+
+    Raises:
+        ValueError: it is neither what the field holds nor text that names it; one sentence.
+    """
     text = _text(field, raw).strip() if isinstance(raw, str | bytes) else raw
     if text is None or text == "":
         return None
@@ -235,7 +239,7 @@ def _value(field: ContractField, raw: Any) -> Any:
     return int(number) if field.type == "integer" and number.is_integer() else number
 
 
-def _moment_text(raw: Any) -> Any:
+def moment_text(raw: Any) -> Any:
     """An event time as the contract's model takes it: text with a zone. Parquet holds datetimes too."""
     return raw.isoformat() if isinstance(raw, datetime) else raw.strip() if isinstance(raw, str) else raw
 
