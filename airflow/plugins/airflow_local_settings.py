@@ -1,7 +1,7 @@
 """Airflow's cluster policy, which every process of Airflow imports: it refuses runs that cannot do as asked.
 
-- Runs dated in the future. Airflow starts no task of a run before its logical date or `run_after`, but the run
-  counts as active, so with one active run per DAG it blocks the DAG's schedule.
+- Runs dated in the future. Airflow starts no task of a run before its logical date or `run_after`, but the
+  run counts as active, so with one active run per DAG it blocks the DAG's schedule.
 - Runs whose configuration the DAG does not read, or whose values are wrong. Airflow itself ignores such keys.
 
 This hook covers every way of creating a run: REST API, web UI, command line and tasks of other DAGs.

@@ -1,4 +1,4 @@
-"""What a run may be given: the parameters of a form, and the check that every run passes when it is created."""
+"""What a run may be given: a form's parameters, and the check of every run when it is created."""
 
 from __future__ import annotations
 
@@ -69,7 +69,10 @@ def test_a_training_is_refused_what_it_cannot_be_given(conf: dict[str, Any], exp
         ({"path": FILE, "version": "12"}, None),
         ({"path": FILE, "version": "previous", "both": "x", "all": True}, None),
         ({}, "from is missing: give it, or path."),
-        ({"path": FILE, "version": "0"}, "version is neither a version nor an alias: write a number such as 3"),
+        (
+            {"path": FILE, "version": "0"},
+            "version is neither a version nor an alias: write a number such as 3",
+        ),
         ({"path": FILE, "version": "champion; rm"}, "version is neither a version nor an alias"),
         ({"from": PAST, "both": "x"}, "both is given without path"),
         ({"from": LATER, "to": PAST}, "from must be before to."),
@@ -102,7 +105,7 @@ def run(dag: Any, conf: dict[str, Any] | None, **changes: Any) -> Any:
 @pytest.fixture(scope="module")
 def serialised() -> Any:
     """A DAG as the API server knows it, without its file."""
-    with DAG("any", params=ANY) as dag:
+    with DAG("any", schedule=None, params=ANY) as dag:
         pass
     return DagSerialization.from_dict(DagSerialization.to_dict(dag))
 

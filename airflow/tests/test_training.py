@@ -1,4 +1,4 @@
-"""Which way a run of the training DAG goes, and what its steps are told; `test_parameters.py` has its form."""
+"""Which way a run of the training DAG goes, and what its steps are told."""
 
 from __future__ import annotations
 

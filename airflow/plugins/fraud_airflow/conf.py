@@ -1,8 +1,8 @@
 """Whether the configuration of a run fits the parameters of its DAG.
 
 Airflow itself checks types and ignores keys that no parameter has. The rest is checked here, when the run is
-created, from the `rule` that `fraud_airflow.parameters` puts into a parameter's schema: so it works where only
-the serialised DAG is at hand, as in the API server. Only the standard library is imported.
+created, from the `rule` that `fraud_airflow.parameters` puts into a parameter's schema: so it works where
+only the serialised DAG is at hand, as in the API server. Only the standard library is imported.
 """
 
 from __future__ import annotations

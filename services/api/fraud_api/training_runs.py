@@ -54,7 +54,7 @@ class TrainingRuns:
         self._lock = Lock()
 
     def start(self, conf: Mapping[str, Any]) -> DagRun:
-        """Start a run: 409 if one is active or the DAG is paused, 422 if `conf` is wrong, 503 without Airflow."""
+        """Start a run: 409 if one is active, 422 if `conf` is wrong, 503 if Airflow does not answer."""
         runs, run_id = self._available(), f"api__{self._clock():%Y%m%dT%H%M%S.%fZ}"
         try:
             with self._lock:

@@ -40,6 +40,7 @@ from fraud_trainer.arguments import (
 )
 from fraud_trainer.cleaning import CleaningContext, clean
 from fraud_trainer.deciding import decide, held_triggers
+from fraud_trainer.engines.engine import choose_engine
 from fraud_trainer.evaluate.validating import validate
 from fraud_trainer.importing import ImportRequest, adopt
 from fraud_trainer.load.loading import load
@@ -181,6 +182,7 @@ def run_context_of(options: argparse.Namespace, now: datetime) -> Iterator[RunCo
             code_version=code_version(),
             source=example_source(options),
             kafka=lambda: settings.load(settings.KafkaSettings),
+            engine=choose_engine(settings.load(settings.DaskSettings)),
         )
 
 

@@ -24,12 +24,12 @@ from fraud_core.gate import evaluate
 from fraud_core.manifest import Calibration, Manifest
 from fraud_core.moments import parse_moment
 from fraud_core.profile import Profile, make_profile
+from fraud_trainer.engines.feature_table import FeatureTable
 from fraud_trainer.evaluate.champion import Comparison, compare_with_champion
 from fraud_trainer.evaluate.figures import Figures, Scored, figures
 from fraud_trainer.evaluate.judgement import Judgement
 from fraud_trainer.evaluate.report import report
 from fraud_trainer.run_context import RunContext
-from fraud_trainer.steps import read_features
 from fraud_trainer.tracking import resume_run
 
 MAX_ENGINE_DIFFERENCE: Final = 1e-5
@@ -43,8 +43,8 @@ def judge(context: RunContext, trained: Step) -> Judgement:
         RegistryUnavailable: MLflow does not answer, which holds the champion.
     """
     rows = {name: slice(part["from"], part["to"]) for name, part in trained["split"].items()}
-    moments, data = read_features(context, context.run.step("features"))
-    learnt, held_out = data.part(rows["train"]), data.part(rows["test"])
+    table = FeatureTable.of(context, context.run.step("features"))
+    learnt, held_out = table.rows(rows["train"]), table.rows(rows["test"])
     unmeasured = _manifest(context, trained, {})
     with model_directory(context, unmeasured) as directory:
         model = Model.load(directory, unmeasured.digest(), context.contract)
@@ -76,7 +76,9 @@ def judge(context: RunContext, trained: Step) -> Judgement:
         threshold=scored.threshold,
     )
     manifest = _manifest(context, trained, metrics, profile)
-    return Judgement(held_out, moments[rows["test"]], scores, metrics, comparison, profile, manifest, outcome)
+    return Judgement(
+        held_out, table.moments[rows["test"]], scores, metrics, comparison, profile, manifest, outcome
+    )
 
 
 def validate(context: RunContext) -> ValidateResult:
