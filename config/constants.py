@@ -44,6 +44,7 @@ ALIAS_CHAMPION: Final = "champion"  # decides
 ALIAS_CHALLENGER: Final = "challenger"  # registered, passed its gate, not yet deciding
 ALIAS_SHADOW: Final = "shadow"  # scores in parallel, never decides
 ALIAS_PREVIOUS: Final = "previous"  # the champion before the current one: the target of a rollback
+MODEL_ALIASES: Final = (ALIAS_CHAMPION, ALIAS_CHALLENGER, ALIAS_SHADOW, ALIAS_PREVIOUS)
 MODEL_CARD: Final = "model_card/model_card.html"  # artefact of a training's run; its tag `model_card` says so
 REGISTERED_MODEL_PREFIX: Final = "fraud-"  # registered model: "fraud-<contract>"
 
