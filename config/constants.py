@@ -71,6 +71,7 @@ DAGS_SUB_MINUTE: Final = (
 )  # their runs have the shortest retention
 DAGS_REAL_TIME: Final = (*DAGS_SUB_MINUTE, "00_token_renewal")
 DAGS_MONITORING: Final = ("02_drift_monitoring", "04_data_quality", "06_model_performance_tracking")
+DAG_BATCH: Final = "00_batch_prediction"
 DAG_TRAINING: Final = "01_training_pipeline"
 DAGS_TRAINING: Final = (DAG_TRAINING, "03_feedback_collection")
 POOL_REAL_TIME: Final = "real_time"  # slots reserved for the real-time DAGs

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from config import candidates as kinds
+from config.batch import BatchPrediction
 from config.services import clients
 from config.yaml_files import YamlFile
 from fraud_core.gate import GatePolicy
@@ -186,6 +187,7 @@ class Parameters(_Section):
     runs: Runs
     serving: Serving
     streaming: Streaming
+    batch: BatchPrediction = BatchPrediction()
 
     @property
     def gate_in_force(self) -> GatePolicy:

@@ -21,7 +21,7 @@ from fraud_core.money import Costs
 from fraud_core.profile import FILE_NAME, Profile
 from fraud_trainer import steps
 from fraud_trainer.evaluate import explaining, findings, validating
-from fraud_trainer.evaluate.documents import (
+from fraud_adapters.documents import (
     Element,
     Heading,
     Paragraph,

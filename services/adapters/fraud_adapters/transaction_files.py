@@ -31,7 +31,7 @@ _NOT_FINITE: Final = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
 _OTHER_SEPARATORS: Final = {";": "semicolons", "\t": "tabs", "|": "bars"}
 _LONGEST_HEADER: Final = 1_000_000
 _ANY_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_UNREADABLE: Final = (OSError, pa.ArrowException, csv.Error, UnicodeDecodeError)
+UNREADABLE: Final = (OSError, pa.ArrowException, csv.Error, UnicodeDecodeError)
 
 
 class BadFile(LastingFailure):
@@ -103,9 +103,9 @@ class TransactionFile:
         try:
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
-            columns = _columns(path, contract)
-        except _UNREADABLE as error:
-            raise _unreadable(path, error) from None
+            columns = column_names(path, contract)
+        except UNREADABLE as error:
+            raise unreadable(path, error) from None
         return cls(path, contract, layout(contract, columns, path.name, event_time=event_time), digest)
 
     def batches(self, rows: int = CHUNK_ROWS) -> Iterator[Batch]:
@@ -158,8 +158,8 @@ class TransactionFile:
                         yield batch.to_pydict()
             else:
                 yield from self._csv_tables(rows)
-        except _UNREADABLE as error:
-            raise _unreadable(self.path, error) from None
+        except UNREADABLE as error:
+            raise unreadable(self.path, error) from None
 
     def _csv_tables(self, rows: int) -> Iterator[Mapping[str, Sequence[Any]]]:
         with self.path.open(encoding="utf-8-sig", newline="") as file:
@@ -190,7 +190,7 @@ def _lines(reader: Any) -> Iterator[list[str]]:
         raise csv.Error(f"line {reader.line_num}: {error}") from None
 
 
-def _columns(path: Path, contract: Contract) -> list[str]:
+def column_names(path: Path, contract: Contract) -> list[str]:
     if path.suffix.lower() == ".parquet":
         return list(parquet.read_schema(path).names)
     with path.open(encoding="utf-8-sig", newline="") as file:
@@ -263,7 +263,7 @@ def _number(field: ContractField, value: Any) -> float:
     raise ValueError(f"{field.name}: is not a number: write it as 1234.5, without separators in between.")
 
 
-def _unreadable(path: Path, error: Exception) -> BadFile:
+def unreadable(path: Path, error: Exception) -> BadFile:
     if isinstance(error, UnicodeDecodeError):
         return BadFile(f"{path}: is not UTF-8: save it as UTF-8.")
     reason = getattr(error, "strerror", None) or _one_line(error)

@@ -22,18 +22,32 @@ KINDS: Final[tuple[Kind, ...]] = ("xgboost", "onnx")
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
-    """Consecutive rows of the input, n of them.
+class Mark:
+    """Which part of the input a chunk is.
 
     Attributes:
         number: its position among the chunks of the run, from 0.
-        end: where the next chunk begins, as the input understands it.
-        lines: [n], the lines of the rows.
-        malformed: rows that are not part of the table, because they cannot be read as rows.
+        end: where the next chunk begins, as the input understands it; it can be written as JSON.
+        done: the share of the input up to its end.
+        digest: SHA-256 of its content, in hex, where the input has no digest as a whole.
     """
 
     number: int
     end: Any
+    done: float
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Consecutive rows of the input, n of them.
+
+    Attributes:
+        lines: [n], the lines of the rows.
+        malformed: rows that are not part of the table, because they cannot be read as rows.
+    """
+
+    mark: Mark
     table: pa.Table
     lines: NDArray[np.int64]
     malformed: tuple[RejectedRow, ...] = ()
@@ -49,8 +63,7 @@ class ScoredChunk:
         engine: what computed the scores, with its version.
     """
 
-    number: int
-    end: Any
+    mark: Mark
     ids: list[str]
     lines: NDArray[np.int64]
     scores: NDArray[np.float64]
@@ -108,8 +121,7 @@ class ChunkScorer:
         scores = self._scores(features)
         manifest = self._model.manifest
         return ScoredChunk(
-            number=chunk.number,
-            end=chunk.end,
+            mark=chunk.mark,
             ids=parsed.batch.ids,
             lines=parsed.lines,
             scores=scores.values,

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from functools import cache, partial
-from pathlib import Path
 from time import monotonic
 from typing import Any, Final, cast
 
 from config import constants, settings
 from config.job_results.trainer import ChampionKeptResult, RollbackResult, TrainingResult
 from fraud_adapters.job import Result
+from fraud_adapters.job.code_version import code_version
 from fraud_adapters.job.failures import JobFailed
 from fraud_adapters.job.logs import get_logger
 from fraud_adapters.models.mlflow_http import MlflowHttp
@@ -203,21 +201,3 @@ def cleaning_context(now: datetime) -> Iterator[CleaningContext]:
             periods=parameters.runs,
             now=now,
         )
-
-
-def code_version() -> str:
-    """`CODE_VERSION` from the build, else the commit of the checkout, else `unknown`."""
-    if version := os.environ.get("CODE_VERSION", "").strip():
-        return version
-    try:
-        answer = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            timeout=5,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return answer.stdout.strip() or "unknown"

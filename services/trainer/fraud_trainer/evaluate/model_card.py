@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fraud_adapters.objectstore.run_store import Step
 from fraud_core.moments import parse_moment
-from fraud_trainer.evaluate.documents import Element, Heading, Paragraph, Picture, Points, Table
+from fraud_adapters.documents import Element, Heading, Paragraph, Picture, Points, Table
 from fraud_trainer.evaluate.explaining import SUSPECT_AUC, Importance
 from fraud_trainer.evaluate.figures import LESS_IS_BETTER, TITLES, Figures
 from fraud_trainer.evaluate.findings import Daily, TimeBlock
