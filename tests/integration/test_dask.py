@@ -1,4 +1,4 @@
-"""The steps of a training on a Dask cluster of two worker processes, against the same steps in one process."""
+"""Training and batch scoring on a Dask cluster of two workers, against the same in one process."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +20,8 @@ from distributed import LocalCluster
 
 from config.settings import ConfigurationError, DaskSettings, ObjectStoreSettings, load
 from fraud_adapters.dask_cluster import ClusterUnavailable, ClusterUnfit, DaskCluster, workers_of
+from fraud_batch.chunks import Chunk, ScoredChunk
+from fraud_batch.dask_engine import DaskEngine
 from fraud_trainer.arguments import parser
 from fraud_trainer.engines import boosting
 from fraud_trainer.engines.engine import LocalEngine, choose_engine
@@ -26,6 +29,13 @@ from fraud_trainer.engines.feature_table import FeatureTable
 from fraud_trainer.engines.tables import parts_of
 from fraud_trainer.job import execute, run_context_of
 from fraud_trainer.run_context import RunContext
+from tests.integration.batch_installation import (
+    batch_installation,
+    columns_of,
+    score,
+    transactions,
+    write_csv,
+)
 from tests.integration.training_installation import CREDITCARD, ROWS, Installation, card_rows, installed
 from tests.support.stored_rows import Database
 
@@ -109,10 +119,7 @@ def test_rows_are_equal_and_the_model_is_as_good(
 def test_rows_of_parts_are_those_of_the_whole(start: int, stop: int, most: int) -> None:
     """Without a cluster: the parts are read by this process."""
     bounds = [0, 4000, 4001, 12_000, ROWS]
-    parts: Any = [
-        {"name": str(low), "digest": "", "rows": high - low}
-        for low, high in zip(bounds[:-1], bounds[1:], strict=True)
-    ]
+    parts: Any = [{"name": str(low), "digest": "", "rows": high - low} for low, high in pairwise(bounds)]
     context: Any = type("Context", (), {"contract": type("C", (), {"feature_names": ("a",)})})
     tasks = FeatureTable(context, parts)._tasks(slice(start, stop), max(1, -(-(stop - start) // most)))
     rows = np.arange(ROWS)
@@ -191,17 +198,77 @@ def test_a_scheduler_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch)
 def test_workers_that_do_not_come_or_do_not_fit_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with LocalCluster(n_workers=0, processes=False, dashboard_address=None) as empty:
         waiting = DaskCluster(empty.scheduler_address, seconds=0.5)
-        with pytest.raises(ClusterUnavailable, match="no worker joined the scheduler within 0.5 seconds"):
-            with waiting.client():
-                pass
+        sentence = r"no worker joined the scheduler within 0\.5 seconds"
+        with pytest.raises(ClusterUnavailable, match=sentence), waiting.client():
+            pass
         empty.scale(1)
         with DaskCluster(empty.scheduler_address).client() as client:
             assert len(workers_of(client)) == 1
-            versions = client.get_versions
-            other = versions(packages=["xgboost"])
+            other: Any = client.get_versions(packages=["xgboost"])
             for info in other["workers"].values():
                 info["packages"]["dask"] = "2020.1.0"
             monkeypatch.setattr("distributed.Client.get_versions", lambda *_, **__: other)
-        with pytest.raises(ClusterUnfit, match=r"has dask 2020.1.0, this job .*from the same image"):
-            with DaskCluster(empty.scheduler_address).client():
-                pass
+        sentence = r"has dask 2020.1.0, this job .*from the same image"
+        with (
+            pytest.raises(ClusterUnfit, match=sentence),
+            DaskCluster(empty.scheduler_address).client(),
+        ):
+            pass
+
+
+def scores(tmp_path: Path, scheduler: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    """The output of both engines for a file of several chunks with a bad row."""
+    columns = {name: list(values) for name, values in columns_of(transactions(1000)).items()}
+    columns["amount"][500] = "1,5"
+    source = write_csv(tmp_path / "rows.csv", columns)
+    outputs = {}
+    for engine, address in (("local", ""), ("dask", scheduler)):
+        monkeypatch.setenv("DASK_SCHEDULER", address)
+        output = tmp_path / f"{engine}.csv"
+        result = score(f"--input={source}", f"--output={output}", f"--run-id={engine}")
+        assert (result["scored"], result["refused"]) == (999, 1)
+        outputs[engine] = output.read_bytes()
+    return outputs
+
+
+def test_batch_scores_are_equal_row_by_row(
+    database: Database,
+    mlflow_uri: str,
+    object_store: ObjectStoreSettings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with (
+        batch_installation(database, mlflow_uri, object_store, tmp_path),
+        LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None) as running,
+    ):
+        outputs = scores(tmp_path, running.scheduler_address, monkeypatch)
+        assert outputs["dask"] == outputs["local"]
+
+
+@pytest.mark.proof
+def test_a_worker_that_is_killed_while_it_scores_loses_no_row(
+    database: Database,
+    mlflow_uri: str,
+    object_store: ObjectStoreSettings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with (
+        batch_installation(database, mlflow_uri, object_store, tmp_path),
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50) as running,
+    ):
+        engine_scored = DaskEngine.scored
+        killed = []
+
+        def scored(engine: DaskEngine, chunks: Iterator[Chunk]) -> Iterator[ScoredChunk]:
+            for number, one in enumerate(engine_scored(engine, chunks)):
+                if number == 1:
+                    killed.append(next(iter(running.workers.values())).process.pid)
+                    psutil.Process(killed[0]).kill()
+                yield one
+
+        monkeypatch.setattr(DaskEngine, "scored", scored)
+        outputs = scores(tmp_path, running.scheduler_address, monkeypatch)
+        assert len(killed) == 1
+        assert outputs["dask"] == outputs["local"]

@@ -63,7 +63,7 @@ def _combination_problems(name: str, rule: Mapping[str, Any], given: Mapping[str
     for other in rule.get("excludes", ()):
         if other in given:
             yield f"{name} and {other} exclude each other: give one of them."
-    end = rule.get("before")
+    end = str(rule.get("before"))
     if end in given:
         first, last = _moment(given[name]), _moment(given[end])
         if first is not None and last is not None and first >= last:

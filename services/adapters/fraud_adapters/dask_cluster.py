@@ -13,7 +13,7 @@ from fraud_adapters.job.failures import LastingFailure, PassingFailure
 from fraud_adapters.job.logs import get_logger
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, Future
 
 Item = TypeVar("Item")
 Output = TypeVar("Output")
@@ -67,24 +67,34 @@ class DaskCluster:
         Raises:
             ClusterUnavailable: the same task lost its worker again and again.
         """
-        from distributed import KilledWorker  # noqa: PLC0415
-
         futures = client.map(work, list(items), pure=False, retries=_RETRIES)
         try:
-            return list(client.gather(futures))
+            return [self.result(future) for future in futures]
+        finally:
+            client.cancel(futures, force=True)
+
+    def result(self, future: Future[Any]) -> Any:
+        """The result of a task.
+
+        Raises:
+            ClusterUnavailable: the task lost its worker again and again.
+        """
+        from distributed import KilledWorker  # noqa: PLC0415
+
+        try:
+            return future.result()
         except KilledWorker:
             raise ClusterUnavailable(
                 f"DASK_SCHEDULER={self.address}: a task lost every worker that tried it: give the workers "
                 "more memory, and look into their logs."
             ) from None
-        finally:
-            client.cancel(futures, force=True)
 
     def _connected(self) -> Client:
         from distributed import Client as DaskClient  # noqa: PLC0415
 
         try:
-            return DaskClient(self.address, timeout=CONNECT_SECONDS, name="fraud", set_as_default=False)
+            # XGBoost looks for the default client.
+            return DaskClient(self.address, timeout=CONNECT_SECONDS, name="fraud")
         except (OSError, TimeoutError, ValueError) as error:
             raise ClusterUnavailable(
                 f"DASK_SCHEDULER={self.address}: no scheduler answers there ({type(error).__name__}): "
@@ -102,10 +112,10 @@ class DaskCluster:
         get_logger(__name__).info("dask_connected", scheduler=self.address, workers=len(workers_of(client)))
 
     def _compare_versions(self, client: Client) -> None:
-        versions = client.get_versions(packages=list(_COMPARED))
+        # It returns a coroutine to asynchronous clients alone.
+        versions: Any = client.get_versions(packages=list(_COMPARED))
         own = _versions(versions["client"])
-        others = {"the scheduler": versions["scheduler"]}
-        others |= {f"the worker {name}": info for name, info in versions["workers"].items()}
+        others = {f"the worker {name}": info for name, info in versions["workers"].items()}
         for who, info in others.items():
             for package, version in _versions(info).items():
                 if own.get(package) != version:

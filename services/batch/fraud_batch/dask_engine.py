@@ -6,14 +6,13 @@ names bad rows by their lines; only scoring is spread. A chunk whose worker dies
 
 from __future__ import annotations
 
-import tempfile
 from collections import deque
 from collections.abc import Iterator
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from fraud_adapters.dask_cluster import DaskCluster, workers_of
+from fraud_adapters.job.scratch import scratch_directory
 from fraud_batch.chunks import Chunk, ChunkScorer, ScoredChunk, ScoringPlan
 
 if TYPE_CHECKING:
@@ -32,16 +31,15 @@ class DaskEngine:
         self._cluster = cluster
         self._client = client
         self._room = _WAITING * sum(client.nthreads().values())
-        # One copy for each worker, instead of one with each chunk.
-        self._plan = client.scatter(plan, broadcast=True, hash=False)
+        # A task of its own: the plan goes to a worker once, not with each chunk, and is there again when the
+        # worker that had it is lost.
+        self._plan = client.submit(_held, plan, pure=False)
 
     def scored(self, chunks: Iterator[Chunk]) -> Iterator[ScoredChunk]:
-        waiting: deque[Future] = deque()
+        waiting: deque[Future[ScoredChunk]] = deque()
         try:
             for chunk in chunks:
-                waiting.append(
-                    self._client.submit(_score, self._plan, chunk, pure=False, retries=_RETRIES)
-                )
+                waiting.append(self._client.submit(_score, self._plan, chunk, pure=False, retries=_RETRIES))
                 if len(waiting) >= self._room:
                     yield self._cluster.result(waiting.popleft())
             while waiting:
@@ -50,24 +48,28 @@ class DaskEngine:
             self._client.cancel(list(waiting), force=True)
 
 
+def _held(plan: ScoringPlan) -> ScoringPlan:
+    return plan
+
+
 def _score(plan: ScoringPlan, chunk: Chunk) -> ScoredChunk:
-    return _scorers(_Key(plan)).score(chunk)
+    return _scorer(_PlanKey(plan)).score(chunk)
 
 
-class _Key:
-    """A plan as a key of the cache: the scattered one is the same object for every chunk of a run."""
+class _PlanKey:
+    """A plan as a key of the cache: a worker holds the same object for all chunks of a run."""
 
     def __init__(self, plan: ScoringPlan) -> None:
         self.plan = plan
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Key) and other.plan is self.plan
+        return isinstance(other, _PlanKey) and other.plan is self.plan
 
     def __hash__(self) -> int:
         return id(self.plan)
 
 
 @lru_cache(maxsize=2)
-def _scorers(key: _Key) -> ChunkScorer:
-    with tempfile.TemporaryDirectory(prefix="fraud-") as directory:
-        return ChunkScorer.of(key.plan, Path(directory))
+def _scorer(key: _PlanKey) -> ChunkScorer:
+    with scratch_directory() as directory:
+        return ChunkScorer.of(key.plan, directory)

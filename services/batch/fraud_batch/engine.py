@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Protocol
 
+from fraud_adapters.dask_cluster import DaskCluster
 from fraud_adapters.job.scratch import scratch_directory
 from fraud_batch.chunks import Chunk, ChunkScorer, ScoredChunk, ScoringPlan
 
@@ -50,12 +51,21 @@ class LocalEngine:
 
 
 @contextmanager
-def choose_engine(plan: ScoringPlan, threads: int) -> Iterator[Engine]:
-    """The engine of a run.
+def choose_engine(plan: ScoringPlan, threads: int, scheduler: str | None = None) -> Iterator[Engine]:
+    """The engine of a run: the Dask cluster of a scheduler, or without one this process.
 
     Raises:
         ModelRefused: the version's files are not the registered ones, or of another contract.
+        ClusterUnavailable, ClusterUnfit: the cluster cannot be used.
     """
     with scratch_directory() as directory:
+        # Loaded here in any case, so that a model that is refused is refused before any worker has it.
         scorer = ChunkScorer.of(plan, directory)
-    yield LocalEngine(scorer, threads)
+    if scheduler is None:
+        yield LocalEngine(scorer, threads)
+        return
+    from fraud_batch.dask_engine import DaskEngine  # noqa: PLC0415 - imports Dask
+
+    cluster = DaskCluster(scheduler)
+    with cluster.client() as client:
+        yield DaskEngine(cluster, client, plan)

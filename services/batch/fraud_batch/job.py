@@ -59,4 +59,5 @@ def run_context(request: ScoringRequest, dag: str, run_id: str, scratch: Path) -
             dag=dag,
             code_version=code_version(),
             scratch=scratch,
+            dask_scheduler=settings.load(settings.DaskSettings).dask_scheduler,
         )

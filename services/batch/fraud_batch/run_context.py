@@ -33,6 +33,7 @@ class RunContext:
     run_id: str
     code_version: str
     scratch: Path
+    dask_scheduler: str | None = None
 
     @property
     def stored_run(self) -> str:

@@ -85,7 +85,7 @@ class DaskFit:
         fit = _Fit(self.remote, self.remote.rows.train, self.remote.rows.stopping, self.remote.factor(option))
         [booster] = fit.boosters(self.cluster, [settings], learner.rounds, learner.patience)
         best = cut_to_best(booster)
-        details = {
+        details: dict[str, float | int | str | None] = {
             "rounds": best.num_boosted_rounds(),
             "stopping_log_loss": float(booster.best_score),
             "fitted_on": _fitted_on(self.remote.rows.train),
@@ -98,7 +98,7 @@ class DaskFit:
         settings = [{**parameters, **FIXED, "seed": learner.seed + number} for number in range(members)]
         fit = _Fit(self.remote, rows, (), self.remote.factor(option))
         bag = mean_of(fit.boosters(self.cluster, settings, learner.parameters.rounds, 0))
-        details = {
+        details: dict[str, float | int | str | None] = {
             "members": members,
             "rounds": learner.parameters.rounds,
             "fitted_on": _fitted_on(rows),
@@ -162,12 +162,12 @@ class _Fit:
 
     def _arrays(self, tasks: Sequence[RowsTask]) -> dict[str, Any]:
         """Inputs [n, k], labels [n] and weights [n] as arrays of Dask, a chunk for each task."""
-        import dask  # noqa: PLC0415
         import dask.array as da  # noqa: PLC0415
+        from dask.delayed import delayed  # noqa: PLC0415
 
         width = len(self.remote.prepared.trees.columns)
         columns: tuple[list[Any], list[Any], list[Any]] = ([], [], [])
-        make = dask.delayed(_block, nout=3, pure=False)
+        make = delayed(_block, nout=3, pure=False)
         for task in tasks:
             rows = task.stop - task.start
             block = make(self.remote.rows.access, self.remote.prepared, task, self.factor)

@@ -12,6 +12,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812
 from config import constants, settings
 from config.parameters import Training
 from fraud_adapters.dask_cluster import DaskCluster, workers_of
+from fraud_adapters.job.failures import LastingFailure
 from fraud_adapters.objectstore import ObjectStore
 from fraud_adapters.objectstore.run_store import RunStore
 from fraud_adapters.postgres import connect
@@ -81,5 +82,10 @@ class DaskEngine:
         prepared: FittedPreparation,
         parts: Parts,
     ) -> FinalFit:
+        if encoded := [prepared.trees.columns[position].name for position in prepared.targets]:
+            raise LastingFailure(
+                f"{', '.join(encoded)}: an encoding by target needs all training rows in one process: choose "
+                "another one in the contract's `prepare`, or unset DASK_SCHEDULER."
+            )
         remote = RemoteRows(replace(rows, access=_of_workers(rows.access)), prepared)
         return DaskFit(self._cluster, remote, LocalFit(parts.train, parts.stopping, training.seed))

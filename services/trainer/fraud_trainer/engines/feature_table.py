@@ -93,8 +93,12 @@ class FeatureTable:
     def training_rows(self, split: Split) -> TrainingRows:
         """Where the rows of the first two parts of a split are."""
         train, stopping = split.part("train"), split.part("stopping")
-        tasks = (tuple(self._tasks(rows, 1)) for rows in (train, stopping))
-        return TrainingRows(self.context, *tasks, self.labels[train])
+        return TrainingRows(
+            self.context,
+            tuple(self._tasks(train, 1)),
+            tuple(self._tasks(stopping, 1)),
+            self.labels[train],
+        )
 
     def _tasks(self, rows: slice, step: int) -> Iterator[RowsTask]:
         before = 0
