@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -23,7 +22,6 @@ from fraud_adapters.dask_cluster import ClusterUnavailable, ClusterUnfit, DaskCl
 from fraud_batch.chunks import Chunk, ScoredChunk
 from fraud_batch.dask_engine import DaskEngine
 from fraud_trainer.arguments import parser
-from fraud_trainer.engines import boosting
 from fraud_trainer.engines.engine import LocalEngine, choose_engine
 from fraud_trainer.engines.feature_table import FeatureTable
 from fraud_trainer.engines.tables import parts_of
@@ -87,6 +85,7 @@ def result(name: str, *verbs: str, monkeypatch: pytest.MonkeyPatch, scheduler: s
     return dict(outcome[verbs[-1]])
 
 
+@pytest.mark.proof
 def test_rows_are_equal_and_the_model_is_as_good(
     cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,42 +129,6 @@ def test_rows_of_parts_are_those_of_the_whole(start: int, stop: int, most: int) 
     expected = rows[start : stop : max(1, -(-(stop - start) // most))]
     assert np.concatenate(taken).tolist() == expected.tolist()
     assert len(expected) <= most
-
-
-@pytest.mark.proof
-@pytest.mark.parametrize("candidate", ["xgboost", "xgboost_bag"])
-def test_a_worker_that_is_killed_in_mid_fit_costs_an_attempt(
-    cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch, candidate: str, capfd: pytest.CaptureFixture[str]
-) -> None:
-    address = cluster.scheduler_address
-    steps("killed", "load", "features", monkeypatch=monkeypatch, scheduler=address)
-    began, train = threading.Event(), boosting._train
-
-    def announced(*given: Any, **named: Any) -> Any:
-        began.set()
-        return train(*given, **{**named, "rounds": 3000, "patience": 3000})
-
-    def kill() -> None:
-        assert began.wait(120)
-        # In the midst of the trees, not before them.
-        threading.Event().wait(3)
-        [victim, _] = sorted(worker.process.pid for worker in cluster.workers.values())
-        psutil.Process(victim).kill()
-
-    monkeypatch.setattr(boosting, "_train", announced)
-    monkeypatch.setenv("DASK_SCHEDULER", address)
-    killer = threading.Thread(target=kill)
-    killer.start()
-    options = parser(NOW).parse_args(["load", "--run-id", "killed"])
-    with run_context_of(options, datetime.now(UTC)) as context:
-        training = context.training.model_copy(update={"candidates": [candidate], "voting": []})
-        changed = type(context)(
-            **{name: getattr(context, name) for name in context.__slots__} | {"training": training}
-        )
-        outcome: Any = execute("train", changed, promote=False)
-    killer.join()
-    assert outcome["train"]["candidate"] == candidate
-    assert "training_worker_lost" in capfd.readouterr().err
 
 
 def test_without_a_scheduler_nothing_imports_dask() -> None:

@@ -50,7 +50,8 @@ def score(context: RunContext, request: ScoringRequest, requested_by: str) -> Ba
         source = _source(context, request, begun, stack)
         _bind_input(context, begun, source)
         plan = _plan(context, request, begun, source)
-        engine = stack.enter_context(choose_engine(plan, context.parameters.threads, context.dask_scheduler))
+        chosen = choose_engine(plan, context.parameters.threads, context.dask_scheduler)
+        engine = stack.enter_context(chosen)
         parts = _score_rest(context, request, plan, source, engine)
         manifest = Manifest.from_json(plan.files[FILE_NAME])
         begun |= {"engine_runs_on": engine.name, "threshold": manifest.threshold}
