@@ -44,6 +44,7 @@ ALIAS_CHAMPION: Final = "champion"  # decides
 ALIAS_CHALLENGER: Final = "challenger"  # registered, passed its gate, not yet deciding
 ALIAS_SHADOW: Final = "shadow"  # scores in parallel, never decides
 ALIAS_PREVIOUS: Final = "previous"  # the champion before the current one: the target of a rollback
+MODEL_ALIASES: Final = (ALIAS_CHAMPION, ALIAS_CHALLENGER, ALIAS_SHADOW, ALIAS_PREVIOUS)
 MODEL_CARD: Final = "model_card/model_card.html"  # artefact of a training's run; its tag `model_card` says so
 REGISTERED_MODEL_PREFIX: Final = "fraud-"  # registered model: "fraud-<contract>"
 
@@ -71,6 +72,7 @@ DAGS_SUB_MINUTE: Final = (
 DAGS_REAL_TIME: Final = (*DAGS_SUB_MINUTE, "00_token_renewal")
 DAG_DRIFT: Final = "02_drift_monitoring"
 DAGS_MONITORING: Final = (DAG_DRIFT, "04_data_quality", "06_model_performance_tracking")
+DAG_BATCH: Final = "00_batch_prediction"
 DAG_TRAINING: Final = "01_training_pipeline"
 DAGS_TRAINING: Final = (DAG_TRAINING, "03_feedback_collection")
 POOL_REAL_TIME: Final = "real_time"  # slots reserved for the real-time DAGs

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from config import candidates as kinds
+from config.batch import BatchPrediction
 from config.drift import Drift
 from config.quality import Quality
 from config.services import clients
@@ -192,6 +193,7 @@ class Parameters(_Section):
     drift: Drift = Drift()
     quality: Quality = Quality()
     performance: PerformanceRules = PerformanceRules()
+    batch: BatchPrediction = BatchPrediction()
 
     @property
     def floors(self) -> Floors:

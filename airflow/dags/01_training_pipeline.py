@@ -42,7 +42,7 @@ with DAG(
         priority_weight=20,
     ),
 ):
-    check_should_retrain = training.step("check_should_retrain", "decide", pre_execute=training.check_conf)
+    check_should_retrain = training.step("check_should_retrain", "decide")
     decide_training_branch = BranchPythonOperator(
         task_id="decide_training_branch",
         python_callable=training.branch,

@@ -37,11 +37,11 @@ def main() -> None:
 
     sys.argv = ["airflow", *translated(sys.argv[1:])]
     # Importing Airflow has added our plugins to the path.
-    from airflow_local_settings import DatedAhead
+    from airflow_local_settings import RunRefused
 
     try:
         airflow()  # type: ignore[no-untyped-call]
-    except DatedAhead as error:
+    except RunRefused as error:
         sys.exit(str(error))
 
 

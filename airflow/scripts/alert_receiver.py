@@ -67,7 +67,11 @@ def alert_row(alert: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError, KeyError, TypeError: it is not one.
     """
-    labels, annotations, began = alert["labels"], alert["annotations"], datetime.fromisoformat(alert["startsAt"])
+    labels, annotations, began = (
+        alert["labels"],
+        alert["annotations"],
+        datetime.fromisoformat(alert["startsAt"]),
+    )
     identity = f"{alert['fingerprint']}@{began.isoformat()}"
     severity = labels.get("severity")
     ended = datetime.fromisoformat(alert["endsAt"]) if alert["status"] == "resolved" else None

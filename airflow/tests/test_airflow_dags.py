@@ -185,6 +185,21 @@ def test_a_pool_nobody_makes_is_noticed(bag: DagBag) -> None:
 
 
 @EACH
+def test_every_form_is_typed_and_described(dag: DAG) -> None:
+    if dag.schedule is None or dag.dag_id == constants.DAG_TRAINING:
+        assert dag.params, "a person starts it, so it needs a form"
+    names = set(dag.params)
+    for name in names:
+        param = dag.params.get_param(name)
+        assert param.description, name
+        assert param.schema["title"], name
+        assert param.schema["type"], name
+        rule = param.schema.get("rule", {})
+        others = {rule.get(key) for key in ("before", "needs", "unless")} - {None}
+        assert others | set(rule.get("excludes", ())) <= names, name
+
+
+@EACH
 def test_a_person_can_tell_what_it_is(dag: DAG) -> None:
     assert dag.description
     assert dag.doc_md

@@ -1,78 +1,18 @@
-"""What a run of the training DAG may be given, and which way it goes."""
+"""Which way a run of the training DAG goes, and what its steps are told."""
 
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk.definitions.param import ParamsDict
-from airflow.sdk.exceptions import AirflowFailException, ParamValidationError
 
 from config.job_results.trainer import DecisionResult
 from fraud_airflow import training
 
-NOW = datetime(2026, 3, 1, tzinfo=UTC)
 EMPTY = dict.fromkeys(training.PARAMS) | {"force": False}
 FILE = "s3://fraud-runs/datasets/rows.csv"
-
-
-@pytest.mark.parametrize(
-    ("conf", "problem"),
-    [
-        ({}, None),
-        ({"force": True}, None),
-        ({"as_of": "2026-02-01T00:00:00Z", "data_from": "2026-01-01T00:00:00+01:00"}, None),
-        ({"file": FILE, "file_start": "2026-01-01T00:00:00Z"}, None),
-        ({"forced": True}, "The run was given forced: it takes force, as_of, data_from, "),
-        ({"as_of": "yesterday"}, "as_of is not a time with a zone"),
-        ({"as_of": "2026-02-01T00:00:00"}, "as_of is not a time with a zone"),
-        ({"data_to": "2026-03-01T00:00:01Z"}, "data_to is in the future"),
-        (
-            {"data_from": "2026-02-01T00:00:00Z", "data_to": "2026-02-01T00:00:00Z"},
-            "data_from must be ",
-        ),
-        (
-            {"file": FILE, "as_of": "2026-02-01T00:00:00Z"},
-            "as_of is about the labels of the platform",
-        ),
-        ({"file": FILE, "data_to": "2026-02-01T00:00:00Z"}, "data_to and file name different sources"),
-        ({"kafka_from": "0", "kafka_to": "2026-02-01T00:00:00Z", "as_of": "2026-02-01T00:00:00Z"}, None),
-        ({"kafka_from": "-1"}, "kafka_from is not a time with a zone, or an offset"),
-        ({"kafka_from": "0", "data_to": "2026-02-01T00:00:00Z"}, "data_to and kafka_from name different"),
-        ({"file_start": "2026-02-01T00:00:00Z"}, "file_start is for a file only"),
-    ],
-)
-def test_what_a_run_is_given_is_checked_before_a_job_starts(
-    conf: dict[str, Any], problem: str | None
-) -> None:
-    said = training.conf_problem(conf, EMPTY | conf, NOW)
-    assert (said is None) if problem is None else (said or "").startswith(problem)
-    context: Any = {"dag_run": SimpleNamespace(conf=conf), "params": EMPTY | conf}
-    if problem is not None and "future" not in problem:
-        with pytest.raises(AirflowFailException, match=problem):
-            training.check_conf(context)
-    elif problem is None:
-        training.check_conf(context)
-
-
-@pytest.mark.parametrize(
-    "given", [{"force": "yes"}, {"as_of": 7}, {"file": "/etc/passwd"}, {"file": "s3://other/rows.csv"}]
-)
-def test_airflow_itself_refuses_other_types(given: dict[str, Any]) -> None:
-    params = ParamsDict(training.PARAMS)
-    params.validate()
-    with pytest.raises(ParamValidationError):
-        params.update(given)
-        params.validate()
-
-
-def test_every_parameter_has_a_description() -> None:
-    for name, param in training.PARAMS.items():
-        assert param.description, name
-        assert param.schema["title"], name
 
 
 @pytest.mark.parametrize(("retrain", "task"), [(True, "load_training_data"), (False, "skip_training")])

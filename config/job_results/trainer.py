@@ -31,10 +31,20 @@ class LeftOutCounts(TypedDict):
     left_out_refused: NotRequired[int]  # records of the topic that are no transactions of the contract
 
 
+class TablePart(TypedDict):
+    """One of the files that a table lies in, in the order of its rows."""
+
+    name: str
+    digest: str  # SHA-256
+    rows: int
+
+
 class LoadResult(LeftOutCounts):
     """`load`: the examples, transactions with a mature label."""
 
-    digest: str  # SHA-256 of the file
+    digest: str  # SHA-256 of the file, or of its parts' digests
+    parts: list[TablePart]
+    engine: str  # where the step computed
     rows: int
     frauds: int
     as_of: str | None  # the moment as of which labels count; None if they came with a file
@@ -51,6 +61,8 @@ class FeaturesResult(TypedDict):
     """`features`: the features of the examples."""
 
     digest: str
+    parts: list[TablePart]
+    engine: str
     rows: int
     features: list[str]
     missing: int
@@ -101,6 +113,7 @@ class _ModelResult(TypedDict):
 class TrainResult(_ModelResult):
     """`train`: the chosen candidate, its calibration and the thresholds."""
 
+    engine: str
     candidate: str
     choice: str  # why, in one sentence
     candidates: dict[str, CandidateResult]

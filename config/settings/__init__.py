@@ -5,6 +5,7 @@ stop the start with one sentence that names the variable and the fix (`Configura
 """
 
 from config.settings.backends import (
+    DaskSettings,
     DatabaseSettings,
     KafkaSettings,
     MlflowSettings,
@@ -23,6 +24,7 @@ __all__ = [
     "ApiClientSettings",
     "ApiServerSettings",
     "ConfigurationError",
+    "DaskSettings",
     "DatabaseSettings",
     "KafkaSettings",
     "LogSettings",

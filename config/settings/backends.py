@@ -9,7 +9,7 @@ from urllib.parse import quote, urlsplit
 from pydantic import AnyHttpUrl, Field, SecretStr, model_validator
 
 from config import constants
-from config.settings.base import OptionalSecret, Port, Settings
+from config.settings.base import OptionalSecret, OptionalText, Port, Settings
 
 
 class DatabaseSettings(Settings):
@@ -113,3 +113,9 @@ class ObjectStoreSettings(Settings):
     @property
     def endpoint_url(self) -> str:
         return str(self.s3_endpoint_url).rstrip("/")
+
+
+class DaskSettings(Settings):
+    """Dask: where its scheduler is; unset, training and batch scoring run in the job's own process."""
+
+    dask_scheduler: OptionalText = Field(default=None, pattern=r"^(tcp|tls)://[^\s:/]+:\d{1,5}$")

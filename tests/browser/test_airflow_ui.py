@@ -17,6 +17,7 @@ from tests.support.waiting import eventually
 
 PRODUCER: Final = "00_transaction_producer"
 RENEWAL: Final = "00_token_renewal"
+TRAINING: Final = constants.DAG_TRAINING
 PATIENCE_MS: Final = 60_000.0  # for a page on a busy machine
 RUN_PATIENCE_MS: Final = PATIENCE_S * 1000
 # The log-in page of Airflow's FAB provider 3.10 does not load a chunk that one of its scripts needs; the
@@ -122,6 +123,25 @@ def test_a_person_starts_a_run_and_reads_what_its_job_said(
     assert line["x"] + line["width"] <= 1280, "the end of the line is not visible"
     assert visit.screenshot("airflow-log").stat().st_size > 20_000
     assert len(installation.sent()) >= 50
+
+
+def test_a_form_refuses_a_wrong_value_and_starts_no_run(
+    page: Page, installation: AirflowPlatform, visit: Visit
+) -> None:
+    runs = "SELECT count(*) FROM dag_run WHERE dag_id = %s"
+    before = installation.metadata.rows(runs, TRAINING)
+    open_dag(page, installation, TRAINING)
+    page.get_by_role("button", name="Trigger Dag").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_text("Train in any case")).to_be_visible(timeout=PATIENCE_MS)
+    expect(dialog.get_by_text("Leave out transactions before this time.")).to_be_visible()
+    dialog.locator("[name=element_file]").fill("/etc/passwd")
+    visit.screenshot("airflow-form")
+    dialog.get_by_role("button", name="Trigger", exact=True).click()
+    sentence = "file is not a file that jobs can read: write s3://fraud-runs/PATH.csv or .parquet."
+    expect(page.get_by_text(sentence)).to_be_visible(timeout=PATIENCE_MS)
+    assert visit.screenshot("airflow-form-refused").stat().st_size > 20_000
+    assert installation.metadata.rows(runs, TRAINING) == before
 
 
 def test_the_token_is_renewed_and_never_shown(page: Page, installation: AirflowPlatform) -> None:

@@ -17,11 +17,11 @@ from tests.support.api_server import ROOT
 
 sys.path.append(str(ROOT / "airflow" / "scripts"))
 sys.path.append(str(ROOT / "airflow" / "plugins"))
-from alert_records import PlatformRecord, stored_incidents  # noqa: E402
-from overdue import Kind, Notification  # noqa: E402
-from watch_alerts import AlertWatch, Heartbeat  # noqa: E402
-from watch_dags import connect, show_airflow  # noqa: E402
-from watch_metrics import WatchMetrics  # noqa: E402
+from alert_records import PlatformRecord, stored_incidents
+from overdue import Kind, Notification
+from watch_alerts import AlertWatch, Heartbeat
+from watch_dags import connect, show_airflow
+from watch_metrics import WatchMetrics
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -71,7 +71,9 @@ def rows(platform: AirflowPlatform, query: str) -> list[tuple[Any, ...]]:
 
 def test_an_incident_is_recorded_brought_up_to_date_and_forgotten(platform: AirflowPlatform) -> None:
     watch = Watch(platform)
-    told = '{"kind": "alert", "key": "drift/x", "title": "Drift of x", "severity": "medium", "text": "PSI 0.4"}'
+    told = (
+        '{"kind": "alert", "key": "drift/x", "title": "Drift of x", "severity": "medium", "text": "PSI 0.4"}'
+    )
     assert alert(platform, told) == 0
     watch.check()
     query = """SELECT source, severity, title, occurrences, sent_at IS NOT NULL, resolved_at IS NULL,
@@ -135,13 +137,17 @@ def test_the_watchdog_tells_once_that_prometheus_is_silent(platform: AirflowPlat
 
 
 def test_incidents_are_stored_encrypted(platform: AirflowPlatform) -> None:
-    assert alert(platform, '{"kind": "alert", "key": "k", "title": "t", "severity": "high", "text": "x"}') == 0
+    assert (
+        alert(platform, '{"kind": "alert", "key": "k", "title": "t", "severity": "high", "text": "x"}') == 0
+    )
     [[value]] = platform.metadata.rows("SELECT val FROM variable WHERE description = 'Alert: k'")
     assert "title" not in value
     with closing(connect(platform.metadata.server.database_url)) as connection, connection.cursor() as cursor:
         wrong = {"AIRFLOW__CORE__FERNET_KEY": "A" * 43 + "="}
         assert list(stored_incidents(cursor, wrong)) == []
-    with pytest.raises(psycopg2.errors.InsufficientPrivilege), closing(
-        psycopg2.connect(platform.database.url("watch"))
-    ) as connection, connection.cursor() as cursor:
+    with (
+        pytest.raises(psycopg2.errors.InsufficientPrivilege),
+        closing(psycopg2.connect(platform.database.url("watch"))) as connection,
+        connection.cursor() as cursor,
+    ):
         cursor.execute("SELECT 1 FROM transactions")

@@ -117,6 +117,17 @@ def test_the_command_line_refuses_it_too(halting: AirflowPlatform) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_what_the_dag_does_not_read_is_refused(halting: AirflowPlatform) -> None:
+    sentence = "The run was given forced, which this DAG does not read: it takes no parameters."
+    status, answer = posted(
+        halting, f"/api/v2/dags/{DAG}/dagRuns", {"logical_date": None, "conf": {"forced": True}}
+    )
+    assert (status, active(halting), sentence in answer) == (400, [], True), answer
+    done = halting.metadata.script("airflow_cli.py", "dags", "trigger", DAG, "--conf", '{"forced": true}')
+    assert (done.returncode, active(halting)) == (1, []), done.stdout
+    assert done.stderr.splitlines()[-1] == sentence
+
+
 def test_a_backfill_is_refused(halting: AirflowPlatform) -> None:
     span = {"from_date": "2026-01-01T00:00:00Z", "to_date": "2026-01-02T00:00:00Z"}
     status, answer = posted(halting, "/api/v2/backfills", {"dag_id": DAG, "max_active_runs": 1, **span})

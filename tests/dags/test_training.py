@@ -25,6 +25,7 @@ from fraud_adapters.models.registry import Registry
 from fraud_adapters.objectstore import ObjectStore
 from fraud_adapters.postgres import connect
 from fraud_adapters.postgres.scored_transactions import store_scored
+from fraud_embedded.processes.process import StartFailed
 from fraud_producer.drift import drifted
 from fraud_producer.population import population
 from fraud_producer.simulator import Simulator
@@ -161,16 +162,14 @@ def test_without_need_nothing_is_trained(training: AirflowPlatform, first: Run, 
     assert versions(training) == [("1", True)]
 
 
-def test_what_no_parameter_knows_is_refused_before_a_job_starts(
-    training: AirflowPlatform, first: Run
-) -> None:
-    run = training.trigger(DAG, {"forced": True})
-    run.failed()
-    assert run.tasks["check_should_retrain"] == "failed"
-    log = run.log("check_should_retrain")
-    assert "The run was given forced: it takes force, as_of, data_from" in log
-    assert "decision" not in log
-    assert first.state == "success"
+def test_what_a_run_cannot_be_given_makes_no_run(training: AirflowPlatform, api: httpx.Client) -> None:
+    before = training.airflow.runs(DAG)
+    body = {"data_from": "2026-02-01T00:00:00Z", "data_to": "2026-01-01T00:00:00Z"}
+    answer = api.post("/train", json=body)
+    assert (answer.status_code, answer.json()["detail"]) == (422, "data_from must be before data_to.")
+    with pytest.raises(StartFailed, match="airflow answers 400"):
+        training.trigger(DAG, {"forced": True})
+    assert training.airflow.runs(DAG) == before
 
 
 @pytest.mark.proof

@@ -20,18 +20,18 @@ import pytest
 import yaml
 from aiosmtpd.controller import Controller
 
-from tests.support.api_server import ROOT
 from fraud_embedded.processes.ports import free_ports
+from tests.support.api_server import ROOT
 from tests.support.stored_rows import Database, run
 from tests.support.waiting import eventually
 from tests.support.webhook import Webhook, running_webhook
 
 sys.path.append(str(ROOT / "airflow" / "scripts"))
 sys.path.append(str(ROOT / "airflow" / "plugins"))
-from alert_receiver import AlertReceiver  # noqa: E402
-from alert_records import PlatformRecord  # noqa: E402
-from prometheus_client import make_wsgi_app  # noqa: E402
-from watch_metrics import WatchMetrics, serve  # noqa: E402
+from alert_receiver import AlertReceiver
+from alert_records import PlatformRecord
+from prometheus_client import make_wsgi_app
+from watch_metrics import WatchMetrics, serve
 
 pytestmark = [pytest.mark.proof, pytest.mark.timeout(300)]
 MONITORING = ROOT / "monitoring"
@@ -144,7 +144,9 @@ def alertmanager(platform: Running, command: str, folder: Path) -> list[str]:
         "ALERT_QUIET_HOURS": f"medium={whole_day()}",
     }
     script = MONITORING / "alertmanager" / "render.sh"
-    subprocess.run(["sh", str(script), str(folder)], env={"PATH": os.environ["PATH"], **variables}, check=True)
+    subprocess.run(
+        ["sh", str(script), str(folder)], env={"PATH": os.environ["PATH"], **variables}, check=True
+    )
     file = folder / "alertmanager.yml"
     text = file.read_text(encoding="utf-8")
     file.write_text(text.replace("group_wait: 30s", "group_wait: 1s").replace("5m", "2s"), encoding="utf-8")
@@ -187,7 +189,9 @@ def prometheus(platform: Running, command: str, folder: Path) -> list[str]:
 def test_mail_webhook_record_and_sign_of_life_arrive(running: Running, database: Database) -> None:
     running.post(alertname="ApiSlow", severity="high")
     running.post(alertname="DeadLetters", severity="medium")
-    query = "SELECT title, severity, resolved_at IS NOT NULL FROM alerts WHERE source = 'prometheus' ORDER BY 2"
+    query = (
+        "SELECT title, severity, resolved_at IS NOT NULL FROM alerts WHERE source = 'prometheus' ORDER BY 2"
+    )
 
     def recorded() -> list[tuple[Any, ...]]:
         return run(database.url("readonly"), query)
@@ -210,7 +214,9 @@ def test_what_is_not_alertmanager_s_is_refused(running: Running) -> None:
     for body in (b"{", b"[]", b'{"alerts": [{}]}', b'{"alerts": 3}'):
         assert httpx.post(url, content=body, trust_env=False).status_code == 400, body
     assert httpx.post(url, content=b"", trust_env=False).status_code == 413
-    assert "fraud_alert_waiting" in httpx.get(f"http://127.0.0.1:{running.watch}/metrics", trust_env=False).text
+    assert (
+        "fraud_alert_waiting" in httpx.get(f"http://127.0.0.1:{running.watch}/metrics", trust_env=False).text
+    )
 
 
 def test_the_watch_s_role_can_record_and_read_nothing_else(database: Database) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from httpx import ASGITransport, AsyncClient, Response
 
-from fraud_adapters.airflow_runs import AirflowUnavailable, DagRun, RunNotPossible
+from fraud_adapters.airflow_runs import AirflowUnavailable, ConfRefused, DagRun, RunNotPossible
 from fraud_adapters.postgres.retraining_triggers import StoredDecision
 from fraud_api.service import now
 from fraud_api.training_runs import TrainingRuns
@@ -146,6 +146,7 @@ def test_another_scope_starts_nothing(application: Application, airflow: Airflow
     [
         (RunNotPossible("A training is running already.", "scheduled__1"), 409, "scheduled__1"),
         (RunNotPossible("The DAG is paused."), 409, None),
+        (ConfRefused("data_from must be before data_to."), 422, None),
         (AirflowUnavailable("Airflow at http://x does not answer."), 503, None),
     ],
 )

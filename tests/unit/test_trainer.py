@@ -17,6 +17,7 @@ from sklearn.linear_model import LogisticRegression
 
 from config import constants
 from config.parameters import Retrain, Training
+from fraud_adapters.job.code_version import code_version
 from fraud_adapters.job.failures import JobFailed
 from fraud_adapters.models.tracked_runs import ModelVersion, TrackedRun
 from fraud_adapters.objectstore import ObjectMissing
@@ -27,7 +28,7 @@ from fraud_core.manifest import Manifest
 from fraud_core.metrics import confusion
 from fraud_trainer import steps
 from fraud_trainer.evaluate import validating
-from fraud_trainer.job import code_version, execute
+from fraud_trainer.job import execute
 from fraud_trainer.load.loading import EXAMPLES
 from fraud_trainer.register.registering import register
 from fraud_trainer.run_context import STEPS, RunContext

@@ -29,6 +29,10 @@ class RunNotPossible(RefusedFailure):
         self.run_id = run_id
 
 
+class ConfRefused(RefusedFailure):
+    """Airflow does not start a run with this configuration; its sentence."""
+
+
 @dataclass(frozen=True, slots=True)
 class DagRun:
     """A run of the DAG; times are RFC 3339, None before it starts or ends."""
@@ -59,6 +63,7 @@ class AirflowRuns:
 
         Raises:
             RunNotPossible: a run is active, or the DAG is paused.
+            ConfRefused: the configuration is wrong.
             AirflowUnavailable: no valid response in time.
         """
         if self._json("GET", self._path)["is_paused"]:
@@ -68,7 +73,11 @@ class AirflowRuns:
         if (active := self._active()) is not None:
             raise RunNotPossible(f"A training is {active.state} already.", active.run_id)
         body = {"dag_run_id": run_id, "logical_date": None, "conf": dict(conf)}
-        return _run(self._json("POST", f"{self._path}/dagRuns", json=body))
+        answer = self._request("POST", f"{self._path}/dagRuns", json=body)
+        refused = _parsed(answer) if answer.status_code == httpx.codes.BAD_REQUEST else None
+        if refused is not None and isinstance(refused.get("detail"), str):
+            raise ConfRefused(refused["detail"])
+        return _run(self._document(answer))
 
     def get(self, run_id: str) -> DagRun | None:
         """The run of that id, or None if there is none.

@@ -31,7 +31,7 @@ _NOT_FINITE: Final = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
 _OTHER_SEPARATORS: Final = {";": "semicolons", "\t": "tabs", "|": "bars"}
 _LONGEST_HEADER: Final = 1_000_000
 _ANY_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_UNREADABLE: Final = (OSError, pa.ArrowException, csv.Error, UnicodeDecodeError)
+UNREADABLE: Final = (OSError, pa.ArrowException, csv.Error, UnicodeDecodeError)
 
 
 class BadFile(LastingFailure):
@@ -103,9 +103,9 @@ class TransactionFile:
         try:
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
-            columns = _columns(path, contract)
-        except _UNREADABLE as error:
-            raise _unreadable(path, error) from None
+            columns = column_names(path, contract)
+        except UNREADABLE as error:
+            raise unreadable(path, error) from None
         return cls(path, contract, layout(contract, columns, path.name, event_time=event_time), digest)
 
     def batches(self, rows: int = CHUNK_ROWS) -> Iterator[Batch]:
@@ -139,14 +139,14 @@ class TransactionFile:
             records: list[dict[str, Any]] = []
             for offset, values in enumerate(zip(*columns, strict=True)):
                 try:
-                    pairs = [(f.name, _value(f, raw)) for f, raw in zip(fields, values, strict=True)]
+                    pairs = [(f.name, cell_value(f, raw)) for f, raw in zip(fields, values, strict=True)]
                 except ValueError as error:
                     raise self._bad_row(start + offset, str(error)) from None
                 records.append({name: value for name, value in pairs if value is not None})
             for offset, moment in enumerate(moments):
                 if moment is None or moment == "":
                     raise self._bad_row(start + offset, "event_time: is missing.")
-                records[offset]["event_time"] = _moment_text(moment)
+                records[offset]["event_time"] = moment_text(moment)
             start += len(records)
             yield records
 
@@ -158,8 +158,8 @@ class TransactionFile:
                         yield batch.to_pydict()
             else:
                 yield from self._csv_tables(rows)
-        except _UNREADABLE as error:
-            raise _unreadable(self.path, error) from None
+        except UNREADABLE as error:
+            raise unreadable(self.path, error) from None
 
     def _csv_tables(self, rows: int) -> Iterator[Mapping[str, Sequence[Any]]]:
         with self.path.open(encoding="utf-8-sig", newline="") as file:
@@ -190,7 +190,7 @@ def _lines(reader: Any) -> Iterator[list[str]]:
         raise csv.Error(f"line {reader.line_num}: {error}") from None
 
 
-def _columns(path: Path, contract: Contract) -> list[str]:
+def column_names(path: Path, contract: Contract) -> list[str]:
     if path.suffix.lower() == ".parquet":
         return list(parquet.read_schema(path).names)
     with path.open(encoding="utf-8-sig", newline="") as file:
@@ -216,8 +216,12 @@ def _refuse_other_separator(path: Path, header: str, contract: Contract) -> None
         )
 
 
-def _value(field: ContractField, raw: Any) -> Any:
-    """A cell as the contract's model takes it; None where it is empty."""
+def cell_value(field: ContractField, raw: Any) -> Any:
+    """A cell as the contract's model takes it; None where it is empty.
+
+    Raises:
+        ValueError: it is neither what the field holds nor text that names it; one sentence.
+    """
     text = _text(field, raw).strip() if isinstance(raw, str | bytes) else raw
     if text is None or text == "":
         return None
@@ -235,7 +239,7 @@ def _value(field: ContractField, raw: Any) -> Any:
     return int(number) if field.type == "integer" and number.is_integer() else number
 
 
-def _moment_text(raw: Any) -> Any:
+def moment_text(raw: Any) -> Any:
     """An event time as the contract's model takes it: text with a zone. Parquet holds datetimes too."""
     return raw.isoformat() if isinstance(raw, datetime) else raw.strip() if isinstance(raw, str) else raw
 
@@ -259,7 +263,7 @@ def _number(field: ContractField, value: Any) -> float:
     raise ValueError(f"{field.name}: is not a number: write it as 1234.5, without separators in between.")
 
 
-def _unreadable(path: Path, error: Exception) -> BadFile:
+def unreadable(path: Path, error: Exception) -> BadFile:
     if isinstance(error, UnicodeDecodeError):
         return BadFile(f"{path}: is not UTF-8: save it as UTF-8.")
     reason = getattr(error, "strerror", None) or _one_line(error)

@@ -83,5 +83,5 @@ class DependencyMetrics:
                 positions[partition] = max(positions[partition], position.next_offset)
         return sum(max(0, end - positions[partition]) for partition, end in ends.items())
 
-    def _set(self, part: str, answers: bool) -> None:  # noqa: FBT001 - the value of a series
+    def _set(self, part: str, answers: bool) -> None:
         self._metrics.dependency_up.labels(part).set(answers)

@@ -9,7 +9,7 @@ from threading import Lock
 from typing import Any, Protocol
 
 from config.constants import DAG_TRAINING
-from fraud_adapters.airflow_runs import AirflowUnavailable, DagRun, RunNotPossible
+from fraud_adapters.airflow_runs import AirflowUnavailable, ConfRefused, DagRun, RunNotPossible
 from fraud_adapters.postgres import retraining_triggers
 from fraud_adapters.postgres.retraining_triggers import RunName, StoredDecision
 from fraud_adapters.postgres.session import Session
@@ -54,7 +54,7 @@ class TrainingRuns:
         self._lock = Lock()
 
     def start(self, conf: Mapping[str, Any]) -> DagRun:
-        """Start a run: 409 if one is active or the DAG is paused, 503 if Airflow does not answer."""
+        """Start a run: 409 if one is active, 422 if `conf` is wrong, 503 if Airflow does not answer."""
         runs, run_id = self._available(), f"api__{self._clock():%Y%m%dT%H%M%S.%fZ}"
         try:
             with self._lock:
@@ -62,6 +62,8 @@ class TrainingRuns:
         except RunNotPossible as refused:
             members: dict[str, Any] = {"run_id": refused.run_id} if refused.run_id else {}
             raise Problem(409, str(refused), **members) from None
+        except ConfRefused as refused:
+            raise Problem(422, str(refused)) from None
         except AirflowUnavailable as error:
             raise unavailable(str(error)) from None
 

@@ -30,7 +30,7 @@ _MESSAGES = {
     Decision.REVIEW: "The transaction should be reviewed by an analyst.",
     Decision.BLOCK: "The transaction looks fraudulent and should be blocked.",
 }
-_BY_RANK = (Decision.APPROVE, Decision.REVIEW, Decision.BLOCK)
+BY_RANK = (Decision.APPROVE, Decision.REVIEW, Decision.BLOCK)
 
 
 def is_fraud(scores: NDArray[np.float64], threshold: float) -> NDArray[np.bool_]:
@@ -38,8 +38,10 @@ def is_fraud(scores: NDArray[np.float64], threshold: float) -> NDArray[np.bool_]
     return np.asarray(scores >= threshold)
 
 
-def decide(scores: NDArray[np.float64], threshold: float, block_threshold: float) -> list[Decision]:
-    """Approve below `threshold`, review from it on, block from `block_threshold` on. Shape [n] → n decisions.
+def decision_ranks(scores: NDArray[np.float64], threshold: float, block_threshold: float) -> NDArray[np.int8]:
+    """The positions of the decisions in `BY_RANK`: 0 below `threshold`, 2 from `block_threshold` on, else 1.
+
+    Shape [n] → [n].
 
     Raises:
         ValueError: `block_threshold` lies below `threshold`, or a score is NaN.
@@ -48,5 +50,13 @@ def decide(scores: NDArray[np.float64], threshold: float, block_threshold: float
         raise ValueError(f"block_threshold {block_threshold} lies below threshold {threshold}")
     if np.isnan(scores).any():
         raise ValueError("a score is NaN")
-    ranks = (scores >= threshold).astype(np.int8) + (scores >= block_threshold)
-    return [_BY_RANK[rank] for rank in ranks.tolist()]
+    return np.asarray((scores >= threshold).astype(np.int8) + (scores >= block_threshold), dtype=np.int8)
+
+
+def decide(scores: NDArray[np.float64], threshold: float, block_threshold: float) -> list[Decision]:
+    """Approve below `threshold`, review from it on, block from `block_threshold` on. Shape [n] → n decisions.
+
+    Raises:
+        ValueError: as `decision_ranks`.
+    """
+    return [BY_RANK[rank] for rank in decision_ranks(scores, threshold, block_threshold).tolist()]

@@ -15,9 +15,10 @@ from config.job_results.trainer import ImportResult, SplitPart
 from fraud_adapters.job.failures import LastingFailure
 from fraud_adapters.models.foreign import ForeignModel, Output, from_onnx, from_xgboost
 from fraud_adapters.models.registry import MAX_FILE_BYTES
+from fraud_trainer.engines.feature_table import FeatureTable
 from fraud_trainer.load.file_examples import FILE
 from fraud_trainer.run_context import RunContext
-from fraud_trainer.steps import read_features, thresholds
+from fraud_trainer.steps import thresholds
 from fraud_trainer.tracking import TAG_TRAINED, open_run
 from fraud_trainer.train.calibration import fit_sigmoid
 from fraud_trainer.train.exporting import FILES
@@ -49,8 +50,9 @@ def adopt(context: RunContext, request: ImportRequest) -> ImportResult:
     """
     content = _read(request.model)
     step = context.run.step("features")
-    moments, data = read_features(context, step)
-    split = _split(context, moments, data.labels)
+    table = FeatureTable.of(context, step)
+    data = table.everything()
+    split = _split(context, table.moments, data.labels)
     model = _foreign_model(context, request, content, data.features)
     run_id = _open(context, request, content, step["digest"])
     digests = {FILES[engine]: context.run.put(FILES[engine], file) for engine, file in model.contents.items()}

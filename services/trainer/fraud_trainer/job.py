@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from functools import cache, partial
-from pathlib import Path
 from time import monotonic
 from typing import Any, Final, cast
 
@@ -17,6 +14,7 @@ from config import constants, settings
 from config.job_results.trainer import ChampionKeptResult, RollbackResult, TrainingResult
 from config.services import Backend
 from fraud_adapters.job import Result
+from fraud_adapters.job.code_version import code_version
 from fraud_adapters.job.failures import JobFailed
 from fraud_adapters.job.logs import get_logger
 from fraud_adapters.models.mlflow_http import MlflowHttp
@@ -42,6 +40,7 @@ from fraud_trainer.arguments import (
 )
 from fraud_trainer.cleaning import CleaningContext, clean
 from fraud_trainer.deciding import decide, held_triggers
+from fraud_trainer.engines.engine import choose_engine
 from fraud_trainer.evaluate.validating import validate
 from fraud_trainer.importing import ImportRequest, adopt
 from fraud_trainer.load.loading import load
@@ -189,6 +188,7 @@ def run_context_of(options: argparse.Namespace, now: datetime) -> Iterator[RunCo
             source=example_source(options),
             kafka=lambda: settings.load(settings.KafkaSettings),
             preflight=partial(require, *parts_of(options)),
+            engine=choose_engine(settings.load(settings.DaskSettings)),
         )
 
 
@@ -215,21 +215,3 @@ def cleaning_context(now: datetime) -> Iterator[CleaningContext]:
             periods=parameters.runs,
             now=now,
         )
-
-
-def code_version() -> str:
-    """`CODE_VERSION` from the build, else the commit of the checkout, else `unknown`."""
-    if version := os.environ.get("CODE_VERSION", "").strip():
-        return version
-    try:
-        answer = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            timeout=5,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return answer.stdout.strip() or "unknown"

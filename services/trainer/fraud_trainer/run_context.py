@@ -16,6 +16,7 @@ from fraud_adapters.models.tracked_runs import ModelVersion, TrackedRun
 from fraud_adapters.objectstore.run_store import RunStore
 from fraud_core.contract import Contract
 from fraud_core.gate import GatePolicy
+from fraud_trainer.engines.engine import Engine, LocalEngine
 from fraud_trainer.load.sources import ExampleSource
 
 # In this order; each step uses the output of the previous one.
@@ -92,3 +93,4 @@ class RunContext:
     source: ExampleSource = field(default_factory=ExampleSource)
     kafka: Callable[[], KafkaSettings] = KafkaSettings
     preflight: Callable[[], None] = lambda: None
+    engine: Engine = field(default_factory=LocalEngine)

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 import numpy as np
 import orjson
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from config.job_results.trainer import FeaturesResult, SplitPart, TrainResult
-from fraud_adapters.job.failures import LastingFailure
 from fraud_adapters.job.logs import get_logger
 from fraud_adapters.objectstore.run_store import Step
-from fraud_adapters.postgres import examples
-from fraud_core.features import feature_matrix
-from fraud_core.first_strikes import first_strikes
-from fraud_trainer.load.data_checks import refuse_unusable
-from fraud_trainer.load.loading import EXAMPLES
+from fraud_trainer.engines.feature_table import FeatureTable
+from fraud_trainer.engines.tables import digest_of, part_name, parts_of
+from fraud_trainer.engines.tasks import FeaturesTask, features_part
+from fraud_trainer.load.data_checks import refuse_features, refuse_labels
 from fraud_trainer.run_context import RunContext
 from fraud_trainer.tracking import TAG_TRAINED, open_run
 from fraud_trainer.train.fitting import Examples
@@ -27,69 +25,28 @@ from fraud_trainer.train.modelling import candidate_metrics, fit_model
 from fraud_trainer.train.splitting import Split, split_in_time
 from fraud_trainer.train.thresholds import ThresholdRule, Thresholds, choose_thresholds
 
-FEATURES: Final = "features.parquet"
-
-_TIME: Final = "_time"
-_LABEL: Final = "_label"
-_AMOUNT: Final = "_amount"
-_FIRST_STRIKE: Final = "_first_strike"
+FEATURES: Final = "features"
 
 
 def features(context: RunContext) -> FeaturesResult:
     """Compute the features of the transactions, in the same order."""
     loaded = context.run.step("load")
-    table = context.run.get_table(EXAMPLES, loaded["digest"])
-    matrix = feature_matrix(context.contract, examples.to_batch(context.contract, table))
-    columns = {name: matrix[:, position] for position, name in enumerate(context.contract.feature_names)}
-    money = context.contract.with_role("amount")
-    further = {} if money is None else {_AMOUNT: table.column(money.name)}
-    card = context.contract.with_role("card")
-    if card is not None:
-        frauds = np.equal(table.column(examples.LABEL).to_numpy(), 1)
-        further[_FIRST_STRIKE] = pa.array(first_strikes(table.column(card.name).to_pylist(), frauds))
-    matrix_table = pa.table(
-        {
-            _TIME: table.column(examples.TIME).cast(pa.int64()),
-            _LABEL: table.column(examples.LABEL),
-            **further,
-            **columns,
-        }
-    )
+    parts = parts_of(loaded)
+    tasks = [
+        FeaturesTask(context.contract, part, part_name(FEATURES, number, len(parts)))
+        for number, part in enumerate(parts)
+    ]
+    stored = context.engine.map(context, features_part, tasks)
     outcome: FeaturesResult = {
-        "digest": context.run.put_table(FEATURES, matrix_table),
-        "rows": matrix_table.num_rows,
+        "digest": digest_of([one.part for one in stored]),
+        "parts": [one.part for one in stored],
+        "engine": context.engine.name,
+        "rows": sum(one.part["rows"] for one in stored),
         "features": list(context.contract.feature_names),
-        "missing": int(np.isnan(matrix).sum()),
+        "missing": sum(one.missing for one in stored),
     }
     context.run.finish(context.run.seal("features", outcome, loaded))
     return outcome
-
-
-def read_features(context: RunContext, step: Step) -> tuple[NDArray[np.int64], Examples]:
-    """Event times in microseconds [n], ascending, and the examples in the same order.
-
-    Raises:
-        LastingFailure: the features are another contract's.
-    """
-    if step["features"] != list(context.contract.feature_names):
-        raise LastingFailure(f"The run's features are not those of {context.contract.schema_id}: load again.")
-    table = context.run.get_table(FEATURES, step["digest"])
-    matrix = np.empty((table.num_rows, len(context.contract.feature_names)), dtype=np.float32)
-    for position, name in enumerate(context.contract.feature_names):
-        matrix[:, position] = table.column(name).to_numpy()
-    amounts = None
-    if _AMOUNT in table.column_names:
-        # A missing amount counts as zero.
-        amounts = np.nan_to_num(table.column(_AMOUNT).to_numpy().astype(np.float64))
-    labels = table.column(_LABEL)
-    if labels.null_count:
-        raise LastingFailure(
-            f"{labels.null_count} of {len(labels)} transactions have no label: load them again."
-        )
-    strikes = None
-    if _FIRST_STRIKE in table.column_names:
-        strikes = table.column(_FIRST_STRIKE).to_numpy()
-    return table.column(_TIME).to_numpy(), Examples(matrix, labels.to_numpy(), amounts, first_strikes=strikes)
 
 
 def train(context: RunContext) -> TrainResult:
@@ -101,22 +58,26 @@ def train(context: RunContext) -> TrainResult:
         LastingFailure: the data cannot be split, no candidate can be used, or one is served differently.
     """
     step = context.run.step("features")
-    moments, data = read_features(context, step)
-    refuse_unusable(context.contract, moments, data)
+    table = FeatureTable.of(context, step)
+    labels = table.labels
+    refuse_labels(context.contract, labels)
+    refuse_features(context.contract, table.rows(slice(0, len(table))).features, table.copied_share)
     split = split_in_time(
-        moments,
-        data.labels,
+        table.moments,
+        labels,
         validation_share=context.training.validation_share,
         test_share=context.training.test_share,
         gap=context.training.label_gap // timedelta(microseconds=1),
     )
     run_id = _open(context, step)
-    parts = {name: data.part(rows) for name, rows in split.parts()}
-    trained = fit_model(context.contract, context.training, parts, get_logger(__name__).info)
+    parts = {name: table.rows(rows) for name, rows in split.parts() if name != "test"}
+    fit = partial(context.engine.final_fit, context.training, table.training_rows(split))
+    trained = fit_model(context.contract, context.training, parts, get_logger(__name__).info, fit)
     chosen = thresholds(context, parts["calibration"], trained.scores)
     outcome: TrainResult = {
         "digests": {name: context.run.put(name, content) for name, content in trained.contents.items()},
-        "split": _describe(split, data.labels),
+        "split": _describe(split, labels),
+        "engine": context.engine.name,
         **trained.outcome(),
         "threshold": chosen.threshold,
         "block_threshold": chosen.block_threshold,

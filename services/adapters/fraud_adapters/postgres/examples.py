@@ -124,6 +124,46 @@ def read_examples(
     return _parsed(contract, text.getbuffer())
 
 
+def count_transactions(
+    connection: Connection, contract: Contract, as_of: datetime, interval: Interval = EVERYTHING
+) -> int:
+    """How many transactions of the contract the interval has up to `as_of`, labelled or not."""
+    statement = sql.SQL(
+        "SELECT count(*) FROM transactions x WHERE x.contract = {} AND x.event_time <= {}{}"
+    ).format(sql.Literal(contract.schema_id), sql.Literal(as_of), interval.condition("x.event_time"))
+    with connection, connection.cursor() as cursor:
+        interruptible(connection, lambda: cursor.execute(statement))
+        row = cursor.fetchone()
+    return int(row[0]) if row else 0
+
+
+def divided(
+    connection: Connection,
+    contract: Contract,
+    as_of: datetime,
+    interval: Interval = EVERYTHING,
+    count: int = 1,
+) -> list[Interval]:
+    """The interval in at most `count` intervals of about as many transactions each, in order of time."""
+    if count == 1:
+        return [interval]
+    statement = sql.SQL(
+        "SELECT percentile_disc({}::float8[]) WITHIN GROUP (ORDER BY x.event_time) FROM transactions x"
+        " WHERE x.contract = {} AND x.event_time <= {}{}"
+    ).format(
+        sql.Literal([number / count for number in range(1, count)]),
+        sql.Literal(contract.schema_id),
+        sql.Literal(as_of),
+        interval.condition("x.event_time"),
+    )
+    with connection, connection.cursor() as cursor:
+        interruptible(connection, lambda: cursor.execute(statement))
+        row = cursor.fetchone()
+    cuts = sorted(set(row[0] or ())) if row else []
+    starts, ends = [interval.start, *cuts], [*cuts, interval.end]
+    return [Interval(start, end) for start, end in zip(starts, ends, strict=True)]
+
+
 def left_out(
     connection: Connection, contract: Contract, as_of: datetime, interval: Interval = EVERYTHING
 ) -> LeftOutCounts:

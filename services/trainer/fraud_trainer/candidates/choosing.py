@@ -11,6 +11,7 @@ from config.candidates import Imbalance, Member
 from config.job_results.trainer import CandidateResult
 from config.parameters import Training
 from fraud_adapters.job.failures import LastingFailure
+from fraud_trainer.candidates.final_fit import FinalFit, LocalFit
 from fraud_trainer.candidates.learners import Learners
 from fraud_trainer.candidates.model_types import (
     Calibrated,
@@ -23,7 +24,6 @@ from fraud_trainer.candidates.model_types import (
 )
 from fraud_trainer.candidates.prequential import (
     average_precision,
-    balanced,
     gain_is_certain,
     prequential_score,
 )
@@ -58,7 +58,12 @@ class Parts:
 
 
 def choose_candidate(
-    training: Training, parts: Parts, progress: Progress, *, with_automl: bool = False
+    training: Training,
+    parts: Parts,
+    progress: Progress,
+    final: FinalFit | None = None,
+    *,
+    with_automl: bool = False,
 ) -> Choice:
     """Fit every candidate of the configuration and take one by average precision on the calibration part.
 
@@ -68,7 +73,8 @@ def choose_candidate(
     Raises:
         CandidateFailed: none of them can be used; the sentence gives each reason.
     """
-    fitting = _Fitting(training, parts, progress)
+    final = final or LocalFit(parts.train, parts.stopping, training.seed)
+    fitting = _Fitting(training, parts, progress, final)
     fitted: list[Fitted] = []
     calibrated: list[Calibrated] = []
     results: dict[str, CandidateResult] = {}
@@ -105,6 +111,7 @@ class _Fitting:
     training: Training
     parts: Parts
     progress: Progress
+    final: FinalFit
 
     def fit(self, name: str, fitted: Sequence[Fitted]) -> tuple[Fitted, CandidateResult]:
         if name == VOTING:
@@ -118,17 +125,14 @@ class _Fitting:
         learners = Learners(self.training)
         option = self._imbalance(learners.make(kind), result)
         changes = self._search(kind, option, result)
-        candidate = learners.make(kind, changes).fit(
-            *balanced(self.parts.train, self.parts.stopping, option, self.training.seed)
-        )
+        candidate = self.final.fit(learners.make(kind, changes), option)
         result["details"] = dict(candidate.details)
         # Where frauds count for more in training, margins are no longer logits of the true share.
         return replace(candidate, logit=candidate.logit and option == _FALLBACK), result
 
     def _automl(self) -> tuple[Fitted, CandidateResult]:
         found = automl(self._trials(_FALLBACK), self.training.automl)
-        learner = Learners(self.training).make(found.kind, found.parameters)
-        candidate = learner.fit(self.parts.train, self.parts.stopping)
+        candidate = self.final.fit(Learners(self.training).make(found.kind, found.parameters), _FALLBACK)
         details: dict[str, Any] = {"kind": found.kind, **candidate.details}
         result = CandidateResult(
             details=details, parameters=found.parameters, trials=found.trials, blocks_score=found.score

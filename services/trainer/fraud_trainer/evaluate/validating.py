@@ -23,6 +23,7 @@ from fraud_core.gate import evaluate
 from fraud_core.manifest import Calibration, Manifest
 from fraud_core.moments import parse_moment
 from fraud_core.profile import Profile, make_profile
+from fraud_trainer.engines.feature_table import FeatureTable
 from fraud_trainer.evaluate import explaining
 from fraud_trainer.evaluate.champion import Comparison, compare_with_champion
 from fraud_trainer.evaluate.explaining import Importance
@@ -30,7 +31,6 @@ from fraud_trainer.evaluate.figures import Figures, Scored, figures
 from fraud_trainer.evaluate.judgement import Judgement
 from fraud_trainer.evaluate.report import read_trees, report
 from fraud_trainer.run_context import RunContext
-from fraud_trainer.steps import read_features
 from fraud_trainer.tracking import resume_run
 from fraud_trainer.train.fitting import Examples
 
@@ -45,8 +45,8 @@ def judge(context: RunContext, trained: Step) -> Judgement:
         RegistryUnavailable: MLflow does not answer, which holds the champion.
     """
     rows = {name: slice(part["from"], part["to"]) for name, part in trained["split"].items()}
-    moments, data = read_features(context, context.run.step("features"))
-    learnt, held_out = data.part(rows["train"]), data.part(rows["test"])
+    table = FeatureTable.of(context, context.run.step("features"))
+    learnt, held_out = table.rows(rows["train"]), table.rows(rows["test"])
     unmeasured = _manifest(context, trained, {})
     with model_directory(context, unmeasured) as directory:
         model = Model.load(directory, unmeasured.digest(), context.contract)
@@ -81,7 +81,7 @@ def judge(context: RunContext, trained: Step) -> Judgement:
     manifest = _manifest(context, trained, metrics, profile)
     return Judgement(
         held_out=held_out,
-        moments=moments[rows["test"]],
+        moments=table.moments[rows["test"]],
         scores=scores,
         metrics=metrics,
         comparison=comparison,

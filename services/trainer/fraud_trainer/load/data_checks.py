@@ -21,33 +21,43 @@ class DataRefused(LastingFailure):
 
 
 def refuse_unusable(contract: Contract, moments: NDArray[np.int64], data: Examples) -> None:
-    """Check the examples before anything is fitted.
+    """Check the n examples, with event times [n]; see `refuse_labels` and `refuse_features`."""
+    refuse_labels(contract, data.labels)
+    refuse_features(contract, data.features, copied_rows(moments, data.features) / len(moments))
 
-    Args:
-        moments: event times, shape [n].
-        data: the n examples, with the contract's features.
+
+def refuse_labels(contract: Contract, labels: NDArray[np.int8]) -> None:
+    """Check the labels [n] before anything is fitted.
 
     Raises:
-        DataRefused: there are no or too few frauds, a feature is constant, or most rows are copies.
+        DataRefused: there are no or too few frauds.
     """
-    frauds, rows = int(data.labels.sum()), len(data.labels)
+    frauds, rows = int(labels.sum()), len(labels)
     if frauds < FEWEST_FRAUDS:
         counted = "none of them a fraud" if not frauds else "only one of them a fraud"
         raise DataRefused(
             f"There is nothing to learn from: {rows} labelled transactions of {contract.schema_id}, "
             f"{counted}."
         )
-    if constant := [contract.feature_names[k] for k in np.flatnonzero(constant_columns(data.features))]:
+
+
+def refuse_features(contract: Contract, features: NDArray[np.float32], copied_share: float) -> None:
+    """Check features [n, k], and the share of rows that are copies of others.
+
+    Raises:
+        DataRefused: a feature is constant, or most rows are copies.
+    """
+    rows = len(features)
+    if constant := [contract.feature_names[k] for k in np.flatnonzero(constant_columns(features))]:
         raise DataRefused(
             f"{', '.join(constant)}: the same value in all {rows} transactions, so that any other value "
             "later would be foreign to the model: load data in which it varies, or take it out of the "
             "contract's features."
         )
-    share = copied_share(moments, data.features)
-    if share > MOST_COPIES:
+    if copied_share > MOST_COPIES:
         raise DataRefused(
-            f"{share:.0%} of {rows} transactions have the time and the features of another one: they were "
-            "loaded more than once, and every figure would count them double."
+            f"{copied_share:.0%} of {rows} transactions have the time and the features of another one: they "
+            "were loaded more than once, and every figure would count them double."
         )
 
 
@@ -62,8 +72,8 @@ def constant_columns(features: NDArray[np.float32]) -> NDArray[np.bool_]:
     )
 
 
-def copied_share(moments: NDArray[np.int64], features: NDArray[np.float32]) -> float:
-    """The share of rows whose moment and features equal those of another row.
+def copied_rows(moments: NDArray[np.int64], features: NDArray[np.float32]) -> int:
+    """How many rows there are whose moment and features equal those of another row.
 
     Rows are compared by a hash of 64 bits, a linear combination with random odd factors.
     """
@@ -75,4 +85,4 @@ def copied_share(moments: NDArray[np.int64], features: NDArray[np.float32]) -> f
         bits = (np.ascontiguousarray(column) + np.float32(0)).view(np.uint32).astype(np.uint64)
         hashes += bits * factor
     _, counts = np.unique(hashes, return_counts=True)
-    return float(counts[counts > 1].sum() / len(moments))
+    return int(counts[counts > 1].sum())

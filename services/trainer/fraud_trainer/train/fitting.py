@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xgboost
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from fraud_adapters.models.onnx_export import cut_to_best
 
 # Fixed by the purpose of the model; all other parameters come from the configuration.
-_FIXED = {"objective": "binary:logistic", "booster": "gbtree", "eval_metric": "logloss", "verbosity": 0}
+FIXED = {"objective": "binary:logistic", "booster": "gbtree", "eval_metric": "logloss", "verbosity": 0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,21 @@ class Examples:
         first_strikes = None if self.first_strikes is None else self.first_strikes[rows]
         return Examples(self.features[rows], self.labels[rows], amounts, weights, first_strikes)
 
+    @staticmethod
+    def joined(pieces: Sequence[Examples]) -> Examples:
+        """The rows of all pieces, in this order."""
+
+        def joined(arrays: Sequence[NDArray[Any] | None]) -> NDArray[Any] | None:
+            given = [array for array in arrays if array is not None]
+            return np.concatenate(given) if len(given) == len(arrays) else None
+
+        return Examples(
+            np.concatenate([piece.features for piece in pieces]),
+            np.concatenate([piece.labels for piece in pieces]),
+            joined([piece.amounts for piece in pieces]),
+            joined([piece.weights for piece in pieces]),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class FittedTrees:
@@ -58,7 +74,7 @@ def fit_trees(
 
     Without `stopping` there are exactly `rounds` trees.
     """
-    settings = {**parameters, **_FIXED, "nthread": threads, "seed": seed}
+    settings = {**parameters, **FIXED, "nthread": threads, "seed": seed}
     # The histogram bins are computed from the training rows only.
     learn = xgboost.QuantileDMatrix(
         train.features,

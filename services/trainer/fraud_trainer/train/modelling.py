@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -15,6 +15,7 @@ from fraud_adapters.job.failures import LastingFailure
 from fraud_core.contract import Contract
 from fraud_core.manifest import Calibration
 from fraud_trainer.candidates.choosing import Choice, Parts, choose_candidate
+from fraud_trainer.candidates.final_fit import FinalFit
 from fraud_trainer.candidates.model_types import Progress
 from fraud_trainer.train.exporting import FILES, MAX_DIFFERENCE, Exported, export, largest_difference
 from fraud_trainer.train.fitting import Examples
@@ -76,19 +77,30 @@ class TrainedModel:
 
 
 def fit_model(
-    contract: Contract, training: Training, parts: Mapping[str, Examples], progress: Progress
+    contract: Contract,
+    training: Training,
+    parts: Mapping[str, Examples],
+    progress: Progress,
+    fit: Callable[[FittedPreparation, Parts], FinalFit] | None = None,
 ) -> TrainedModel:
     """Prepare, fit the candidates, choose one, calibrate and export it.
 
     Args:
         parts: `train`, `stopping` and `calibration`, in this order of time.
         progress: takes the name of an event and its figures.
+        fit: how candidates are fitted on the training part; in this process by default.
 
     Raises:
         LastingFailure: no candidate can be used, or the exported one gives other scores than the trained one.
     """
     prepared, dropped, rows = prepare_parts(contract, training, parts)
-    choice = choose_candidate(training, rows, progress, with_automl=training.automl.enabled)
+    choice = choose_candidate(
+        training,
+        rows,
+        progress,
+        None if fit is None else fit(prepared, rows),
+        with_automl=training.automl.enabled,
+    )
     calibration = choice.calibrated.sigmoid
     scores = calibration.scores(choice.calibrated.margins)
     exported = export(choice.fitted, prepared)
