@@ -26,8 +26,7 @@ def check_ports(target: Target, is_free: Callable[[int], bool], held: Collection
     if len(taken) > _SHOWN:
         taken = [*taken[:_SHOWN], f"and {len(taken) - _SHOWN} more"]
     if not taken:
-        ports = sorted(target.ports.values())
-        return f"All {len(ports)} ports from {ports[0]} to {ports[-1]} are free or the platform's own."
+        return f"All {len(target.ports)} ports are free or the platform's own."
     if target.kind == "compose":
         fix = "Stop what listens there, or choose other ports in .env (PUBLISH_…, see docs/compose.md)."
     else:

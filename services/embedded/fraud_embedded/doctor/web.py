@@ -186,9 +186,10 @@ def check_dags(target: Target, folder: Path) -> str:
         errors = airflow.import_errors()
         dags = airflow.dags()
     except StartFailed as error:
-        raise Problem(
-            str(error), f"Restore AIRFLOW_PASSWORD in .env, or run {target.start}, which sets it."
-        ) from None
+        fix = f"Restore AIRFLOW_PASSWORD in .env, or run {target.start}, which sets it."
+        if "refuses" not in str(error):
+            fix = f"Start Airflow ({target.start}), and look into the log of airflow-webserver."
+        raise Problem(str(error), fix) from None
     if errors:
         file, trace = next(iter(errors.items()))
         last = (trace.strip().splitlines() or ["no reason given"])[-1]
