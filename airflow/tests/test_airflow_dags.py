@@ -25,7 +25,7 @@ FILES = sorted((FOLDER / "dags").rglob("*.py"))
 EACH = pytest.mark.parametrize("dag_id", [path.stem for path in FILES])
 PYTHON, JOB = "PythonOperator", "FraudDockerOperator"
 BRANCH, EMPTY = "BranchPythonOperator", "EmptyOperator"
-ALERT = "FraudDetectionAlertOperator"
+TRIGGER, ALERT = "TriggerDagRunOperator", "FraudDetectionAlertOperator"
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,21 @@ SPECIFICATION = {
         },
         instead={"skip_training": ("decide_training_branch", EMPTY)},
     ),
-    "02_drift_monitoring": Specified("0 * * * *", "critical"),
+    "02_drift_monitoring": Specified(
+        "0 * * * *",
+        "critical",
+        {
+            "run_drift_monitoring": JOB,
+            "parse_drift_results": PYTHON,
+            "decide_next_step": BRANCH,
+            "trigger_retraining_dag": TRIGGER,
+            "save_drift_metrics": JOB,
+        },
+        # A teardown: it runs whatever became of the alert, and does not hide that it failed.
+        {"save_drift_metrics": "all_done_setup_success"},
+        {"send_drift_alert": "save_drift_metrics", "no_action": "save_drift_metrics"},
+        {"send_drift_alert": ("decide_next_step", ALERT), "no_action": ("decide_next_step", EMPTY)},
+    ),
     "03_feedback_collection": Specified("0 3 * * *", "data"),
     "04_data_quality": Specified(
         "0 * * * *",
@@ -124,7 +138,6 @@ BEGIN_PAUSED: frozenset[str] = frozenset()
 # Who adds one of these takes its name out here and writes its flow above.
 NOT_THERE_YET = {
     "00_batch_prediction",
-    "02_drift_monitoring",
     "03_feedback_collection",
     "05_model_deployment_canary",
     "05_model_deployment_canary_http",

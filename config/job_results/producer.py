@@ -32,7 +32,15 @@ class GenerateResult(TypedDict):
     transactions: int
     frauds: int
     labels_sent: int
+    drift: list[str]  # in which ways the population drifted
     optimum: OptimumResult
+
+
+class DriftSwitchResult(TypedDict):
+    """`drift`: what is switched on now; empty if nothing is."""
+
+    status: Literal["done"]
+    drift: list[str]
 
 
 class SteadyResult(TypedDict):

@@ -6,6 +6,7 @@ import json
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +23,9 @@ from fraud_adapters.airflow_runs import AirflowRuns, AirflowUnavailable
 from fraud_adapters.models.mlflow_http import MlflowHttp
 from fraud_adapters.models.registry import Registry
 from fraud_adapters.objectstore import ObjectStore
+from fraud_adapters.postgres import connect
+from fraud_adapters.postgres.scored_transactions import store_scored
+from fraud_producer.drift import drifted
 from fraud_producer.population import population
 from fraud_producer.simulator import Simulator
 from tests.integration.training_installation import RATE, Installation, store_history
@@ -29,7 +33,7 @@ from tests.support.airflow_platform import PATIENCE_S, AirflowPlatform, Run, run
 from tests.support.mlflow_users import mlflow_login
 from tests.support.monitor_installation import MonitorInstallation, arrived
 from tests.support.server_fixtures import bucket_settings
-from tests.support.stored_rows import CREDITCARD, START
+from tests.support.stored_rows import CREDITCARD, START, predictions
 from tests.support.waiting import eventually
 
 DAG: Final = constants.DAG_TRAINING
@@ -169,6 +173,67 @@ def test_what_no_parameter_knows_is_refused_before_a_job_starts(
     assert first.state == "success"
 
 
+@pytest.mark.proof
+def test_drift_alerts_and_starts_a_training_that_takes_its_trigger(
+    training: AirflowPlatform, first: Run
+) -> None:
+    """From drifted transactions to an alert, a training and its gate."""
+    assert first.state == "success"
+    assert eventually(lambda: training.airflow.known(DRIFT), PATIENCE_S), training.airflow.import_errors()
+    training.airflow.pause(DRIFT, paused=False)
+    quiet = training.run(DRIFT)
+    assert quiet.tasks == {
+        **dict.fromkeys((*WATCHED, "no_action", "save_drift_metrics"), "success"),
+        **dict.fromkeys(("trigger_retraining_dag", "send_drift_alert"), "skipped"),
+    }
+    assert "insufficient: Drift: too little data to judge" in quiet.log("parse_drift_results")
+
+    score_drifted(training, 1500)
+    loud = training.run(DRIFT)
+    assert loud.tasks == {
+        **dict.fromkeys((*WATCHED, "trigger_retraining_dag", "send_drift_alert"), "success"),
+        "no_action": "skipped",
+        "save_drift_metrics": "success",
+    }
+    alert = training.webhook.wait_for("Drift of inputs")
+    assert "[high]" in alert
+    assert "amount: " in alert
+    assert "of the champion's importance" in alert
+    assert "A retraining is triggered." in alert
+    retrained = Run(training.airflow, DAG, f"drift__{loud.run_id}").succeeded()
+    assert "open trigger: drift, high: Drift of inputs" in retrained.log("decide_training_branch")
+    [(state, outcome)] = training.rows(
+        "SELECT state, details->>'outcome' FROM retraining_triggers WHERE source = 'drift'"
+    )
+    assert state == "done"
+    assert outcome.startswith("version 2, which ")
+    [(verdict,)] = training.rows(
+        "SELECT severity FROM drift_metrics WHERE kind = 'verdict' AND run_id = %s", loud.run_id
+    )
+    assert verdict == "high"
+    training.rows("DELETE FROM predictions WHERE model_version = '1' RETURNING 1")
+
+
+DRIFT: Final = constants.DAG_DRIFT
+WATCHED: Final = ("run_drift_monitoring", "parse_drift_results", "decide_next_step")
+
+
+def score_drifted(platform: AirflowPlatform, n: int) -> None:
+    """Store transactions with amounts four times as large, decided by version 1 now."""
+    people = drifted(population(11, RATE, 0.01), ["amount-scale=3"])
+    moments = [datetime.now(UTC) - timedelta(minutes=1)] * n
+    made = Simulator(CREDITCARD, people, timedelta(days=7)).at("drifted", moments)
+    flagged = made.labels == 1
+    predicted = replace(
+        predictions(CREDITCARD, made.batch, "approve", np.where(flagged, 0.97, 0.003).tolist()),
+        predicted=flagged,
+        model_version="1",
+    )
+    url = platform.database.url("streaming")
+    with closing(connect(url, "test")) as connection, connection, connection.cursor() as cursor:
+        store_scored(cursor, CREDITCARD, made.batch, predicted, "simulator")
+
+
 def test_a_failed_gate_alerts_and_the_champion_stays(
     training: AirflowPlatform, first: Run, api: httpx.Client, tmp_path: Path
 ) -> None:
@@ -178,6 +243,7 @@ def test_a_failed_gate_alerts_and_the_champion_stays(
         bucket_settings(training.stack.objectstore, constants.BUCKET_RUNS), constants.BUCKET_RUNS
     ).put_file(key, noisy(training, tmp_path / "noisy.parquet"))
     body = {"force": True, "file": f"s3://{constants.BUCKET_RUNS}/{key}"}
+    best, before = champion(training), versions(training)
     started = api.post("/train", json=body)
     assert started.status_code == 202, started.text
     run = Run(training.airflow, DAG, started.json()["run_id"])
@@ -189,10 +255,11 @@ def test_a_failed_gate_alerts_and_the_champion_stays(
     assert "[critical]" in alert
     assert "Gate specification failed: recall" in alert
     assert "try 1." in alert, "a retry would be refused again"
-    assert champion(training) == "1"
-    assert versions(training) == [("1", True), ("2", False)]
+    assert champion(training) == best
+    number = str(len(before) + 1)
+    assert versions(training) == [*before, (number, False)]
     status = api.get(f"/train/{run.run_id}").json()
-    assert (status["state"], status["outcome"]) == ("failed", "version 2, which failed its gate")
+    assert (status["state"], status["outcome"]) == ("failed", f"version {number}, which failed its gate")
     assert first.state == "success"
 
 

@@ -15,12 +15,15 @@ SECRETS = {"clients", "signing_keys", "revoked_tokens"}
 POSITIONS = {"stream_offsets", "stream_stalls"}
 # What each service may write; reading is checked below, everything not listed must be refused.
 MAY_INSERT = {
-    "producer": {"transactions", "labels", "simulated_labels", "simulations"},
+    "producer": {"transactions", "labels", "simulated_labels", "simulations", "simulated_drift"},
     "streaming": {"transactions", "predictions", "labels", "dead_letters", "alert_outbox", *POSITIONS},
     "api": {"transactions", "predictions", "shadow_predictions", "alert_outbox", *SECRETS},
     "trainer": {"model_versions", "retraining_triggers"},
     "batch": set[str](),
-    "monitor": {"drift_metrics", "retraining_triggers", "quality_reports", "performance_metrics"},
+    "monitor": {
+        *("drift_metrics", "retraining_triggers", "quality_reports", "performance_metrics"),
+        "performance_estimates",
+    },
     "readonly": set[str](),
 }
 MAY_UPDATE = {
@@ -30,12 +33,16 @@ MAY_UPDATE = {
     "api": {"clients", "signing_keys"},
     "trainer": {"retraining_triggers"},
     "batch": set[str](),
-    "monitor": set[str](),
+    # Of an estimate, what it was and what became of it.
+    "monitor": {"drift_metrics", "performance_estimates"},
     "readonly": set[str](),
 }
 MAY_DELETE = {"api": {"revoked_tokens"}, "streaming": {"alert_outbox"}}
 MAY_READ = {
-    "producer": {"transactions", "labels", "label_sources", "simulated_labels", "simulations"},
+    "producer": {
+        *("transactions", "labels", "label_sources", "simulated_labels", "simulations"),
+        "simulated_drift",
+    },
     "streaming": MAY_INSERT["streaming"] | {"label_sources"},
     "api": MAY_INSERT["api"] - {"alert_outbox"} | {"model_versions", "retraining_triggers"},
     "trainer": {
@@ -46,7 +53,7 @@ MAY_READ = {
     "monitor": {
         *("transactions", "predictions", "labels", "label_sources", "stream_offsets", "dead_letters"),
         *("model_versions", "retraining_triggers", "drift_metrics", "quality_reports", "performance_metrics"),
-        "airflow_task_metrics",
+        *("airflow_task_metrics", "performance_estimates"),
     },
 }
 _BATCH = "text, text, text[], timestamptz[], numeric[], text[], text[], text[], integer[]"

@@ -18,6 +18,7 @@ import pytest
 
 from config.job_results.producer import (
     BackfillResult,
+    DriftSwitchResult,
     GenerateResult,
     HistoryNeedlessResult,
     HistoryResult,
@@ -50,6 +51,7 @@ RESULTS: dict[str, list[Any]] = {
     "backfill": [BackfillResult],
     "history": [HistoryResult, HistoryNeedlessResult],
     "optimum": [OptimumResult],
+    "drift": [DriftSwitchResult],
 }
 
 
@@ -168,6 +170,34 @@ def test_it_goes_on_until_told_to_stop(database: Database, topics: KafkaSettings
     assert len(sent) == result["transactions"] == 7 * result["runs"] > 7
     assert len({record.key for record in sent}) == len(sent)
     assert len(reported(topics)) == result["labels_sent"]
+
+
+def test_drift_that_is_switched_on_is_followed_until_it_is_off(
+    produce: Producer, topics: KafkaSettings, database: Database
+) -> None:
+    def amounts(run_id: str) -> list[float]:
+        before = len(records(topics, topics.topic))
+        produce("generate", "--count", 200, "--run-id", run_id)
+        return [json.loads(record.value)["amount"] for record in records(topics, topics.topic)[before:]]
+
+    assert produce("drift")["drift"] == []
+    plain = amounts("one")
+    assert produce("drift", "amount-scale=1.5", "fraud-rate=0.5")["drift"] == [
+        "amount-scale=1.5",
+        "fraud-rate=0.5",
+    ]
+    # A retry of an earlier run is what it was, whatever has been switched on since.
+    assert amounts("one") == plain
+    scaled = amounts("two")
+    assert np.median(scaled) > 1.8 * np.median(plain)
+    assert produce("drift", "off")["drift"] == []
+    assert np.median(amounts("three")) < 1.4 * np.median(plain)
+    with pytest.raises(SystemExit):
+        produce("drift", "off", "amount-scale=1")
+    with pytest.raises(JobFailed, match="amount-scale must be above -1"):
+        produce("drift", "amount-scale=-3")
+    kinds = run(database.url("readonly"), "SELECT kinds FROM simulated_drift ORDER BY switched_at")
+    assert [len(row[0]) for row in kinds] == [2, 0]
 
 
 def test_two_runs_differ(produce: Producer, topics: KafkaSettings) -> None:

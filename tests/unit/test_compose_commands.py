@@ -231,6 +231,18 @@ def test_commands_of_both_ways_go_to_the_containers_where_those_run(
         assert not compose.runs_in_container("unpause")
 
 
+def test_a_command_of_the_producer_runs_in_a_container_of_its_own(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / ".env").write_text("")
+    assert not compose.runs_in_container("drift")
+    monkeypatch.setenv("FAKE_RUNNING", "0123456789ab")
+    assert compose.runs_in_container("drift")
+    assert compose.run_in_container("drift", ["amount-scale=1.5"]) == 0
+    one_off = "--profile * run --rm --no-deps --no-TTY producer"
+    assert calls(project).endswith(f"{one_off} python -m fraud_producer drift amount-scale=1.5\n")
+
+
 def test_files_that_somebody_names_are_used_instead_of_ours(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

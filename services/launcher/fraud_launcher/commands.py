@@ -44,6 +44,7 @@ HELP = {
     **image_offline.COMMANDS,
     "unpause": "unpause the real-time, monitoring and training DAGs",
     "airflow": "Airflow's own command line in the running platform: airflow dags list-runs -d DAG",
+    "drift": "let simulated transactions drift: drift amount-scale=1.5; drift off; alone: show what is on",
     "rotate-keys": "sign tokens with a new key; the old one stays valid until its tokens expire",
     "secrets": "write the secrets of a production installation, one file each; secrets [FOLDER]",
     "test-unit": "run the tests that need no server",
@@ -67,6 +68,11 @@ EMBEDDED = {
     "follow": "follow",
     "unpause": "unpause",
     "airflow": "airflow",
+}
+# Commands that are a program of a service: whose addresses and credentials it gets, and the program.
+ROLE_COMMANDS = {
+    "rotate-keys": ("api", ["python", "-m", "fraud_api", "rotate-keys"]),
+    "drift": ("producer", ["python", "-m", "fraud_producer", "drift"]),
 }
 
 
@@ -103,8 +109,9 @@ def _dispatch(command: str, rest: list[str]) -> int:
             environment("demo", _report)
             airflow.result()
     python_environment = environment("demo", _report)
-    if command == "rotate-keys":
-        rest = ["--role", "api", "--", "python", "-m", "fraud_api", "rotate-keys"]
+    if command in ROLE_COMMANDS:
+        role, program = ROLE_COMMANDS[command]
+        rest = ["--role", role, "--", *program, *rest]
     _exec_python(python_environment, ["-m", "fraud_embedded", EMBEDDED.get(command, "exec"), *rest])
     return 0
 

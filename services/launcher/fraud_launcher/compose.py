@@ -42,6 +42,9 @@ CONTAINER_COMMANDS = {
     ),
     "rotate-keys": ("fraud-api", ["python", "-m", "fraud_api", "rotate-keys"]),
 }
+# Commands that run in a new container of a service: the container that shows that the platform runs, the
+# service and the program.
+ONE_OFF_COMMANDS = {"drift": ("fraud-postgres", "producer", ["python", "-m", "fraud_producer", "drift"])}
 _OLDEST = (2, 24)
 
 
@@ -80,17 +83,18 @@ def run(command: str, arguments: Sequence[str]) -> int:
 def runs_in_container(command: str) -> bool:
     """Whether a command that both platforms have applies to the containers: they run, and the embedded
     platform does not."""
-    if command not in CONTAINER_COMMANDS or paths.runs(ROOT / ".local") or shutil.which("docker") is None:
+    known = CONTAINER_COMMANDS.get(command) or ONE_OFF_COMMANDS.get(command)
+    if known is None or paths.runs(ROOT / ".local") or shutil.which("docker") is None:
         return False
-    return bool(
-        _capture(
-            ["docker", "ps", "--quiet", "--filter", f"name=^{CONTAINER_COMMANDS[command][0]}$"]
-        ).stdout.strip()
-    )
+    return bool(_capture(["docker", "ps", "--quiet", "--filter", f"name=^{known[0]}$"]).stdout.strip())
 
 
 def run_in_container(command: str, arguments: Sequence[str]) -> int:
-    """Run such a command in its container and return its exit code."""
+    """Run such a command in its container, or in a new one, and return its exit code."""
+    if command in ONE_OFF_COMMANDS:
+        _, service, program = ONE_OFF_COMMANDS[command]
+        one_off = ["--profile", "*", "run", "--rm", "--no-deps", "--no-TTY"]
+        return Compose(ROOT, offline=False).call(*one_off, service, *program, *arguments)
     container, program = CONTAINER_COMMANDS[command]
     terminal = ["--interactive", "--tty"] if sys.stdin.isatty() and sys.stdout.isatty() else []
     done = subprocess.run(["docker", "exec", *terminal, container, *program, *arguments], check=False)

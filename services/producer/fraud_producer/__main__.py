@@ -9,7 +9,7 @@ from typing import Any
 from fraud_adapters import job
 from fraud_adapters.job import arguments
 from fraud_producer.drift import KINDS, check
-from fraud_producer.job import SERVICE, backfill, first_history, generate, labels, optimum, replay
+from fraud_producer.job import SERVICE, backfill, drift, first_history, generate, labels, optimum, replay
 
 MAX_DAYS = 36_500
 VERBS = {
@@ -19,7 +19,9 @@ VERBS = {
     "backfill": backfill,
     "history": first_history,
     "optimum": optimum,
+    "drift": drift,
 }
+OFF = "off"
 
 
 def main(argv: Sequence[str]) -> Mapping[str, Any]:
@@ -27,7 +29,17 @@ def main(argv: Sequence[str]) -> Mapping[str, Any]:
     options = parser.parse_args(argv)
     if options.verb == "generate" and options.every is not None and (options.run_id or options.at):
         parser.error("--every generates its own run ids and times: leave out --run-id and --at")
+    if options.verb == "drift":
+        _read_switch(parser, options)
     return VERBS[options.verb](options)
+
+
+def _read_switch(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """What the drift is to be, from the arguments of `drift`."""
+    options.off = OFF in options.kinds
+    if options.off and len(options.kinds) > 1:
+        parser.error(f"drift: write {OFF} alone")
+    options.kinds = [kind for kind in options.kinds if kind != OFF]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -56,6 +68,15 @@ def _parser() -> argparse.ArgumentParser:
         verbs.add_parser("history", help="backfill if there is nothing to train on, otherwise nothing")
     )
     _population_options(verbs.add_parser("optimum", help="the best possible model's figures"))
+    switch = verbs.add_parser("drift", help="switch drift on or off for all further runs of generate")
+    switch.add_argument(
+        "kinds",
+        nargs="*",
+        type=_switch,
+        metavar="KIND=STRENGTH",
+        help=f"{', '.join(KINDS)}; or {OFF}; without one, show what is switched on",
+    )
+    switch.set_defaults(seed=None, overlap=None, fraud_rate=None)
     return parser
 
 
@@ -119,6 +140,10 @@ def _speed(text: str) -> float:
         raise argparse.ArgumentTypeError(
             f"must be 0, or a number from 0.1 to 1000000, not {text!r}"
         ) from None
+
+
+def _switch(text: str) -> str:
+    return text if text == OFF else _drift(text)
 
 
 def _drift(text: str) -> str:

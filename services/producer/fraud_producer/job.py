@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from config.job_results.producer import (
     BackfillResult,
+    DriftSwitchResult,
     GenerateResult,
     HistoryNeedlessResult,
     HistoryResult,
@@ -34,7 +35,7 @@ from fraud_adapters.job import EXPECTED, PASSING, failure_of, stopping
 from fraud_adapters.job.failures import RefusedFailure
 from fraud_adapters.job.logs import get_logger
 from fraud_adapters.kafka import Publisher, ensure_topics
-from fraud_adapters.postgres import connect, simulations
+from fraud_adapters.postgres import connect, simulated_drift, simulations
 from fraud_core.contract import Contract
 from fraud_producer import history, publishing, steady
 from fraud_producer.drift import drifted
@@ -44,6 +45,7 @@ from fraud_producer.simulator import CONTRACT, Simulator
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812
+    from psycopg2.extensions import cursor as Cursor  # noqa: N812
 
 SERVICE: Final = "fraud-producer"
 # Limits the labels published before the transactions of a run, which must be on time.
@@ -52,14 +54,17 @@ PROGRESS_SECONDS: Final = 5.0
 
 
 def generate(options: argparse.Namespace) -> GenerateResult | SteadyResult:
-    """Publish due labels, then a run of simulated transactions; with `--every` periodically."""
-    simulator, settings = _simulator(options)
+    """Publish due labels, then a run of simulated transactions; with `--every` periodically.
+
+    Each run drifts as `drift` has switched on, unless the command line says how it drifts.
+    """
+    _simulator(options, options.drift)  # wrong options are reported before the first run
     kafka = load(KafkaSettings)
 
     def once(run_id: str) -> GenerateResult:
         now = datetime.now(UTC)
         run = publishing.Run(run_id, options.count, options.at or now, bool(options.at))
-        return _publish(run, now, simulator, settings, kafka)
+        return _publish(run, now, options, kafka)
 
     if options.every is None:
         return once(options.run_id or str(uuid.uuid4()))
@@ -67,7 +72,7 @@ def generate(options: argparse.Namespace) -> GenerateResult | SteadyResult:
 
 
 def _publish(
-    run: publishing.Run, now: datetime, simulator: Simulator, settings: Parameters, kafka: KafkaSettings
+    run: publishing.Run, now: datetime, options: argparse.Namespace, kafka: KafkaSettings
 ) -> GenerateResult:
     with (
         _safe_to_repeat(f"run {run.run_id} (--run-id repeats it)"),
@@ -77,9 +82,10 @@ def _publish(
         labels_sent = publishing.publish_due_labels(
             connection, publisher, kafka.labels_topic, now, LABELS_A_RUN
         )
-        optimum = _optimum(connection, simulator.population, settings)
-        simulated = publishing.simulate_run(connection, simulator, run)
-        publishing.publish_transactions(publisher, kafka.topic, simulator, simulated)
+        chosen = _DriftingSimulator(options)
+        simulated = publishing.simulate_run(connection, chosen.at, run)
+        optimum = _optimum(connection, chosen.simulator.population, chosen.settings)
+        publishing.publish_transactions(publisher, kafka.topic, chosen.simulator.contract, simulated)
     return {
         "run_id": run.run_id,
         "topic": kafka.topic,
@@ -87,8 +93,34 @@ def _publish(
         "transactions": len(simulated.batch),
         "frauds": int(simulated.labels.sum()),
         "labels_sent": labels_sent,
+        "drift": chosen.kinds,
         "optimum": optimum.to_mapping(),
     }
+
+
+def drift(options: argparse.Namespace) -> DriftSwitchResult:
+    """Switch drift on or off for all further runs of `generate`, or show what is switched on."""
+    _simulator(options, options.kinds)  # wrong kinds are refused before they are stored
+    with _database() as connection, connection, connection.cursor() as cur:
+        if options.off or options.kinds:
+            simulated_drift.switch(cur, options.kinds)
+        switched_on = simulated_drift.switched_on(cur)
+    return {"status": "done", "drift": switched_on}
+
+
+class _DriftingSimulator:
+    """The simulator of a run: drifts as the command line says, else as was switched on at the run's time."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
+        self.kinds: list[str] = list(options.drift)
+        self.simulator, self.settings = _simulator(options, self.kinds)
+
+    def at(self, cur: Cursor, moment: datetime) -> Simulator:
+        if not self._options.drift:
+            self.kinds = simulated_drift.switched_on(cur, moment)
+            self.simulator, self.settings = _simulator(self._options, self.kinds)
+        return self.simulator
 
 
 def labels(options: argparse.Namespace) -> LabelsResult:
@@ -102,7 +134,7 @@ def labels(options: argparse.Namespace) -> LabelsResult:
 
 def backfill(options: argparse.Namespace) -> BackfillResult:
     """Write days of history into Postgres."""
-    simulator, settings = _simulator(options)
+    simulator, settings = _simulator(options, options.drift)
     now = datetime.now(UTC)
     days = history.midnights(options.until or now, options.days)
     per_day = options.per_day or settings.simulator.history_per_day
@@ -149,7 +181,7 @@ def first_history(options: argparse.Namespace) -> HistoryResult | HistoryNeedles
 
 def optimum(options: argparse.Namespace) -> OptimumResult:
     """The best possible figures; needs no server."""
-    simulator, settings = _simulator(options)
+    simulator, settings = _simulator(options, options.drift)
     return compute(simulator.population, settings.gate_in_force).to_mapping()
 
 
@@ -220,7 +252,7 @@ def _has_label(schema: Contract, columns: dict[str, str]) -> bool:
     return schema.label_field is not None and schema.label_field.name in columns
 
 
-def _simulator(options: argparse.Namespace) -> tuple[Simulator, Parameters]:
+def _simulator(options: argparse.Namespace, drift_kinds: Sequence[str]) -> tuple[Simulator, Parameters]:
     platform = load(PlatformSettings)
     if platform.fraud_contract != CONTRACT:
         raise ConfigurationError(
@@ -235,7 +267,7 @@ def _simulator(options: argparse.Namespace) -> tuple[Simulator, Parameters]:
             defaults.fraud_rate if options.fraud_rate is None else options.fraud_rate,
             defaults.overlap if options.overlap is None else options.overlap,
         )
-        return Simulator(contract(platform), drifted(base, options.drift), defaults.label_delay), settings
+        return Simulator(contract(platform), drifted(base, drift_kinds), defaults.label_delay), settings
     except ValueError as error:
         raise RefusedFailure(f"The simulator cannot do this: {error}.") from None
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, Protocol
 
 from fraud_adapters.job.failures import RefusedFailure
 from fraud_adapters.postgres import simulations
+from fraud_core.contract import Contract
 from fraud_producer.simulator import SimulatedBatch, Simulator
 from fraud_producer.wire import Message, label_event, label_message, transaction_messages
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812
+    from psycopg2.extensions import cursor as Cursor  # noqa: N812
 
 LABEL_BATCH: Final = 2_000
+SimulatorAt = Callable[["Cursor", datetime], Simulator]
 
 
 class Sink(Protocol):
@@ -39,19 +43,22 @@ class Run:
     at_is_binding: bool
 
 
-def simulate_run(connection: Connection, simulator: Simulator, run: Run) -> SimulatedBatch:
+def simulate_run(connection: Connection, simulator_at: SimulatorAt, run: Run) -> SimulatedBatch:
     """Simulate a run's transactions and commit their truth before any of them is sent.
 
     A retry of a run generates the same transactions at the same time, which follows from the stored due time
     of its first transaction. The configured label delay must therefore not change between a run and its
     retry.
 
+    Args:
+        simulator_at: gives the simulator as it is at an event time.
+
     Raises:
         RunTimeConflict: the requested time differs from that of the run.
     """
     with connection, connection.cursor() as cur:
         simulations.lock_run(cur, run.run_id)
-        simulated = simulator.at(run.run_id, moments(run.at, run.count))
+        simulated = simulator_at(cur, run.at).at(run.run_id, moments(run.at, run.count))
         earlier = simulations.due_of(cur, simulated.batch.ids[0])
         if earlier is not None and earlier != simulated.due[0]:
             at = run.at + (earlier - simulated.due[0])
@@ -60,7 +67,7 @@ def simulate_run(connection: Connection, simulator: Simulator, run: Run) -> Simu
                     f"Run {run.run_id} was generated for {at.isoformat()}: retry it without --at, "
                     "or use another --run-id."
                 )
-            simulated = simulator.at(run.run_id, moments(at, run.count))
+            simulated = simulator_at(cur, at).at(run.run_id, moments(at, run.count))
         simulations.store_truth(cur, simulated.batch.ids, simulated.labels.tolist(), simulated.due)
     return simulated
 
@@ -70,9 +77,9 @@ def moments(at: datetime, count: int) -> list[datetime]:
     return [at + timedelta(microseconds=index) for index in range(count)]
 
 
-def publish_transactions(sink: Sink, topic: str, simulator: Simulator, simulated: SimulatedBatch) -> None:
+def publish_transactions(sink: Sink, topic: str, contract: Contract, simulated: SimulatedBatch) -> None:
     """Send the transactions and wait for the acknowledgements."""
-    for message in transaction_messages(simulator.contract, simulated.batch):
+    for message in transaction_messages(contract, simulated.batch):
         _send(sink, topic, message)
     sink.flush()
 

@@ -35,11 +35,11 @@ CREATE TABLE performance_estimates (
 );
 CREATE INDEX performance_estimates_open ON performance_estimates (window_to) WHERE compared_at IS NULL;
 
--- The drift that is switched on in the simulator: at most one row, without a row none.
+-- The drift that was switched on in the simulator, and when; without kinds it was switched off. A run drifts as was
+-- switched on at its event time, so that a retried run makes the same transactions.
 CREATE TABLE simulated_drift (
-    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
-    kinds text[] NOT NULL CHECK (kinds <> '{}'),
-    switched_on_at timestamptz NOT NULL DEFAULT now()
+    switched_at timestamptz PRIMARY KEY DEFAULT clock_timestamp(),
+    kinds text[] NOT NULL
 );
 
 GRANT USAGE ON SCHEMA public TO fraud_monitor;
@@ -52,5 +52,5 @@ GRANT UPDATE ON drift_metrics TO fraud_monitor;
 GRANT UPDATE (made_at, model_version, window_from, window_to, value, low, high, rows, trusted, compared_at, truth, labels)
     ON performance_estimates TO fraud_monitor;
 GRANT EXECUTE ON FUNCTION labels_as_of(timestamptz), has_come(timestamptz) TO fraud_monitor;
-GRANT SELECT, INSERT, UPDATE, DELETE ON simulated_drift TO fraud_producer;
+GRANT SELECT, INSERT ON simulated_drift TO fraud_producer;
 GRANT SELECT ON performance_estimates, simulated_drift TO fraud_readonly;

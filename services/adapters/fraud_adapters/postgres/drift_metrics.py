@@ -62,13 +62,14 @@ def count_drift_metrics(cursor: Cursor, run: RunName) -> int:
 
 
 def drifting_since(
-    cursor: Cursor, model_version: str, before: datetime, severe: float
+    cursor: Cursor, run: RunName, model_version: str, before: datetime, severe: float
 ) -> dict[str, datetime]:
-    """For each feature whose PSI was above `severe` in the version's latest run: since when it has been.
+    """For each feature whose PSI was above `severe` in the version's run before this one: since when.
 
     A feature counts in a run by its largest PSI; runs that could not judge it are passed over.
     """
-    cursor.execute(_SINCE, {"version": model_version, "before": before, "severe": severe})
+    values = {"version": model_version, "before": before, "severe": severe, "dag": run.dag, "run": run.run_id}
+    cursor.execute(_SINCE, values)
     return dict(cursor.fetchall())
 
 
@@ -85,6 +86,7 @@ _SINCE: Final = """
         SELECT feature, detected_at, max(value) > %(severe)s AS drifting FROM drift_metrics
         WHERE metric = 'psi' AND model_version = %(version)s AND detected_at < %(before)s
           AND detected_at > %(before)s - interval '90 days' AND value IS NOT NULL
+          AND (dag_id, run_id) IS DISTINCT FROM (%(dag)s, %(run)s)
         GROUP BY feature, detected_at
     ), calm AS (
         SELECT feature, max(detected_at) AS until FROM runs WHERE NOT drifting GROUP BY feature

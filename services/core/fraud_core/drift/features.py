@@ -137,13 +137,14 @@ def _measure(profile: FeatureProfile, counts: FeatureCounts, rows: int, referenc
     missing = np.array([counts.missing]), np.array([reference_rows * profile.missing])
     if profile.categories is not None and counts.categories is not None:
         shares = np.array([*profile.categories.values(), 0.0]) * known
-        current, reference = counts.categories.astype(float), shares
+        current, reference = counts.categories.astype(np.float64), shares
         distance, distance_p = total_variation(current, reference), 1.0
     else:
         histogram = np.array(profile.histogram.shares) * known
         distance, distance_p = kolmogorov_smirnov(counts.bins.astype(float), histogram)
         groups = decile_groups(profile)
-        current, reference = (np.bincount(groups, weights=bins) for bins in (counts.bins, histogram))
+        current = np.bincount(groups, weights=counts.bins.astype(float))
+        reference = np.bincount(groups, weights=histogram)
     current, reference = np.append(current, missing[0]), np.append(reference, missing[1])
     present = (
         np.array([rows - counts.missing, counts.missing], dtype=float),

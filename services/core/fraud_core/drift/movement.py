@@ -15,11 +15,15 @@ _QUANTILES: Final = {0.1: "10 % quantile", 0.5: "median", 0.9: "90 % quantile"}
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """`figure` went from `before` in the reference to `after` in the window."""
+    """`figure` went from `before` in the reference to `after` in the window.
+
+    `beyond`: `after` is the outermost edge of the reference's histogram, and the figure lies beyond it.
+    """
 
     figure: str
     before: float
     after: float
+    beyond: bool = False
 
     @property
     def direction(self) -> Literal["up", "down", "unchanged"]:
@@ -28,7 +32,8 @@ class Movement:
         return "up" if self.after > self.before else "down"
 
     def __str__(self) -> str:
-        return f"{self.figure} {self.direction} from {self.before:.4g} to {self.after:.4g}"
+        to = "to beyond" if self.beyond else "to"
+        return f"{self.figure} {self.direction} from {self.before:.4g} {to} {self.after:.4g}"
 
 
 def movement(profile: FeatureProfile, counts: FeatureCounts, rows: int) -> Movement:
@@ -60,7 +65,12 @@ def _of_quantiles(
     spread = profile.deviation or 1.0
     movements = [
         # Between edges the values are taken to be spread evenly; beyond the outermost ones nothing is known.
-        Movement(name, float(np.interp(level, reference, edges)), float(np.interp(level, cumulated, edges)))
+        Movement(
+            name,
+            float(np.interp(level, reference, edges)),
+            float(np.interp(level, cumulated, edges)),
+            beyond=not cumulated[0] <= level <= cumulated[-1],
+        )
         for level, name in _QUANTILES.items()
     ]
     most = max(movements, key=lambda one: abs(one.after - one.before) / spread)

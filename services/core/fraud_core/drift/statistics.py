@@ -38,7 +38,7 @@ def corrected_psi(window: Counts, reference: Counts) -> float:
 
 def smoothed(counts: Counts) -> Counts:
     """Shares without zeros, shape [bins]."""
-    return (counts + PRIOR) / (counts.sum() + PRIOR * len(counts))
+    return np.asarray((counts + PRIOR) / (counts.sum() + PRIOR * len(counts)))
 
 
 def homogeneity_p(window: Counts, reference: Counts) -> float:

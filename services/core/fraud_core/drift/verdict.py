@@ -177,6 +177,8 @@ def _feature_line(
     one: FeatureDrift, importance: Mapping[str, float] | None, since: Mapping[str, datetime]
 ) -> str:
     begun = f"since {since[one.name]:%Y-%m-%d %H:%M} UTC" if one.name in since else "new in this run"
+    if not one.drifted:
+        begun = "not enough to count as drift"
     weight = "" if importance is None else f", {importance.get(one.name, 0.0):.0%} of the importance"
     return f"{one.name}: {one.movement}, PSI {one.psi:.2f}, {begun}{weight}"
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from fraud_adapters.postgres import drift_metrics
 from fraud_adapters.postgres.examples import database_clock
+from fraud_adapters.postgres.retraining_triggers import RunName
 from fraud_core.drift.concept import PerformanceDrift, judge_performance
 from fraud_core.drift.estimate import estimate_performance
 from fraud_core.drift.features import judge_features
@@ -126,8 +127,9 @@ def _judged(context: RunContext, profile: Profile, window: CountedWindow, readin
 
 def _since(context: RunContext, champion: Champion, now: datetime) -> dict[str, datetime]:
     severe = context.parameters.drift.inputs.drifted_psi
+    run = RunName(context.run.dag, context.run.run_id)
     with closing(context.database()) as connection, connection, connection.cursor() as cursor:
-        return drift_metrics.drifting_since(cursor, champion.version, now, severe)
+        return drift_metrics.drifting_since(cursor, run, champion.version, now, severe)
 
 
 def _evidence(context: RunContext, champion: Champion | None, now: datetime) -> LabelledEvidence:

@@ -7,6 +7,7 @@ verdict: Evidently's own tests decide nothing.
 from __future__ import annotations
 
 import os
+import warnings
 from html import escape
 from pathlib import Path
 from typing import Any, Final
@@ -52,7 +53,10 @@ def make_report(
     notes = [text]
     if left_out:
         notes.append(f"Not drawn, as the window or the reference has no values: {', '.join(left_out)}.")
-    page = _drawn(profile, current[shown], reference[shown])
+    with warnings.catch_warnings():
+        # Evidently and what it imports use deprecated parts of other libraries.
+        warnings.simplefilter("ignore")
+        page = _drawn(profile, current[shown], reference[shown])
     return _with_verdict(page, title, "\n".join(notes))
 
 
