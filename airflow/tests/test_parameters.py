@@ -69,7 +69,10 @@ def test_a_training_is_refused_what_it_cannot_be_given(conf: dict[str, Any], exp
         ({"path": FILE, "version": "12"}, None),
         ({"path": FILE, "version": "previous", "both": "x", "all": True}, None),
         ({}, "from is missing: give it, or path."),
-        ({"path": FILE, "version": "0"}, "version is neither a version nor an alias: write a number such as 3"),
+        (
+            {"path": FILE, "version": "0"},
+            "version is neither a version nor an alias: write a number such as 3",
+        ),
         ({"path": FILE, "version": "champion; rm"}, "version is neither a version nor an alias"),
         ({"from": PAST, "both": "x"}, "both is given without path"),
         ({"from": LATER, "to": PAST}, "from must be before to."),

@@ -134,4 +134,3 @@ def write_parquet(path: Path, columns: Mapping[str, Sequence[Any]]) -> Path:
 def environment() -> dict[str, str]:
     """Of a process that is started as the job."""
     return dict(os.environ) | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-

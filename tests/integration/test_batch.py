@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
+import pandas as pd  # type: ignore[import-untyped]
 import psycopg2
 import pytest
 
@@ -114,7 +114,9 @@ def test_formats_and_places_give_the_same_scores(
 
 
 def test_ids_that_a_file_lacks_are_derived_from_it(installation: BatchInstallation, tmp_path: Path) -> None:
-    columns = {name: values for name, values in columns_of(transactions(5)).items() if name != "transaction_id"}
+    columns = {
+        name: values for name, values in columns_of(transactions(5)).items() if name != "transaction_id"
+    }
     source = write_parquet(tmp_path / "rows.parquet", columns)
     frames = []
     for _ in range(2):
@@ -131,7 +133,8 @@ def test_an_interval_is_scored_to_the_table_and_decides_nothing(installation: Ba
     options = (FROM, f"--to={later.isoformat()}", "--run-id=audit")
     result = score(*options)
     stored = installation.rows(
-        "SELECT transaction_id, score, role, deciding, run_id, model_version, engine, cardinality(feature_vector)"
+        "SELECT transaction_id, score, role, deciding, run_id, model_version, engine,"
+        " cardinality(feature_vector)"
         " FROM predictions ORDER BY prediction_id"
     )
     assert [row[0] for row in stored] == rows.ids[:700]
@@ -143,7 +146,10 @@ def test_an_interval_is_scored_to_the_table_and_decides_nothing(installation: Ba
     assert installation.rows("SELECT count(*) FROM alert_outbox") == [(0,)]
     assert score(*options) == result, "a finished run is left as it is"
     again = score(FROM, f"--to={later.isoformat()}", "--run-id=again", "--engine=onnx")
-    assert (again["input_digest"], again["engine"]) == (result["input_digest"], installation.model.engine_single)
+    assert (again["input_digest"], again["engine"]) == (
+        result["input_digest"],
+        installation.model.engine_single,
+    )
     [(far,)] = installation.rows(
         "SELECT max(abs(a.score - b.score)) FROM predictions a JOIN predictions b USING (transaction_id)"
         " WHERE a.run_id = 'audit' AND b.run_id = 'again'"
@@ -154,8 +160,8 @@ def test_an_interval_is_scored_to_the_table_and_decides_nothing(installation: Ba
 def test_the_service_itself_can_store_no_prediction_that_decides(installation: BatchInstallation) -> None:
     installation.store(transactions(1))
     statement = (
-        "INSERT INTO predictions (transaction_id, fraud_score, is_fraud_predicted, model_version, score, decision,"
-        " deciding, feature_vector, engine) VALUES ('tx-0', 0, false, '1', 0, 'approve', true, '{}', 'x')"
+        "INSERT INTO predictions (transaction_id, fraud_score, is_fraud_predicted, model_version, score,"
+        " decision, deciding, feature_vector, engine) VALUES ('tx-0', 0, false, '1', 0, 'approve', true, '{}', 'x')"
     )
     with pytest.raises(psycopg2.errors.InsufficientPrivilege):
         run(installation.database.url("batch"), statement)

@@ -12,15 +12,6 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from fraud_adapters.job.failures import JobFailed
-from fraud_adapters.models.registry import ArtefactRefused
-from fraud_core.gate import GatePolicy, NotWorseThanChampion
-from fraud_core.manifest import Manifest
-from fraud_core.metrics import confusion
-from fraud_core.money import Costs
-from fraud_core.profile import FILE_NAME, Profile
-from fraud_trainer import steps
-from fraud_trainer.evaluate import explaining, findings, validating
 from fraud_adapters.documents import (
     Element,
     Heading,
@@ -31,6 +22,15 @@ from fraud_adapters.documents import (
     to_html,
     to_markdown,
 )
+from fraud_adapters.job.failures import JobFailed
+from fraud_adapters.models.registry import ArtefactRefused
+from fraud_core.gate import GatePolicy, NotWorseThanChampion
+from fraud_core.manifest import Manifest
+from fraud_core.metrics import confusion
+from fraud_core.money import Costs
+from fraud_core.profile import FILE_NAME, Profile
+from fraud_trainer import steps
+from fraud_trainer.evaluate import explaining, findings, validating
 from fraud_trainer.evaluate.figures import Scored
 from fraud_trainer.evaluate.report import report
 from fraud_trainer.register.registering import register

@@ -28,7 +28,9 @@ def flag(title: str, description: str) -> Param:
     return Param(False, type="boolean", title=title, description=description)
 
 
-def text(title: str, description: str, *, kind: str = "text", default: str | None = None, **more: Any) -> Param:
+def text(
+    title: str, description: str, *, kind: str = "text", default: str | None = None, **more: Any
+) -> Param:
     """A text that may be left out; `more` are rules, and `examples`, which the form offers."""
     shown = {name: more.pop(name) for name in ("examples", "format", "enum") if name in more}
     rule = {"kind": kind, **more}

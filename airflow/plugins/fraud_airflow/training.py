@@ -16,9 +16,7 @@ FIRST_STEP: Final = "load_training_data"
 SKIP: Final = "skip_training"
 
 PARAMS: Final = {
-    "force": parameters.flag(
-        "Train in any case", "Train also if the rules say that no new model is needed."
-    ),
+    "force": parameters.flag("Train in any case", "Train also if the rules say that no new model is needed."),
     "as_of": parameters.moment(
         "Labels as of", "Use labels as they were known then; now if empty.", excludes=["file"]
     ),

@@ -118,7 +118,9 @@ def _add_run(verb: argparse.ArgumentParser, now: datetime) -> None:
         default=f"manual__{now:%Y%m%dT%H%M%S.%fZ}",
         help="give that of a run that was stopped to go on with it (default: a new one)",
     )
-    verb.add_argument("--dag", default=DAG_BATCH, help=f"the DAG that the run belongs to (default {DAG_BATCH})")
+    verb.add_argument(
+        "--dag", default=DAG_BATCH, help=f"the DAG that the run belongs to (default {DAG_BATCH})"
+    )
     verb.add_argument(
         "--requested-by",
         type=printable,

@@ -31,7 +31,10 @@ def main(arguments: Sequence[str]) -> BatchResult:
     now = datetime.now(UTC)
     options = parser(now).parse_args(arguments)
     request = request_of(options)
-    with scratch_directory() as scratch, run_context(request, options.dag, options.run_id, scratch) as context:
+    with (
+        scratch_directory() as scratch,
+        run_context(request, options.dag, options.run_id, scratch) as context,
+    ):
         return score(context, request, options.requested_by)
 
 

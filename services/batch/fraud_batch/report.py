@@ -34,7 +34,9 @@ def to_page(report: Mapping[str, Any]) -> str:
         if tally.reasons
         else Paragraph("There are none."),
         Heading("Digests"),
-        Paragraph("SHA-256; where one is said to be of parts, it is that of the parts' digests in their order."),
+        Paragraph(
+            "SHA-256; where one is said to be of parts, it is that of the parts' digests in their order."
+        ),
         Points(
             [
                 f"model: {model['digest']}",
@@ -58,7 +60,10 @@ def _facts(report: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("columns that were not read", ", ".join(data["ignored_columns"]) or "none"),
         ("output", report["output"]["address"]),
         ("refused rows", report["rejects"] or "none"),
-        ("model", f"version {model['version']} of {model['name']}, asked for as {model['asked_for']}; it {passed}"),
+        (
+            "model",
+            f"version {model['version']} of {model['name']}, asked for as {model['asked_for']}; it {passed}",
+        ),
         ("engine", f"{report['engine']} ({report['engine_runs_on']})"),
         ("contract", report["contract"]),
         ("code", report["code_version"]),
@@ -70,7 +75,7 @@ def _shares(counts: Mapping[str, int], total: int) -> list[list[str]]:
 
 
 def _bars(histogram: list[int]) -> list[list[str]]:
-    most = max(max(histogram), 1)
+    most = max(*histogram, 1)
     return [
         [f"{bin_ / BINS:.2f}", f"{(bin_ + 1) / BINS:.2f}", f"{count:,}", "█" * -(-count * _BAR // most)]
         for bin_, count in enumerate(histogram)

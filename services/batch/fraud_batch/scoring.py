@@ -33,6 +33,7 @@ from fraud_core.decision import BY_RANK
 from fraud_core.manifest import FILE_NAME, Manifest
 from fraud_core.moments import parse_moment
 
+
 def score(context: RunContext, request: ScoringRequest, requested_by: str) -> BatchResult:
     """Begin a run, or go on with the one of this id; a finished one is left as it is.
 
@@ -99,13 +100,13 @@ def _bind_input(context: RunContext, begun: dict[str, Any], source: Source) -> N
     """Note the file's digest; a run is not resumed with another file of the name."""
     known = begun.setdefault("input_digest", source.digest)
     if known != source.digest:
-        raise LastingFailure(f"--input: the file has changed since {context.run_id} began: take another --run-id.")
+        raise LastingFailure(
+            f"--input: the file has changed since {context.run_id} began: take another --run-id."
+        )
     context.folder.write_json(REQUEST, begun)
 
 
-def _plan(
-    context: RunContext, request: ScoringRequest, begun: dict[str, Any], source: Source
-) -> ScoringPlan:
+def _plan(context: RunContext, request: ScoringRequest, begun: dict[str, Any], source: Source) -> ScoringPlan:
     chosen = ChosenVersion(**begun["model"])
     return ScoringPlan(
         contract=context.contract,
@@ -163,16 +164,17 @@ def _stored(
 
 def _store_in_table(context: RunContext, version: str, chunk: ScoredChunk) -> str:
     """Store a chunk's predictions; returns the SHA-256 of their ids and scores, in hex."""
-    if chunk.ids:
+    ids = chunk.ids.to_pylist()
+    if ids:
         batch_predictions.store_batch(
             context.connection,
             context.stored_run,
             version,
             chunk.engine,
-            chunk.ids,
+            ids,
             chunk.scores,
             chunk.ranks > 0,
             [str(BY_RANK[rank]) for rank in chunk.ranks.tolist()],
             chunk.features,
         )
-    return hashlib.sha256("\n".join(chunk.ids).encode() + b"\n" + chunk.scores.tobytes()).hexdigest()
+    return hashlib.sha256("\n".join(ids).encode() + b"\n" + chunk.scores.tobytes()).hexdigest()

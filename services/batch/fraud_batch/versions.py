@@ -45,9 +45,7 @@ def choose_version(connection: Connection, registry: Registry, name: str, wanted
     if not wanted.isdecimal():
         version = registry.version_of_alias(name, wanted)
     if version is None:
-        raise ConfigurationError(
-            f"--model: {name} has no alias {wanted}; {_known(registry.aliases(name))}."
-        )
+        raise ConfigurationError(f"--model: {name} has no alias {wanted}; {_known(registry.aliases(name))}.")
     with connection, connection.cursor() as cursor:
         number = version
         record = interruptible(connection, lambda: model_versions.read_version(cursor, name, number))

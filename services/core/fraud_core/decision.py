@@ -38,9 +38,7 @@ def is_fraud(scores: NDArray[np.float64], threshold: float) -> NDArray[np.bool_]
     return np.asarray(scores >= threshold)
 
 
-def decision_ranks(
-    scores: NDArray[np.float64], threshold: float, block_threshold: float
-) -> NDArray[np.int8]:
+def decision_ranks(scores: NDArray[np.float64], threshold: float, block_threshold: float) -> NDArray[np.int8]:
     """The positions of the decisions in `BY_RANK`: 0 below `threshold`, 2 from `block_threshold` on, else 1.
 
     Shape [n] → [n].

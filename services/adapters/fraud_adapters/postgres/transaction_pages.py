@@ -60,9 +60,7 @@ def count(connection: Connection, selection: Selection) -> int:
     return int(row[0]) if row else 0
 
 
-def read_page(
-    connection: Connection, selection: Selection, after: tuple[str, str] | None, rows: int
-) -> Page:
+def read_page(connection: Connection, selection: Selection, after: tuple[str, str] | None, rows: int) -> Page:
     """The next `rows` selected transactions, by the index on event times.
 
     Args:

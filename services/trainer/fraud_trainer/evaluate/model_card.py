@@ -13,9 +13,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from fraud_adapters.documents import Element, Heading, Paragraph, Picture, Points, Table
 from fraud_adapters.objectstore.run_store import Step
 from fraud_core.moments import parse_moment
-from fraud_adapters.documents import Element, Heading, Paragraph, Picture, Points, Table
 from fraud_trainer.evaluate.explaining import SUSPECT_AUC, Importance
 from fraud_trainer.evaluate.figures import LESS_IS_BETTER, TITLES, Figures
 from fraud_trainer.evaluate.findings import Daily, TimeBlock

@@ -11,6 +11,7 @@ import numpy as np
 import orjson
 
 from config.constants import MODEL_CARD
+from fraud_adapters.documents import Picture, to_html, to_markdown
 from fraud_adapters.job.scratch import scratch_directory
 from fraud_adapters.models.loading import Model
 from fraud_adapters.objectstore.run_store import Step
@@ -19,7 +20,6 @@ from fraud_core.metrics import confusion
 from fraud_core.profile import calibration_bins
 from fraud_core.ranking import CALIBRATION_BINS
 from fraud_trainer.evaluate import explaining, findings, model_card, plots
-from fraud_adapters.documents import Picture, to_html, to_markdown
 from fraud_trainer.evaluate.explaining import Contributions, Importance
 from fraud_trainer.evaluate.figures import Scored
 from fraud_trainer.evaluate.judgement import Judgement
