@@ -73,7 +73,11 @@ SPECIFICATION = {
         {"log_token_renewal": "none_failed"},
         {"renew_api_token": "log_token_renewal"},
     ),
-    "00_batch_prediction": Specified(None, "batch"),
+    "00_batch_prediction": Specified(
+        None,
+        "batch",
+        {"validate_batch_config": PYTHON, "run_batch_prediction": JOB, "log_batch_completion": PYTHON},
+    ),
     "01_training_pipeline": Specified(
         "0 2 * * *",
         "training",
@@ -137,7 +141,6 @@ EXPECTED = {
 BEGIN_PAUSED: frozenset[str] = frozenset()
 # Who adds one of these takes its name out here and writes its flow above.
 NOT_THERE_YET = {
-    "00_batch_prediction",
     "03_feedback_collection",
     "05_model_deployment_canary",
     "05_model_deployment_canary_http",

@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
+import pandas as pd  # type: ignore[import-untyped]
 import psycopg2
 import pytest
 
@@ -133,7 +133,8 @@ def test_an_interval_is_scored_to_the_table_and_decides_nothing(installation: Ba
     options = (FROM, f"--to={later.isoformat()}", "--run-id=audit")
     result = score(*options)
     stored = installation.rows(
-        "SELECT transaction_id, score, role, deciding, run_id, model_version, engine, cardinality(feature_vector)"
+        "SELECT transaction_id, score, role, deciding, run_id, model_version, engine,"
+        " cardinality(feature_vector)"
         " FROM predictions ORDER BY prediction_id"
     )
     assert [row[0] for row in stored] == rows.ids[:700]
@@ -159,8 +160,8 @@ def test_an_interval_is_scored_to_the_table_and_decides_nothing(installation: Ba
 def test_the_service_itself_can_store_no_prediction_that_decides(installation: BatchInstallation) -> None:
     installation.store(transactions(1))
     statement = (
-        "INSERT INTO predictions (transaction_id, fraud_score, is_fraud_predicted, model_version, score, decision,"
-        " deciding, feature_vector, engine) VALUES ('tx-0', 0, false, '1', 0, 'approve', true, '{}', 'x')"
+        "INSERT INTO predictions (transaction_id, fraud_score, is_fraud_predicted, model_version, score,"
+        " decision, deciding, feature_vector, engine) VALUES ('tx-0', 0, false, '1', 0, 'approve', true, '{}', 'x')"
     )
     with pytest.raises(psycopg2.errors.InsufficientPrivilege):
         run(installation.database.url("batch"), statement)

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
+import pandas as pd  # type: ignore[import-untyped]
 import pytest
 
 from config.constants import BUCKET_RUNS, DAG_BATCH
@@ -55,7 +55,8 @@ def test_stream_and_batch_give_the_same_scores(
         assert stream.consume()["stored"] == 500
     assert score(FROM, "--run-id=compared")["scored"] == 500
     pairs = installation.rows(
-        "SELECT a.engine = b.engine, a.score = b.score, a.feature_vector = b.feature_vector, a.decision = b.decision"
+        "SELECT a.engine = b.engine, a.score = b.score, a.feature_vector = b.feature_vector,"
+        " a.decision = b.decision"
         " FROM predictions a JOIN predictions b USING (transaction_id)"
         " WHERE a.deciding AND b.role = 'batch' AND b.run_id = 'compared'"
     )
@@ -96,7 +97,7 @@ class Job:
 def test_killed_twenty_times_every_row_is_there_once(
     installation: BatchInstallation, tmp_path: Path, output: str
 ) -> None:
-    """Runs are killed at random moments, from the start of the process on, and started again until they end."""
+    """Runs are killed at random moments from their start on, and started again until they end."""
     rows = transactions(30_000)
     expected = dict(zip(rows.ids, installation.expected(rows).tolist(), strict=True))
     installation.store(rows)

@@ -1,4 +1,4 @@
-"""Parses tables of transactions by columns, as strictly as records are; invalid rows are rejected with a reason.
+"""Parses tables of transactions by columns, as strictly as records; invalid rows are rejected with a reason.
 
 The contract's own model is the authority. Nearly all rows are plain, so their columns are converted at once;
 every row about which there is any doubt is left to the model.
@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from fraud_adapters.columnar.arrays import strings
 from fraud_adapters.columnar.stream import numpy
 from fraud_adapters.transaction_files import BadFile, Layout, cell_value, layout, moment_text
 from fraud_core.batch import Batch
@@ -50,9 +51,13 @@ class RejectedRow:
 
 @dataclass(frozen=True, slots=True)
 class ParsedTable:
-    """The valid rows of a table with their lines [n], and the others."""
+    """The valid rows of a table with their lines [n], and the others.
+
+    `ids` are those of the batch, as an array of text.
+    """
 
     batch: Batch
+    ids: pa.Array
     lines: NDArray[np.int64]
     rejected: list[RejectedRow]
 
@@ -115,6 +120,7 @@ class TableParser:
         ids = self._ids(table, lines, doubtful)
         times = self._times(table, doubtful)
         quantised = self._quantised(matrix, doubtful)
+        plain = not doubtful.any()
         rejected = []
         for row in np.flatnonzero(doubtful).tolist():
             outcome = self._decided_by_model(table, row, int(lines[row]), ids[row])
@@ -129,10 +135,11 @@ class TableParser:
                 texts[field.name][row] = outcome[field.name]
         numeric = {f.name: quantised[:, i] for i, f in enumerate(self._contract.input_bounds.fields)}
         batch = Batch(ids, times, numeric | texts)
-        if not rejected:
-            return ParsedTable(batch, lines, rejected)
+        if plain:
+            return ParsedTable(batch, self._id_array(table, ids), lines, rejected)
         kept = np.flatnonzero(~doubtful)
-        return ParsedTable(batch.take(kept.tolist()), lines[kept], rejected)
+        valid = batch.take(kept.tolist())
+        return ParsedTable(valid, strings(valid.ids), lines[kept], rejected)
 
     def _numbers(self, table: pa.Table, doubtful: Flags) -> NDArray[np.float64]:
         """Shape [n, k], NaN where missing; what cannot be converted at once is 0 and doubtful."""
@@ -172,11 +179,16 @@ class TableParser:
         column = _plain_text(table[self._columns.id])
         if column is None:
             return [_shown(value) for value in _mark_all(table[self._columns.id], doubtful)]
-        lengths = numpy(pc.fill_null(pc.binary_length(column), 0).combine_chunks())
+        lengths = numpy(_one_array(pc.fill_null(pc.binary_length(column), 0)))
         foreign = pc.fill_null(pc.match_substring_regex(column, "[^!-~]"), True)
         doubtful |= (lengths < 1) | (lengths > _MAX_ID) | _flags(foreign)
         ids: list[Any] = column.to_pylist()
         return ids if not column.null_count else ["" if one is None else one for one in ids]
+
+    def _id_array(self, table: pa.Table, ids: list[str]) -> pa.Array:
+        """The ids as they were read, which costs nothing, or else from the list."""
+        column = None if self._columns.id is None else table[self._columns.id]
+        return _one_array(column) if column is not None and column.type == pa.string() else strings(ids)
 
     def _times(self, table: pa.Table, doubtful: Flags) -> list[datetime]:
         times = [_ANY_TIME] * table.num_rows
@@ -245,22 +257,29 @@ def _converted(field: ContractField, column: pa.ChunkedArray, doubtful: Flags) -
         plain = pc.fill_null(pc.match_substring_regex(column, _PLAIN_NUMBER), False)
         doubtful |= ~_flags(plain) & _flags(column.is_valid())
         values = _as_floats(pc.if_else(plain, column, None).cast(pa.float64()))
-    missing = np.isnan(values)
-    if missing.any():
+    finite = np.isfinite(values)
+    whole = bool(finite.all())
+    if not whole:
+        missing = np.isnan(values)
+        doubtful |= ~(finite | missing)
         if field.required:
             doubtful |= missing
         elif column.type in (pa.string(), pa.large_string()):
             doubtful |= missing & _flags(column.is_valid())  # the text nan
-    doubtful |= np.isinf(values)
     if field.type == "integer":
-        doubtful |= ~missing & (values != np.trunc(values))
+        doubtful |= finite & (values != np.trunc(values))
     elif field.type == "boolean":
-        doubtful |= ~missing & (values != 0) & (values != 1)
-    return np.where(doubtful & ~np.isfinite(values), 0.0, values) if doubtful.any() else values
+        doubtful |= finite & (values != 0) & (values != 1)
+    return values if whole else np.where(doubtful & ~finite, 0.0, values)
 
 
 def _as_floats(column: pa.ChunkedArray) -> NDArray[np.float64]:
-    return np.asarray(numpy(column.combine_chunks()), dtype=np.float64)
+    return np.asarray(numpy(_one_array(column)), dtype=np.float64)
+
+
+def _one_array(column: pa.ChunkedArray) -> pa.Array:
+    """The column in one piece; it is copied only if it has several."""
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def _plain_text(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
@@ -311,5 +330,5 @@ def _number_of(value: Any) -> float:
 
 
 def _flags(column: Any) -> Flags:
-    column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    column = _one_array(column) if isinstance(column, pa.ChunkedArray) else column
     return np.asarray(numpy(column.cast(pa.int8())), dtype=np.int8).astype(np.bool_)

@@ -58,13 +58,14 @@ class ScoredChunk:
     """A chunk's valid rows with their scores, m of them, and the others.
 
     Attributes:
+        ids: [m], text.
         ranks: [m], positions of the decisions in `BY_RANK`.
         features: float32 [m, k].
         engine: what computed the scores, with its version.
     """
 
     mark: Mark
-    ids: list[str]
+    ids: pa.Array
     lines: NDArray[np.int64]
     scores: NDArray[np.float64]
     ranks: NDArray[np.int8]
@@ -122,7 +123,7 @@ class ChunkScorer:
         manifest = self._model.manifest
         return ScoredChunk(
             mark=chunk.mark,
-            ids=parsed.batch.ids,
+            ids=parsed.ids,
             lines=parsed.lines,
             scores=scores.values,
             ranks=decision_ranks(scores.values, manifest.threshold, manifest.block_threshold),

@@ -32,6 +32,8 @@ SCORES_SCHEMA: Final = pa.schema(
         ("model_version", pa.string()),
     ]
 )
+# Of other columns nearly all values differ, and looking for repetitions costs more than writing them.
+REPEATED: Final = ["decision", "model_version", "reason", "detail"]
 REJECTS_SCHEMA: Final = pa.schema(
     [("line", pa.int64()), ("transaction_id", pa.string()), ("reason", pa.string()), ("detail", pa.string())]
 )
@@ -47,7 +49,7 @@ def scores_table(chunk: ScoredChunk, version: str) -> pa.Table:
     """The valid rows of a chunk with their scores, as the output shows them."""
     columns = [
         numbers(pa.int64(), chunk.lines),
-        strings(chunk.ids),
+        chunk.ids,
         numbers(pa.float64(), chunk.scores),
         flags(chunk.ranks > 0),
         _DECISIONS.take(numbers(pa.int8(), chunk.ranks)),
@@ -90,7 +92,7 @@ def write_file(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> str
 
 
 def safe_for_spreadsheets(table: pa.Table) -> pa.Table:
-    """Text cells that start as a formula does, with an apostrophe before them; numbers are left as they are."""
+    """Text cells that start as a formula does get an apostrophe before them; numbers stay as they are."""
     for position, field in enumerate(table.schema):
         if pa.types.is_string(field.type):
             column = table.column(position)
@@ -118,7 +120,7 @@ def _writer(path: Path, schema: pa.Schema, suffix: str) -> Iterator[_Writer]:
     if suffix == ".csv":
         writer = _SafeCsv(path, schema)
     else:
-        writer = pq.ParquetWriter(path, schema, compression="zstd")
+        writer = pq.ParquetWriter(path, schema, compression="snappy", use_dictionary=REPEATED)
     try:
         yield writer
     finally:

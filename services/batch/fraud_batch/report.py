@@ -75,7 +75,7 @@ def _shares(counts: Mapping[str, int], total: int) -> list[list[str]]:
 
 
 def _bars(histogram: list[int]) -> list[list[str]]:
-    most = max(max(histogram), 1)
+    most = max(*histogram, 1)
     return [
         [f"{bin_ / BINS:.2f}", f"{(bin_ + 1) / BINS:.2f}", f"{count:,}", "█" * -(-count * _BAR // most)]
         for bin_, count in enumerate(histogram)

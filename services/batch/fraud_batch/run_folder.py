@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import orjson
 import pyarrow as pa
-import pyarrow.parquet as pq
+from pyarrow import ipc
 
 from fraud_adapters.job.failures import LastingFailure
 from fraud_adapters.objectstore import ObjectMissing, ObjectStore
@@ -110,21 +110,22 @@ class RunFolder:
     def write_table(self, number: int, kind: str, table: pa.Table) -> str:
         """Store a table of a part; returns its SHA-256 in hex."""
         sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, compression="zstd", compression_level=1)
+        with ipc.new_stream(sink, table.schema, options=ipc.IpcWriteOptions(compression="lz4")) as writer:
+            writer.write_table(table)
         content = sink.getvalue().to_pybytes()
-        self.write(f"parts/{number:06d}.{kind}.parquet", content)
+        self.write(f"parts/{number:06d}.{kind}.arrow", content)
         return hashlib.sha256(content).hexdigest()
 
     def tables(self, parts: Sequence[Part], kind: str) -> Iterator[pa.Table]:
         """The tables of parts, one after the other."""
         for part in parts:
-            content = self.store.get_bytes(self._key(f"parts/{part.number:06d}.{kind}.parquet"))
+            content = self.store.get_bytes(self._key(f"parts/{part.number:06d}.{kind}.arrow"))
             if kind == SCORES and hashlib.sha256(content).hexdigest() != part.output_digest:
                 raise LastingFailure(
-                    f"{self.prefix}/parts/{part.number:06d}.{kind}.parquet was changed after it was written: "
+                    f"{self.prefix}/parts/{part.number:06d}.{kind}.arrow was changed after it was written: "
                     "take another --run-id."
                 )
-            yield pq.read_table(pa.BufferReader(content))
+            yield ipc.open_stream(content).read_all()
 
     def _key(self, name: str) -> str:
         return f"{self.prefix}/{name}"

@@ -165,16 +165,17 @@ def _stored(
 
 def _store_in_table(context: RunContext, version: str, chunk: ScoredChunk) -> str:
     """Store a chunk's predictions; returns the SHA-256 of their ids and scores, in hex."""
-    if chunk.ids:
+    ids = chunk.ids.to_pylist()
+    if ids:
         batch_predictions.store_batch(
             context.connection,
             context.stored_run,
             version,
             chunk.engine,
-            chunk.ids,
+            ids,
             chunk.scores,
             chunk.ranks > 0,
             [str(BY_RANK[rank]) for rank in chunk.ranks.tolist()],
             chunk.features,
         )
-    return hashlib.sha256("\n".join(chunk.ids).encode() + b"\n" + chunk.scores.tobytes()).hexdigest()
+    return hashlib.sha256("\n".join(ids).encode() + b"\n" + chunk.scores.tobytes()).hexdigest()

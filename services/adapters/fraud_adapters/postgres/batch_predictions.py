@@ -14,8 +14,8 @@ from fraud_adapters.postgres.rows import number_array, text_array
 
 _LOCK: Final = "SELECT pg_try_advisory_lock(hashtextextended('batch prediction ' || %s, 0))"
 _STORE: Final = """
-    SELECT store_batch_predictions(%(run)s, %(model)s, %(engine)s, %(ids)s, %(scores)s, %(predicted)s, %(decisions)s,
-                                   %(vectors)s, %(width)s)
+    SELECT store_batch_predictions(%(run)s, %(model)s, %(engine)s, %(ids)s, %(scores)s, %(predicted)s,
+                                   %(decisions)s, %(vectors)s, %(width)s)
 """
 
 
