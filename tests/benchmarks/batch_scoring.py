@@ -4,7 +4,7 @@
 
 Transactions are drawn by NumPy, a model of 300 trees of depth 6 is registered in MLflow, and
 `python -m fraud_batch score` runs from start to end: reading, the contract's checks, features, scores, parts
-in the object store, the output file, the report. The bare model is XGBoost's `inplace_predict` on the same rows,
+in the object store, the output file, the report. The bare model is XGBoost on the same rows,
 whose features are ready in memory, in chunks as large and in as many threads. Exits with 1 if the largest
 Parquet run reaches less than 60 % of the bare model's rows a second, or its memory grows with its rows.
 `--write` puts the table into docs/results/batch_scoring.md.
