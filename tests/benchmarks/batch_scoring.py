@@ -3,8 +3,8 @@
     ./fraud bench batch_scoring [--rows 1000000,10000000] [--csv-rows 1000000] [--table-rows 200000] [--write]
 
 Transactions are drawn by NumPy, a model of 300 trees of depth 6 is registered in MLflow, and
-`python -m fraud_batch score` runs from start to end: reading, the contract's checks, features, scores, parts in
-the object store, the output file, the report. The bare model is XGBoost's `inplace_predict` on the same rows,
+`python -m fraud_batch score` runs from start to end: reading, the contract's checks, features, scores, parts
+in the object store, the output file, the report. The bare model is XGBoost on the same rows,
 whose features are ready in memory, in chunks as large and in as many threads. Exits with 1 if the largest
 Parquet run reaches less than 60 % of the bare model's rows a second, or its memory grows with its rows.
 `--write` puts the table into docs/results/batch_scoring.md.
@@ -282,9 +282,10 @@ def described(runs: list[Measured], load: float) -> str:
     bare = ", ".join(f"{one.bare:,.0f}" for one in runs)
     return (
         f"Load average before: {load:.1f}. {PARAMETERS.threads} threads, chunks of "
-        f"{PARAMETERS.chunk_rows:,} rows. The bare model, run by run: {bare} rows a second.\n\n{machine.table(head, lines)}\n\n"
-        "The first rate is that of the whole process, from its start to its report; the second one is that of "
-        "the chunks: read, checked, scored and stored."
+        f"{PARAMETERS.chunk_rows:,} rows. The bare model, run by run: {bare} rows a "
+        f"second.\n\n{machine.table(head, lines)}\n\n"
+        "The first rate is that of the whole process, from its start to its report; the second one is that "
+        "of the chunks: read, checked, scored and stored."
     )
 
 

@@ -161,7 +161,8 @@ def test_the_service_itself_can_store_no_prediction_that_decides(installation: B
     installation.store(transactions(1))
     statement = (
         "INSERT INTO predictions (transaction_id, fraud_score, is_fraud_predicted, model_version, score,"
-        " decision, deciding, feature_vector, engine) VALUES ('tx-0', 0, false, '1', 0, 'approve', true, '{}', 'x')"
+        " decision, deciding, feature_vector, engine)"
+        " VALUES ('tx-0', 0, false, '1', 0, 'approve', true, '{}', 'x')"
     )
     with pytest.raises(psycopg2.errors.InsufficientPrivilege):
         run(installation.database.url("batch"), statement)

@@ -19,6 +19,7 @@ NOT_SEARCHED = {"embedded"}
 # Statements that need a second table, outside the module that this table belongs to.
 ALLOWED = {
     ("transactions", f"{ADAPTERS}/examples.py"),  # joins transactions with their mature labels
+    ("transactions", f"{ADAPTERS}/transaction_pages.py"),  # an interval, page by page
     ("predictions", f"{ADAPTERS}/examples.py"),  # what was blocked has no label by silence
     ("transactions", f"{ADAPTERS}/alert_outbox.py"),  # an alert shows the transaction
     ("predictions", f"{ADAPTERS}/alert_outbox.py"),  # … and its decision

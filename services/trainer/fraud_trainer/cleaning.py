@@ -26,6 +26,7 @@ from fraud_core import manifest as manifests
 from fraud_core.manifest import Manifest
 from fraud_trainer.run_context import MlflowRuns, RegistryReader
 
+BATCH_REPORT: Final = "report.json"  # of a run of batch prediction; it is kept for audits
 LISTED: Final = 100  # runs named in a result; the log names all
 
 
@@ -163,6 +164,10 @@ def _decide(context: CleaningContext, connection: Connection, folder: Folder) ->
         return CleaningDecision("written to lately: it may be in progress")
     runs = _runs(context, folder)
     abandoned = tuple(run for run in runs if run.status in UNFINISHED)
+    if folder.holds(BATCH_REPORT):
+        parts = tuple(entry for entry in folder.entries if entry.key.startswith(f"{folder.prefix}/parts/"))
+        remove = parts if age >= context.periods.keep else ()
+        return CleaningDecision("the report of a batch prediction", remove)
     if age < context.periods.keep:
         return CleaningDecision("ended less than runs.keep ago", abandoned=abandoned)
     reason, remove = _retention(context, connection, folder, [run.run_id for run in runs])
