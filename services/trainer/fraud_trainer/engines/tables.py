@@ -66,7 +66,7 @@ def parts_of(step: Step, file: str) -> list[TablePart]:
     """
     parts: list[TablePart] = list(step.outcome.get("parts") or [])
     if not parts:
-        return [TablePart(name=file, digest=step["digest"], rows=step["rows"])]
+        return [TablePart(name=file, digest=step["digest"], rows=step.outcome.get("rows", 0))]
     if digest_of(parts) != step["digest"]:
         raise LastingFailure(f"{step.name}.json names other parts than its digest: run {step.name} again.")
     return parts
