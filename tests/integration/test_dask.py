@@ -39,6 +39,7 @@ from tests.support.stored_rows import Database
 
 pytestmark = pytest.mark.timeout(300)
 NOW: Final = datetime(2030, 1, 1, tzinfo=UTC)
+FILES: Final = {"load": "examples", "features": "features"}
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def cluster(installation: Installation) -> Iterator[LocalCluster]:
 
 
 def table(context: RunContext, step: str) -> pa.Table:
-    parts = parts_of(context.run.step(step))
+    parts = parts_of(context.run.step(step), f"{FILES[step]}.parquet")
     return pa.concat_tables([context.run.get_table(part["name"], part["digest"]) for part in parts])
 
 
@@ -94,7 +95,7 @@ def test_rows_are_equal_and_the_model_is_as_good(
     local = steps("local", *first, monkeypatch=monkeypatch)
     spread = steps("spread", *first, monkeypatch=monkeypatch, scheduler=address)
     assert (local.engine.name, spread.engine.name) == ("local", f"dask at {address}")
-    assert len(parts_of(spread.run.step("features"))) == 4
+    assert len(parts_of(spread.run.step("features"), "features.parquet")) == 4
     for step in ("load", "features"):
         assert table(spread, step).equals(table(local, step)), step
         for figure in ("rows", "frauds", "sources", "missing", "left_out_unknown"):

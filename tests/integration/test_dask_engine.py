@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -71,11 +72,13 @@ def features(folder: Path, name: str, engine: Engine, rows: pa.Table, count: int
     context: Any = DirectoryContext(folder, name, CREDITCARD, engine)
     bounds = [ROWS * number // count for number in range(count + 1)]
     stored = [
-        store_examples(context, part_name("examples", number, count), rows.slice(low, high - low)).part
-        for number, (low, high) in enumerate(zip(bounds[:-1], bounds[1:], strict=True))
+        store_examples(
+            context, part_name("examples.parquet", number, count), rows.slice(low, high - low)
+        ).part
+        for number, (low, high) in enumerate(pairwise(bounds))
     ]
     tasks = [
-        FeaturesTask(CREDITCARD, part, part_name("features", number, count))
+        FeaturesTask(CREDITCARD, part, part_name("features.parquet", number, count))
         for number, part in enumerate(stored)
     ]
     return FeatureTable(context, [one.part for one in engine.map(context, features_part, tasks)])
@@ -121,7 +124,7 @@ def test_the_features_are_equal_and_the_model_is_as_good(
 
 @pytest.mark.parametrize("candidate", ["xgboost", "xgboost_bag"])
 @pytest.mark.proof
-def test_a_worker_that_is_killed_in_mid_fit_costs_an_attempt(
+def test_a_worker_that_is_killed_in_mid_fit_costs_an_attempt(  # noqa: PLR0917
     cluster: LocalCluster,
     engine: DaskEngine,
     rows: pa.Table,

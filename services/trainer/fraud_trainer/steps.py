@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from datetime import timedelta
 from functools import partial
-from typing import Final
 
 import numpy as np
 import orjson
@@ -15,9 +14,10 @@ from config.job_results.trainer import FeaturesResult, SplitPart, TrainResult
 from fraud_adapters.job.logs import get_logger
 from fraud_adapters.objectstore.run_store import Step
 from fraud_trainer.engines.feature_table import FeatureTable
-from fraud_trainer.engines.tables import digest_of, part_name, parts_of
-from fraud_trainer.engines.tasks import FeaturesTask, features_part
+from fraud_trainer.engines.tables import digest_of, part_name, parts_of, recorded
+from fraud_trainer.engines.tasks import FEATURES, FeaturesTask, features_part
 from fraud_trainer.load.data_checks import refuse_features, refuse_labels
+from fraud_trainer.load.loading import EXAMPLES
 from fraud_trainer.run_context import RunContext
 from fraud_trainer.tracking import TAG_TRAINED, open_run
 from fraud_trainer.train.fitting import Examples
@@ -25,13 +25,11 @@ from fraud_trainer.train.modelling import candidate_metrics, fit_model
 from fraud_trainer.train.splitting import Split, split_in_time
 from fraud_trainer.train.thresholds import ThresholdRule, Thresholds, choose_thresholds
 
-FEATURES: Final = "features"
-
 
 def features(context: RunContext) -> FeaturesResult:
     """Compute the features of the transactions, in the same order."""
     loaded = context.run.step("load")
-    parts = parts_of(loaded)
+    parts = parts_of(loaded, EXAMPLES)
     tasks = [
         FeaturesTask(context.contract, part, part_name(FEATURES, number, len(parts)))
         for number, part in enumerate(parts)
@@ -39,7 +37,7 @@ def features(context: RunContext) -> FeaturesResult:
     stored = context.engine.map(context, features_part, tasks)
     outcome: FeaturesResult = {
         "digest": digest_of([one.part for one in stored]),
-        "parts": [one.part for one in stored],
+        "parts": recorded([one.part for one in stored]),
         "engine": context.engine.name,
         "rows": sum(one.part["rows"] for one in stored),
         "features": list(context.contract.feature_names),

@@ -16,6 +16,7 @@ from fraud_adapters.objectstore.run_store import Step
 from fraud_core.first_strikes import first_strikes
 from fraud_trainer.engines.tables import parts_of
 from fraud_trainer.engines.tasks import (
+    FEATURES,
     LABEL,
     TIME,
     Outline,
@@ -53,9 +54,11 @@ class FeatureTable:
             raise LastingFailure(
                 f"The run's features are not those of {context.contract.schema_id}: load again."
             )
-        return cls(context, parts_of(step))
+        return cls(context, parts_of(step, FEATURES))
 
     def __len__(self) -> int:
+        if self._whole is not None:
+            return len(self._whole[0])
         return sum(part["rows"] for part in self.parts)
 
     @property

@@ -41,9 +41,9 @@ class ExamplesPart:
     label_sources: Mapping[str, int]
 
 
-def part_name(stem: str, number: int, of: int) -> str:
+def part_name(file: str, number: int, of: int) -> str:
     """The file of a part; a table of one part keeps the plain name."""
-    return f"{stem}.parquet" if of == 1 else f"{stem}/{number:05}.parquet"
+    return file if of == 1 else f"{file.removesuffix('.parquet')}/{number:05}.parquet"
 
 
 def digest_of(parts: Sequence[TablePart]) -> str:
@@ -53,14 +53,21 @@ def digest_of(parts: Sequence[TablePart]) -> str:
     return hashlib.sha256("\n".join(part["digest"] for part in parts).encode()).hexdigest()
 
 
-def parts_of(step: Step) -> list[TablePart]:
+def recorded(parts: Sequence[TablePart]) -> list[TablePart]:
+    """The parts as a step records them: none of a table in one file, whose digest is the step's."""
+    return list(parts) if len(parts) > 1 else []
+
+
+def parts_of(step: Step, file: str) -> list[TablePart]:
     """The parts that a finished step recorded.
 
     Raises:
         LastingFailure: they are not those whose digest the step holds.
     """
-    parts: list[TablePart] = step["parts"]
-    if not parts or digest_of(parts) != step["digest"]:
+    parts: list[TablePart] = list(step.outcome.get("parts") or [])
+    if not parts:
+        return [TablePart(name=file, digest=step["digest"], rows=step.outcome.get("rows", 0))]
+    if digest_of(parts) != step["digest"]:
         raise LastingFailure(f"{step.name}.json names other parts than its digest: run {step.name} again.")
     return parts
 

@@ -25,6 +25,7 @@ from fraud_trainer.engines.tables import Access, ExamplesPart, store_examples
 from fraud_trainer.load.data_checks import copied_rows
 from fraud_trainer.train.fitting import Examples
 
+FEATURES: Final = "features.parquet"
 TIME: Final = "_time"
 LABEL: Final = "_label"
 AMOUNT: Final = "_amount"

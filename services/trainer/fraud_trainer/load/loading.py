@@ -22,14 +22,14 @@ from fraud_adapters.objectstore.run_store import Step
 from fraud_adapters.postgres import examples, simulations
 from fraud_core.labels import cut_off
 from fraud_core.moments import parse_moment
-from fraud_trainer.engines.tables import ExamplesPart, digest_of, part_name, store_examples, total
+from fraud_trainer.engines.tables import ExamplesPart, digest_of, part_name, recorded, store_examples, total
 from fraud_trainer.engines.tasks import LoadTask, load_part
 from fraud_trainer.load.file_examples import read_file
 from fraud_trainer.load.sources import STORE
 from fraud_trainer.load.topic_examples import TopicSpan, read_topic
 from fraud_trainer.run_context import RunContext
 
-EXAMPLES: Final = "examples"
+EXAMPLES: Final = "examples.parquet"
 STREAM: Final = "stream"  # the source of transactions that came through the topic
 SIMULATOR: Final = "simulator"  # the source of simulated labels and of backfilled history
 
@@ -54,7 +54,7 @@ def load(context: RunContext) -> LoadResult:
     parts = [one.part for one in filled]
     outcome: LoadResult = {
         "digest": digest_of(parts),
-        "parts": parts,
+        "parts": recorded(parts),
         "engine": context.engine.name,
         "rows": sum(part["rows"] for part in parts),
         "frauds": sum(one.frauds for one in filled),
