@@ -48,6 +48,7 @@ GENERATED: GenerateResult = {
     "transactions": 50,
     "frauds": 3,
     "labels_sent": 7,
+    "drift": [],
     "optimum": {
         "population": "p1",
         "fraud_rate": 0.02,

@@ -56,6 +56,10 @@ STRENGTHS: Final = {
     "new-pattern": (0.1, 0.3, 0.6),
     "fraud-rate": (0.5, 1.0, 2.0),
 }
+NOTHING: Final = ("none", 0.0)
+KEYS: Final = [(kind, strength) for kind, strengths in STRENGTHS.items() for strength in strengths]
+# Without drift, and the middle strength of each.
+ESTIMATED: Final = [NOTHING, *((kind, strengths[1]) for kind, strengths in STRENGTHS.items())]
 REPEATS: Final = 100
 SEQUENCES: Final = 10
 EVIDENTLY_REPEATS: Final = 2
@@ -86,12 +90,7 @@ def main() -> None:
     started, load = time.monotonic(), machine.load()
     setting = make_setting()
     base = pool(setting, setting.base, "base")
-    pools = {
-        (kind, strength): pool(setting, drifted(setting.base, [f"{kind}={strength}"]), kind)
-        for kind, strengths in STRENGTHS.items()
-        for strength in strengths
-    }
-    sections = measured(Measurement(setting, base, pools, options.seed, options.evidently), options.workers)
+    sections = measured(Measurement(setting, base, options.seed, options.evidently), options.workers)
     text = report(sections)
     print(text)
     if options.write:
@@ -119,9 +118,15 @@ class Measurement:
 
     setting: Setting
     base: Pool
-    pools: dict[tuple[str, float], Pool]
     seed: int
     evidently: int
+
+    def pool(self, key: tuple[str, float]) -> Pool:
+        """Rows under a drift, or without one."""
+        if key == NOTHING:
+            return self.base
+        people = drifted(self.setting.base, [f"{key[0]}={key[1]}"])
+        return pool(self.setting, people, key[0])
 
     def source(self, *part: int) -> np.random.Generator:
         """Random numbers of a part, whichever worker measures it."""
@@ -134,11 +139,10 @@ _shared: list[Measurement] = []
 def measured(shared: Measurement, workers: int) -> dict[str, Any]:
     """All sections, their parts spread over processes."""
     _shared[:] = [shared]
-    keys = list(shared.pools)
-    parts: list[tuple[str, Any]] = [("evidently", key) for key in (("none", 0.0), *keys)]
+    parts: list[tuple[str, Any]] = [("known", None), ("power", None), ("daily", None)]
     parts += [("stable", size) for size in STABLE_SIZES]
-    parts += [("drifts", key) for key in keys] + [("estimates", key) for key in _estimated_keys()]
-    parts += [("known", None), ("power", None), ("daily", None)]
+    parts += [("drifts", key) for key in KEYS] + [("estimates", key) for key in ESTIMATED]
+    parts += [("evidently", key) for key in (NOTHING, *KEYS)]
     sections: dict[str, Any] = {name: [] for name, _ in parts}
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("fork")) as executor:
         for (name, _), rows in zip(parts, executor.map(_part, parts), strict=True):
@@ -152,7 +156,7 @@ def _part(part: tuple[str, Any]) -> list[dict[str, Any]]:
     [shared] = _shared
     number = list(PARTS).index(name)
     if name in {"drifts", "estimates", "evidently"}:
-        source = shared.source(number, [("none", 0.0), *shared.pools].index(key))
+        source = shared.source(number, [NOTHING, *KEYS].index(key))
     else:
         source = shared.source(number, key or 0)
     return list(PARTS[name](shared, source, key))
@@ -359,7 +363,7 @@ def drifts(
 ) -> Iterator[dict[str, Any]]:
     """A drift at each window size: the rate of detection in one window, and the delay."""
     setting, profile = shared.setting, shared.setting.profile
-    calm, moved = shares_of(profile, shared.base), shares_of(profile, shared.pools[key])
+    calm, moved = shares_of(profile, shared.base), shares_of(profile, shared.pool(key))
     largest = max(
         corrected_psi(np.asarray(one * POOL_ROWS), np.array(feature.histogram.shares) * profile.rows)
         for one, feature in zip(moved.bins, profile.features, strict=True)
@@ -412,7 +416,7 @@ def evidently(
         chosen = rows.features[source.integers(0, len(rows.features), size)]
         return Dataset.from_pandas(pd.DataFrame(chosen, columns=list(NAMES)), data_definition=definition)
 
-    rows = shared.pools.get(key, shared.base)
+    rows = shared.pool(key)
     drifted_columns = []
     for _ in range(shared.evidently):
         snapshot = Report([DataDriftPreset()]).run(dataset(rows, 2_000), dataset(shared.base, 5_000))
@@ -477,16 +481,11 @@ def daily(shared: Measurement, source: np.random.Generator, _key: None) -> Itera
 # --- Estimates without labels -----------------------------------------------------------------------------
 
 
-def _estimated_keys() -> list[tuple[str, float]]:
-    """Without drift, and the middle strength of each."""
-    return [("none", 0.0), *((kind, strengths[1]) for kind, strengths in STRENGTHS.items())]
-
-
 def estimates(
     shared: Measurement, source: np.random.Generator, key: tuple[str, float]
 ) -> Iterator[dict[str, Any]]:
     """Error of the estimates and coverage of their intervals, where nothing changed and under a drift."""
-    rows = shared.pools.get(key, shared.base)
+    rows = shared.pool(key)
     for size in (2_000, 20_000):
         figures = _estimated(shared.setting, rows, size, source)
         yield {"kind": key[0], "strength": key[1], "rows": size, **figures}

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from fraud_core.drift.features import decile_groups
+from fraud_core.drift.features import by_decile, decile_groups
 from fraud_core.drift.statistics import kolmogorov_smirnov, psi, smoothed
 from fraud_core.drift.window import WindowCounts
 from fraud_core.profile import Profile, make_profile
@@ -64,10 +64,9 @@ def test_psi_and_distances_are_evidentlys_on_the_same_bins(
     counts.add(window)
     for column, (feature, counted) in enumerate(zip(profile.features, counts.features, strict=True)):
         if counted.categories is None:
-            groups = decile_groups(feature)
-            edges = feature.histogram.edges
-            own = np.bincount(groups, weights=counted.bins.astype(float))
-            other = np.bincount(groups, weights=np.array(feature.histogram.shares) * profile.rows)
+            groups, edges = decile_groups(feature), feature.histogram.edges
+            own = by_decile(feature, counted.bins.astype(float))
+            other = by_decile(feature, np.array(feature.histogram.shares) * profile.rows)
             bins = [
                 pd.Series(groups[np.searchsorted(edges, values.astype(float), side="left")]).astype(str)
                 for values in (reference[:, column], window[:, column])

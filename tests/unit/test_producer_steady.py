@@ -16,6 +16,7 @@ RESULT: GenerateResult = {
     "transactions": 50,
     "frauds": 3,
     "labels_sent": 3,
+    "drift": [],
     "optimum": {
         "population": "p1",
         "fraud_rate": 0.02,

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from fraud_core.drift.movement import Movement, movement
 from fraud_core.drift.statistics import (
+    Counts,
     adjusted,
     corrected_psi,
     homogeneity_p,
@@ -123,6 +124,12 @@ def decile_groups(profile: FeatureProfile) -> NDArray[np.int64]:
     return np.array(groups)
 
 
+def by_decile(profile: FeatureProfile, bins: Counts) -> Counts:
+    """The bins of the histogram put together into those of the deciles, [edges + 1] → [at most 10]."""
+    groups = decile_groups(profile)
+    return np.array([bins[groups == group].sum() for group in range(groups[-1] + 1)], dtype=np.float64)
+
+
 @dataclass(frozen=True, slots=True)
 class _Measured:
     psi: float
@@ -134,18 +141,18 @@ class _Measured:
 
 def _measure(profile: FeatureProfile, counts: FeatureCounts, rows: int, reference_rows: int) -> _Measured:
     known = reference_rows * (1 - profile.missing)
-    missing = np.array([counts.missing]), np.array([reference_rows * profile.missing])
+    current: Counts
+    reference: Counts
     if profile.categories is not None and counts.categories is not None:
-        shares = np.array([*profile.categories.values(), 0.0]) * known
-        current, reference = counts.categories.astype(np.float64), shares
+        current = counts.categories.astype(np.float64)
+        reference = np.array([*profile.categories.values(), 0.0]) * known
         distance, distance_p = total_variation(current, reference), 1.0
     else:
-        histogram = np.array(profile.histogram.shares) * known
-        distance, distance_p = kolmogorov_smirnov(counts.bins.astype(float), histogram)
-        groups = decile_groups(profile)
-        current = np.bincount(groups, weights=counts.bins.astype(float))
-        reference = np.bincount(groups, weights=histogram)
-    current, reference = np.append(current, missing[0]), np.append(reference, missing[1])
+        bins, histogram = counts.bins.astype(np.float64), np.array(profile.histogram.shares) * known
+        distance, distance_p = kolmogorov_smirnov(bins, histogram)
+        current, reference = by_decile(profile, bins), by_decile(profile, histogram)
+    current = np.append(current, counts.missing)
+    reference = np.append(reference, reference_rows * profile.missing)
     present = (
         np.array([rows - counts.missing, counts.missing], dtype=float),
         np.array([known, reference_rows - known]),
