@@ -85,7 +85,7 @@ def trained(
 
 def _loaded(directory: Path, fitted: Fitted, prepared: FittedPreparation, rows: Any) -> Model:
     exported = export(fitted, prepared)
-    calibration = fitted.calibrated(rows)
+    calibration = fitted.calibrated(rows).sigmoid
     plain = model_manifest(CREDITCARD, dict.fromkeys(FILES.values(), b""), calibration, {}, "benchmark")
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in exported.contents.items()}
     manifest = Manifest.model_validate(

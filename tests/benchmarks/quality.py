@@ -118,7 +118,9 @@ def score_block(learned: Ulb, judged: Ulb, training: Training, start: float) -> 
     choice = choose_candidate(training, rows, lambda *_event, **_values: None)
     seen = prepared.apply(block, scaled=True)
     for candidate in choice.all_fitted:
-        scores[candidate.name] = candidate.calibrated(rows.calibration).scores(candidate.margins(seen))
+        scores[candidate.name] = candidate.calibrated(rows.calibration).sigmoid.scores(
+            candidate.margins(seen)
+        )
     scores[CHOSEN] = scores[choice.fitted.name]
     print(f"before hour {start:g}: {choice.sentence}", file=sys.stderr)
     return scores, choice.fitted.name

@@ -333,8 +333,14 @@ def test_without_the_right_to_edit_the_dag_airflow_starts_no_run(training: Airfl
     airflow, password = training.airflow, training.metadata.server.train_password
     rights = [("can_read", "DAG"), ("can_read", "DAG Run"), ("can_create", "DAG Run")]
     actions = [{"action": {"name": act}, "resource": {"name": f"{kind}:{DAG}"}} for act, kind in rights]
-    airflow._call("POST", "/auth/fab/v1/roles", {"name": "Starter", "actions": actions})
-    user = {"username": "starter", "first_name": "a", "last_name": "b", "email": "starter@localhost"}
+    role: dict[str, Any] = {"name": "Starter", "actions": actions}
+    airflow._call("POST", "/auth/fab/v1/roles", role)
+    user: dict[str, Any] = {
+        "username": "starter",
+        "first_name": "a",
+        "last_name": "b",
+        "email": "starter@localhost",
+    }
     user |= {"password": password, "roles": [{"name": "Starter"}]}
     airflow._call("POST", "/auth/fab/v1/users", user)
     with httpx.Client(base_url=training.metadata.server.url, trust_env=False, timeout=60) as client:
