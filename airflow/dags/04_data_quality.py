@@ -30,8 +30,8 @@ with DAG(
     **dag_defaults(
         ["monitoring", "quality"],
         paused=False,
-        task_timeout=timedelta(minutes=5),
-        run_timeout=timedelta(minutes=20),
+        task_timeout=timedelta(minutes=2),
+        run_timeout=timedelta(minutes=15),
         priority_weight=25,
     ),
 ):

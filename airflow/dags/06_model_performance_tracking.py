@@ -31,8 +31,8 @@ with DAG(
     **dag_defaults(
         ["monitoring"],
         paused=False,
-        task_timeout=timedelta(minutes=6),
-        run_timeout=timedelta(minutes=25),
+        task_timeout=timedelta(minutes=4),
+        run_timeout=timedelta(minutes=15),
         priority_weight=25,
     ),
 ):

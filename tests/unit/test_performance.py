@@ -53,7 +53,8 @@ def test_figures_by_number_agree_with_the_counts() -> None:
     assert (figures["recall"].low, figures["recall"].high) == wilson_interval(90, 100)
     assert figures["f1"].value == pytest.approx(180 / 220)
     assert figures["f1"].low < 180 / 220 < figures["f1"].high
-    assert (figures["fnr"].value, figures["fpr"].rows) == (pytest.approx(0.1), 900)
+    assert figures["fnr"].value == pytest.approx(0.1)
+    assert figures["fpr"].rows == 900
 
 
 def test_figures_in_money_weigh_each_transaction_by_its_amount() -> None:
