@@ -46,7 +46,7 @@ class AlertReceiver:
         try:
             length = int(environ.get("CONTENT_LENGTH") or 0)
             if not 0 < length <= _MAX_BYTES:
-                return HTTPStatus.CONTENT_TOO_LARGE
+                return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
             alerts = json.loads(environ["wsgi.input"].read(length))["alerts"]
             rows = [alert_row(alert) for alert in alerts if alert["labels"]["alertname"] != WATCHDOG]
         except (ValueError, KeyError, TypeError, AttributeError):
@@ -67,7 +67,11 @@ def alert_row(alert: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError, KeyError, TypeError: it is not one.
     """
-    labels, annotations, began = alert["labels"], alert["annotations"], datetime.fromisoformat(alert["startsAt"])
+    labels, annotations, began = (
+        alert["labels"],
+        alert["annotations"],
+        datetime.fromisoformat(alert["startsAt"]),
+    )
     identity = f"{alert['fingerprint']}@{began.isoformat()}"
     severity = labels.get("severity")
     ended = datetime.fromisoformat(alert["endsAt"]) if alert["status"] == "resolved" else None

@@ -1,4 +1,4 @@
-"""Sends an alert when a DAG that should run does not, and records alerts and task runs: `python watch_dags.py`.
+"""Sends an alert when a DAG that should run does not, and records alerts and task runs: `watch_dags.py`.
 
 Every few seconds it reads from Airflow's database when the runs of each unpaused DAG last succeeded. It does
 not import Airflow: `send_alert.py` sends notifications in a separate process.
@@ -24,8 +24,8 @@ from alert_records import PlatformRecord
 from environment import DATABASE, SettingError, complete_environment, number
 from heartbeat import beat
 from overdue import ActiveRun, Dag, Notification, OverdueWatch, incident_key
-from schedules import schedule
 from prometheus_client import make_wsgi_app
+from schedules import schedule
 from termination import termination_event
 from watch_alerts import HEARTBEAT_MINUTES, AlertWatch, Heartbeat
 from watch_metrics import WatchMetrics, serve
@@ -95,7 +95,11 @@ def main() -> int:
     ended = termination_event()
     print(f"watching, with a check every {CHECK_INTERVAL_S:g} s", flush=True)
     if not record.is_configured:
-        print("DB_PASSWORD_WATCH is not set: alerts and task runs are not recorded.", file=sys.stderr, flush=True)
+        print(
+            "DB_PASSWORD_WATCH is not set: alerts and task runs are not recorded.",
+            file=sys.stderr,
+            flush=True,
+        )
     run(metrics, AlertWatch(record, metrics, heartbeat, send), ended)
     return 0
 

@@ -128,7 +128,9 @@ def test_an_alert_reads_what_exists_and_has_a_runbook(rule: dict[str, Any]) -> N
     assert rule["labels"]["severity"] in expected
 
 
-@pytest.mark.parametrize("page", sorted((ROOT / "docs/runbooks").glob("*.md")), ids=lambda page: str(page.stem))
+@pytest.mark.parametrize(
+    "page", sorted((ROOT / "docs/runbooks").glob("*.md")), ids=lambda page: str(page.stem)
+)
 def test_a_runbook_belongs_to_an_alert_and_says_what_to_do(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert page.stem in {rule["alert"] for rule in rules()}
@@ -155,6 +157,12 @@ def test_every_alert_is_tried_by_promtool() -> None:
         if check.get("exp_alerts")
     }
     assert tried == {rule["alert"] for rule in rules()}
+
+
+def test_generated_dashboards_are_current() -> None:
+    generated = runpy.run_path(str(MONITORING / "grafana" / "generate.py"))["overview"]()
+    stored = (MONITORING / "grafana" / "dashboards" / "overview.json").read_text(encoding="utf-8")
+    assert stored == generated, "python monitoring/grafana/generate.py"
 
 
 def test_dashboards_show_what_exists() -> None:
@@ -253,9 +261,7 @@ def test_what_alertmanager_cannot_do_is_refused(
 def test_the_second_machine_watches_what_vm1_and_the_api_show() -> None:
     text = (MONITORING / "docker-compose.yml").read_text(encoding="utf-8")
     compose = yaml.safe_load(text)
-    scraped = yaml.safe_load(
-        re.sub(r"\$\{(\w+)[^}]*\}", r"\1", compose["configs"]["prometheus"]["content"])
-    )
+    scraped = yaml.safe_load(re.sub(r"\$\{(\w+)[^}]*\}", r"\1", compose["configs"]["prometheus"]["content"]))
     local = yaml.safe_load((MONITORING / "prometheus" / "prometheus.yml").read_text(encoding="utf-8"))
     jobs = {job["job_name"]: job["static_configs"][0]["targets"] for job in scraped["scrape_configs"]}
     # The gateway and the follower are where the API and the jobs are; they need not run.
