@@ -116,14 +116,17 @@ class AlertWatch:
     def _check_path(self, now: datetime) -> None:
         seen = self._heartbeat.seen
         self._metrics.heartbeat.set(0 if seen is None else seen.timestamp())
+        was_tried = _PATH_KEY in self._tried
         if self._heartbeat.is_dead(now):
-            if not self._path_is_dead:
+            if not self._path_is_dead and not was_tried:
                 title = "Prometheus's path of alerts is dead"
                 message = Notification(Kind.ALERT, "", _PATH_KEY, title, self._heartbeat.text(), "high")
-                self._path_is_dead = self._send(message) or _PATH_KEY in self._tried
+                self._path_is_dead = self._send(message)
                 self._tried[_PATH_KEY] = now
-        elif self._path_is_dead or (seen is not None and self._metrics.is_open(_PATH_KEY)):
-            self._path_is_dead = not self._send(Notification(Kind.RESOLVE, "", _PATH_KEY))
+        elif self._path_is_dead or (seen is not None and self._metrics.is_open(_PATH_KEY) and not was_tried):
+            self._send(Notification(Kind.RESOLVE, "", _PATH_KEY))
+            self._path_is_dead = False
+            self._tried[_PATH_KEY] = now
 
 
 def _quiet(environ: Mapping[str, str]) -> QuietHours:

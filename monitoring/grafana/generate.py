@@ -1,7 +1,7 @@
 """Generates the dashboards that are not made by hand: `python monitoring/grafana/generate.py`.
 
-The builders are typed for Grafana 10.1, whose dashboards later versions take as they are. A test fails if a file
-is out of date.
+The builders are typed for Grafana 10.1, whose dashboards later versions take as they are. A test fails if a
+file is out of date.
 """
 
 from __future__ import annotations
