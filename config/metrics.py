@@ -2,11 +2,13 @@
 
 `docs/metrics.md` shows it (`python -m config.metrics` prints the table), and tests compare it with what each
 service registers, what dashboards show and what rules read. A label's values must come from a closed set: an
-enum, the routes, the DAGs, the features of a contract; never an id, an address or a text. Standard library only.
+enum, the routes, the DAGs, the features of a contract; never an id, an address or a text. Standard library
+only.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -328,4 +330,4 @@ def table() -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    print("\n".join(table()))
+    sys.stdout.write("\n".join(table()) + "\n")

@@ -46,7 +46,7 @@ class AlertReceiver:
         try:
             length = int(environ.get("CONTENT_LENGTH") or 0)
             if not 0 < length <= _MAX_BYTES:
-                return HTTPStatus.CONTENT_TOO_LARGE
+                return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
             alerts = json.loads(environ["wsgi.input"].read(length))["alerts"]
             rows = [alert_row(alert) for alert in alerts if alert["labels"]["alertname"] != WATCHDOG]
         except (ValueError, KeyError, TypeError, AttributeError):

@@ -33,12 +33,12 @@ _TASK_RUNS: Final = """
 SELECT dag_id, task_id, run_id, try_number, map_index, state, start_date, end_date, duration, operator, pool,
        queued_dttm
 FROM (
-    SELECT dag_id, task_id, run_id, try_number, map_index, state, start_date, end_date, duration, operator, pool,
-           queued_dttm
+    SELECT dag_id, task_id, run_id, try_number, map_index, state, start_date, end_date, duration, operator,
+           pool, queued_dttm
     FROM task_instance WHERE state IN ('success', 'failed', 'skipped', 'upstream_failed')
     UNION ALL
-    SELECT dag_id, task_id, run_id, try_number, map_index, state, start_date, end_date, duration, operator, pool,
-           queued_dttm
+    SELECT dag_id, task_id, run_id, try_number, map_index, state, start_date, end_date, duration, operator,
+           pool, queued_dttm
     FROM task_instance_history
 ) AS tries
 WHERE end_date >= %s ORDER BY end_date LIMIT %s

@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import psycopg2
@@ -22,8 +22,8 @@ _TASK_RUNS_EVERY: Final = timedelta(seconds=30)
 _FIGURES_EVERY: Final = timedelta(seconds=15)
 _PATH_KEY: Final = "alert path: prometheus"
 _PATH_TEXT: Final = (
-    "Neither Prometheus nor Alertmanager has given a sign of life for {minutes:g} minutes, so nobody would hear of "
-    "what they watch: see docs/runbooks/AlertPathDead.md."
+    "Neither Prometheus nor Alertmanager has given a sign of life for {minutes:g} minutes, so nobody hears "
+    "of what they watch: see docs/runbooks/AlertPathDead.md."
 )
 
 
@@ -65,7 +65,7 @@ class AlertWatch:
         self._quiet = _quiet(environ)
         self._recorded: dict[str, str] = {}
         self._tried: dict[str, datetime] = {}
-        self._next_task_runs = self._next_figures = datetime.min
+        self._next_task_runs = self._next_figures = datetime.min.replace(tzinfo=UTC)
         self._path_is_dead = False
         self._failing = ""
 
@@ -97,13 +97,12 @@ class AlertWatch:
         for name, value, incident in stored:
             if incident.closed_at is not None:
                 forget(airflow, name, value)
-        moment = now.replace(tzinfo=None)
-        if moment >= self._next_task_runs:
+        if now >= self._next_task_runs:
             self._metrics.task_runs.inc(self._record.task_runs(airflow))
-            self._next_task_runs = moment + _TASK_RUNS_EVERY
-        if moment >= self._next_figures:
+            self._next_task_runs = now + _TASK_RUNS_EVERY
+        if now >= self._next_figures:
             self._metrics.show_figures(self._record.figures())
-            self._next_figures = moment + _FIGURES_EVERY
+            self._next_figures = now + _FIGURES_EVERY
 
     def _deliver(self, incidents: list[Incident], now: datetime) -> None:
         self._tried = {key: at for key, at in self._tried.items() if now - at < RETRY_AFTER}
@@ -117,14 +116,17 @@ class AlertWatch:
     def _check_path(self, now: datetime) -> None:
         seen = self._heartbeat.seen
         self._metrics.heartbeat.set(0 if seen is None else seen.timestamp())
+        was_tried = _PATH_KEY in self._tried
         if self._heartbeat.is_dead(now):
-            if not self._path_is_dead:
+            if not self._path_is_dead and not was_tried:
                 title = "Prometheus's path of alerts is dead"
                 message = Notification(Kind.ALERT, "", _PATH_KEY, title, self._heartbeat.text(), "high")
-                self._path_is_dead = self._send(message) or _PATH_KEY in self._tried
+                self._path_is_dead = self._send(message)
                 self._tried[_PATH_KEY] = now
-        elif self._path_is_dead or (seen is not None and self._metrics.is_open(_PATH_KEY)):
-            self._path_is_dead = not self._send(Notification(Kind.RESOLVE, "", _PATH_KEY))
+        elif self._path_is_dead or (seen is not None and self._metrics.is_open(_PATH_KEY) and not was_tried):
+            self._send(Notification(Kind.RESOLVE, "", _PATH_KEY))
+            self._path_is_dead = False
+            self._tried[_PATH_KEY] = now
 
 
 def _quiet(environ: Mapping[str, str]) -> QuietHours:

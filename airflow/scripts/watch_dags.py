@@ -1,4 +1,4 @@
-"""Sends an alert when a DAG that should run does not, and records alerts and task runs: `python watch_dags.py`.
+"""Sends an alert when a DAG that should run does not, and records alerts and task runs: `watch_dags.py`.
 
 Every few seconds it reads from Airflow's database when the runs of each unpaused DAG last succeeded. It does
 not import Airflow: `send_alert.py` sends notifications in a separate process.

@@ -125,7 +125,7 @@ class WatchMetrics:
 class _QuietHandler(WSGIRequestHandler):
     timeout = 30  # seconds in which a client must have sent its request
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, *_: Any) -> None:
         """A scrape every few seconds is not worth a line."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,13 +16,13 @@ from config import constants
 from tests.support.airflow_platform import AirflowPlatform
 from tests.support.api_server import ROOT
 
-sys.path.append(str(ROOT / "airflow" / "scripts"))
-sys.path.append(str(ROOT / "airflow" / "plugins"))
-from alert_records import PlatformRecord, stored_incidents
-from overdue import Kind, Notification
-from watch_alerts import AlertWatch, Heartbeat
-from watch_dags import connect, show_airflow
-from watch_metrics import WatchMetrics
+for folder in ("scripts", "plugins"):
+    sys.path.append(str(ROOT / "airflow" / folder))
+records: Any = import_module("alert_records")
+overdue: Any = import_module("overdue")
+watch_alerts: Any = import_module("watch_alerts")
+watch_dags: Any = import_module("watch_dags")
+watch_metrics: Any = import_module("watch_metrics")
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -40,24 +41,27 @@ class Watch:
             "AIRFLOW__CORE__FERNET_KEY": server.fernet_key,
             **extra,
         }
-        self.sent: list[Notification] = []
-        self.metrics = WatchMetrics()
-        self.record = PlatformRecord(self.environ)
-        self.heartbeat = Heartbeat(15, datetime.now(UTC))
-        self.alerts = AlertWatch(self.record, self.metrics, self.heartbeat, self._send, self.environ)
+        self.sent: list[Any] = []
+        self.metrics = watch_metrics.WatchMetrics()
+        self.record = records.PlatformRecord(self.environ)
+        self.heartbeat = watch_alerts.Heartbeat(15, datetime.now(UTC))
+        self.alerts = watch_alerts.AlertWatch(
+            self.record, self.metrics, self.heartbeat, self._send, self.environ
+        )
         self.url = server.database_url
 
-    def _send(self, message: Notification) -> bool:
+    def _send(self, message: Any) -> bool:
         self.sent.append(message)
         return True
 
     def check(self, after: timedelta = timedelta(0)) -> None:
-        with closing(connect(self.url)) as connection:
-            show_airflow(connection, self.metrics)
+        with closing(watch_dags.connect(self.url)) as connection:
+            watch_dags.show_airflow(connection, self.metrics)
             self.alerts.check(connection, datetime.now(UTC) + after)
 
     def value(self, name: str, **labels: str) -> float | None:
-        return self.metrics.registry.get_sample_value(name, labels)
+        found: float | None = self.metrics.registry.get_sample_value(name, labels)
+        return found
 
 
 def alert(platform: AirflowPlatform, message: str) -> int:
@@ -104,7 +108,8 @@ def test_task_runs_are_recorded_once(platform: AirflowPlatform) -> None:
     assert len(rows(platform, query)) == len(run.tasks)
     [[after]] = rows(platform, "SELECT count(*) FROM airflow_task_metrics")
     [[known]] = platform.metadata.rows(
-        "SELECT count(*) FROM task_instance WHERE state IN ('success', 'failed', 'skipped', 'upstream_failed')"
+        "SELECT count(*) FROM task_instance"
+        " WHERE state IN ('success', 'failed', 'skipped', 'upstream_failed')"
     )
     assert before <= after <= known + 100
     assert watch.value("fraud_airflow_tasks", state="queued") is not None
@@ -125,15 +130,15 @@ def test_a_record_that_cannot_be_kept_does_not_stop_the_watch(
 def test_the_watchdog_tells_once_that_prometheus_is_silent(platform: AirflowPlatform) -> None:
     watch = Watch(platform)
     watch.check(timedelta(minutes=14))
-    assert [one for one in watch.sent if one.kind is Kind.ALERT] == []
+    assert [one for one in watch.sent if one.kind is overdue.Kind.ALERT] == []
     watch.check(timedelta(minutes=16))
     watch.check(timedelta(minutes=17))
-    [message] = [one for one in watch.sent if one.kind is Kind.ALERT]
+    [message] = [one for one in watch.sent if one.kind is overdue.Kind.ALERT]
     assert (message.key, message.severity) == ("alert path: prometheus", "high")
     assert "sign of life for 15 minutes" in message.text
     watch.heartbeat.beat(datetime.now(UTC) + timedelta(minutes=18))
     watch.check(timedelta(minutes=18))
-    assert watch.sent[-1].kind is Kind.RESOLVE
+    assert watch.sent[-1].kind is overdue.Kind.RESOLVE
 
 
 def test_incidents_are_stored_encrypted(platform: AirflowPlatform) -> None:
@@ -142,9 +147,12 @@ def test_incidents_are_stored_encrypted(platform: AirflowPlatform) -> None:
     )
     [[value]] = platform.metadata.rows("SELECT val FROM variable WHERE description = 'Alert: k'")
     assert "title" not in value
-    with closing(connect(platform.metadata.server.database_url)) as connection, connection.cursor() as cursor:
+    with (
+        closing(watch_dags.connect(platform.metadata.server.database_url)) as connection,
+        connection.cursor() as cursor,
+    ):
         wrong = {"AIRFLOW__CORE__FERNET_KEY": "A" * 43 + "="}
-        assert list(stored_incidents(cursor, wrong)) == []
+        assert list(records.stored_incidents(cursor, wrong)) == []
     with (
         pytest.raises(psycopg2.errors.InsufficientPrivilege),
         closing(psycopg2.connect(platform.database.url("watch"))) as connection,

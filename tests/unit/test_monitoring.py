@@ -159,6 +159,12 @@ def test_every_alert_is_tried_by_promtool() -> None:
     assert tried == {rule["alert"] for rule in rules()}
 
 
+def test_generated_dashboards_are_current() -> None:
+    generated = runpy.run_path(str(MONITORING / "grafana" / "generate.py"))["overview"]()
+    stored = (MONITORING / "grafana" / "dashboards" / "overview.json").read_text(encoding="utf-8")
+    assert stored == generated, "python monitoring/grafana/generate.py"
+
+
 def test_dashboards_show_what_exists() -> None:
     expressions = [
         target["expr"] for board in dashboards() for panel in board["panels"] for target in panel["targets"]

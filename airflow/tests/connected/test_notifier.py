@@ -56,8 +56,11 @@ class NotifierSetup:
             VariableIncidents(),
             repeat_after=timedelta(minutes=60),
             clock=lambda: self.now,
-            is_quiet=lambda severity, now: self.quiet.apply(severity, now),
+            is_quiet=self.is_quiet,
         )
+
+    def is_quiet(self, severity: Severity, now: datetime) -> bool:
+        return self.quiet.apply(severity, now)
 
     def fails(self, after: float = 0, alert: Alert = ALERT) -> list[str]:
         self.now += timedelta(minutes=after)

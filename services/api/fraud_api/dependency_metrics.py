@@ -1,11 +1,12 @@
-"""What the API sees of its dependencies, for Prometheus: whether they answer, and how far the stream is behind.
+"""What the API sees of its dependencies: whether they answer, and how far the stream is behind.
 
-Bounded runs of the stream end before Prometheus could ask them, so the lag is measured by a process that stays.
+Bounded runs of the stream end before Prometheus could ask them, so a process that stays measures the lag.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 from fraud_adapters.kafka import KafkaFailure, PartitionReader, TopicMissing, topic_ids
@@ -62,10 +63,7 @@ class DependencyMetrics:
 
     def _positions(self) -> dict[str, dict[int, StoredOffset]] | None:
         try:
-            return {
-                topic: self._session.run(lambda cursor, topic=topic: read_offsets(cursor, topic))
-                for topic in self._topics
-            }
+            return {topic: self._session.run(partial(read_offsets, topic=topic)) for topic in self._topics}
         except DatabaseUnavailable:
             return None
 

@@ -53,7 +53,7 @@ class Metrics:
         self._begin_at_zero()
 
     def _begin_at_zero(self) -> None:
-        """A counter that first appears as 1 has not increased: the first event of its kind would be missed."""
+        """A counter that first appears as 1 has not increased: its first event would be missed."""
         for route in SCORING_ROUTES:
             for decision in Decision:
                 self.scored.labels(route, decision)

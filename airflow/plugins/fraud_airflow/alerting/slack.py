@@ -63,7 +63,7 @@ def _is_busy(answer: httpx.Response) -> bool:
 
 
 def _retry_after(answer: httpx.Response) -> float | None:
-    """The seconds that Slack asks to wait, if a task can wait so long; the watch tries again later otherwise."""
+    """The seconds that Slack asks to wait; None if a task cannot wait so long: the watch tries later."""
     text = answer.headers.get("Retry-After", "")
     return float(text) if text.isdecimal() and float(text) <= MAX_WAIT_S else None
 
