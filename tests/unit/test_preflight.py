@@ -13,6 +13,10 @@ from config.services import Backend, Jobs, Service, with_jobs
 ROOT = Path(__file__).parents[2]
 
 
+# Of these a job reports that they are away, as a finding: its checks of data quality do.
+REPORTED = {"monitor": {Backend.KAFKA}}
+
+
 def named_parts(service: Service) -> Iterator[Backend]:
     """The parts that the sources of a service name, as `Backend.KAFKA`."""
     for path in sorted((ROOT / service.folder).rglob("*.py")):
@@ -29,7 +33,7 @@ def has_jobs(service: Service) -> bool:
     "service", [one for one in with_jobs(Jobs.SCHEDULED) if has_jobs(one)], ids=lambda one: one.name
 )
 def test_a_service_s_jobs_check_the_parts_of_its_row(service: Service) -> None:
-    assert set(named_parts(service)) == service.parts
+    assert set(named_parts(service)) == service.parts - REPORTED.get(service.name, set())
 
 
 def test_the_api_is_a_part_of_those_that_have_a_client() -> None:

@@ -9,12 +9,14 @@ from pathlib import Path
 
 from config import constants, settings
 from config.job_results.batch import BatchResult
+from config.services import Backend
 from fraud_adapters.job.code_version import code_version
 from fraud_adapters.job.scratch import scratch_directory
 from fraud_adapters.models.registry import Registry
 from fraud_adapters.objectstore import ObjectStore
 from fraud_adapters.objectstore.run_store import RunStore
 from fraud_adapters.postgres import connect
+from fraud_adapters.preflight import require
 from fraud_batch.arguments import ScoringRequest, parser, request_of
 from fraud_batch.run_context import RunContext
 from fraud_batch.run_folder import RunFolder
@@ -31,6 +33,7 @@ def main(arguments: Sequence[str]) -> BatchResult:
     now = datetime.now(UTC)
     options = parser(now).parse_args(arguments)
     request = request_of(options)
+    require(Backend.POSTGRES, Backend.MLFLOW, Backend.OBJECT_STORE)
     with (
         scratch_directory() as scratch,
         run_context(request, options.dag, options.run_id, scratch) as context,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from config.services import Backend
 from fraud_adapters.job import Result
 from fraud_monitor.run_context import RunContext
 
@@ -22,6 +23,7 @@ class Verb:
     Attributes:
         dag: the DAG that its runs belong to by default.
         run: does the work, and returns its result.
+        needs: what it cannot work without, besides Postgres and the object store.
         continues: the verb that began the run, if it works on an earlier one, which must then be named.
         add_options: adds the verb's own options to its parser.
     """
@@ -30,6 +32,7 @@ class Verb:
     help: str
     dag: str
     run: Callable[[RunContext, argparse.Namespace], Result]
+    needs: tuple[Backend, ...] = ()
     continues: str | None = None
     add_options: Callable[[argparse.ArgumentParser], None] = no_options
 

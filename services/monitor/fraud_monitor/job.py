@@ -10,6 +10,7 @@ from functools import cache, partial
 from typing import Final
 
 from config import constants, settings
+from config.services import Backend
 from fraud_adapters.job import Result
 from fraud_adapters.models.mlflow_http import MlflowHttp
 from fraud_adapters.models.registry import Registry
@@ -18,6 +19,7 @@ from fraud_adapters.models.tracked_runs import TrackedRuns
 from fraud_adapters.objectstore import ObjectStore
 from fraud_adapters.objectstore.run_store import RunStore
 from fraud_adapters.postgres import connect
+from fraud_adapters.preflight import require
 from fraud_monitor.arguments import Verb, parser
 from fraud_monitor.champion import fetch_champion
 from fraud_monitor.drift import verbs as drift
@@ -38,6 +40,8 @@ def main(arguments: Sequence[str]) -> Result:
     now = datetime.now(UTC)
     options = parser(VERBS, now).parse_args(arguments)
     verb = next(verb for verb in VERBS if verb.name == options.verb)
+    # Of a broker or an MLflow that is away, the checks of data quality report it.
+    require(Backend.POSTGRES, Backend.OBJECT_STORE, *verb.needs)
     with run_context_of(options, now, verb.continues or verb.name) as context:
         return verb.run(context, options)
 

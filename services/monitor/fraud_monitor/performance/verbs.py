@@ -11,6 +11,7 @@ from time import monotonic
 from typing import Final, TypeVar, cast
 
 from config.job_results.monitor import FigureResult, PerformanceResult
+from config.services import Backend
 from fraud_adapters.job.logs import get_logger
 from fraud_adapters.postgres.examples import database_clock
 from fraud_adapters.postgres.performance_metrics import store_metrics
@@ -147,5 +148,6 @@ VERBS: Final[tuple[Verb, ...]] = (
         "judge the champion by the labels that are mature",
         "06_model_performance_tracking",
         performance,
+        needs=(Backend.MLFLOW,),
     ),
 )
