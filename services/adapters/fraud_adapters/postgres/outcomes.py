@@ -95,6 +95,7 @@ def _column(table: pa.Table, name: str) -> Any:
     return table.column(name).to_numpy()
 
 
+# OFFSET 0 keeps the planner from turning the question for each transaction into a join with all labels.
 _COPY: Final = """
     COPY (
         SELECT p.model_version AS version, p.score, p.is_fraud_predicted::integer AS flagged,
@@ -105,6 +106,7 @@ _COPY: Final = """
         LEFT JOIN LATERAL (
             SELECT known.label FROM labels_as_of({as_of}) known
             WHERE known.transaction_id = x.transaction_id AND known.mature
+            OFFSET 0
         ) l ON true
         WHERE x.event_time >= {start} AND x.event_time < {end} AND x.contract = {contract}
     ) TO STDOUT (FORMAT csv, HEADER)
