@@ -48,10 +48,16 @@ class Mailbox:
         self.bodies: list[str] = []
         self.later = 1
 
-    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
+    async def handle_RCPT(  # noqa: N802
+        self, server: Any, session: Any, envelope: Any, address: str, options: Any
+    ) -> str:
         if self.later:
             self.later -= 1
             return "451 4.7.1 greylisted"
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
         mail = message_from_bytes(envelope.content, policy=policy.default)
         self.subjects.append(str(mail["Subject"]))
         self.bodies.append(envelope.content.decode())

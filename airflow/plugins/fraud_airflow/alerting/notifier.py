@@ -129,8 +129,13 @@ class Notifier:
             accepted_by, refused_by = self._send(self._channels(), _message(incident))
             incident = replace(incident, tried_at=now)
         if accepted_by:
-            sent = {"sent_at": now, "sent_severity": incident.severity, "resolved": False}
-            incident = replace(incident, refused_by=refused_by, **sent)
+            incident = replace(
+                incident,
+                sent_at=now,
+                sent_severity=incident.severity,
+                resolved=False,
+                refused_by=refused_by,
+            )
         self._incidents.write(incident)
         return accepted_by
 
