@@ -345,10 +345,13 @@ def _airflow(
             "DATABASE_URL": database.url("streaming"),
             "API_CLIENT_SECRET": CLIENTS["streaming"],
         },
-        "trainer": {
-            "DATABASE_URL": database.url("trainer"),
-            **mlflow_login("trainer", stack.mlflow.users),
-            **store,
+        **{
+            service: {
+                "DATABASE_URL": database.url(service),
+                **mlflow_login(service, stack.mlflow.users),
+                **store,
+            }
+            for service in ("trainer", "batch", "monitor")
         },
     }
     return prepared_airflow(
