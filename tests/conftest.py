@@ -21,12 +21,11 @@ os.environ |= {name: PROCESS_ENVIRONMENT[name] for name in ("MLFLOW_DISABLE_TELE
 
 # The fixtures that take longest to start: one worker runs all files that name a fixture of the same group.
 SHARED: Final = {
-    "airflow_metadata": "MLflow and Airflow",
-    "mlflow_uri": "MLflow and Airflow",
+    "mlflow_uri": "MLflow",
     "any_kafka": "Apache Kafka",
     "apache_kafka": "Apache Kafka",
 }
-LARGEST: Final = ("tests/dags", "MLflow and Airflow")
+LARGEST: Final = ("tests/dags", "MLflow")
 
 
 class ShareServers(LoadFileScheduling):  # type: ignore[misc]
