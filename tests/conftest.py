@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -17,16 +19,20 @@ from config.constants import PROCESS_ENVIRONMENT
 signal.signal(signal.SIGINT, signal.default_int_handler)
 # The tests use MLflow themselves, and nothing about a test run may be reported to its vendor.
 os.environ |= {name: PROCESS_ENVIRONMENT[name] for name in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK")}
+# XGBoost imports scikit-learn where it is installed, which takes each worker seconds; the services do not
+# have it. A test that compares with scikit-learn imports it itself.
+sys.modules["sklearn"] = None  # type: ignore[assignment]
+importlib.import_module("xgboost")
+del sys.modules["sklearn"]
 
 
 # The fixtures that take longest to start: one worker runs all files that name a fixture of the same group.
 SHARED: Final = {
-    "airflow_metadata": "MLflow and Airflow",
-    "mlflow_uri": "MLflow and Airflow",
+    "mlflow_uri": "MLflow",
     "any_kafka": "Apache Kafka",
     "apache_kafka": "Apache Kafka",
 }
-LARGEST: Final = ("tests/dags", "MLflow and Airflow")
+LARGEST: Final = ("tests/dags", "MLflow")
 
 
 class ShareServers(LoadFileScheduling):  # type: ignore[misc]

@@ -19,6 +19,7 @@ from tests.support.airflow_platform import (
     AirflowPlatform,
     PreparedPlatform,
     prepared_platform,
+    running_mlflow,
     running_platform,
 )
 
@@ -36,9 +37,20 @@ def first_start(prepared: PreparedPlatform) -> FirstStart:
         prepared.metadata.rows("SELECT 1 FROM connection")
     done = prepared.metadata.initialise()
     assert done.returncode == 0, done.stderr[-3000:]
-    clone_database(postgres.url(), METADATA, "scheduling_copy", METADATA)
-    url = postgres.url(METADATA, prepared.passwords.airflow, "scheduling_copy")
-    return FirstStart(done, Metadata(replace(server, database_url=url)))
+
+    def copied(name: str) -> Metadata:
+        clone_database(postgres.url(), METADATA, name, METADATA)
+        url = postgres.url(METADATA, prepared.passwords.airflow, name)
+        return Metadata(replace(server, database_url=url))
+
+    return FirstStart(done, copied("to_initialise"), copied("to_run"))
+
+
+@pytest.fixture(scope="package")
+def mlflow_uri(prepared: PreparedPlatform) -> Iterator[str]:
+    """Address of MLflow."""
+    with running_mlflow(prepared.stack) as uri:
+        yield uri
 
 
 @pytest.fixture(scope="package")

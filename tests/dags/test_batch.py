@@ -22,7 +22,7 @@ from fraud_adapters.postgres import connect
 from fraud_adapters.postgres.scored_transactions import store_transactions
 from fraud_embedded.processes.process import StartFailed
 from tests.integration.batch_installation import columns_of, register_version, write_csv
-from tests.support.airflow_platform import PATIENCE_S, AirflowPlatform, running_mlflow
+from tests.support.airflow_platform import PATIENCE_S, AirflowPlatform
 from tests.support.api_server import PLAIN, record_version
 from tests.support.mlflow_users import mlflow_login
 from tests.support.server_fixtures import bucket_settings
@@ -45,16 +45,18 @@ class Prepared:
 
 
 @pytest.fixture(scope="module")
-def ready(platform: AirflowPlatform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prepared]:
+def ready(
+    platform: AirflowPlatform, mlflow_uri: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Prepared]:
     """The platform with MLflow, a registered model, stored transactions and a file in the bucket."""
     folder = tmp_path_factory.mktemp("batch")
     rows = batch(ROWS, 4, "batch")
-    with running_mlflow(platform) as uri, pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         users = platform.stack.mlflow.users
         for name, value in {**users, **mlflow_login("person", users)}.items():
             patch.setenv(name, value)
         manifest = make_model(folder / "model", CREDITCARD, seed=3)
-        version = register_version(CREDITCARD.registered_model, uri, folder / "model")
+        version = register_version(CREDITCARD.registered_model, mlflow_uri, folder / "model")
         record_version(platform.database.url("owner"), CREDITCARD, version, manifest.digest())
         with (
             closing(connect(platform.database.url("producer"), "test")) as connection,
@@ -69,7 +71,7 @@ def ready(platform: AirflowPlatform, tmp_path_factory: pytest.TempPathFactory) -
         assert eventually(lambda: platform.airflow.known(DAG), PATIENCE_S), platform.airflow.import_errors()
         platform.airflow.pause(DAG, paused=False)
         yield Prepared(platform, bucket, version)
-        forget_model(platform, uri)
+        forget_model(platform, mlflow_uri)
     platform.rows("DELETE FROM predictions WHERE role = 'batch'")
     platform.rows("DELETE FROM transactions WHERE source = 'batch test'")
     platform.rows("DELETE FROM model_versions WHERE version = %s", version)

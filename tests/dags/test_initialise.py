@@ -23,7 +23,7 @@ def initialised(first_start: FirstStart) -> Metadata:
         "connection fraud_api": "made",
         "connection fraud_slack": "made",
     }
-    return first_start.copy
+    return first_start.to_initialise
 
 
 def reported_changes(output: str) -> dict[str, str]:

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.timeout(600)
 @pytest.fixture(scope="module")
 def watched(platform: AirflowPlatform) -> Iterator[AirflowPlatform]:
     """The platform once the stream has stored transactions."""
-    ensure_buckets(platform)
+    ensure_buckets(platform.stack)
     assert eventually(lambda: platform.airflow.known(DAG), PATIENCE_S), platform.airflow.import_errors()
     assert eventually(lambda: bool(platform.rows("SELECT 1 FROM predictions LIMIT 1")), PATIENCE_S)
     yield platform

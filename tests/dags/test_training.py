@@ -30,7 +30,7 @@ from fraud_producer.drift import drifted
 from fraud_producer.population import population
 from fraud_producer.simulator import Simulator
 from tests.integration.training_installation import RATE, Installation, store_history
-from tests.support.airflow_platform import PATIENCE_S, AirflowPlatform, Run, running_mlflow
+from tests.support.airflow_platform import PATIENCE_S, AirflowPlatform, Run
 from tests.support.mlflow_users import mlflow_login
 from tests.support.monitor_installation import MonitorInstallation, arrived
 from tests.support.server_fixtures import bucket_settings
@@ -51,14 +51,16 @@ pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")
-def training(platform: AirflowPlatform) -> Iterator[AirflowPlatform]:
+def training(platform: AirflowPlatform, mlflow_uri: str) -> Iterator[AirflowPlatform]:
     """The platform with MLflow and labelled history, which is removed afterwards."""
-    with running_mlflow(platform) as uri, pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         for name, value in mlflow_login("person", platform.stack.mlflow.users).items():
             patch.setenv(name, value)
         moments = [START + timedelta(minutes=minute) for minute in range(ROWS)]
         made = Simulator(CREDITCARD, population(11, RATE, 0.01), timedelta(days=7)).at("history", moments)
-        store_history(Installation(CREDITCARD, platform.database, uri), made.batch, made.labels.tolist())
+        store_history(
+            Installation(CREDITCARD, platform.database, mlflow_uri), made.batch, made.labels.tolist()
+        )
         assert eventually(lambda: platform.airflow.known(DAG), PATIENCE_S), platform.airflow.import_errors()
         platform.airflow.pause(DAG, paused=False)
         yield platform

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from tests.support.server_fixtures import (
-    airflow_metadata,
     any_kafka,
     apache_kafka,
     apache_kafka_bootstrap,
@@ -24,7 +23,6 @@ from tests.support.server_fixtures import (
 )
 
 __all__ = [
-    "airflow_metadata",
     "any_kafka",
     "apache_kafka",
     "apache_kafka_bootstrap",

@@ -68,7 +68,15 @@ def console_producer() -> list[str]:
         java, jars = apache.find_java(), apache.fetch_jars()
     except StartFailed as error:
         pytest.skip(str(error))
-    return [str(java), "-Xmx96m", "-cp", f"{jars}/*", "org.apache.kafka.tools.ConsoleProducer"]
+    return [
+        str(java),
+        *apache.SHORT_LIVED,
+        "-Xmx96m",
+        "-XX:+UseSerialGC",
+        "-cp",
+        f"{jars}/*",
+        "org.apache.kafka.tools.ConsoleProducer",
+    ]
 
 
 def test_what_kafkas_own_console_sends_is_read(any_kafka: KafkaServer, console_producer: list[str]) -> None:

@@ -13,11 +13,11 @@ from typing import Any
 
 import httpx
 import numpy as np
-import pandas as pd  # type: ignore[import-untyped]
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import xgboost
 import yaml
-from mlflow.artifacts import download_artifacts
 
 from config import constants
 from config.job_results.trainer import RollbackResult, TrainingResult
@@ -76,7 +76,10 @@ def labelled(installation: Installation, tmp_path_factory: pytest.TempPathFactor
     rows, labels = wire_rows(3000, break_in_payer=" ")
     columns = {**rows.columns, "event_time": rows.event_times, "is_fraud": labels}
     path = tmp_path_factory.mktemp("data") / "labelled.parquet"
-    pd.DataFrame(columns).to_parquet(path)
+    # A number that is missing is null in the file.
+    pq.write_table(
+        pa.table({name: pa.array(values, from_pandas=True) for name, values in columns.items()}), path
+    )
     return path
 
 
@@ -161,6 +164,9 @@ def test_the_stock_client_loads_the_champion(
 def test_mlflow_models_predict_scores_the_versions_own_example(
     installation: Installation, tmp_path: Path
 ) -> None:
+    # It takes two seconds, and at the head of this file would take them in every worker.
+    from mlflow.artifacts import download_artifacts  # noqa: PLC0415
+
     uri, login = f"models:/{installation.contract.registered_model}/1", mlflow_login("person")
     folder = tmp_path / "model"
     download_artifacts(artifact_uri=uri, dst_path=str(folder), tracking_uri=installation.mlflow_uri)

@@ -98,10 +98,10 @@ def store_history(
             store_labels(cursor, frauds)
 
 
-def card_rows(installation: Installation, overlap: float) -> None:
+def card_rows(installation: Installation, count: int, overlap: float) -> None:
     """History of the simulator, and its optimum."""
     people = population(11, RATE, overlap)
-    moments = [START + timedelta(minutes=minute) for minute in range(ROWS)]
+    moments = [START + timedelta(minutes=minute) for minute in range(count)]
     transactions = Simulator(installation.contract, people, timedelta(days=7)).at("history", moments)
     store_history(installation, transactions.batch, transactions.labels.tolist())
     optimum = compute(people, load_parameters(CONFIG_DIR, "testing").gate_in_force, sample=20_000)

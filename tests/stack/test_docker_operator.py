@@ -12,7 +12,7 @@ from typing import Any, Final
 import pytest
 
 from tests.stack.docker_project import ROOT, DockerProject, docker_project, job_image
-from tests.support.airflow_installation import airflow_python
+from tests.support.airflow_metadata import airflow_python
 from tests.support.waiting import eventually
 
 SLEEP: Final = ["python", "-c", "import time; print('up', flush=True); time.sleep(1000)"]

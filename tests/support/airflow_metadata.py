@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import secrets as random
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+import pytest
 
 from config import constants
 from fraud_db.bootstrap import Passwords, bootstrap
@@ -26,6 +29,14 @@ from tests.support.stored_rows import run as run_sql
 
 ROOT: Final = Path(__file__).parents[2]
 METADATA: Final = "scheduling"  # Airflow's database and role
+
+
+def airflow_python() -> Path:
+    """The Python of Airflow's environment; the test is skipped if it was not created."""
+    path = Path(os.environ.get("AIRFLOW_PYTHON") or ROOT / ".venv-airflow" / "bin" / "python")
+    if not path.exists():
+        pytest.skip(f"Airflow's environment is not there: {path}")
+    return path
 
 
 @dataclass
@@ -52,6 +63,13 @@ class Metadata:
         )
         return done.returncode
 
+    def program(self, path: Path, **changed: str) -> str:
+        """Run a program with Airflow's packages and our plugins; returns its stdout and stderr."""
+        folders = os.pathsep.join([str(ROOT), str(ROOT / "airflow" / "plugins")])
+        done = self._run(str(self.server.python), str(path), changed={"PYTHONPATH": folders} | changed)
+        assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
+        return done.stdout + done.stderr
+
     def rows(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         return run_sql(self.server.database_url, statement, *values)
 
@@ -73,10 +91,14 @@ class Metadata:
 
 @dataclass(frozen=True)
 class FirstStart:
-    """The first run of `init-airflow.sh`, and a copy of the database it left."""
+    """The first run of `init-airflow.sh`, and copies of the database it left.
+
+    One is for the tests of `init-airflow.sh`, which change it, the other for DAGs that run in one process.
+    """
 
     done: subprocess.CompletedProcess[str]
-    copy: Metadata
+    to_initialise: Metadata
+    to_run: Metadata
 
 
 @contextmanager

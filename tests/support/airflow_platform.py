@@ -229,7 +229,10 @@ def never_due(metadata: Metadata, dag_ids: Sequence[str]) -> None:
 
 @dataclass(frozen=True)
 class PreparedPlatform:
-    """Postgres and the webhook run, everything else is configured; Airflow's database has no tables yet."""
+    """Postgres, the object store and the webhook run, everything else is configured.
+
+    Airflow's database has no tables yet.
+    """
 
     stack: Stack
     passwords: Passwords
@@ -243,6 +246,7 @@ class PreparedPlatform:
 @contextmanager
 def prepared_platform() -> Iterator[PreparedPlatform]:
     with running_postgres() as (stack, passwords, exit_stack):
+        _start_object_store(stack, exit_stack)
         template = migrated_template(stack.postgres, passwords)
         database = exit_stack.enter_context(cloned_database(template, "ledger"))
         kafka = KafkaSettings(kafka_bootstrap_servers=stack.broker.bootstrap, kafka_topic=TOPIC)
@@ -261,7 +265,8 @@ def running_platform(prepared: PreparedPlatform) -> Iterator[AirflowPlatform]:
     """Start everything else; Airflow's database must have been initialised."""
     stack, kafka, api, metadata = prepared.stack, prepared.kafka, prepared.api, prepared.metadata
     with ExitStack() as exit_stack:
-        running_broker = _servers(stack, exit_stack)
+        broker.prepare(stack.broker)
+        running_broker = start(broker.spec(stack.broker), exit_stack)
         ensure_topics(stack.broker.bootstrap, [kafka.topic], partitions=2)
         ensure_topics(stack.broker.bootstrap, [kafka.labels_topic, kafka.alerts_topic, kafka.dlq_topic])
         exit_stack.callback(api.stop)
@@ -274,13 +279,13 @@ def running_platform(prepared: PreparedPlatform) -> Iterator[AirflowPlatform]:
         )
 
 
-def ensure_buckets(platform: AirflowPlatform) -> None:
+def ensure_buckets(stack: Stack) -> None:
     """Create the buckets that jobs and MLflow use, as the administrator; jobs may not."""
     administrator = ObjectStoreSettings.model_validate(
         {
-            "s3_endpoint_url": platform.stack.objectstore.endpoint_url,
-            "aws_access_key_id": platform.stack.objectstore.access_key,
-            "aws_secret_access_key": platform.stack.objectstore.secret_key,
+            "s3_endpoint_url": stack.objectstore.endpoint_url,
+            "aws_access_key_id": stack.objectstore.access_key,
+            "aws_secret_access_key": stack.objectstore.secret_key,
         }
     )
     for bucket in (constants.BUCKET_RUNS, constants.BUCKET_MLFLOW):
@@ -288,21 +293,19 @@ def ensure_buckets(platform: AirflowPlatform) -> None:
 
 
 @contextmanager
-def running_mlflow(platform: AirflowPlatform) -> Iterator[str]:
-    """MLflow and the buckets of a training, for as long as they are needed; gives MLflow's address."""
-    ensure_buckets(platform)
+def running_mlflow(stack: Stack) -> Iterator[str]:
+    """MLflow and the buckets of a training; gives MLflow's address. The object store must run."""
+    ensure_buckets(stack)
     with ExitStack() as exit_stack:
-        mlflow.prepare(platform.stack.mlflow)
-        start(mlflow.spec(platform.stack.mlflow), exit_stack, PATIENCE_S)
-        yield platform.stack.mlflow.tracking_uri
+        mlflow.prepare(stack.mlflow)
+        start(mlflow.spec(stack.mlflow), exit_stack, PATIENCE_S)
+        yield stack.mlflow.tracking_uri
 
 
-def _servers(stack: Stack, exit_stack: ExitStack) -> Server:
+def _start_object_store(stack: Stack, exit_stack: ExitStack) -> None:
     objectstore.prepare(stack.objectstore)
     exit_stack.callback(objectstore.remove_sockets, stack.objectstore.internal_ports)
     start(objectstore.spec(stack.objectstore), exit_stack)
-    broker.prepare(stack.broker)
-    return start(broker.spec(stack.broker), exit_stack)
 
 
 def _start_airflow(metadata: Metadata, exit_stack: ExitStack) -> None:

@@ -130,14 +130,8 @@ class ApiServer:
 
     def command(self, verb: str, **changes: str) -> dict[str, Any]:
         """Run another verb of `fraud_api`; returns its result."""
-        done = subprocess.run(
-            [sys.executable, "-m", "fraud_api", verb],
-            env=self.environment() | changes,
-            cwd=ROOT,
-            capture_output=True,
-            check=True,
-            timeout=60,
-        )
+        done = forked.run("fraud_api", verb, env=self.environment() | changes)
+        assert done.returncode == 0, done.stderr
         result: dict[str, Any] = json.loads(done.stdout)
         return result
 

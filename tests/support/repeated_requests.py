@@ -7,13 +7,13 @@ import time
 
 import httpx
 
-from tests.support.api_server import ApiServer, creditcard
+from tests.support.api_server import PLAIN, ApiServer, creditcard
 
 
 class RepeatedRequests:
     """Clients that send requests continuously; every failure is recorded."""
 
-    def __init__(self, server: ApiServer, clients: int = 6) -> None:
+    def __init__(self, server: ApiServer, clients: int = 4) -> None:
         self._url = server.url
         self._headers = {"Authorization": f"Bearer {server.token()}"}
         self._done = threading.Event()
@@ -40,7 +40,7 @@ class RepeatedRequests:
         return min(at for at, served in list(self.served_versions) if served == version) - since
 
     def _send_requests(self, number: int) -> None:
-        with httpx.Client(headers=self._headers, trust_env=False, timeout=20) as client:
+        with httpx.Client(headers=self._headers, **PLAIN, timeout=20) as client:
             while not self._done.is_set():
                 began = time.monotonic()
                 try:
@@ -57,4 +57,4 @@ class RepeatedRequests:
                         self.served_versions.append((time.monotonic(), document["model_version"]))
                 except Exception as error:
                     self.failures.append(f"{type(error).__name__}: {error}")
-                time.sleep(0.03)  # enough load for a replacement to be noticed
+                time.sleep(0.05)  # enough load for a replacement to be noticed

@@ -18,7 +18,6 @@ from fraud_embedded.processes.process import ProcessSpec, Running, StartFailed
 from fraud_embedded.servers import broker, mlflow, objectstore, postgres
 from fraud_embedded.servers.stack import Stack
 from tests.support import apache_kafka as apache
-from tests.support.airflow_installation import AirflowInstallation, airflow_python
 from tests.support.kafka_server import KafkaServer
 from tests.support.mlflow_users import mlflow_login
 from tests.support.servers import (
@@ -183,14 +182,6 @@ def topics(kafka_bootstrap: str) -> KafkaSettings:
     names = [settings.topic, settings.labels_topic, settings.alerts_topic, settings.dlq_topic]
     ensure_topics(kafka_bootstrap, names, partitions=1)
     return settings
-
-
-@pytest.fixture(scope="package")
-def airflow_metadata(tmp_path_factory: pytest.TempPathFactory) -> AirflowInstallation:
-    """Airflow whose metadata database is migrated, to be copied."""
-    installation = AirflowInstallation(tmp_path_factory.mktemp("airflow-metadata"), airflow_python())
-    installation.run("db", "migrate")
-    return installation
 
 
 @pytest.fixture(scope="package")

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from tests.support.waiting import eventually
 
@@ -18,10 +19,11 @@ _PATIENCE_S: Final = 240.0
 
 @dataclass
 class Webhook:
-    """`texts` are the received messages, in order."""
+    """`texts` are the accepted messages, in order; the next `refused` ones are answered with 403."""
 
     url: str
     texts: list[str] = field(default_factory=list)
+    refused: int = 0
 
     def about(self, phrase: str) -> list[str]:
         """The messages that contain this phrase."""
@@ -38,9 +40,12 @@ def running_webhook() -> Iterator[Webhook]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            document = json.loads(body)  # Alertmanager sends attachments
-            webhook.texts.append(document.get("text") or json.dumps(document["attachments"]))
-            self.send_response(200)
+            if accepted := not webhook.refused and self.path == urlsplit(webhook.url).path:
+                document = json.loads(body)  # Alertmanager sends attachments
+                webhook.texts.append(document.get("text") or json.dumps(document["attachments"]))
+            else:
+                webhook.refused = max(0, webhook.refused - 1)
+            self.send_response(200 if accepted else 403)
             self.send_header("Content-Length", "2")
             self.end_headers()
             self.wfile.write(b"ok")

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import xgboost
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score
 
 from config.candidates import Automl, Search
 from config.parameters import Training
@@ -40,7 +39,10 @@ from fraud_trainer.train.exporting import FILES, Exported, export
 from fraud_trainer.train.fitting import Examples
 from fraud_trainer.train.modelling import TrainedModel, candidate_metrics, fit_model, prepare_parts
 from fraud_trainer.train.preparing import FittedPreparation
+from tests.support.later import Later
 from tests.support.small_model import model_manifest
+
+reference = Later("sklearn.metrics")
 
 TOLERANCE = 1e-6  # of a score, between training and serving
 NUMBERS = [f"f{position}" for position in range(6)]
@@ -246,7 +248,7 @@ def test_the_choice_is_by_average_precision_and_says_why(trained: Trained) -> No
     choice, rows = trained.model.choice, trained.rows.calibration
     assert set(choice.results) == set(ALL)
     for name, result in choice.results.items():
-        expected = average_precision_score(rows.labels, trained.fitted[name].margins(rows))
+        expected = reference.average_precision_score(rows.labels, trained.fitted[name].margins(rows))
         assert result["average_precision"] == pytest.approx(expected)
     chosen = choice.results[choice.fitted.name]["average_precision"]
     assert chosen >= choice.results["xgboost"]["average_precision"]  # which stands first
@@ -328,7 +330,7 @@ def test_average_precision_of_weighted_rows_is_scikit_learns(weighted: bool) -> 
     labels = (source.random(500) < 0.2).astype(np.int8)
     scores = np.round(source.normal(size=500) + labels, 1).astype(np.float32)  # with ties
     weights = source.integers(1, 9, 500).astype(np.float32) if weighted else np.ones(500, np.float32)
-    expected = average_precision_score(labels, scores, sample_weight=weights)
+    expected = reference.average_precision_score(labels, scores, sample_weight=weights)
     assert average_precision(labels, scores, weights) == pytest.approx(expected)
     assert average_precision(np.zeros(500, np.int8), scores, weights) is None
 

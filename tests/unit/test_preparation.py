@@ -9,8 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from sklearn.metrics import mutual_info_score
-from sklearn.preprocessing import RobustScaler, StandardScaler
 
 from config.candidates import Selection
 from fraud_adapters.job.failures import LastingFailure
@@ -21,6 +19,10 @@ from fraud_core.preparation import Preparation, PreparedColumn, Preparer
 from fraud_trainer.train.fitting import Examples
 from fraud_trainer.train.preparing import FOLDS, FittedPreparation, fit_preparation, folds_of, without
 from fraud_trainer.train.selecting import contingency, dropped_columns, mutual_information
+from tests.support.later import Later
+
+metrics = Later("sklearn.metrics")
+scalers = Later("sklearn.preprocessing")
 
 CHANNELS = ["branch", "web", "phone", "kiosk"]
 
@@ -122,8 +124,8 @@ def test_the_scaled_view_is_scaled_as_scikit_learn_does() -> None:
         Preparer(view, result.features).apply(training.features) for view in (result.trees, result.scaled)
     )
     filled = np.where(np.isnan(trees), np.nanmedian(trees, axis=0), trees)
-    assert scaled[:, 0] == pytest.approx(RobustScaler().fit_transform(filled[:, :1])[:, 0], abs=1e-5)
-    assert scaled[:, 2:] == pytest.approx(StandardScaler().fit_transform(filled[:, 2:]), abs=1e-5)
+    assert scaled[:, 0] == pytest.approx(scalers.RobustScaler().fit_transform(filled[:, :1])[:, 0], abs=1e-5)
+    assert scaled[:, 2:] == pytest.approx(scalers.StandardScaler().fit_transform(filled[:, 2:]), abs=1e-5)
 
 
 def test_encodings_of_a_category() -> None:
@@ -239,7 +241,9 @@ def test_mutual_information_is_scikit_learns() -> None:
     matrix, labels = _columns()
     counts = contingency(matrix[:, 0], labels)
     assert counts.shape == (10, 2) and counts.sum() == len(labels)
-    assert mutual_information(counts) == pytest.approx(mutual_info_score(None, None, contingency=counts))
+    assert mutual_information(counts) == pytest.approx(
+        metrics.mutual_info_score(None, None, contingency=counts)
+    )
 
 
 def test_a_selection_that_drops_everything_says_so() -> None:

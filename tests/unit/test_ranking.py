@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn import metrics as reference
 
 from fraud_core import ranking
 from fraud_core.metrics import curve
 from fraud_core.money import Costs, cost_by_point
 from fraud_core.ranking import ranked
+from tests.support.later import Later
+
+reference = Later("sklearn.metrics")
 
 COSTS = Costs(missed_fraud_fee=20, review=5)
 # Scores from a small set, so that ties are common.

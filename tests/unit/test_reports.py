@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn import metrics as reference
 
 from config.job_results.trainer import CandidateResult
 from fraud_adapters.documents import (
@@ -39,7 +38,10 @@ from fraud_trainer.evaluate.figures import Scored
 from fraud_trainer.evaluate.report import report
 from fraud_trainer.register.registering import register
 from fraud_trainer.train.fitting import Examples
+from tests.support.later import Later
 from tests.unit.test_trainer import NAMES, TRAINING, Setup, setup, stored_examples, train_all
+
+reference = Later("sklearn.metrics")
 
 __all__ = ["setup"]
 

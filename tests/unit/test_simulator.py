@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from config.parameters import read_yaml
 from config.settings import CONFIG_DIR
@@ -21,6 +20,9 @@ from fraud_producer.drift import drifted
 from fraud_producer.optimum import Optimum, compute, log_likelihood_ratio
 from fraud_producer.population import ULB_OVERLAP, Population, population
 from fraud_producer.simulator import Simulator, draw, seconds_of_year
+from tests.support.later import Later
+
+stats = Later("scipy.stats")
 
 CREDITCARD = Contract.from_mapping(read_yaml(CONFIG_DIR / "contracts" / "creditcard.yaml"))
 SPECIFICATION = GatePolicy(min_frauds=1000, min_recall=0.95, max_fpr=0.02, min_f1=0.85)

@@ -13,7 +13,6 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 import pytest
-from sklearn.linear_model import LogisticRegression
 
 from config import constants
 from config.parameters import Retrain, Training
@@ -35,6 +34,9 @@ from fraud_trainer.run_context import STEPS, RunContext
 from fraud_trainer.train.calibration import CalibrationError, fit_sigmoid
 from fraud_trainer.train.splitting import SplitError, split_in_time
 from fraud_trainer.train.thresholds import NEVER, choose_thresholds
+from tests.support.later import Later
+
+linear_model = Later("sklearn.linear_model")
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 POLICY = GatePolicy(min_frauds=50, min_recall=0.95, max_fpr=0.02, min_f1=0.85)
@@ -312,7 +314,7 @@ def test_the_sigmoid_is_the_maximum_likelihood_fit() -> None:
     margins = source.normal(-3, 3, 20_000).astype(np.float32)
     labels = (source.random(20_000) < 1 / (1 + np.exp(-(0.7 * margins + 0.4)))).astype(np.int8)
     fitted = fit_sigmoid(margins, labels)
-    other = LogisticRegression(C=np.inf, tol=1e-10).fit(margins[:, None], labels)
+    other = linear_model.LogisticRegression(C=np.inf, tol=1e-10).fit(margins[:, None], labels)
     # Platt's targets differ from 0 and 1 by one example in each class.
     assert fitted.slope == pytest.approx(other.coef_[0, 0], rel=2e-3)
     assert fitted.intercept == pytest.approx(other.intercept_[0], abs=2e-3)

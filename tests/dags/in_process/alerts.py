@@ -1,4 +1,4 @@
-"""Tasks that fail, work and alert. Run as a program: once for each of MOODS, then twice the alert."""
+"""Tasks that fail, work and alert."""
 
 from __future__ import annotations
 
@@ -37,9 +37,12 @@ with DAG("drift_alerts", schedule=None) as drift_alerts:
         key="drift/creditcard",
     )
 
-if __name__ == "__main__":
+
+def run_all() -> None:
+    """Run the first DAG once for each of MOODS, then the alert twice."""
+    print("RUN alerts")
     for mood in os.environ["MOODS"].split(","):
         os.environ["MOOD"] = mood
-        print("RUN", mood, moody.test().state)
+        print("MOOD", mood, moody.test().state)
     for _ in range(2):
         print("ALERT", drift_alerts.test().state)

@@ -1,4 +1,4 @@
-"""Tasks that ask MLflow; the model's name comes with the environment. Run as a program: each once."""
+"""Tasks that ask MLflow; the model's name comes with the environment."""
 
 from __future__ import annotations
 
@@ -45,7 +45,9 @@ with DAG("model_wrong_alias", schedule=None) as model_wrong_alias:
 
     set_wrong_alias()
 
-if __name__ == "__main__":
+
+def run_all() -> None:
+    """Run each DAG once."""
     for dag in (model_versions, model_missing, model_wrong_alias):
         print("RUN", dag.dag_id)
         print("ENDED", dag.dag_id, dag.test().state)

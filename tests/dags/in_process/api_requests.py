@@ -1,4 +1,4 @@
-"""Tasks that use the hook to the scoring API. Run as a program: each DAG once, then one with a wrong secret.
+"""Tasks that use the hook to the scoring API.
 
 After a DAG the Variable's token lies in the folder TOKENS, as a file named after it: a log must not hold it.
 """
@@ -52,7 +52,8 @@ def run(dag: DAG, name: str) -> None:
     (Path(os.environ["TOKENS"]) / name).write_text(Stored.get("fraud_api_token"))
 
 
-if __name__ == "__main__":
+def run_all() -> None:
+    """Run each DAG once, then one with a wrong secret."""
     run(api_requests, "api_requests")
     run(api_renewal, "api_renewal")
     run(api_deep, "api_deep")
