@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import httpx
-import pandas as pd  # type: ignore[import-untyped]
+import pandas as pd
 import psutil
 import pytest
 

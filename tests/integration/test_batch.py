@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
-import pandas as pd  # type: ignore[import-untyped]
+import pandas as pd
 import psycopg2
 import pytest
 

@@ -47,7 +47,7 @@ def installation(
     database: Database, mlflow_uri: str, object_store: ObjectStoreSettings, tmp_path: Path
 ) -> Iterator[Installation]:
     with installed(CREDITCARD, database, mlflow_uri, object_store, tmp_path) as ready:
-        card_rows(ready, overlap=0.3)
+        card_rows(ready, 20_000, overlap=0.3)
         yield ready
 
 

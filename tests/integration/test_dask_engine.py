@@ -134,7 +134,8 @@ def test_a_worker_that_is_killed_in_mid_fit_costs_an_attempt(  # noqa: PLR0917
     candidate: str,
 ) -> None:
     parts = features(tmp_path, "dask", engine, rows, PARTS)
-    train, killed = boosting._train, []
+    train = boosting._train
+    killed: list[int] = []
 
     def announced(*given: Any, **named: Any) -> Any:
         if not killed:

@@ -38,12 +38,12 @@ from fraud_core.contract import Contract
 from fraud_core.labels import LabelEvent, Source
 from fraud_core.quantise import quantise
 from fraud_trainer.arguments import parser
+from fraud_trainer.engines.tasks import FEATURES
 from fraud_trainer.evaluate.validating import validate
 from fraud_trainer.job import execute, main, run_context_of
 from fraud_trainer.load.loading import EXAMPLES
 from fraud_trainer.register.registering import register
 from fraud_trainer.run_context import STEPS, RunContext
-from fraud_trainer.steps import FEATURES
 from fraud_trainer.tracking import TAG_TRAINED
 from tests.integration.training_installation import (
     CREDITCARD,

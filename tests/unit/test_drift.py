@@ -44,7 +44,7 @@ RULE = DataRule(
     share=0.3,
     significance=0.001,
 )
-SPECIFICATION = GatePolicy(min_recall=0.95, max_fpr=0.02, min_f1=0.85)
+SPECIFICATION = GatePolicy(min_frauds=1000, min_recall=0.95, max_fpr=0.02, min_f1=0.85)
 CONCEPT = ConceptRule(min_labels=100, drop=0.05, confidence=0.999)
 RATE = RateRule(min_rows=500, change=0.5, confidence=0.999)
 
@@ -296,7 +296,7 @@ def test_performance_is_critical_only_with_its_whole_interval(
 
 
 def test_a_drop_from_the_held_out_part_is_medium() -> None:
-    lenient = GatePolicy(min_recall=0.5)
+    lenient = GatePolicy(min_frauds=1000, min_recall=0.5)
     [recall, _, precision] = judge_performance(
         Confusion(800, 400, 9000, 200), lenient, {"recall": 0.95, "precision": 0.66}, CONCEPT
     )
@@ -306,6 +306,7 @@ def test_a_drop_from_the_held_out_part_is_medium() -> None:
 def test_a_policy_for_rare_frauds_has_floors_of_its_own() -> None:
     policy = GatePolicy.model_validate(
         {
+            "min_frauds": 100,
             "min_average_precision": 0.65,
             "min_recall_at_precision": {"precision": 0.8, "recall": 0.6},
             "min_precision_at_budget": 0.2,

@@ -7,13 +7,14 @@ import re
 import runpy
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
 from prometheus_client import CollectorRegistry, generate_latest
 
 from config.metrics import METRICS, table
+from fraud_adapters.models.recorded import Reason
 from fraud_api.http_server import HEAD_SECONDS
 from fraud_api.metrics import REFUSAL_REASONS, SCORING_ROUTES
 from fraud_api.metrics import Metrics as ApiMetrics
@@ -72,7 +73,7 @@ def test_counters_exist_before_their_first_event() -> None:
             labels = {"route": route, "decision": decision}
             assert registry.get_sample_value("fraud_api_scored_total", labels) == 0
     source = (ROOT / "services/api/fraud_api/model_holder.py").read_text(encoding="utf-8")
-    reasons = set(re.findall(r'(?:VersionRefused|_record_problem)\(\s*"(\w+)"', source))
+    reasons = {*get_args(Reason), *re.findall(r'(?:VersionRefused|_record_problem)\(\s*"(\w+)"', source)}
     assert reasons == set(REFUSAL_REASONS), "the values of the label are a closed list"
     for reason in reasons:
         assert registry.get_sample_value("fraud_api_model_refused_total", {"reason": reason}) == 0

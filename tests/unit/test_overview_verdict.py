@@ -31,6 +31,6 @@ FAILED = {"check": "freshness", "status": "failed"}
     ],
 )
 def test_the_most_serious_fact_decides(changes: dict[str, Any], level: str, words: str) -> None:
-    calm = {"parts": UP, "seconds_since_decision": 2.0, "lag": 3, "alerts": [], "quality": []}
+    calm: dict[str, Any] = {"parts": UP, "seconds_since_decision": 2.0, "lag": 3, "alerts": [], "quality": []}
     outcome = verdict(**(calm | changes))
     assert (outcome.level, words in outcome.sentence) == (level, True), outcome.sentence

@@ -26,6 +26,7 @@ from fraud_core.gate import GatePolicy, RecallAtPrecision
 from fraud_core.manifest import Manifest
 from fraud_core.metrics import confusion
 from fraud_trainer import steps
+from fraud_trainer.engines.tasks import FEATURES
 from fraud_trainer.evaluate import validating
 from fraud_trainer.job import execute
 from fraud_trainer.load.loading import EXAMPLES
@@ -459,13 +460,13 @@ def test_the_held_out_part_decides_nothing_that_is_fitted(setup: Setup) -> None:
     stored_examples(setup.context, difficulty=0.5)
     steps.features(setup.context)
     first: Mapping[str, Any] = steps.train(setup.context)
-    table = setup.context.run.get_table(steps.FEATURES, setup.context.run.step("features")["digest"])
+    table = setup.context.run.get_table(FEATURES, setup.context.run.step("features")["digest"])
     start = first["split"]["test"]["from"]
     reversed_test = table.column("_label").to_numpy().copy()
     reversed_test[start:] = 1 - reversed_test[start:]
     changed = table.set_column(1, "_label", pa.array(reversed_test))
     run = setup.context.run
-    outcome = {**run.step("features").outcome, "digest": run.put_table(steps.FEATURES, changed)}
+    outcome = {**run.step("features").outcome, "digest": run.put_table(FEATURES, changed)}
     run.finish(run.seal("features", outcome, run.step("load")))
     again: Mapping[str, Any] = steps.train(setup.context)
     fitted = ("digests", "threshold", "block_threshold", "calibration", "preparation", "choice")

@@ -6,7 +6,6 @@ ALTER TABLE alerts
     ADD COLUMN resolved_at timestamptz,
     ADD CONSTRAINT alerts_severity CHECK (severity IN ('medium', 'high', 'critical'));
 CREATE INDEX alerts_open ON alerts (severity) WHERE resolved_at IS NULL;
-CREATE INDEX airflow_task_metrics_ended_at ON airflow_task_metrics (ended_at);
 
 -- [{dedupe_key, source, severity, title, raised_at, sent_at, resolved_at, occurrences, details}, …]: one row for
 -- each incident, brought up to date. Gives how many rows changed. An incident that begins ends an earlier one of
@@ -68,19 +67,21 @@ $$;
 -- One row a series: the metric's name, its labels, its value. The names are in config/metrics.py.
 CREATE VIEW platform_metrics (metric, labels, value) AS
 WITH drift AS (
-    SELECT DISTINCT ON (contract, kind, feature, metric) * FROM drift_metrics
-    WHERE detected_at > now() - interval '2 days' ORDER BY contract, kind, feature, metric, detected_at DESC, id DESC
+    SELECT DISTINCT ON (contract, kind, feature, metric, window_name) * FROM drift_metrics
+    WHERE detected_at > now() - interval '2 days'
+    ORDER BY contract, kind, feature, metric, window_name, detected_at DESC, id DESC
 ), quality AS (
     SELECT DISTINCT ON (contract, check_name) * FROM quality_reports
     WHERE checked_at > now() - interval '2 days' ORDER BY contract, check_name, checked_at DESC, id DESC
 ), performance AS (
     SELECT DISTINCT ON (contract, metric) * FROM performance_metrics
-    WHERE measured_at > now() - interval '2 days' ORDER BY contract, metric, measured_at DESC, id DESC
+    WHERE part = '' AND measured_at > now() - interval '2 days'
+    ORDER BY contract, metric, measured_at DESC, id DESC
 ), severities (severity) AS (
     VALUES ('medium'), ('high'), ('critical')
 )
 SELECT 'fraud_drift_value', jsonb_build_object('contract', contract, 'kind', kind, 'feature', coalesce(feature, ''),
-    'metric', metric), value FROM drift WHERE value IS NOT NULL
+    'metric', metric), max(value) FROM drift WHERE value IS NOT NULL GROUP BY contract, kind, feature, metric
 UNION ALL SELECT 'fraud_drift_severity', jsonb_build_object('contract', contract, 'kind', kind),
     max(array_position(ARRAY['insufficient', 'none', 'medium', 'high', 'critical'], severity::text)) - 2
     FROM drift GROUP BY contract, kind

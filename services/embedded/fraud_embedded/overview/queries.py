@@ -51,7 +51,7 @@ _DRIFT: Final = f"""
 _PERFORMANCE: Final = """
     SELECT metric, extract(epoch FROM measured_at)::bigint, value, labels
     FROM performance_metrics
-    WHERE metric = ANY (%s) AND value IS NOT NULL AND measured_at >= now() - interval '7 days'
+    WHERE metric = ANY (%s) AND part = '' AND value IS NOT NULL AND measured_at >= now() - interval '7 days'
     ORDER BY measured_at
 """
 _QUALITY: Final = """
