@@ -160,7 +160,7 @@ def test_a_scheduler_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_workers_that_do_not_come_or_do_not_fit_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    with LocalCluster(n_workers=0, processes=False, dashboard_address=None) as empty:
+    with LocalCluster(n_workers=0, processes=False, protocol="tcp", dashboard_address=None) as empty:
         waiting = DaskCluster(empty.scheduler_address, seconds=0.5)
         sentence = r"no worker joined the scheduler within 0\.5 seconds"
         with pytest.raises(ClusterUnavailable, match=sentence), waiting.client():
@@ -204,7 +204,9 @@ def test_batch_scores_are_equal_row_by_row(
 ) -> None:
     with (
         batch_installation(database, mlflow_uri, object_store, tmp_path),
-        LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None) as running,
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=False, protocol="tcp", dashboard_address=None
+        ) as running,
     ):
         outputs = scores(tmp_path, running.scheduler_address, monkeypatch)
         assert outputs["dask"] == outputs["local"]

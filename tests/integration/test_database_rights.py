@@ -35,7 +35,7 @@ MAY_UPDATE = {
     "trainer": {"retraining_triggers"},
     "batch": set[str](),
     # Of an estimate, what it was and what became of it.
-    "monitor": {"drift_metrics", "performance_estimates"},
+    "monitor": {"drift_metrics", "performance_estimates", "quality_reports", "performance_metrics"},
     "readonly": set[str](),
     "watch": set[str](),  # it records by functions
 }

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import pytest
 
 from config import constants
+from config.constants import DAG_BATCH
 from config.job_results.trainer import CleanResult
 from config.settings import ObjectStoreSettings
 from fraud_adapters.job import scratch
@@ -91,6 +92,8 @@ def test_what_no_version_needs_goes_after_a_time(
     main(["load", "--run-id", "begun:1/2"])
     bucket.put_bytes("runs/another_dag/x/report.json", b"{}")
     bucket.put_bytes("runs/note.txt", b"nobody's")
+    for name in ("report.json", "parts/0.arrow"):
+        bucket.put_bytes(f"runs/{DAG_BATCH}/scored/{name}", b"{}")
     (tmp_path / "local" / f"{scratch.PREFIX}killed").mkdir()
     before = _remaining(bucket)
 
@@ -117,6 +120,7 @@ def test_what_no_version_needs_goes_after_a_time(
         "older": DOCUMENTS,
         "newer": DOCUMENTS | DATA,
         "runs": {"note.txt"},
+        f"runs/{DAG_BATCH}/scored": {"report.json"},
     }
     name = installation.contract.registered_model
     assert _why(result, "removed") == {
@@ -124,11 +128,14 @@ def test_what_no_version_needs_goes_after_a_time(
         "abandoned": "no model version was made of it",
         "begun:1%2F2": "no model version was made of it",
         "runs/another_dag/x": "no model version was made of it",
+        f"runs/{DAG_BATCH}/scored": "the report of a batch prediction",
     }
+    assert bucket.get_bytes(f"runs/{DAG_BATCH}/scored/report.json") == b"{}"
     assert _why(result, "kept") == {
         "champion": f"version 1 of {name} is champion",
         "newer": f"version 3 of {name} is challenger",
         "older": "version 2 has no alias, and MLflow holds its files",
+        f"runs/{DAG_BATCH}/scored": "the report of a batch prediction",
     }
     assert result["removed_bytes"] > sum(line["bytes"] for line in result["kept"]) / 10
     again = _clean(8)

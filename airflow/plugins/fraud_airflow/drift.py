@@ -33,7 +33,7 @@ def _of_parsed(name: str) -> str:
 
 
 # A drift that becomes more severe is an incident of its own, so that its message is not held back.
-ALERT: Final = {
+ALERT: Final[dict[str, Any]] = {
     "title": _of_parsed("title"),
     "text": _of_parsed("text"),
     "severity": _of_parsed("severity"),

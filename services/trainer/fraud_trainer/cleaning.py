@@ -12,6 +12,7 @@ from typing import Final, Protocol
 import orjson
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
+from config.constants import DAG_BATCH
 from config.job_results.trainer import CleanResult, RunFiles
 from config.parameters import Runs as Periods
 from fraud_adapters.job import scratch
@@ -27,6 +28,7 @@ from fraud_core.manifest import Manifest
 from fraud_trainer.run_context import MlflowRuns, RegistryReader
 
 BATCH_REPORT: Final = "report.json"  # of a run of batch prediction; it is kept for audits
+_BATCH_RUNS: Final = f"runs/{DAG_BATCH}/"
 LISTED: Final = 100  # runs named in a result; the log names all
 
 
@@ -164,7 +166,7 @@ def _decide(context: CleaningContext, connection: Connection, folder: Folder) ->
         return CleaningDecision("written to lately: it may be in progress")
     runs = _runs(context, folder)
     abandoned = tuple(run for run in runs if run.status in UNFINISHED)
-    if folder.holds(BATCH_REPORT):
+    if folder.prefix.startswith(_BATCH_RUNS) and folder.holds(BATCH_REPORT):
         parts = tuple(entry for entry in folder.entries if entry.key.startswith(f"{folder.prefix}/parts/"))
         remove = parts if age >= context.periods.keep else ()
         return CleaningDecision("the report of a batch prediction", remove)
