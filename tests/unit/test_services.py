@@ -231,3 +231,20 @@ def test_airflow_s_image_holds_what_its_constants_need(tmp_path: Path) -> None:
         check=False,
     )
     assert done.stdout == "fraud_trainer\n", done.stderr
+
+
+def test_airflow_s_image_holds_every_module_of_ours_that_its_code_imports() -> None:
+    sources = [
+        path
+        for folder in ("dags", "plugins", "scripts")
+        for path in (ROOT / "airflow" / folder).rglob("*.py")
+    ]
+    imported = {
+        name
+        for path in sources
+        for line in re.findall(r"^ *from config(?:\.(\w+)\S*)? import (\w+)", path.read_text(), re.M)
+        for name in [line[0] or line[1]]
+    }
+    assert "metrics" in imported
+    copied = set(re.findall(r"config/(\w+)", (ROOT / "airflow/Dockerfile").read_text()))
+    assert imported - copied == set()
