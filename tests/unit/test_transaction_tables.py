@@ -46,7 +46,7 @@ def by_model(contract: Contract, record: dict[str, Any]) -> dict[str, Any] | Non
         return None
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_columns_give_what_the_model_gives(data: st.DataObject) -> None:
     contract = data.draw(st.sampled_from([CREDITCARD, WIRE]))
