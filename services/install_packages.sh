@@ -13,8 +13,8 @@ python3 -m venv --without-pip /opt/venv
 /opt/pip/bin/pip --python /opt/venv/bin/python install --quiet --disable-pip-version-check --root-user-action ignore \
     --no-compile --only-binary :all: --no-deps --require-hashes --requirement "$1"
 
-# Packages' own tests: a tenth of the image, and nothing imports them.
-find /opt/venv/lib -type d -name tests -prune -exec rm -rf {} +
+# Packages' own tests: a tenth of the image, and nothing imports them. Evidently's are checks that its reports use.
+find /opt/venv/lib -type d -name tests -not -path '*/evidently/*' -prune -exec rm -rf {} +
 
 # Compiled now, since no user of the image may write there; unchecked, so that a start reads no source at all.
 /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib || true
