@@ -14,8 +14,7 @@ import json
 import resource
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Any, Final, cast
@@ -30,14 +29,12 @@ from fraud_adapters.objectstore.run_store import RunStore
 from fraud_adapters.postgres import connect
 from fraud_core.manifest import Manifest
 from fraud_core.profile import Profile, make_profile
-from fraud_embedded.processes.process import ProcessSpec, Running
-from fraud_embedded.servers import objectstore, postgres
 from fraud_monitor.drift.detecting import drift
 from fraud_monitor.run_context import Champion, MlflowRuns, RunContext, Tracking
 from tests.benchmarks import machine
+from tests.benchmarks.servers import monitored
 from tests.benchmarks.ulb import CREDITCARD
-from tests.support.server_fixtures import bucket_settings
-from tests.support.servers import cloned_database, configured_stack, migrated_template, random_passwords
+from tests.support.servers import cloned_database
 
 EXPECTED_S: Final = 30  # of the whole DAG
 
@@ -54,7 +51,7 @@ def main() -> None:
         print(json.dumps(child(options.child[0], json.loads(options.child[1]))))
         return
     results = []
-    with servers() as (template, store):
+    with monitored() as (template, _, store):
         origin, load = machine.origin(template.url("owner")), machine.load()
         for rows in sorted(map(int, options.rows.split(","))):
             with cloned_database(template, f"drift_{rows}") as database:
@@ -126,37 +123,6 @@ def measured(url: str, store: dict[str, str], rows: int) -> list[str]:
         f"{found['mib']:.0f}",
         f"{found['seconds'] / 3600:.2%}",
     ]
-
-
-@contextmanager
-def servers() -> Iterator[tuple[Any, dict[str, str]]]:
-    """A migrated template, and the settings of the bucket."""
-    with configured_stack(durable=True) as stack:
-        postgres.prepare(stack.postgres)
-        objectstore.prepare(stack.objectstore)
-        started: list[Running] = []
-        try:
-            started.extend(
-                _start(spec) for spec in (postgres.spec(stack.postgres), objectstore.spec(stack.objectstore))
-            )
-            bucket = bucket_settings(stack.objectstore, constants.BUCKET_RUNS)
-            ObjectStore(bucket, constants.BUCKET_RUNS).ensure_bucket()
-            store = {
-                "s3_endpoint_url": bucket.endpoint_url,
-                "aws_access_key_id": bucket.aws_access_key_id,
-                "aws_secret_access_key": bucket.aws_secret_access_key.get_secret_value(),
-            }
-            yield migrated_template(stack.postgres, random_passwords(stack)), store
-        finally:
-            for server in reversed(started):
-                server.stop(5)
-            objectstore.remove_sockets(stack.objectstore.internal_ports)
-
-
-def _start(spec: ProcessSpec) -> Running:
-    running = Running(spec, spec.cwd.parent / f"{spec.name}.log")
-    running.wait_ready(120)
-    return running
 
 
 def fill(database: Any, rows: int) -> None:

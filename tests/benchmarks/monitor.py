@@ -15,28 +15,23 @@ import re
 import resource
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from time import monotonic
 from typing import Any, Final
 
-from config import constants
 from config.settings import KafkaSettings, ObjectStoreSettings
 from fraud_adapters.kafka import Publisher, ensure_topics, topic_ids
-from fraud_adapters.objectstore import ObjectStore
 from fraud_adapters.postgres import connect
 from fraud_adapters.postgres.placement import NUMERIC_COLUMNS
-from fraud_embedded.processes.process import ProcessSpec, Running
-from fraud_embedded.servers import broker, objectstore, postgres
 from fraud_monitor.performance.verbs import performance
 from fraud_monitor.quality.verbs import quality
 from tests.benchmarks import machine
 from tests.benchmarks.plans import shortened
+from tests.benchmarks.servers import monitored
 from tests.support.monitor_installation import MonitorInstallation, champion
-from tests.support.server_fixtures import bucket_settings
-from tests.support.servers import cloned_database, configured_stack, migrated_template, random_passwords
+from tests.support.servers import cloned_database
 
 VERBS: Final = {
     "quality": ("04_data_quality", quality, 60),
@@ -91,7 +86,7 @@ def main() -> None:
     sizes = sorted(map(int, options.rows.split(",")))
     results: list[list[Any]] = []
     wrong: list[str] = []
-    with servers() as (template, bootstrap, store):
+    with monitored() as (template, bootstrap, store):
         origin = machine.origin(template.url("owner"))
         for rows in sizes:
             with cloned_database(template, f"monitor_{rows}") as database:
@@ -152,43 +147,6 @@ def measured(verb: str, place: Place) -> list[str]:
         f"{found['seconds']:.1f}", f"{found['cpu']:.1f}", f"{found['mib']:.0f}", f"{VERBS[verb][2]}",
         f"{found['seconds'] / 3600:.2%}",
     ]  # fmt: skip
-
-
-@contextmanager
-def servers() -> Iterator[tuple[Any, str, dict[str, str]]]:
-    """A migrated template, the broker's address, and the settings of the bucket."""
-    with configured_stack(durable=True) as stack:
-        postgres.prepare(stack.postgres)
-        objectstore.prepare(stack.objectstore)
-        broker.prepare(stack.broker)
-        specs = [
-            postgres.spec(stack.postgres),
-            objectstore.spec(stack.objectstore),
-            broker.spec(stack.broker),
-        ]
-        started: list[Running] = []
-        try:
-            for spec in specs:
-                started.append(_start(spec))
-            bucket = bucket_settings(stack.objectstore, constants.BUCKET_RUNS)
-            ObjectStore(bucket, constants.BUCKET_RUNS).ensure_bucket()
-            store = {
-                "s3_endpoint_url": bucket.endpoint_url,
-                "aws_access_key_id": bucket.aws_access_key_id,
-                "aws_secret_access_key": bucket.aws_secret_access_key.get_secret_value(),
-            }
-            passwords = random_passwords(stack)
-            yield migrated_template(stack.postgres, passwords), stack.broker.bootstrap, store
-        finally:
-            for server in reversed(started):
-                server.stop(5)
-            objectstore.remove_sockets(stack.objectstore.internal_ports)
-
-
-def _start(spec: ProcessSpec) -> Running:
-    running = Running(spec, spec.cwd.parent / f"{spec.name}.log")
-    running.wait_ready(120)
-    return running
 
 
 def fill(database: Any, bootstrap: str, store: dict[str, str], rows: int, history: int) -> Place:

@@ -18,6 +18,7 @@ import xgboost
 from config import constants
 from config.settings import PlatformSettings, parameters
 from fraud_adapters.models.onnx_export import to_onnx
+from fraud_adapters.objectstore import ObjectStore
 from fraud_core.contract import Contract
 from fraud_core.manifest import Calibration, Manifest
 from fraud_db.bootstrap import Passwords, bootstrap, clone_database
@@ -28,7 +29,14 @@ from fraud_embedded.servers import broker, objectstore, postgres
 from fraud_embedded.servers.stack import Ports, Stack, build
 from tests.support import apache_kafka
 from tests.support.api_server import ApiServer, record_version
-from tests.support.servers import random_passwords, random_secrets
+from tests.support.server_fixtures import bucket_settings
+from tests.support.servers import (
+    Database,
+    configured_stack,
+    migrated_template,
+    random_passwords,
+    random_secrets,
+)
 from tests.support.small_model import model_manifest
 
 TEMPLATE = "benchmark"
@@ -92,6 +100,31 @@ def running(contract: Contract, *postgres_settings: str, kafka: str = TANSU) -> 
             yield Servers(stack, passwords, api, model, pids, bootstrap_servers)
     finally:
         shutil.rmtree(base, ignore_errors=True)
+
+
+@contextmanager
+def monitored() -> Iterator[tuple[Database, str, dict[str, str]]]:
+    """What the monitor's jobs work on: a migrated template, the broker's address, the bucket's settings."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    with configured_stack(durable=True) as stack, ExitStack() as until_the_end:
+        until_the_end.callback(objectstore.remove_sockets, stack.objectstore.internal_ports)
+        postgres.prepare(stack.postgres)
+        objectstore.prepare(stack.objectstore)
+        broker.prepare(stack.broker)
+        for spec in (
+            postgres.spec(stack.postgres),
+            objectstore.spec(stack.objectstore),
+            broker.spec(stack.broker),
+        ):
+            _start(spec, until_the_end)
+        bucket = bucket_settings(stack.objectstore, constants.BUCKET_RUNS)
+        ObjectStore(bucket, constants.BUCKET_RUNS).ensure_bucket()
+        store = {
+            "s3_endpoint_url": bucket.endpoint_url,
+            "aws_access_key_id": bucket.aws_access_key_id,
+            "aws_secret_access_key": bucket.aws_secret_access_key.get_secret_value(),
+        }
+        yield migrated_template(stack.postgres, random_passwords(stack)), stack.broker.bootstrap, store
 
 
 def _broker(stack: Stack, base: Path, kafka: str) -> tuple[ProcessSpec, str]:
