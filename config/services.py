@@ -152,6 +152,7 @@ MLFLOW_PERSON: Final = "person"
 ROLE_READONLY: Final = "fraud_readonly"  # may read everything except credentials
 # Records alerts and Airflow's task runs by two functions, and reads figures; Airflow's watch has it.
 ROLE_WATCH: Final = "fraud_watch"
+ROLE_GRAFANA: Final = "fraud_grafana"  # may read what monitoring found: no transaction, no prediction
 # Further clients of the API: the DAGs, and the administrator.
 _OTHER_CLIENTS: Final = {
     "airflow": ("predict", "read", "train", "deploy"),
@@ -203,9 +204,9 @@ def mlflow_users() -> tuple[str, ...]:
 
 
 def roles() -> dict[str, str]:
-    """The log-in roles by the service's name, the read-only role, and that of Airflow's watch."""
+    """The log-in roles by the service's name, the read-only role, and those of Airflow's watch and Grafana."""
     own = {service.name: service.role for service in SERVICES if service.role}
-    return own | {"readonly": ROLE_READONLY, "watch": ROLE_WATCH}
+    return own | {"readonly": ROLE_READONLY, "watch": ROLE_WATCH, "grafana": ROLE_GRAFANA}
 
 
 def clients() -> dict[str, tuple[str, ...]]:

@@ -74,9 +74,12 @@ def bootstrap(
         _lock(connection)
         for role, password in roles.items():
             _ensure_role(connection, role, password)
-        _execute(
-            connection, "ALTER ROLE {} SET default_transaction_read_only = on", service_roles["readonly"]
-        )
+        for reader in ("readonly", "grafana"):
+            _execute(
+                connection, "ALTER ROLE {} SET default_transaction_read_only = on", service_roles[reader]
+            )
+        # A dashboard that is refreshed every few seconds must not leave queries behind.
+        _execute(connection, "ALTER ROLE {} SET statement_timeout = '15s'", service_roles["grafana"])
         _ensure_database(connection, database, owner, service_roles.values())
         for own in (mlflow, airflow):
             _ensure_database(connection, own, own, ())

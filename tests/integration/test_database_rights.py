@@ -26,6 +26,7 @@ MAY_INSERT = {
     },
     "readonly": set[str](),
     "watch": set[str](),  # it records by functions
+    "grafana": set[str](),
 }
 MAY_UPDATE = {
     "producer": {"simulated_labels", "simulations"},
@@ -38,6 +39,7 @@ MAY_UPDATE = {
     "monitor": {"drift_metrics", "performance_estimates", "quality_reports", "performance_metrics"},
     "readonly": set[str](),
     "watch": set[str](),  # it records by functions
+    "grafana": set[str](),
 }
 MAY_DELETE = {"api": {"revoked_tokens"}, "streaming": {"alert_outbox"}}
 MAY_READ = {
@@ -58,6 +60,10 @@ MAY_READ = {
         *("airflow_task_metrics", "performance_estimates"),
     },
     "watch": set[str](),
+    "grafana": {
+        *("drift_metrics", "quality_reports", "performance_metrics", "performance_estimates"),
+        *("retraining_triggers", "airflow_task_metrics", "alerts", "model_versions"),
+    },
 }
 _BATCH = "text, text, text[], timestamptz[], numeric[], text[], text[], text[], integer[]"
 MERGE_TRANSACTIONS = f"merge_transactions({_BATCH})"
