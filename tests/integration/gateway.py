@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import yaml
 
@@ -19,9 +19,16 @@ from tests.support.api_server import ROOT
 CONFIGURATION: Final = ROOT / "services" / "gateway" / "traefik"
 
 
+class Gateway(NamedTuple):
+    """Where clients reach it, and the port of its metrics."""
+
+    url: str
+    metrics: int
+
+
 @contextmanager
-def gateway(port: int, folder: Path) -> Iterator[str]:
-    """The gateway's URL, in front of this port of the host; only addresses differ from Compose."""
+def gateway(port: int, folder: Path) -> Iterator[Gateway]:
+    """The gateway in front of this port of the host; only addresses differ from Compose."""
     web, internal = free_ports(2)
     static = _read("traefik.yml")
     static["entryPoints"]["web"]["address"] = f"127.0.0.1:{web}"
@@ -44,7 +51,7 @@ def gateway(port: int, folder: Path) -> Iterator[str]:
     )
     try:
         running.wait_ready(60)
-        yield f"http://127.0.0.1:{web}"
+        yield Gateway(f"http://127.0.0.1:{web}", internal)
     finally:
         running.stop(5)
 

@@ -38,8 +38,8 @@ def url(
     if request.param == "directly":
         yield server.url
         return
-    with gateway(server.port, tmp_path_factory.mktemp("gateway")) as address:
-        yield address
+    with gateway(server.port, tmp_path_factory.mktemp("gateway")) as entrance:
+        yield entrance.url
 
 
 def test_java_s_own_client_is_answered(server: ApiServer, url: str) -> None:

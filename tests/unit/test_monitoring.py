@@ -160,15 +160,13 @@ def test_every_alert_is_tried_by_promtool() -> None:
     assert tried == {rule["alert"] for rule in rules()}
 
 
-def test_generated_dashboards_are_current() -> None:
-    generated = runpy.run_path(str(MONITORING / "grafana" / "generate.py"))["overview"]()
-    stored = (MONITORING / "grafana" / "dashboards" / "overview.json").read_text(encoding="utf-8")
-    assert stored == generated, "python monitoring/grafana/generate.py"
-
-
 def test_dashboards_show_what_exists() -> None:
     expressions = [
-        target["expr"] for board in dashboards() for panel in board["panels"] for target in panel["targets"]
+        target["expr"]
+        for board in dashboards()
+        for panel in board["panels"]
+        for target in panel.get("targets", ())
+        if "expr" in target
     ]
     assert len(expressions) > 20
     shown = set().union(*(families(one) for one in expressions))
@@ -176,10 +174,7 @@ def test_dashboards_show_what_exists() -> None:
     shown |= set().union(*(families(rule["expr"]) for rule in rules()))
     # What we export and neither a person nor an alert looks at is not worth exporting; a process's own
     # figures are given anyway.
-    unseen = {name for name in set(DOCUMENTED) - shown if name.startswith("fraud_")}
-    assert unseen <= {"fraud_stream_partitions", "fraud_stream_batch_seconds", "fraud_stream_batch_rows"} | {
-        "fraud_stream_classes_refreshed_total"
-    }
+    assert {name for name in set(DOCUMENTED) - shown if name.startswith("fraud_")} == set()
 
 
 def test_the_gateway_drops_a_connection_before_the_api_does() -> None:

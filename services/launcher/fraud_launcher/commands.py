@@ -32,10 +32,10 @@ from fraud_launcher.bootstrap import (
 )
 from fraud_launcher.exit_codes import shell_code
 
-TESTED = ["config", "services", "db_init", "tests", "requirements", "airflow", "notebooks"]
+TESTED = ["config", "services", "db_init", "tests", "requirements", "airflow", "monitoring", "notebooks"]
 TYPED = ["config", "db_init/fraud_db", "tests", "requirements/lock.py", "notebooks/execute.py"]
 TYPED += ["services/collect_sources.py", "services/health.py", "services/launcher/__main__.py"]
-TYPED += services.typed()
+TYPED += ["monitoring/grafana", *services.typed()]
 
 # Code that runs inside Airflow, with Airflow's packages and mypy settings.
 TYPED_AIRFLOW = ["plugins", "dags", "scripts", "tests"]
