@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import argparse
 import json
+import threading
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from config.job_results.monitor import QualityResult
 from config.settings import KafkaSettings
+from fraud_adapters.job.failures import JobFailed
 from fraud_adapters.kafka import Publisher, topic_ids
 from fraud_adapters.models.mlflow_http import RegistryUnavailable
 from fraud_core.batch import Batch
 from fraud_core.features import feature_matrix
+from fraud_monitor.job import main
 from fraud_monitor.quality.verbs import quality
 from tests.support.monitor_installation import MonitorInstallation, arrived, by_name, champion
 from tests.support.stored_rows import CREDITCARD, Database
@@ -270,6 +274,66 @@ def test_a_source_that_does_not_answer_leaves_the_others_judged(monitor: Monitor
         assert found[name]["status"] == "insufficient", found[name]
     assert "MLflow at http://mlflow:5000 does not answer" in found["outliers"]["sentence"]
     assert "permission denied" in found["dead_letters"]["sentence"]
+
+
+class MlflowWithoutItsStore(BaseHTTPRequestHandler):
+    """It names the champion; fetching a file fails, as it does while its object store is away."""
+
+    def do_GET(self) -> None:
+        found = {"model_version": {"version": "7"}, "artifact_uri": "mlflow-artifacts:/1/7/artifacts"}
+        is_file = "mlflow-artifacts" in self.path
+        body = b"" if is_file else json.dumps(found).encode()
+        self.send_response(500 if is_file else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """What is asked is of no interest."""
+
+
+def test_without_the_object_store_only_what_needs_the_reference_has_no_verdict(
+    monitor: MonitorInstallation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole job, from its settings on."""
+    monitor.decide(arrived(ROWS))
+    monitor.rows(
+        "INSERT INTO model_versions (name, version, contract, digest, gate_policy, gate_passed, gate_outcome,"
+        " metrics, threshold, block_threshold) VALUES ('fraud-creditcard', '7', 'creditcard/1',"
+        " repeat('0', 64), 'specification', true, '{}', '{}', 0.5, 0.9) RETURNING 1"
+    )
+    server = ThreadingHTTPServer(("127.0.0.1", 0), MlflowWithoutItsStore)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    mlflow = f"http://127.0.0.1:{server.server_port}"
+    for name, value in {
+        "DATABASE_URL": monitor.database.url("monitor"),
+        "KAFKA_BOOTSTRAP_SERVERS": monitor.kafka.kafka_bootstrap_servers,
+        "KAFKA_TOPIC": monitor.kafka.topic,
+        "MLFLOW_TRACKING_URI": mlflow,
+        "MLFLOW_TRACKING_USERNAME": "monitor",
+        "MLFLOW_TRACKING_PASSWORD": "a-password-of-its-own",
+        "S3_ENDPOINT_URL": "http://127.0.0.1:1",
+        "AWS_ACCESS_KEY_ID": "x",
+        "AWS_SECRET_ACCESS_KEY": "x",
+    }.items():
+        monkeypatch.setenv(name, value)
+    try:
+        result = cast(QualityResult, main(["quality", "--run-id", "first"]))
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    found = by_name(result["checks"])  # type: ignore[arg-type]
+    for name in ("missing_values", "outliers", "distribution_shift", "anomalies"):
+        assert found[name]["status"] == "insufficient"
+        assert found[name]["sentence"].startswith(f"MLflow at {mlflow} answered 500 to ")
+    assert {found[name]["status"] for name in ("schema", "freshness", "kafka_lag")} == {"passed"}
+    stored = dict(monitor.rows("SELECT check_name, status FROM quality_reports"))
+    assert stored == {name: one["status"] for name, one in found.items()}
+    # What cannot work without it says so at once.
+    with pytest.raises(JobFailed, match="object store"):
+        main(["performance", "--run-id", "first"])
 
 
 def test_a_champion_without_profile_is_named(monitor: MonitorInstallation) -> None:

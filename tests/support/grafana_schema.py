@@ -64,7 +64,7 @@ def _mistyped_union(value: Any, choices: tuple[Any, ...], path: str) -> Iterator
     yield from min((list(_mistyped(value, one, path)) for one in own or others), key=len)
 
 
-def _mistyped_items(value: Any, kind: type, arguments: tuple[Any, ...], path: str) -> Iterator[str]:
+def _mistyped_items(value: Any, kind: Any, arguments: tuple[Any, ...], path: str) -> Iterator[str]:
     if type(value) is not kind:
         yield f"{path}: {value!r} is no {kind.__name__}"
         return

@@ -23,7 +23,7 @@ class Verb:
     Attributes:
         dag: the DAG that its runs belong to by default.
         run: does the work, and returns its result.
-        needs: what it cannot work without, besides Postgres and the object store.
+        needs: what it cannot work without, besides Postgres.
         continues: the verb that began the run, if it works on an earlier one, which must then be named.
         add_options: adds the verb's own options to its parser.
     """

@@ -40,30 +40,27 @@ def main(arguments: Sequence[str]) -> Result:
     now = datetime.now(UTC)
     options = parser(VERBS, now).parse_args(arguments)
     verb = next(verb for verb in VERBS if verb.name == options.verb)
-    # Of a broker or an MLflow that is away, the checks of data quality report it.
-    require(Backend.POSTGRES, Backend.OBJECT_STORE, *verb.needs)
-    with run_context_of(options, now, verb.continues or verb.name) as context:
+    # Without a part that the checks of data quality ask, they have no verdict and say so.
+    require(Backend.POSTGRES, *verb.needs)
+    with run_context_of(options, now, verb) as context:
         return verb.run(context, options)
 
 
 @contextmanager
-def run_context_of(options: argparse.Namespace, now: datetime, step: str) -> Iterator[RunContext]:
-    """Settings and adapters for a run; creates the object store's bucket if it does not exist.
-
-    Args:
-        step: the verb whose outcome the run's folder holds.
-    """
+def run_context_of(options: argparse.Namespace, now: datetime, verb: Verb) -> Iterator[RunContext]:
+    """Settings and adapters for a run; creates the bucket of runs if the verb needs it and there is none."""
     platform = settings.load(settings.PlatformSettings)
     parameters, contract = settings.parameters(platform), settings.contract(platform)
     database = partial(connect, settings.load(settings.DatabaseSettings).url, "fraud_monitor")
     uri = settings.load(settings.MlflowSettings).tracking_uri
     store = ObjectStore(settings.load(settings.ObjectStoreSettings), constants.BUCKET_RUNS)
-    store.ensure_bucket()
+    if Backend.OBJECT_STORE in verb.needs:
+        store.ensure_bucket()
     with Registry(uri, parameters.serving.max_model_file_bytes) as registry, MlflowHttp(uri) as http:
         yield RunContext(
             contract=contract,
             parameters=parameters,
-            run=RunStore(store, options.dag, options.run_id, (step,)),
+            run=RunStore(store, options.dag, options.run_id, (verb.continues or verb.name,)),
             database=database,
             champion=cache(partial(fetch_champion, contract, registry, database)),
             # Created lazily, so that only the verbs that write to MLflow import it.

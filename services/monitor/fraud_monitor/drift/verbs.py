@@ -16,14 +16,14 @@ VERBS: Final = (
         "compare inputs, scores and performance with the champion's reference, and decide what follows",
         DAG_DRIFT,
         drift,
-        needs=(Backend.MLFLOW,),
+        needs=(Backend.MLFLOW, Backend.OBJECT_STORE),
     ),
     Verb(
         "save-drift",
         "make the report of a run of drift, and log it with its figures to MLflow",
         DAG_DRIFT,
         save_drift,
-        needs=(Backend.MLFLOW,),
+        needs=(Backend.MLFLOW, Backend.OBJECT_STORE),
         continues="drift",
     ),
 )

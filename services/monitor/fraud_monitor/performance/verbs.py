@@ -148,6 +148,6 @@ VERBS: Final[tuple[Verb, ...]] = (
         "judge the champion by the labels that are mature",
         "06_model_performance_tracking",
         performance,
-        needs=(Backend.MLFLOW,),
+        needs=(Backend.MLFLOW, Backend.OBJECT_STORE),
     ),
 )
