@@ -1,6 +1,7 @@
 """Copies incidents and task runs from Airflow's database into the platform's, by the role `fraud_watch`.
 
-The role may call two functions and read one view, so a task that took its password could read no transaction.
+The role may call a few functions and read one view: a task that took its password could read no
+transaction.
 """
 
 from __future__ import annotations
@@ -117,6 +118,11 @@ class PlatformRecord:
             if len(rows) < BATCH or rows[-1]["ended_at"] == position:
                 return added
             position = rows[-1]["ended_at"]
+
+    def forget_task_runs(self) -> int:
+        """Remove the oldest of the task runs that are kept no longer; return how many."""
+        removed: int = self._ask("SELECT forget_task_runs()")[0][0]
+        return removed
 
     def _ask(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         with (

@@ -19,6 +19,7 @@ from fraud_airflow.alerting.quiet import QuietHours, quiet_hours
 
 HEARTBEAT_MINUTES: Final = "ALERT_HEARTBEAT_MINUTES"
 _TASK_RUNS_EVERY: Final = timedelta(seconds=30)
+_FORGET_EVERY: Final = timedelta(hours=1)
 _FIGURES_EVERY: Final = timedelta(seconds=15)
 _PATH_KEY: Final = "alert path: prometheus"
 _PATH_TEXT: Final = (
@@ -65,7 +66,7 @@ class AlertWatch:
         self._quiet = _quiet(environ)
         self._recorded: dict[str, str] = {}
         self._tried: dict[str, datetime] = {}
-        self._next_task_runs = self._next_figures = datetime.min.replace(tzinfo=UTC)
+        self._next_task_runs = self._next_figures = self._next_forget = datetime.min.replace(tzinfo=UTC)
         self._path_is_dead = False
         self._failing = ""
 
@@ -100,6 +101,9 @@ class AlertWatch:
         if now >= self._next_task_runs:
             self._metrics.task_runs.inc(self._record.task_runs(airflow))
             self._next_task_runs = now + _TASK_RUNS_EVERY
+        if now >= self._next_forget:
+            self._record.forget_task_runs()
+            self._next_forget = now + _FORGET_EVERY
         if now >= self._next_figures:
             self._metrics.show_figures(self._record.figures())
             self._next_figures = now + _FIGURES_EVERY

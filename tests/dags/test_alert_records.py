@@ -15,6 +15,7 @@ import pytest
 from config import constants
 from tests.support.airflow_platform import AirflowPlatform
 from tests.support.api_server import ROOT
+from tests.support.stored_rows import run as run_sql
 
 for folder in ("scripts", "plugins"):
     sys.path.append(str(ROOT / "airflow" / folder))
@@ -99,7 +100,11 @@ def test_an_incident_is_recorded_brought_up_to_date_and_forgotten(platform: Airf
 def test_task_runs_are_recorded_once(platform: AirflowPlatform) -> None:
     run = platform.trigger(constants.DAGS_SUB_MINUTE[0]).succeeded()
     watch = Watch(platform)
+    old = """[{"dag_id": "old", "task_id": "t", "run_id": "r", "try_number": 1, "state": "success",
+               "ended_at": "2024-01-01T00:00:00Z"}]"""
+    assert run_sql(platform.database.url("watch"), "SELECT record_task_runs(%s)", old) == [(1,)]
     watch.check()
+    assert rows(platform, "SELECT 1 FROM airflow_task_metrics WHERE dag_id = 'old'") == []
     query = f"SELECT task_id, state, try_number FROM airflow_task_metrics WHERE run_id = '{run.run_id}'"
     recorded = {task_id: state for task_id, state, _ in rows(platform, query)}
     assert recorded == run.tasks

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import sys
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from urllib.parse import quote, urlsplit
 
 import pytest
@@ -272,3 +273,23 @@ def test_the_specified_columns_are_there(database: Database) -> None:
     actual = set(run(database.url("owner"), columns))
     for table, names in expected.items():
         assert {(table, name) for name in names.split()} <= actual
+
+
+def test_task_runs_are_kept_for_two_weeks(database: Database) -> None:
+    watch = database.url("watch")
+    tries = [
+        {
+            "dag_id": "d",
+            "task_id": f"{days} days",
+            "run_id": "r",
+            "try_number": 1,
+            "state": "success",
+            "ended_at": (datetime.now(UTC) - timedelta(days=days)).isoformat(),
+        }
+        for days in (0, 13, 15, 400)
+    ]
+    assert run(watch, "SELECT record_task_runs(%s)", json.dumps(tries)) == [(4,)]
+    assert run(watch, "SELECT forget_task_runs()") == [(2,)]
+    kept = run(database.url("readonly"), "SELECT task_id FROM airflow_task_metrics ORDER BY id")
+    assert kept == [("0 days",), ("13 days",)]
+    assert run(watch, "SELECT forget_task_runs()") == [(0,)]

@@ -89,6 +89,7 @@ MAY_CALL = {
     "record_alerts(jsonb)": {"watch"},
     "record_task_runs(jsonb)": {"watch"},
     "task_runs_recorded_until()": {"watch"},
+    "forget_task_runs()": {"watch"},
     "audit_verify()": {"readonly"},
     "audit_alias_taken_up(text, text, text, jsonb)": {"api"},
     "audit_hash(audit_log)": set[str](),

@@ -46,20 +46,23 @@ class DependencyMetrics:
         self._set("registry", self._registry_answers())
         positions = self._positions()
         self._set("database", positions is not None)
-        self._metrics.lag.clear()
+        lags: dict[str, int | None] = {}
+        broker = topic = True
         try:
-            for topic, topic_id in topic_ids(self._bootstrap, self._topics).items():
+            for name, topic_id in topic_ids(self._bootstrap, self._topics).items():
                 if positions is not None:
-                    self._metrics.lag.labels(topic).set(self._lag(topic, topic_id, positions[topic]))
+                    lags[name] = self._lag(name, topic_id, positions[name])
         except TopicMissing:
-            self._set("broker", True)
-            self._set("topic", False)
+            topic = False
         except KafkaFailure:
-            self._set("broker", False)
-            self._set("topic", False)
-        else:
-            self._set("broker", True)
-            self._set("topic", True)
+            broker = topic = False
+        self._set("broker", broker)
+        self._set("topic", topic)
+        # Last, so that a scrape during the check finds the lag of the check before.
+        self._metrics.lag.clear()
+        for name, lag in lags.items():
+            if lag is not None:
+                self._metrics.lag.labels(name).set(lag)
 
     def _positions(self) -> dict[str, dict[int, StoredOffset]] | None:
         try:
@@ -67,8 +70,8 @@ class DependencyMetrics:
         except DatabaseUnavailable:
             return None
 
-    def _lag(self, topic: str, topic_id: str, stored: dict[int, StoredOffset]) -> int:
-        """Records from the stored positions, or the oldest record, to the end.
+    def _lag(self, topic: str, topic_id: str, stored: dict[int, StoredOffset]) -> int | None:
+        """Records from the stored positions, or the oldest record, to the end; None if an end is not known.
 
         Raises:
             KafkaFailure: the broker does not answer.
@@ -76,6 +79,8 @@ class DependencyMetrics:
         with PartitionReader(self._bootstrap, topic, _CLIENT, _KEEP_BYTES) as reader:
             positions = reader.earliest_offsets()
             ends = reader.ends(positions, _FETCH_SECONDS)
+        if ends.keys() != positions.keys():
+            return None
         for partition, position in stored.items():
             if position.topic_id == topic_id and partition in positions:
                 positions[partition] = max(positions[partition], position.next_offset)
