@@ -227,3 +227,27 @@ def test_grafana_reads_what_monitoring_found_and_nothing_else(history: Database)
     assert rows_of(history, "SHOW statement_timeout")[0] == [("15s",)]
     with pytest.raises(psycopg2.errors.ReadOnlySqlTransaction):
         rows_of(history, "CREATE TEMPORARY TABLE mine (x integer)")
+
+
+RUNBOOKS: Final = sorted((ROOT / "docs" / "runbooks").glob("*.md"))
+PROMQL: Final = re.compile(r"--data-urlencode 'query=([^']+)'")
+PSQL: Final = re.compile(r'psql -U postgres -d fraud_detection -c "([^"]+)"|^```sql\n(.*?)^```', re.M | re.S)
+
+
+def test_what_runbooks_ask_prometheus_is_answered(prometheus: Prometheus) -> None:
+    asked = {page.stem: PROMQL.findall(page.read_text(encoding="utf-8")) for page in RUNBOOKS}
+    assert sum(map(len, asked.values())) > 10
+    for page, expressions in asked.items():
+        for expression in expressions:
+            names = re.findall(r"fraud_\w+", expression)
+            assert all(prometheus.query(name) for name in names), (page, expression)
+            prometheus.query(expression)
+
+
+def test_what_runbooks_ask_postgres_is_answered(history: Database) -> None:
+    asked = [(page.stem, "".join(one)) for page in RUNBOOKS for one in PSQL.findall(page.read_text("utf-8"))]
+    assert len(asked) > 5
+    for page, statement in asked:
+        with closing(connect(history.url("admin"), page)) as connection, connection.cursor() as cursor:
+            cursor.execute(statement)
+            assert cursor.description is not None, (page, statement)
