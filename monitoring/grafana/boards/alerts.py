@@ -43,6 +43,7 @@ ALERTS: Final = Board(
             levels=above(300, 900),
             runbooks=("AlertPathDead",),
             size=(12, 4),
+            missing="none yet",
         ),
         Question(
             "Age of this record",

@@ -37,6 +37,7 @@ DRIFT: Final = Board(
             names=DRIFT_SEVERITIES,
             runbooks=("DriftHigh",),
             size=(12, 4),
+            missing="never measured",
         ),
         Question(
             "Age of the measurement",
@@ -46,6 +47,7 @@ DRIFT: Final = Board(
             levels=above(7200, 10800),
             runbooks=("DriftNotMeasured",),
             size=(6, 4),
+            missing="never measured",
         ),
         Question(
             "Orders to retrain",

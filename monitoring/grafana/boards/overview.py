@@ -31,10 +31,11 @@ OVERVIEW: Final = Board(
         ),
         Question(
             "Model served",
-            "Which version decides? Nothing here: the API is not ready.",
+            "Which version decides?",
             prom("max by (version, gate) (fraud_api_model_info)", "{{version}} ({{gate}})"),
             names=YES_NO,
             runbooks=("NoModel",),
+            missing="not ready",
         ),
         Question(
             "Errors of the API",
@@ -75,6 +76,7 @@ OVERVIEW: Final = Board(
             names=DRIFT_SEVERITIES,
             runbooks=("DriftHigh", "DriftNotMeasured"),
             links=(board_link("drift", "Drift"),),
+            missing="never measured",
         ),
         Question(
             "Failed checks",
@@ -113,6 +115,7 @@ OVERVIEW: Final = Board(
             unit="s",
             levels=above(300, 900),
             runbooks=("AlertPathDead",),
+            missing="none yet",
         ),
         Question(
             "Decisions",

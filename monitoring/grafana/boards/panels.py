@@ -83,6 +83,8 @@ def panel(question: Question, number: int, position: GridPos) -> Panel:
         made = made.thresholds(dashboard.ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps))
     if question.names:
         made = made.mappings(_mappings(question))
+    if question.missing:
+        made = made.no_value(question.missing)
     return made.links(_links(question))
 
 

@@ -48,6 +48,7 @@ PERFORMANCE: Final = Board(
             ),
             unit="percentunit",
             size=(12, 4),
+            missing="no mature labels",
         ),
         Question(
             "Age of the measurement",
@@ -57,12 +58,14 @@ PERFORMANCE: Final = Board(
             levels=above(7200, 10800),
             runbooks=("PerformanceNotMeasured",),
             size=(4, 4),
+            missing="never measured",
         ),
         Question(
             "Labels judged",
             "Do the figures rest on enough? Fewer than 1,000 decide nothing.",
             sql(f"SELECT labels {_FIGURES} ORDER BY measured_at DESC LIMIT 1"),
             size=(4, 4),
+            missing="none",
         ),
         Question(
             "Versions by gate",

@@ -34,6 +34,7 @@ PIPELINE: Final = Board(
             prom("min by (topic) (fraud_stream_joined)", "{{topic}}"),
             names=YES_NO,
             runbooks=("StreamNotJoined",),
+            missing="no follower runs",
         ),
         Question(
             "Partitions held",
@@ -41,6 +42,7 @@ PIPELINE: Final = Board(
             prom("sum by (topic) (fraud_stream_partitions)", "{{topic}}"),
             levels=below(1),
             runbooks=("StreamStalled",),
+            missing="no follower runs",
         ),
         Question(
             "Not yet announced",
@@ -61,6 +63,7 @@ PIPELINE: Final = Board(
             prom('sum(changes(process_start_time_seconds{job="follower"}[1h]))'),
             levels=above(1, 3),
             runbooks=("FollowerRestarts",),
+            missing="no follower runs",
         ),
         Question(
             "Records committed",

@@ -58,6 +58,7 @@ QUALITY: Final = Board(
             levels=above(7200, 10800),
             runbooks=("DagOverdue",),
             size=(6, 4),
+            missing="never checked",
         ),
         Question(
             "Checks by time",

@@ -91,6 +91,7 @@ class Question:
         levels: colours by value, only where a value means something.
         names: of values that are states.
         runbooks: the alerts that fire when the answer is bad.
+        missing: what it means that there is no value.
         size: width and height, where the view's own do not fit.
     """
 
@@ -103,6 +104,7 @@ class Question:
     names: tuple[Named, ...] = ()
     runbooks: tuple[str, ...] = ()
     links: tuple[Link, ...] = ()
+    missing: str = ""
     size: tuple[int, int] | None = None
 
 

@@ -23,10 +23,11 @@ SCORING: Final = Board(
     (
         Question(
             "Model served",
-            "Which version decides? Nothing here: the API is not ready.",
+            "Which version decides?",
             prom("max by (version, gate) (fraud_api_model_info)", "{{version}} ({{gate}})"),
             names=YES_NO,
             runbooks=("NoModel",),
+            missing="not ready",
         ),
         Question(
             "Errors",
@@ -46,6 +47,7 @@ SCORING: Final = Board(
             unit="s",
             levels=above(0.1, 0.2),
             runbooks=("ApiSlow",),
+            missing="no requests",
         ),
         Question(
             "Dependencies",
