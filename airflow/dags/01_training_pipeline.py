@@ -24,18 +24,19 @@ from airflow.providers.standard.operators.python import BranchPythonOperator
 from airflow.sdk import DAG
 
 from fraud_airflow import training
-from fraud_airflow.defaults import dag_defaults
+from fraud_airflow.defaults import dag_defaults, from_the_next
 
 with DAG(
     "01_training_pipeline",
     description="Decides whether a new model is needed, trains, judges and registers it",
-    schedule="0 2 * * *",
+    schedule=from_the_next("0 2 * * *"),
     doc_md=__doc__,
     params=training.PARAMS,
     # Not paused: `POST /train` starts runs of it, and one of a paused DAG would wait for ever.
     **dag_defaults(
         ["training", "critical"],
         paused=False,
+        start=None,
         task_timeout=timedelta(minutes=50),
         run_timeout=timedelta(hours=2),
         retries=1,

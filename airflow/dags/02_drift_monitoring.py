@@ -24,18 +24,19 @@ from airflow.sdk import DAG
 
 from config.constants import DAG_DRIFT, DAG_TRAINING
 from fraud_airflow import drift
-from fraud_airflow.defaults import dag_defaults
+from fraud_airflow.defaults import dag_defaults, from_the_next
 from operators.alert_operator import FraudDetectionAlertOperator
 
 with DAG(
     DAG_DRIFT,
     description="Drift of the champion's inputs, target and performance",
-    schedule="0 * * * *",
+    schedule=from_the_next("0 * * * *"),
     doc_md=__doc__,
     # Not paused: a champion that nobody watches may lose money for weeks.
     **dag_defaults(
         ["monitoring", "critical"],
         paused=False,
+        start=None,
         task_timeout=timedelta(seconds=90),
         run_timeout=timedelta(minutes=15),
         priority_weight=30,

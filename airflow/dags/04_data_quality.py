@@ -19,17 +19,18 @@ from datetime import timedelta
 from airflow.sdk import DAG
 
 from fraud_airflow import monitoring
-from fraud_airflow.defaults import dag_defaults
+from fraud_airflow.defaults import dag_defaults, from_the_next
 
 with DAG(
     "04_data_quality",
     description="Checks the data that arrived in the last hour, and the platform's parts",
-    schedule="0 * * * *",
+    schedule=from_the_next("0 * * * *"),
     doc_md=__doc__,
     # Not paused: bad data that nobody notices is decided upon.
     **dag_defaults(
         ["monitoring", "quality"],
         paused=False,
+        start=None,
         task_timeout=timedelta(minutes=2),
         run_timeout=timedelta(minutes=15),
         priority_weight=25,

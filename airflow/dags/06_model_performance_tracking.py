@@ -20,17 +20,18 @@ from datetime import timedelta
 from airflow.sdk import DAG
 
 from fraud_airflow import monitoring
-from fraud_airflow.defaults import dag_defaults
+from fraud_airflow.defaults import dag_defaults, from_the_next
 
 with DAG(
     "06_model_performance_tracking",
     description="The champion's figures on mature labels, latency and throughput",
-    schedule="0 * * * *",
+    schedule=from_the_next("0 * * * *"),
     doc_md=__doc__,
     # Not paused: a model that has become bad costs money every hour.
     **dag_defaults(
         ["monitoring"],
         paused=False,
+        start=None,
         task_timeout=timedelta(minutes=4),
         run_timeout=timedelta(minutes=15),
         priority_weight=25,

@@ -11,6 +11,8 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,9 @@ from pyarrow import ipc
 from fraud_adapters.columnar import MEDIA_TYPE as ARROW
 from fraud_adapters.columnar import answer_from_ipc, batch_to_ipc
 from fraud_adapters.models.loading import Model
+from fraud_adapters.postgres import connect
+from fraud_adapters.postgres.scored_transactions import commit_scored
+from fraud_api.writer import read_decided
 from fraud_core.batch import Batch
 from fraud_core.features import feature_matrix
 from fraud_embedded.processes.ports import free_ports
@@ -39,7 +44,7 @@ from tests.support.api_server import (
     scoring_server,
     wait_until,
 )
-from tests.support.stored_rows import CREDITCARD, batch, run
+from tests.support.stored_rows import CREDITCARD, batch, predictions, run
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -327,6 +332,17 @@ def test_the_same_transaction_again_gives_the_stored_decision(
         module_database.url("owner"), "SELECT count(*) FROM predictions WHERE transaction_id = 'again-1'"
     )
     assert counts == [(1,)]
+
+
+def test_a_replay_reads_the_latency_that_was_first_answered(module_database: Any) -> None:
+    """To the bit: 123.456497 and its shortest form as a real, 123.4565, are rounded to different digits."""
+    rows = batch(3, prefix="latency")
+    latencies = np.array([123.4565, 0.1, 12.3455], dtype=np.float32)
+    made = replace(predictions(CREDITCARD, rows), latency_ms=latencies)
+    with closing(connect(module_database.url("api"), "test")) as connection, connection.cursor() as cursor:
+        commit_scored(cursor, CREDITCARD, rows, made, "api")
+        decided = read_decided(cursor, rows.ids)
+    assert [decided[one].latency_ms for one in rows.ids] == latencies.tolist()
 
 
 def test_many_at_once_with_the_same_id_are_decided_once(server: ApiServer, module_database: Any) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable
-
-import pytest
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Final
 
 from fraud_adapters.kafka import ensure_topics
 from fraud_adapters.kafka.member import SESSION_TIMEOUT_MS
@@ -19,13 +20,6 @@ HEALS_S = 2 * SESSION_TIMEOUT_MS / 1000 + 13
 Join = Callable[[], Member]
 
 
-@pytest.fixture
-def join(any_kafka: KafkaServer) -> Join:
-    topic = f"leave-{uuid.uuid4().hex[:12]}"
-    ensure_topics(any_kafka.bootstrap, [topic], partitions=2)
-    return lambda: Member(any_kafka.bootstrap, topic, f"{topic}-group")
-
-
 def poll_for(seconds: float, *members: Member) -> None:
     until = time.monotonic() + seconds
     while time.monotonic() < until:
@@ -33,40 +27,60 @@ def poll_for(seconds: float, *members: Member) -> None:
             member.poll()
 
 
-@pytest.mark.parametrize("after_s", [0.1, 0.5, 2.0, 3.0])
-def test_one_that_stops_while_it_joins_leaves_nothing_behind(join: Join, after_s: float) -> None:
+def one_stops_while_it_joins(join: Join, after_s: float) -> Member:
     stopped = join()
     poll_for(after_s, stopped)
     stopped.member.close()
-    following = join()
-    poll_until(lambda: following.owns(0, 1), following, seconds=HEALS_S)
-    following.member.close()
+    return join()
 
 
-def test_two_that_stop_one_after_the_other_while_they_join(join: Join) -> None:
+def two_stop_one_after_the_other_while_they_join(join: Join) -> Member:
     for _ in range(2):
         stopped = join()
         poll_for(1.0, stopped)
         stopped.member.close()
-    following = join()
-    poll_until(lambda: following.owns(0, 1), following, seconds=HEALS_S)
-    following.member.close()
+    return join()
 
 
-@pytest.mark.parametrize("first_leaves", [True, False])
-def test_of_two_that_join_at_once_one_stops(join: Join, first_leaves: bool) -> None:
+def of_two_that_join_at_once_one_stops(join: Join, first_leaves: bool) -> Member:
     members = [join(), join()]
     poll_for(1.5, *members)
     members.pop(0 if first_leaves else 1).member.close()
-    poll_until(lambda: members[0].owns(0, 1), members[0], seconds=HEALS_S)
-    members[0].member.close()
+    return members[0]
 
 
-def test_the_leader_stops_while_another_joins(join: Join) -> None:
+def the_leader_stops_while_another_joins(join: Join) -> Member:
     leader = join()
     poll_until(lambda: leader.owns(0, 1), leader)
     joining = join()
     joining.poll(0.5)
     leader.member.close()
-    poll_until(lambda: joining.owns(0, 1), joining, seconds=HEALS_S)
-    joining.member.close()
+    return joining
+
+
+# Each returns the member that is to get all partitions.
+DEPARTURES: Final[tuple[Callable[[Join], Member], ...]] = (
+    *(partial(one_stops_while_it_joins, after_s=after_s) for after_s in (0.1, 0.5, 2.0, 3.0)),
+    two_stop_one_after_the_other_while_they_join,
+    *(partial(of_two_that_join_at_once_one_stops, first_leaves=first) for first in (True, False)),
+    the_leader_stops_while_another_joins,
+)
+
+
+def test_whoever_comes_next_gets_the_partitions(any_kafka: KafkaServer) -> None:
+    """All at the same time, each in a group of its own: they wait for sessions to expire."""
+
+    def heals(departure: Callable[[Join], Member]) -> str | None:
+        topic = f"leave-{uuid.uuid4().hex[:12]}"
+        ensure_topics(any_kafka.bootstrap, [topic], partitions=2)
+        following = departure(lambda: Member(any_kafka.bootstrap, topic, f"{topic}-group"))
+        try:
+            poll_until(lambda: following.owns(0, 1), following, seconds=HEALS_S)
+        except AssertionError as error:
+            return f"{departure}: {error}"
+        finally:
+            following.member.close()
+        return None
+
+    with ThreadPoolExecutor(len(DEPARTURES)) as pool:
+        assert [problem for problem in pool.map(heals, DEPARTURES) if problem] == []

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from airflow.sdk import CronTriggerTimetable
+
 from config.constants import POOL_REAL_TIME
 from fraud_airflow.alerting.callbacks import on_failure, on_run_failure, on_success
 
@@ -13,9 +15,21 @@ OWNER: Final = "ml-platform"
 # Without catch-up, only future runs are scheduled. The date is the earliest possible, because a manual run
 # dated before it has no tasks and succeeds without doing anything.
 START: Final = datetime(1970, 1, 1, tzinfo=UTC)
+# Once its time has come, the scheduler has this long to create a DAG's first run, or it is skipped.
+FIRST_RUN_GRACE: Final = timedelta(minutes=1)
 # Backfills are excluded: no task works on a past interval, and their runs would occupy the slots of current
 # runs.
 RUN_TYPES: Final = ("scheduled", "manual", "operator_triggered")
+
+
+def from_the_next(cron: str) -> CronTriggerTimetable:
+    """Runs at the times of a cron expression (UTC), the first one when its time comes.
+
+    Airflow otherwise starts the run of the last time that passed as soon as it sees the DAG: a new
+    installation would examine an hour in which it did not exist, while it starts. This has an effect only on
+    a DAG without a start date (`dag_defaults(..., start=None)`).
+    """
+    return CronTriggerTimetable(cron, timezone="UTC", run_immediately=FIRST_RUN_GRACE)
 
 
 def dag_defaults(
@@ -24,6 +38,7 @@ def dag_defaults(
     paused: bool,
     task_timeout: timedelta,
     run_timeout: timedelta,
+    start: datetime | None = START,
     **task_defaults: Any,
 ) -> dict[str, Any]:
     """The arguments of a DAG: one run at a time, no catch-up, retries, and alerts on failure.
@@ -34,11 +49,12 @@ def dag_defaults(
         task_timeout: the time limit of one try of a task. run_timeout: the time limit of a run; after it the
         next run can start. It must leave time for all tries
             of any one task, so that a failing task reports its reason before its run times out.
+        start: the DAG's start date; None with `from_the_next`.
         task_defaults: further items of `default_args`.
     """
     return {
         "is_paused_upon_creation": paused,
-        "start_date": START,
+        "start_date": start,
         "catchup": False,
         "max_active_runs": 1,
         "allowed_run_types": RUN_TYPES,
