@@ -206,8 +206,8 @@ def read_decided(cursor: Cursor, ids: Sequence[str]) -> dict[str, Decided]:
     # The latency is a real, which the driver would read from its shortest decimal form: another number than
     # the one first answered, and rounded to another last digit now and then.
     cursor.execute(
-        "SELECT transaction_id, score, is_fraud_predicted, decision, model_version, engine, latency_ms::float8"
-        " FROM predictions WHERE deciding AND transaction_id = ANY(%s)",
+        "SELECT transaction_id, score, is_fraud_predicted, decision, model_version, engine,"
+        " latency_ms::float8 FROM predictions WHERE deciding AND transaction_id = ANY(%s)",
         (list(ids),),
     )
     return {
