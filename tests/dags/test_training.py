@@ -154,6 +154,8 @@ def linked_run(platform: AirflowPlatform, version: str) -> str:
     with platform.api.client("reader") as reader:
         versions = {one["version"]: one for one in reader.get("/models").json()["versions"]}
     pages = versions[version]["pages"]
+    experiment: str
+    run: str
     _, experiment, run = pages["run"].removeprefix("/#/").replace("/runs/", "/").split("/")
     with MlflowHttp(platform.stack.mlflow.tracking_uri) as http:
         answer = http.get("runs/get", {"run_id": run})
