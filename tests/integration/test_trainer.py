@@ -89,15 +89,15 @@ def registry(mlflow_uri: str) -> Iterator[Registry]:
 SERVED = {"manifest.json", "model.onnx", "model.ubj", "profile.json"}  # what services read
 ARTEFACTS = {
     "plots": {
-        "calibration.png",
-        "confusion_matrix.png",
-        "feature_importance.png",
-        "over_time.png",
-        "precision_recall.png",
-        "roc.png",
-        "score_distribution.png",
-        "shap_summary.png",
-        "threshold_cost.png",
+        "calibration.svg",
+        "confusion_matrix.svg",
+        "feature_importance.svg",
+        "over_time.svg",
+        "precision_recall.svg",
+        "roc.svg",
+        "score_distribution.svg",
+        "shap_summary.svg",
+        "threshold_cost.svg",
     },
     "evaluation": {
         "classification_report.json",
