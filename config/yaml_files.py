@@ -9,11 +9,9 @@ from typing import Any, Final
 
 import yaml
 from yaml.composer import Composer
-from yaml.constructor import ConstructorError, SafeConstructor
-from yaml.cyaml import CParser
+from yaml.constructor import ConstructorError
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from yaml.reader import ReaderError
-from yaml.resolver import Resolver
 
 from config.text_files import NotText, read_utf8
 
@@ -52,7 +50,7 @@ class YamlFile:
         try:
             content, lines = _content(path, text)
         except ReaderError as error:
-            line = text.count("\n", 0, error.position) + 1
+            line = text.encode().count(b"\n", 0, error.position) + 1
             raise NotYaml(f"{path}: line {line}: is not YAML: {error.reason}.") from None
         except yaml.MarkedYAMLError as error:
             raise NotYaml(f"{path}: {_line_of(error)}is not YAML: {_problem(error)}.") from None
@@ -82,7 +80,7 @@ def _content(path: Path, text: str) -> tuple[Any, dict[Location, int]]:
     return loader.construct_document(node), lines
 
 
-class _Loader(Composer, CParser, SafeConstructor, Resolver):  # type: ignore[misc]
+class _Loader(Composer, yaml.CSafeLoader):
     """Adds the line to errors of values that look like a date or a number but are not valid.
 
     libyaml scans and parses, ten times as fast as Python. It does not compose: its own composer follows a
@@ -90,10 +88,8 @@ class _Loader(Composer, CParser, SafeConstructor, Resolver):  # type: ignore[mis
     """
 
     def __init__(self, text: str) -> None:
-        CParser.__init__(self, text)
+        yaml.CSafeLoader.__init__(self, text)
         Composer.__init__(self)
-        SafeConstructor.__init__(self)
-        Resolver.__init__(self)
 
     def construct_object(self, node: Node, deep: bool = False) -> Any:
         try:

@@ -73,6 +73,7 @@ def test_a_bar_given_twice_is_refused_with_both_lines(folder: Path) -> None:
         ("thresholds: caf\xe9\n".encode("latin-1"), "is not UTF-8"),
         ("gate: [\n", "is not YAML: while parsing a flow node"),
         ("\x00: 1\n", "is not YAML: control characters are not allowed"),
+        (f"# {'é' * 30}\n\x00: 1\n" + "\n" * 40, "is not YAML: control characters are not allowed"),
         ("extra: 2026-13-45\n", "is not YAML: month must be in 1..12"),
         (f"extra: {'9' * 5000}\n", "is not YAML: Exceeds the limit"),
         ("? [gate]\n: 1\n", "is not YAML: a key is not a name"),
