@@ -7,16 +7,15 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
+from fraud_adapters.svg import save_svg
 from fraud_core.metrics import Confusion, Curve
 from fraud_core.profile import CalibrationBin
 from fraud_trainer.evaluate.explaining import Contributions, Importance
 
-_DPI: Final = 110
 _SHOWN: Final = 15  # features
 _CHARACTER_WIDTH: Final = 0.014  # of the figure's width
 _LEGITIMATE, _FRAUD, _MARK = "#3b6ea5", "#c8553d", "#222222"
@@ -37,7 +36,7 @@ def precision_recall(points: Curve, confusion: Confusion, average_precision: flo
     share = points.positives / (points.positives + points.negatives)
     axes.axhline(share, color="grey", linestyle=":", label=f"chance ({share:.2%} frauds)")
     axes.legend(loc="lower left")
-    _save(figure, path)
+    save_svg(figure, path)
 
 
 def roc(points: Curve, confusion: Confusion, area: float, path: Path) -> None:
@@ -54,7 +53,7 @@ def roc(points: Curve, confusion: Confusion, area: float, path: Path) -> None:
     if confusion.recall is not None and confusion.fpr is not None:
         axes.plot(max(confusion.fpr, floor), confusion.recall, "o", color=_MARK, label="operating point")
     axes.legend(loc="lower right")
-    _save(figure, path)
+    save_svg(figure, path)
 
 
 def calibration(bins: Sequence[CalibrationBin], error: float, path: Path) -> None:
@@ -76,7 +75,7 @@ def calibration(bins: Sequence[CalibrationBin], error: float, path: Path) -> Non
         scores, rates, s=20 + 60 * np.log10(rows), color=_LEGITIMATE, zorder=3, label="bins of the score"
     )
     axes.legend(loc="upper left")
-    _save(figure, path)
+    save_svg(figure, path)
 
 
 def confusion_matrix(confusion: Confusion, path: Path) -> None:
@@ -94,7 +93,7 @@ def confusion_matrix(confusion: Confusion, path: Path) -> None:
             dark = shares[row, column] > 0.5
             text = f"{counts[row, column]:,}\n{shares[row, column]:.2%}"
             axes.text(column, row, text, ha="center", va="center", color="white" if dark else "black")
-    _save(figure, path)
+    save_svg(figure, path)
 
 
 def score_distribution(
@@ -116,7 +115,7 @@ def score_distribution(
         )
     axes.axvline(threshold, color=_MARK, linestyle="--", label=f"threshold {threshold:.4f}")
     axes.legend(loc="upper center")
-    _save(figure, path)
+    save_svg(figure, path)
 
 
 def threshold_cost(
@@ -136,7 +135,7 @@ def threshold_cost(
     )
     axes.axvline(threshold, color=_MARK, linestyle="--", label=f"threshold {threshold:.4f}")
     axes.legend(loc="upper center")
-    _save(figure, path)
+    save_svg(figure, path)
 
 
 def over_time(names: Sequence[str], values: Sequence[tuple[float, float, float] | None], path: Path) -> None:
@@ -147,7 +146,7 @@ def over_time(names: Sequence[str], values: Sequence[tuple[float, float, float] 
     spread = np.abs(np.array([[of[0] - of[1] for _, of in known], [of[2] - of[0] for _, of in known]]))
     axes.errorbar([place for place, _ in known], centres, yerr=spread, fmt="o", color=_LEGITIMATE, capsize=4)
     axes.set_xticks(range(len(names)), names, fontsize=7)
-    _save(figure, path)
+    save_svg(figure, path)
 
 
 def feature_importance(names: Sequence[str], importance: Importance, path: Path) -> None:
@@ -157,7 +156,7 @@ def feature_importance(names: Sequence[str], importance: Importance, path: Path)
     _widen_left_margin(figure, names, order)
     axes.barh([names[k] for k in order], importance.shares[order], color=_LEGITIMATE)
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
-    _save(figure, path)
+    save_svg(figure, path)
 
 
 def shap_summary(names: Sequence[str], contributions: Contributions, path: Path) -> None:
@@ -184,7 +183,7 @@ def shap_summary(names: Sequence[str], contributions: Contributions, path: Path)
     axes.axvline(0, color="grey", linewidth=0.8)
     bar = figure.colorbar(scatter, ax=axes, ticks=[0, 1], label="value of the feature")
     bar.ax.set_yticklabels(["low", "high"])
-    _save(figure, path)
+    save_svg(figure, path)
 
 
 def _axes(title: str, xlabel: str, ylabel: str, **options: Any) -> tuple[Figure, Any]:
@@ -208,12 +207,3 @@ def _widen_left_margin(figure: Figure, names: Sequence[str], order: NDArray[np.i
     """Leave room for the names at the vertical axis, which may be long."""
     longest = max(len(names[k]) for k in order)
     figure.subplots_adjust(left=min(0.04 + _CHARACTER_WIDTH * longest, 0.6))
-
-
-def _save(figure: Figure, path: Path) -> None:
-    """As SVG, which takes half as long to write as PNG and is sharp at any size.
-
-    Texts remain texts, and the same figures give the same file.
-    """
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": path.stem}):
-        figure.savefig(path, format="svg", dpi=_DPI, metadata={"Date": None})
