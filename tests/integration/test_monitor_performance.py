@@ -117,7 +117,7 @@ def test_the_report_is_one_file_without_references(monitor: MonitorInstallation)
     html = store.get_bytes(result["report"]).decode()
     for text in ("Performance of version 7", "0.9750 (0.9428 to 0.9893)", "200 to 1000"):
         assert text in html
-    assert html.count("data:image/png;base64,") == 3, "calibration, scores and the trend of two runs"
+    assert html.count("data:image/svg+xml;base64,") == 3, "calibration, scores and the trend of two runs"
     assert "http" not in html.replace("http://127.0.0.1:1", "")
     assert store.get_bytes(result["report"].replace(".html", ".md")).startswith(b"# Performance of version 7")
 

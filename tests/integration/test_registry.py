@@ -92,13 +92,15 @@ def test_a_run_is_ended_once_and_resumed_unless_it_is_finished(mlflow_uri: str) 
         run_id = runs.open(name, f"runs/test/{name}", "a run", {})
         assert runs.end_unfinished(runs.find(f"runs/test/{name}"), "KILLED") == [run_id]
         assert runs.end_unfinished(runs.find(f"runs/test/{name}"), "FAILED") == []
-        runs.resume(run_id)
+        killed = runs.get(run_id)
+        assert killed is not None
+        runs.resume(killed)
         assert [run.status for run in runs.find(f"runs/test/{name}")] == ["RUNNING"]
         runs.end(run_id, "FINISHED")
-        runs.resume(run_id)
         finished = runs.get(run_id)
         assert finished is not None
-        assert finished.status == "FINISHED"
+        runs.resume(finished)
+        assert [run.status for run in runs.find(f"runs/test/{name}")] == ["FINISHED"]
         assert runs.get("0" * 32) is None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -63,7 +64,7 @@ class Words(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         source = dict(attrs).get("src")
-        self.pictures += bool(source and source.startswith("data:image/png;base64,iVBOR"))
+        self.pictures += bool(source and source.startswith("data:image/svg+xml;base64,PD94bWw"))
 
     def handle_data(self, data: str) -> None:
         self.text.append(data)
@@ -86,7 +87,7 @@ def test_a_run_has_plots_figures_and_a_model_card(reporting: Setup, monkeypatch:
     files, metrics = reporting.mlflow.files, reporting.mlflow.metrics
     pictures = [path for path in files if path.startswith("plots/")]
     assert len(pictures) == 9
-    assert all(files[path].startswith(b"\x89PNG") for path in pictures)
+    assert all(files[path].startswith(b"<?xml") for path in pictures)
 
     report_of_classes = json.loads(files["evaluation/classification_report.json"])
     assert report_of_classes["fraud"]["recall"] == metrics["recall"]
@@ -122,7 +123,7 @@ def test_a_run_has_plots_figures_and_a_model_card(reporting: Setup, monkeypatch:
     assert "## Known limits" in markdown
     score = reporting.mlflow.metrics["candidate.xgboost.average_precision"]
     assert f"| xgboost | {score:.4f} | not measured | as they are | " in markdown
-    assert "![" in markdown and "../plots/precision_recall.png" in markdown
+    assert "![" in markdown and "../plots/precision_recall.svg" in markdown
 
 
 def test_the_profile_is_part_of_the_version_and_describes_the_training_part(setup: Setup) -> None:
@@ -281,11 +282,13 @@ def test_documents_escape_what_they_show() -> None:
         Points(["a & b"]),
         Table(["x|y"], [["<script>"]]),
         Picture("one", "../plots/one.png", b"\x89PNG"),
-        Picture("two", "../plots/two.png", b"\x89PNG"),
+        Picture("two", "../plots/two.svg", b"<svg/>"),
     ]
     page = to_html("<t>", elements)
     assert "<script>" not in page
     assert page.count('<div class="pictures">') == 1
+    for content, media_type in ((b"\x89PNG", "image/png"), (b"<svg/>", "image/svg+xml")):
+        assert f'src="data:{media_type};base64,{b64encode(content).decode()}"' in page
     assert "a &amp; b" in page
     assert "| x\\|y |\n| --- |\n| <script> |" in to_markdown(elements)
 

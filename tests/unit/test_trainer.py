@@ -114,9 +114,9 @@ class Mlflow:
     def get(self, run_id: str) -> TrackedRun | None:
         return self.runs.get(run_id)
 
-    def resume(self, run_id: str) -> None:
-        if self.runs[run_id].status != "FINISHED":
-            self.runs[run_id] = replace(self.runs[run_id], status="RUNNING")
+    def resume(self, run: TrackedRun) -> None:
+        if run.status != "FINISHED":
+            self.runs[run.run_id] = replace(run, status="RUNNING")
 
     def end(self, run_id: str, status: Literal["FINISHED", "FAILED", "KILLED"]) -> None:
         self.runs[run_id] = replace(self.runs[run_id], status=status)
@@ -513,7 +513,7 @@ def test_a_try_takes_up_the_run_of_the_one_before_if_it_trains_the_same(setup: S
         assert steps.train(setup.context)["mlflow_run_id"] == "run-1"
         setup.mlflow.end("run-1", "KILLED")
     other = replace(setup.context, training=TRAINING.model_copy(update={"rounds": 50}))
-    setup.mlflow.resume("run-1")
+    setup.mlflow.resume(setup.mlflow.runs["run-1"])
     assert steps.train(other)["mlflow_run_id"] == "run-2"
     assert [run.status for run in setup.mlflow.runs.values()] == ["KILLED", "RUNNING"]
 

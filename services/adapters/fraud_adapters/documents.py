@@ -35,11 +35,15 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A PNG; `reference` is its path from the Markdown file."""
+    """An SVG or PNG, as its name says; `reference` is its path from the Markdown file."""
 
     title: str
     reference: str
     content: bytes
+
+    @property
+    def media_type(self) -> str:
+        return "image/svg+xml" if self.reference.endswith(".svg") else "image/png"
 
 
 Element = Heading | Paragraph | Points | Table | Picture
@@ -103,7 +107,7 @@ def _html(element: Element) -> str:
         source = b64encode(element.content).decode()
         title = escape(element.title)
         return (
-            f'<figure><img alt="{title}" src="data:image/png;base64,{source}">'
+            f'<figure><img alt="{title}" src="data:{element.media_type};base64,{source}">'
             f"<figcaption>{title}</figcaption></figure>"
         )
     header = "".join(f"<th>{escape(cell)}</th>" for cell in element.header)

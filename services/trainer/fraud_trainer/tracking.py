@@ -27,7 +27,7 @@ def open_run(context: RunContext, inputs: str, tags: Mapping[str, str]) -> str:
     for run in earlier:
         if run.tags.get(TAG_INPUTS) == inputs and _reusable(context, run.run_id, run.status):
             context.tracked.end_unfinished([other for other in earlier if other != run], "KILLED")
-            context.tracked.resume(run.run_id)
+            context.tracked.resume(run)
             return run.run_id
     context.tracked.end_unfinished(earlier, "KILLED")
     name = f"{context.run.dag}/{context.run.run_id}"
@@ -53,7 +53,7 @@ def resume_run(context: RunContext, trained: Step) -> str:
             f"MLflow's run {run_id} does not show the training that {context.run.prefix}/train.json "
             "describes: run train again."
         )
-    context.tracked.resume(run_id)
+    context.tracked.resume(run)
     return run_id
 
 

@@ -77,11 +77,10 @@ class TrackedRuns:
         answer = self._mlflow.get("runs/get", {"run_id": run_id})
         return None if answer is None else _tracked(answer["run"])
 
-    def resume(self, run_id: str) -> None:
+    def resume(self, run: TrackedRun) -> None:
         """Set the run's status to RUNNING because work on it continues; a finished run stays finished."""
-        run = self.get(run_id)
-        if run is not None and run.status not in {"RUNNING", "FINISHED"}:
-            self._post("runs/update", {"run_id": run_id, "status": "RUNNING"})
+        if run.status not in {"RUNNING", "FINISHED"}:
+            self._post("runs/update", {"run_id": run.run_id, "status": "RUNNING"})
 
     def end(self, run_id: str, status: Literal["FINISHED", "FAILED", "KILLED"]) -> None:
         self._post("runs/update", {"run_id": run_id, "status": status, "end_time": _now()})

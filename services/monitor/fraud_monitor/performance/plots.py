@@ -1,4 +1,4 @@
-"""The report's plots as PNG, drawn without a display."""
+"""The report's plots as SVG, drawn without a display."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from matplotlib.dates import ConciseDateFormatter
 from matplotlib.figure import Figure
 
 from fraud_adapters.postgres.performance_metrics import TrendPoint
+from fraud_adapters.svg import save_svg
 from fraud_core.performance.figures import Confidence
 from fraud_core.profile import SCORE_EDGES, Profile
 
-_DPI: Final = 100
 _OTHERS, _FRAUDS, _MARK = "#3b6ea5", "#c8553d", "#52606d"
 _COLOURS: Final = {"recall": _FRAUDS, "precision": _OTHERS, "f1": _MARK}
 
@@ -39,7 +39,7 @@ def calibration(scores: Confidence, reference: Profile | None) -> bytes:
         label=f"now (error {scores.calibration_error:.4f})",
     )
     axes.legend(loc="upper left")
-    return _png(figure)
+    return _svg(figure)
 
 
 def score_distribution(scores: Confidence) -> bytes:
@@ -55,7 +55,7 @@ def score_distribution(scores: Confidence) -> bytes:
     axes.set_xticks(list(positions), labels, rotation=90, fontsize=7)
     axes.legend(loc="upper center")
     figure.set_layout_engine("constrained")
-    return _png(figure)
+    return _svg(figure)
 
 
 def trend(points: Sequence[TrendPoint]) -> bytes:
@@ -71,7 +71,7 @@ def trend(points: Sequence[TrendPoint]) -> bytes:
             )
     axes.xaxis.set_major_formatter(ConciseDateFormatter(axes.xaxis.get_major_locator()))  # type: ignore[no-untyped-call]
     axes.legend(loc="lower left")
-    return _png(figure)
+    return _svg(figure)
 
 
 def _axes(title: str, xlabel: str, ylabel: str, **options: Any) -> tuple[Figure, Any]:
@@ -82,7 +82,7 @@ def _axes(title: str, xlabel: str, ylabel: str, **options: Any) -> tuple[Figure,
     return figure, axes
 
 
-def _png(figure: Figure) -> bytes:
+def _svg(figure: Figure) -> bytes:
     content = io.BytesIO()
-    figure.savefig(content, dpi=_DPI, format="png")
+    save_svg(figure, content)
     return content.getvalue()

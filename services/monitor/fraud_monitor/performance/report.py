@@ -87,12 +87,12 @@ def _pictures(measured: Measured, reference: Profile | None) -> list[Picture]:
     pictures = []
     if (scores := measured.figures.confidence) is not None:
         drawn = plots.calibration(scores, reference)
-        pictures.append(Picture("Whether a score of 0.3 means 30 % frauds", "calibration.png", drawn))
+        pictures.append(Picture("Whether a score of 0.3 means 30 % frauds", "calibration.svg", drawn))
         drawn = plots.score_distribution(scores)
-        pictures.append(Picture("Scores of legitimate transactions and of frauds", "scores.png", drawn))
+        pictures.append(Picture("Scores of legitimate transactions and of frauds", "scores.svg", drawn))
     if len(measured.trend) > 1:
         drawn = plots.trend(measured.trend)
-        pictures.append(Picture("Recall, precision and F1 over time", "trend.png", drawn))
+        pictures.append(Picture("Recall, precision and F1 over time", "trend.svg", drawn))
     return pictures
 
 

@@ -1,4 +1,4 @@
-"""Plots for the run's page in MLflow and the model card, drawn without a display, as PNG."""
+"""Plots for the run's page in MLflow and the model card, drawn without a display, as SVG."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
+from fraud_adapters.svg import save_svg
 from fraud_core.metrics import Confusion, Curve
 from fraud_core.profile import CalibrationBin
 from fraud_trainer.evaluate.explaining import Contributions, Importance
 
-_DPI: Final = 110
 _SHOWN: Final = 15  # features
+_CHARACTER_WIDTH: Final = 0.014  # of the figure's width
 _LEGITIMATE, _FRAUD, _MARK = "#3b6ea5", "#c8553d", "#222222"
 
 
@@ -35,7 +36,7 @@ def precision_recall(points: Curve, confusion: Confusion, average_precision: flo
     share = points.positives / (points.positives + points.negatives)
     axes.axhline(share, color="grey", linestyle=":", label=f"chance ({share:.2%} frauds)")
     axes.legend(loc="lower left")
-    figure.savefig(path, dpi=_DPI)
+    save_svg(figure, path)
 
 
 def roc(points: Curve, confusion: Confusion, area: float, path: Path) -> None:
@@ -52,7 +53,7 @@ def roc(points: Curve, confusion: Confusion, area: float, path: Path) -> None:
     if confusion.recall is not None and confusion.fpr is not None:
         axes.plot(max(confusion.fpr, floor), confusion.recall, "o", color=_MARK, label="operating point")
     axes.legend(loc="lower right")
-    figure.savefig(path, dpi=_DPI)
+    save_svg(figure, path)
 
 
 def calibration(bins: Sequence[CalibrationBin], error: float, path: Path) -> None:
@@ -74,7 +75,7 @@ def calibration(bins: Sequence[CalibrationBin], error: float, path: Path) -> Non
         scores, rates, s=20 + 60 * np.log10(rows), color=_LEGITIMATE, zorder=3, label="bins of the score"
     )
     axes.legend(loc="upper left")
-    figure.savefig(path, dpi=_DPI)
+    save_svg(figure, path)
 
 
 def confusion_matrix(confusion: Confusion, path: Path) -> None:
@@ -82,8 +83,8 @@ def confusion_matrix(confusion: Confusion, path: Path) -> None:
     counts = np.array([[confusion.tn, confusion.fp], [confusion.fn, confusion.tp]])
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     names = ["legitimate", "fraud"]
-    figure = Figure(figsize=(5, 4.5), layout="constrained")
-    axes = figure.add_subplot(xlabel="predicted", ylabel="truth", title="Confusion matrix, held-out part")
+    figure, axes = _axes("Confusion matrix", "predicted", "truth")
+    axes.grid(visible=False)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks([0, 1], names)
     axes.set_yticks([0, 1], names)
@@ -92,7 +93,7 @@ def confusion_matrix(confusion: Confusion, path: Path) -> None:
             dark = shares[row, column] > 0.5
             text = f"{counts[row, column]:,}\n{shares[row, column]:.2%}"
             axes.text(column, row, text, ha="center", va="center", color="white" if dark else "black")
-    figure.savefig(path, dpi=_DPI)
+    save_svg(figure, path)
 
 
 def score_distribution(
@@ -114,7 +115,7 @@ def score_distribution(
         )
     axes.axvline(threshold, color=_MARK, linestyle="--", label=f"threshold {threshold:.4f}")
     axes.legend(loc="upper center")
-    figure.savefig(path, dpi=_DPI)
+    save_svg(figure, path)
 
 
 def threshold_cost(
@@ -134,7 +135,7 @@ def threshold_cost(
     )
     axes.axvline(threshold, color=_MARK, linestyle="--", label=f"threshold {threshold:.4f}")
     axes.legend(loc="upper center")
-    figure.savefig(path, dpi=_DPI)
+    save_svg(figure, path)
 
 
 def over_time(names: Sequence[str], values: Sequence[tuple[float, float, float] | None], path: Path) -> None:
@@ -145,45 +146,64 @@ def over_time(names: Sequence[str], values: Sequence[tuple[float, float, float] 
     spread = np.abs(np.array([[of[0] - of[1] for _, of in known], [of[2] - of[0] for _, of in known]]))
     axes.errorbar([place for place, _ in known], centres, yerr=spread, fmt="o", color=_LEGITIMATE, capsize=4)
     axes.set_xticks(range(len(names)), names, fontsize=7)
-    figure.savefig(path, dpi=_DPI)
+    save_svg(figure, path)
 
 
 def feature_importance(names: Sequence[str], importance: Importance, path: Path) -> None:
     """The features with the largest shares."""
     order = np.argsort(importance.shares)[-_SHOWN:]
     figure, axes = _axes("Feature importance", importance.method, "")
-    figure.set_layout_engine("constrained")  # names may be long
+    _widen_left_margin(figure, names, order)
     axes.barh([names[k] for k in order], importance.shares[order], color=_LEGITIMATE)
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
-    figure.savefig(path, dpi=_DPI)
+    save_svg(figure, path)
 
 
 def shap_summary(names: Sequence[str], contributions: Contributions, path: Path) -> None:
     """How much each feature moved single scores; the colour is the feature's rank in the sample."""
     order = np.argsort(np.abs(contributions.values).mean(axis=0))[-_SHOWN:]
     figure, axes = _axes("SHAP values, a sample with many frauds", "effect on the log-odds of fraud", "")
-    figure.set_layout_engine("constrained")
-    scatter = None
-    for place, k in enumerate(order):
-        values, shown = contributions.values[:, k], contributions.features[:, k]
-        ranks = np.argsort(np.argsort(np.nan_to_num(shown))) / max(len(shown) - 1, 1)
-        # Spread over the row's height in a fixed pattern, so that points do not hide each other.
-        heights = place + 0.7 * ((np.arange(len(values)) * 0.618) % 1 - 0.5)
-        scatter = axes.scatter(values, heights, c=ranks, cmap="coolwarm", s=7, vmin=0, vmax=1, linewidths=0)
+    _widen_left_margin(figure, names, order)
+    values, shown = contributions.values[:, order], contributions.features[:, order]
+    ranks = np.argsort(np.argsort(np.nan_to_num(shown), axis=0), axis=0) / max(len(shown) - 1, 1)
+    # Spread over the row's height in a fixed pattern, so that points do not hide each other.
+    spread = 0.7 * ((np.arange(len(values)) * 0.618) % 1 - 0.5)
+    scatter = axes.scatter(
+        values,
+        np.arange(len(order)) + spread[:, np.newaxis],
+        c=ranks,
+        cmap="coolwarm",
+        s=7,
+        vmin=0,
+        vmax=1,
+        linewidths=0,
+        rasterized=True,  # thousands of points as shapes would be larger than all other plots together
+    )
     axes.set_yticks(range(len(order)), [names[k] for k in order])
     axes.axvline(0, color="grey", linewidth=0.8)
-    if scatter is not None:
-        bar = figure.colorbar(scatter, ax=axes, ticks=[0, 1], label="value of the feature")
-        bar.ax.set_yticklabels(["low", "high"])
-    figure.savefig(path, dpi=_DPI)
+    bar = figure.colorbar(scatter, ax=axes, ticks=[0, 1], label="value of the feature")
+    bar.ax.set_yticklabels(["low", "high"])
+    save_svg(figure, path)
 
 
 def _axes(title: str, xlabel: str, ylabel: str, **options: Any) -> tuple[Figure, Any]:
     figure = Figure(figsize=(6, 5))
     # Fixed margins, because fitting them to the texts would draw every picture twice.
     figure.subplots_adjust(left=0.13, right=0.96, bottom=0.13, top=0.93)
-    axes = figure.add_subplot(title=f"{title}, held-out part", xlabel=xlabel, ylabel=ylabel, **options)
+    axes = figure.add_subplot(xlabel=xlabel, ylabel=ylabel, **options)
+    # At fixed places, because finding the places would measure every text several times.
+    axes.set_title(f"{title}, held-out part", y=1.0)
+    axes.xaxis.set_label_coords(0.5, -0.07)
+    for scale, axis in ((options.get("xscale"), axes.xaxis), (options.get("yscale"), axes.yaxis)):
+        if scale == "log":
+            axis.set_major_formatter("{x:g}")
     axes.minorticks_off()
     axes.grid(alpha=0.3)
     axes.set_axisbelow(True)
     return figure, axes
+
+
+def _widen_left_margin(figure: Figure, names: Sequence[str], order: NDArray[np.intp]) -> None:
+    """Leave room for the names at the vertical axis, which may be long."""
+    longest = max(len(names[k]) for k in order)
+    figure.subplots_adjust(left=min(0.04 + _CHARACTER_WIDTH * longest, 0.6))

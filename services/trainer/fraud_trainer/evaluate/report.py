@@ -52,9 +52,9 @@ def report(context: RunContext, run_id: str, trained: Step, judgement: Judgement
         plotted, written, cards = (_folder(directory, name) for name in (PLOTS, EVALUATION, "card"))
         _draw(context, judgement, scored, blocks, plotted)
         names = context.contract.feature_names
-        plots.feature_importance(names, importance, plotted / "feature_importance.png")
+        plots.feature_importance(names, importance, plotted / "feature_importance.svg")
         if contributions is not None:
-            plots.shap_summary(names, contributions, plotted / "shap_summary.png")
+            plots.shap_summary(names, contributions, plotted / "shap_summary.svg")
         _write_figures(judgement, scored, written)
         card = model_card.model_card(
             context,
@@ -111,16 +111,16 @@ def _draw(
     points, costs = findings.costs_by_threshold(judgement.held_out, scored, context.training)
     figures = {name: value or 0.0 for name, value in judgement.metrics.items()}
     bins = calibration_bins(labels, scores, CALIBRATION_BINS)
-    plots.precision_recall(points, counts, figures["average_precision"], directory / "precision_recall.png")
-    plots.roc(points, counts, figures["roc_auc"], directory / "roc.png")
-    plots.confusion_matrix(counts, directory / "confusion_matrix.png")
-    plots.calibration(bins, figures["calibration_error"], directory / "calibration.png")
-    plots.score_distribution(labels, scores, scored.threshold, directory / "score_distribution.png")
-    plots.threshold_cost(points.thresholds, costs, scored.threshold, directory / "threshold_cost.png")
+    plots.precision_recall(points, counts, figures["average_precision"], directory / "precision_recall.svg")
+    plots.roc(points, counts, figures["roc_auc"], directory / "roc.svg")
+    plots.confusion_matrix(counts, directory / "confusion_matrix.svg")
+    plots.calibration(bins, figures["calibration_error"], directory / "calibration.svg")
+    plots.score_distribution(labels, scores, scored.threshold, directory / "score_distribution.svg")
+    plots.threshold_cost(points.thresholds, costs, scored.threshold, directory / "threshold_cost.svg")
     plots.over_time(
         [f"{block.begins:%Y-%m-%d\n%H:%M}" for block in blocks],
         [(of.value, of.low, of.high) if (of := block.precision) else None for block in blocks],
-        directory / "over_time.png",
+        directory / "over_time.svg",
     )
 
 
@@ -147,7 +147,7 @@ def _pictures(directory: Path) -> list[Picture]:
     return [
         Picture(title, f"../{PLOTS}/{path.name}", path.read_bytes())
         for name, title in _TITLES.items()
-        if (path := directory / f"{name}.png").is_file()
+        if (path := directory / f"{name}.svg").is_file()
     ]
 
 
