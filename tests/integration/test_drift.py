@@ -27,7 +27,7 @@ from fraud_core.labels import LabelEvent
 from fraud_monitor.job import main
 from fraud_trainer.job import main as train
 from tests.integration.training_installation import Installation, wire_rows
-from tests.integration.training_job import small_installation, without_report
+from tests.integration.training_job import small_installation
 from tests.support.mlflow_users import mlflow_login
 from tests.support.stored_rows import Database, predictions, run
 from tests.support.typed_results import mismatches
@@ -37,7 +37,7 @@ from tests.support.typed_results import mismatches
 def installation(
     database: Database, mlflow_uri: str, object_store: ObjectStoreSettings, tmp_path: Path
 ) -> Iterator[Installation]:
-    with without_report(), small_installation(database, mlflow_uri, object_store, tmp_path) as ready:
+    with small_installation(database, mlflow_uri, object_store, tmp_path) as ready:
         yield ready
 
 

@@ -29,7 +29,7 @@ from fraud_adapters.postgres import audit, connect
 from fraud_core.features import feature_matrix
 from fraud_trainer.job import main
 from tests.integration.training_installation import Installation, wire_rows
-from tests.integration.training_job import small_configuration, small_installation, without_report
+from tests.integration.training_job import small_configuration, small_installation
 from tests.support.api_server import cloned
 from tests.support.mlflow_users import mlflow_login
 from tests.support.small_model import linear_onnx
@@ -68,12 +68,6 @@ def installation(
 def registry(installation: Installation) -> Iterator[Registry]:
     with Registry(installation.mlflow_uri) as reader:
         yield reader
-
-
-@pytest.fixture
-def no_report() -> Iterator[None]:
-    with without_report():
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -283,7 +277,6 @@ def champion_of(registry: Registry, installation: Installation, alias: str = CHA
     return registry.version_of_alias(installation.contract.registered_model, alias)
 
 
-@pytest.mark.usefixtures("no_report")
 def test_promotion_decides_what_becomes_of_a_version(
     installation: Installation,
     registry: Registry,

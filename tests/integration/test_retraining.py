@@ -28,7 +28,7 @@ from fraud_core.labels import LabelEvent
 from fraud_core.metrics import Confusion
 from fraud_trainer.job import main
 from tests.integration.training_installation import Installation, wire_rows
-from tests.integration.training_job import TrainerJob, small_configuration, small_installation, without_report
+from tests.integration.training_job import TrainerJob, small_configuration, small_installation
 from tests.support.stored_rows import Database, predictions, run, waits_for_a_lock
 from tests.support.typed_results import mismatches
 from tests.support.waiting import eventually
@@ -41,7 +41,7 @@ LATEST = "SELECT * FROM retraining_triggers ORDER BY triggered_at DESC LIMIT 5"
 def installation(
     database: Database, mlflow_uri: str, object_store: ObjectStoreSettings, tmp_path: Path
 ) -> Iterator[Installation]:
-    with without_report(), small_installation(database, mlflow_uri, object_store, tmp_path) as ready:
+    with small_installation(database, mlflow_uri, object_store, tmp_path) as ready:
         yield ready
 
 

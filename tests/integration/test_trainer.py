@@ -55,7 +55,7 @@ from tests.integration.training_installation import (
     store_history,
     wire_rows,
 )
-from tests.integration.training_job import small_configuration, without_report
+from tests.integration.training_job import small_configuration
 from tests.support import forked
 from tests.support.shared_data import shared_file
 from tests.support.stored_rows import START, Database, predictions, run
@@ -177,19 +177,18 @@ def test_a_model_is_trained_step_by_step_and_becomes_champion(
     # Again: the same version, of the same files. Another run, no worse: champion, as with --promote.
     assert main(["register", *options])["register"]["version"] == version
     assert main(["validate", *options])["validate"]["digest"] == digest
-    with without_report():
-        assert main(["register", *options])["register"]["version"] == version
-        _check_a_version_never_changes(installation, options, version, digest, tmp_path / "unchanged")
-        second = main(["run", "--run-id", "second"])["register"]
-        assert second["aliases"] == {
-            constants.ALIAS_PREVIOUS: version,
-            constants.ALIAS_CHAMPION: second["version"],
-        }
-        third = main(["run", "--run-id", "third", "--promote"])["register"]
-        assert third["aliases"] == {
-            constants.ALIAS_PREVIOUS: second["version"],
-            constants.ALIAS_CHAMPION: third["version"],
-        }
+    assert main(["register", *options])["register"]["version"] == version
+    _check_a_version_never_changes(installation, options, version, digest, tmp_path / "unchanged")
+    second = main(["run", "--run-id", "second"])["register"]
+    assert second["aliases"] == {
+        constants.ALIAS_PREVIOUS: version,
+        constants.ALIAS_CHAMPION: second["version"],
+    }
+    third = main(["run", "--run-id", "third", "--promote"])["register"]
+    assert third["aliases"] == {
+        constants.ALIAS_PREVIOUS: second["version"],
+        constants.ALIAS_CHAMPION: third["version"],
+    }
 
 
 def _check_a_version_never_changes(

@@ -25,7 +25,7 @@ from fraud_adapters.objectstore import ObjectStore
 from fraud_trainer.cleaning import clean
 from fraud_trainer.job import cleaning_context, main
 from tests.integration.training_installation import Installation
-from tests.integration.training_job import small_installation, statuses, without_report
+from tests.integration.training_job import small_installation, statuses
 from tests.support.mlflow_users import mlflow_login
 from tests.support.stored_rows import Database, run
 from tests.support.typed_results import mismatches
@@ -53,7 +53,7 @@ def installation(
 ) -> Iterator[Installation]:
     (tmp_path / "local").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "local"))
-    with without_report(), small_installation(database, mlflow_uri, object_store, tmp_path) as ready:
+    with small_installation(database, mlflow_uri, object_store, tmp_path) as ready:
         yield ready
 
 

@@ -21,7 +21,6 @@ from config.parameters import read_yaml
 from config.settings import CONFIG_DIR, ObjectStoreSettings
 from fraud_adapters.models.registry_writer import RegistryWriter
 from fraud_adapters.objectstore import ObjectStore
-from fraud_trainer.evaluate import validating
 from tests.integration.training_installation import WIRE, Installation, installed, store_history, wire_rows
 from tests.support import forked
 from tests.support.stored_rows import Database
@@ -140,17 +139,6 @@ def small_configuration(folder: Path, **sections: Mapping[str, Any]) -> Path:
     content["labels"]["implied_after"] = "PT15M"
     (folder / "config.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     return folder
-
-
-@contextmanager
-def without_report() -> Iterator[None]:
-    """Let `validate` in this process draw no plots and write no model card, which take half of its time.
-
-    For tests of something else that train several times; `test_trainer` examines the report.
-    """
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(validating, "report", lambda *_: None)
-        yield
 
 
 @contextmanager
