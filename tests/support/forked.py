@@ -48,7 +48,7 @@ INSTEAD: Final = {
         *("fraud_adapters.models.registry_writer", "fraud_adapters.models.tracked_runs"),
         *("fraud_adapters.objectstore.run_store", "fraud_adapters.postgres.examples"),
         "fraud_trainer.load.loading",
-        *("mlflow", "matplotlib.figure", "matplotlib.backends.backend_agg"),
+        *("mlflow", "matplotlib.figure", "matplotlib.backends.backend_svg", "scipy.optimize"),
     ),
 }
 _MOST: Final = 2**20  # maximum size of an order in bytes; it contains an environment
