@@ -266,6 +266,25 @@ def test_before_anything_is_installed_the_machine_alone_is_examined(
     assert "--json" in capsys.readouterr().out
 
 
+def test_for_compose_the_packages_of_the_examination_are_installed_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The machine's part alone would look as if the platform were well."""
+    groups: list[str] = []
+    executed: list[list[str]] = []
+
+    def environment(group: str, _report: object) -> bootstrap.Environment:
+        groups.append(group)
+        return bootstrap.Environment(Path("python"), {})
+
+    monkeypatch.setattr(launch, "installed_environment", lambda _group: None)
+    monkeypatch.setattr(launch, "environment", environment)
+    monkeypatch.setattr(launch, "_exec_python", lambda _python, words: executed.append(words))
+    assert launch.main(["doctor", "--json", "--target", "compose"]) == 0
+    assert groups == ["demo"]
+    assert executed == [["-m", "fraud_embedded.doctor", "--json", "--target", "compose"]]
+
+
 def test_the_whole_examination_matches_its_schema() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "fraud_embedded.doctor", "--json", "--target", "demo"],

@@ -251,8 +251,14 @@ def _exec_python(python_environment: Environment, arguments: list[str]) -> None:
 
 
 def _doctor(rest: list[str]) -> int:
-    """Examine the machine, and with the platform's packages, if they are installed, the servers too."""
+    """Examine the machine, and with the platform's packages, if they are installed, the servers too.
+
+    For Compose, which needs no packages on this machine, they are installed: to examine the machine alone
+    would look as if the platform were well.
+    """
     installed = installed_environment("demo")
+    if installed is None and doctor.parser().parse_args(rest).target == "compose":
+        installed = environment("demo", _report)
     if installed is None:
         return doctor.examine_machine(ROOT, rest)
     _exec_python(installed, ["-m", "fraud_embedded.doctor", *rest])

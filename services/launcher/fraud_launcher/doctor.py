@@ -35,7 +35,8 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--target",
         choices=("demo", "compose"),
-        help="which platform is examined (default: the one that runs, else the embedded one)",
+        help="which platform is examined (default: the one that runs, else the embedded one); compose "
+        "installs the packages that the examination needs",
     )
     return options
 
