@@ -97,7 +97,7 @@ def test_an_incident_is_recorded_brought_up_to_date_and_forgotten(platform: Airf
 
 
 def test_task_runs_are_recorded_once(platform: AirflowPlatform) -> None:
-    run = platform.trigger(constants.DAGS_SUB_MINUTE[0]).succeeded()
+    run = platform.run(constants.DAGS_REAL_TIME[-1])
     watch = Watch(platform)
     watch.check()
     query = f"SELECT task_id, state, try_number FROM airflow_task_metrics WHERE run_id = '{run.run_id}'"

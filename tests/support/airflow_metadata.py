@@ -9,10 +9,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import psycopg2
 import pytest
 
 from config import constants
@@ -44,6 +45,7 @@ class Metadata:
     """Airflow's own database, and the scripts that work on it."""
 
     server: Airflow
+    _polling: Any = field(default=None, init=False, repr=False)
 
     def initialise(self, **changed: str) -> subprocess.CompletedProcess[str]:
         """Run `init-airflow.sh` with these variables changed; an empty value removes the variable."""
@@ -72,6 +74,21 @@ class Metadata:
 
     def rows(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         return run_sql(self.server.database_url, statement, *values)
+
+    def poll(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        """The rows of a query that is repeated until they change, over a connection that stays open."""
+        if self._polling is None:
+            self._polling = psycopg2.connect(self.server.database_url)
+            self._polling.autocommit = True
+        with self._polling.cursor() as cursor:
+            cursor.execute(statement, values)
+            return list(cursor.fetchall())
+
+    def close(self) -> None:
+        """Close the connection of `poll`."""
+        if self._polling is not None:
+            self._polling.close()
+            self._polling = None
 
     def _run(self, *command: str, changed: dict[str, str]) -> subprocess.CompletedProcess[str]:
         server = self.server
