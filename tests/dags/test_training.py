@@ -160,7 +160,7 @@ def linked_run(platform: AirflowPlatform, version: str) -> str:
     assert answer is not None
     assert answer["run"]["info"]["experiment_id"] == experiment
     assert pages["model_card"] == f"{pages['run']}/artifacts/{constants.MODEL_CARD}"
-    return run
+    return str(run)
 
 
 def logged(platform: AirflowPlatform, run: Run, task: str) -> list[str]:
