@@ -61,10 +61,8 @@ def measure(servers: Servers, number: int, codec: str) -> list[str]:
         kafka.bootstrap_servers, [kafka.topic, kafka.labels_topic, kafka.alerts_topic, kafka.dlq_topic]
     )
     before, after = (json.dumps(record).encode() for record in creditcard_records(["before", "after"]))
-    batch = (
-        WireBatch([WireRecord(before), WireRecord(after)]) if codec == "none" else bomb(codec, before, after)
-    )
-    data = batch.packed()
+    harmless = WireBatch([WireRecord(before), WireRecord(after)])
+    data = harmless.packed() if codec == "none" else bomb(codec, before, after)
     assert produce(servers.bootstrap, kafka.topic, data) == 0
     settings = {**os.environ, **environment(servers, servers.database(number), kafka.topic)}
     peak = peak_mib([sys.executable, "-m", "fraud_streaming", "run", "--max-seconds", "60"], settings)

@@ -103,13 +103,18 @@ def test_killed_twenty_times_every_row_is_there_once(
     installation.store(rows)
     source = write_parquet(tmp_path / "rows.parquet", columns_of(rows))
     moments = random.Random(1)
+    started = time.monotonic()
+    assert not Job(
+        f"--input={source}", f"--output={tmp_path / 'whole.parquet'}", log=tmp_path / "whole"
+    ).killed_after(300)
+    whole = time.monotonic() - started
     kills = ended = 0
     while kills < KILLS or not ended:
-        run = f"killed-{ended}"
+        run = f"killed-{output}-{ended}"
         target = tmp_path / f"{run}.parquet"
         options = (FROM,) if output == "table" else (f"--input={source}", f"--output={target}")
         job = Job(*options, f"--run-id={run}", log=tmp_path / "log")
-        if kills < KILLS and job.killed_after(moments.uniform(2.0, 12.0)):
+        if kills < KILLS and job.killed_after(moments.uniform(0.2, 1.0) * whole):
             kills += 1
             continue
         assert not job.killed_after(300)

@@ -150,4 +150,4 @@ def test_a_worker_that_is_killed_in_mid_fit_costs_an_attempt(  # noqa: PLR0917
     assert trained.choice.fitted.name == candidate
     assert len(killed) == 1
     assert not psutil.pid_exists(killed[0])
-    assert "training_worker_lost" in capfd.readouterr().err
+    assert "training_worker_lost" in "".join(capfd.readouterr())

@@ -259,7 +259,8 @@ def test_a_follower_shows_an_open_transaction_as_lag(installation: StreamInstall
 
 def put_bomb(installation: StreamInstallation, codec: str) -> None:
     put(installation, WireBatch([WireRecord(payload("first"))]))
-    put(installation, bomb(codec, payload("before"), payload("after")))
+    packed = bomb(codec, payload("before"), payload("after"))
+    assert produce(installation.kafka.kafka_bootstrap_servers, installation.kafka.topic, packed) == 0
 
 
 def consumer_peak_mib(installation: StreamInstallation, *arguments: str, **stop: Any) -> float:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -27,11 +28,12 @@ SCHEMA: Final = (HEADER_SCHEMA.encode(), b"creditcard/1")
 PATIENCE: Final = 60.0
 
 
-def bomb(codec: str, before: bytes, after: bytes) -> WireBatch:
-    """One batch: a record of blanks between two ordinary records."""
+@cache
+def bomb(codec: str, before: bytes, after: bytes) -> bytes:
+    """One packed batch: a record of blanks between two ordinary records. Compressing it takes seconds."""
     blanks = WireRecord(b" " * BOMBS[codec], headers=[SCHEMA])
     good = [WireRecord(value, headers=[SCHEMA]) for value in (before, after)]
-    return WireBatch([good[0], blanks, good[1]], codec)
+    return WireBatch([good[0], blanks, good[1]], codec).packed()
 
 
 def peak_mib(
