@@ -13,9 +13,18 @@ import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+if {"scheduler", "worker", "dag-processor"} & set(sys.argv[1:3]):
+    # These processes fork into tasks and into readers of DAG files, which then need not import these modules
+    # themselves: it would take a reader 0.1 s of CPU time, and a task, with our own modules, 0.04 s.
+    import airflow.providers.docker.operators.docker
+    import airflow.providers.standard.operators.python  # noqa: F401
 if {"scheduler", "worker"} & set(sys.argv[1:3]):
-    # These processes fork into tasks, which then need not import this module themselves.
-    import airflow.providers.docker.operators.docker  # noqa: F401
+    # The DAG processor imports ours file by file: it reports what is wrong with them as import errors.
+    import fraud_airflow.alerting.configuration
+    import fraud_airflow.checks
+    import fraud_airflow.completion
+    import fraud_airflow.defaults  # noqa: F401
+    import operators.docker_operator_custom  # noqa: F401
 
 __all__ = ["task_instance_mutation_hook"]
 

@@ -18,7 +18,8 @@ LOADED = """
 import sys
 sys.argv = ["airflow", *sys.argv[1:]]
 import airflow
-print("LOADED", "airflow.providers.docker.operators.docker" in sys.modules)
+modules = ("airflow.providers.docker.operators.docker", "operators.docker_operator_custom")
+print("LOADED", *(name in sys.modules for name in modules))
 """
 
 
@@ -68,9 +69,14 @@ def test_every_other_run_is_left_alone(one: Any) -> None:
 
 @pytest.mark.parametrize(
     ("command", "loaded"),
-    [("scheduler --skip-serve-logs", True), ("celery worker", True), ("dags list", False)],
+    [
+        ("scheduler --skip-serve-logs", "True True"),
+        ("celery worker", "True True"),
+        ("dag-processor", "True False"),
+        ("dags list", "False False"),
+    ],
 )
-def test_what_forks_tasks_has_loaded_what_they_import(command: str, loaded: bool) -> None:
+def test_what_forks_has_loaded_what_its_children_import(command: str, loaded: str) -> None:
     asked = [sys.executable, "-c", LOADED, *command.split()]
     done = subprocess.run(asked, capture_output=True, text=True, check=True)
-    assert f"LOADED {loaded}" in done.stdout
+    assert f"LOADED {loaded}\n" in done.stdout

@@ -98,7 +98,7 @@ def test_an_incident_is_recorded_brought_up_to_date_and_forgotten(platform: Airf
 
 
 def test_task_runs_are_recorded_once(platform: AirflowPlatform) -> None:
-    run = platform.trigger(constants.DAGS_SUB_MINUTE[0]).succeeded()
+    run = platform.run(constants.DAGS_REAL_TIME[-1])
     watch = Watch(platform)
     old = """[{"dag_id": "old", "task_id": "t", "run_id": "r", "try_number": 1, "state": "success",
                "ended_at": "2024-01-01T00:00:00Z"}]"""

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import pytest
 
+from config import constants
 from tests.support.airflow_platform import PATIENCE_S, AirflowPlatform, ensure_buckets
 from tests.support.waiting import eventually
 
@@ -21,7 +22,10 @@ def watched(platform: AirflowPlatform) -> Iterator[AirflowPlatform]:
     """The platform once the stream has stored transactions."""
     ensure_buckets(platform.stack)
     assert eventually(lambda: platform.airflow.known(DAG), PATIENCE_S), platform.airflow.import_errors()
-    assert eventually(lambda: bool(platform.rows("SELECT 1 FROM predictions LIMIT 1")), PATIENCE_S)
+    for dag_id in constants.DAGS_SUB_MINUTE:
+        platform.airflow.pause(dag_id, paused=False)
+        platform.run(dag_id)
+    assert platform.rows("SELECT 1 FROM predictions LIMIT 1")
     yield platform
 
 

@@ -84,7 +84,7 @@ def first(training: AirflowPlatform) -> Run:
         run_id = started.json()["run_id"]
         again = client.post("/train")
         assert (again.status_code, again.json()["run_id"]) == (409, run_id)
-    run = Run(training.airflow, DAG, run_id)
+    run = Run(training, DAG, run_id)
     for task, verb in STEPS.items():
         kill_job(run, verb)
         run.wait_for(task, "up_for_retry")
@@ -162,7 +162,7 @@ def linked_run(platform: AirflowPlatform, version: str) -> str:
     assert answer is not None
     assert answer["run"]["info"]["experiment_id"] == experiment
     assert pages["model_card"] == f"{pages['run']}/artifacts/{constants.MODEL_CARD}"
-    return run
+    return str(run)
 
 
 def logged(platform: AirflowPlatform, run: Run, task: str) -> list[str]:
@@ -221,7 +221,7 @@ def test_drift_alerts_and_starts_a_training_that_takes_its_trigger(
     assert f"[{severity}]" in alert
     assert "of the champion's importance" in alert
     assert "A retraining is triggered." in alert
-    retrained = Run(training.airflow, DAG, f"drift__{loud.run_id}").succeeded()
+    retrained = Run(training, DAG, f"drift__{loud.run_id}").succeeded()
     assert f"open trigger: drift, {severity}: Drift of " in retrained.log("decide_training_branch")
     [(state, outcome)] = training.rows(
         "SELECT state, details->>'outcome' FROM retraining_triggers WHERE source = 'drift'"
@@ -262,7 +262,7 @@ def test_a_failed_gate_alerts_and_the_champion_stays(
     best, before = champion(training), versions(training)
     started = api.post("/train", json=body)
     assert started.status_code == 202, started.text
-    run = Run(training.airflow, DAG, started.json()["run_id"])
+    run = Run(training, DAG, started.json()["run_id"])
     run.failed()
     assert {task: state for task, state in run.tasks.items() if state == "failed"} == {
         "register_mlflow": "failed"

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -19,11 +20,15 @@ _PATIENCE_S: Final = 240.0
 
 @dataclass
 class Webhook:
-    """`texts` are the accepted messages, in order; the next `refused` ones are answered with 403."""
+    """`texts` are the accepted messages, in order; the next `refused` ones are answered with 403.
+
+    `received`: when each text was accepted first.
+    """
 
     url: str
     texts: list[str] = field(default_factory=list)
     refused: int = 0
+    received: dict[str, datetime] = field(default_factory=dict)
 
     def about(self, phrase: str) -> list[str]:
         """The messages that contain this phrase."""
@@ -42,7 +47,9 @@ def running_webhook() -> Iterator[Webhook]:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             if accepted := not webhook.refused and self.path == urlsplit(webhook.url).path:
                 document = json.loads(body)  # Alertmanager sends attachments
-                webhook.texts.append(document.get("text") or json.dumps(document["attachments"]))
+                text = document.get("text") or json.dumps(document["attachments"])
+                webhook.received.setdefault(text, datetime.now(UTC))
+                webhook.texts.append(text)
             else:
                 webhook.refused = max(0, webhook.refused - 1)
             self.send_response(200 if accepted else 403)

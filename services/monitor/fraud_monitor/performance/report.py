@@ -19,7 +19,6 @@ from fraud_adapters.documents import (
 from fraud_adapters.job.scratch import scratch_directory
 from fraud_core.performance.figures import RATES, Figure, Part
 from fraud_core.profile import Profile
-from fraud_monitor.performance import plots
 from fraud_monitor.performance.measured import Measured, metric_rows
 from fraud_monitor.run_context import EXPERIMENT, RunContext
 
@@ -84,6 +83,8 @@ def track(context: RunContext, measured: Measured, report: Report | None) -> str
 
 
 def _pictures(measured: Measured, reference: Profile | None) -> list[Picture]:
+    from fraud_monitor.performance import plots  # noqa: PLC0415 - takes half a second
+
     pictures = []
     if (scores := measured.figures.confidence) is not None:
         drawn = plots.calibration(scores, reference)
