@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from config.parameters import Parameters, load_parameters
 from config.settings import CONFIG_DIR
 from fraud_core.drift.concept import concept_bounds
-from fraud_core.drift.estimate import estimate_performance
+from fraud_core.drift.estimate import COMPARED, Coverage, are_confirmed, estimate_performance
 from fraud_core.drift.features import judge_features, share_drifted
 from fraud_core.drift.statistics import corrected_psi, homogeneity_p
 from fraud_core.drift.target import judge_rate
@@ -484,7 +484,10 @@ def daily(shared: Measurement, source: np.random.Generator, _key: None) -> Itera
 def estimates(
     shared: Measurement, source: np.random.Generator, key: tuple[str, float]
 ) -> Iterator[dict[str, Any]]:
-    """Error of the estimates and coverage of their intervals, where nothing changed and under a drift."""
+    """Error of the estimates and coverage of their intervals, where nothing changed and under a drift.
+
+    The labels of the `COMPARED` windows before each one are known.
+    """
     rows = shared.pool(key)
     for size in (2_000, 20_000):
         figures = _estimated(shared.setting, rows, size, source)
@@ -494,8 +497,9 @@ def estimates(
 def _estimated(setting: Setting, rows: Pool, size: int, source: np.random.Generator) -> dict[str, float]:
     errors: dict[str, list[float]] = {}
     covered: dict[str, list[bool]] = {}
-    trusted = []
-    for _ in range(100):
+    confidence = setting.parameters.drift.estimate_confidence
+    calm: list[bool] = []
+    for _ in range(100 + COMPARED):
         index = source.integers(0, len(rows.scores), size)
         labels, flagged = rows.labels[index], rows.flagged[index]
         counts = WindowCounts(setting.profile)
@@ -505,18 +509,23 @@ def _estimated(setting: Setting, rows: Pool, size: int, source: np.random.Genera
         held_out = np.array(setting.profile.scores.shares) * setting.profile.scored_rows
         score_psi = corrected_psi(counts.scores.rows.astype(float), held_out)
         limit = setting.parameters.drift.inputs.drifted_psi
-        trusted.append(judged.features == 0 and score_psi < limit and not judged.rate)
+        calm.append(judged.features == 0 and score_psi < limit and not judged.rate)
         truths = {
             "recall": flagged[labels].mean(),
             "fpr": flagged[~labels].mean(),
             "precision": labels[flagged].mean(),
         }
-        confidence = setting.parameters.drift.estimate_confidence
         for one in estimate_performance(setting.profile, counts.scores, confidence):
             truth = float(truths[one.metric])
             errors.setdefault(one.metric, []).append(one.value - truth)
             covered.setdefault(one.metric, []).append(one.low <= truth <= one.high)
-    result = {"trusted": float(np.mean(trusted))}
+    trusted = []
+    for end in range(COMPARED, len(calm)):
+        latest = {
+            metric: Coverage(COMPARED, sum(held[end - COMPARED : end])) for metric, held in covered.items()
+        }
+        trusted.append(calm[end] and are_confirmed(latest, confidence))
+    result = {"calm": float(np.mean(calm)), "trusted": float(np.mean(trusted))}
     for metric, values in errors.items():
         result[f"{metric}_error"] = float(np.mean(np.abs(values)))
         result[f"{metric}_bias"] = float(np.mean(values))
@@ -627,12 +636,13 @@ def _concept_text(rows: Sequence[dict[str, Any]], days: Sequence[dict[str, Any]]
 
 def _estimates_text(rows: Sequence[dict[str, Any]]) -> str:
     metrics = ("recall", "fpr", "precision")
-    head = ["drift", "rows", "trusted"]
+    head = ["drift", "rows", "calm", "trusted"]
     head += [f"{metric}: {word}" for metric in metrics for word in ("mean error", "bias", "covered")]
     body = [
         [
             f"{one['kind']}={one['strength']:g}",
             f"{one['rows']:,}",
+            f"{one['calm']:.0%}",
             f"{one['trusted']:.0%}",
             *(
                 text
@@ -647,10 +657,11 @@ def _estimates_text(rows: Sequence[dict[str, Any]]) -> str:
         for one in rows
     ]
     return (
-        "## Estimates without labels against the truth\n\n100 windows each: the mean absolute error, the "
-        "bias, and how often the 95 % interval holds the window's true figure. `trusted` is how often the "
-        "monitor would stand by the estimate. The lines below the first two are what it must not claim to "
-        "know: there a score does not mean what it meant on the held-out part.\n\n"
+        f"## Estimates without labels against the truth\n\n{100 + COMPARED} windows each: the mean absolute "
+        "error, the bias, and how often the 95 % interval holds the window's true figure. `calm` is how "
+        "often neither inputs nor scores have moved, `trusted` how often the monitor stands by the estimate "
+        f"once the labels of the {COMPARED} windows before are known. The lines below the first two are what "
+        "it must not claim to know: there a score does not mean what it meant on the held-out part.\n\n"
         + machine.table(head, body)
     )
 

@@ -25,6 +25,7 @@ from tests.integration.gateway import gateway
 from tests.support.api_server import ROOT
 from tests.support.monitoring_history import Exporters, store_history
 from tests.support.servers import Database, cloned_database
+from tests.support.stored_rows import run
 from tests.support.waiting import eventually
 
 MONITORING: Final = ROOT / "monitoring"
@@ -251,3 +252,12 @@ def test_what_runbooks_ask_postgres_is_answered(history: Database) -> None:
         with closing(connect(history.url("admin"), page)) as connection, connection.cursor() as cursor:
             cursor.execute(statement)
             assert cursor.description is not None, (page, statement)
+
+
+def test_an_estimate_is_trusted_where_labels_confirmed_those_before_and_nothing_moved(
+    history: Database,
+) -> None:
+    statement = (
+        "SELECT DISTINCT run_id, trusted FROM performance_estimates WHERE run_id LIKE 'scheduled%' ORDER BY 1"
+    )
+    assert run(history.url("readonly"), statement) == [("scheduled__loud", False), ("scheduled__quiet", True)]

@@ -20,9 +20,11 @@ from numpy.typing import NDArray
 from config.services import ROLE_WATCH
 from fraud_adapters.postgres import audit, connect, model_versions, performance_estimates, retraining_triggers
 from fraud_adapters.postgres.labels import store_labels
+from fraud_adapters.postgres.performance_estimates import EstimatedWindow
 from fraud_adapters.postgres.retraining_triggers import RunName
 from fraud_api.metrics import Metrics as ApiMetrics
 from fraud_core.decision import Decision
+from fraud_core.drift.estimate import FEWEST_COMPARED, Estimate
 from fraud_core.labels import LabelEvent
 from fraud_monitor.drift.measuring import measure
 from fraud_monitor.drift.storing import store
@@ -49,6 +51,7 @@ def store_history(database: Database) -> None:
     known = champion(metrics={"recall": 0.97, "precision": 0.9})
     monitor = MonitorInstallation(database, champion=lambda: known)
     _register(database)
+    _confirm_estimates(database)
     _decide_and_label(monitor, datetime.now(UTC) - timedelta(hours=1))
     shifted = arrived(ROWS, seed=2)
     columns = {**shifted.columns, "amount": np.round(shifted.columns["amount"] * 8, 2)}
@@ -128,6 +131,19 @@ def _end_training(database: Database) -> None:
     with _as(database, "trainer") as cursor:
         retraining_triggers.take(cursor, run, retraining_triggers.open_triggers(cursor, run))
         retraining_triggers.close(cursor, run, "registered version 7")
+
+
+def _confirm_estimates(database: Database) -> None:
+    """Earlier estimates that held the truth: without such none is trusted."""
+    now = datetime.now(UTC)
+    with _as(database, "monitor") as cursor:
+        for hours in range(3, 3 + FEWEST_COMPARED):
+            start, end = (now - timedelta(hours=back) for back in (hours + 1, hours))
+            window = EstimatedWindow("creditcard/1", "7", start, end, ROWS, trusted=False)
+            run = RunName(DAGS[0], f"before-{hours}")
+            estimate = Estimate("recall", 0.9, 0.85, 0.95)
+            performance_estimates.store_estimates(cursor, run, now, window, [estimate])
+    _compare_estimates(database)
 
 
 def _compare_estimates(database: Database) -> None:

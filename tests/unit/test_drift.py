@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from fraud_core.drift.concept import ConceptRule, concept_bounds, judge_performance
-from fraud_core.drift.estimate import estimate_performance
+from fraud_core.drift.estimate import Coverage, are_confirmed, estimate_performance
 from fraud_core.drift.features import DataRule, FeatureDrift, decile_groups, judge_features
 from fraud_core.drift.reference import reference_rows
 from fraud_core.drift.response import ResponseRule, TriggerHistory, respond
@@ -329,6 +329,24 @@ def test_estimates_hold_the_truth_while_scores_mean_what_they_meant(profile: Pro
             truth = (labels if one.metric == "precision" else flagged)[of].mean()
             held[one.metric].append(one.low <= truth <= one.high)
     assert {name: np.mean(values) > 0.85 for name, values in held.items()} == dict.fromkeys(held, True)
+
+
+@pytest.mark.parametrize(
+    ("coverage", "confirmed"),
+    [
+        ({}, False),
+        ({"recall": Coverage(4, 4)}, False),
+        ({"recall": Coverage(5, 5)}, True),
+        ({"recall": Coverage(24, 20)}, True),
+        ({"recall": Coverage(24, 19)}, False),
+        # A new kind of fraud: the recall is overestimated, the other figures hold.
+        ({"recall": Coverage(24, 0), "fpr": Coverage(24, 24), "precision": Coverage(24, 23)}, False),
+        ({"recall": Coverage(3, 0), "fpr": Coverage(24, 24)}, True),
+    ],
+)
+def test_only_labels_confirm_estimates(coverage: dict[str, Coverage], confirmed: bool) -> None:
+    """At 95 %, five or more misses in 24 have a probability of .6 %, four or more one of 3 %."""
+    assert are_confirmed(coverage, 0.95) is confirmed
 
 
 def test_no_rows_give_no_estimate(profile: Profile) -> None:

@@ -150,8 +150,10 @@ PERFORMANCE: Final = Board(
             "Recall, estimated without labels",
             "What do the scores themselves say, weeks before labels are mature? The truth follows.",
             sql(f"""
-                SELECT window_to AS time, value AS estimate, low, high, truth FROM performance_estimates
-                WHERE metric = 'recall' AND trusted AND {_OF_CONTRACT} AND $__timeFilter(made_at) ORDER BY 1
+                SELECT window_to AS time, CASE WHEN trusted THEN value END AS estimate,
+                    CASE WHEN NOT trusted THEN value END AS "not confirmed by labels", low, high, truth
+                FROM performance_estimates
+                WHERE metric = 'recall' AND {_OF_CONTRACT} AND $__timeFilter(made_at) ORDER BY 1
             """),
             View.LINES,
             unit="percentunit",

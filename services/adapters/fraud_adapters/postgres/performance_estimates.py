@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from psycopg2.extras import execute_values
 
 from fraud_adapters.postgres.retraining_triggers import RunName
-from fraud_core.drift.estimate import Estimate
+from fraud_core.drift.estimate import COMPARED, Coverage, Estimate
 
 if TYPE_CHECKING:
     from psycopg2.extensions import cursor as Cursor  # noqa: N812
@@ -64,6 +64,12 @@ def open_estimates(cursor: Cursor, before: datetime, limit: int) -> list[OpenEst
     return [OpenEstimate(*row) for row in cursor.fetchall()]
 
 
+def latest_coverage(cursor: Cursor, version: str) -> dict[str, Coverage]:
+    """By figure, how the version's latest estimates that were compared with the truth came off."""
+    cursor.execute(_COVERAGE, (version, COMPARED))
+    return {metric: Coverage(compared, covered) for metric, compared, covered in cursor.fetchall()}
+
+
 def store_truth(cursor: Cursor, identifier: int, at: datetime, truth: float | None, labels: int) -> None:
     """Record what an estimate was compared with; None if its labels never became complete."""
     cursor.execute(
@@ -72,6 +78,15 @@ def store_truth(cursor: Cursor, identifier: int, at: datetime, truth: float | No
     )
 
 
+_COVERAGE: Final = """
+    SELECT metric, count(*), count(*) FILTER (WHERE truth BETWEEN low AND high)
+    FROM (
+        SELECT metric, truth, low, high,
+            row_number() OVER (PARTITION BY metric ORDER BY window_to DESC) AS age
+        FROM performance_estimates WHERE model_version = %s AND truth IS NOT NULL
+    ) AS compared
+    WHERE age <= %s GROUP BY metric
+"""
 _UPSERT: Final = """
     INSERT INTO performance_estimates (made_at, dag_id, run_id, contract, model_version, window_from,
         window_to, metric, value, low, high, rows, trusted) VALUES %s

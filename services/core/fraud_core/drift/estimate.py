@@ -6,15 +6,18 @@ transactions is the expected number of frauds among them, and so on for every ce
 corrected by the fraud rate of their bin on the held-out part.
 
 This holds while a score still means what it meant on the held-out part. It cannot see that frauds have begun
-to look legitimate (concept drift): only labels show that. So an estimate is not trusted where the inputs or
-scores have left the reference, and every estimate is compared with the truth once that is known.
+to look legitimate (concept drift): only labels show that. So every estimate is compared with the truth once
+that is known, and one is trusted only while the latest that were compared held it, and while inputs and
+scores have not left the reference.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from math import sqrt
+from math import comb, sqrt
 from statistics import NormalDist
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +26,12 @@ from fraud_core.drift.window import ScoreCounts
 from fraud_core.profile import Profile
 
 Cells = NDArray[np.float64]
+
+# Of each figure, so many of the latest compared estimates are looked at; fewer than the second say nothing.
+COMPARED: Final = 24
+FEWEST_COMPARED: Final = 5
+# Confirmed, unless so many misses are less probable than this where the intervals are right.
+_IMPROBABLE: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +54,30 @@ class _Bins:
     caught: Cells
     share: Cells
     rate_variances: Cells
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """Of the latest estimates of a figure that were compared with the truth: how many intervals held it."""
+
+    compared: int
+    covered: int
+
+
+def are_confirmed(coverage: Mapping[str, Coverage], confidence: float) -> bool:
+    """Whether labels show that scores still mean what they meant, by the latest estimates of each figure.
+
+    Every figure with enough comparisons must have been held as often as the intervals' `confidence` promises
+    (one-sided binomial test). Without any such figure nobody knows, which is no confirmation.
+    """
+    known = [one for one in coverage.values() if one.compared >= FEWEST_COMPARED]
+    return bool(known) and all(_chance(one, 1 - confidence) >= _IMPROBABLE for one in known)
+
+
+def _chance(one: Coverage, miss: float) -> float:
+    """The probability of as many misses or more, if each interval misses with the probability `miss`."""
+    misses = range(one.compared - one.covered, one.compared + 1)
+    return sum(comb(one.compared, k) * miss**k * (1 - miss) ** (one.compared - k) for k in misses)
 
 
 def estimate_performance(profile: Profile, scores: ScoreCounts, confidence: float) -> list[Estimate]:

@@ -10,11 +10,11 @@ from typing import Final
 
 import numpy as np
 
-from fraud_adapters.postgres import drift_metrics
+from fraud_adapters.postgres import drift_metrics, performance_estimates
 from fraud_adapters.postgres.examples import database_clock
 from fraud_adapters.postgres.retraining_triggers import RunName
 from fraud_core.drift.concept import PerformanceDrift, judge_performance
-from fraud_core.drift.estimate import estimate_performance
+from fraud_core.drift.estimate import are_confirmed, estimate_performance
 from fraud_core.drift.features import judge_features
 from fraud_core.drift.statistics import corrected_psi
 from fraud_core.drift.target import RateDrift, judge_rate
@@ -70,7 +70,8 @@ def measure(context: RunContext) -> Findings:
     if champion is not None and profile is not None:
         reading = read_windows(context, champion, profile)
         now, sample = reading.now, reading.sample
-        windows = tuple(_judged(context, profile, window, reading) for window in reading.windows)
+        confirmed = _confirmed(context, champion)
+        windows = tuple(_judged(context, profile, window, reading, confirmed) for window in reading.windows)
         since = _since(context, champion, now)
     else:
         with closing(context.database()) as connection:
@@ -86,7 +87,16 @@ def measure(context: RunContext) -> Findings:
     )
 
 
-def _judged(context: RunContext, profile: Profile, window: CountedWindow, reading: Reading) -> WindowDrift:
+def _confirmed(context: RunContext, champion: Champion) -> bool:
+    """Whether mature labels have confirmed the champion's latest estimates."""
+    with closing(context.database()) as connection, connection, connection.cursor() as cursor:
+        coverage = performance_estimates.latest_coverage(cursor, champion.version)
+    return are_confirmed(coverage, context.parameters.drift.estimate_confidence)
+
+
+def _judged(
+    context: RunContext, profile: Profile, window: CountedWindow, reading: Reading, confirmed: bool
+) -> WindowDrift:
     drift, counts = context.parameters.drift, window.counts
     clocked = [] if window.covers(_DAY) else rules.clock_features(context.contract)
     features = judge_features(counts, rules.data_rule(context.parameters), left_out=clocked, why=_NOT_A_DAY)
@@ -121,7 +131,7 @@ def _judged(context: RunContext, profile: Profile, window: CountedWindow, readin
         score_psi=score_psi,
         predicted_rate=rate,
         estimates=tuple(estimates),
-        trusted=not moved and rate.severity == "none",
+        trusted=confirmed and not moved and rate.severity == "none",
     )
 
 
