@@ -355,7 +355,6 @@ def _api(stack: Stack, database: Database, kafka: KafkaSettings) -> ApiServer:
     version = cache_model(folder / "models", CREDITCARD, "7")
     record_version(database.url("owner"), CREDITCARD, "7", version.digest())
     addresses = {"KAFKA_BOOTSTRAP_SERVERS": stack.broker.bootstrap, "KAFKA_TOPIC": kafka.topic}
-    addresses |= {"MLFLOW_TRACKING_URI": stack.mlflow.tracking_uri, **mlflow_login("api", stack.mlflow.users)}
     return ForkedApi(database.url("api"), folder / "models", folder / "api.log", extra=addresses)
 
 
