@@ -7,7 +7,6 @@ outputs.
 from __future__ import annotations
 
 import argparse
-import base64
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -62,11 +61,10 @@ def text_of(document: Any) -> str:
     return "".join(output.text for output in outputs if output.output_type == "stream")
 
 
-def pictures_of(document: Any) -> list[bytes]:
-    """The PNG pictures that the cells showed."""
+def pictures_of(document: Any) -> list[str]:
+    """The SVG pictures that the cells showed."""
     outputs = [output for cell in document.cells for output in cell.get("outputs", ())]
-    found = [output.data["image/png"] for output in outputs if "image/png" in output.get("data", {})]
-    return [base64.b64decode(picture) for picture in found]
+    return [output.data["image/svg+xml"] for output in outputs if "image/svg+xml" in output.get("data", {})]
 
 
 def save(document: Any, notebook: Path, folder: Path) -> list[Path]:
@@ -76,8 +74,8 @@ def save(document: Any, notebook: Path, folder: Path) -> list[Path]:
     nbformat.write(document, executed)  # type: ignore[no-untyped-call]
     written = [executed]
     for number, picture in enumerate(pictures_of(document), start=1):
-        written.append(folder / f"{notebook.stem}-{number}.png")
-        written[-1].write_bytes(picture)
+        written.append(folder / f"{notebook.stem}-{number}.svg")
+        written[-1].write_text(picture, encoding="utf-8")
     return written
 
 

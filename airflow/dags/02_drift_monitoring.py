@@ -5,8 +5,8 @@ decisions with mature labels. *Critical* and *high* open a row in `retraining_tr
 `01_training_pipeline` and alert; *medium* alerts; *none* and *insufficient* do nothing. After a retraining
 that drift triggered a cooldown applies, and after a model that failed its gate new labels are needed.
 
-Figures and verdict are stored in `drift_metrics` together with the trigger. `save_drift_metrics` runs
-whatever became of the alert, and adds the report for people and the figures in MLflow.
+Figures and verdict are stored in `drift_metrics` with the trigger; `save_drift_metrics`, which runs whatever
+became of the alert, adds a report for people and the figures in MLflow.
 
 ## When it fails
 
@@ -54,8 +54,6 @@ with DAG(
     )
     send_drift_alert = FraudDetectionAlertOperator(task_id="send_drift_alert", **drift.ALERT)
     no_action = EmptyOperator(task_id="no_action")
-    save_drift_metrics = drift.step("save_drift_metrics", "save-drift").as_teardown(
-        on_failure_fail_dagrun=True
-    )
+    saved = drift.step("save_drift_metrics", "save-drift").as_teardown(on_failure_fail_dagrun=True)
     run_drift_monitoring >> parse_drift_results >> decide_next_step
-    decide_next_step >> [trigger_retraining_dag, send_drift_alert, no_action] >> save_drift_metrics
+    decide_next_step >> [trigger_retraining_dag, send_drift_alert, no_action] >> saved

@@ -141,28 +141,6 @@ def test_a_run_whose_jobs_are_killed_makes_one_version_and_says_its_figures(
     status = api.get(f"/train/{first.run_id}").json()
     assert (status["state"], status["retrain"]) == ("success", True)
     assert status["outcome"] == "version 1, which passed its gate"
-    run_of_one = linked_run(training, "1")
-    with MlflowHttp(training.stack.mlflow.tracking_uri) as http:
-        folder = constants.MODEL_CARD.rpartition("/")[0]
-        listed = http.get("artifacts/list", {"run_id": run_of_one, "path": folder})
-    assert listed is not None
-    assert constants.MODEL_CARD in {file["path"] for file in listed["files"]}
-
-
-def linked_run(platform: AirflowPlatform, version: str) -> str:
-    """The MLflow run to which `GET /models` leads from a version, by way of its experiment."""
-    with platform.api.client("reader") as reader:
-        versions = {one["version"]: one for one in reader.get("/models").json()["versions"]}
-    pages = versions[version]["pages"]
-    experiment: str
-    run: str
-    _, experiment, run = pages["run"].removeprefix("/#/").replace("/runs/", "/").split("/")
-    with MlflowHttp(platform.stack.mlflow.tracking_uri) as http:
-        answer = http.get("runs/get", {"run_id": run})
-    assert answer is not None
-    assert answer["run"]["info"]["experiment_id"] == experiment
-    assert pages["model_card"] == f"{pages['run']}/artifacts/{constants.MODEL_CARD}"
-    return str(run)
 
 
 def logged(platform: AirflowPlatform, run: Run, task: str) -> list[str]:

@@ -14,7 +14,7 @@ import psycopg2
 import pytest
 import yaml
 
-from config.constants import ALIAS_CHALLENGER, ALIAS_CHAMPION, ALIAS_PREVIOUS, ALIAS_SHADOW
+from config.constants import ALIAS_CHALLENGER, ALIAS_CHAMPION, ALIAS_PREVIOUS, ALIAS_SHADOW, MODEL_CARD
 from config.parameters import read_yaml
 from config.settings import CONFIG_DIR
 from fraud_adapters.models.aliases import set_alias
@@ -62,13 +62,27 @@ class Publisher:
             file.write(bytes(padding))
         with MlflowHttp(self._mlflow_uri) as http:
             runs = TrackedRuns(http)
-            run_id = runs.open("api-tests", f"runs/test/{self._seed}", f"model {self._seed}", {})
+            run_id = runs.open(
+                CREDITCARD.registered_model, f"runs/test/{self._seed}", f"model {self._seed}", {}
+            )
             self._writer.log_files(run_id, files, ARTEFACT_PATH)
             runs.end(run_id, "FINISHED")
         version = self._writer.register(CREDITCARD.registered_model, run_id, {})
         if recorded:
             record_version(self._owner_url, CREDITCARD, version, digest or manifest.digest(), passed=passed)
+            run(
+                self._owner_url,
+                "UPDATE model_versions SET mlflow_run_id = %s WHERE version = %s",
+                run_id,
+                version,
+            )
         return version
+
+    def experiment_of(self, run_id: str) -> str:
+        with MlflowHttp(self._mlflow_uri) as http:
+            answer = http.get("runs/get", {"run_id": run_id})
+        assert answer is not None
+        return str(answer["run"]["info"]["experiment_id"])
 
     def promote(self, version: str, alias: str = ALIAS_CHAMPION) -> None:
         """Move an alias as a person does in MLflow: nothing is audited."""
@@ -213,6 +227,10 @@ def test_the_previous_version_is_one_request_away(server: ApiServer, publisher: 
         assert [model["version"] for model in listed["models"]] == [older]
         aliases = {version["version"]: version["aliases"] for version in listed["versions"]}
         assert (aliases[older], aliases[newer]) == ([ALIAS_CHAMPION, ALIAS_PREVIOUS], [])
+        pages = listed["versions"][0]["pages"]
+        _, experiment, run_id = pages["run"].removeprefix("/#/").replace("/runs/", "/").split("/")
+        assert publisher.experiment_of(run_id) == experiment
+        assert pages["model_card"] == f"{pages['run']}/artifacts/{MODEL_CARD}"
         entry = listed["alias_history"][0]
         assert (entry["actor"], entry["version"], entry["details"]["reason"]) == ("admin", older, "rollback")
         assert len(listed["versions"]) == len(listed["alias_history"]) == 5

@@ -48,8 +48,8 @@ def test_the_notebook_trains_a_model(tmp_path: Path) -> None:
     assert "best possible: recall" in text
     assert not [line for line in text.splitlines() if "nan" in line.lower()]
     written = execute.save(document, NOTEBOOK, tmp_path)
-    assert [path.suffix for path in written] == [".ipynb", ".png"]
-    assert written[1].read_bytes().startswith(b"\x89PNG")
+    assert [path.suffix for path in written] == [".ipynb", ".svg"]
+    assert "Precision" in written[1].read_text(encoding="utf-8")
 
 
 def test_a_parameter_that_the_notebook_does_not_have_is_refused() -> None:
