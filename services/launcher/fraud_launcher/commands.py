@@ -45,7 +45,10 @@ SUITES = ["tests/dags", "tests/faults", "tests/integration", "tests/unit"]
 # Every worker has its own servers, so killing one does not affect other workers. Tests spend half of their
 # time waiting for servers: on two cores, one worker more than cores took 8:07 instead of 9:28 minutes.
 WORKERS = str(min(4, (os.cpu_count() or 1) + 1))
-PARALLEL = ["-n", WORKERS, "--dist", "loadfile", "--no-loadscope-reorder"]
+_BY_FILE = ["--dist", "loadfile", "--no-loadscope-reorder"]
+PARALLEL = ["-n", WORKERS, *_BY_FILE]
+# The unit tests wait for nothing, and another worker would only read all of them once more.
+PARALLEL_UNIT = ["-n", str(min(4, os.cpu_count() or 1)), *_BY_FILE]
 
 # name → description
 HELP = {
@@ -155,7 +158,7 @@ def _test(rest: list[str]) -> int:
 
 
 def _test_unit(rest: list[str]) -> int:
-    return _run_python(environment("test", _report), ["-m", "pytest", *rest, *PARALLEL, "tests/unit"])
+    return _run_python(environment("test", _report), ["-m", "pytest", *rest, *PARALLEL_UNIT, "tests/unit"])
 
 
 def _test_browser(rest: list[str]) -> int:
