@@ -116,6 +116,16 @@ def test_a_right_that_is_missing_and_one_too_many(postgres: Target, database: Da
     assert "fraud_api may do more than its tables" in sentence(databases.check_rights, postgres, "postgres")
 
 
+def test_a_role_of_a_newer_installation_is_missing(postgres: Target, database: Database) -> None:
+    run(database.url("admin"), "ALTER ROLE fraud_grafana RENAME TO elsewhere")
+    try:
+        assert "The role fraud_grafana does not exist." in sentence(
+            databases.check_rights, postgres, "postgres"
+        )
+    finally:
+        run(database.url("admin"), "ALTER ROLE elsewhere RENAME TO fraud_grafana")
+
+
 @pytest.fixture
 def kafka(topics: KafkaSettings) -> Target:
     port = int(topics.kafka_bootstrap_servers.rpartition(":")[2])

@@ -96,9 +96,13 @@ def check_rights(target: Target) -> str:
     """Check that roles have the rights they need, and not those that would undo their separation.
 
     Raises:
-        Problem: a right is missing, or there is one too many.
+        Problem: a role or a right is missing, or there is a right too many.
     """
     with closing(connect(target.database_url("owner"), NAME)) as connection:
+        if absent := _absent_roles(connection):
+            raise Problem(
+                f"The role {absent[0]} does not exist.", f"Run {target.start}, which creates the roles."
+            )
         missing = [right for right in MAY if not _has(connection, *right)]
         surplus = [right for right in MAY_NOT if _has(connection, *right)]
         powerful = _powerful(connection)
@@ -126,6 +130,13 @@ def _has(connection: Connection, role: str, table: str, right: str) -> bool:
     with connection.cursor() as cursor:
         cursor.execute(_RIGHT, (constants.SERVICE_ROLES[role], table, right))
         return bool(cursor.fetchone()[0])
+
+
+def _absent_roles(connection: Connection) -> list[str]:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT rolname FROM pg_roles")
+        known = {row[0] for row in cursor.fetchall()}
+    return [role for role in constants.SERVICE_ROLES.values() if role not in known]
 
 
 def _powerful(connection: Connection) -> list[str]:
