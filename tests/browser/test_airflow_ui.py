@@ -102,6 +102,8 @@ def test_who_mistypes_the_password_is_told_so_and_kept_out(
 ) -> None:
     log_in(visit.page, installation, installation.metadata.server.password + "x")
     expect(visit.page.get_by_text("Invalid login. Please try again.")).to_be_visible(timeout=PATIENCE_MS)
+    # Its scripts need each other: left while they are loading, the page would report a problem.
+    visit.page.wait_for_load_state()
     visit.page.goto(f"{installation.metadata.server.url}/dags")
     expect(visit.page.locator("input[name=password]")).to_be_visible(timeout=PATIENCE_MS)
     assert visit.hosts == {f"127.0.0.1:{installation.metadata.server.port}"}

@@ -16,7 +16,8 @@ from tests.support.airflow_metadata import airflow_python
 from tests.support.waiting import eventually
 
 SLEEP: Final = ["python", "-c", "import time; print('up', flush=True); time.sleep(1000)"]
-HELLO: Final = ["python", "-c", "import sys; print('hello'); print('there', file=sys.stderr)"]
+# Whole lines: `print` writes the line's end by itself, and those of two streams may come in any order.
+HELLO: Final = ["python", "-c", r"import os; os.write(1, b'hello\n'); os.write(2, b'there\n')"]
 RESULT: Final = "import os; print('working'); open(os.environ['RESULT_PATH'], 'w').write('{\"seen\": 1}')"
 # Executes operators as the task runner does, without its guard, and prints the outcome of each.
 TASKS: Final = """
