@@ -150,7 +150,7 @@ MLFLOW_ADMIN: Final = "admin"
 MLFLOW_RELEASE: Final = "release"
 MLFLOW_PERSON: Final = "person"
 ROLE_READONLY: Final = "fraud_readonly"  # may read everything except credentials
-# Records alerts and Airflow's task runs by two functions, and reads figures; Airflow's watch has it.
+# Records alerts and Airflow's task runs by functions, and reads figures; Airflow's watch has it.
 ROLE_WATCH: Final = "fraud_watch"
 ROLE_GRAFANA: Final = "fraud_grafana"  # may read what monitoring found: no transaction, no prediction
 # Further clients of the API: the DAGs, and the administrator.

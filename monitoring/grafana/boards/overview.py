@@ -7,6 +7,8 @@ from typing import Final
 from monitoring.grafana.boards.question import (
     DRIFT_SEVERITIES,
     ERROR_SHARE,
+    MODEL_SERVED,
+    NOT_YET_ANNOUNCED,
     YES_NO,
     Board,
     Question,
@@ -29,14 +31,7 @@ OVERVIEW: Final = Board(
             levels=above(None, 1),
             links=(board_link("alerts", "Alerts"),),
         ),
-        Question(
-            "Model served",
-            "Which version decides?",
-            prom("max by (version, gate) (fraud_api_model_info)", "{{version}} ({{gate}})"),
-            names=YES_NO,
-            runbooks=("NoModel",),
-            missing="not ready",
-        ),
+        MODEL_SERVED,
         Question(
             "Errors of the API",
             "Which share of its answers in five minutes were server errors?",
@@ -54,13 +49,7 @@ OVERVIEW: Final = Board(
             runbooks=("KafkaLag",),
             links=(board_link("pipeline", "Real-time pipeline"),),
         ),
-        Question(
-            "Not yet announced",
-            "Do blocked and reviewed transactions reach who acts on them?",
-            prom("fraud_alert_outbox_waiting"),
-            levels=above(None, 100),
-            runbooks=("AlertOutboxWaiting",),
-        ),
+        NOT_YET_ANNOUNCED,
         Question(
             "Dependencies",
             "Does the API reach what it needs?",

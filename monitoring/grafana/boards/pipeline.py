@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from monitoring.grafana.boards.question import (
+    NOT_YET_ANNOUNCED,
     YES_NO,
     Board,
     Promql,
@@ -44,13 +45,7 @@ PIPELINE: Final = Board(
             runbooks=("StreamStalled",),
             missing="no follower runs",
         ),
-        Question(
-            "Not yet announced",
-            "Do blocked and reviewed transactions reach who acts on them?",
-            prom("fraud_alert_outbox_waiting"),
-            levels=above(None, 100),
-            runbooks=("AlertOutboxWaiting",),
-        ),
+        NOT_YET_ANNOUNCED,
         Question(
             "Dead letters stored",
             "How many records could not be processed and have not been mended?",

@@ -205,3 +205,20 @@ ERROR_SHARE: Final = (
     " / sum(rate(fraud_api_requests_total[5m])) or vector(0)"
 )
 YES_NO: Final = (Named("0", "no", "red"), Named("1", "yes", "green"))
+
+# Asked on more than one board.
+MODEL_SERVED: Final = Question(
+    "Model served",
+    "Which version decides?",
+    prom("max by (version, gate) (fraud_api_model_info)", "{{version}} ({{gate}})"),
+    names=YES_NO,
+    runbooks=("NoModel",),
+    missing="not ready",
+)
+NOT_YET_ANNOUNCED: Final = Question(
+    "Not yet announced",
+    "Do blocked and reviewed transactions reach who acts on them?",
+    prom("fraud_alert_outbox_waiting"),
+    levels=above(None, 100),
+    runbooks=("AlertOutboxWaiting",),
+)

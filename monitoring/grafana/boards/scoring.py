@@ -6,6 +6,7 @@ from typing import Final
 
 from monitoring.grafana.boards.question import (
     ERROR_SHARE,
+    MODEL_SERVED,
     YES_NO,
     Board,
     Question,
@@ -21,14 +22,7 @@ SCORING: Final = Board(
     "Fraud detection – scoring API",
     "Does the API answer, correctly and fast enough?",
     (
-        Question(
-            "Model served",
-            "Which version decides?",
-            prom("max by (version, gate) (fraud_api_model_info)", "{{version}} ({{gate}})"),
-            names=YES_NO,
-            runbooks=("NoModel",),
-            missing="not ready",
-        ),
+        MODEL_SERVED,
         Question(
             "Errors",
             "Which share of its answers in five minutes were server errors?",
