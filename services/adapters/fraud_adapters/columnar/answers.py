@@ -59,8 +59,8 @@ def answer_to_ipc(answer: ColumnarAnswer) -> bytes:
     """A stream of one record batch; values that all rows of a part share are schema metadata.
 
     An answer of several parts has a further column, the part of each row, and metadata of each part; the
-    other metadata are those of the first. Latency and traces are not included: the client measures the latency and
-    knows the traces.
+    other metadata are those of the first. Latency and traces are not included: the client measures the
+    latency and knows the traces.
     """
     several = len(answer.parts) > 1
     order = _order(answer)
