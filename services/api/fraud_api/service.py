@@ -119,6 +119,7 @@ class ScoringService:
         self.health = Health(
             self.holder,
             self.identities,
+            self.release_watch,
             self._sessions["health"],
             settings.kafka_bootstrap,
             settings.kafka_topic,
