@@ -26,12 +26,13 @@ import numpy as np
 from mlflow import MlflowClient
 
 from config import constants
+from fraud_adapters.columnar import MEDIA_TYPE as ARROW
 from fraud_adapters.models.registry import Registry
 from fraud_db.bootstrap import clone_database
 from fraud_embedded.processes.process import Running
 from fraud_embedded.servers import mlflow
 from tests.benchmarks import cores, http_load, machine, rounds
-from tests.benchmarks.batch import ARROW, PATH, columnar_body, tables
+from tests.benchmarks.batch import PATH, columnar_body, tables
 from tests.benchmarks.http_load import Target
 from tests.benchmarks.reload import publish
 from tests.benchmarks.rounds import Run

@@ -41,6 +41,7 @@ class Health:
 
     def __init__(
         self,
+        *,
         holder: ModelHolder,
         identities: Identities,
         releases: ReleaseWatch,
