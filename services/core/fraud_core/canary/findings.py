@@ -91,7 +91,7 @@ def traffic_findings(traffic: TrafficTable, rules: JudgementRules) -> dict[str, 
         "sample_ratio": sample_ratio(traffic, rules),
         "errors": _share(canary.errors, canary, Prior(rules.max_error_rate, CALLS_STRENGTH), rules),
         "latency": _share(canary.slow, canary, Prior(rules.max_slow_share, CALLS_STRENGTH), rules),
-        "alert_rate": _alert_rate(traffic, rules),
+        "alert_rate": alert_rate(traffic, rules),
         "score_distribution": _score_distribution(traffic, rules),
     }
 
@@ -191,7 +191,7 @@ def _share(part: Floats, canary: ArmTable, most: Prior, rules: JudgementRules) -
     return Finding(value, low, high, bound, _codes(low > bound, shown & (canary.calls >= rules.min_calls)))
 
 
-def _alert_rate(traffic: TrafficTable, rules: JudgementRules) -> Finding:
+def alert_rate(traffic: TrafficTable, rules: JudgementRules) -> Finding:
     """The relative change of the flagged share.
 
     Each flagged transaction is the canary's with a chance that depends on the planned share and on the ratio

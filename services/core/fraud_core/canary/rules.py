@@ -54,7 +54,7 @@ class JudgementRules(_Section):
     max_score_distance: float = Field(default=0.1, gt=0, lt=1)
     max_recall_drop: float = Field(default=0.02, gt=0, lt=1)
     max_fpr_rise: float = Field(default=0.005, gt=0, lt=1)
-    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    confidence: float = Field(default=0.90, gt=0.5, lt=1)
     false_alarm: float = Field(default=0.02, gt=0, lt=0.5)
     false_pass: float = Field(default=0.01, gt=0, lt=0.5)
     pass_margin: float = Field(default=1.0, ge=1)
