@@ -30,7 +30,9 @@ from config.settings import CONFIG_DIR
 from fraud_core.canary import findings as found
 from fraud_core.canary.evidence import SCORE_BINS
 from fraud_core.canary.findings import Codes, Finding
+from fraud_core.canary.labelled_checks import paired_findings
 from fraud_core.canary.tables import ArmTable, Floats, PairedTable, TrafficTable
+from fraud_core.canary.traffic_checks import alert_rate, sample_ratio, traffic_findings
 from tests.benchmarks import machine
 
 # --- What is true ---------------------------------------------------------------------------------------
@@ -179,7 +181,7 @@ Table = TypeVar("Table", TrafficTable, ArmTable, Finding)
 
 def judge(release: Release, traffic: TrafficTable, paired: Findings) -> Codes:
     """The judgement that the platform uses."""
-    findings = found.traffic_findings(traffic, release.judgement) | paired
+    findings = traffic_findings(traffic, release.judgement) | paired
     return found.verdicts(found.voided(findings))
 
 
@@ -286,7 +288,7 @@ def simulate(
     """Rollouts through both stages: a model that passes the first one meets fresh counts in the second."""
     release, n = simulation.release, simulation.rollouts
     history = UNCHANGED if scenario.only_live else scenario
-    paired = found.paired_findings(draw_paired(cell, history, n, source), release.judgement)
+    paired = paired_findings(draw_paired(cell, history, n, source), release.judgement)
     verdicts, seconds = np.full(n, found.PROMOTE, np.int8), np.zeros(n)
     active = np.arange(n)
     for percent in (release.canary_percent, release.widened_percent):
@@ -439,9 +441,9 @@ def cards(setting: Setting, number: int) -> Iterator[Row]:
             for others, flagged in arms.values()
         )
         traffic = TrafficTable(control, canary, np.full(stages, share))
-        alarmed["alerts"] |= found.alert_rate(traffic, rules).outcome == found.FAILED
+        alarmed["alerts"] |= alert_rate(traffic, rules).outcome == found.FAILED
         for per_card, strict in exact.items():
-            alarmed[per_card] |= found.sample_ratio(traffic, strict).outcome == found.FAILED
+            alarmed[per_card] |= sample_ratio(traffic, strict).outcome == found.FAILED
     # The mean over transactions of how many their card brings.
     yield {"mean": 2 * mean - 1, **{name: float(alarms.mean()) for name, alarms in alarmed.items()}}
 
