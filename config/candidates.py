@@ -18,6 +18,7 @@ Candidate = Literal[
 Member = Literal[
     "xgboost", "xgboost_bag", "neural_network", "random_forest", "isolation_forest", "logistic_regression"
 ]
+Forest = Literal["random_forest", "isolation_forest"]
 Imbalance = Literal["none", "weights", "smote"]
 
 

@@ -103,6 +103,8 @@ class Training(_Section):
     candidate_margin: float = Field(default=0.002, ge=0, lt=1)
     candidate_confidence: float = Field(default=0.98, ge=0.5, le=1)  # share of resamplings that show a gain
     voting: list[kinds.Member] = Field(default=kinds.VOTERS, min_length=2)
+    # Of a forest that votes only the first trees do, which takes less time to score.
+    voting_trees: dict[kinds.Forest, Annotated[int, Field(ge=1)]] = {}
     xgboost_bag: kinds.BagParameters = kinds.BagParameters()
     neural_network: kinds.NeuralNetworkParameters = kinds.NeuralNetworkParameters()
     random_forest: kinds.RandomForestParameters = kinds.RandomForestParameters()

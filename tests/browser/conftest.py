@@ -1,19 +1,18 @@
-"""The servers of the pages, and a Chromium that records every request of a page."""
+"""The servers of the pages, and visits of Chromium that record every request of a page."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, HttpCredentials, Page, Request, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, HttpCredentials, Page, Request
 
 from tests.support.airflow_platform import platform
 from tests.support.api_server import ApiServer
+from tests.support.chromium import SCREENSHOTS, VIEWPORT, chromium
 from tests.support.mlflow_users import mlflow_login
 from tests.support.server_fixtures import (
     database,
@@ -31,6 +30,7 @@ from tests.support.server_fixtures import (
 from tests.support.servers import Database
 
 __all__ = [
+    "chromium",
     "database",
     "kafka_bootstrap",
     "mlflow_uri",
@@ -45,10 +45,6 @@ __all__ = [
     "template",
 ]
 
-CHROMIUM: Final = Path("/usr/bin/chromium")
-VIEWPORT: Final = ViewportSize(width=1280, height=900)
-ROOT: Final = Path(__file__).resolve().parents[2]
-
 
 @dataclass(slots=True)
 class Visit:
@@ -60,22 +56,10 @@ class Visit:
 
     def screenshot(self, name: str) -> Path:
         """Save a screenshot in .local/screenshots."""
-        path = ROOT / ".local" / "screenshots" / f"{name}.png"
+        path = SCREENSHOTS / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=path, full_page=True)
         return path
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
-    if not CHROMIUM.exists():
-        pytest.fail(f"There is no {CHROMIUM}: install the package chromium.")
-    # Chromium's sandbox does not work as root.
-    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -12,13 +12,13 @@ from playwright.sync_api import Browser, Page, expect
 
 from config import constants
 from tests.browser.conftest import Visit
+from tests.support.airflow_pages import PATIENCE_MS, expect_home, log_in, open_dag, start_run
 from tests.support.airflow_platform import PATIENCE_S, AirflowPlatform
 from tests.support.waiting import eventually
 
 PRODUCER: Final = "00_transaction_producer"
 RENEWAL: Final = "00_token_renewal"
 TRAINING: Final = constants.DAG_TRAINING
-PATIENCE_MS: Final = 60_000.0  # for a page on a busy machine
 RUN_PATIENCE_MS: Final = PATIENCE_S * 1000
 # The log-in page of Airflow's FAB provider 3.10 does not load a chunk that one of its scripts needs; the
 # form works nevertheless.
@@ -39,8 +39,8 @@ def cookies(chromium: Browser, installation: AirflowPlatform) -> list[Any]:
     """The cookies of a logged-in user."""
     page = chromium.new_page()
     page.set_default_timeout(PATIENCE_MS)
-    log_in(page, installation, installation.metadata.server.password)
-    expect(page.get_by_text("Pool Slots")).to_be_visible(timeout=PATIENCE_MS)
+    log_in(page, installation.metadata.server.url, installation.metadata.server.password)
+    expect_home(page)
     all_cookies = page.context.cookies()
     page.close()
     return list(all_cookies)
@@ -54,27 +54,6 @@ def page(visit: Visit, installation: AirflowPlatform, cookies: list[Any]) -> Ite
     yield visit.page
     assert visit.hosts == {f"127.0.0.1:{installation.metadata.server.port}"}
     assert visit.problems == []
-
-
-def log_in(page: Page, installation: AirflowPlatform, password: str) -> None:
-    page.goto(installation.metadata.server.url)
-    page.locator("input[name=username]").fill(constants.AIRFLOW_USER)
-    page.locator("input[name=password]").fill(password)
-    page.locator("[type=submit]").click()
-
-
-def open_dag(page: Page, installation: AirflowPlatform, dag_id: str) -> None:
-    page.goto(f"{installation.metadata.server.url}/dags/{dag_id}")
-    expect(page.get_by_role("heading", name=dag_id)).to_be_visible(timeout=PATIENCE_MS)
-
-
-def start_run(page: Page) -> None:
-    """Start a run on the DAG's page and open the run's page once it has succeeded."""
-    page.get_by_role("button", name="Trigger Dag").click()
-    page.get_by_role("button", name="Trigger", exact=True).click()
-    page.wait_for_url("**/runs/manual__*")
-    header = page.locator("h2", has_text="manual__").locator("xpath=..")
-    expect(header.get_by_test_id("state-badge")).to_have_text("Success", timeout=RUN_PATIENCE_MS)
 
 
 def log_of(page: Page, installation: AirflowPlatform, task_id: str) -> str:
@@ -100,7 +79,7 @@ def stored_token(installation: AirflowPlatform) -> str:
 def test_who_mistypes_the_password_is_told_so_and_kept_out(
     visit: Visit, installation: AirflowPlatform
 ) -> None:
-    log_in(visit.page, installation, installation.metadata.server.password + "x")
+    log_in(visit.page, installation.metadata.server.url, installation.metadata.server.password + "x")
     expect(visit.page.get_by_text("Invalid login. Please try again.")).to_be_visible(timeout=PATIENCE_MS)
     # Its scripts need each other: left while they are loading, the page would report a problem.
     visit.page.wait_for_load_state()
@@ -113,11 +92,11 @@ def test_who_mistypes_the_password_is_told_so_and_kept_out(
 def test_a_person_starts_a_run_and_reads_what_its_job_said(
     page: Page, installation: AirflowPlatform, visit: Visit
 ) -> None:
-    open_dag(page, installation, PRODUCER)
+    open_dag(page, installation.metadata.server.url, PRODUCER)
     page.get_by_role("button", name="Dag Docs").click()
     expect(page.get_by_role("heading", name="When it fails")).to_be_visible(timeout=PATIENCE_MS)
     page.keyboard.press("Escape")
-    start_run(page)
+    start_run(page, RUN_PATIENCE_MS)
     text = log_of(page, installation, "generate_transactions")
     assert re.search(r"INFO - job_done .*\btransactions=50 ", text)
     line = page.get_by_text("job_done").bounding_box()
@@ -132,7 +111,7 @@ def test_a_form_refuses_a_wrong_value_and_starts_no_run(
 ) -> None:
     runs = "SELECT count(*) FROM dag_run WHERE dag_id = %s"
     before = installation.metadata.rows(runs, TRAINING)
-    open_dag(page, installation, TRAINING)
+    open_dag(page, installation.metadata.server.url, TRAINING)
     page.get_by_role("button", name="Trigger Dag").click()
     dialog = page.get_by_role("dialog")
     expect(dialog.get_by_text("Train in any case")).to_be_visible(timeout=PATIENCE_MS)
@@ -147,8 +126,8 @@ def test_a_form_refuses_a_wrong_value_and_starts_no_run(
 
 
 def test_the_token_is_renewed_and_never_shown(page: Page, installation: AirflowPlatform) -> None:
-    open_dag(page, installation, RENEWAL)
-    start_run(page)
+    open_dag(page, installation.metadata.server.url, RENEWAL)
+    start_run(page, RUN_PATIENCE_MS)
     token = stored_token(installation)
     assert token not in log_of(page, installation, "renew_api_token")
     page.goto(f"{installation.metadata.server.url}/variables")
@@ -161,7 +140,7 @@ def test_a_dag_is_paused_and_unpaused_in_the_list(page: Page, installation: Airf
     for dag_id in constants.DAGS_REAL_TIME:
         expect(page.get_by_role("link", name=dag_id)).to_be_visible(timeout=PATIENCE_MS)
     installation.airflow.pause(RENEWAL, paused=True)
-    open_dag(page, installation, RENEWAL)
+    open_dag(page, installation.metadata.server.url, RENEWAL)
     switch = page.get_by_test_id("toggle-pause")
     for state in ("checked", "unchecked"):
         switch.click()

@@ -63,7 +63,8 @@ LOGS: Final = ROOT / ".local" / "stack-logs"
 _PYTEST: Final = (sys.executable, "-m", "pytest", "--timeout=600", "--durations=15")
 # The tests of the running stack, in this order; all others need only Docker.
 WHOLE: Final = (
-    *("up", "one_env", "scoring", "dags", "operations", "monitoring", "networks", "kills", "restarts"),
+    *("up", "one_env", "scoring", "dags", "airflow_pages", "operations", "monitoring", "networks"),
+    *("kills", "restarts"),
     # This test removes the stack.
     *("down", "production"),
 )

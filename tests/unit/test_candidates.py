@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import xgboost
 from numpy.typing import NDArray
@@ -89,6 +90,7 @@ TRAINING = Training.model_validate(
         "neural_network": {"layers": [12, 8], "epochs": 20, "batch": 128, "learning_rate": 0.01},
         "random_forest": {"trees": 25, "max_depth": 8},
         "isolation_forest": {"trees": 30},
+        "voting_trees": {"random_forest": 10, "isolation_forest": 12},
     }
 )
 
@@ -308,7 +310,32 @@ def test_weights_of_a_vote_are_not_negative_and_fit_the_stopping_part(trained: T
 
     assert loss(vote) <= min(loss(trained.fitted[part.name]) for part in vote.parts) + 1e-3
     with pytest.raises(CandidateFailed, match="two members"):
-        vote_of([trained.fitted["xgboost"]], rows)
+        vote_of([trained.fitted["xgboost"]], rows, {})
+
+
+def test_of_a_forest_that_votes_the_first_trees_do(trained: Trained) -> None:
+    parts = {part.name: part.part for part in trained.fitted["voting"].parts}
+    for name, trees in TRAINING.voting_trees.items():
+        alone = trained.fitted[name].parts[0].part
+        assert len(alone.forest.estimators_) > trees, "the candidate itself keeps all of them"  # type: ignore[attr-defined]
+        assert parts[name].forest.estimators_ == alone.forest.estimators_[:trees]  # type: ignore[attr-defined]
+        same = replace(trained.fitted[name].parts[0], part=alone.first(len(alone.forest.estimators_)))  # type: ignore[attr-defined]
+        np.testing.assert_array_equal(
+            same.part.margins(trained.rows.calibration), alone.margins(trained.rows.calibration)
+        )
+    nodes = onnx.load_model_from_string(
+        export(trained.fitted["voting"], trained.prepared).contents[FILES["onnx"]]
+    ).graph.node
+    served = [len(set(one.ints)) for node in nodes for one in node.attribute if one.name == "nodes_treeids"]
+    assert {10, 12} <= set(served)
+
+
+def test_an_isolation_forest_asks_for_no_missing_values(trained: Trained) -> None:
+    """Its view has none, and every comparison would take longer."""
+    exported = export(trained.fitted["isolation_forest"], trained.prepared)
+    [node] = onnx.load_model_from_string(exported.contents[FILES["onnx"]]).graph.node
+    [tracks] = [one for one in node.attribute if one.name == "nodes_missing_value_tracks_true"]
+    assert set(tracks.ints) == {0}
 
 
 def test_the_same_inputs_and_seed_give_the_same_files(trained: Trained) -> None:

@@ -42,3 +42,19 @@ TOPIC = {"topic": "t", "exists": True, "consumed": False}
 )
 def test_what_differs_from_its_type_is_named(kind: Any, document: Any, expected: list[str]) -> None:
     assert list(mismatches(kind, document)) == expected
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        ({}, []),
+        ({"topics": [{}]}, []),
+        (
+            {"topics": [{"consumed": 1}]},
+            ["result.topics[0].consumed is 1, not <class 'bool'>"],
+        ),
+        ({"lag": 1}, ["result has lag, which TopicsResult has not"]),
+    ],
+)
+def test_a_shortened_document_may_lack_fields(document: Any, expected: list[str]) -> None:
+    assert list(mismatches(TopicsResult, document, shortened=True)) == expected

@@ -19,6 +19,11 @@ _SCHEME: Final = "s3://"
 _SUFFIXES: Final = (".csv", ".parquet")
 
 
+def is_local(address: str) -> bool:
+    """Whether the file is a path, and not an object."""
+    return not address.startswith(STORE)
+
+
 def check_input(address: str) -> None:
     """Refuse a file that cannot be read.
 
@@ -26,7 +31,7 @@ def check_input(address: str) -> None:
         ConfigurationError: one sentence naming the option.
     """
     _check_address("--input", address)
-    if not address.startswith(STORE) and not Path(address).is_file():
+    if is_local(address) and not Path(address).is_file():
         raise ConfigurationError(f"--input: there is no file {address}.")
 
 
@@ -38,7 +43,7 @@ def check_output(address: str) -> None:
     if address.startswith(f"{STORE}{ROOT}"):
         raise ConfigurationError(f"--output: {STORE}{ROOT} belongs to runs: write to another folder.")
     path = Path(address)
-    if not address.startswith(STORE) and (path.is_dir() or not path.parent.is_dir()):
+    if is_local(address) and (path.is_dir() or not path.parent.is_dir()):
         raise ConfigurationError(f"--output: {address} must be a file in a folder that exists.")
 
 
@@ -57,7 +62,7 @@ def local_copy(store: ObjectStore, address: str, directory: Path) -> Iterator[Pa
     Raises:
         LastingFailure: there is no such object.
     """
-    if not address.startswith(STORE):
+    if is_local(address):
         yield Path(address)
         return
     key = address.removeprefix(STORE)
@@ -72,14 +77,15 @@ def local_copy(store: ObjectStore, address: str, directory: Path) -> Iterator[Pa
         path.unlink(missing_ok=True)
 
 
-@contextmanager
-def written_copy(store: ObjectStore, address: str, directory: Path) -> Iterator[Path]:
-    """A path to write the file at an address to; of an object a file in `directory`, stored afterwards."""
-    if not address.startswith(STORE):
-        yield Path(address)
-        return
-    key = address.removeprefix(STORE)
-    path = directory / Path(key).name
-    yield path
-    store.put_file(key, path)
-    path.unlink()
+def written_path(address: str, directory: Path) -> Path:
+    """Where the file at an address is written; that of an object in `directory`, to be delivered."""
+    if is_local(address):
+        return Path(address)
+    return directory / Path(address).name
+
+
+def deliver(store: ObjectStore, address: str, path: Path) -> None:
+    """Bring the whole file to its address: that of an object is stored, and its copy here removed."""
+    if not is_local(address):
+        store.put_file(address.removeprefix(STORE), path)
+        path.unlink()

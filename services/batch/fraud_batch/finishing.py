@@ -1,4 +1,4 @@
-"""The end of a run: the output and the refused rows in one file each, the report, the result."""
+"""The end of a run: the output gets its name, the refused rows are put together, the report, the result."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fraud_adapters.job.failures import LastingFailure
-from fraud_batch.addresses import TABLE, written_copy
+from fraud_batch.addresses import TABLE, deliver, written_path
 from fraud_batch.arguments import ScoringRequest
-from fraud_batch.output_file import REJECTS_SCHEMA, SCORES_SCHEMA, write_file
+from fraud_batch.output_file import REJECTS_SCHEMA, OutputFile, write_file
 from fraud_batch.report import to_page
 from fraud_batch.run_context import RunContext, Source
-from fraud_batch.run_folder import REFUSED, REJECTS, REPORT, REPORT_PAGE, RESULT, SCORES, Part
+from fraud_batch.run_folder import REFUSED, REJECTS, REPORT, REPORT_PAGE, RESULT, Part
 from fraud_batch.tally import Tally
 
 
@@ -23,8 +23,13 @@ def finish(
     begun: dict[str, Any],
     source: Source,
     parts: Sequence[Part],
+    *,
+    output: OutputFile | None,
 ) -> dict[str, Any]:
     """Write everything that a run leaves; may be repeated.
+
+    Args:
+        output: has the scores of all parts; None if they are in the table.
 
     Raises:
         LastingFailure: no row is valid.
@@ -38,7 +43,7 @@ def finish(
             f"None of the {tally.rows:,} rows is a valid transaction of {context.contract.schema_id}: "
             f"see {rejects}."
         )
-    digest = _write_output(context, request, parts)
+    digest = _finish_output(context, request, parts, output)
     report = _report(context, request, begun, source, tally) | {
         "engine": next(part.engine for part in parts if part.engine),
         "seconds": round(sum(part.seconds for part in parts), 3),
@@ -58,12 +63,15 @@ def finish(
     return result
 
 
-def _write_output(context: RunContext, request: ScoringRequest, parts: Sequence[Part]) -> str:
-    """Put the output together; returns its SHA-256, of the table's predictions that of the parts."""
-    if request.output == TABLE:
+def _finish_output(
+    context: RunContext, request: ScoringRequest, parts: Sequence[Part], output: OutputFile | None
+) -> str:
+    """The SHA-256 of the file, which is then at its address; of the table's predictions that of the parts."""
+    if output is None:
         return _folded(part.output_digest for part in parts)
-    with written_copy(context.folder.store, request.output, context.scratch) as path:
-        return write_file(path, SCORES_SCHEMA, context.folder.tables(parts, SCORES))
+    digest = output.finish()
+    deliver(context.folder.store, request.output, output.path)
+    return digest
 
 
 def _write_rejects(context: RunContext, request: ScoringRequest, parts: Sequence[Part]) -> str:
@@ -73,8 +81,9 @@ def _write_rejects(context: RunContext, request: ScoringRequest, parts: Sequence
     if request.output != TABLE:
         addresses.append(_beside(request.output))
     for address in addresses:
-        with written_copy(context.folder.store, address, context.scratch) as path:
-            write_file(path, REJECTS_SCHEMA, context.folder.tables(refused, REFUSED))
+        path = written_path(address, context.scratch)
+        write_file(path, REJECTS_SCHEMA, context.folder.tables(refused, REFUSED))
+        deliver(context.folder.store, address, path)
     return addresses[-1]
 
 

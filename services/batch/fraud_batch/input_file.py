@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import Any, Final
 
 import numpy as np
@@ -41,8 +43,8 @@ class FileInput:
     kind: str = "file"
 
     @classmethod
-    def open(cls, path: Path, contract: Contract) -> FileInput:
-        """Read the column names and compute the digest.
+    def open(cls, path: Path, contract: Contract, digest: Future[str] | None = None) -> FileInput:
+        """Read the column names, and compute the digest if nobody does yet.
 
         Raises:
             BadFile: it is neither CSV nor Parquet, is empty, or lacks a column.
@@ -55,11 +57,10 @@ class FileInput:
             names = column_names(path, contract)
             rows = parquet.read_metadata(path).num_rows if path.suffix.lower() == ".parquet" else None
             columns = TableColumns.of(contract, names, path.name)
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            found = (digest or digest_ahead(path)).result()
         except UNREADABLE as error:
             raise unreadable(path, error) from None
-        return cls(path, columns, digest, rows)
+        return cls(path, columns, found, rows)
 
     @property
     def first_line(self) -> int:
@@ -81,6 +82,22 @@ class FileInput:
             raise unreadable(self.path, error) from None
         if number == 0:
             raise LastingFailure(f"{self.path.name}: holds no transactions.")
+
+
+def digest_ahead(path: Path) -> Future[str]:
+    """A file's SHA-256 in hex, which a thread computes while the job logs in and loads the model."""
+    digest: Future[str] = Future()
+
+    def compute() -> None:
+        try:
+            with path.open("rb") as file:
+                digest.set_result(hashlib.file_digest(file, "sha256").hexdigest())
+        except Exception as error:
+            digest.set_exception(error)
+
+    # A job that fails meanwhile does not wait for it.
+    Thread(target=compute, name="digest", daemon=True).start()
+    return digest
 
 
 def _parquet_chunks(source: FileInput, done: int, number: int, rows: int) -> Iterator[Chunk]:

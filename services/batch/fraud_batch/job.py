@@ -17,7 +17,9 @@ from fraud_adapters.objectstore import ObjectStore
 from fraud_adapters.objectstore.run_store import RunStore
 from fraud_adapters.postgres import connect
 from fraud_adapters.preflight import require
+from fraud_batch.addresses import is_local
 from fraud_batch.arguments import ScoringRequest, parser, request_of
+from fraud_batch.input_file import digest_ahead
 from fraud_batch.run_context import RunContext
 from fraud_batch.run_folder import RunFolder
 from fraud_batch.scoring import score
@@ -33,12 +35,13 @@ def main(arguments: Sequence[str]) -> BatchResult:
     now = datetime.now(UTC)
     options = parser(now).parse_args(arguments)
     request = request_of(options)
+    digest = digest_ahead(Path(request.file)) if request.file is not None and is_local(request.file) else None
     require(Backend.POSTGRES, Backend.MLFLOW, Backend.OBJECT_STORE)
     with (
         scratch_directory() as scratch,
         run_context(request, options.dag, options.run_id, scratch) as context,
     ):
-        return score(context, request, options.requested_by)
+        return score(context, request, options.requested_by, digest)
 
 
 @contextmanager

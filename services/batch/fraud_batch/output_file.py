@@ -1,12 +1,12 @@
-"""Scores as one CSV or Parquet file, put together from the parts of a run."""
+"""Scores as one CSV or Parquet file, written part by part."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, Self
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +21,7 @@ from fraud_core.decision import BY_RANK
 
 # A spreadsheet runs a text cell as a formula if it starts with one of these (OWASP, CSV injection).
 _FORMULA: Final = r"^[=+\-@\t\r]"
-_DECISIONS: Final = pa.array([str(one) for one in BY_RANK])
+_DECISIONS: Final = strings([str(one) for one in BY_RANK])
 SCORES_SCHEMA: Final = pa.schema(
     [
         ("line", pa.int64()),
@@ -70,25 +70,46 @@ def rejects_table(rejected: Iterable[RejectedRow]) -> pa.Table:
     return pa.table(columns, schema=REJECTS_SCHEMA)
 
 
-def write_file(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> str:
-    """Write tables one after the other into a file, as its suffix says, then give it its name.
+class OutputFile:
+    """A file that tables are written to one after the other; it gets its name when it is whole.
 
     Text of a CSV file that a spreadsheet would run as a formula gets an apostrophe before it.
-
-    Returns:
-        The file's SHA-256, in hex.
     """
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with _writer(partial, schema, path.suffix.lower()) as writer:
-            for table in tables:
-                writer.write_table(table)
-        with partial.open("rb") as file:
+
+    def __init__(self, path: Path, partial: Path, writer: _Writer) -> None:
+        self.path = path
+        self._partial = partial
+        self._writer = writer
+
+    @classmethod
+    @contextmanager
+    def begun(cls, path: Path, schema: pa.Schema) -> Iterator[Self]:
+        """A file of the format that its suffix says; unless it is finished, nothing of it is left."""
+        partial = path.with_name(f".{path.name}.partial")
+        try:
+            with closing(_writer(partial, schema, path.suffix.lower())) as writer:
+                yield cls(path, partial, writer)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def write(self, table: pa.Table) -> None:
+        self._writer.write_table(table)
+
+    def finish(self) -> str:
+        """Give the file its name; returns its SHA-256, in hex."""
+        self._writer.close()
+        with self._partial.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return digest
+        self._partial.replace(self.path)
+        return digest
+
+
+def write_file(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> None:
+    """Write a file of these tables."""
+    with OutputFile.begun(path, schema) as file:
+        for table in tables:
+            file.write(table)
+        file.finish()
 
 
 def safe_for_spreadsheets(table: pa.Table) -> pa.Table:
@@ -114,14 +135,9 @@ class _SafeCsv:
         self._file.close()
 
 
-@contextmanager
-def _writer(path: Path, schema: pa.Schema, suffix: str) -> Iterator[_Writer]:
-    writer: _Writer
+def _writer(path: Path, schema: pa.Schema, suffix: str) -> _Writer:
+    """It may be closed twice."""
     if suffix == ".csv":
-        writer = _SafeCsv(path, schema)
-    else:
-        writer = pq.ParquetWriter(path, schema, compression="snappy", use_dictionary=REPEATED)
-    try:
-        yield writer
-    finally:
-        writer.close()
+        return _SafeCsv(path, schema)
+    writer: _Writer = pq.ParquetWriter(path, schema, compression="snappy", use_dictionary=REPEATED)
+    return writer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from time import monotonic
@@ -16,14 +17,14 @@ from fraud_adapters.job.logs import get_logger
 from fraud_adapters.postgres import batch_predictions
 from fraud_adapters.postgres.examples import database_clock
 from fraud_adapters.postgres.transaction_pages import Selection
-from fraud_batch.addresses import TABLE, local_copy
+from fraud_batch.addresses import TABLE, local_copy, written_path
 from fraud_batch.arguments import ScoringRequest
 from fraud_batch.chunks import ScoredChunk, ScoringPlan
 from fraud_batch.engine import Engine, choose_engine
 from fraud_batch.finishing import finish
 from fraud_batch.input_file import FileInput
 from fraud_batch.input_interval import IntervalInput
-from fraud_batch.output_file import rejects_table, scores_table
+from fraud_batch.output_file import SCORES_SCHEMA, OutputFile, rejects_table, scores_table
 from fraud_batch.progress import Progress
 from fraud_batch.run_context import RunContext, Source
 from fraud_batch.run_folder import REFUSED, REQUEST, RESULT, SCORES, Part
@@ -34,8 +35,13 @@ from fraud_core.manifest import FILE_NAME, Manifest
 from fraud_core.moments import parse_moment
 
 
-def score(context: RunContext, request: ScoringRequest, requested_by: str) -> BatchResult:
+def score(
+    context: RunContext, request: ScoringRequest, requested_by: str, digest: Future[str] | None = None
+) -> BatchResult:
     """Begin a run, or go on with the one of this id; a finished one is left as it is.
+
+    Args:
+        digest: of the file to score, if it is being computed already.
 
     Raises:
         ConfigurationError: the options are not those the run was begun with, or name what is not there.
@@ -48,15 +54,16 @@ def score(context: RunContext, request: ScoringRequest, requested_by: str) -> Ba
         get_logger(__name__).info("run_was_finished", run=context.folder.prefix)
         return _result(result)
     with ExitStack() as stack:
-        source = _source(context, request, begun, stack)
+        source = _source(context, request, begun, stack, digest)
         _bind_input(context, begun, source)
         plan = _plan(context, request, begun, source)
         chosen = choose_engine(plan, context.parameters.threads, context.dask_scheduler)
         engine = stack.enter_context(chosen)
-        parts = _score_rest(context, request, plan, source, engine)
+        output = _output(context, request, stack)
+        parts = _score_rest(context, plan, source, engine, output)
         manifest = Manifest.from_json(plan.files[FILE_NAME])
         begun |= {"engine_runs_on": engine.name, "threshold": manifest.threshold}
-        return _result(finish(context, request, begun, source, parts))
+        return _result(finish(context, request, begun, source, parts, output=output))
 
 
 def _result(content: dict[str, Any]) -> BatchResult:
@@ -89,12 +96,18 @@ def _begun(context: RunContext, request: ScoringRequest, requested_by: str) -> d
     return begun
 
 
-def _source(context: RunContext, request: ScoringRequest, begun: dict[str, Any], stack: ExitStack) -> Source:
+def _source(
+    context: RunContext,
+    request: ScoringRequest,
+    begun: dict[str, Any],
+    stack: ExitStack,
+    digest: Future[str] | None,
+) -> Source:
     if request.file is None:
         before = parse_moment(begun["stored_before"])
         return IntervalInput.open(context.connection, Selection(context.contract, request.interval, before))
     path = stack.enter_context(local_copy(context.folder.store, request.file, context.scratch))
-    return FileInput.open(path, context.contract)
+    return FileInput.open(path, context.contract, digest)
 
 
 def _bind_input(context: RunContext, begun: dict[str, Any], source: Source) -> None:
@@ -121,10 +134,22 @@ def _plan(context: RunContext, request: ScoringRequest, begun: dict[str, Any], s
     )
 
 
+def _output(context: RunContext, request: ScoringRequest, stack: ExitStack) -> OutputFile | None:
+    """The file that the scores go to; None if it is the table."""
+    if request.output == TABLE:
+        return None
+    path = written_path(request.output, context.scratch)
+    return stack.enter_context(OutputFile.begun(path, SCORES_SCHEMA))
+
+
 def _score_rest(
-    context: RunContext, request: ScoringRequest, plan: ScoringPlan, source: Source, engine: Engine
+    context: RunContext,
+    plan: ScoringPlan,
+    source: Source,
+    engine: Engine,
+    output: OutputFile | None,
 ) -> list[Part]:
-    """Score what no finished part covers; returns all parts."""
+    """Score what no finished part covers; returns all parts, whose scores are in `output` then."""
     log = get_logger(__name__)
     parts = context.folder.parts()
     total = Tally()
@@ -132,10 +157,13 @@ def _score_rest(
         total.add(part.tally)
     if parts:
         log.info("resumed", run=context.folder.prefix, rows=total.rows, parts=len(parts))
+    if output is not None:
+        for table in context.folder.tables(parts, SCORES):
+            output.write(table)
     progress = Progress(monotonic, log.info, done_before=parts[-1].done if parts else 0.0)
     after = parts[-1].end if parts else None
     chunks = source.chunks(after, len(parts), context.parameters.chunk_rows)
-    for part in _stored(context, request, plan.version, engine.scored(chunks)):
+    for part in _stored(context, plan.version, engine.scored(chunks), output):
         total.add(part.tally)
         parts.append(part)
         progress.add(part.tally.rows, part.done, total.rows)
@@ -144,17 +172,19 @@ def _score_rest(
 
 
 def _stored(
-    context: RunContext, request: ScoringRequest, version: str, scored: Iterator[ScoredChunk]
+    context: RunContext, version: str, scored: Iterator[ScoredChunk], output: OutputFile | None
 ) -> Iterator[Part]:
     started = monotonic()
     for chunk in scored:
         mark = chunk.mark
         if chunk.rejected:
             context.folder.write_table(mark.number, REFUSED, rejects_table(chunk.rejected))
-        if request.output == TABLE:
+        if output is None:
             digest = _store_in_table(context, version, chunk)
         else:
-            digest = context.folder.write_table(mark.number, SCORES, scores_table(chunk, version))
+            table = scores_table(chunk, version)
+            digest = context.folder.write_table(mark.number, SCORES, table)
+            output.write(table)
         started, seconds = monotonic(), monotonic() - started
         part = Part(
             mark.number, mark.end, mark.done, mark.digest, digest, Tally.of(chunk), chunk.engine, seconds

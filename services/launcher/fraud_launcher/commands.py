@@ -169,7 +169,8 @@ def _test_browser(rest: list[str]) -> int:
 
 
 def _test_stack(rest: list[str]) -> int:
-    return _run_python(environment("test", _report), ["-m", "tests.stack", *rest])
+    # Some of them use the pages of the stack's Airflow.
+    return _run_python(environment("browser", _report), ["-m", "tests.stack", *rest])
 
 
 def _names_tests(arguments: list[str]) -> bool:

@@ -116,7 +116,8 @@ class _Fitting:
     def fit(self, name: str, fitted: Sequence[Fitted]) -> tuple[Fitted, CandidateResult]:
         if name == VOTING:
             members = [candidate for candidate in fitted if candidate.name in self.training.voting]
-            vote = vote_of(members, self.parts.stopping)
+            trees = {str(name): count for name, count in self.training.voting_trees.items()}
+            vote = vote_of(members, self.parts.stopping, trees)
             return vote, CandidateResult(details=dict(vote.details))
         if name == AUTOML:
             return self._automl()

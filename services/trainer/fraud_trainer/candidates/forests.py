@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,10 @@ class RandomForest:
     def add_to(self, graph: Graph, columns: slice) -> str:
         return add_random_forest(graph, self.forest, columns.start)
 
+    def first(self, trees: int) -> RandomForest:
+        """The forest of its first trees."""
+        return RandomForest(_first(self.forest, trees))
+
 
 @dataclass(frozen=True, slots=True)
 class IsolationForest:
@@ -39,6 +44,19 @@ class IsolationForest:
 
     def add_to(self, graph: Graph, columns: slice) -> str:
         return add_isolation_forest(graph, self.forest, columns.start)
+
+    def first(self, trees: int) -> IsolationForest:
+        """The forest of its first trees."""
+        forest = _first(self.forest, trees)
+        forest.estimators_features_ = self.forest.estimators_features_[:trees]
+        return IsolationForest(forest)
+
+
+def _first(forest: Any, trees: int) -> Any:
+    shorter = copy(forest)
+    shorter.estimators_ = forest.estimators_[:trees]
+    shorter.n_estimators = len(shorter.estimators_)
+    return shorter
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fraud_trainer.candidates.forests import IsolationForest, RandomForest
 from fraud_trainer.candidates.model_types import CandidateFailed, Fitted, Rows, WeightedPart, row_weights
 from fraud_trainer.train.calibration import CalibrationError
 
@@ -15,19 +17,23 @@ VOTING: Final = "voting"
 _RIDGE: Final = 1e-3
 
 
-def vote_of(candidates: Sequence[Fitted], stopping: Rows) -> Fitted:
+def vote_of(candidates: Sequence[Fitted], stopping: Rows, trees: Mapping[str, int]) -> Fitted:
     """Weigh the candidates by what minimises the log loss on `stopping`, which none of them was fitted on.
 
     Each margin first becomes a logit by its own sigmoid, so that weights can be compared. A small penalty
     draws the weights to equal ones, which decides where there are few frauds. A member whose margins do not
     rank frauds above others, or whose weight is zero, is left out.
 
+    Args:
+        trees: how many trees of a forest take part, by the candidate's name; all where it is not named. In a
+            vote the others make up for what the rest of its trees would add.
+
     Raises:
         CandidateFailed: fewer than two members remain.
     """
     parts: list[WeightedPart] = []
     columns: list[NDArray[np.float64]] = []
-    for candidate in candidates:
+    for candidate in (_shortened(one, trees) for one in candidates):
         try:
             found = candidate.calibrated(stopping)
         except CalibrationError:
@@ -51,6 +57,13 @@ def vote_of(candidates: Sequence[Fitted], stopping: Rows) -> Fitted:
         raise CandidateFailed(f"The vote gives all weight to {kept[0].name}, which is a candidate itself.")
     weights_by_name = {f"weight_{part.name}": round(part.weight, 6) for part in kept}
     return Fitted(VOTING, tuple(kept), bias, None, True, weights_by_name)
+
+
+def _shortened(candidate: Fitted, trees: Mapping[str, int]) -> Fitted:
+    [member] = candidate.parts
+    if candidate.name not in trees or not isinstance(member.part, RandomForest | IsolationForest):
+        return candidate
+    return replace(candidate, parts=(replace(member, part=member.part.first(trees[candidate.name])),))
 
 
 def _weights(
