@@ -230,7 +230,7 @@ CANARY: Final = Board(
             sql("""
                 SELECT started_at AS time, deployment_id AS release, version, previous_version AS champion,
                     state, ended_at AS ended, extract(epoch FROM ended_at - started_at)::float8 AS seconds,
-                    reason, '05_model_deployment_canary' AS dag, run_id AS run
+                    '05_model_deployment_canary' AS dag, run_id AS run, reason
                 FROM deployments WHERE $__timeFilter(started_at) ORDER BY deployment_id DESC LIMIT 100
             """),
             View.TABLE,
