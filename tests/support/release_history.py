@@ -67,7 +67,10 @@ def _counts(stage: Stage, moment: datetime, version: str) -> Counts:
     for arm, rows in ((CONTROL, 90), (CANARY, 10)):
         scores = np.linspace(0.01, 0.95, rows)
         decided = replace(
-            predictions(CREDITCARD, batch(rows)), scores=scores, predicted=scores >= 0.9, model_version=version
+            predictions(CREDITCARD, batch(rows)),
+            scores=scores,
+            predicted=scores >= 0.9,
+            model_version=version,
         )
         for call in range(CALLS):
             counts.scored(stage, arm, decided, 0.3 if call == 0 else 0.01)

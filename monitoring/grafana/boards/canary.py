@@ -200,10 +200,12 @@ CANARY: Final = Board(
                     FROM release_counts, unnest(scores) WITH ORDINALITY AS one (score, bin)
                     WHERE deployment_id = {_LATEST} GROUP BY arm, bin
                 ), shares AS (
-                    SELECT arm, bin, bins, (scores / nullif(sum(scores) OVER (PARTITION BY arm), 0))::float8 AS share
+                    SELECT arm, bin, bins,
+                        (scores / nullif(sum(scores) OVER (PARTITION BY arm), 0))::float8 AS share
                     FROM bins
                 )
-                SELECT to_char((bin - 1.0) / bins, 'FM0.00') || '–' || to_char(1.0 * bin / bins, 'FM0.00') AS scores,
+                SELECT to_char((bin - 1.0) / bins, 'FM0.00') || '–' || to_char(1.0 * bin / bins, 'FM0.00')
+                        AS scores,
                     max(share) FILTER (WHERE arm = 'control') AS champion,
                     max(share) FILTER (WHERE arm = 'canary') AS canary
                 FROM shares GROUP BY bin, bins ORDER BY bin
