@@ -16,6 +16,7 @@ from grafana_foundation_sdk.models.dashboard import DashboardLinkType, VariableH
 from monitoring.grafana.boards import (
     airflow,
     alerts,
+    canary,
     drift,
     overview,
     performance,
@@ -35,6 +36,7 @@ BOARDS: Final = (
     pipeline.PIPELINE,
     scoring.SCORING,
     performance.PERFORMANCE,
+    canary.CANARY,
     drift.DRIFT,
     quality.QUALITY,
     airflow.AIRFLOW,

@@ -221,6 +221,29 @@ def test_the_heat_map_has_every_feature_at_every_time(history: Database) -> None
     assert amount[0] < 0.3 and amount[1] > 0.5, "the amounts of the second run are eight times as large"
 
 
+def panel_rows(database: Database, board: str, title: str) -> list[tuple[Any, ...]]:
+    [panel] = [one for one in BOARDS[board]["panels"] if one["title"] == title]
+    statement = expanded(BOARDS[board], panel["targets"][0]["rawSql"], "")
+    return rows_of(database, statement)[0]
+
+
+def test_a_release_is_shown_with_its_verdict_and_both_arms(history: Database) -> None:
+    assert panel_rows(history, "overview", "Release running") == [("version 7 canary", 0.1)]
+    [latest] = panel_rows(history, "canary", "The latest release")
+    assert latest[3:7] == ("7", "5", "canary", 10)
+    [verdict] = panel_rows(history, "canary", "Verdict so far")
+    assert verdict[1:3] == ("inconclusive", "wait")
+    assert verdict[3].startswith("Inconclusive: ")
+    checks = {row[0]: row[1] for row in panel_rows(history, "canary", "Checks")}
+    assert (checks["recall"], checks["traffic"]) == ("passed", "insufficient")
+    ended = panel_rows(history, "canary", "History of releases")
+    assert [(row[2], row[4]) for row in ended] == [("7", "canary"), ("6", "rolled_back")]
+    assert panel_rows(history, "canary", "Releases that ended well") == [(0.0,)]
+    scores = panel_rows(history, "canary", "Scores of both arms")
+    assert [row[0] for row in scores][::19] == ["0.00–0.05", "0.95–1.00"]
+    assert [sum(row[arm] for row in scores) for arm in (1, 2)] == pytest.approx([1, 1])
+
+
 def test_grafana_reads_what_monitoring_found_and_nothing_else(history: Database) -> None:
     for table in ("transactions", "predictions", "labels", "audit_log", "clients"):
         with pytest.raises(psycopg2.errors.InsufficientPrivilege):

@@ -22,6 +22,7 @@ from fraud_adapters.postgres import audit, connect, model_versions, performance_
 from fraud_adapters.postgres.labels import store_labels
 from fraud_adapters.postgres.performance_estimates import EstimatedWindow
 from fraud_adapters.postgres.retraining_triggers import RunName
+from fraud_api.metrics import SHADOW_OUTCOMES
 from fraud_api.metrics import Metrics as ApiMetrics
 from fraud_core.decision import Decision
 from fraud_core.drift.estimate import FEWEST_COMPARED, Estimate
@@ -33,6 +34,7 @@ from fraud_monitor.quality.verbs import quality
 from fraud_streaming.follow.metrics import Metrics as StreamMetrics
 from tests.support.api_server import ROOT
 from tests.support.monitor_installation import MonitorInstallation, arrived, champion
+from tests.support.release_history import store_releases
 from tests.support.stored_rows import Database
 
 for folder in ("scripts", "plugins"):
@@ -66,6 +68,7 @@ def store_history(database: Database) -> None:
             performance(context, argparse.Namespace())
     _end_training(database)
     _compare_estimates(database)
+    store_releases(database)
     _record(database)
 
 
@@ -240,6 +243,10 @@ class Exporters:
             for seconds in (0.004, 0.02, 0.08):
                 metrics.latency.labels(route).observe(seconds)
         metrics.replayed.inc()
+        metrics.canary_percent.set(10)
+        metrics.canary_failures.inc()
+        for outcome in SHADOW_OUTCOMES:
+            metrics.shadow.labels(outcome).inc(20)
         metrics.model.labels("7", "0" * 64, "passed").set(1)
         metrics.model_refused.labels("gate").inc()
         for part in ("broker", "topic", "database", "registry"):

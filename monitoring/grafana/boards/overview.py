@@ -9,6 +9,7 @@ from monitoring.grafana.boards.question import (
     ERROR_SHARE,
     MODEL_SERVED,
     NOT_YET_ANNOUNCED,
+    RELEASE_RUNNING,
     YES_NO,
     Board,
     Question,
@@ -32,6 +33,7 @@ OVERVIEW: Final = Board(
             links=(board_link("alerts", "Alerts"),),
         ),
         MODEL_SERVED,
+        RELEASE_RUNNING,
         Question(
             "Errors of the API",
             "Which share of its answers in five minutes were server errors?",
@@ -74,6 +76,7 @@ OVERVIEW: Final = Board(
             levels=above(None, 1),
             runbooks=("QualityFailed",),
             links=(board_link("quality", "Data quality"),),
+            size=(3, 4),
         ),
         Question(
             "Overdue DAGs",
@@ -82,6 +85,7 @@ OVERVIEW: Final = Board(
             levels=above(None, 1),
             runbooks=("DagOverdue",),
             links=(board_link("airflow", "Airflow"),),
+            size=(3, 4),
         ),
         Question(
             "Messages that wait",
@@ -89,6 +93,7 @@ OVERVIEW: Final = Board(
             prom("sum(fraud_alert_waiting)"),
             levels=above(1, 10),
             runbooks=("AlertsUndelivered",),
+            size=(3, 4),
         ),
         Question(
             "Orders to retrain",
@@ -96,6 +101,7 @@ OVERVIEW: Final = Board(
             prom("fraud_retraining_triggers_open"),
             levels=above(1, 5),
             links=(board_link("drift", "Drift"),),
+            size=(3, 4),
         ),
         Question(
             "Age of the sign of life",

@@ -8,6 +8,7 @@ from string import ascii_uppercase
 from typing import Final, TypeAlias
 
 from grafana_foundation_sdk.builders import (
+    barchart,
     common,
     dashboard,
     prometheus,
@@ -48,7 +49,8 @@ from monitoring.grafana.boards.question import (
 PROMETHEUS: Final = DataSourceRef(type_val="prometheus", uid="prometheus")
 POSTGRES: Final = DataSourceRef(type_val="grafana-postgresql-datasource", uid="postgres")
 COLUMNS: Final = 24
-Panel: TypeAlias = stat.Panel | timeseries.Panel | statushistory.Panel | table.Panel
+_OVER_TIME: Final = {View.LINES, View.BARS, View.GRID}
+Panel: TypeAlias = barchart.Panel | stat.Panel | timeseries.Panel | statushistory.Panel | table.Panel
 
 
 class SqlQuery(Dataquery, Builder[Dataquery]):
@@ -109,7 +111,7 @@ def _target(question: Question, query: Promql | Sql, ref_id: str) -> Builder[Dat
         return SqlQuery(
             query.statement,
             ref_id,
-            "table" if question.view in {View.TABLE, View.NUMBER} else "time_series",
+            "time_series" if question.view in _OVER_TIME else "table",
         )
     target = prometheus.Dataquery().expr(query.expression).legend_format(query.legend).ref_id(ref_id)
     if question.view is View.TABLE:
@@ -155,6 +157,10 @@ def _grid(_question: Question) -> Panel:
     return made.color_scheme(dashboard.FieldColor().mode(FieldColorModeId.THRESHOLDS))
 
 
+def _categories(_question: Question) -> Panel:
+    return barchart.Panel().legend(common.VizLegendOptions().show_legend(True)).fill_opacity(60)
+
+
 def _table(question: Question) -> Panel:
     made = table.Panel()
     statement = question.queries[0].statement if isinstance(question.queries[0], Sql) else ""
@@ -164,8 +170,9 @@ def _table(question: Question) -> Panel:
             made = made.override_by_name(column, [DynamicConfigValue(id_val="links", value=[link])])
     if question.names:
         colours = DynamicConfigValue(id_val="custom.cellOptions", value={"type": "color-text"})
-        for column in ("severity", "status", "state"):
-            made = made.override_by_name(column, [colours])
+        for column in ("severity", "status", "state", "verdict", "outcome"):
+            if re.search(rf"\b{column}\b", statement):
+                made = made.override_by_name(column, [colours])
     return made
 
 
@@ -174,5 +181,6 @@ _VIEWS: Final[dict[View, Callable[[Question], Panel]]] = {
     View.LINES: _lines,
     View.BARS: _bars,
     View.GRID: _grid,
+    View.CATEGORIES: _categories,
     View.TABLE: _table,
 }

@@ -24,6 +24,7 @@ class View(StrEnum):
     LINES = "lines"  # values over time
     BARS = "bars"  # counts over time, stacked
     GRID = "grid"  # a row a series, a column a time: a heat map whose rows have names
+    CATEGORIES = "categories"  # a group of bars for each value of the first column
     TABLE = "table"
 
 
@@ -33,6 +34,7 @@ SIZES: Final = {
     View.LINES: (12, 8),
     View.BARS: (12, 8),
     View.GRID: (24, 11),
+    View.CATEGORIES: (12, 8),
     View.TABLE: (24, 8),
 }
 
@@ -214,6 +216,19 @@ MODEL_SERVED: Final = Question(
     names=YES_NO,
     runbooks=("NoModel",),
     missing="not ready",
+)
+RELEASE_RUNNING: Final = Question(
+    "Release running",
+    "Which version is being released, and which share of the cards has it?",
+    sql("""
+        SELECT concat_ws(' ', 'version', version, replace(state, '_', ' ')) AS release,
+            traffic_percent / 100.0::float8 AS share
+        FROM deployments WHERE ended_at IS NULL ORDER BY deployment_id
+    """),
+    unit="percentunit",
+    runbooks=("CanaryFailing",),
+    links=(board_link("canary", "Releases"),),
+    missing="none",
 )
 NOT_YET_ANNOUNCED: Final = Question(
     "Not yet announced",
