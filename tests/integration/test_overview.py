@@ -13,7 +13,8 @@ from starlette.applications import Starlette
 from config.settings import KafkaSettings
 from fraud_embedded.overview.app import create_app
 from tests.support.overview_page import snapshots, store_findings
-from tests.support.stored_rows import Database
+from tests.support.release_history import store_releases
+from tests.support.stored_rows import Database, run
 
 
 class Client:
@@ -57,6 +58,17 @@ def test_the_figures_are_those_of_the_database(client: Client, database: Databas
     assert snapshot["dags"] == []
     assert snapshot["verdict"]["level"] == "attention"
     assert "freshness" in snapshot["verdict"]["sentence"]
+
+
+def test_a_verdict_is_that_of_the_stage_that_runs(client: Client, database: Database) -> None:
+    store_releases(database)
+    run(
+        database.url("owner"),
+        "UPDATE deployments SET state = 'widened', traffic_percent = 50, stage_started_at = clock_timestamp()"
+        " WHERE ended_at IS NULL",
+    )
+    running = client.get("/overview.json").json()["releases"]["running"]
+    assert (running["state"], running["percent"], running["verdict"]) == ("widened", 50, None)
 
 
 def test_an_empty_installation_is_not_called_safe(client: Client) -> None:
