@@ -32,12 +32,20 @@ def test_the_overview_follows_the_database(visit: Visit, database: Database, add
     page = visit.page
     page.goto(f"http://{address}/")
     expect(page.locator("#sentence")).to_have_text("It cannot be said: no transaction was decided yet.")
+    expect(page.locator("#releases-none")).to_be_visible()
     store_findings(database)
     expect(page.locator("#sentence")).to_have_text("Data quality failed: freshness.", timeout=15_000)
     expect(page.locator("#verdict")).to_have_class("attention")
     expect(page.locator("#block")).to_have_text("2")
     expect(page.locator("#drift td.high")).to_have_count(1)
     expect(page.locator("#parts li", has_text="mlflow does not answer")).to_be_visible()
+    expect(page.locator("#releases dd.canary")).to_have_text(
+        "version 7, canary, 10 % of the cards; the others have version 5"
+    )
+    expect(page.locator("#releases dd.inconclusive")).to_have_text("inconclusive")
+    expect(page.locator("#releases dd.rolled_back")).to_have_text("version 6, rolled back")
+    expect(page.locator("#releases")).to_contain_text("Roll back: the error rate is 20.00%.")
+    expect(page.locator("#releases-none")).to_be_hidden()
     expect(page.locator("#performance canvas")).to_be_visible()
     assert visit.screenshot("overview").stat().st_size > 20_000
     page.set_viewport_size({"width": 800, "height": 900})

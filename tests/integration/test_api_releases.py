@@ -151,7 +151,8 @@ def test_a_good_version_goes_all_the_way(
         number,
         version,
     )
-    problem(admin.post(f"/deployments/{number}/traffic", json={"percent": 10}), 409)
+    early = problem(admin.post(f"/deployments/{number}/traffic", json={"percent": 10}), 409)
+    assert early["detail"] == "start is not possible in the state validating."
     checks = {"passed": True, "reason": "All checks passed.", "paired": PAIRED}
     admin.post(f"/deployments/{number}/validation", json=checks)
 
@@ -169,6 +170,8 @@ def test_a_good_version_goes_all_the_way(
     assert shown["judgement"]["verdict"] == "promote"
 
     in_traffic(server, admin, number, 50)
+    more = problem(admin.post(f"/deployments/{number}/traffic", json={"percent": 60}), 409)
+    assert more["detail"] == "The release has its last share already: 50 %."
     problem(admin.post(f"/deployments/{number}/promote"), 409)
     assert drive(server, admin, number)["next"] == "advance"
     promoted = admin.post(f"/deployments/{number}/promote").json()

@@ -13,7 +13,8 @@ from starlette.applications import Starlette
 from config.settings import KafkaSettings
 from fraud_embedded.overview.app import create_app
 from tests.support.overview_page import snapshots, store_findings
-from tests.support.stored_rows import Database
+from tests.support.release_history import store_releases
+from tests.support.stored_rows import Database, run
 
 
 class Client:
@@ -48,13 +49,31 @@ def test_the_figures_are_those_of_the_database(client: Client, database: Databas
     assert [cell["severity"] for cell in snapshot["drift"]["features"]["amount"]] == ["none", "high"]
     assert snapshot["performance"]["recall"][0]["value"] == 0.97
     assert [(one["check"], one["status"]) for one in snapshot["quality"]] == [("freshness", "failed")]
+    running, last = snapshot["releases"]["running"], snapshot["releases"]["last"]
+    assert (running["version"], running["champion"], running["state"]) == ("7", "5", "canary")
+    assert (running["percent"], running["verdict"], running["ended"]) == (10, "inconclusive", None)
+    assert running["sentence"].startswith("Inconclusive: The canary got")
+    assert (last["version"], last["state"], last["percent"]) == ("6", "rolled_back", 0)
+    assert last["reason"] == "Roll back: the error rate is 20.00%."
     assert snapshot["dags"] == []
     assert snapshot["verdict"]["level"] == "attention"
     assert "freshness" in snapshot["verdict"]["sentence"]
 
 
+def test_a_verdict_is_that_of_the_stage_that_runs(client: Client, database: Database) -> None:
+    store_releases(database)
+    run(
+        database.url("owner"),
+        "UPDATE deployments SET state = 'widened', traffic_percent = 50, stage_started_at = clock_timestamp()"
+        " WHERE ended_at IS NULL",
+    )
+    running = client.get("/overview.json").json()["releases"]["running"]
+    assert (running["state"], running["percent"], running["verdict"]) == ("widened", 50, None)
+
+
 def test_an_empty_installation_is_not_called_safe(client: Client) -> None:
     snapshot = client.get("/overview.json").json()
+    assert snapshot["releases"] == {"running": None, "last": None}
     assert snapshot["verdict"] == {
         "level": "unknown",
         "sentence": "It cannot be said: no transaction was decided yet.",

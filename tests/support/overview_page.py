@@ -11,6 +11,7 @@ from fraud_adapters.postgres import connect
 from fraud_adapters.postgres.scored_transactions import store_scored
 from fraud_embedded.overview.snapshot import Snapshots, Sources
 from fraud_embedded.servers.airflow_api import AirflowApi
+from tests.support.release_history import store_releases
 from tests.support.stored_rows import CREDITCARD, Database, batch, predictions, run
 
 
@@ -39,7 +40,7 @@ def snapshots(database: Database, bootstrap: str, topic: str) -> Snapshots:
 
 
 def store_findings(database: Database) -> None:
-    """Ten decisions made now, and what monitoring found."""
+    """Ten decisions made now, what monitoring found, a release in traffic and one that was rolled back."""
     rows = replace(batch(10, prefix="overview"), event_times=[datetime.now(UTC)] * 10)
     decided = replace(predictions(CREDITCARD, rows), decisions=["block"] * 2 + ["approve"] * 8)
     with closing(connect(database.url("api"), "test")) as connection, connection:
@@ -66,3 +67,4 @@ def store_findings(database: Database) -> None:
             " VALUES ('creditcard/1', 'freshness', %s, clock_timestamp())",
             status,
         )
+    store_releases(database)

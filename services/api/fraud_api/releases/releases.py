@@ -151,8 +151,10 @@ class Releases:
             raise Problem(409, f"The release has {release.traffic_percent} % already; a share only grows.")
         if release.state in IN_TRAFFIC and percent == release.traffic_percent:
             return release
-        action = Action.START if release.state == State.VALIDATED else Action.WIDEN
-        if action is Action.WIDEN and release.state == State.CANARY:
+        if release.state == State.WIDENED:
+            raise Problem(409, f"The release has its last share already: {release.traffic_percent} %.")
+        action = Action.WIDEN if release.state == State.CANARY else Action.START
+        if action is Action.WIDEN:
             self._require_passed(release)
         return self._move(actor, deployment_id, action, None, percent=percent, details={"percent": percent})
 

@@ -65,6 +65,20 @@ _ALERTS: Final = """
     FROM alerts WHERE resolved_at IS NULL
     ORDER BY raised_at DESC LIMIT 20
 """
+_RELEASES: Final = """
+    SELECT deployment_id, version, previous_version, state, traffic_percent, reason,
+           extract(epoch FROM started_at)::bigint, extract(epoch FROM ended_at)::bigint,
+           judged.details ->> 'verdict', judged.details ->> 'sentence',
+           extract(epoch FROM judged.occurred_at)::bigint
+    FROM deployments LEFT JOIN LATERAL (
+        SELECT occurred_at, details FROM deployment_events
+        WHERE deployment_events.deployment_id = deployments.deployment_id AND kind = 'judged'
+            AND occurred_at >= stage_started_at
+        ORDER BY id DESC LIMIT 1
+    ) AS judged ON true
+    WHERE name = %s AND (ended_at IS NULL OR deployment_id = (
+        SELECT max(deployment_id) FROM deployments WHERE name = %s AND ended_at IS NOT NULL))
+"""
 _POSITIONS: Final = "SELECT partition, next_offset FROM stream_offsets WHERE topic = %s"
 PERFORMANCE_METRICS: Final = ("recall", "precision", "f1", "fpr")
 
@@ -138,6 +152,18 @@ def alerts(cur: Any) -> list[dict[str, Any]]:
     cur.execute(_ALERTS)
     names = ("at", "source", "severity", "title")
     return [dict(zip(names, row, strict=True)) for row in cur.fetchall()]
+
+
+def releases(cur: Any, name: str) -> dict[str, dict[str, Any] | None]:
+    """The release that runs and the one that ended last, each with the latest verdict on its stage."""
+    cur.execute(_RELEASES, (name, name))
+    names = (
+        *("number", "version", "champion", "state", "percent", "reason", "started", "ended"),
+        *("verdict", "sentence", "judged"),
+    )
+    found = [dict(zip(names, row, strict=True)) for row in cur.fetchall()]
+    running = next((one for one in found if one["ended"] is None), None)
+    return {"running": running, "last": next((one for one in found if one["ended"] is not None), None)}
 
 
 def positions(cur: Any, topic: str) -> dict[int, int]:

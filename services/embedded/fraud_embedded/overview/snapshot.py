@@ -155,5 +155,6 @@ def _read(cur: Any, topic: str, registered_model: str) -> dict[str, Any]:
         "performance": queries.performance(cur),
         "quality": queries.quality(cur),
         "alerts": queries.alerts(cur),
+        "releases": queries.releases(cur, registered_model),
         "positions": queries.positions(cur, topic),
     }

@@ -95,6 +95,35 @@ function showModel(model) {
   byId("model").replaceChildren(...Object.entries(shown).flatMap(([name, value]) => [element("dt", name), element("dd", value)]));
 }
 
+function release(one, title) {
+  const shown = {
+    [title]: `version ${one.version}, ${one.state.replace("_", " ")}`
+      + (one.percent > 0 ? `, ${one.percent} % of the cards; the others have version ${one.champion}` : ""),
+    [one.ended === null ? "since" : "ended"]: new Date((one.ended ?? one.started) * 1000).toLocaleString(),
+  };
+  if (one.ended !== null) {
+    if (one.reason) shown.why = one.reason;
+  } else if (one.verdict) {
+    shown["verdict so far"] = one.verdict.replace("_", " ");
+    shown.why = one.sentence;
+  } else {
+    shown["verdict so far"] = "not judged yet";
+  }
+  const list = element("dl");
+  list.append(...Object.entries(shown).flatMap(([name, value]) => {
+    const level = name === title ? one.state : name === "verdict so far" ? one.verdict : "";
+    return [element("dt", name), element("dd", value, level || undefined)];
+  }));
+  return list;
+}
+
+function showReleases(releases) {
+  const { running, last } = releases ?? {};
+  byId("releases-none").hidden = Boolean(running || last);
+  byId("releases").replaceChildren(
+    ...(running ? [release(running, "running")] : []), ...(last ? [release(last, "last")] : []));
+}
+
 function show(snapshot) {
   latest = snapshot.at;
   byId("verdict").className = snapshot.verdict.level;
@@ -115,6 +144,7 @@ function show(snapshot) {
   }
   showPerformance(snapshot.performance);
   showModel(snapshot.model);
+  showReleases(snapshot.releases);
   showDrift(snapshot.drift);
   rows("alerts", snapshot.alerts ?? [], (one) => [
     element("td", clock(one.at)), element("td", one.severity, one.severity), element("td", one.title)]);
