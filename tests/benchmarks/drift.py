@@ -617,9 +617,9 @@ def _drifts_text(rows: Sequence[dict[str, Any]], preset: Sequence[dict[str, Any]
         "delay is that of the first alarm of the hour's or the day's window. A new fraud pattern moves few "
         "inputs and shows in labels; see below.\n\n![](drift-found.png)\n\n"
         + machine.table(head, body)
-        + "\n\nThe last two columns are Evidently's default preset beside 5,000 rows of the reference: columns "
-        "it calls drifted, and how often it calls the data drifted (from half of the columns on). Without drift "
-        f"it calls drifted, of {len(NAMES)} columns in the mean: {', '.join(calm)}."
+        + "\n\nThe last two columns are Evidently's default preset beside 5,000 rows of the reference: "
+        "columns it calls drifted, and how often it calls the data drifted (from half of the columns on). "
+        f"Without drift it calls drifted, of {len(NAMES)} columns in the mean: {', '.join(calm)}."
     )
 
 
