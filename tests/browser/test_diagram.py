@@ -11,7 +11,8 @@ from typing import Final
 
 import pytest
 
-from tests.browser.conftest import ROOT, Visit
+from tests.browser.conftest import Visit
+from tests.support.api_server import ROOT
 from tests.support.architecture_diagram import NODE, SOURCE
 
 PACKAGE: Final = "mermaid@11.12.0"
