@@ -91,6 +91,12 @@ CANARY: Final = Board(
             missing="none",
         ),
         Question(
+            "Replicas with a shadow",
+            "Does every replica hold the version with the alias shadow?",
+            prom("sum(fraud_api_shadow_loaded)"),
+            missing="none",
+        ),
+        Question(
             "Releases that ended well",
             "Which share of those that ended in this period was promoted?",
             sql("""
