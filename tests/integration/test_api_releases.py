@@ -365,3 +365,35 @@ def test_every_transition_is_in_the_audit_log(publisher: Publisher, admin: httpx
         ("admin", "deployment_aborted"),
     ]
     assert run(publisher._owner_url, "SELECT * FROM audit_verify()") == []
+
+
+def test_labels_about_its_traffic_take_a_release_back(
+    server: ApiServer, publisher: Publisher, admin: httpx.Client
+) -> None:
+    """A canary that passes frauds which the champion would have caught shows it once they are labelled."""
+    version = publisher.version(make=partial(make_model, contract=CREDITCARD))
+    number = opened(admin, version)
+    in_traffic(server, admin, number)
+    with server.client() as client:
+        answers = send(client, 60, 40)
+    owner, by_canary = publisher._owner_url, {True: [], False: []}
+    for one in answers:
+        by_canary[one["model_version"] == version].append(one["transaction_id"])
+    assert len(by_canary[True]) > 120
+    # What the arms said is made to differ: all of these were frauds, and only the champion caught them.
+    for canary, ids in by_canary.items():
+        flag = "UPDATE predictions SET is_fraud_predicted = %s WHERE transaction_id = ANY(%s)"
+        run(owner, flag, not canary, ids)
+        label = (
+            "INSERT INTO labels (label_id, transaction_id, label, source, reported_at, matures_at)"
+            " SELECT gen_random_uuid(), unnest(%s), 1, 'analyst', now(), now()"
+        )
+        run(owner, label, ids)
+    found = admin.post(f"/deployments/{number}/evaluate").json()
+    assert (found["next"], found["state"]) == ("roll_back", "rolled_back"), details(admin, number)
+    judged = [event["details"] for event in details(admin, number)["events"] if event["kind"] == "judged"][-1]
+    assert judged["evidence"]["live"]["canary"]["caught"] == 0
+    assert judged["evidence"]["live"]["control"]["caught"] == len(by_canary[False])
+    assert any(
+        check["name"].startswith("live") and check["outcome"] == "failed" for check in judged["checks"]
+    )

@@ -94,6 +94,7 @@ MAY_CALL = {
     "task_runs_recorded_until()": {"watch"},
     "forget_task_runs()": {"watch"},
     "audit_verify()": {"readonly"},
+    "release_labels(bigint)": {"api"},
     "audit_alias_taken_up(text, text, text, jsonb)": {"api"},
     "audit_hash(audit_log)": set[str](),
 }

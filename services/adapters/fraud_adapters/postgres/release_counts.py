@@ -1,4 +1,7 @@
-"""The table `release_counts`: what each arm of a release did, summed by replica and minute."""
+"""What each arm of a release did, and what is known of the truth about it.
+
+The table `release_counts` holds sums by replica and minute.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from dataclasses import astuple
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from fraud_core.canary.evidence import SCORE_BINS, Arm
+from fraud_core.canary.evidence import SCORE_BINS, Arm, Labelled, LiveLabels
 
 if TYPE_CHECKING:
     from psycopg2.extensions import cursor as Cursor  # noqa: N812
@@ -33,6 +36,18 @@ def read_counts(cursor: Cursor, deployment_id: int, percent: int) -> dict[str, A
     cursor.execute(_READ, {"id": deployment_id, "percent": percent})
     found = {name: _arm(sums, scores) for name, scores, *sums in cursor.fetchall()}
     return {arm: found.get(arm, NOTHING) for arm in (CONTROL, CANARY)}
+
+
+def read_labels(cursor: Cursor, deployment_id: int) -> LiveLabels | None:
+    """The labels about the current stage's traffic; None while there are none."""
+    cursor.execute(
+        "SELECT role, frauds, caught, legitimate, false_alarms FROM release_labels(%s)", (deployment_id,)
+    )
+    found = {role: Labelled(*map(int, counts)) for role, *counts in cursor.fetchall()}
+    if not found:
+        return None
+    nothing = Labelled(0, 0, 0, 0)
+    return LiveLabels(control=found.get("champion", nothing), canary=found.get("canary", nothing))
 
 
 def _arm(sums: Sequence[Any], scores: Sequence[Any]) -> Arm:

@@ -15,11 +15,11 @@ from fraud_adapters.models.recorded import VersionRefused
 from fraud_adapters.models.registry import RegistryFailure
 from fraud_adapters.postgres import DatabaseUnavailable, audit, deployments
 from fraud_adapters.postgres.deployments import Deployment, Event
-from fraud_adapters.postgres.release_counts import CANARY, CONTROL, read_counts
+from fraud_adapters.postgres.release_counts import CANARY, CONTROL, read_counts, read_labels
 from fraud_adapters.postgres.session import Cursor, Session
 from fraud_api.model_holder import ModelHolder, ModelSource
 from fraud_api.problems import Problem, unavailable
-from fraud_core.canary.evidence import Evidence, Paired
+from fraud_core.canary.evidence import Arm, Evidence, LiveLabels, Paired
 from fraud_core.canary.judgement import Judgement, Verdict, judge
 from fraud_core.canary.lifecycle import IN_TRAFFIC, RUNNING, Action, IllegalAction, Stage, State, after
 
@@ -107,15 +107,20 @@ class Releases:
     def events(self, deployment_id: int) -> list[Event]:
         return self._run(lambda cursor: deployments.events_of(cursor, deployment_id))
 
-    def evidence(self, release: Deployment) -> Evidence:
-        """What the current stage has shown so far."""
-        counts = self._run(lambda cursor: read_counts(cursor, release.deployment_id, release.traffic_percent))
+    def evidence(self, release: Deployment, *, labels: bool = True) -> Evidence:
+        """What the current stage has shown so far; without `labels`, not what is known of the truth."""
+
+        def work(cursor: Cursor) -> tuple[dict[str, Arm], LiveLabels | None]:
+            counts = read_counts(cursor, release.deployment_id, release.traffic_percent)
+            return counts, read_labels(cursor, release.deployment_id) if labels else None
+
+        counts, live = self._run(work)
         return Evidence(
             control=counts[CONTROL],
             canary=counts[CANARY],
             share=release.traffic_percent / 100,
             paired=None if release.paired is None else Paired(**release.paired),
-            live=None,
+            live=live,
         )
 
     def judgement(self, evidence: Evidence) -> Judgement:
@@ -201,7 +206,7 @@ class Releases:
 
     def judge_early(self, release: Deployment) -> str | None:
         """Why a stage must end before its window is over; None if it need not."""
-        found = self.judgement(self.evidence(release))
+        found = self.judgement(self.evidence(release, labels=False))
         return found.sentence if found.verdict is Verdict.ROLL_BACK else None
 
     def is_abandoned(self, release: Deployment) -> bool:

@@ -127,11 +127,26 @@ class Arm(BaseModel):
     scores: list[int]
 
 
+class Labelled(BaseModel):
+    """The transactions of one arm with a mature label."""
+
+    frauds: int
+    caught: int
+    legitimate: int
+    false_alarms: int
+
+
+class LiveLabels(BaseModel):
+    control: Labelled
+    canary: Labelled
+
+
 class Evidence(BaseModel):
     control: Arm
     canary: Arm
     share: float
     paired: Paired | None
+    live: LiveLabels | None = Field(description="what is known of the truth about the stage's traffic")
 
 
 class Check(BaseModel):
@@ -304,6 +319,7 @@ def _evidence(evidence: core.Evidence) -> Evidence:
         canary=Arm(**_listed(content["canary"])),
         share=evidence.share,
         paired=None if evidence.paired is None else Paired(**content["paired"]),
+        live=None if evidence.live is None else LiveLabels(**content["live"]),
     )
 
 
