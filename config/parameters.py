@@ -16,6 +16,7 @@ from config import candidates as kinds
 from config.batch import BatchPrediction
 from config.drift import Drift
 from config.quality import Quality
+from config.rollout import Rollout
 from config.services import clients
 from config.yaml_files import YamlFile
 from fraud_core.gate import GatePolicy
@@ -194,6 +195,7 @@ class Parameters(_Section):
     quality: Quality = Quality()
     performance: PerformanceRules = PerformanceRules()
     batch: BatchPrediction = BatchPrediction()
+    rollout: Rollout = Rollout()
 
     @property
     def floors(self) -> Floors:
