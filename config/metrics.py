@@ -52,6 +52,21 @@ METRICS: Final = (
     Metric(
         "fraud_api_model_refused_total", "counter", ("reason",), ("api",), "model versions not taken over"
     ),
+    Metric("fraud_api_canary_percent", "gauge", (), ("api",), "the share of cards that a canary serves"),
+    Metric(
+        "fraud_api_canary_failures_total",
+        "counter",
+        (),
+        ("api",),
+        "calls in which the champion had to decide for a canary",
+    ),
+    Metric(
+        "fraud_api_shadow_total",
+        "counter",
+        ("outcome",),
+        ("api",),
+        "transactions that a shadow has scored, left out because it was behind (shed), or failed at",
+    ),
     Metric(
         "fraud_api_writer_rows", "histogram", (), ("api",), "transactions stored in one database transaction"
     ),

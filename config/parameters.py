@@ -16,6 +16,7 @@ from config import candidates as kinds
 from config.batch import BatchPrediction
 from config.drift import Drift
 from config.quality import Quality
+from config.release import Release
 from config.rollout import Rollout
 from config.services import clients
 from config.yaml_files import YamlFile
@@ -194,6 +195,7 @@ class Parameters(_Section):
     drift: Drift = Drift()
     quality: Quality = Quality()
     performance: PerformanceRules = PerformanceRules()
+    release: Release = Release()
     batch: BatchPrediction = BatchPrediction()
     rollout: Rollout = Rollout()
 

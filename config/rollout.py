@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-
-Share = Annotated[int, Field(ge=1, le=99)]
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class _Section(BaseModel):
@@ -15,14 +12,14 @@ class _Section(BaseModel):
 
 
 class LatencyRules(_Section):
-    """How fast a version scores, alone and beside the champion in the same process.
+    """How fast a version scores beside the champion in the same process.
+
+    The bound of a call's 99th percentile is `release.judgement.max_latency_ms`.
 
     Attributes:
-        bound_ms: the 99th percentile of one call, of a single transaction and of a batch.
         ratio: of the median to the champion's, at most; it counts only from `ratio_from_ms` on.
     """
 
-    bound_ms: float = Field(default=200.0, gt=0)
     ratio: float = Field(default=10.0, gt=1)
     ratio_from_ms: float = Field(default=5.0, ge=0)
     singles: int = Field(default=500, ge=50)
@@ -44,28 +41,19 @@ class ReplayRules(_Section):
     Attributes:
         history: how far back, at most.
         rows: at most; of more, every n-th is taken.
-        max_recall_drop, max_fpr_rise: refused if the whole interval lies beyond.
+        confidence: of the intervals; the bounds are those of `release.judgement`.
     """
 
     history: timedelta = Field(default=timedelta(days=60), gt=timedelta(0))
     rows: int = Field(default=100_000, ge=1000)
-    max_recall_drop: float = Field(default=0.02, gt=0, lt=1)
-    max_fpr_rise: float = Field(default=0.005, gt=0, lt=1)
     confidence: float = Field(default=0.99, gt=0.5, lt=1)
 
 
 class Rollout(_Section):
-    """How `python -m fraud_rollout` checks a version, and what share of the traffic it gives it."""
+    """What is checked by `python -m fraud_rollout validate`."""
 
-    percents: tuple[Share, Share] = (10, 50)  # of the traffic: the first stage's, and the second one's
     max_memory_mib: float = Field(default=512.0, gt=0)  # growth of resident memory when the version is loaded
     engine_tolerance: float = Field(default=1e-5, gt=0)  # between the scores of ONNX Runtime and of XGBoost
     latency: LatencyRules = LatencyRules()
     agreement: AgreementRules = AgreementRules()
     replay: ReplayRules = ReplayRules()
-
-    @model_validator(mode="after")
-    def _growing(self) -> Rollout:
-        if self.percents[0] >= self.percents[1]:
-            raise ValueError("percents must grow")
-        return self

@@ -389,13 +389,14 @@ def test_a_batch_is_bit_equal_to_the_engine_and_not_stored(
     )
     assert answer.headers["content-type"] == ARROW
     columns = answer_from_ipc(answer.content, len(CREDITCARD.features), 1000)
-    predictions = columns.predictions
+    (part,) = columns.parts
+    predictions = part.predictions
     assert columns.ids == rows.ids
     assert np.array_equal(predictions.scores, expected)
     assert np.array_equal(predictions.predicted, expected >= 0.5)
     assert np.array_equal(predictions.feature_vectors, features)
     assert (predictions.model_version, predictions.engine) == ("7", model.engine_batch)
-    assert columns.threshold == 0.5
+    assert part.threshold == 0.5
 
     records = [
         {"transaction_id": rows.ids[row]}

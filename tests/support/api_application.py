@@ -38,6 +38,7 @@ class Application:
         settings = ServiceSettings(
             contract=CREDITCARD,
             parameters=parameters(PlatformSettings()).serving,
+            release=parameters(PlatformSettings()).release,
             database_url=database_url,
             models=Registry(f"http://{NOWHERE}"),
             model_cache=cache,

@@ -57,7 +57,11 @@ def model_manifest(
         data_to=moment,
         created_at=moment,
         code_version=made_by,
-        engines={"xgboost": "model.ubj", "onnx": "model.onnx"},
+        engines={
+            engine: name
+            for engine, name in {"xgboost": "model.ubj", "onnx": "model.onnx"}.items()
+            if name in contents
+        },
         digests={name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
     )
 

@@ -20,6 +20,7 @@ from config.parameters import read_yaml
 from fraud_api.arrival import Arrival
 from fraud_api.model_holder import Serving
 from fraud_api.problems import Problem, unavailable
+from fraud_api.releases.arms import Part
 from fraud_api.requests import RequestParser
 from fraud_api.scoring import Scored
 from fraud_api.singles import MAX_GROUP, SingleDecisions
@@ -76,6 +77,16 @@ def score(batch: Batch, arrivals: Sequence[Arrival]) -> Scored:
     return Scored(batch, predictions, cast(Serving, None)).stamped(arrivals)
 
 
+class OneModel:
+    """Scores everything with one model."""
+
+    def split(self, batch: Batch) -> list[Part]:
+        return [Part(range(len(batch)), batch)]
+
+    async def score_few(self, part: Part, arrivals: Sequence[Arrival]) -> Scored:
+        return score(part.batch, arrivals)
+
+
 def body(identifier: str, **changes: Any) -> bytes:
     good = {"sent_amount": 1.5, "hour": 3, "channel": "web", "urgent": False, "payer": "a", "payee": "b"}
     record = {"transaction_id": identifier} | good | changes
@@ -88,7 +99,7 @@ Result = dict[str, Any] | BaseException
 def decide(store: Any, bodies: Sequence[bytes], *, together: bool = True) -> list[Result]:
     """The answer or the error of every request."""
     parser = RequestParser(WIRE, RecordParser(WIRE, make_id=lambda: "made"), 3)
-    decisions = SingleDecisions(parser, score, store)
+    decisions = SingleDecisions(parser, OneModel(), store)
 
     async def one(content: bytes, number: int) -> dict[str, Any]:
         return await decisions.decide(content, Arrival(NOW, 0.0, f"trace-{number}"))
@@ -188,7 +199,7 @@ def test_what_prevents_storing_is_every_requests_problem() -> None:
 def test_a_request_that_is_given_up_leaves_the_others() -> None:
     parser = RequestParser(WIRE, RecordParser(WIRE), 3)
     store = Store()
-    decisions = SingleDecisions(parser, score, store)
+    decisions = SingleDecisions(parser, OneModel(), store)
 
     async def run() -> dict[str, Any]:
         arrival = Arrival(NOW, 0.0, None)

@@ -14,9 +14,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 from pyarrow import ipc
 
 from fraud_adapters.columnar import (
+    AnswerPart,
     ColumnarAnswer,
     ColumnarError,
     answer_from_ipc,
@@ -24,7 +27,7 @@ from fraud_adapters.columnar import (
     batch_from_ipc,
     batch_to_ipc,
 )
-from fraud_adapters.columnar.stream import END_OF_STREAM
+from fraud_adapters.columnar.stream import END_OF_STREAM, write_stream
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract
 from fraud_core.predictions import Predictions
@@ -224,19 +227,66 @@ def answer(rows: int) -> ColumnarAnswer:
         engine="xgboost-3.2.0",
         policy_version="0",
     )
-    return ColumnarAnswer([f"id-{i}" for i in range(rows)], predictions, 0.1234567890123456, 0.9)
+    ids = [f"id-{i}" for i in range(rows)]
+    return ColumnarAnswer.of_one(ids, predictions, 0.1234567890123456, 0.9)
 
 
 @pytest.mark.parametrize("rows", [0, 1, 20])
 def test_an_answer_comes_back_bit_equal(rows: int) -> None:
     sent = answer(rows)
     back = answer_from_ipc(answer_to_ipc(sent), 6, 100)
+    assert back.ids == sent.ids
+    same_part(back.parts[0], sent.parts[0])
+
+
+def same_part(back: AnswerPart, sent: AnswerPart) -> None:
+    assert list(back.rows) == list(sent.rows)
     for name in ("scores", "predicted", "feature_vectors"):
         np.testing.assert_array_equal(getattr(back.predictions, name), getattr(sent.predictions, name))
-    for name in ("decisions", "model_version", "engine", "policy_version"):
+    for name in ("decisions", "model_version", "engine", "policy_version", "role"):
         assert getattr(back.predictions, name) == getattr(sent.predictions, name)
-    for name in ("ids", "threshold", "block_threshold"):
+    for name in ("threshold", "block_threshold"):
         assert getattr(back, name) == getattr(sent, name)
+
+
+@given(st.lists(st.booleans(), min_size=2, max_size=40).filter(lambda flags: len(set(flags)) == 2))
+def test_the_rows_of_champion_and_canary_come_back_apart(flags: list[bool]) -> None:
+    whole = answer(len(flags))
+    sent = ColumnarAnswer(
+        whole.ids,
+        [
+            AnswerPart(
+                rows := [row for row, flag in enumerate(flags) if flag is canary],
+                whole.parts[0]
+                .predictions.take(rows)
+                .described(model_version=version, engine=engine, policy_version="0", role=role),
+                threshold,
+                0.9,
+            )
+            for canary, version, engine, role, threshold in (
+                (False, "6", "xgboost-3.2.0", "champion", 0.5),
+                (True, "7", "onnx-1.31.1", "canary", 0.25),
+            )
+        ],
+    )
+    back = answer_from_ipc(answer_to_ipc(sent), 6, 100)
+    assert back.ids == sent.ids
+    for one, other in zip(back.parts, sent.parts, strict=True):
+        same_part(one, other)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [{}, {"parts": "no list"}, {"parts": "[]"}, {"parts": '[{"model_version": "7"}]'}, {"parts": "[1, 2]"}],
+)
+def test_parts_that_are_not_described_are_refused(metadata: dict[str, str]) -> None:
+    whole = answer(2)
+    one = whole.parts[0].predictions
+    parts = [AnswerPart([row], one.take([row]), 0.5, 0.9) for row in range(2)]
+    table = ipc.open_stream(answer_to_ipc(ColumnarAnswer(whole.ids, parts))).read_all().to_batches()[0]
+    changed = {key: value for key, value in table.schema.metadata.items() if key != b"parts"} | metadata
+    with pytest.raises(ColumnarError):
+        answer_from_ipc(write_stream(table.replace_schema_metadata(changed)), 6, 100)
 
 
 def test_an_answer_of_another_width_is_refused() -> None:
@@ -262,9 +312,9 @@ batch_to_ipc(contract, batch)
 vectors = np.ones((1, 2), dtype=np.float32)
 times, none = np.zeros(1, dtype=np.float32), [None]
 predictions = Predictions(np.ones(1), np.ones(1, bool), ["block"], "7", "x", vectors, "0", times, none)
-body = answer_to_ipc(ColumnarAnswer(["a"], predictions, 0.5, 0.9))
+body = answer_to_ipc(ColumnarAnswer.of_one(["a"], predictions, 0.5, 0.9))
 transaction_arguments(contract, batch)
-prediction_arguments(answer_from_ipc(body, 2, 10).predictions)
+prediction_arguments(answer_from_ipc(body, 2, 10).parts[0].predictions)
 print("pandas" in sys.modules)
 """
     command = [sys.executable, "-c", program]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fraud_core.canary.comparison import Agreement, PairedCounts, agreement, paired_counts, paired_difference
+from fraud_core.canary.comparison import Agreement, agreement, paired_counts, paired_difference
+from fraud_core.canary.evidence import Paired
 from fraud_core.decision import Decision
 
 
@@ -14,26 +15,13 @@ def test_each_transaction_is_counted_once_by_who_flags_it() -> None:
     champion = np.array([1, 1, 0, 0, 1, 1, 0, 0, 0], dtype=bool)
     candidate = np.array([1, 0, 1, 0, 1, 0, 1, 1, 0], dtype=bool)
     counts = paired_counts(labels, champion, candidate)
-    assert counts == PairedCounts(4, 1, 1, 1, 5, 1, 1, 2)
-    assert counts.to_mapping() == {
-        "frauds": 4,
-        "both": 1,
-        "champion_only": 1,
-        "candidate_only": 1,
-        "legitimate": 5,
-        "false_both": 1,
-        "false_champion_only": 1,
-        "false_candidate_only": 2,
-    }
-    assert (counts.champion_recall, counts.candidate_recall) == (0.5, 0.5)
-    assert (counts.champion_fpr, counts.candidate_fpr) == (0.4, 0.6)
+    assert counts == Paired(4, 1, 1, 1, 5, 1, 1, 2)
 
 
 def test_without_labels_no_share_is_made_up() -> None:
     nothing = np.empty(0, dtype=bool)
     counts = paired_counts(nothing.astype(np.int8), nothing, nothing)
-    assert counts == PairedCounts(*[0] * 8)
-    assert (counts.champion_recall, counts.candidate_fpr) == (None, None)
+    assert counts == Paired(*[0] * 8)
     assert paired_difference(0, 0, 0, 0.95) is None
 
 

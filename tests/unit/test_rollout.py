@@ -13,13 +13,15 @@ import numpy as np
 import pytest
 
 from config.parameters import Parameters
-from config.rollout import AgreementRules, LatencyRules, ReplayRules
+from config.rollout import AgreementRules, LatencyRules
 from config.settings import ConfigurationError, PlatformSettings, parameters
 from fraud_adapters.job import NothingToDo
 from fraud_adapters.job.failures import PassingFailure, RefusedFailure
 from fraud_adapters.models.loading import Model
 from fraud_adapters.objectstore.run_store import RunStore
-from fraud_core.canary.comparison import PairedCounts, agreement
+from fraud_core.canary.comparison import agreement
+from fraud_core.canary.evidence import Paired
+from fraud_core.canary.rules import JudgementRules
 from fraud_rollout import driving, observing, report
 from fraud_rollout.arguments import parser
 from fraud_rollout.finding import NoDeployment, find
@@ -436,11 +438,10 @@ def test_scores_that_are_no_probabilities_are_named(scores: Any, sentence: str |
 
 def test_a_version_that_is_too_slow_is_refused(version: LoadedVersion) -> None:
     rules = LatencyRules(singles=50, batches=10)
-    fine = outcomes(check_latency(version.model, version.model, rows(20), rules))
+    fine = outcomes(check_latency(version.model, version.model, rows(20), rules, 200.0))
     assert set(fine.values()) == {"passed"}
     assert len(fine) == 4
-    strict = LatencyRules(bound_ms=1e-6, singles=50, batches=10)
-    slow = list(check_latency(version.model, None, rows(20), strict))
+    slow = list(check_latency(version.model, None, rows(20), rules, 1e-6))
     assert outcomes(slow) == {"latency_single": "failed", "latency_batch": "failed"}
     assert slow[0]["sentence"].endswith("The p99 may be 1e-06 ms.")
 
@@ -462,16 +463,16 @@ def test_much_disagreement_is_refused() -> None:
 @pytest.mark.parametrize(
     ("counts", "recall", "fpr"),
     [
-        (PairedCounts(1000, 900, 10, 12, 20_000, 50, 5, 6), "passed", "passed"),
-        (PairedCounts(1000, 800, 150, 2, 20_000, 50, 5, 6), "failed", "passed"),
-        (PairedCounts(1000, 900, 10, 12, 20_000, 50, 5, 600), "passed", "failed"),
+        (Paired(1000, 900, 10, 12, 20_000, 50, 5, 6), "passed", "passed"),
+        (Paired(1000, 800, 150, 2, 20_000, 50, 5, 6), "failed", "passed"),
+        (Paired(1000, 900, 10, 12, 20_000, 50, 5, 600), "passed", "failed"),
         # Worse by four points of a hundred frauds, which may be chance.
-        (PairedCounts(100, 80, 8, 4, 20_000, 50, 5, 6), "passed", "passed"),
-        (PairedCounts(0, 0, 0, 0, 0, 0, 0, 0), "insufficient", "insufficient"),
+        (Paired(100, 80, 8, 4, 20_000, 50, 5, 6), "passed", "passed"),
+        (Paired(0, 0, 0, 0, 0, 0, 0, 0), "insufficient", "insufficient"),
     ],
 )
-def test_a_replay_refuses_what_is_shown_to_be_worse(counts: PairedCounts, recall: str, fpr: str) -> None:
-    found = list(judge_replay(counts, ReplayRules()))
+def test_a_replay_refuses_what_is_shown_to_be_worse(counts: Paired, recall: str, fpr: str) -> None:
+    found = list(judge_replay(counts, JudgementRules(), 0.99))
     assert outcomes(found) == {"replay_recall": recall, "replay_fpr": fpr}
 
 

@@ -41,7 +41,7 @@ def scored(body: bytes) -> Reply:
         engine="xgboost-3.2.0",
         policy_version="0",
     )
-    return 200, answer_to_ipc(ColumnarAnswer(batch.ids, predictions, 0.5, 0.9))
+    return 200, answer_to_ipc(ColumnarAnswer.of_one(batch.ids, predictions, 0.5, 0.9))
 
 
 @dataclass
@@ -137,7 +137,8 @@ def problem(status: int, detail: str) -> Callable[[bytes], Reply]:
 
 def test_a_batch_is_scored_over_one_connection_with_one_token(api: FakeApi) -> None:
     with client(api.url, Time()) as caller:
-        predictions = caller.score(CONTRACT, batch(), [None, "00-trace", None])
+        (part,) = caller.score(CONTRACT, batch(), [None, "00-trace", None])
+        predictions = part.predictions
         caller.score(CONTRACT, batch())
     np.testing.assert_array_equal(predictions.scores, [0.0, 0.5, 1.0])
     np.testing.assert_array_equal(predictions.feature_vectors, feature_matrix(CONTRACT, batch()))
@@ -177,7 +178,7 @@ def test_what_may_pass_is_repeated_with_growing_pauses(api: FakeApi) -> None:
     time = Time()
     api.script = [problem(503, "No model."), problem(500, "Oops."), problem(429, "Slowly.")]
     with client(api.url, time) as caller:
-        assert len(caller.score(CONTRACT, batch()).scores) == 3
+        assert len(caller.score(CONTRACT, batch())[0].predictions) == 3
     assert time.pauses == list(RETRY_DELAYS[:3])
 
 

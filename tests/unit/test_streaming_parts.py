@@ -17,7 +17,7 @@ from fraud_adapters.kafka import Record
 from fraud_adapters.kafka.arrival import arrival, sent_at_ms
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract
-from fraud_core.predictions import Predictions
+from fraud_core.predictions import PredictedRows
 from fraud_core.records import RecordParser
 from fraud_streaming.__main__ import main
 from fraud_streaming.consume.chunk import Chunk
@@ -46,7 +46,7 @@ def record(value: bytes, offset: int = 0, timestamp_ms: int = 0, **headers: byte
 class NoScorer:
     def score(
         self, contract: Contract, batch: Batch, traceparents: Sequence[str | None] | None = None
-    ) -> Predictions:
+    ) -> list[PredictedRows]:
         raise AssertionError("nothing was to be scored")
 
 
@@ -99,7 +99,7 @@ def test_an_empty_redriven_header_names_no_origin() -> None:
 
 def test_a_chunk_without_transactions_is_not_scored() -> None:
     prepared, _ = work().prepare([record(b"{")])
-    assert work().decide(prepared).predictions is None
+    assert not work().decide(prepared).predictions
 
 
 def test_labels_that_are_too_large_are_not_parsed() -> None:

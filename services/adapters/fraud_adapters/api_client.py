@@ -9,10 +9,10 @@ from typing import Self
 
 from config.settings import ApiClientSettings
 from fraud_adapters.api_session import RETRY_DELAYS, ApiRefused, ApiSession, ApiUnavailable, detail
-from fraud_adapters.columnar import MEDIA_TYPE, ColumnarError, answer_from_ipc, batch_to_ipc
+from fraud_adapters.columnar import MEDIA_TYPE, ColumnarAnswer, ColumnarError, answer_from_ipc, batch_to_ipc
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract
-from fraud_core.predictions import Predictions
+from fraud_core.predictions import PredictedRows
 
 __all__ = ["RETRY_DELAYS", "ApiClient", "ApiRefused", "ApiUnavailable"]
 
@@ -38,8 +38,8 @@ class ApiClient:
 
     def score(
         self, contract: Contract, batch: Batch, traceparents: Sequence[str | None] | None = None
-    ) -> Predictions:
-        """Score a batch; the API stores nothing.
+    ) -> list[PredictedRows]:
+        """Score a batch, of which a canary may have scored some rows; the API stores nothing.
 
         Args:
             traceparents: per transaction its trace context, which is kept with the prediction.
@@ -50,9 +50,13 @@ class ApiClient:
         """
         started = time.perf_counter()
         body = self._post_authorised("/predict/batch", batch_to_ipc(contract, batch))
-        predictions = self._read(contract, batch, body)
+        answer = self._read(contract, batch, body)
         elapsed = (time.perf_counter() - started) * 1000
-        return predictions.stamped(elapsed, traceparents or [None] * len(batch))
+        traces = traceparents or [None] * len(batch)
+        return [
+            PredictedRows(part.rows, part.predictions.stamped(elapsed, [traces[row] for row in part.rows]))
+            for part in answer.parts
+        ]
 
     def check(self) -> None:
         """Fetch a token: proves that the API answers and knows this client. Raises as `score`."""
@@ -81,7 +85,7 @@ class ApiClient:
     ) -> None:
         self.close()
 
-    def _read(self, contract: Contract, batch: Batch, body: bytes) -> Predictions:
+    def _read(self, contract: Contract, batch: Batch, body: bytes) -> ColumnarAnswer:
         try:
             response = answer_from_ipc(body, len(contract.features), len(batch))
         except ColumnarError as error:
@@ -90,7 +94,7 @@ class ApiClient:
             ) from None
         if response.ids != batch.ids:
             raise ApiUnavailable(f"The API at {self._url} returned predictions for other transactions.")
-        return response.predictions
+        return response
 
     def _post_authorised(self, path: str, body: bytes) -> bytes:
         status, response = self._session.authorised(

@@ -14,6 +14,7 @@ from fraud_core.decision import Decision
 
 SCORING_ROUTES: Final = ("/predict", "/predict/batch")
 REFUSAL_REASONS: Final = ("no_champion", "not_recorded", "gate", "artefact", "unavailable")
+SHADOW_OUTCOMES: Final = ("scored", "shed", "failed")
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 10.0)
 CLIENT_LEFT_STATUS: Final = 499  # nginx's status for a client that closed the connection early
 _SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
@@ -42,6 +43,15 @@ class Metrics:
         self.model_refused = counter(
             "fraud_api_model_refused_total", "Model versions not taken over.", ("reason",)
         )
+        self.canary_percent = gauge(
+            "fraud_api_canary_percent", "The share of cards that a canary serves here, 0 without one."
+        )
+        self.canary_failures = counter(
+            "fraud_api_canary_failures_total", "Calls in which the champion had to decide for a canary."
+        )
+        self.shadow = counter(
+            "fraud_api_shadow_total", "Transactions that a shadow has scored, or left out.", ("outcome",)
+        )
         self.dependency_up = gauge(
             "fraud_api_dependency_up", "1 if the part answered the latest check.", ("part",)
         )
@@ -57,6 +67,8 @@ class Metrics:
         for route in SCORING_ROUTES:
             for decision in Decision:
                 self.scored.labels(route, decision)
+        for outcome in SHADOW_OUTCOMES:
+            self.shadow.labels(outcome)
         for reason in REFUSAL_REASONS:
             self.model_refused.labels(reason)
 

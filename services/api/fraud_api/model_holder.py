@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from config.constants import ALIAS_CHAMPION
+from config.constants import ALIAS_CHAMPION, ALIAS_SHADOW
 from fraud_adapters.job.logs import get_logger
 from fraud_adapters.models.loading import Model
 from fraud_adapters.models.recorded import VersionRefused, load_recorded, servable
@@ -62,6 +62,7 @@ class ModelHolder:
         self, contract: Contract, source: ModelSource, session: Session, cache: Path, metrics: Metrics
     ) -> None:
         self.current: Serving | None = None
+        self.shadow: Serving | None = None  # the version with that alias; it decides nothing
         self.problem: str | None = "not loaded yet"
         self._contract = contract
         self._source = source
@@ -70,6 +71,7 @@ class ModelHolder:
         self._metrics = metrics
         self._aliases = AliasAudit(contract.registered_model, source, session)
         self._refused: tuple[str, VersionRecord | None, float] | None = None
+        self._shadow_version: str | None = None
         self._lock = Lock()  # the poller and requests look for versions; one of them at a time
 
     def poll(self) -> None:
@@ -85,14 +87,18 @@ class ModelHolder:
             return self.current
 
     def check(self, version: str) -> None:
-        """Verify a version as if it were to serve, without serving it.
+        """Verify a version as if it were to serve, without serving it; raises as `load`."""
+        self.load(version)
+
+    def load(self, version: str) -> Serving:
+        """A version that may serve, verified and warmed up, as a canary or a shadow serves it.
 
         Raises:
             VersionRefused: it must not serve.
             RegistryUnavailable, DatabaseUnavailable: it cannot be verified at the moment.
         """
         with self._lock:
-            self._checked(version, self._record(version))
+            return self._checked(version, self._record(version))
 
     def _poll(self) -> None:
         aliases: dict[str, str] | None = None
@@ -113,7 +119,22 @@ class ModelHolder:
         except (RegistryFailure, DatabaseUnavailable, OSError) as error:
             self._record_problem("unavailable", _public_sentence(error), str(error))
         if aliases is not None:
+            self._follow_shadow(aliases.get(ALIAS_SHADOW))
             self._aliases.record(aliases)
+
+    def _follow_shadow(self, version: str | None) -> None:
+        """Load the shadow if it moved; one that cannot be loaded is looked at again when its alias moves."""
+        if version == self._shadow_version:
+            return
+        self._shadow_version, self.shadow = version, None
+        if version is None:
+            return
+        try:
+            self.shadow = self._checked(version, self._record(version))
+        except (ModelRefused, RegistryFailure, DatabaseUnavailable, OSError) as error:
+            get_logger(__name__).error("shadow_not_loaded", version=version, detail=str(error))
+        else:
+            get_logger(__name__).info("shadow_loaded", version=version)
 
     def _read_aliases(self) -> dict[str, str] | None:
         """The registry's aliases now; None where it does not answer and the version served last may serve."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from fastapi import Request
 from fastapi.responses import Response
@@ -17,14 +17,12 @@ from fraud_adapters.postgres import DatabaseUnavailable
 from fraud_api.arrival import Arrival, arrival_of
 from fraud_api.media_type import media_type
 from fraud_api.metrics import Metrics
-from fraud_api.model_holder import ModelHolder, Serving
 from fraud_api.problems import Problem, json_response, unavailable
+from fraud_api.releases.arms import Arms
 from fraud_api.requests import RequestParser, conflict, may_be_list, refuse_repeated_ids
-from fraud_api.scoring import Scored, arrow_answer, json_answers, score_batch, score_few
+from fraud_api.scoring import Scored, ScoredPart, arrow_answer, json_answers
 from fraud_api.singles import SingleDecisions
 from fraud_api.writer import Outcome, PredictionWriter, WriterBusy
-from fraud_core.batch import Batch
-from fraud_core.contract import Contract
 
 # Large bodies are parsed and scored in threads, so that the event loop stays responsive. More threads than
 # cores would only slow each other down.
@@ -36,23 +34,21 @@ BATCH: Final = "/predict/batch"
 
 
 class Predictor:
-    """Scores transactions with the served model, and stores the decisions."""
+    """Scores transactions with the served models, and stores the decisions."""
 
     def __init__(
         self,
         *,
-        contract: Contract,
-        holder: ModelHolder,
         parser: RequestParser,
+        arms: Arms,
         writer: PredictionWriter,
         metrics: Metrics,
     ) -> None:
-        self._contract = contract
-        self._holder = holder
         self._parser = parser
+        self._arms = arms
         self._writer = writer
         self._metrics = metrics
-        self._singles = SingleDecisions(parser, self._score_singles, self._store_singles)
+        self._singles = SingleDecisions(parser, arms, self._store_singles)
         self._log = get_logger(__name__)
         self._slots = asyncio.Semaphore(BATCHES_AT_ONCE)
 
@@ -64,8 +60,7 @@ class Predictor:
             raise Problem(415, f"The body must be {JSON}.")
         body = await request.body()
         if may_be_list(body) and (scored_list := await self._score_list(body, arrival)) is not None:
-            outcome = await self._store_list(scored_list, SINGLE)
-            return json_response({"predictions": json_answers(scored_list, outcome)})
+            return json_response({"predictions": await self._store_list(scored_list, SINGLE)})
         return json_response(await self._singles.decide(body, arrival))
 
     async def predict_batch(self, request: Request) -> Response:
@@ -78,53 +73,41 @@ class Predictor:
             return await self._predict_columns(body, store, arrival)
         if kind != JSON:
             raise Problem(415, f"The body must be {JSON} or {ARROW}.")
-        serving = self._current_model()
 
-        def work() -> tuple[Scored, bool]:
+        def work() -> tuple[list[ScoredPart], bool]:
             request_batch = self._parser.batch(body, arrival.at)
-            return self._score(serving, request_batch.batch, arrival), request_batch.store
+            return self._arms.score_many(request_batch.batch, arrival), request_batch.store
 
-        scored, store_requested = await self._run_in_thread(work)
+        parts, store_requested = await self._run_in_thread(work)
         if store or store_requested:
-            return json_response({"predictions": json_answers(scored, await self._store_list(scored, BATCH))})
-        self._count(BATCH, scored.predictions.decisions)
-        return json_response({"predictions": json_answers(scored, None)})
+            return json_response({"predictions": await self._store_list(parts, BATCH)})
+        for part in parts:
+            self._count(BATCH, part.scored.predictions.decisions)
+        return json_response({"predictions": _in_order(parts, [None] * len(parts))})
 
     async def _predict_columns(self, body: bytes, store: bool, arrival: Arrival) -> Response:
         if store:
-            # A columnar response names one model, but stored decisions may come from another one.
+            # A columnar response names the models that score now, but stored decisions may be of others.
             raise Problem(422, "A columnar body is scored, not stored: send JSON with store.")
-        serving = self._current_model()
 
-        def work() -> tuple[Scored, bytes]:
-            scored = self._score(serving, self._parser.parse_columnar(body), arrival)
-            return scored, answer_to_ipc(arrow_answer(scored))
+        def work() -> tuple[list[ScoredPart], bytes]:
+            batch = self._parser.parse_columnar(body)
+            parts = self._arms.score_many(batch, arrival)
+            return parts, answer_to_ipc(arrow_answer(batch.ids, parts))
 
-        scored, answer = await self._run_in_thread(work)
-        self._count(BATCH, scored.predictions.decisions)
+        parts, answer = await self._run_in_thread(work)
+        for part in parts:
+            self._count(BATCH, part.scored.predictions.decisions)
         return Response(answer, media_type=ARROW)
 
-    async def _score_list(self, body: bytes, arrival: Arrival) -> Scored | None:
+    async def _score_list(self, body: bytes, arrival: Arrival) -> list[ScoredPart] | None:
         """None if the body turns out to be a single record."""
-        serving = self._current_model()
 
-        def work() -> Scored | None:
+        def work() -> list[ScoredPart] | None:
             scored_list = self._parser.parse_list(body, arrival.at)
-            return None if scored_list is None else self._score(serving, scored_list, arrival)
+            return None if scored_list is None else self._arms.score_many(scored_list, arrival)
 
         return await self._run_in_thread(work)
-
-    def _current_model(self) -> Serving:
-        serving = self._holder.current
-        if serving is None:
-            raise unavailable("There is no model that may serve.")
-        return serving
-
-    def _score(self, serving: Serving, batch: Batch, arrival: Arrival) -> Scored:
-        return score_batch(self._contract, serving, batch, arrival)
-
-    def _score_singles(self, batch: Batch, arrivals: Sequence[Arrival]) -> Scored:
-        return score_few(self._contract, self._current_model(), batch, arrivals)
 
     async def _run_in_thread(self, work: Callable[[], T]) -> T:
         async with self._slots:
@@ -138,15 +121,18 @@ class Predictor:
             self._log.debug("stored", rows=1, traceparent=traceparent)
         return outcome
 
-    async def _store_list(self, scored: Scored, route: str) -> Outcome:
-        """Store the decisions of one request; raises Problem 409 if an id is known with other fields."""
-        refuse_repeated_ids(scored.batch.ids)
-        outcome = await self._store(scored, requests=1)
-        if outcome.conflicts:
-            raise conflict(outcome.conflicts)
-        self._note_stored(scored, outcome, route)
-        self._log.debug("stored", rows=len(scored.batch), traceparent=scored.predictions.traceparents[0])
-        return outcome
+    async def _store_list(self, parts: Sequence[ScoredPart], route: str) -> list[dict[str, Any]]:
+        """Store the decisions of one request and answer them; raises Problem 409 if an id is known with other
+        fields."""
+        refuse_repeated_ids([identifier for part in parts for identifier in part.scored.batch.ids])
+        outcomes = [await self._store(part.scored, requests=1) for part in parts]
+        if conflicts := [identifier for outcome in outcomes for identifier in outcome.conflicts]:
+            raise conflict(conflicts)
+        for part, outcome in zip(parts, outcomes, strict=True):
+            self._note_stored(part.scored, outcome, route)
+            traceparent = part.scored.predictions.traceparents[0]
+            self._log.debug("stored", rows=len(part.rows), traceparent=traceparent)
+        return _in_order(parts, outcomes)
 
     async def _store(self, scored: Scored, requests: int) -> Outcome:
         try:
@@ -170,6 +156,18 @@ class Predictor:
     def _count(self, route: str, decisions: Sequence[str]) -> None:
         for decision, rows in Counter(decisions).items():
             self._metrics.scored.labels(route, decision).inc(rows)
+
+
+def _in_order(parts: Sequence[ScoredPart], outcomes: Sequence[Outcome | None]) -> list[dict[str, Any]]:
+    """One answer for each row, in the order of the request."""
+    if len(parts) == 1:
+        return json_answers(parts[0].scored, outcomes[0])
+    answers = {
+        row: answer
+        for part, outcome in zip(parts, outcomes, strict=True)
+        for row, answer in zip(part.rows, json_answers(part.scored, outcome), strict=True)
+    }
+    return [answers[row] for row in range(len(answers))]
 
 
 def _boolean_parameter(request: Request, name: str) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from fraud_adapters.columnar import ColumnarAnswer
+from fraud_adapters.columnar import AnswerPart, ColumnarAnswer
 from fraud_adapters.models.loading import Scores
 from fraud_api.arrival import Arrival
 from fraud_api.model_holder import Serving
@@ -33,6 +33,10 @@ class Scored:
     predictions: Predictions
     serving: Serving
 
+    def as_role(self, role: str) -> Scored:
+        """The same, predicted in another role than the champion's."""
+        return replace(self, predictions=replace(self.predictions, role=role))
+
     def take(self, rows: Sequence[int]) -> Scored:
         """The rows, in that order."""
         return Scored(self.batch.take(rows), self.predictions.take(rows), self.serving)
@@ -52,11 +56,11 @@ def score_few(contract: Contract, serving: Serving, batch: Batch, arrivals: Sequ
     return scored.stamped(arrivals)
 
 
-def score_batch(contract: Contract, serving: Serving, batch: Batch, arrival: Arrival) -> Scored:
+def score_batch(contract: Contract, serving: Serving, batch: Batch, arrivals: Sequence[Arrival]) -> Scored:
     """Score the transactions of one request, with the engine that is fast for many (XGBoost)."""
     features = feature_matrix(contract, batch)
     scored = _scored(batch, features, serving.model.score_batch(features), serving)
-    return scored.stamped([arrival] * len(batch))
+    return scored.stamped(arrivals)
 
 
 def _scored(batch: Batch, features: NDArray[np.float32], scores: Scores, serving: Serving) -> Scored:
@@ -73,15 +77,22 @@ def _scored(batch: Batch, features: NDArray[np.float32], scores: Scores, serving
     return Scored(batch, predictions, serving)
 
 
-def arrow_answer(scored: Scored) -> ColumnarAnswer:
+@dataclass(frozen=True, slots=True)
+class ScoredPart:
+    """The rows of a batch that one model has scored."""
+
+    rows: Sequence[int]
+    scored: Scored
+
+
+def arrow_answer(ids: list[str], parts: Sequence[ScoredPart]) -> ColumnarAnswer:
     """The columnar response: everything the consumer stores."""
-    manifest = scored.serving.model.manifest
-    return ColumnarAnswer(
-        scored.batch.ids,
-        scored.predictions,
-        threshold=manifest.threshold,
-        block_threshold=manifest.block_threshold,
-    )
+    return ColumnarAnswer(ids, [_answer_part(part) for part in parts])
+
+
+def _answer_part(part: ScoredPart) -> AnswerPart:
+    manifest = part.scored.serving.model.manifest
+    return AnswerPart(part.rows, part.scored.predictions, manifest.threshold, manifest.block_threshold)
 
 
 def json_answers(scored: Scored, outcome: Outcome | None) -> list[dict[str, Any]]:

@@ -49,10 +49,12 @@ def service_settings() -> ServiceSettings:
     platform = load(PlatformSettings)
     server = load(ApiServerSettings)
     kafka = load(KafkaSettings)
-    serving = parameters(platform).serving
+    configured = parameters(platform)
+    serving = configured.serving
     return ServiceSettings(
         contract=contract(platform),
         parameters=serving,
+        release=configured.release,
         database_url=load(DatabaseSettings).url,
         models=Registry(
             load(MlflowSettings).tracking_uri,

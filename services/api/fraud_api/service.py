@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from config.constants import ALIAS_CHAMPION
 from config.parameters import Serving as ServingParameters
+from config.release import Release as ReleaseParameters
 from fraud_adapters.models.registry import RegistryFailure
+from fraud_adapters.postgres import DatabaseUnavailable
 from fraud_adapters.postgres.session import Session
 from fraud_api.auth import Authenticator, TokenIssuer
 from fraud_api.credentials import KeyVault
@@ -20,9 +23,16 @@ from fraud_api.dependency_metrics import DependencyMetrics
 from fraud_api.health import Health
 from fraud_api.identities import POLL_SECONDS, Identities, SeedClients
 from fraud_api.metrics import Metrics
-from fraud_api.model_holder import ModelHolder, ModelSource
+from fraud_api.model_holder import ModelHolder, ModelSource, Serving
 from fraud_api.poller import Poller
 from fraud_api.predict import Predictor
+from fraud_api.problems import unavailable
+from fraud_api.releases.arms import Arms, Canary
+from fraud_api.releases.counts import Counts
+from fraud_api.releases.releases import Releases
+from fraud_api.releases.shadow import Shadow
+from fraud_api.releases.watch import POLL_SECONDS as RELEASE_SECONDS
+from fraud_api.releases.watch import ReleaseWatch
 from fraud_api.requests import RequestParser
 from fraud_api.training_runs import DagRuns, TrainingRuns
 from fraud_api.writer import PredictionWriter
@@ -37,6 +47,7 @@ class ServiceSettings:
 
     contract: Contract
     parameters: ServingParameters
+    release: ReleaseParameters
     database_url: str
     models: ModelSource
     model_cache: Path
@@ -57,7 +68,16 @@ class ScoringService:
         seeds = SeedClients(settings.client_secrets, parameters.client_scopes, parameters.default_scopes)
         self._sessions = {
             name: Session(url, f"fraud_api {name}")
-            for name in ("identities", "models", "writer", "health", "routes", "metrics")
+            for name in (
+                "identities",
+                "models",
+                "writer",
+                "health",
+                "routes",
+                "metrics",
+                "releases",
+                "shadow",
+            )
         }
         vault = KeyVault(settings.key_encryption_secret)
         self.identities = Identities(self._sessions["identities"], vault, seeds, time.monotonic)
@@ -73,9 +93,25 @@ class ScoringService:
         self.trainings = TrainingRuns(settings.training, self.database, now)
         self.authenticator = Authenticator(self.identities, time.time)
         self.tokens = TokenIssuer(self.identities, time.time, parameters.token_lifetime)
+        counts = Counts(settings.release.judgement.max_latency_ms / 1000, now)
+        self.releases = Releases(
+            contract.registered_model, self.database, self.holder, settings.models, settings.release
+        )
+        self.release_watch = ReleaseWatch(
+            self.releases, self._sessions["releases"], self.holder.load, counts, self.metrics
+        )
+        self.shadow = Shadow(contract, lambda: self.holder.shadow, self._sessions["shadow"], self.metrics)
+        self._arms = Arms(
+            contract,
+            champion=self._champion,
+            canary=self._canary,
+            shadow=self.shadow,
+            counts=counts,
+            metrics=self.metrics,
+            limit_seconds=settings.release.answer_limit.total_seconds(),
+        )
         self.predictor = Predictor(
-            contract=contract,
-            holder=self.holder,
+            arms=self._arms,
             parser=RequestParser(contract, records, parameters.max_batch),
             writer=self.writer,
             metrics=self.metrics,
@@ -97,18 +133,33 @@ class ScoringService:
         self._pollers = (
             Poller("identities", POLL_SECONDS, self.identities.poll),
             Poller("models", parameters.alias_poll_seconds, self.holder.poll),
+            Poller("releases", RELEASE_SECONDS, self.release_watch.poll),
             Poller("dependencies", DEPENDENCY_SECONDS, dependencies.poll),
         )
 
+    def _champion(self) -> Serving:
+        serving = self.holder.current
+        if serving is None:
+            raise unavailable("There is no model that may serve.")
+        return serving
+
+    def _canary(self) -> Canary | None:
+        return self.release_watch.canary
+
     def start(self) -> None:
         self.writer.start()
+        self.shadow.start()
         for poller in self._pollers:
             poller.start()
 
     def stop(self) -> None:
         for poller in self._pollers:
             poller.stop()
+        self._arms.close()
+        self.shadow.stop()
         self.writer.stop()
+        with suppress(DatabaseUnavailable):
+            self.release_watch.flush()
         self.trainings.close()
         for session in self._sessions.values():
             session.close()

@@ -10,10 +10,11 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from fraud_api.arrival import Arrival
 from fraud_api.problems import Problem
+from fraud_api.releases.arms import Part
 from fraud_api.requests import RequestParser, conflict
 from fraud_api.scoring import Scored, json_answers
 from fraud_api.writer import Outcome
@@ -21,8 +22,15 @@ from fraud_core.batch import Batch
 
 MAX_GROUP: Final = 64  # transactions; more would keep the event loop busy for too long at once
 
-Score = Callable[[Batch, Sequence[Arrival]], Scored]
 Store = Callable[[Scored], Awaitable[Outcome]]
+
+
+class Scorer(Protocol):
+    """Who scores; see `fraud_api.releases.arms`."""
+
+    def split(self, batch: Batch) -> Sequence[Part]: ...
+
+    async def score_few(self, part: Part, arrivals: Sequence[Arrival]) -> Scored: ...
 
 
 @dataclass(slots=True)
@@ -40,13 +48,13 @@ class SingleDecisions:
     """Groups the transactions of requests.
 
     Args:
-        score: scores a batch, of which every row has its own arrival.
+        scorer: splits a batch between models, and scores the parts; every row has its own arrival.
         store: stores rows with distinct ids; what it raises is about all of them.
     """
 
-    def __init__(self, parser: RequestParser, score: Score, store: Store) -> None:
+    def __init__(self, parser: RequestParser, scorer: Scorer, store: Store) -> None:
         self._parser = parser
-        self._score = score
+        self._scorer = scorer
         self._store = store
         self._waiting: list[_Waiting] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -56,7 +64,7 @@ class SingleDecisions:
 
         Raises:
             Problem: those of `RequestParser.parse_each`, 409 if the id is known with other fields, and what
-                `score` and `store` raise.
+                scorer and `store` raise.
         """
         loop = asyncio.get_running_loop()
         one = _Waiting(body, arrival, loop.create_future())
@@ -75,27 +83,43 @@ class SingleDecisions:
 
     async def _answer(self, group: Sequence[_Waiting]) -> None:
         try:
-            await self._decide(group)
+            parts = self._parse(group)
         except Exception as error:
-            if len(group) > 1 and not isinstance(error, Problem):
-                # What fails for one transaction must not fail the other requests.
-                for one in group:
-                    if not one.answer.done():
-                        await self._answer([one])
-                return
-            for one in group:
-                one.refuse(error)
+            await self._answer_singly(group, error)
+            return
+        if len(parts) == 1:
+            await self._answer_part(*parts[0])
+        else:
+            # Side by side, so that nobody waits for a model that does not serve him.
+            await asyncio.gather(*(self._answer_part(part, waiting) for part, waiting in parts))
 
-    async def _decide(self, group: Sequence[_Waiting]) -> None:
+    async def _answer_singly(self, group: Sequence[_Waiting], error: Exception) -> None:
+        """What fails for one transaction must not fail the other requests."""
+        if len(group) > 1 and not isinstance(error, Problem):
+            for one in group:
+                if not one.answer.done():
+                    await self._answer([one])
+            return
+        for one in group:
+            one.refuse(error)
+
+    def _parse(self, group: Sequence[_Waiting]) -> list[tuple[Part, list[_Waiting]]]:
+        """The transactions by the model that serves them; what is no transaction is refused."""
         parsed = self._parser.parse_each([one.body for one in group], [one.arrival.at for one in group])
         for index, problem in parsed.problems:
             group[index].refuse(problem)
         if not parsed.kept:
-            return
+            return []
         valid = [group[index] for index in parsed.kept]
-        scored = self._score(parsed.batch, [one.arrival for one in valid])
-        for rows in _rounds(scored.batch.ids):
-            await self._store_rows(scored, rows, valid)
+        return [(part, [valid[row] for row in part.rows]) for part in self._scorer.split(parsed.batch)]
+
+    async def _answer_part(self, part: Part, waiting: Sequence[_Waiting]) -> None:
+        try:
+            scored = await self._scorer.score_few(part, [one.arrival for one in waiting])
+            for rows in _rounds(scored.batch.ids):
+                await self._store_rows(scored, rows, waiting)
+        except Exception as error:
+            await self._answer_singly(waiting, error)
 
     async def _store_rows(self, scored: Scored, rows: Sequence[int], valid: Sequence[_Waiting]) -> None:
         part = scored if len(rows) == len(scored.batch) else scored.take(rows)

@@ -79,6 +79,12 @@ class Predictions:
             self.run_id,
         )
 
+    def described(self, *, model_version: str, engine: str, policy_version: str, role: str) -> Self:
+        """These predictions as those of a model."""
+        return replace(
+            self, model_version=model_version, engine=engine, policy_version=policy_version, role=role
+        )
+
     def stamped(self, latency_ms: float | NDArray[np.float32], traceparents: Sequence[str | None]) -> Self:
         """These predictions with their traces, and with a common latency or one for each."""
         latencies = np.full(len(self), latency_ms, dtype=np.float32)
@@ -121,3 +127,11 @@ class Predictions:
             latency_ms=np.concatenate([part.latency_ms for part in parts]),
             traceparents=[traceparent for part in parts for traceparent in part.traceparents],
         )
+
+
+@dataclass(frozen=True, slots=True)
+class PredictedRows:
+    """The rows of a batch that one model has scored, and its predictions of them."""
+
+    rows: Sequence[int]
+    predictions: Predictions

@@ -108,10 +108,10 @@ def abort(context: RunContext, options: argparse.Namespace) -> EndResult:
 
 
 def _next_percent(context: RunContext, deployment: Deployment) -> int:
-    first, second = context.parameters.rollout.percents
+    release = context.parameters.release
     if deployment["state"] in {"validating", "validated"}:
-        return first
-    return max(second, deployment["traffic_percent"])
+        return release.canary_percent
+    return max(release.widened_percent, deployment["traffic_percent"])
 
 
 def _cause(deployment: Deployment) -> tuple[str, bool]:

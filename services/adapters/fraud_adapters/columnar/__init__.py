@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from fraud_adapters.columnar.answers import ColumnarAnswer, answer_from_ipc, answer_to_ipc
+from fraud_adapters.columnar.answers import AnswerPart, ColumnarAnswer, answer_from_ipc, answer_to_ipc
 from fraud_adapters.columnar.arrays import EPOCH, MICROSECOND, MOMENT, doubles, moments, strings
 from fraud_adapters.columnar.stream import (
     ColumnarError,
@@ -28,6 +28,7 @@ from fraud_core.record_model import Reason
 
 __all__ = [
     "MEDIA_TYPE",
+    "AnswerPart",
     "ColumnarAnswer",
     "ColumnarError",
     "answer_from_ipc",

@@ -39,8 +39,8 @@ class AliasMoved(PassingFailure):
 
 
 @dataclass(frozen=True, slots=True)
-class Rollback:
-    """The champion now and before; `changed` is False if it was the previous version already."""
+class ChampionMove:
+    """The champion now and before; `changed` is False if it was that version already."""
 
     version: str
     before: str | None
@@ -74,7 +74,7 @@ def set_alias(  # noqa: PLR0917
 
 def roll_back(
     session: Session, registry: AliasRegistry, actor: str, name: str, check: Callable[[str], None]
-) -> Rollback:
+) -> ChampionMove:
     """Make the version that `previous` names champion again; a repetition changes nothing.
 
     `previous` stays where it is: what was withdrawn does not come back by a second call.
@@ -96,16 +96,72 @@ def roll_back(
             f"{name} has no version with the alias {ALIAS_PREVIOUS}: there is nothing to roll back to."
         )
     if champion == previous:
-        return Rollback(previous, champion, changed=False)
+        return ChampionMove(previous, champion, changed=False)
     check(previous)
+    _move_champion(session, registry, actor, name, previous, champion, {"reason": "rollback"}, keep=False)
+    return ChampionMove(previous, champion, changed=True)
+
+
+def promote(  # noqa: PLR0917
+    session: Session,
+    registry: AliasRegistry,
+    actor: str,
+    name: str,
+    version: str,
+    details: Mapping[str, Any],
+) -> ChampionMove:
+    """Make a version champion, and what was champion `previous`; a repetition changes nothing.
+
+    Args:
+        details: further content of the entries in the audit log.
+
+    Raises:
+        AliasMoved: an alias was moved meanwhile.
+        RegistryUnavailable, DatabaseUnavailable: the champion is what it was.
+    """
+    champion = registry.version_of_alias(name, ALIAS_CHAMPION)
+    if champion == version:
+        return ChampionMove(version, champion, changed=False)
+    _move_champion(session, registry, actor, name, version, champion, details, keep=True)
+    return ChampionMove(version, champion, changed=True)
+
+
+def _move_champion(  # noqa: PLR0917
+    session: Session,
+    registry: AliasRegistry,
+    actor: str,
+    name: str,
+    version: str,
+    champion: str | None,
+    details: Mapping[str, Any],
+    *,
+    keep: bool,
+) -> None:
+    """Let the champion's alias point to a version, and audit it.
+
+    Args:
+        champion: the champion as the caller has read it.
+        keep: whether it becomes `previous`, the version to which one can roll back. Otherwise `previous`
+            must be the version itself.
+
+    Raises:
+        AliasMoved: an alias was moved since the caller has read it.
+        RegistryUnavailable, DatabaseUnavailable: the champion is what it was.
+    """
 
     def move(cursor: Cursor) -> None:
-        details = {"version": previous, "champion_before": champion, "reason": "rollback"}
         # The entry's lock lasts until the commit, so the aliases are compared after it was taken.
-        audit.append(cursor, actor, ALIAS_SET, f"{name}@{ALIAS_CHAMPION}", details)
-        if registry.version_of_alias(name, ALIAS_PREVIOUS) != previous:
+        entry = {"version": version, "champion_before": champion, **details}
+        audit.append(cursor, actor, ALIAS_SET, f"{name}@{ALIAS_CHAMPION}", entry)
+        # A repetition after a lost connection finds the version there already.
+        moved = registry.version_of_alias(name, ALIAS_CHAMPION) not in {champion, version}
+        if moved or not (keep or registry.version_of_alias(name, ALIAS_PREVIOUS) == version):
             raise AliasMoved(f"The aliases of {name} were moved meanwhile: try again.")
-        registry.set_alias(name, ALIAS_CHAMPION, previous)
+        if keep and champion is not None:
+            audit.append(
+                cursor, actor, ALIAS_SET, f"{name}@{ALIAS_PREVIOUS}", {"version": champion, **details}
+            )
+            registry.set_alias(name, ALIAS_PREVIOUS, champion)
+        registry.set_alias(name, ALIAS_CHAMPION, version)
 
     session.run(move)
-    return Rollback(previous, champion, changed=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from fraud_api.routes import direct, identities, models, operations, swagger, train
+from fraud_api.routes import deployments, direct, identities, models, operations, swagger, train
 from fraud_api.service import ScoringService
 
 
@@ -15,5 +15,6 @@ def add(app: FastAPI, service: ScoringService, *, show_docs: bool) -> None:
     app.include_router(operations.router)
     app.include_router(models.router)
     app.include_router(train.router)
+    app.include_router(deployments.router)
     if show_docs:
         app.include_router(swagger.router)

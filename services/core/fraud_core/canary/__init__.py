@@ -1,1 +1,1 @@
-"""Releases: who is served by a canary, through which states a release goes, and what its evidence says."""
+"""Releases of a model by canary: who is assigned to it, in which state it is, and what its numbers say."""

@@ -2,51 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fraud_core.canary.evidence import Paired
+from fraud_core.canary.paired import difference_interval
 from fraud_core.decision import BY_RANK, Decision
-
-
-@dataclass(frozen=True, slots=True)
-class PairedCounts:
-    """Labelled transactions by which of the two models flags them, each at its own threshold.
-
-    Attributes:
-        frauds: of them `both` models flag some, and only one of the models others.
-        legitimate: of them `false_both` are flagged wrongly by both models, and so on.
-    """
-
-    frauds: int
-    both: int
-    champion_only: int
-    candidate_only: int
-    legitimate: int
-    false_both: int
-    false_champion_only: int
-    false_candidate_only: int
-
-    def to_mapping(self) -> dict[str, int]:
-        return asdict(self)
-
-    @property
-    def champion_recall(self) -> float | None:
-        return _share(self.both + self.champion_only, self.frauds)
-
-    @property
-    def candidate_recall(self) -> float | None:
-        return _share(self.both + self.candidate_only, self.frauds)
-
-    @property
-    def champion_fpr(self) -> float | None:
-        return _share(self.false_both + self.false_champion_only, self.legitimate)
-
-    @property
-    def candidate_fpr(self) -> float | None:
-        return _share(self.false_both + self.false_candidate_only, self.legitimate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +59,7 @@ class Agreement:
 
 def paired_counts(
     labels: NDArray[np.int8], champion: NDArray[np.bool_], candidate: NDArray[np.bool_]
-) -> PairedCounts:
+) -> Paired:
     """Count who flags what; `labels` (1 is fraud) and what each model flags have shape [n].
 
     Raises:
@@ -109,7 +73,7 @@ def paired_counts(
         return int(np.count_nonzero(rows))
 
     both, only_champion, only_candidate = champion & candidate, champion & ~candidate, candidate & ~champion
-    return PairedCounts(
+    return Paired(
         frauds=count(fraud),
         both=count(both & fraud),
         champion_only=count(only_champion & fraud),
@@ -124,20 +88,16 @@ def paired_counts(
 def paired_difference(gained: int, lost: int, trials: int, confidence: float) -> Difference | None:
     """The difference of two shares on the same trials; None without trials.
 
-    Half a trial is added to each of the four cells of the paired table, which keeps the coverage where few
-    trials differ (Agresti and Min 2005, "Simple improved confidence intervals for comparing matched
-    proportions").
-
     Args:
         gained: trials that only the second model has.
         lost: trials that only the first model has.
     """
     if not trials:
         return None
-    n, b, c = trials + 2.0, gained + 0.5, lost + 0.5
-    centre = (b - c) / n
-    half = NormalDist().inv_cdf((1 + confidence) / 2) * (b + c - (b - c) ** 2 / n) ** 0.5 / n
-    return Difference((gained - lost) / trials, max(-1.0, centre - half), min(1.0, centre + half))
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    first_only, second_only, pairs = (np.array([float(count)]) for count in (gained, lost, trials))
+    low, high = difference_interval(first_only, second_only, pairs, z)
+    return Difference((gained - lost) / trials, float(low[0]), float(high[0]))
 
 
 def agreement(

@@ -8,16 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config.job_results.rollout import FindingResult
-from config.rollout import AgreementRules, ReplayRules
+from config.rollout import AgreementRules
 from fraud_adapters.models.loading import Model
 from fraud_core.canary.comparison import (
     Agreement,
     Difference,
-    PairedCounts,
     agreement,
     paired_counts,
     paired_difference,
 )
+from fraud_core.canary.evidence import Paired
+from fraud_core.canary.rules import JudgementRules
 from fraud_core.decision import decision_ranks, is_fraud
 from fraud_rollout.validation.findings import bounded, failed, insufficient, passed
 from fraud_rollout.validation.history import Rows
@@ -28,7 +29,7 @@ def compare_decisions(model: Model, champion: Model, rows: Rows) -> Agreement:
     return agreement(_ranks(champion, rows), _ranks(model, rows), rows.amounts)
 
 
-def replay(model: Model, champion: Model, rows: Rows) -> PairedCounts:
+def replay(model: Model, champion: Model, rows: Rows) -> Paired:
     """Who flags which labelled transaction, each at its own threshold."""
     assert rows.labels is not None
     return paired_counts(rows.labels, _flags(champion, rows), _flags(model, rows))
@@ -46,11 +47,11 @@ def judge_agreement(found: Agreement, rules: AgreementRules) -> FindingResult:
     return bounded("agreement", sentence, share, rules.max_changed)
 
 
-def judge_replay(counts: PairedCounts, rules: ReplayRules) -> Iterator[FindingResult]:
+def judge_replay(counts: Paired, bounds: JudgementRules, confidence: float) -> Iterator[FindingResult]:
     """Whether the candidate is shown to be worse than the champion by more than the rules allow."""
-    recall = paired_difference(counts.candidate_only, counts.champion_only, counts.frauds, rules.confidence)
+    recall = paired_difference(counts.candidate_only, counts.champion_only, counts.frauds, confidence)
     fpr = paired_difference(
-        counts.false_candidate_only, counts.false_champion_only, counts.legitimate, rules.confidence
+        counts.false_candidate_only, counts.false_champion_only, counts.legitimate, confidence
     )
     yield _judged(
         "replay_recall",
@@ -58,7 +59,7 @@ def judge_replay(counts: PairedCounts, rules: ReplayRules) -> Iterator[FindingRe
         f"{counts.frauds:,} labelled frauds",
         recall,
         drop=None if recall is None else (-recall.value, -recall.high),
-        bound=rules.max_recall_drop,
+        bound=bounds.max_recall_drop,
     )
     yield _judged(
         "replay_fpr",
@@ -66,7 +67,7 @@ def judge_replay(counts: PairedCounts, rules: ReplayRules) -> Iterator[FindingRe
         f"{counts.legitimate:,} labelled legitimate transactions",
         fpr,
         drop=None if fpr is None else (fpr.value, fpr.low),
-        bound=rules.max_fpr_rise,
+        bound=bounds.max_fpr_rise,
     )
 
 

@@ -21,7 +21,8 @@ from fraud_adapters.job.failures import RefusedFailure
 from fraud_adapters.job.logs import get_logger
 from fraud_adapters.models.version_files import ModelRefused
 from fraud_adapters.postgres.examples import database_clock
-from fraud_core.canary.comparison import Agreement, PairedCounts
+from fraud_core.canary.comparison import Agreement
+from fraud_core.canary.evidence import Paired
 from fraud_rollout.arguments import Verb, version_option
 from fraud_rollout.finding import described, findings_of
 from fraud_rollout.run_context import RunContext
@@ -48,7 +49,7 @@ class Validation:
 
     findings: list[FindingResult] = field(default_factory=list)
     agreement: Agreement | None = None
-    paired: PairedCounts | None = None
+    paired: Paired | None = None
 
     @property
     def passed(self) -> bool:
@@ -74,7 +75,7 @@ def validate(context: RunContext, options: argparse.Namespace) -> ValidationResu
     if deployment["state"] != VALIDATING:
         return _validated_before(context, context.api.get(deployment["deployment_id"]), options.run_id)
     found = check(context, deployment)
-    reason, paired = reason_of(found.findings), found.paired.to_mapping() if found.paired else None
+    reason, paired = reason_of(found.findings), asdict(found.paired) if found.paired else None
     deployment = context.api.report_validation(
         deployment["deployment_id"],
         passed=found.passed,
@@ -122,7 +123,13 @@ def _checks(context: RunContext, deployment: Deployment, into: Validation) -> It
         return
     rows = _rows_to_time(version, recent.features)
     other = champion if isinstance(champion, LoadedVersion) else None
-    yield from check_latency(version.model, other.model if other else None, rows, rules.latency)
+    yield from check_latency(
+        version.model,
+        other.model if other else None,
+        rows,
+        rules.latency,
+        context.parameters.release.judgement.max_latency_ms,
+    )
     if other is None:
         yield insufficient("champion", str(champion))
         return
@@ -147,7 +154,7 @@ def _replayed(
     counts = replay(version.model, champion.model, rows)
     if len(rows):
         into.paired = counts
-    yield from judge_replay(counts, rules)
+    yield from judge_replay(counts, context.parameters.release.judgement, rules.confidence)
 
 
 def _champion(context: RunContext, version: str | None) -> LoadedVersion | str:

@@ -14,7 +14,7 @@ from fraud_adapters.postgres.dead_letters import DeadLetter
 from fraud_adapters.postgres.scored_transactions import Stored, store_scored
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract
-from fraud_core.predictions import Predictions
+from fraud_core.predictions import PredictedRows
 from fraud_core.record_model import Reason
 from fraud_core.records import RecordParser
 from fraud_core.traceparent import parse_traceparent
@@ -32,18 +32,18 @@ class Scorer(Protocol):
 
     def score(
         self, contract: Contract, batch: Batch, traceparents: Sequence[str | None] | None = None
-    ) -> Predictions:
-        """Predictions for each row, in order."""
+    ) -> Sequence[PredictedRows]:
+        """Predictions for each row, by the models that have scored them."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Transactions:
-    """The valid records of a chunk, the batch with one row for each, and their predictions."""
+    """The valid records of a chunk, the batch with one row for each, and their predictions by model."""
 
     records: list[Record]
     batch: Batch
-    predictions: Predictions | None = None
+    predictions: Sequence[PredictedRows] = ()
 
 
 class TransactionProcessor:
@@ -91,34 +91,36 @@ class TransactionProcessor:
 
     def store(self, cur: Cursor, prepared: Transactions) -> ChunkOutcome:
         outcome = ChunkOutcome()
-        predictions = prepared.predictions
-        if predictions is None:
-            return outcome
+        for part in prepared.predictions:
+            self._store(cur, prepared, part, outcome)
+        return outcome
+
+    def _store(self, cur: Cursor, prepared: Transactions, part: PredictedRows, outcome: ChunkOutcome) -> None:
+        """Store what one model has scored, and add it to the outcome."""
+        whole = len(part.rows) == len(prepared.batch)
+        batch = prepared.batch if whole else prepared.batch.take(part.rows)
+        records = [prepared.records[row] for row in part.rows]
 
         def store(rows: Sequence[int]) -> Stored:
-            if len(rows) == len(prepared.batch):
-                return store_scored(cur, self._contract, prepared.batch, predictions, SOURCE)
-            return store_scored(
-                cur, self._contract, prepared.batch.take(rows), predictions.take(rows), SOURCE
-            )
+            if len(rows) == len(batch):
+                return store_scored(cur, self._contract, batch, part.predictions, SOURCE)
+            return store_scored(cur, self._contract, batch.take(rows), part.predictions.take(rows), SOURCE)
 
-        groups, refused = store_rows(cur, range(len(prepared.batch)), store)
+        groups, refused = store_rows(cur, range(len(batch)), store)
         for rows, stored in groups:
             outcome.stored += len(stored.new_rows)
             outcome.replayed += len(stored.replayed_rows)
             outcome.dead_letters += [
                 self._letter(
-                    prepared.records[rows[position]],
+                    records[rows[position]],
                     Reason.ID_CONFLICT,
                     "transaction_id: is known with other fields.",
                 )
                 for position in stored.conflict_rows
             ]
         outcome.dead_letters += [
-            self._letter(prepared.records[row], StreamReason.DATABASE_REFUSED, detail)
-            for row, detail in refused
+            self._letter(records[row], StreamReason.DATABASE_REFUSED, detail) for row, detail in refused
         ]
-        return outcome
 
     def _matches_contract(self, record: Record) -> bool:
         # Some clients cannot omit a header: they send an empty one, or null, which is read as empty.
