@@ -94,8 +94,13 @@ SPECIFICATION = {
             "train_models": JOB,
             "validate": JOB,
             "register_mlflow": JOB,
+            "decide_release_branch": BRANCH,
+            "trigger_canary_release": TRIGGER,
         },
-        instead={"skip_training": ("decide_training_branch", EMPTY)},
+        instead={
+            "skip_training": ("decide_training_branch", EMPTY),
+            "no_release": ("decide_release_branch", EMPTY),
+        },
     ),
     "02_drift_monitoring": Specified(
         "0 * * * *",

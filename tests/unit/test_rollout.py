@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -27,10 +29,12 @@ from fraud_rollout.arguments import parser
 from fraud_rollout.finding import NoDeployment, find
 from fraud_rollout.job import VERBS
 from fraud_rollout.run_context import RunContext
+from fraud_rollout.validation import memory
 from fraud_rollout.validation import verbs as validation
 from fraud_rollout.validation.beside_champion import judge_agreement, judge_replay
 from fraud_rollout.validation.findings import failed, insufficient, passed, reason_of, refuses
 from fraud_rollout.validation.latency import check_latency
+from fraud_rollout.validation.memory import check_memory
 from fraud_rollout.validation.scores import check_scores, output_problem
 from fraud_rollout.validation.versions import LoadedVersion
 from tests.support.small_model import make_model
@@ -395,7 +399,7 @@ def version(tmp_path: Path) -> LoadedVersion:
     manifest = make_model(tmp_path, WIRE)
     model = Model.load(tmp_path, manifest.digest(), WIRE)
     example = np.zeros((2, len(WIRE.features)), dtype=np.float32)
-    return LoadedVersion("7", model, 3.0, None, example, None)
+    return LoadedVersion("7", model, None, example, None)
 
 
 def rows(count: int) -> Any:
@@ -444,6 +448,28 @@ def test_a_version_that_is_too_slow_is_refused(version: LoadedVersion) -> None:
     slow = list(check_latency(version.model, None, rows(20), rules, 1e-6))
     assert outcomes(slow) == {"latency_single": "failed", "latency_batch": "failed"}
     assert slow[0]["sentence"].endswith("The p99 may be 1e-06 ms.")
+
+
+def test_memory_is_measured_in_a_process_of_its_own(tmp_path: Path) -> None:
+    digest = make_model(tmp_path, WIRE).digest()
+    fine = check_memory(tmp_path, digest, WIRE, 512)
+    assert fine["outcome"] == "passed"
+    assert 0.1 < (fine["value"] or 0) < 100
+    assert check_memory(tmp_path, digest, WIRE, 0.001)["outcome"] == "failed"
+
+
+def test_a_version_that_ends_the_process_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "_growth_mib", _ends_the_process)
+    found = check_memory(tmp_path, "", WIRE, 512)
+    assert (found["outcome"], found["sentence"]) == (
+        "failed",
+        "The process that loaded the version was killed.",
+    )
+
+
+def _ends_the_process(*_files: object) -> float:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return 0.0
 
 
 def test_much_disagreement_is_refused() -> None:

@@ -59,9 +59,11 @@ def evaluate(context: RunContext, options: argparse.Namespace) -> EvaluationResu
         ApiRefused: the deployment has no traffic yet.
     """
     deployment = find(context.api, options)
-    found = context.api.evaluate(deployment["deployment_id"])
+    found, window = context.api.evaluate(deployment["deployment_id"]), None
     while options.wait and found["next"] == "wait":
-        get_logger(__name__).info("waiting", sentence=found["sentence"], window_ends=found["window_ends"])
+        if found["window_ends"] != window:
+            window = found["window_ends"]
+            get_logger(__name__).info("waiting", sentence=found["sentence"], window_ends=window)
         sleep(options.every)
         found = context.api.evaluate(deployment["deployment_id"])
     return _evaluated(context.api.get(deployment["deployment_id"]), found)

@@ -32,11 +32,17 @@ from fraud_rollout.validation.beside_champion import (
     judge_replay,
     replay,
 )
-from fraud_rollout.validation.findings import bounded, failed, insufficient, passed, reason_of, refuses
+from fraud_rollout.validation.findings import failed, insufficient, passed, reason_of, refuses
 from fraud_rollout.validation.history import labelled_rows, recent_rows
 from fraud_rollout.validation.latency import check_latency
+from fraud_rollout.validation.memory import check_memory
 from fraud_rollout.validation.scores import check_scores, golden_rows
-from fraud_rollout.validation.versions import Features, LoadedVersion, load_version
+from fraud_rollout.validation.versions import (
+    Features,
+    LoadedVersion,
+    fetched_version,
+    load_version,
+)
 
 FILE: Final = "validation.json"
 VALIDATING: Final = "validating"
@@ -101,17 +107,16 @@ def check(context: RunContext, deployment: Deployment) -> Validation:
 def _checks(context: RunContext, deployment: Deployment, into: Validation) -> Iterator[FindingResult]:
     rules = context.parameters.rollout
     try:
-        version = load_version(context, deployment["version"])
+        with fetched_version(context, deployment["version"]) as files:
+            version = load_version(context, files)
+            memory = check_memory(files.directory, files.digest, context.contract, rules.max_memory_mib)
     except ModelRefused as refused:
         yield failed("files", str(refused))
         return
     yield passed(
         "files", "The files are those that were recorded, for this contract, and the gate was passed."
     )
-    sentence = (
-        f"Loading the version takes {version.memory_mib:.0f} MiB ({rules.max_memory_mib:g} are allowed)."
-    )
-    yield bounded("memory", sentence, version.memory_mib, rules.max_memory_mib)
+    yield memory
     champion = _champion(context, deployment["previous_version"])
     with closing(context.database()) as connection:
         now = database_clock(connection)
@@ -162,7 +167,8 @@ def _champion(context: RunContext, version: str | None) -> LoadedVersion | str:
     if version is None:
         return "There is no champion to compare with."
     try:
-        return load_version(context, version)
+        with fetched_version(context, version) as files:
+            return load_version(context, files)
     except ModelRefused as refused:
         return f"The champion, version {version}, cannot be compared with: {refused}"
 

@@ -1,14 +1,12 @@
-"""Loads model versions as the API would, with what their loading costs."""
+"""Fetches and loads model versions as the API would."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 import orjson
@@ -21,13 +19,24 @@ from fraud_adapters.models.recorded import load_recorded, servable
 from fraud_adapters.models.registry import RegistryFailure
 from fraud_adapters.models.version_files import read_profile
 from fraud_adapters.postgres import interruptible, model_versions
+from fraud_adapters.postgres.model_versions import VersionRecord
 from fraud_core.profile import Profile
 from fraud_rollout.run_context import RunContext
 
-_MIB: Final = 2**20
-_STATM: Final = Path("/proc/self/statm")
-
 Features = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedVersion:
+    """A version's files, and the digest that was recorded of them; the directory is removed after use."""
+
+    version: str
+    record: VersionRecord
+    directory: Path
+
+    @property
+    def digest(self) -> str:
+        return self.record.digest.strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +44,6 @@ class LoadedVersion:
     """A version in memory.
 
     Attributes:
-        memory_mib: by how much this process grew when the version was loaded and had scored a first row.
         profile: the reference profile, None if the version has none.
         example: the rows of the version's input example, float32 [m, k]; None if it has none.
         mlflow_model: the ONNX file that MLflow's client scores with; None if it has none.
@@ -43,18 +51,17 @@ class LoadedVersion:
 
     version: str
     model: Model
-    memory_mib: float
     profile: Profile | None
     example: Features | None
     mlflow_model: bytes | None
 
 
-def load_version(context: RunContext, version: str) -> LoadedVersion:
-    """Fetch a version, compare it with its record, and load it.
+@contextmanager
+def fetched_version(context: RunContext, version: str) -> Iterator[FetchedVersion]:
+    """Fetch a version whose record lets it serve.
 
     Raises:
-        ModelRefused: it is not recorded, did not pass its gate, has other files than were recorded, or was
-            made for another contract.
+        ModelRefused: it is not recorded, or did not pass its gate.
         RegistryUnavailable: MLflow does not answer.
     """
     name = context.contract.registered_model
@@ -62,22 +69,20 @@ def load_version(context: RunContext, version: str) -> LoadedVersion:
         found = interruptible(connection, lambda: model_versions.read_version(cursor, name, version))
     record = servable(found, version)
     with scratch_directory() as directory:
-        fetched = context.registry().download(name, version, directory / "model")
-        before = resident_bytes()
-        model = load_recorded(record, context.contract, lambda: fetched)
-        first_row = np.zeros((1, len(model.manifest.features)), dtype=np.float32)
-        model.score_single(first_row)
-        model.score_batch(first_row)
-        grown = (resident_bytes() - before) / _MIB
-        profile = read_profile(fetched, model.manifest)
-    fetch = partial(_optional_file, context, version)
-    return LoadedVersion(version, model, max(0.0, grown), profile, _example(fetch, model), fetch(SCORE_FILE))
+        files = context.registry().download(name, version, directory / "model")
+        yield FetchedVersion(version, record, files)
 
 
-def resident_bytes() -> int:
-    """The memory of this process that is in use now."""
-    pages = int(_STATM.read_text(encoding="ascii").split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
+def load_version(context: RunContext, files: FetchedVersion) -> LoadedVersion:
+    """Compare a version's files with their record, and load them as the API does.
+
+    Raises:
+        ModelRefused: they are others than were recorded, or were made for another contract.
+    """
+    model = load_recorded(files.record, context.contract, lambda: files.directory)
+    profile = read_profile(files.directory, model.manifest)
+    fetch = partial(_optional_file, context, files.version)
+    return LoadedVersion(files.version, model, profile, _example(fetch, model), fetch(SCORE_FILE))
 
 
 def _example(fetch: Callable[[str], bytes | None], model: Model) -> Features | None:
