@@ -60,6 +60,7 @@ METRICS: Final = (
         ("api",),
         "calls in which the champion had to decide for a canary",
     ),
+    Metric("fraud_api_shadow_loaded", "gauge", (), ("api",), "1 while a shadow scores"),
     Metric(
         "fraud_api_shadow_total",
         "counter",

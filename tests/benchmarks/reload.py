@@ -37,6 +37,7 @@ from fraud_embedded.servers import mlflow
 from tests.benchmarks import machine
 from tests.benchmarks.servers import TEMPLATE, Servers, grow_model, running
 from tests.support.api_server import ApiServer, record_version
+from tests.support.mlflow_users import mlflow_login
 from tests.support.repeated_requests import RepeatedRequests
 
 FOLLOW_SECONDS: Final = 5.0
@@ -87,6 +88,9 @@ def main() -> int:
         server = Running(spec, spec.cwd.parent / f"{spec.name}.log")
         until_the_end.callback(server.stop, 5)
         server.wait_ready(120)
+        # The API gets log-ins of its own; this process registers versions and moves aliases.
+        os.environ |= servers.stack.mlflow.users
+        os.environ |= mlflow_login("admin")
         servers.api.stop()
         folder = Path(until_the_end.enter_context(tempfile.TemporaryDirectory()))
         result = measure(servers, contract, folder, options.flips)

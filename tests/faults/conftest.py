@@ -15,8 +15,28 @@ from tests.faults.consumers import BOUNDED, FOLLOWER, ConsumerPool, pool
 from tests.faults.consuming import RECORDS, Consuming
 from tests.faults.feed import Feed
 from tests.support.killable_servers import KillableServers, running_servers
+from tests.support.server_fixtures import (
+    mlflow_uri,
+    object_store_server,
+    passwords,
+    postgres_admin_url,
+    postgres_server,
+    roles,
+    stack,
+)
 from tests.support.servers import memory_folder
 from tests.support.streaming_installation import StreamInstallation
+
+# MLflow on a database of its own, for tests in which that of the platform is killed.
+__all__ = [
+    "mlflow_uri",
+    "object_store_server",
+    "passwords",
+    "postgres_admin_url",
+    "postgres_server",
+    "roles",
+    "stack",
+]
 
 
 @pytest.fixture(scope="package")

@@ -15,6 +15,7 @@ from fraud_adapters.postgres.session import Session
 from fraud_api.identities import Identities
 from fraud_api.model_holder import ModelHolder
 from fraud_api.problems import Problem
+from fraud_api.releases.watch import ReleaseWatch
 
 # The route is public, so the result is cached: otherwise anybody could make the API query broker and
 # database.
@@ -40,14 +41,17 @@ class Health:
 
     def __init__(
         self,
+        *,
         holder: ModelHolder,
         identities: Identities,
+        releases: ReleaseWatch,
         session: Session,
         bootstrap: Sequence[str],
         topic: str,
     ) -> None:
         self._holder = holder
         self._identities = identities
+        self._releases = releases
         self._session = session
         self._bootstrap = list(bootstrap)
         self._topic = topic
@@ -73,6 +77,9 @@ class Health:
         serving = self._holder.current
         if serving is None:
             return Part(state="missing", detail=self._holder.problem)
+        if not self._releases.is_known:
+            # It would serve with the champion whoever a canary serves elsewhere.
+            return Part(state="missing", detail="Whether a release runs is not known yet.")
         return Part(state="ok", version=serving.version, detail=self._holder.problem)
 
     def _keys(self) -> Part:

@@ -49,6 +49,7 @@ class Metrics:
         self.canary_failures = counter(
             "fraud_api_canary_failures_total", "Calls in which the champion had to decide for a canary."
         )
+        self.shadow_loaded = gauge("fraud_api_shadow_loaded", "1 while a shadow scores here.")
         self.shadow = counter(
             "fraud_api_shadow_total", "Transactions that a shadow has scored, or left out.", ("outcome",)
         )

@@ -127,6 +127,7 @@ class ModelHolder:
         if version == self._shadow_version:
             return
         self._shadow_version, self.shadow = version, None
+        self._metrics.shadow_loaded.set(0)
         if version is None:
             return
         try:
@@ -134,6 +135,7 @@ class ModelHolder:
         except (ModelRefused, RegistryFailure, DatabaseUnavailable, OSError) as error:
             get_logger(__name__).error("shadow_not_loaded", version=version, detail=str(error))
         else:
+            self._metrics.shadow_loaded.set(1)
             get_logger(__name__).info("shadow_loaded", version=version)
 
     def _read_aliases(self) -> dict[str, str] | None:

@@ -117,11 +117,12 @@ class ScoringService:
             metrics=self.metrics,
         )
         self.health = Health(
-            self.holder,
-            self.identities,
-            self._sessions["health"],
-            settings.kafka_bootstrap,
-            settings.kafka_topic,
+            holder=self.holder,
+            identities=self.identities,
+            releases=self.release_watch,
+            session=self._sessions["health"],
+            bootstrap=settings.kafka_bootstrap,
+            topic=settings.kafka_topic,
         )
         dependencies = DependencyMetrics(
             self.metrics,

@@ -7,6 +7,7 @@ release, have died.
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import Lock
 from time import monotonic
 from typing import Final
 
@@ -44,17 +45,24 @@ class ReleaseWatch:
         metrics: Metrics,
     ) -> None:
         self.canary: Canary | None = None
+        self.is_known = False  # whether the database has said if a release runs
         self._releases = releases
         self._session = session
         self._load = load
         self._counts = counts
         self._metrics = metrics
+        self._lock = Lock()
         self._seen = monotonic()
         self._problem: str | None = None
         self._log = get_logger(__name__)
 
     def poll(self) -> None:
         """Follow the release, and end it where its evidence or its age demands it."""
+        # Requests call it too, when they have ended a release.
+        with self._lock:
+            self._poll()
+
+    def _poll(self) -> None:
         try:
             running = self._exchange()
         except DatabaseUnavailable:
@@ -66,6 +74,7 @@ class ReleaseWatch:
         self._follow(running if running is not None and running.state in IN_TRAFFIC else None)
         if running is not None:
             self._end_if_due(running)
+        self.is_known = True
 
     def flush(self) -> None:
         """Add what was counted since the last time; for the end of the process."""

@@ -18,6 +18,7 @@ from fraud_core.canary.tables import ArmTable, Floats, LiveTable, PairedTable, R
 
 Bools = NDArray[np.bool_]
 Codes = NDArray[np.int8]
+Ends = tuple[Floats, Floats]
 
 INSUFFICIENT, PASSED, FAILED = 0, 1, 2
 INCONCLUSIVE, PROMOTE, ROLL_BACK = 0, 1, 2
@@ -28,11 +29,10 @@ COMPARED: Final = ("alert_rate", "score_distribution", "live_recall", "live_fpr"
 # Recall and FPR may be shown on either kind of labels; neither kind may speak against the model.
 EITHER: Final = (("recall", "live_recall"), ("fpr", "live_fpr"))
 
-# How strongly an interval expects proportions near its prior's mean; chosen for the fewest samples at the
-# rates that occur (docs/releases-judgement.md), and without influence on the chance of a false alarm.
-ERROR_STRENGTH: Final = 50.0
-SLOW_STRENGTH: Final = 20.0
-ARM_STRENGTH: Final = 50.0
+# How strongly an interval expects proportions near its prior's mean. Chosen for few samples at the rates that
+# occur (docs/releases-judgement.md), and without influence on the chance of a false alarm.
+CALLS_STRENGTH: Final = 20.0
+ALERTS_STRENGTH: Final = 50.0
 RATIO_STRENGTH: Final = 200.0
 
 
@@ -61,6 +61,19 @@ class Bound:
         return Finding(value, low, high, self.most, outcome)
 
 
+@dataclass(frozen=True, slots=True)
+class Band:
+    """How far a figure may be from 0, within what it must be shown to be, and where there are rows enough."""
+
+    most: float
+    shown: float
+    enough: Bools
+
+    @classmethod
+    def of(cls, most: float, canary: ArmTable, rules: JudgementRules) -> Band:
+        return cls(most, most * rules.pass_margin, canary.rows >= rules.min_rows)
+
+
 def _recall_bound(rules: JudgementRules) -> Bound:
     return Bound(rules.max_recall_drop, rules.min_frauds)
 
@@ -75,10 +88,10 @@ def traffic_findings(traffic: TrafficTable, rules: JudgementRules) -> dict[str, 
     return {
         "traffic": _traffic(canary, rules),
         "scores": _scores(traffic),
-        "sample_ratio": _sample_ratio(traffic, rules),
-        "errors": _share(canary.errors, canary, Prior(rules.max_error_rate, ERROR_STRENGTH), rules),
-        "latency": _share(canary.slow, canary, Prior(rules.max_slow_share, SLOW_STRENGTH), rules),
-        "alert_rate": _alert_rate(traffic, rules),
+        "sample_ratio": sample_ratio(traffic, rules),
+        "errors": _share(canary.errors, canary, Prior(rules.max_error_rate, CALLS_STRENGTH), rules),
+        "latency": _share(canary.slow, canary, Prior(rules.max_slow_share, CALLS_STRENGTH), rules),
+        "alert_rate": alert_rate(traffic, rules),
         "score_distribution": _score_distribution(traffic, rules),
     }
 
@@ -157,7 +170,7 @@ def _scores(traffic: TrafficTable) -> Finding:
     return Finding(share, share, share, 1.0, outcome.astype(np.int8))
 
 
-def _sample_ratio(traffic: TrafficTable, rules: JudgementRules) -> Finding:
+def sample_ratio(traffic: TrafficTable, rules: JudgementRules) -> Finding:
     """The canary's share of the transactions; those of one card are assigned together and count as one."""
     ratio, planned = rules.sample_ratio, traffic.share
     canary = traffic.canary.rows / ratio.rows_per_card
@@ -173,11 +186,12 @@ def _share(part: Floats, canary: ArmTable, most: Prior, rules: JudgementRules) -
     """A share of the canary's calls that must not exceed a bound, near which it is looked for first."""
     bound = float(most.mean)
     low, high = interval(part, canary.calls, most, rules.check_false_alarm, rules.false_pass)
-    passed = (canary.calls >= rules.min_calls) & (high < bound)
-    return Finding(_ratio(part, canary.calls), low, high, bound, _codes(low > bound, passed))
+    value = _ratio(part, canary.calls)
+    shown = (value <= bound) & (high < bound * rules.pass_margin)
+    return Finding(value, low, high, bound, _codes(low > bound, shown & (canary.calls >= rules.min_calls)))
 
 
-def _alert_rate(traffic: TrafficTable, rules: JudgementRules) -> Finding:
+def alert_rate(traffic: TrafficTable, rules: JudgementRules) -> Finding:
     """The relative change of the flagged share.
 
     Each flagged transaction is the canary's with a chance that depends on the planned share and on the ratio
@@ -187,15 +201,15 @@ def _alert_rate(traffic: TrafficTable, rules: JudgementRules) -> Finding:
     known = (canary.rows > 0) & (control.rows > 0)
     flagged = np.where(known, canary.flagged, 0.0)
     both = np.where(known, canary.flagged + control.flagged, 0.0)
-    share, bound = traffic.share, rules.max_alert_rate_change
+    share = traffic.share
     value = _ratio(_ratio(canary.flagged, canary.rows), _ratio(control.flagged, control.rows)) - 1
 
-    def change(side: float) -> tuple[Floats, Floats]:
-        low, high = interval(flagged, both, Prior(share, ARM_STRENGTH), side, side)
+    def change(side: float) -> Ends:
+        low, high = interval(flagged, both, Prior(share, ALERTS_STRENGTH), side, side)
         return _relative(low, share), _relative(high, share)
 
     wide, narrow = change(rules.check_false_alarm / 2), change(rules.false_pass)
-    return _within(value, wide, narrow, bound, canary.rows >= rules.min_rows)
+    return _within(value, wide, narrow, Band.of(rules.max_alert_rate_change, canary, rules))
 
 
 def _score_distribution(traffic: TrafficTable, rules: JudgementRules) -> Finding:
@@ -206,7 +220,7 @@ def _score_distribution(traffic: TrafficTable, rules: JudgementRules) -> Finding
     value = np.nan_to_num(np.abs(gaps), nan=0.0).max(axis=1)
     value = np.where((canary_rows > 0).all(axis=1) & (control_rows > 0).all(axis=1), value, np.nan)
 
-    def distance(side: float) -> tuple[Floats, Floats]:
+    def distance(side: float) -> Ends:
         low, high = interval(canary, canary_rows, JEFFREYS, side, side)
         other_low, other_high = interval(control, control_rows, JEFFREYS, side, side)
         least = np.maximum(low - other_high, other_low - high).max(axis=1)
@@ -217,8 +231,7 @@ def _score_distribution(traffic: TrafficTable, rules: JudgementRules) -> Finding
     # that bound the distance where it is largest.
     wide = distance(rules.check_false_alarm / (4 * (SCORE_BINS - 1)))
     narrow = distance(rules.false_pass / 2)
-    enough = traffic.canary.rows >= rules.min_rows
-    return _within(value, wide, narrow, rules.max_score_distance, enough)
+    return _within(value, wide, narrow, Band.of(rules.max_score_distance, traffic.canary, rules))
 
 
 def _paired(lost: Floats, won: Floats, pairs: Floats, bound: Bound, rules: JudgementRules) -> Finding:
@@ -236,17 +249,15 @@ def _live(better: Rate, worse: Rate, bound: Bound, rules: JudgementRules) -> Fin
     return bound.hold(value, low - other_high, high - other_low, np.minimum(better.total, worse.total))
 
 
-def _within(
-    value: Floats, wide: tuple[Floats, Floats], narrow: tuple[Floats, Floats], bound: float, enough: Bools
-) -> Finding:
+def _within(value: Floats, wide: Ends, narrow: Ends, band: Band) -> Finding:
     """A figure that must lie within minus and plus a bound.
 
     It fails by the wide interval and passes by the narrow one; the one that decided is kept.
     """
-    failed = (wide[0] > bound) | (wide[1] < -bound)
-    passed = enough & (narrow[0] > -bound) & (narrow[1] < bound)
+    failed = (wide[0] > band.most) | (wide[1] < -band.most)
+    shown = (np.abs(value) <= band.most) & (narrow[0] > -band.shown) & (narrow[1] < band.shown)
     low, high = (np.where(failed, *ends) for ends in zip(wide, narrow, strict=True))
-    return Finding(value, low, high, bound, _codes(failed, passed))
+    return Finding(value, low, high, band.most, _codes(failed, band.enough & shown))
 
 
 def _codes(failed: Bools, passed: Bools) -> Codes:

@@ -40,7 +40,9 @@ class JudgementRules(_Section):
         max_recall_drop, max_fpr_rise: differences, 0.02 is two points.
         confidence: of the two-sided intervals of paired figures.
         false_alarm: chance that a stage rolls back, at any of its looks, a model that just keeps all bounds.
-        false_pass: chance that a check ever passes a model that is at its bound or beyond.
+        false_pass: chance that a check ever passes a model that is beyond its bound (times `pass_margin`).
+        pass_margin: what is counted in a stage passes if it is observed within its bound, and its interval
+            lies within this many times the bound; more than 1 where there is little traffic.
         min_calls, min_rows: of the canary, before it may be promoted.
         min_frauds, min_legitimate: labelled transactions, before recall or FPR are judged.
     """
@@ -52,9 +54,10 @@ class JudgementRules(_Section):
     max_score_distance: float = Field(default=0.1, gt=0, lt=1)
     max_recall_drop: float = Field(default=0.02, gt=0, lt=1)
     max_fpr_rise: float = Field(default=0.005, gt=0, lt=1)
-    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    confidence: float = Field(default=0.90, gt=0.5, lt=1)
     false_alarm: float = Field(default=0.02, gt=0, lt=0.5)
     false_pass: float = Field(default=0.01, gt=0, lt=0.5)
+    pass_margin: float = Field(default=1.0, ge=1)
     sample_ratio: SampleRatio = SampleRatio()
     min_calls: int = Field(default=300, ge=1)
     min_rows: int = Field(default=500, ge=1)
