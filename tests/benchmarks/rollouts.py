@@ -30,7 +30,9 @@ from config.settings import CONFIG_DIR
 from fraud_core.canary import findings as found
 from fraud_core.canary.evidence import SCORE_BINS
 from fraud_core.canary.findings import Codes, Finding
+from fraud_core.canary.labelled_checks import paired_findings
 from fraud_core.canary.tables import ArmTable, Floats, PairedTable, TrafficTable
+from fraud_core.canary.traffic_checks import alert_rate, sample_ratio, traffic_findings
 from tests.benchmarks import machine
 
 # --- What is true ---------------------------------------------------------------------------------------
@@ -179,7 +181,7 @@ Table = TypeVar("Table", TrafficTable, ArmTable, Finding)
 
 def judge(release: Release, traffic: TrafficTable, paired: Findings) -> Codes:
     """The judgement that the platform uses."""
-    findings = found.traffic_findings(traffic, release.judgement) | paired
+    findings = traffic_findings(traffic, release.judgement) | paired
     return found.verdicts(found.voided(findings))
 
 
@@ -235,13 +237,14 @@ def added(one: TrafficTable, other: TrafficTable) -> TrafficTable:
 def looks(window: float, windows: int, densest: bool) -> list[tuple[float, bool]]:
     """When a stage is judged, in seconds, and whether a window ends then.
 
-    The API looks every two seconds. Here the looks become rarer as the stage goes on, at most by a third and
-    to one in a sixth of the window: a roll-back comes that much later, and promotions are the same.
+    The API looks every two seconds. Here the looks become rarer as the stage goes on, each at most half as
+    late again as the one before, and at least four in a window: a roll-back comes that much later, and
+    promotions are the same.
     """
     times, now = [], 0.0
     while now < window * windows:
         end = (now // window + 1) * window
-        step = 2.0 if densest else min(max(2.0, now * 0.3 // 2 * 2), window / 6)
+        step = 2.0 if densest else min(max(2.0, now * 0.5 // 2 * 2), window / 4)
         now = min(now + step, end)
         times.append((now, now == end))
     return times
@@ -286,7 +289,7 @@ def simulate(
     """Rollouts through both stages: a model that passes the first one meets fresh counts in the second."""
     release, n = simulation.release, simulation.rollouts
     history = UNCHANGED if scenario.only_live else scenario
-    paired = found.paired_findings(draw_paired(cell, history, n, source), release.judgement)
+    paired = paired_findings(draw_paired(cell, history, n, source), release.judgement)
     verdicts, seconds = np.full(n, found.PROMOTE, np.int8), np.zeros(n)
     active = np.arange(n)
     for percent in (release.canary_percent, release.widened_percent):
@@ -371,7 +374,7 @@ def control_cells(setting: Setting, number: int) -> Iterator[Row]:
 def every_look(setting: Setting, number: int) -> Iterator[Row]:
     """Where looks are every two seconds: a model exactly at a bound, in all other respects unchanged."""
     name = ["unchanged", *EXACT][number]
-    simulation = Simulation(setting.production, max(100, setting.rollouts // 2), densest=True)
+    simulation = Simulation(setting.production, max(100, setting.rollouts // 4), densest=True)
     scenario = EXACT.get(name, UNCHANGED)
     yield {"scenario": name, **_figures(setting, simulation, SUFFICIENT, scenario, name)}
 
@@ -439,9 +442,9 @@ def cards(setting: Setting, number: int) -> Iterator[Row]:
             for others, flagged in arms.values()
         )
         traffic = TrafficTable(control, canary, np.full(stages, share))
-        alarmed["alerts"] |= found.alert_rate(traffic, rules).outcome == found.FAILED
+        alarmed["alerts"] |= alert_rate(traffic, rules).outcome == found.FAILED
         for per_card, strict in exact.items():
-            alarmed[per_card] |= found.sample_ratio(traffic, strict).outcome == found.FAILED
+            alarmed[per_card] |= sample_ratio(traffic, strict).outcome == found.FAILED
     # The mean over transactions of how many their card brings.
     yield {"mean": 2 * mean - 1, **{name: float(alarms.mean()) for name, alarms in alarmed.items()}}
 
@@ -547,7 +550,7 @@ def report(sections: dict[str, list[Row]], setting: Setting) -> str:
         [
             _aims_text(sections),
             _main_text(sections["main"], setting),
-            _every_text(sections["every"]),
+            _every_text(sections["every"], setting),
             _calls_text(sections["calls"]),
             _disagreements_text(sections["disagreements"]),
             _cards_text(sections["cards"]),
@@ -593,11 +596,11 @@ def _main_text(rows: Sequence[Row], setting: Setting) -> str:
     return "\n\n".join(parts)
 
 
-def _every_text(rows: Sequence[Row]) -> str:
+def _every_text(rows: Sequence[Row], setting: Setting) -> str:
     return (
         "## Judged every two seconds, exactly at a bound\n\n"
-        f"{SUFFICIENT}. One figure is exactly at its bound, all others are unchanged: each roll-back is a "
-        "false alarm and each promotion a false pass.\n\n"
+        f"{setting.rollouts // 4:,} rollouts each at {SUFFICIENT}. One figure is exactly at its bound, "
+        "all others are unchanged: each roll-back is a false alarm and each promotion a false pass.\n\n"
         + machine.table(
             ["candidate", *HEAD, *HEAD_TIMES], [[row["scenario"], *figures_of(row)] for row in rows]
         )

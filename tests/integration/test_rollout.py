@@ -72,7 +72,7 @@ class Release:
         return self.installation.contract.registered_model
 
     def client(self) -> DeploymentsClient:
-        return DeploymentsClient(ApiSession(ApiClientSettings()))  # type: ignore[call-arg]
+        return DeploymentsClient(ApiSession(ApiClientSettings()))
 
     def champion(self) -> str | None:
         with Registry(self.installation.mlflow_uri) as registry:
@@ -220,7 +220,7 @@ def test_files_that_were_exchanged_since_are_refused(release: Release) -> None:
 
 
 def test_a_slow_or_large_version_is_refused(release: Release, monkeypatch: pytest.MonkeyPatch) -> None:
-    judgement = {**RELEASE["judgement"], "max_latency_ms": 0.0001}  # type: ignore[dict-item]
+    judgement = {**RELEASE["judgement"], "max_latency_ms": 0.0001}
     strict = small_configuration(
         release.folder / f"strict-{uuid4().hex[:6]}",
         release={**RELEASE, "judgement": judgement},

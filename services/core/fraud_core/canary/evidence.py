@@ -59,6 +59,17 @@ class Arm:
         """Rows that the arm's own model scored."""
         return sum(self.scores)
 
+    def __add__(self, other: Arm) -> Arm:
+        """The counts of both, of another replica or a later time."""
+        return Arm(
+            calls=self.calls + other.calls,
+            errors=self.errors + other.errors,
+            slow=self.slow + other.slow,
+            rows=self.rows + other.rows,
+            flagged=self.flagged + other.flagged,
+            scores=tuple(one + two for one, two in zip(self.scores, other.scores, strict=True)),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Paired:

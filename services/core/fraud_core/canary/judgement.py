@@ -16,9 +16,11 @@ from typing import Any
 from fraud_core.canary import findings as found
 from fraud_core.canary.evidence import Evidence
 from fraud_core.canary.findings import Finding
+from fraud_core.canary.labelled_checks import live_findings, paired_findings
 from fraud_core.canary.rules import JudgementRules
 from fraud_core.canary.sentences import check_sentence, verdict_sentence
 from fraud_core.canary.tables import LiveTable, PairedTable, TrafficTable
+from fraud_core.canary.traffic_checks import traffic_findings
 
 
 class Verdict(StrEnum):
@@ -88,11 +90,11 @@ def judge(evidence: Evidence, rules: JudgementRules) -> Judgement:
 
 def find(evidence: Evidence, rules: JudgementRules) -> Mapping[str, Finding]:
     """All checks of one stage, as arrays of length 1."""
-    findings = found.traffic_findings(TrafficTable.of([evidence]), rules)
-    findings |= found.paired_findings(PairedTable.of([evidence.paired]), rules)
+    findings = traffic_findings(TrafficTable.of([evidence]), rules)
+    findings |= paired_findings(PairedTable.of([evidence.paired]), rules)
     if evidence.live is not None:
         live = LiveTable.of_recall([evidence.live]), LiveTable.of_fpr([evidence.live])
-        findings |= found.live_findings(*live, rules)
+        findings |= live_findings(*live, rules)
     return found.voided(findings)
 
 

@@ -87,7 +87,7 @@ def _scores(outcome: str, control: Arm, canary: Arm) -> str:
 def _sample_ratio(outcome: str, figure: Figure, evidence: Evidence, rules: JudgementRules) -> str:
     if figure[0] is None:
         return "Neither arm got any traffic."
-    value, low, high = (_share(number, "") for number in figure[:3])
+    value, low, high = (_planned(number, evidence.share) for number in figure[:3])
     observed = (
         f"The canary got {value} of the transactions ({low} to {high}), planned were {evidence.share:.2%}"
     )
@@ -96,6 +96,11 @@ def _sample_ratio(outcome: str, figure: Figure, evidence: Evidence, rules: Judge
     if outcome == "passed":
         return f"{observed}."
     return f"{observed}; at least {rules.min_rows:,} transactions of the canary are needed."
+
+
+def _planned(deviation: float | None, planned: float) -> str:
+    """A share, from its relative deviation from the planned one."""
+    return _share(None if deviation is None else planned * (1 + deviation), "")
 
 
 def _subject(name: str, evidence: Evidence, rules: JudgementRules) -> tuple[str, str, str]:

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Level = float | Floats
 
-_STEPS = 14  # of Newton: ends are known to 3e-7
+_STEPS = 12  # of Newton: ends are at most 1e-5 too wide
 _log_gamma = np.frompyfunc(math.lgamma, 1, 1)
 
 
@@ -34,7 +35,7 @@ JEFFREYS = Prior(mean=0.5, strength=1.0)
 
 
 def interval(
-    successes: Floats, trials: Floats, prior: Prior, low_level: float, high_level: float
+    successes: Floats, trials: Floats, prior: Prior, low_level: Level, high_level: Level
 ) -> tuple[Floats, Floats]:
     """The ends of confidence sequences of proportions.
 
@@ -53,8 +54,8 @@ def interval(
     """
     failures = trials - successes
     mixture = _log_beta(successes, failures, prior) - _log_beta(0.0, 0.0, prior)
-    low = _lower_end(successes, failures, mixture + math.log(low_level))
-    return low, 1 - _lower_end(failures, successes, mixture + math.log(high_level))
+    low = _lower_end(successes, failures, mixture + np.log(low_level))
+    return low, 1 - _lower_end(failures, successes, mixture + np.log(high_level))
 
 
 def _log_beta(successes: Floats | float, failures: Floats | float, prior: Prior) -> Floats:
