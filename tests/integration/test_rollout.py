@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -13,6 +15,7 @@ from uuid import uuid4
 import pytest
 
 from config import constants
+from config.job_results.common import EXIT_FAILED
 from config.job_results.rollout import EndResult, EvaluationResult, StatusResult, ValidationResult
 from config.settings import ApiClientSettings, ObjectStoreSettings
 from fraud_adapters.api_session import ApiRefused, ApiSession
@@ -25,6 +28,7 @@ from fraud_producer.population import population
 from fraud_producer.simulator import Simulator
 from fraud_rollout.finding import NoDeployment
 from fraud_rollout.job import main
+from tests.integration.batch_installation import environment as job_environment
 from tests.integration.release_versions import (
     LENIENT,
     RELEASE,
@@ -234,6 +238,41 @@ def test_a_slow_or_large_version_is_refused(release: Release, monkeypatch: pytes
     found = outcomes(refused.value.result)
     assert (found["latency_single"], found["latency_batch"], found["memory"]) == ("failed",) * 3
     assert found["replay_recall"] == "passed"
+
+
+def test_a_verb_that_is_killed_is_repeated(release: Release) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fraud_rollout", "validate", "--run-id=killed"],
+        env=job_environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    with process.stderr as lines:
+        assert any('"name":"files"' in line for line in lines)
+        process.kill()
+    process.wait()
+    with release.client() as api:
+        [before] = [one for one in api.latest() if one["run_id"] == "killed"]
+    assert before["state"] == "validating"
+    result = main(["validate", "--run-id=killed"])
+    assert (result["deployment_id"], result["state"]) == (before["deployment_id"], "validated")
+
+
+def test_a_refusal_is_one_sentence_and_an_exit_code(release: Release) -> None:
+    assert release.versions
+    done = subprocess.run(
+        [sys.executable, "-m", "fraud_rollout", "validate", "--run-id=code", "--version=97"],
+        env=job_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == EXIT_FAILED
+    assert done.stderr.splitlines()[-1].startswith("failed: The API refuses POST /deployments: 422")
+    result = json.loads(done.stdout)
+    assert (result["status"], result["failure"]) == ("failed", "refused")
 
 
 def test_a_canary_is_withdrawn_or_stopped_by_its_driver(release: Release) -> None:

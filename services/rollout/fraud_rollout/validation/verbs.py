@@ -23,7 +23,7 @@ from fraud_adapters.models.version_files import ModelRefused
 from fraud_adapters.postgres.examples import database_clock
 from fraud_core.canary.comparison import Agreement
 from fraud_core.canary.evidence import Paired
-from fraud_rollout.arguments import Verb, version_option
+from fraud_rollout.arguments import LONGEST_REASON, Verb, version_option
 from fraud_rollout.finding import described, findings_of
 from fraud_rollout.run_context import RunContext
 from fraud_rollout.validation.beside_champion import (
@@ -61,6 +61,11 @@ class Validation:
     def passed(self) -> bool:
         return not refuses(self.findings)
 
+    @property
+    def reason(self) -> str:
+        """What the findings come to, as long as the API takes it."""
+        return reason_of(self.findings)[:LONGEST_REASON]
+
     def to_mapping(self) -> dict[str, Any]:
         """As it is sent to the API and stored with the run."""
         return {
@@ -81,7 +86,10 @@ def validate(context: RunContext, options: argparse.Namespace) -> ValidationResu
     if deployment["state"] != VALIDATING:
         return _validated_before(context, context.api.get(deployment["deployment_id"]), options.run_id)
     found = check(context, deployment)
-    reason, paired = reason_of(found.findings), asdict(found.paired) if found.paired else None
+    reason, paired = found.reason, asdict(found.paired) if found.paired else None
+    content = {"deployment": deployment, "passed": found.passed, "reason": reason, "paired": paired}
+    context.folder(options.run_id).put(FILE, orjson.dumps({**content, **found.to_mapping()}))
+    # Reported last: a repetition of what was killed before begins anew.
     deployment = context.api.report_validation(
         deployment["deployment_id"],
         passed=found.passed,
@@ -89,8 +97,6 @@ def validate(context: RunContext, options: argparse.Namespace) -> ValidationResu
         findings=found.to_mapping(),
         paired=paired,
     )
-    content = {"deployment": deployment, "passed": found.passed, "reason": reason, "paired": paired}
-    context.folder(options.run_id).put(FILE, orjson.dumps({**content, **found.to_mapping()}))
     result = _result(context, deployment, options.run_id, found.findings, paired, started)
     return _unless_refused(result)
 
@@ -117,7 +123,14 @@ def _checks(context: RunContext, deployment: Deployment, into: Validation) -> It
         "files", "The files are those that were recorded, for this contract, and the gate was passed."
     )
     yield memory
-    champion = _champion(context, deployment["previous_version"])
+    yield from _checks_of_model(context, version, _champion(context, deployment["previous_version"]), into)
+
+
+def _checks_of_model(
+    context: RunContext, version: LoadedVersion, champion: LoadedVersion | str, into: Validation
+) -> Iterator[FindingResult]:
+    """The checks of a version that could be loaded; `champion` may be why there is none to compare with."""
+    rules = context.parameters.rollout
     with closing(context.database()) as connection:
         now = database_clock(connection)
         recent = recent_rows(connection, context.contract, now, rules.agreement)
@@ -126,21 +139,18 @@ def _checks(context: RunContext, deployment: Deployment, into: Validation) -> It
     if refuses(scores):
         # What is measured or compared would be of scores that mean nothing.
         return
-    rows = _rows_to_time(version, recent.features)
-    other = champion if isinstance(champion, LoadedVersion) else None
-    yield from check_latency(
-        version.model,
-        other.model if other else None,
-        rows,
-        rules.latency,
+    rows, bound_ms = (
+        _rows_to_time(version, recent.features),
         context.parameters.release.judgement.max_latency_ms,
     )
-    if other is None:
-        yield insufficient("champion", str(champion))
+    if isinstance(champion, str):
+        yield from check_latency(version.model, None, rows, rules.latency, bound_ms)
+        yield insufficient("champion", champion)
         return
-    into.agreement = compare_decisions(version.model, other.model, recent)
+    yield from check_latency(version.model, champion.model, rows, rules.latency, bound_ms)
+    into.agreement = compare_decisions(version.model, champion.model, recent)
     yield judge_agreement(into.agreement, rules.agreement)
-    yield from _replayed(context, version, other, into)
+    yield from _replayed(context, version, champion, into)
 
 
 def _replayed(
