@@ -17,6 +17,7 @@ from config.batch import BatchPrediction
 from config.drift import Drift
 from config.quality import Quality
 from config.release import Release
+from config.rollout import Rollout
 from config.services import clients
 from config.yaml_files import YamlFile
 from fraud_core.gate import GatePolicy
@@ -198,6 +199,7 @@ class Parameters(_Section):
     performance: PerformanceRules = PerformanceRules()
     release: Release = Release()
     batch: BatchPrediction = BatchPrediction()
+    rollout: Rollout = Rollout()
 
     @property
     def floors(self) -> Floors:

@@ -134,6 +134,14 @@ SERVICES: tuple[Service, ...] = (
         limits=JobLimits(memory_mib=2048, cpus=2.0),
     ),
     Service(
+        "rollout",
+        "ml",
+        Jobs.SCHEDULED,
+        frozenset({Backend.POSTGRES, Backend.MLFLOW, Backend.OBJECT_STORE}),
+        scopes=("read", "deploy"),
+        limits=JobLimits(memory_mib=2048, cpus=2.0),
+    ),
+    Service(
         "api",
         "api",
         Jobs.UNSCHEDULED,

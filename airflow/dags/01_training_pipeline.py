@@ -6,7 +6,8 @@ have a label that is known since, or if the champion's recall and false positive
 shown to keep the gate's bounds. *force*, an open trigger and the lack of a champion override all three.
 
 Otherwise the steps hand over through the object store: labelled transactions, features, a calibrated model,
-its judgement on the latest part of the data, and a version in MLflow. See `docs/training.md`.
+its judgement on the latest data, and a version in MLflow; where `training.promotion` is *canary*, its release
+is started. See `docs/training.md`.
 
 ## When it fails
 
@@ -54,6 +55,7 @@ with DAG(
     feature_engineering = training.step("feature_engineering", "features")
     train_models = training.step("train_models", "train")
     validate = training.step("validate", "validate")
-    register_mlflow = training.step("register_mlflow", "register")
+    register_mlflow = training.step(training.REGISTER, "register")
     check_should_retrain >> decide_training_branch >> [load_training_data, skip_training]
     load_training_data >> feature_engineering >> train_models >> validate >> register_mlflow
+    register_mlflow >> training.released(register_mlflow.output)

@@ -29,6 +29,7 @@ FILES = sorted((FOLDER / "dags").rglob("*.py"))
 EACH = pytest.mark.parametrize("dag_id", [path.stem for path in FILES])
 PYTHON, JOB = "PythonOperator", "FraudDockerOperator"
 BRANCH, EMPTY = "BranchPythonOperator", "EmptyOperator"
+SENSOR, JOB_BRANCH = "ReleaseStageSensor", "FraudDockerBranchOperator"
 TRIGGER, ALERT = "TriggerDagRunOperator", "FraudDetectionAlertOperator"
 
 
@@ -93,8 +94,13 @@ SPECIFICATION = {
             "train_models": JOB,
             "validate": JOB,
             "register_mlflow": JOB,
+            "decide_release_branch": BRANCH,
+            "trigger_canary_release": TRIGGER,
         },
-        instead={"skip_training": ("decide_training_branch", EMPTY)},
+        instead={
+            "skip_training": ("decide_training_branch", EMPTY),
+            "no_release": ("decide_release_branch", EMPTY),
+        },
     ),
     "02_drift_monitoring": Specified(
         "0 * * * *",
@@ -118,7 +124,30 @@ SPECIFICATION = {
         {"run_quality_checks": JOB, "decide_alert": BRANCH},
         instead={"send_quality_alert": ("decide_alert", ALERT), "no_action": ("decide_alert", EMPTY)},
     ),
-    "05_model_deployment_canary": Specified(None, "deploy"),
+    "05_model_deployment_canary": Specified(
+        None,
+        "deploy",
+        {
+            "validate_new_model": JOB,
+            "deploy_canary": JOB,
+            "monitor_canary_metrics": SENSOR,
+            "evaluate_canary_performance": JOB_BRANCH,
+            "increase_traffic": JOB,
+            "monitor_canary_metrics_50": SENSOR,
+            "evaluate_canary_performance_50": JOB_BRANCH,
+            "promote_to_production": JOB,
+        },
+        # A teardown: no canary is left behind, whatever became of the others.
+        {"rollback_to_previous": "all_done_setup_success"},
+        {
+            "evaluate_canary_performance": "rollback_to_previous",
+            "evaluate_canary_performance_50": "rollback_to_previous",
+        },
+        {
+            "rollback_to_previous": ("promote_to_production", JOB),
+            "send_rollback_alert": ("rollback_to_previous", ALERT),
+        },
+    ),
     "05_model_deployment_canary_http": Specified(None, "deploy"),
     "06_model_performance_tracking": Specified(
         "0 * * * *",
@@ -146,7 +175,6 @@ BEGIN_PAUSED: frozenset[str] = frozenset()
 # Who adds one of these takes its name out here and writes its flow above.
 NOT_THERE_YET = {
     "03_feedback_collection",
-    "05_model_deployment_canary",
     "05_model_deployment_canary_http",
 }
 

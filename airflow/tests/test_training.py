@@ -64,3 +64,13 @@ def test_every_step_is_told_its_run_and_the_options_it_takes(
 
 def test_a_value_is_not_rendered_again() -> None:
     assert render("load", data_to="{{ run_id }}") == [*RUN, "--to={{ run_id }}"]
+
+
+@pytest.mark.parametrize(("awaits", "task"), [(True, "trigger_canary_release"), (False, "no_release")])
+def test_a_version_that_awaits_its_release_gets_one(
+    awaits: bool, task: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    result: Any = {"register": {"version": "7", "promotion": "Challenger.", "awaits_release": awaits}}
+    with caplog.at_level(logging.INFO):
+        assert training.release_branch(result) == task
+    assert caplog.messages == ["Version 7: Challenger."]

@@ -166,6 +166,7 @@ class RegisterResult(TypedDict):
     aliases: dict[str, str]  # set by this run: the version by the alias
     promotion: str  # what became of it and why, in one sentence
     compared: list[ComparedFigure]  # with the champion, where that decided
+    awaits_release: bool  # whether it becomes champion by a release, as training.promotion says
     mlflow_run_id: str
 
 

@@ -237,13 +237,14 @@ def added(one: TrafficTable, other: TrafficTable) -> TrafficTable:
 def looks(window: float, windows: int, densest: bool) -> list[tuple[float, bool]]:
     """When a stage is judged, in seconds, and whether a window ends then.
 
-    The API looks every two seconds. Here the looks become rarer as the stage goes on, at most by a third and
-    to one in a sixth of the window: a roll-back comes that much later, and promotions are the same.
+    The API looks every two seconds. Here the looks become rarer as the stage goes on, each at most half as
+    late again as the one before, and at least four in a window: a roll-back comes that much later, and
+    promotions are the same.
     """
     times, now = [], 0.0
     while now < window * windows:
         end = (now // window + 1) * window
-        step = 2.0 if densest else min(max(2.0, now * 0.3 // 2 * 2), window / 6)
+        step = 2.0 if densest else min(max(2.0, now * 0.5 // 2 * 2), window / 4)
         now = min(now + step, end)
         times.append((now, now == end))
     return times
@@ -373,7 +374,7 @@ def control_cells(setting: Setting, number: int) -> Iterator[Row]:
 def every_look(setting: Setting, number: int) -> Iterator[Row]:
     """Where looks are every two seconds: a model exactly at a bound, in all other respects unchanged."""
     name = ["unchanged", *EXACT][number]
-    simulation = Simulation(setting.production, max(100, setting.rollouts // 2), densest=True)
+    simulation = Simulation(setting.production, max(100, setting.rollouts // 4), densest=True)
     scenario = EXACT.get(name, UNCHANGED)
     yield {"scenario": name, **_figures(setting, simulation, SUFFICIENT, scenario, name)}
 
@@ -549,7 +550,7 @@ def report(sections: dict[str, list[Row]], setting: Setting) -> str:
         [
             _aims_text(sections),
             _main_text(sections["main"], setting),
-            _every_text(sections["every"]),
+            _every_text(sections["every"], setting),
             _calls_text(sections["calls"]),
             _disagreements_text(sections["disagreements"]),
             _cards_text(sections["cards"]),
@@ -595,11 +596,11 @@ def _main_text(rows: Sequence[Row], setting: Setting) -> str:
     return "\n\n".join(parts)
 
 
-def _every_text(rows: Sequence[Row]) -> str:
+def _every_text(rows: Sequence[Row], setting: Setting) -> str:
     return (
         "## Judged every two seconds, exactly at a bound\n\n"
-        f"{SUFFICIENT}. One figure is exactly at its bound, all others are unchanged: each roll-back is a "
-        "false alarm and each promotion a false pass.\n\n"
+        f"{setting.rollouts // 4:,} rollouts each at {SUFFICIENT}. One figure is exactly at its bound, "
+        "all others are unchanged: each roll-back is a false alarm and each promotion a false pass.\n\n"
         + machine.table(
             ["candidate", *HEAD, *HEAD_TIMES], [[row["scenario"], *figures_of(row)] for row in rows]
         )

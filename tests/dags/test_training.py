@@ -45,6 +45,7 @@ STEPS: Final = {
     "validate": "validate",
     "register_mlflow": "register",
 }
+RELEASE: Final = ("decide_release_branch", "trigger_canary_release", "no_release")
 ROWS: Final = 5000
 # The first test includes the start of all servers, which takes minutes on a busy machine.
 pytestmark = pytest.mark.timeout(600)
@@ -123,7 +124,8 @@ def test_a_run_whose_jobs_are_killed_makes_one_version_and_says_its_figures(
 ) -> None:
     assert first.tasks == {
         **dict.fromkeys(("check_should_retrain", "decide_training_branch", *STEPS), "success"),
-        "skip_training": "skipped",
+        **dict.fromkeys(("decide_release_branch", "no_release"), "success"),
+        **dict.fromkeys(("skip_training", "trigger_canary_release"), "skipped"),
     }
     assert versions(training) == [("1", True)]
     assert champion(training) == "1"
@@ -154,7 +156,7 @@ def test_without_need_nothing_is_trained(training: AirflowPlatform, first: Run, 
     run = training.run(DAG)
     assert run.tasks == {
         **dict.fromkeys(("check_should_retrain", "decide_training_branch", "skip_training"), "success"),
-        **dict.fromkeys(STEPS, "skipped"),
+        **dict.fromkeys((*STEPS, *RELEASE), "skipped"),
     }
     assert "Do not retrain: the last training finished 0" in run.log("decide_training_branch")
     [(state, reason)] = training.rows(

@@ -376,7 +376,8 @@ def test_labels_about_its_traffic_take_a_release_back(
     in_traffic(server, admin, number)
     with server.client() as client:
         answers = send(client, 60, 40)
-    owner, by_canary = publisher._owner_url, {True: [], False: []}
+    owner = publisher._owner_url
+    by_canary: dict[bool, list[str]] = {True: [], False: []}
     for one in answers:
         by_canary[one["model_version"] == version].append(one["transaction_id"])
     assert len(by_canary[True]) > 120

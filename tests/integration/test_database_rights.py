@@ -21,6 +21,7 @@ MAY_INSERT = {
     "api": {"transactions", "predictions", "shadow_predictions", "alert_outbox", *SECRETS, *RELEASES},
     "trainer": {"model_versions", "retraining_triggers"},
     "batch": set[str](),
+    "rollout": set[str](),
     "monitor": {
         *("drift_metrics", "retraining_triggers", "quality_reports", "performance_metrics"),
         "performance_estimates",
@@ -37,6 +38,7 @@ MAY_UPDATE = {
     "api": {"clients", "signing_keys", "deployments", "release_counts"},
     "trainer": {"retraining_triggers"},
     "batch": set[str](),
+    "rollout": set[str](),
     # Of an estimate, what it was and what became of it.
     "monitor": {"drift_metrics", "performance_estimates", "quality_reports", "performance_metrics"},
     "readonly": set[str](),
@@ -56,6 +58,7 @@ MAY_READ = {
         *("model_versions", "retraining_triggers"),
     },
     "batch": {"transactions", "predictions", "model_versions"},
+    "rollout": {"transactions", "predictions", "labels", "label_sources", "model_versions"},
     "monitor": {
         *("transactions", "predictions", "labels", "label_sources", "stream_offsets", "dead_letters"),
         *("model_versions", "retraining_triggers", "drift_metrics", "quality_reports", "performance_metrics"),
@@ -77,8 +80,8 @@ _PREDICTED = (
 STORE_PREDICTIONS = f"store_predictions(text[], integer[], text[], integer[], integer[], {_PREDICTED})"
 STORE_SCORED = f"store_scored({_BATCH}, {_PREDICTED})"
 MAY_CALL = {
-    "labels_as_of(timestamptz)": {"trainer", "monitor", "readonly"},
-    "has_come(timestamptz)": {"trainer", "monitor", "readonly"},
+    "labels_as_of(timestamptz)": {"trainer", "monitor", "rollout", "readonly"},
+    "has_come(timestamptz)": {"trainer", "monitor", "rollout", "readonly"},
     "apply_labels(text[])": {"producer", "streaming", "api"},
     "apply_labels_to_new(text[])": {"producer", "streaming", "api"},
     MERGE_TRANSACTIONS: {"producer", "streaming", "api"},

@@ -286,7 +286,10 @@ def test_promotion_decides_what_becomes_of_a_version(
 ) -> None:
     name = installation.contract.registered_model
     champion = champion_of(registry, installation)
-    for promotion, words in (("manual", "a person promotes it"), ("canary", "waits for the deployment DAG")):
+    for promotion, words in (
+        ("manual", "a person promotes it"),
+        ("canary", "by the DAG 05_model_deployment_canary"),
+    ):
         with_promotion(monkeypatch, tmp_path / promotion, promotion)
         registered = main(["run", "--run-id", promotion])["register"]
         assert registered["aliases"] == {CHALLENGER: registered["version"]}

@@ -395,11 +395,12 @@ def _airflow(
                 **mlflow_login(service, stack.mlflow.users),
                 **store,
             }
-            for service in ("trainer", "batch")
+            for service in ("trainer", "batch", "monitor")
         },
-        "monitor": {
-            "DATABASE_URL": database.url("monitor"),
-            **mlflow_login("monitor", stack.mlflow.users),
+        "rollout": {
+            "DATABASE_URL": database.url("rollout"),
+            "API_CLIENT_SECRET": CLIENTS["rollout"],
+            **mlflow_login("rollout", stack.mlflow.users),
             **store,
         },
     }

@@ -36,6 +36,7 @@ CLIENTS: Final = {
     "admin": "admin-secret",
     "reader": "reader-secret",
     "airflow": "airflow-client's-secret",
+    "rollout": "rollout-secret",
 }
 ENCRYPTION_SECRET: Final = "a secret of the tests alone"
 # How clients speak with these servers: reading all certificates for TLS takes a client 18 ms of CPU.

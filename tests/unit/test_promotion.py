@@ -77,7 +77,7 @@ CASES: dict[str, tuple[Promotion, str | None, bool, Any, bool, str]] = {
     "best, not comparable": ("best", "3", False, "it is away.", False, "cannot be compared: it is away."),
     "best, asked": ("best", "3", True, WORSE, True, "--promote was given"),
     "canary, first": ("canary", None, False, None, True, "there was none"),
-    "canary": ("canary", "3", False, None, False, "waits for the deployment DAG"),
+    "canary": ("canary", "3", False, None, False, "by the DAG 05_model_deployment_canary"),
     "canary, asked": ("canary", "3", True, None, True, "--promote was given"),
     "manual, first": ("manual", None, False, None, False, "a person promotes it"),
     "manual": ("manual", "3", False, None, False, "a person promotes it"),

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 import shlex
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import yaml
 
 from config.services import SERVICES
+from fraud_rollout.arguments import parser as rollout_parser
+from fraud_rollout.job import VERBS as ROLLOUT_VERBS
 from fraud_streaming.__main__ import _parser as streaming_parser
 from monitoring.grafana.generate import BOARDS
 
@@ -51,6 +54,9 @@ def problem(words: list[str]) -> str | None:
             if service is None or service.module != module:
                 return f"{role} {module}"
             PARSERS[module]().parse_args(arguments)
+            return None
+        case ["./fraud", "rollout", *arguments]:
+            rollout_parser(ROLLOUT_VERBS, datetime.now(UTC)).parse_args(arguments)
             return None
         case ["make", target]:
             makefile = (ROOT / "Makefile").read_text(encoding="utf-8")

@@ -6,7 +6,13 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Final
 
-from config.job_results.trainer import DecisionResult
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.providers.standard.operators.python import BranchPythonOperator
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
+from airflow.sdk import XComArg
+
+from config.constants import DAG_CANARY
+from config.job_results.trainer import DecisionResult, TrainingResult
 from fraud_airflow import parameters
 from operators.docker_operator_custom import FraudDockerOperator
 
@@ -14,6 +20,9 @@ log = logging.getLogger(__name__)
 
 FIRST_STEP: Final = "load_training_data"
 SKIP: Final = "skip_training"
+REGISTER: Final = "register_mlflow"
+RELEASE: Final = "trigger_canary_release"
+NO_RELEASE: Final = "no_release"
 
 PARAMS: Final = {
     "force": parameters.flag("Train in any case", "Train also if the rules say that no new model is needed."),
@@ -68,3 +77,28 @@ def branch(decision: DecisionResult) -> str:
     """The task to go on with; logs the decision on one line."""
     log.info("%s", decision["reason"])
     return FIRST_STEP if decision["retrain"] else SKIP
+
+
+def released(registered: XComArg) -> BranchPythonOperator:
+    """The tasks that start the release of a version that awaits one; returns the first of them."""
+    version = f"{{{{ ti.xcom_pull(task_ids='{REGISTER}')['register']['version'] }}}}"
+    decide_release_branch = BranchPythonOperator(
+        task_id="decide_release_branch", python_callable=release_branch, op_args=[registered]
+    )
+    # A retried task finds the run that it has started.
+    trigger_canary_release = TriggerDagRunOperator(
+        task_id=RELEASE,
+        trigger_dag_id=DAG_CANARY,
+        trigger_run_id="training__{{ run_id }}",
+        conf={"version": version},
+        skip_when_already_exists=True,
+    )
+    decide_release_branch >> [trigger_canary_release, EmptyOperator(task_id=NO_RELEASE)]
+    return decide_release_branch
+
+
+def release_branch(result: TrainingResult) -> str:
+    """The task to go on with after the registration; logs what becomes of the version."""
+    registered = result["register"]
+    log.info("Version %s: %s", registered["version"], registered["promotion"])
+    return RELEASE if registered["awaits_release"] else NO_RELEASE

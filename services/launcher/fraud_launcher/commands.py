@@ -68,6 +68,7 @@ HELP = {
     "unpause": "unpause the real-time, monitoring and training DAGs",
     "airflow": "Airflow's own command line in the running platform: airflow dags list-runs -d DAG",
     "drift": "let simulated transactions drift: drift amount-scale=1.5; drift off; alone: show what is on",
+    "rollout": "release a model version: rollout validate, deploy, evaluate, promote; rollout status --watch",
     "rotate-keys": "sign tokens with a new key; the old one stays valid until its tokens expire",
     "secrets": "write the secrets of a production installation, one file each; secrets [FOLDER]",
     "test-unit": "run the tests that need no server",
@@ -96,6 +97,7 @@ EMBEDDED = {
 ROLE_COMMANDS = {
     "rotate-keys": ("api", ["python", "-m", "fraud_api", "rotate-keys"]),
     "drift": ("producer", ["python", "-m", "fraud_producer", "drift"]),
+    "rollout": ("rollout", ["python", "-m", "fraud_rollout"]),
 }
 
 

@@ -44,7 +44,10 @@ CONTAINER_COMMANDS = {
 }
 # Commands that run in a new container of a service: the container that shows that the platform runs, the
 # service and the program.
-ONE_OFF_COMMANDS = {"drift": ("fraud-postgres", "producer", ["python", "-m", "fraud_producer", "drift"])}
+ONE_OFF_COMMANDS = {
+    "drift": ("fraud-postgres", "producer", ["python", "-m", "fraud_producer", "drift"]),
+    "rollout": ("fraud-api", "rollout", ["python", "-m", "fraud_rollout"]),
+}
 _OLDEST = (2, 24)
 
 

@@ -17,9 +17,10 @@ API: Final = "api"
 TRAINER: Final = "trainer"
 BATCH: Final = "batch"
 MONITOR: Final = "monitor"
+ROLLOUT: Final = "rollout"
 RELEASE: Final = "release"
 PERSON: Final = "person"
-NAMES: Final = (ADMIN, TRAINER, BATCH, MONITOR, API, RELEASE, PERSON)
+NAMES: Final = (ADMIN, TRAINER, BATCH, MONITOR, ROLLOUT, API, RELEASE, PERSON)
 PERSON_RELEASES: Final = "MLFLOW_PERSON_RELEASES"
 SHORTEST_PASSWORD: Final = 12  # MLflow refuses shorter ones
 _DEFAULT_MARK: Final = "change-me"  # marks the passwords of `.env.example`
@@ -111,6 +112,7 @@ def rights(environ: Mapping[str, str]) -> dict[str, Rights]:
         TRAINER: _TRAINS,
         BATCH: _READS,
         MONITOR: _WATCHES,
+        ROLLOUT: _READS,
         API: _READS,
         RELEASE: _RELEASES,
         PERSON: person,

@@ -112,10 +112,7 @@ class Registry:
             RegistryUnavailable: the version does not exist, or its files cannot be fetched.
             ArtefactRefused: a file is larger than allowed, or the manifest names too many of them.
         """
-        answer = self._mlflow.get("model-versions/get-download-uri", {"name": name, "version": version})
-        if answer is None:
-            raise RegistryUnavailable(f"MLflow at {self._mlflow.uri} has no version {version} of {name}.")
-        base = self._proxied(str(answer["artifact_uri"]))
+        base = self._files_of(name, version)
         destination.mkdir(parents=True, exist_ok=True)
         manifest = destination / manifests.FILE_NAME
         self._fetch(f"{base}/{manifests.FILE_NAME}", manifest, MAX_MANIFEST_BYTES)
@@ -131,6 +128,19 @@ class Registry:
             self._fetch(f"{base}/{quote(file)}", destination / file, self._max_file_bytes)
         return destination
 
+    def download_file(self, name: str, version: str, file: str, destination: Path) -> Path:
+        """Download one file of a version that its manifest need not name, into an existing directory.
+
+        No digest covers such a file.
+
+        Raises:
+            RegistryUnavailable: the version or the file does not exist, or cannot be fetched.
+            ArtefactRefused: the file is larger than allowed.
+        """
+        path = destination / file
+        self._fetch(f"{self._files_of(name, version)}/{quote(file)}", path, self._max_file_bytes)
+        return path
+
     def close(self) -> None:
         self._mlflow.close()
         self._aliases.close()
@@ -140,6 +150,13 @@ class Registry:
 
     def __exit__(self, *_error: object) -> None:
         self.close()
+
+    def _files_of(self, name: str, version: str) -> str:
+        """The address below which a version's files are."""
+        answer = self._mlflow.get("model-versions/get-download-uri", {"name": name, "version": version})
+        if answer is None:
+            raise RegistryUnavailable(f"MLflow at {self._mlflow.uri} has no version {version} of {name}.")
+        return self._proxied(str(answer["artifact_uri"]))
 
     def _fetch(self, url: str, path: Path, most: int) -> None:
         """Write a file piece by piece, so that a large one costs disk up to the bound and no memory."""

@@ -164,6 +164,26 @@ def divided(
     return [Interval(start, end) for start, end in zip(starts, ends, strict=True)]
 
 
+def moment_of_share(
+    connection: Connection, contract: Contract, as_of: datetime, interval: Interval, share: float
+) -> datetime | None:
+    """The event time before which this share of the interval's transactions lies; None without any."""
+    statement = sql.SQL(
+        "SELECT percentile_disc({}::float8) WITHIN GROUP (ORDER BY x.event_time) FROM transactions x"
+        " WHERE x.contract = {} AND x.event_time <= {}{}"
+    ).format(
+        sql.Literal(share),
+        sql.Literal(contract.schema_id),
+        sql.Literal(as_of),
+        interval.condition("x.event_time"),
+    )
+    with connection, connection.cursor() as cursor:
+        interruptible(connection, lambda: cursor.execute(statement))
+        row = cursor.fetchone()
+    moment: datetime | None = row[0] if row else None
+    return moment
+
+
 def left_out(
     connection: Connection, contract: Contract, as_of: datetime, interval: Interval = EVERYTHING
 ) -> LeftOutCounts:

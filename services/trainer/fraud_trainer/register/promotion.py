@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from config.constants import DAG_CANARY
 from config.job_results.trainer import ComparedFigure
 from fraud_core.gate import GatePolicy
 from fraud_trainer.evaluate.figures import LESS_IS_BETTER, Difference
@@ -59,8 +60,8 @@ def decide(
     if promotion == "canary":
         return PromotionDecision(
             False,
-            "Challenger, since training.promotion is canary: its release waits for the deployment DAG, which "
-            "does not exist yet; --promote makes it champion.",
+            "Challenger, since training.promotion is canary: it becomes champion by the DAG "
+            f"{DAG_CANARY}, if live traffic speaks for it.",
         )
     compared = comparison()
     if isinstance(compared, str):

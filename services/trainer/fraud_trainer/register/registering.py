@@ -74,6 +74,7 @@ def register(context: RunContext, *, promote: bool, promotion: Promotion | None 
             rule = promotion or context.training.promotion
             aliases, decision = _alias(connection, context, candidate, rule, promote=promote)
             result |= {"aliases": aliases, "promotion": decision.sentence, "compared": decision.compared}
+            result["awaits_release"] = rule == "canary" and ALIAS_CHALLENGER in aliases
     context.tracking().log(run_id, tags={"promotion": result["promotion"]})
     context.tracked.end(run_id, "FINISHED")
     context.run.finish(context.run.seal("register", result, step))
@@ -95,6 +96,7 @@ def _without_alias(context: RunContext, version: str, run_id: str, verdict: Verd
         "aliases": {},
         "promotion": "No alias, since it did not pass its gate.",
         "compared": [],
+        "awaits_release": False,
         "mlflow_run_id": run_id,
     }
 
