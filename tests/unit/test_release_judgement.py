@@ -114,7 +114,14 @@ def test_missing_scores_are_a_failed_check(lost: str) -> None:
     unscored = replace(getattr(GOOD, lost), scores=(0,) * SCORE_BINS)
     judgement = judge(replace(GOOD, **{lost: unscored}), RULES)
     assert judgement.verdict is Verdict.ROLL_BACK
-    assert "Scores are missing without an error" in check(judgement, "scores").sentence
+    assert "Counts are missing without an error" in check(judgement, "scores").sentence
+
+
+def test_transactions_without_calls_are_a_failed_check() -> None:
+    """Nothing would be known of errors and latency, which is not the same as no errors."""
+    judgement = judge(replace(GOOD, canary=replace(arm(9_000), calls=0, errors=0, slow=0)), RULES)
+    assert judgement.verdict is Verdict.ROLL_BACK
+    assert check(judgement, "scores").outcome is Outcome.FAILED
 
 
 def test_some_missing_scores_are_a_failed_check_unless_calls_failed() -> None:

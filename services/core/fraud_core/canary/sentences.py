@@ -74,11 +74,11 @@ def _traffic(canary: Arm, rules: JudgementRules) -> str:
 
 def _scores(outcome: str, control: Arm, canary: Arm) -> str:
     stored = (
-        f"the canary has {canary.scored:,} scores of {canary.rows:,} transactions, "
-        f"the control {control.scored:,} of {control.rows:,}"
+        f"the canary has {canary.scored:,} scores of {canary.rows:,} transactions in {canary.calls:,} calls, "
+        f"the control {control.scored:,} of {control.rows:,} in {control.calls:,}"
     )
     if outcome == "failed":
-        return f"Scores are missing without an error: {stored}."
+        return f"Counts are missing without an error: {stored}."
     if outcome == "passed":
         return f"Scores are recorded: {stored}."
     return f"No scores are known yet: {stored}."
