@@ -94,7 +94,7 @@ def test_a_bound_that_is_clearly_broken_rolls_back(name: str, evidence: Evidence
     assert failed.outcome is Outcome.FAILED
     assert sentence in failed.sentence
     assert failed.sentence.endswith(f"beyond the bound of {failed.bound:.2%}.")
-    assert failed.sentence in judgement.sentence
+    assert failed.sentence[1:] in judgement.sentence
     assert [one.name for one in judgement.checks if one.outcome is Outcome.FAILED] == [name]
 
 
@@ -107,6 +107,14 @@ def test_no_traffic_is_no_evidence() -> None:
     assert check(judgement, "traffic").outcome is Outcome.INSUFFICIENT
     assert check(judgement, "errors").value is None
     assert judge(Evidence(Arm(), Arm(), 0.1, ALIKE), RULES).verdict is Verdict.INCONCLUSIVE
+
+
+def test_too_little_traffic_is_told_by_what_it_leaves_open() -> None:
+    judgement = judge(Evidence(arm(810), arm(90), 0.1, ALIKE), RULES)
+    assert judgement.sentence == (
+        "Inconclusive: over 90 calls and 90 transactions of the canary there is not enough to tell on "
+        "traffic, sample ratio, errors, latency, alert rate, score distribution."
+    )
 
 
 @pytest.mark.parametrize("lost", ["canary", "control"])
@@ -160,7 +168,7 @@ def test_errors_roll_back_whatever_the_sample_ratio() -> None:
 def test_without_labels_nothing_is_promoted() -> None:
     judgement = judge(replace(GOOD, paired=None), RULES)
     assert judgement.verdict is Verdict.INCONCLUSIVE
-    assert "The drop in recall is unknown: no mature labelled transaction was scored by both" in (
+    assert "the drop in recall is unknown: no mature labelled transaction was scored by both" in (
         judgement.sentence
     )
 
