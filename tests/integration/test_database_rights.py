@@ -12,12 +12,13 @@ from config import constants
 from tests.support.stored_rows import Database, new_id, run
 
 SECRETS = {"clients", "signing_keys", "revoked_tokens"}
+RELEASES = {"deployments", "deployment_events", "release_counts"}
 POSITIONS = {"stream_offsets", "stream_stalls"}
 # What each service may write; reading is checked below, everything not listed must be refused.
 MAY_INSERT = {
     "producer": {"transactions", "labels", "simulated_labels", "simulations", "simulated_drift"},
     "streaming": {"transactions", "predictions", "labels", "dead_letters", "alert_outbox", *POSITIONS},
-    "api": {"transactions", "predictions", "shadow_predictions", "alert_outbox", *SECRETS},
+    "api": {"transactions", "predictions", "shadow_predictions", "alert_outbox", *RELEASES, *SECRETS},
     "trainer": {"model_versions", "retraining_triggers"},
     "batch": set[str](),
     "rollout": set[str](),
@@ -33,7 +34,7 @@ MAY_UPDATE = {
     "producer": {"simulated_labels", "simulations"},
     # Of a dead letter, only when it was put back.
     "streaming": {"alert_outbox", "dead_letters", *POSITIONS},
-    "api": {"clients", "signing_keys"},
+    "api": {"clients", "signing_keys", "deployments", "release_counts"},
     "trainer": {"retraining_triggers"},
     "batch": set[str](),
     "rollout": set[str](),
@@ -65,7 +66,7 @@ MAY_READ = {
     "watch": set[str](),
     "grafana": {
         *("drift_metrics", "quality_reports", "performance_metrics", "performance_estimates"),
-        *("retraining_triggers", "airflow_task_metrics", "alerts", "model_versions"),
+        *("retraining_triggers", "airflow_task_metrics", "alerts", "model_versions", *RELEASES),
     },
 }
 _BATCH = "text, text, text[], timestamptz[], numeric[], text[], text[], text[], integer[]"
