@@ -160,6 +160,7 @@ def world(servers: KillableServers, mlflow_uri: str, tmp_path: Path, seed: int) 
 
 
 @pytest.mark.proof
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("releases", [int(os.environ.get("RELEASES", "50"))])
 def test_releases_survive_the_death_of_everything_around_them(world: World, releases: int) -> None:
     threads = [threading.Thread(target=world.serve), threading.Thread(target=world.disturb)]
