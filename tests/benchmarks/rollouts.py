@@ -147,17 +147,17 @@ def draw_traffic(
     shared_calls = source.poisson(cell.rate * seconds / cell.per_call, n).astype(np.float64)
 
     def arm(part: float, truth: Scenario) -> ArmTable:
-        rows = cell.rate * seconds * part
-        scores = source.poisson(
-            rows * (1 - truth.errors) * score_shares(cell, truth), (n, SCORE_BINS)
-        ).astype(np.float64)
+        shares = score_shares(cell, truth)
         if cell.per_call == 1:
+            rows = cell.rate * seconds * part
+            scores = source.poisson(rows * (1 - truth.errors) * shares, (n, SCORE_BINS)).astype(np.float64)
             errors = source.poisson(rows * truth.errors, n).astype(np.float64)
-            calls = scores.sum(axis=1) + errors
-            assigned = calls
+            calls = assigned = scores.sum(axis=1) + errors
         else:
             calls = shared_calls
             errors = source.binomial(calls.astype(np.int64), truth.errors).astype(np.float64)
+            scored_rows = (calls - errors)[:, None] * cell.per_call * part
+            scores = source.poisson(scored_rows * shares).astype(np.float64)
             assigned = scores.sum(axis=1) + np.round(errors * cell.per_call * part)
         slow = source.binomial(calls.astype(np.int64), truth.slow).astype(np.float64)
         return ArmTable(

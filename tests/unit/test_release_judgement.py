@@ -94,7 +94,7 @@ def test_a_bound_that_is_clearly_broken_rolls_back(name: str, evidence: Evidence
     assert failed.outcome is Outcome.FAILED
     assert sentence in failed.sentence
     assert failed.sentence.endswith(f"beyond the bound of {failed.bound:.2%}.")
-    assert failed.sentence in judgement.sentence
+    assert failed.sentence[1:] in judgement.sentence
     assert [one.name for one in judgement.checks if one.outcome is Outcome.FAILED] == [name]
 
 
@@ -109,12 +109,27 @@ def test_no_traffic_is_no_evidence() -> None:
     assert judge(Evidence(Arm(), Arm(), 0.1, ALIKE), RULES).verdict is Verdict.INCONCLUSIVE
 
 
+def test_too_little_traffic_is_told_by_what_it_leaves_open() -> None:
+    judgement = judge(Evidence(arm(810), arm(90), 0.1, ALIKE), RULES)
+    assert judgement.sentence == (
+        "Inconclusive: over 90 calls and 90 transactions of the canary there is not enough to tell on "
+        "traffic, sample ratio, errors, latency, alert rate, score distribution."
+    )
+
+
 @pytest.mark.parametrize("lost", ["canary", "control"])
 def test_missing_scores_are_a_failed_check(lost: str) -> None:
     unscored = replace(getattr(GOOD, lost), scores=(0,) * SCORE_BINS)
     judgement = judge(replace(GOOD, **{lost: unscored}), RULES)
     assert judgement.verdict is Verdict.ROLL_BACK
-    assert "Scores are missing without an error" in check(judgement, "scores").sentence
+    assert "Counts are missing without an error" in check(judgement, "scores").sentence
+
+
+def test_transactions_without_calls_are_a_failed_check() -> None:
+    """Nothing would be known of errors and latency, which is not the same as no errors."""
+    judgement = judge(replace(GOOD, canary=replace(arm(9_000), calls=0, errors=0, slow=0)), RULES)
+    assert judgement.verdict is Verdict.ROLL_BACK
+    assert check(judgement, "scores").outcome is Outcome.FAILED
 
 
 def test_some_missing_scores_are_a_failed_check_unless_calls_failed() -> None:
@@ -153,7 +168,7 @@ def test_errors_roll_back_whatever_the_sample_ratio() -> None:
 def test_without_labels_nothing_is_promoted() -> None:
     judgement = judge(replace(GOOD, paired=None), RULES)
     assert judgement.verdict is Verdict.INCONCLUSIVE
-    assert "The drop in recall is unknown: no mature labelled transaction was scored by both" in (
+    assert "the drop in recall is unknown: no mature labelled transaction was scored by both" in (
         judgement.sentence
     )
 

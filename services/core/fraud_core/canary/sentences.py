@@ -16,6 +16,7 @@ _RELATIONS: Final = {
     "failed": "beyond the bound of {bound}",
     "insufficient": "not enough to tell whether it keeps the bound of {bound}",
 }
+_TOLD_IN_FULL: Final = 2  # so many undecided checks are told with their figures, more by their names alone
 
 
 class Checked(Protocol):
@@ -47,20 +48,26 @@ def check_sentence(name: str, outcome: str, figure: Figure, evidence: Evidence, 
 
 
 def verdict_sentence(verdict: str, checks: Sequence[Checked], evidence: Evidence) -> str:
-    """Why the verdict is what it is: the checks that decided it."""
+    """Why the verdict is what it is, in one sentence: the checks that decided it."""
+    canary = evidence.canary
+    basis = f"over {canary.calls:,} calls and {canary.rows:,} transactions of the canary"
     if verdict == "promote":
-        canary = evidence.canary
-        return (
-            f"Promote: every check passed, over {canary.calls:,} calls and {canary.rows:,} transactions "
-            "of the canary."
-        )
-    reasons = [check.sentence for check in checks if check.outcome == "failed"]
+        return f"Promote: every check passed, {basis}."
+    against = [check for check in checks if check.outcome == "failed"]
     if verdict == "roll_back":
-        return f"Roll back: {' '.join(reasons)}"
-    if not evidence.canary.rows:
+        return f"Roll back: {_clauses(against)}."
+    if not canary.rows:
         return "Inconclusive: the canary got no traffic, which is no evidence for it or against it."
-    missing = [check.sentence for check in checks if check.outcome == "insufficient"]
-    return f"Inconclusive: {' '.join(reasons + missing)}"
+    unclear = [check for check in checks if check.outcome == "insufficient"]
+    if against or len(unclear) <= _TOLD_IN_FULL:
+        return f"Inconclusive: {_clauses(against or unclear)}."
+    names = ", ".join(check.name.replace("_", " ") for check in unclear)
+    return f"Inconclusive: {basis} there is not enough to tell on {names}."
+
+
+def _clauses(checks: Sequence[Checked]) -> str:
+    """The sentences of checks, as parts of one."""
+    return "; ".join(check.sentence[0].lower() + check.sentence[1:].removesuffix(".") for check in checks)
 
 
 def _traffic(canary: Arm, rules: JudgementRules) -> str:
@@ -74,11 +81,11 @@ def _traffic(canary: Arm, rules: JudgementRules) -> str:
 
 def _scores(outcome: str, control: Arm, canary: Arm) -> str:
     stored = (
-        f"the canary has {canary.scored:,} scores of {canary.rows:,} transactions, "
-        f"the control {control.scored:,} of {control.rows:,}"
+        f"the canary has {canary.scored:,} scores of {canary.rows:,} transactions in {canary.calls:,} calls, "
+        f"the control {control.scored:,} of {control.rows:,} in {control.calls:,}"
     )
     if outcome == "failed":
-        return f"Scores are missing without an error: {stored}."
+        return f"Counts are missing without an error: {stored}."
     if outcome == "passed":
         return f"Scores are recorded: {stored}."
     return f"No scores are known yet: {stored}."

@@ -78,11 +78,12 @@ def _traffic(canary: ArmTable, rules: JudgementRules) -> Finding:
 
 
 def _scores(traffic: TrafficTable) -> Finding:
-    """Whether every row that was scored left its score; rows whose call failed have none."""
+    """Whether every row has a call and, unless calls failed, its score."""
     codes, shares = [], []
     for arm in (traffic.control, traffic.canary):
         scored = arm.scores.sum(axis=1)
-        missing = ((scored == 0) & (arm.calls > arm.errors)) | ((scored < arm.rows) & (arm.errors == 0))
+        unscored = ((scored == 0) & (arm.calls > arm.errors)) | ((scored < arm.rows) & (arm.errors == 0))
+        missing = unscored | (arm.calls == 0)
         codes.append(outcomes((arm.rows > 0) & missing, scored > 0))
         shares.append(ratio(scored, arm.rows))
     failed = np.any(np.array(codes) == FAILED, axis=0)
