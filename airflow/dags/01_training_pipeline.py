@@ -5,9 +5,8 @@ No model is trained if the last training finished less than 48 hours ago, if few
 have a label that is known since, or if the champion's recall and false positive rate on mature labels are
 shown to keep the gate's bounds. *force*, an open trigger and the lack of a champion override all three.
 
-Otherwise the steps hand over through the object store: labelled transactions, features, a calibrated model,
-its judgement on the latest data, and a version in MLflow; where `training.promotion` is *canary*, its release
-is started. See `docs/training.md`.
+Otherwise the steps hand over through the object store, up to a version in MLflow; where `training.promotion`
+is *canary*, its release is started. See `docs/training.md`.
 
 ## When it fails
 

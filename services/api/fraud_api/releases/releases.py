@@ -243,11 +243,18 @@ class Releases:
         return self.get(release.deployment_id)
 
     def _require_passed(self, release: Deployment) -> None:
-        found = self.judgement(self.evidence(release))
-        if not self._is_over(release):
-            raise Problem(409, "The stage's window is not over yet.")
-        if found.verdict is not Verdict.PROMOTE:
-            raise Problem(409, f"The verdict is not to promote: {found.sentence}")
+        """Raise 409 unless the last evaluation of the stage was to advance.
+
+        It is not judged again: between the evaluation and the step that follows from it a few more
+        transactions would now and then turn the verdict. What speaks against the release ends it anyway.
+        """
+        judged = [event for event in self.events(release.deployment_id) if event.kind == "judged"]
+        began = release.stage_started_at
+        if not judged or began is None or judged[-1].occurred_at < began:
+            raise Problem(409, "The stage was not evaluated yet.")
+        last = judged[-1].details
+        if last["next"] != "advance":
+            raise Problem(409, f"The last verdict is not to go on: {last['sentence']}")
 
     def _require_servable(self, version: str) -> None:
         try:
