@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 from urllib.parse import urlsplit
 
 import pytest
@@ -44,6 +45,8 @@ __all__ = [
     "tansu",
     "template",
 ]
+
+ROOT: Final = Path(__file__).resolve().parents[2]
 
 
 @dataclass(slots=True)

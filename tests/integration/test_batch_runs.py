@@ -121,6 +121,7 @@ def test_killed_twenty_times_every_row_is_there_once(
         found = in_table(installation, run) if output == "table" else in_file(target)
         assert len(found) == len(rows)
         assert dict(found) == expected
+        assert not list(tmp_path.glob(".*.partial"))
         ended += 1
     resumed = (tmp_path / "log").read_text().count('"event":"resumed"')
     print(f"{kills} kills, {resumed} resumed behind finished parts, {ended} runs ended")
@@ -148,7 +149,7 @@ def test_a_stopped_run_says_so_and_goes_on(installation: BatchInstallation, tmp_
         time.sleep(0.1)
     assert job.stop(signal.SIGTERM) == 128 + signal.SIGTERM, log.read_text()
     assert "interrupted: Interrupted by SIGTERM" in log.read_text()
-    assert not (tmp_path / "scores.parquet").exists()
+    assert not list(tmp_path.glob("*scores.parquet*")), "neither the file nor what was written of it"
     result = score(*options)
     frame = pd.read_parquet(tmp_path / "scores.parquet")
     assert frame["transaction_id"].tolist() == rows.ids
