@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Final
 
 from playwright.sync_api import Page, expect
@@ -29,11 +30,21 @@ def open_dag(page: Page, url: str, dag_id: str) -> None:
     expect(page.get_by_role("heading", name=dag_id)).to_be_visible(timeout=PATIENCE_MS)
 
 
-def start_run(page: Page, patience_ms: float, values: Mapping[str, str] | None = None) -> None:
-    """Fill the form on the DAG's page, start a run, and stay on the run's page until it has succeeded."""
+def start_run(page: Page, patience_ms: float, values: Mapping[str, str | datetime] | None = None) -> None:
+    """Fill the form on the DAG's page, start a run, and stay on the run's page until it has succeeded.
+
+    Args:
+        values: by parameter, times first: a field of a time has no name, so the form's first empty one is
+            taken, which is a time in the page's zone.
+    """
     page.get_by_role("button", name="Trigger Dag").click()
     dialog = page.get_by_role("dialog")
     for name, value in (values or {}).items():
+        if isinstance(value, datetime):
+            dialog.get_by_text("Select date and time").first.click(timeout=PATIENCE_MS)
+            page.get_by_placeholder("YYYY/MM/DD").fill(f"{value:%Y/%m/%d}")
+            page.get_by_placeholder("HH:mm").fill(f"{value:%H:%M}")
+            continue
         dialog.locator(f"[name=element_{name}]").fill(value, timeout=PATIENCE_MS)
     page.get_by_role("button", name="Trigger", exact=True).click()
     page.wait_for_url("**/runs/manual__*", timeout=PATIENCE_MS)
