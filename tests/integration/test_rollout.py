@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -75,8 +76,10 @@ class Release:
     def name(self) -> str:
         return self.installation.contract.registered_model
 
-    def client(self) -> DeploymentsClient:
-        return DeploymentsClient(ApiSession(ApiClientSettings()))
+    @contextmanager
+    def client(self) -> Iterator[DeploymentsClient]:
+        with ApiSession(ApiClientSettings()) as session:
+            yield DeploymentsClient(session)
 
     def champion(self) -> str | None:
         with Registry(self.installation.mlflow_uri) as registry:
