@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
@@ -82,7 +83,7 @@ def test_the_platforms_buckets_are_made_with_the_administrators_key(
         **bucket_key, "AWS_ACCESS_KEY_ID": server.access_key, "AWS_SECRET_ACCESS_KEY": server.secret_key
     }  # fmt: skip
 
-    def created_buckets(environment: Mapping[str, str]) -> list[str]:
+    def created_buckets(environment: Mapping[str, str]) -> Any:
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         result = main(["buckets"])

@@ -27,7 +27,7 @@ from fraud_adapters.models.registry import Registry
 from fraud_adapters.objectstore import ObjectStore
 from fraud_producer.population import population
 from fraud_producer.simulator import Simulator
-from fraud_rollout.finding import NoDeployment
+from fraud_rollout.chosen_deployment import NoDeployment
 from fraud_rollout.job import main
 from tests.integration.batch_installation import environment as job_environment
 from tests.integration.release_versions import (

@@ -319,7 +319,7 @@ def test_the_lag_of_labels_that_another_holds_is_known(installation: StreamInsta
     assert (result["stored"], result["labels"]["consumed"], result["labels"]["lag"]) == (10, 0, 3)
     assert result["stalled_holders_ended"] == []
     for known, shown in ((3, "3"), (None, "unknown")):
-        written = json.dumps(result | {"labels": result["labels"] | {"lag": known}})
+        written = json.dumps({**result, "labels": {**result["labels"], "lag": known}})
         assert f"lag 0; 0 labels stored, lag {shown}; 0 dead letters," in completion_line(written)
 
 

@@ -15,6 +15,8 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 class _KillsOnce(SchedulerPlugin):
     """Kills the first worker `seconds` after a task of this name was first in the state `after`."""
 
+    name = "kills-once"
+
     def __init__(self, cluster: LocalCluster, task: str, after: str, seconds: float) -> None:
         self._cluster, self._task, self._after, self._seconds = cluster, task, after, seconds
         self.killed: list[int] = []
@@ -35,8 +37,9 @@ def killed_worker(cluster: LocalCluster, task: str, after: str, seconds: float =
         seconds: how much later the worker is killed.
     """
     plugin = _KillsOnce(cluster, task, after, seconds)
-    cluster.scheduler.add_plugin(plugin)
+    scheduler: Any = cluster.scheduler
+    scheduler.add_plugin(plugin)
     try:
         yield plugin.killed
     finally:
-        cluster.scheduler.remove_plugin(plugin.name)
+        scheduler.remove_plugin(plugin.name)
