@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
@@ -20,6 +21,7 @@ from fraud_adapters.job.failures import LastingFailure
 from fraud_adapters.postgres import connect
 
 IMPLIED: Final = "implied"
+SERVICE_ROLES: Final = tuple(constants.SERVICE_ROLES.values())
 _LOCK: Final = 7234019850102
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
@@ -28,7 +30,7 @@ class MigrationError(LastingFailure):
     """The database cannot be migrated; the message is one sentence."""
 
 
-def upgrade(url: str, labels: Labels) -> str:
+def upgrade(url: str, labels: Labels, roles: Collection[str] = SERVICE_ROLES) -> str:
     """Migrate to the newest revision, then write `labels` to the table of label sources.
 
     Where those have changed, the classes of all transactions follow. All in one transaction under a lock:
@@ -37,6 +39,7 @@ def upgrade(url: str, labels: Labels) -> str:
     Args:
         url: libpq URL of the database's owner.
         labels: precedence and maturity of each source, and when silence counts as legitimate.
+        roles: the roles of the services, which `bootstrap` makes.
 
     Returns:
         The revision the database is at.
@@ -47,18 +50,18 @@ def upgrade(url: str, labels: Labels) -> str:
     """
     with engine(url).begin() as connection:
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-        migrate(connection)
+        migrate(connection, roles)
         _sync_label_sources(connection, labels)
     return head()
 
 
-def migrate(connection: Connection) -> None:
+def migrate(connection: Connection, roles: Collection[str] = SERVICE_ROLES) -> None:
     """Migrate to the newest revision, in the connection's transaction.
 
     Raises:
         MigrationError: the services' roles are missing.
     """
-    _require_roles(connection)
+    _require_roles(connection, roles)
     command.upgrade(alembic_config(connection), "head")
 
 
@@ -88,10 +91,9 @@ def head() -> str:
     return revision
 
 
-def _require_roles(connection: Connection) -> None:
-    required = set(constants.SERVICE_ROLES.values())
+def _require_roles(connection: Connection, required: Collection[str]) -> None:
     actual = set(connection.scalars(text("SELECT rolname FROM pg_roles")))
-    if missing := sorted(required - actual):
+    if missing := sorted(set(required) - actual):
         raise MigrationError(
             f"The roles {', '.join(missing)} do not exist: run `python -m fraud_db bootstrap` first."
         )

@@ -29,16 +29,13 @@ from config import constants
 from fraud_adapters.columnar import MEDIA_TYPE as ARROW
 from fraud_adapters.models.registry import Registry
 from fraud_db.bootstrap import clone_database
-from fraud_embedded.processes.process import Running
-from fraud_embedded.servers import mlflow
 from tests.benchmarks import cores, http_load, machine, rounds
 from tests.benchmarks.batch import PATH, columnar_body, tables
 from tests.benchmarks.http_load import Target
 from tests.benchmarks.reload import publish
 from tests.benchmarks.rounds import Run
-from tests.benchmarks.servers import TEMPLATE, Servers, running
+from tests.benchmarks.servers import TEMPLATE, Servers, running, start_registry
 from tests.support.api_server import ApiServer
-from tests.support.mlflow_users import mlflow_login
 
 QUICK: Final = {"seconds": 1.0, "repeat": 1, "connections": "1,16"}
 ROWS: Final = 1000  # of a columnar batch, as the stream sends
@@ -87,14 +84,7 @@ def main() -> int:
     os.environ["FRAUD_CONTRACT"] = "creditcard"
     contract, load = rounds.creditcard(), machine.load()
     with running(contract) as servers, ExitStack() as until_the_end:
-        mlflow.prepare(servers.stack.mlflow)
-        spec = mlflow.spec(servers.stack.mlflow)
-        server = Running(spec, spec.cwd.parent / f"{spec.name}.log")
-        until_the_end.callback(server.stop, 5)
-        server.wait_ready(120)
-        # The API gets log-ins of its own; this process registers versions and moves aliases.
-        os.environ |= servers.stack.mlflow.users
-        os.environ |= mlflow_login("admin")
+        start_registry(servers, until_the_end)
         servers.api.stop()
         folder = Path(until_the_end.enter_context(tempfile.TemporaryDirectory()))
         runs = measure_all(servers, folder, chosen)

@@ -32,12 +32,9 @@ from fraud_adapters.models.registry_writer import RegistryWriter
 from fraud_adapters.models.tracked_runs import TrackedRuns
 from fraud_core.contract import Contract
 from fraud_db.bootstrap import clone_database
-from fraud_embedded.processes.process import Running
-from fraud_embedded.servers import mlflow
 from tests.benchmarks import machine
-from tests.benchmarks.servers import TEMPLATE, Servers, grow_model, running
+from tests.benchmarks.servers import TEMPLATE, Servers, grow_model, running, start_registry
 from tests.support.api_server import ApiServer, record_version
-from tests.support.mlflow_users import mlflow_login
 from tests.support.repeated_requests import RepeatedRequests
 
 FOLLOW_SECONDS: Final = 5.0
@@ -83,14 +80,7 @@ def main() -> int:
     contract = Contract.from_mapping(read_yaml(CONFIG_DIR / "contracts" / "creditcard.yaml"))
     load = machine.load()
     with running(contract) as servers, ExitStack() as until_the_end:
-        mlflow.prepare(servers.stack.mlflow)
-        spec = mlflow.spec(servers.stack.mlflow)
-        server = Running(spec, spec.cwd.parent / f"{spec.name}.log")
-        until_the_end.callback(server.stop, 5)
-        server.wait_ready(120)
-        # The API gets log-ins of its own; this process registers versions and moves aliases.
-        os.environ |= servers.stack.mlflow.users
-        os.environ |= mlflow_login("admin")
+        start_registry(servers, until_the_end)
         servers.api.stop()
         folder = Path(until_the_end.enter_context(tempfile.TemporaryDirectory()))
         result = measure(servers, contract, folder, options.flips)

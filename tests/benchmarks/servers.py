@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import sys
@@ -25,10 +26,11 @@ from fraud_db.bootstrap import Passwords, bootstrap, clone_database
 from fraud_db.upgrade import upgrade
 from fraud_embedded.processes.ports import free_ports
 from fraud_embedded.processes.process import ProcessSpec, Running
-from fraud_embedded.servers import broker, objectstore, postgres
+from fraud_embedded.servers import broker, mlflow, objectstore, postgres
 from fraud_embedded.servers.stack import Ports, Stack, build
 from tests.support import apache_kafka
 from tests.support.api_server import ApiServer, record_version
+from tests.support.mlflow_users import mlflow_login
 from tests.support.server_fixtures import bucket_settings
 from tests.support.servers import (
     Database,
@@ -143,6 +145,15 @@ def _start(spec: ProcessSpec, until_the_end: ExitStack) -> int:
     until_the_end.callback(server.stop, 5)
     server.wait_ready(120)
     return server.pid
+
+
+def start_registry(servers: Servers, until_the_end: ExitStack) -> None:
+    """Start MLflow too; this process may then register versions and move aliases."""
+    mlflow.prepare(servers.stack.mlflow)
+    _start(mlflow.spec(servers.stack.mlflow), until_the_end)
+    # The API gets log-ins of its own.
+    os.environ |= servers.stack.mlflow.users
+    os.environ |= mlflow_login("admin")
 
 
 def _api(stack: Stack, passwords: Passwords, base: Path, contract: Contract) -> ApiServer:

@@ -17,14 +17,13 @@ from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from config.settings import KafkaSettings
 from fraud_adapters.job.failures import JobFailed
-from fraud_adapters.kafka import BrokerUnavailable, Publisher, Record
+from fraud_adapters.kafka import BrokerUnavailable, Record
 from fraud_adapters.postgres import DatabaseUnavailable, connect
 from fraud_adapters.postgres.alert_outbox import take_alerts
 from fraud_adapters.postgres.scored_transactions import store_scored
 from fraud_core.batch import Batch
 from fraud_core.contract import Contract
-from fraud_streaming.follow import alerts
-from fraud_streaming.follow.alerts import AlertRelay
+from fraud_streaming.follow.alerts import BATCH_ALERTS, AlertRelay
 from fraud_streaming.topics import describe
 from tests.support.api_server import NOWHERE, ApiServer, cloned, scoring_server
 from tests.support.stored_rows import CREDITCARD, START, WIRE, Database, batch, predictions, run
@@ -63,12 +62,12 @@ def waiting(database: Database) -> list[str]:
 
 @contextmanager
 def relaying(
-    database: Database, kafka: KafkaSettings, contract: Contract = CREDITCARD
+    database: Database, kafka: KafkaSettings, contract: Contract = CREDITCARD, batch: int = BATCH_ALERTS
 ) -> Iterator[AlertRelay]:
     def opened(name: str) -> Connection:
         return connect(database.url("streaming"), name)
 
-    with AlertRelay(opened, kafka.bootstrap_servers, kafka.alerts_topic, contract) as relay:
+    with AlertRelay(opened, kafka.bootstrap_servers, kafka.alerts_topic, contract, batch=batch) as relay:
         yield relay
 
 
@@ -158,32 +157,37 @@ def test_a_contract_of_ones_own_is_announced_with_its_own_fields(
     assert published["tx-0"]["amount"] == batch(1).columns["amount"][0]
 
 
-class Interrupted(Publisher):
-    """The real publisher; once its records are acknowledged, the server ends the relay's session."""
+@contextmanager
+def ended_before_deleting(database: Database) -> Iterator[None]:
+    """Meanwhile the server ends each session that begins to delete alerts, which it has published by then."""
+    for statement in _END_BEFORE_DELETING:
+        run(database.url("admin"), statement)
+    yield
+    run(database.url("admin"), "DROP FUNCTION end_session CASCADE")
 
-    admin_url: str
 
-    def flush(self) -> None:
-        super().flush()
-        run(self.admin_url, _TERMINATE, alerts.CLIENT)
-
-
-_TERMINATE = """
-    SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
-    WHERE application_name = %s AND datname = current_database()
-"""
+_END_BEFORE_DELETING = (
+    """
+    CREATE FUNCTION end_session() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END $$
+    """,
+    """
+    CREATE TRIGGER end_session BEFORE DELETE ON alert_outbox
+    FOR EACH STATEMENT EXECUTE FUNCTION end_session()
+    """,
+)
 
 
 def test_a_crash_between_publishing_and_deleting_announces_again(
-    database: Database, topics: KafkaSettings, monkeypatch: pytest.MonkeyPatch
+    database: Database, topics: KafkaSettings
 ) -> None:
     expected = decided(database, batch(30))
-    Interrupted.admin_url = database.url("admin")
     with relaying(database, topics) as relay:
-        with monkeypatch.context() as patched:
-            patched.setattr(alerts, "Publisher", Interrupted)
-            with pytest.raises(DatabaseUnavailable, match="while alerts were published"):
-                relay.publish()
+        with (
+            ended_before_deleting(database),
+            pytest.raises(DatabaseUnavailable, match="while alerts were published"),
+        ):
+            relay.publish()
         assert Counter(announced(topics)) == Counter(expected)
         assert sorted(waiting(database)) == sorted(expected)
         assert relay.publish() == len(expected), "the same relay must have reconnected"
@@ -208,32 +212,29 @@ def test_while_the_broker_is_down_they_wait(
 
 
 def test_a_run_that_cannot_announce_fails_and_the_next_one_does(
-    database: Database, topics: KafkaSettings, api: ApiServer, monkeypatch: pytest.MonkeyPatch
+    database: Database, topics: KafkaSettings, api: ApiServer
 ) -> None:
     installation = StreamInstallation(database, topics, api.url)
     expected = decided(database, batch(3))
     installation.send(creditcard_records(["late"]))
-    Interrupted.admin_url = database.url("admin")
-    with monkeypatch.context() as patched:
-        patched.setattr(alerts, "Publisher", Interrupted)
-        with pytest.raises(JobFailed, match="Postgres was lost while alerts were published") as failed:
-            installation.consume()
+    with (
+        ended_before_deleting(database),
+        pytest.raises(JobFailed, match="Postgres was lost while alerts were published") as failed,
+    ):
+        installation.consume()
     assert failed.value.result["stored"] == 1
     assert set(waiting(database)) >= set(expected)
     assert installation.consume()["alerts_published"] >= len(expected)
     assert waiting(database) == []
 
 
-def test_relays_side_by_side_never_announce_the_same(
-    database: Database, topics: KafkaSettings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(alerts, "BATCH_ALERTS", 7)
+def test_relays_side_by_side_never_announce_the_same(database: Database, topics: KafkaSettings) -> None:
     expected = decided(database, batch(240))
     start = threading.Barrier(3)
     published: list[int] = []
 
     def work() -> None:
-        with relaying(database, topics) as relay:
+        with relaying(database, topics, batch=7) as relay:
             start.wait(20)
             published.append(relay.publish())
 

@@ -19,8 +19,6 @@ from distributed import LocalCluster
 
 from config.settings import ConfigurationError, DaskSettings, ObjectStoreSettings, load
 from fraud_adapters.dask_cluster import ClusterUnavailable, ClusterUnfit, DaskCluster, workers_of
-from fraud_batch.chunks import Chunk, ScoredChunk
-from fraud_batch.dask_engine import DaskEngine
 from fraud_trainer.arguments import parser
 from fraud_trainer.engines.engine import LocalEngine, choose_engine
 from fraud_trainer.engines.feature_table import FeatureTable
@@ -35,6 +33,7 @@ from tests.integration.batch_installation import (
     write_csv,
 )
 from tests.integration.training_installation import CREDITCARD, ROWS, Installation, card_rows, installed
+from tests.support.lost_workers import killed_worker
 from tests.support.stored_rows import Database
 
 pytestmark = pytest.mark.timeout(300)
@@ -152,14 +151,14 @@ def test_an_address_is_refused_that_is_none(monkeypatch: pytest.MonkeyPatch) -> 
         load(DaskSettings)
 
 
-def test_a_scheduler_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fraud_adapters.dask_cluster.CONNECT_SECONDS", 1)
+def test_a_scheduler_that_is_not_there_is_named() -> None:
     sentence = r"^DASK_SCHEDULER=tcp://127.0.0.1:9: no scheduler answers there .*unset the variable"
-    with pytest.raises(ClusterUnavailable, match=sentence), DaskCluster("tcp://127.0.0.1:9").client():
+    nowhere = DaskCluster("tcp://127.0.0.1:9", connect_seconds=1)
+    with pytest.raises(ClusterUnavailable, match=sentence), nowhere.client():
         pass
 
 
-def test_workers_that_do_not_come_or_do_not_fit_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_that_do_not_come_are_named() -> None:
     with LocalCluster(n_workers=0, processes=False, protocol="tcp", dashboard_address=None) as empty:
         waiting = DaskCluster(empty.scheduler_address, seconds=0.5)
         sentence = r"no worker joined the scheduler within 0\.5 seconds"
@@ -168,16 +167,23 @@ def test_workers_that_do_not_come_or_do_not_fit_are_named(monkeypatch: pytest.Mo
         empty.scale(1)
         with DaskCluster(empty.scheduler_address).client() as client:
             assert len(workers_of(client)) == 1
-            other: Any = client.get_versions(packages=["xgboost"])
-            for info in other["workers"].values():
-                info["packages"]["dask"] = "2020.1.0"
-            monkeypatch.setattr("distributed.Client.get_versions", lambda *_, **__: other)
-        sentence = r"has dask 2020.1.0, this job .*from the same image"
-        with (
-            pytest.raises(ClusterUnfit, match=sentence),
-            DaskCluster(empty.scheduler_address).client(),
-        ):
-            pass
+
+
+def test_a_worker_that_does_not_fit_is_named(tmp_path: Path) -> None:
+    """A worker process that finds another version installed, as one of another image does."""
+    installed_version = tmp_path / "xgboost-1.0.0.dist-info" / "METADATA"
+    installed_version.parent.mkdir()
+    installed_version.write_text("Metadata-Version: 2.1\nName: xgboost\nVersion: 1.0.0\n")
+    other = f"import sys; sys.path.insert(0, {str(tmp_path)!r})"
+    sentence = r"has xgboost 1\.0\.0, this job .*from the same image"
+    with (
+        LocalCluster(
+            n_workers=1, threads_per_worker=1, preload=[other], dashboard_address=None, silence_logs=50
+        ) as running,
+        pytest.raises(ClusterUnfit, match=sentence),
+        DaskCluster(running.scheduler_address).client(),
+    ):
+        pass
 
 
 def scores(tmp_path: Path, scheduler: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
@@ -224,17 +230,8 @@ def test_a_worker_that_is_killed_while_it_scores_loses_no_row(
         batch_installation(database, mlflow_uri, object_store, tmp_path),
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50) as running,
     ):
-        engine_scored = DaskEngine.scored
-        killed = []
-
-        def scored(engine: DaskEngine, chunks: Iterator[Chunk]) -> Iterator[ScoredChunk]:
-            for number, one in enumerate(engine_scored(engine, chunks)):
-                if number == 1:
-                    killed.append(next(iter(running.workers.values())).process.pid)
-                    psutil.Process(killed[0]).kill()
-                yield one
-
-        monkeypatch.setattr(DaskEngine, "scored", scored)
-        outputs = scores(tmp_path, running.scheduler_address, monkeypatch)
+        with killed_worker(running, "_score", after="memory") as killed:
+            outputs = scores(tmp_path, running.scheduler_address, monkeypatch)
         assert len(killed) == 1
+        assert not psutil.pid_exists(killed[0])
         assert outputs["dask"] == outputs["local"]

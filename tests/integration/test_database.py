@@ -19,7 +19,7 @@ from config import constants
 from fraud_adapters.postgres import DatabaseUnavailable, connect
 from fraud_adapters.postgres.placement import NUMERIC_COLUMNS
 from fraud_db.bootstrap import BootstrapError, Passwords, bootstrap, drop_database
-from fraud_db.upgrade import MigrationError, head, upgrade
+from fraud_db.upgrade import SERVICE_ROLES, MigrationError, head, upgrade
 from fraud_db.verify import verify
 from tests.support.stored_rows import LABELS, Database, run
 
@@ -231,12 +231,9 @@ def test_label_sources_follow_the_configuration(database: Database) -> None:
     assert last == [("label_sources.changed",)]
 
 
-def test_migrating_without_a_role_says_what_to_do(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(constants.SERVICE_ROLES, "later", "fraud_later")
+def test_migrating_without_a_role_says_what_to_do(database: Database) -> None:
     with pytest.raises(MigrationError, match=r"fraud_later.*bootstrap"):
-        upgrade(database.url("owner"), LABELS)
+        upgrade(database.url("owner"), LABELS, [*SERVICE_ROLES, "fraud_later"])
 
 
 @pytest.mark.parametrize("role", ["owner", "readonly"])

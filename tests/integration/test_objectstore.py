@@ -7,16 +7,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
-from pydantic import SecretStr
 
 from config import constants
 from config.job_results.trainer import BucketsResult
 from config.settings import ObjectStoreSettings
 from fraud_adapters.job.failures import JobFailed
 from fraud_adapters.objectstore import ObjectMissing, ObjectStore, ObjectStoreUnavailable
+from fraud_embedded.servers.objectstore import REGION, ObjectStoreServer
 from fraud_trainer import first_start
 from fraud_trainer.job import main
+from tests.support.server_fixtures import running_store
 from tests.support.typed_results import mismatches
 
 
@@ -73,26 +75,41 @@ def test_a_bucket_is_made_once(object_store_admin: ObjectStoreSettings) -> None:
 
 
 def test_the_platforms_buckets_are_made_with_the_administrators_key(
-    object_store_admin: ObjectStoreSettings,
-    object_store: ObjectStoreSettings,
-    monkeypatch: pytest.MonkeyPatch,
+    own_object_store: ObjectStoreServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names = tuple(f"made-{uuid.uuid4().hex[:12]}" for _ in range(2))
-    monkeypatch.setattr(first_start, "BUCKETS", names)
-    monkeypatch.setattr(first_start, "PATIENCE_S", 0)
+    server = own_object_store
+    bucket_key = server.bucket_environment(constants.BUCKET_RUNS)
+    administrator = {
+        **bucket_key, "AWS_ACCESS_KEY_ID": server.access_key, "AWS_SECRET_ACCESS_KEY": server.secret_key
+    }  # fmt: skip
 
-    def created_buckets(client: ObjectStoreSettings) -> Mapping[str, Any]:
-        for name, value in client.model_dump().items():
-            text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-            monkeypatch.setenv(name.upper(), text)
+    def created_buckets(environment: Mapping[str, str]) -> Any:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
         result = main(["buckets"])
         assert list(mismatches(BucketsResult, result)) == []
-        return result
+        return result["created"]
 
-    with pytest.raises(JobFailed, match="refused"):
-        created_buckets(object_store)
-    assert created_buckets(object_store_admin)["created"] == list(names)
-    assert created_buckets(object_store_admin)["created"] == []
+    with running_store(server):
+        remove_buckets(server)
+        with pytest.raises(JobFailed, match="refused"):
+            created_buckets(bucket_key)
+        assert created_buckets(administrator) == list(first_start.BUCKETS)
+        assert created_buckets(administrator) == []
+
+
+def remove_buckets(server: ObjectStoreServer) -> None:
+    """As a store is when nobody has made the platform's buckets yet."""
+    client = boto3.client(
+        "s3",
+        endpoint_url=server.endpoint_url,
+        aws_access_key_id=server.access_key,
+        aws_secret_access_key=server.secret_key,
+        region_name=REGION,
+    )
+    client.delete_object(Bucket=constants.BUCKET_RUNS, Key="ready")
+    for bucket in first_start.BUCKETS:
+        client.delete_bucket(Bucket=bucket)
 
 
 def test_wrong_keys_are_refused_and_silence_is_told(object_store_admin: ObjectStoreSettings) -> None:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -26,7 +27,7 @@ from fraud_adapters.models.registry import Registry
 from fraud_adapters.objectstore import ObjectStore
 from fraud_producer.population import population
 from fraud_producer.simulator import Simulator
-from fraud_rollout.finding import NoDeployment
+from fraud_rollout.chosen_deployment import NoDeployment
 from fraud_rollout.job import main
 from tests.integration.batch_installation import environment as job_environment
 from tests.integration.release_versions import (
@@ -75,8 +76,10 @@ class Release:
     def name(self) -> str:
         return self.installation.contract.registered_model
 
-    def client(self) -> DeploymentsClient:
-        return DeploymentsClient(ApiSession(ApiClientSettings()))
+    @contextmanager
+    def client(self) -> Iterator[DeploymentsClient]:
+        with ApiSession(ApiClientSettings()) as session:
+            yield DeploymentsClient(session)
 
     def champion(self) -> str | None:
         with Registry(self.installation.mlflow_uri) as registry:

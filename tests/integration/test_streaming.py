@@ -17,11 +17,11 @@ from confluent_kafka.admin import AdminClient
 from config.settings import KafkaSettings
 from fraud_adapters.job import NothingToDo
 from fraud_adapters.job.failures import JobFailed
-from fraud_adapters.kafka import ensure_topics
+from fraud_adapters.kafka import PartitionReader, ensure_topics
 from fraud_adapters.postgres import connect
 from fraud_adapters.postgres.offsets import lock_partition
 from fraud_airflow import summaries
-from fraud_streaming.consume.backlog import FETCH_SECONDS
+from fraud_streaming.consume.backlog import lag
 from tests.support.api_server import ApiServer, cloned, scoring_server
 from tests.support.stored_rows import Database
 from tests.support.streaming_installation import STREAMING, StreamInstallation, creditcard_records
@@ -302,12 +302,8 @@ def completion_line(written: str) -> str:
     return summaries.streaming(json.loads(written))[0]
 
 
-@pytest.mark.parametrize(("seconds", "lag"), [(FETCH_SECONDS, 3), (0.0, None)])
-def test_the_lag_of_labels_that_another_holds_is_known(
-    installation: StreamInstallation, monkeypatch: pytest.MonkeyPatch, seconds: float, lag: int | None
-) -> None:
+def test_the_lag_of_labels_that_another_holds_is_known(installation: StreamInstallation) -> None:
     """Unless Kafka does not show the end of the topic in time: then the run's line says so."""
-    monkeypatch.setattr("fraud_streaming.consume.backlog.FETCH_SECONDS", seconds)
     installation.send(creditcard_records(IDS[:10]))
     installation.send_labels(
         [{"transaction_id": f"tx-{number}", "label": 0, "source": "analyst"} for number in range(3)]
@@ -315,10 +311,16 @@ def test_the_lag_of_labels_that_another_holds_is_known(
     with closing(connect(installation.database.url("streaming"), "other")) as other:
         assert lock_partition(other, installation.kafka.labels_topic, 0)
         result = installation.consume()
-    assert (result["stored"], result["labels"]["consumed"], result["labels"]["lag"]) == (10, 0, lag)
+        with PartitionReader(
+            installation.kafka.bootstrap_servers, installation.kafka.labels_topic, "test", 1
+        ) as reader:
+            assert lag(other, reader, installation.kafka.labels_topic) == 3
+            assert lag(other, reader, installation.kafka.labels_topic, seconds=0.0) is None
+    assert (result["stored"], result["labels"]["consumed"], result["labels"]["lag"]) == (10, 0, 3)
     assert result["stalled_holders_ended"] == []
-    shown = "unknown" if lag is None else lag
-    assert f"lag 0; 0 labels stored, lag {shown}; 0 dead letters," in completion_line(json.dumps(result))
+    for known, shown in ((3, "3"), (None, "unknown")):
+        written = json.dumps({**result, "labels": {**result["labels"], "lag": known}})
+        assert f"lag 0; 0 labels stored, lag {shown}; 0 dead letters," in completion_line(written)
 
 
 def test_a_run_says_for_how_long_another_has_stood_still_and_then_goes_on(
@@ -361,10 +363,7 @@ def test_a_topic_made_again_stops_the_run(installation: StreamInstallation) -> N
     assert installation.count("transactions") == 5
 
 
-def test_without_the_api_nothing_moves(
-    installation: StreamInstallation, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("fraud_adapters.api_client.RETRY_DELAYS", (0.01,))
+def test_without_the_api_nothing_moves(installation: StreamInstallation) -> None:
     installation.send(creditcard_records(IDS[:5]))
     url, installation.api_url = installation.api_url, "http://127.0.0.1:9"
     with pytest.raises(JobFailed, match=r"The API at http://127\.0\.0\.1:9 does not answer"):
@@ -385,9 +384,8 @@ def mortal_api(template: Any, postgres_admin_url: str, tmp_path: Path) -> Iterat
 
 
 def test_an_api_that_goes_away_meanwhile_loses_nothing(
-    database: Database, topics: KafkaSettings, mortal_api: ApiServer, monkeypatch: pytest.MonkeyPatch
+    database: Database, topics: KafkaSettings, mortal_api: ApiServer
 ) -> None:
-    monkeypatch.setattr("fraud_adapters.api_client.RETRY_DELAYS", (0.01,))
     installation = StreamInstallation(database, topics, mortal_api.url)
     installation.send(creditcard_records(IDS[:40]))
     assert installation.consume(records=20)["stored"] == 20

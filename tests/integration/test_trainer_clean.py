@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pytest
 
@@ -49,23 +48,23 @@ def installation(
     mlflow_uri: str,
     object_store: ObjectStoreSettings,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Installation]:
-    (tmp_path / "local").mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "local"))
     with small_installation(database, mlflow_uri, object_store, tmp_path) as ready:
         yield ready
 
 
-@contextmanager
-def _days_later(days: float) -> Iterator[Any]:
+@pytest.fixture
+def temporary(tmp_path: Path) -> Path:
+    """The folder of the jobs' temporary directories; other tests have theirs in the machine's."""
+    folder = tmp_path / "local"
+    folder.mkdir()
+    return folder
+
+
+def _clean(days: float, temporary: Path, *, dry_run: bool = False) -> CleanResult:
+    """Clean as if it were days later."""
     with cleaning_context(datetime.now(UTC) + timedelta(days=days)) as context:
-        yield context
-
-
-def _clean(days: float, *, dry_run: bool = False) -> CleanResult:
-    with _days_later(days) as context:
-        result = clean(context, dry_run=dry_run)
+        result = clean(replace(context, temporary=temporary), dry_run=dry_run)
     assert list(mismatches(CleanResult, result)) == []
     return result
 
@@ -83,7 +82,7 @@ def _why(result: CleanResult, which: Literal["removed", "kept"]) -> dict[str, st
 
 
 def test_what_no_version_needs_goes_after_a_time(
-    installation: Installation, bucket: ObjectStore, tmp_path: Path
+    installation: Installation, bucket: ObjectStore, temporary: Path, tmp_path: Path
 ) -> None:
     for name in ("champion", "older", "newer"):
         main(["run", "--run-id", name])
@@ -94,26 +93,26 @@ def test_what_no_version_needs_goes_after_a_time(
     bucket.put_bytes("runs/note.txt", b"nobody's")
     for name in ("report.json", "parts/0.arrow"):
         bucket.put_bytes(f"runs/{DAG_BATCH}/scored/{name}", b"{}")
-    (tmp_path / "local" / f"{scratch.PREFIX}killed").mkdir()
+    (temporary / f"{scratch.PREFIX}killed").mkdir()
     before = _remaining(bucket)
 
     # Possibly still in progress.
     assert main(["clean"])["removed"] == []
-    assert _clean(0.9)["mlflow_runs_ended"] == []
+    assert _clean(0.9, temporary)["mlflow_runs_ended"] == []
     assert (_remaining(bucket), statuses(installation)[-1]) == (before, "RUNNING")
 
     # Abandoned, but recent.
-    assert len(_clean(2, dry_run=True)["mlflow_runs_ended"]) == 1
+    assert len(_clean(2, temporary, dry_run=True)["mlflow_runs_ended"]) == 1
     assert statuses(installation)[-1] == "RUNNING"
-    os.utime(tmp_path / "local" / f"{scratch.PREFIX}killed", (0, 0))
-    result = _clean(2)
+    os.utime(temporary / f"{scratch.PREFIX}killed", (0, 0))
+    result = _clean(2, temporary)
     assert (result["removed"], len(result["mlflow_runs_ended"])) == ([], 1)
     assert (_remaining(bucket), statuses(installation)) == (before, ["FINISHED"] * 3 + ["KILLED"])
-    assert (result["directories_removed"], list((tmp_path / "local").iterdir())) == (1, [])
+    assert (result["directories_removed"], list(temporary.iterdir())) == (1, [])
 
-    planned = _clean(8, dry_run=True)
+    planned = _clean(8, temporary, dry_run=True)
     assert _remaining(bucket) == before
-    result = _clean(8)
+    result = _clean(8, temporary)
     assert result == {**planned, "dry_run": False}
     assert _remaining(bucket) == {
         "champion": DOCUMENTS | DATA,
@@ -138,7 +137,7 @@ def test_what_no_version_needs_goes_after_a_time(
         f"runs/{DAG_BATCH}/scored": "the report of a batch prediction",
     }
     assert result["removed_bytes"] > sum(line["bytes"] for line in result["kept"]) / 10
-    again = _clean(8)
+    again = _clean(8, temporary)
     assert (again["removed"], again["removed_bytes"], again["mlflow_runs_ended"]) == ([], 0, [])
     assert _why(again, "kept")["older"] == "the documents of a registered run"
 
@@ -154,7 +153,7 @@ def test_what_no_version_needs_goes_after_a_time(
 
 
 def test_files_of_a_version_that_mlflow_or_the_record_lacks_stay(
-    installation: Installation, bucket: ObjectStore
+    installation: Installation, bucket: ObjectStore, temporary: Path
 ) -> None:
     for name in ("lost", "unrecorded", "champion"):
         main(["run", "--run-id", name, "--promote"])
@@ -167,7 +166,7 @@ def test_files_of_a_version_that_mlflow_or_the_record_lacks_stay(
         client.delete_model_version(model, "1")
     run(installation.database.url("admin"), "DELETE FROM model_versions WHERE version = '2'")
     before = _remaining(bucket)
-    result = _clean(30)
+    result = _clean(30, temporary)
     assert (result["removed"], _remaining(bucket)) == ([], before)
     assert _why(result, "kept") == {
         "lost": f"MLflow does not hold the files of version 1 of {model}",
@@ -178,7 +177,11 @@ def test_files_of_a_version_that_mlflow_or_the_record_lacks_stay(
 
 @pytest.mark.parametrize("variable", ["MLFLOW_TRACKING_URI", "DATABASE_URL"])
 def test_what_is_not_known_to_be_needless_is_not_removed(
-    installation: Installation, bucket: ObjectStore, monkeypatch: pytest.MonkeyPatch, variable: str
+    installation: Installation,
+    bucket: ObjectStore,
+    temporary: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str,
 ) -> None:
     main(["load", "--run-id", "begun"])
     before = _remaining(bucket)
@@ -186,5 +189,5 @@ def test_what_is_not_known_to_be_needless_is_not_removed(
         variable, "http://127.0.0.1:9" if "URI" in variable else "postgresql://a:b@127.0.0.1:9/x"
     )
     with pytest.raises(Exception, match=r"MLflow at|Postgres is not available"):
-        _clean(30)
+        _clean(30, temporary)
     assert _remaining(bucket) == before

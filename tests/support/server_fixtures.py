@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -95,6 +96,21 @@ def object_store_server(stack: Stack) -> Iterator[objectstore.ObjectStoreServer]
     for _ in _run(objectstore.spec(stack.objectstore)):
         yield stack.objectstore
     objectstore.remove_sockets(stack.objectstore.internal_ports)
+
+
+@pytest.fixture
+def own_object_store() -> Iterator[objectstore.ObjectStoreServer]:
+    """A store of the test's own with its identities written; the test starts it with `running_store`."""
+    with configured_stack(durable=False, below=memory_folder()) as configured:
+        objectstore.prepare(configured.objectstore)
+        yield configured.objectstore
+        objectstore.remove_sockets(configured.objectstore.internal_ports)
+
+
+@contextmanager
+def running_store(server: objectstore.ObjectStoreServer) -> Iterator[None]:
+    """Meanwhile the store runs, with all buckets of the platform."""
+    yield from _run(objectstore.spec(server))
 
 
 @pytest.fixture(scope="package")

@@ -74,8 +74,8 @@ def client(api: FakeApi) -> Iterator[DeploymentsClient]:
     settings = ApiClientSettings.model_validate(
         {"api_url": api.url, "api_client_id": "rollout", "api_client_secret": "secret"}
     )
-    with DeploymentsClient(ApiSession(settings, pause=lambda _: None)) as opened:
-        yield opened
+    with ApiSession(settings, pause=lambda _: None) as session:
+        yield DeploymentsClient(session)
 
 
 def test_every_request_goes_to_its_route(api: FakeApi, client: DeploymentsClient) -> None:

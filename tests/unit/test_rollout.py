@@ -26,7 +26,7 @@ from fraud_core.canary.evidence import Paired
 from fraud_core.canary.rules import JudgementRules
 from fraud_rollout import driving, observing, report
 from fraud_rollout.arguments import parser
-from fraud_rollout.finding import NoDeployment, find
+from fraud_rollout.chosen_deployment import NoDeployment, find
 from fraud_rollout.job import VERBS
 from fraud_rollout.run_context import RunContext
 from fraud_rollout.validation import memory

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from types import TracebackType
-from typing import Self
+from collections.abc import Sequence
 
-from config.settings import ApiClientSettings
 from fraud_adapters.api_session import RETRY_DELAYS, ApiRefused, ApiSession, ApiUnavailable, detail
 from fraud_adapters.columnar import MEDIA_TYPE, ColumnarAnswer, ColumnarError, answer_from_ipc, batch_to_ipc
 from fraud_core.batch import Batch
@@ -17,24 +14,8 @@ from fraud_core.predictions import PredictedRows
 __all__ = ["RETRY_DELAYS", "ApiClient", "ApiRefused", "ApiUnavailable"]
 
 
-class ApiClient:
-    """Scores batches over one persistent connection; for use by one thread at a time.
-
-    Args:
-        settings: where the API is and the client's credentials.
-        clock: monotonic seconds; decides when a token is renewed.
-        pause: sleeps between attempts.
-    """
-
-    def __init__(
-        self,
-        settings: ApiClientSettings,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        pause: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self._url = settings.url
-        self._session = ApiSession(settings, clock=clock, pause=pause)
+class ApiClient(ApiSession):
+    """Scores batches over the session's connection; for use by one thread at a time."""
 
     def score(
         self, contract: Contract, batch: Batch, traceparents: Sequence[str | None] | None = None
@@ -60,7 +41,7 @@ class ApiClient:
 
     def check(self) -> None:
         """Fetch a token: proves that the API answers and knows this client. Raises as `score`."""
-        self._session.renew()
+        self.renew()
 
     def require_alive(self) -> None:
         """Ask whether the API answers, without a token.
@@ -68,38 +49,23 @@ class ApiClient:
         Raises:
             ApiUnavailable: no useful answer after several attempts.
         """
-        status, response = self._session.send("GET", "/health/live")
+        status, response = self.send("GET", "/health/live")
         if status != 200:
-            raise ApiUnavailable(
-                f"{self._url} is not the scoring API, it answered {detail(status, response)}"
-            )
-
-    def close(self) -> None:
-        self._session.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+            raise ApiUnavailable(f"{self.url} is not the scoring API, it answered {detail(status, response)}")
 
     def _read(self, contract: Contract, batch: Batch, body: bytes) -> ColumnarAnswer:
         try:
             response = answer_from_ipc(body, len(contract.features), len(batch))
         except ColumnarError as error:
             raise ApiUnavailable(
-                f"The API at {self._url} returned a response that cannot be read: {error}"
+                f"The API at {self.url} returned a response that cannot be read: {error}"
             ) from None
         if response.ids != batch.ids:
-            raise ApiUnavailable(f"The API at {self._url} returned predictions for other transactions.")
+            raise ApiUnavailable(f"The API at {self.url} returned predictions for other transactions.")
         return response
 
     def _post_authorised(self, path: str, body: bytes) -> bytes:
-        status, response = self._session.authorised(
-            "POST", path, body=body, headers={"Content-Type": MEDIA_TYPE}
-        )
+        status, response = self.authorised("POST", path, body=body, headers={"Content-Type": MEDIA_TYPE})
         if status != 200:
             raise ApiRefused(f"The API refuses the request: {detail(status, response)}")
         return response

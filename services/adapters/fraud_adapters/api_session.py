@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from types import TracebackType
+from typing import Any, Final, Self
 from urllib.parse import urlencode
 
 import urllib3
@@ -126,6 +127,14 @@ class ApiSession:
 
     def close(self) -> None:
         self._pool.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     def _with_token(self, headers: Mapping[str, str]) -> dict[str, str]:
         return {**headers, "Authorization": f"Bearer {self._token}"}

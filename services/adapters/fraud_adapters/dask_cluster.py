@@ -39,11 +39,15 @@ class DaskCluster:
     Args:
         address: of the scheduler, `tcp://host:port` or `tls://host:port`.
         seconds: how long to wait for the first worker.
+        connect_seconds: how long to wait for the scheduler.
     """
 
-    def __init__(self, address: str, seconds: float = WORKERS_SECONDS) -> None:
+    def __init__(
+        self, address: str, seconds: float = WORKERS_SECONDS, connect_seconds: float = CONNECT_SECONDS
+    ) -> None:
         self.address = address
         self._seconds = seconds
+        self._connect_seconds = connect_seconds
 
     @contextmanager
     def client(self) -> Iterator[Client]:
@@ -59,7 +63,7 @@ class DaskCluster:
             self._compare_versions(client)
             yield client
         finally:
-            client.close(timeout=CONNECT_SECONDS)
+            client.close(timeout=self._connect_seconds)
 
     def map(self, client: Client, work: Callable[[Item], Output], items: Iterable[Item]) -> list[Output]:
         """The result of `work` for each item, in their order; a worker that dies is replaced by the others.
@@ -94,7 +98,7 @@ class DaskCluster:
 
         try:
             # XGBoost looks for the default client.
-            return DaskClient(self.address, timeout=CONNECT_SECONDS, name="fraud")
+            return DaskClient(self.address, timeout=self._connect_seconds, name="fraud")
         except (OSError, TimeoutError, ValueError) as error:
             raise ClusterUnavailable(
                 f"DASK_SCHEDULER={self.address}: no scheduler answers there ({type(error).__name__}): "

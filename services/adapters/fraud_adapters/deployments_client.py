@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Any, Final, Self, TypedDict
+from typing import Any, Final, TypedDict
 
 from fraud_adapters.api_session import ApiRefused, ApiSession, ApiUnavailable, detail
 
@@ -116,17 +115,6 @@ class DeploymentsClient:
     def abort(self, deployment_id: int, reason: str) -> Deployment:
         """Stop a deployment because a person says so."""
         return self._deployment(self._post(f"{ROUTE}/{deployment_id}/abort", {"reason": reason}))
-
-    def close(self) -> None:
-        self._session.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _post(self, path: str, document: Mapping[str, Any]) -> Any:
         headers = {"Content-Type": "application/json"}

@@ -17,7 +17,7 @@ from fraud_api.metrics import Metrics
 
 SECONDS: Final = 30.0  # between two checks
 _CLIENT: Final = "fraud-api-lag"
-_FETCH_SECONDS: Final = 5.0
+_FETCH_SECONDS: Final = 5.0  # for the ends of a topic's partitions
 _KEEP_BYTES: Final = 1  # only the end of the log is of interest
 
 
@@ -27,6 +27,7 @@ class DependencyMetrics:
     Args:
         topics: the topics that the platform consumes.
         registry_answers: whether MLflow answers.
+        fetch_seconds: how long to wait for the ends of a topic's partitions.
     """
 
     def __init__(
@@ -36,10 +37,13 @@ class DependencyMetrics:
         bootstrap: Sequence[str],
         topics: Sequence[str],
         registry_answers: Callable[[], bool],
+        *,
+        fetch_seconds: float = _FETCH_SECONDS,
     ) -> None:
         self._metrics, self._session = metrics, session
         self._bootstrap, self._topics = list(bootstrap), list(topics)
         self._registry_answers = registry_answers
+        self._fetch_seconds = fetch_seconds
 
     def poll(self) -> None:
         """Check once; what cannot be known is not exported."""
@@ -78,7 +82,7 @@ class DependencyMetrics:
         """
         with PartitionReader(self._bootstrap, topic, _CLIENT, _KEEP_BYTES) as reader:
             positions = reader.earliest_offsets()
-            ends = reader.ends(positions, _FETCH_SECONDS)
+            ends = reader.ends(positions, self._fetch_seconds)
         if ends.keys() != positions.keys():
             return None
         for partition, position in stored.items():

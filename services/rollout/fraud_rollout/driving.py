@@ -20,7 +20,7 @@ from fraud_rollout.arguments import (
     reason_options,
     wait_option,
 )
-from fraud_rollout.finding import NoDeployment, described, find, latest_verdict
+from fraud_rollout.chosen_deployment import NoDeployment, described, find, latest_verdict
 from fraud_rollout.report import publish
 from fraud_rollout.run_context import RunContext
 

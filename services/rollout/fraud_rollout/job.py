@@ -47,7 +47,8 @@ def run_context_of(dag: str, now: datetime) -> Iterator[RunContext]:
     platform = settings.load(settings.PlatformSettings)
     parameters, contract = settings.parameters(platform), settings.contract(platform)
     with ExitStack() as opened:
-        api = opened.enter_context(DeploymentsClient(ApiSession(settings.load(settings.ApiClientSettings))))
+        session = opened.enter_context(ApiSession(settings.load(settings.ApiClientSettings)))
+        api = DeploymentsClient(session)
 
         def registry() -> Registry:
             uri = settings.load(settings.MlflowSettings).tracking_uri

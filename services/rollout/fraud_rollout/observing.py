@@ -13,7 +13,7 @@ from config.job_results.rollout import ListedRelease, StatusResult
 from fraud_adapters.deployments_client import ENDED, Deployment
 from fraud_adapters.job.logs import get_logger
 from fraud_rollout.arguments import Verb, watch_option
-from fraud_rollout.finding import NoDeployment, find
+from fraud_rollout.chosen_deployment import NoDeployment, find
 from fraud_rollout.run_context import RunContext
 
 _LISTED: Final = 10

@@ -20,7 +20,7 @@ from fraud_adapters.documents import (
 )
 from fraud_adapters.job import EXPECTED, failure_of
 from fraud_adapters.job.logs import get_logger
-from fraud_rollout.finding import findings_of
+from fraud_rollout.chosen_deployment import findings_of
 from fraud_rollout.run_context import RunContext
 
 HTML: Final = "report.html"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Final, Protocol
 
 import orjson
@@ -52,6 +53,7 @@ class CleaningContext:
     database: Callable[[], Connection]
     periods: Periods
     now: datetime
+    temporary: Path  # the folder of the jobs' temporary directories
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +140,7 @@ def clean(context: CleaningContext, *, dry_run: bool) -> CleanResult:
                 if not dry_run:
                     _apply(context, decision)
                 report.note(folder, decision)
-    directories = scratch.abandoned(context.now - context.periods.abandoned_after)
+    directories = scratch.abandoned(context.temporary, context.now - context.periods.abandoned_after)
     if not dry_run:
         scratch.remove(directories)
     return report.to_result(dry_run=dry_run, directories_removed=len(directories))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from functools import cache, partial
+from pathlib import Path
 from time import monotonic
 from typing import Any, Final, cast
 
@@ -214,4 +216,5 @@ def cleaning_context(now: datetime) -> Iterator[CleaningContext]:
             database=lambda: connect(database.url, "fraud_trainer"),
             periods=parameters.runs,
             now=now,
+            temporary=Path(tempfile.gettempdir()),
         )

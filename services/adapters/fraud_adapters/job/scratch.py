@@ -20,9 +20,9 @@ def scratch_directory() -> Iterator[Path]:
         yield Path(name)
 
 
-def abandoned(before: datetime) -> list[Path]:
-    """The directories last written before this time; a job needs its directory for seconds only."""
-    directories = Path(tempfile.gettempdir()).glob(f"{PREFIX}*")
+def abandoned(folder: Path, before: datetime) -> list[Path]:
+    """The jobs' directories in `folder` last written before this time; a job needs its for seconds only."""
+    directories = folder.glob(f"{PREFIX}*")
     return sorted(path for path in directories if path.is_dir() and path.stat().st_mtime < before.timestamp())
 
 

@@ -28,8 +28,11 @@ FIXES: Final[Mapping[Backend, str]] = {
 }
 
 
-def require(*parts: Backend) -> None:
+def require(*parts: Backend, seconds: float = SECONDS) -> None:
     """Check that all `parts` can be used with the settings of the environment.
+
+    Args:
+        seconds: the time limit of the checks, which run at the same time.
 
     Raises:
         ConfigurationError: a variable is missing or wrong.
@@ -37,7 +40,7 @@ def require(*parts: Backend) -> None:
             about the first, and names the others.
     """
     checks = {part: _check_of(part) for part in parts}
-    outcomes = run_together(checks, SECONDS)
+    outcomes = run_together(checks, seconds)
     failures = {part: error for part, error in outcomes.items() if isinstance(error, Exception)}
     if not failures:
         return

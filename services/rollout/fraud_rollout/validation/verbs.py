@@ -24,7 +24,7 @@ from fraud_adapters.postgres.examples import database_clock
 from fraud_core.canary.comparison import Agreement
 from fraud_core.canary.evidence import Paired
 from fraud_rollout.arguments import LONGEST_REASON, Verb, version_option
-from fraud_rollout.finding import described, findings_of
+from fraud_rollout.chosen_deployment import described, findings_of
 from fraud_rollout.run_context import RunContext
 from fraud_rollout.validation.beside_champion import (
     compare_decisions,

@@ -22,10 +22,10 @@ def unread_offsets(conn: Connection, reader: PartitionReader, topic: str) -> dic
     return {p: stored[p] if p in stored else earliest.get(p, 0) for p in partitions}
 
 
-def lag(conn: Connection, reader: PartitionReader, topic: str) -> int | None:
-    """Records between the stored positions and the ends; None if an end was not fetched in time."""
+def lag(conn: Connection, reader: PartitionReader, topic: str, seconds: float = FETCH_SECONDS) -> int | None:
+    """Records between the stored positions and the ends; None if an end was not fetched within `seconds`."""
     offsets = unread_offsets(conn, reader, topic)
-    ends = reader.ends(offsets, FETCH_SECONDS)
+    ends = reader.ends(offsets, seconds)
     if set(ends) != set(offsets):
         return None
     return sum(max(0, ends[partition] - at) for partition, at in offsets.items())

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812
 
 CLIENT: Final = "fraud-streaming-alerts"
-BATCH_ALERTS: Final = 500  # alerts published in one database transaction
+BATCH_ALERTS: Final = 500
 
 
 class AlertRelay:
@@ -33,15 +33,23 @@ class AlertRelay:
 
     Args:
         connect: opens a database session with the given name and the role of the streaming service.
+        batch: how many alerts at most are published in one database transaction.
     """
 
     def __init__(
-        self, connect: Callable[[str], Connection], bootstrap: Sequence[str], topic: str, contract: Contract
+        self,
+        connect: Callable[[str], Connection],
+        bootstrap: Sequence[str],
+        topic: str,
+        contract: Contract,
+        *,
+        batch: int = BATCH_ALERTS,
     ) -> None:
         self._connect = connect
         self._bootstrap = bootstrap
         self._topic = topic
         self._contract = contract
+        self._batch = batch
         self._conn: Connection | None = None
         self._publisher: Publisher | None = None
 
@@ -56,7 +64,7 @@ class AlertRelay:
         try:
             while taken := self._publish_some():
                 published += taken
-                if taken < BATCH_ALERTS:
+                if taken < self._batch:
                     break
         except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
             self._abandon()
@@ -72,7 +80,7 @@ class AlertRelay:
         if self._conn is None:
             self._conn = self._connect(CLIENT)
         with self._conn, self._conn.cursor() as cur:
-            alerts = take_alerts(cur, self._contract, BATCH_ALERTS)
+            alerts = take_alerts(cur, self._contract, self._batch)
             if alerts:
                 self._send(alerts)
                 delete_alerts(cur, alerts)

@@ -48,7 +48,8 @@ class WorkerAccess:
         return lambda: connect(url, "fraud_trainer")
 
 
-def _of_workers(access: Access) -> WorkerAccess:
+def own_access(access: Access) -> WorkerAccess:
+    """The access to the same run of a worker that has the run's object store and database itself."""
     return WorkerAccess(access.run.dag, access.run.run_id, tuple(access.run.steps))
 
 
@@ -58,10 +59,16 @@ def _store() -> ObjectStore:
 
 
 class DaskEngine:
-    """The workers behind DASK_SCHEDULER."""
+    """The workers behind DASK_SCHEDULER.
 
-    def __init__(self, address: str) -> None:
+    Args:
+        address: of the scheduler.
+        access_of_workers: makes what a worker reaches the run with, of what this process does; it is pickled.
+    """
+
+    def __init__(self, address: str, access_of_workers: Callable[[Access], Access] = own_access) -> None:
         self._cluster = DaskCluster(address)
+        self._access_of_workers = access_of_workers
         self.name = f"dask at {address}"
 
     def pieces(self, rows: int) -> int:
@@ -73,7 +80,7 @@ class DaskEngine:
         self, access: Access, work: Callable[[Access, Item], Output], items: Sequence[Item]
     ) -> list[Output]:
         with self._cluster.client() as client:
-            return self._cluster.map(client, partial(work, _of_workers(access)), items)
+            return self._cluster.map(client, partial(work, self._access_of_workers(access)), items)
 
     def final_fit(
         self,
@@ -87,5 +94,5 @@ class DaskEngine:
                 f"{', '.join(encoded)}: an encoding by target needs all training rows in one process: choose "
                 "another one in the contract's `prepare`, or unset DASK_SCHEDULER."
             )
-        remote = RemoteRows(replace(rows, access=_of_workers(rows.access)), prepared)
+        remote = RemoteRows(replace(rows, access=self._access_of_workers(rows.access)), prepared)
         return DaskFit(self._cluster, remote, LocalFit(parts.train, parts.stopping, training.seed))
