@@ -230,7 +230,7 @@ def test_a_worker_that_is_killed_while_it_scores_loses_no_row(
         batch_installation(database, mlflow_uri, object_store, tmp_path),
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50) as running,
     ):
-        with killed_worker(running, "_score", after="memory") as killed:
+        with killed_worker(running, "_score-", after="memory") as killed:
             outputs = scores(tmp_path, running.scheduler_address, monkeypatch)
         assert len(killed) == 1
         assert not psutil.pid_exists(killed[0])

@@ -22,7 +22,7 @@ class _KillsOnce(SchedulerPlugin):
         self.killed: list[int] = []
 
     def transition(self, key: Any, start: str, finish: str, *_: Any, **__: Any) -> None:
-        if not self.killed and finish == self._after and self._task in str(key):
+        if not self.killed and finish == self._after and str(key).startswith(self._task):
             self.killed.append(next(iter(self._cluster.workers.values())).process.pid)
             threading.Timer(self._seconds, psutil.Process(self.killed[0]).kill).start()
 
@@ -32,7 +32,7 @@ def killed_worker(cluster: LocalCluster, task: str, after: str, seconds: float =
     """Meanwhile one worker of the cluster is killed; gives its process id once that has been arranged.
 
     Args:
-        task: part of the key of the task that starts it.
+        task: how the key of the task begins that starts it.
         after: the state of Dask that this task must have entered: `processing`, or `memory` when it is done.
         seconds: how much later the worker is killed.
     """
