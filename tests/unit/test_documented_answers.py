@@ -42,12 +42,19 @@ ANSWERS: Final[Mapping[tuple[str, int], tuple[str, str, str]]] = {
     ("api_spec.md", 0): ("/predict", "post", "200"),
     ("api_spec.md", 1): ("/predict", "post", "409"),
     ("api_spec.md", 2): ("/models", "get", "200"),
-    ("api_spec.md", 3): ("/health/ready", "get", "200"),
-    ("api_spec.md", 4): ("/predict", "post", "422"),
+    ("api_spec.md", 3): ("/deployments", "post", "201"),
+    ("api_spec.md", 4): ("/deployments/{deployment_id}/traffic", "post", "200"),
+    ("api_spec.md", 5): ("/deployments/{deployment_id}/evaluate", "post", "200"),
+    ("api_spec.md", 6): ("/deployments/{deployment_id}/evaluate", "post", "200"),
+    ("api_spec.md", 7): ("/deployments/{deployment_id}/promote", "post", "200"),
+    ("api_spec.md", 9): ("/health/ready", "get", "200"),
+    ("api_spec.md", 10): ("/predict", "post", "422"),
     ("training.md", 1): ("/train", "post", "202"),
 }
-# Neither: a token's parts, a record of a topic, lines of a log, a follower's health.
+# Neither: a token's parts, a record of a topic, lines of a log, a follower's health, a release with its lists
+# left out.
 OTHERS: Final = {
+    ("api_spec.md", 8),
     ("TOKEN_MANAGEMENT.md", 2),
     ("alerts.md", 0),
     ("batch.md", 0),

@@ -135,4 +135,4 @@ def test_the_example_works_as_it_stands() -> None:
     values = parse(TEMPLATE.read_text())
     assert len(base64.urlsafe_b64decode(values["AIRFLOW_FERNET_KEY"])) == 32
     assert len(values["AIRFLOW_JWT_SECRET"]) >= 64
-    assert set(api_clients(values)) == {"streaming", "airflow", "admin"}
+    assert set(api_clients(values)) == {"streaming", "rollout", "airflow", "admin"}

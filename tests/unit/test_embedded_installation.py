@@ -39,7 +39,7 @@ def test_the_first_start_writes_private_random_secrets(layout: Layout) -> None:
     secrets = [value for name, value in values.items() if "PASSWORD" in name]
     assert len(secrets) == len(set(secrets)) >= 7
     assert min(map(len, secrets)) >= 32
-    assert len({values[f"API_CLIENT_SECRET_{client.upper()}"] for client in constants.API_CLIENTS}) == 3
+    assert len({values[f"API_CLIENT_SECRET_{client.upper()}"] for client in constants.API_CLIENTS}) == 4
 
 
 def test_two_installations_share_no_secret(layout: Layout) -> None:

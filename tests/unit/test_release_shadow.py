@@ -78,7 +78,7 @@ def test_what_does_not_fit_into_its_queue_is_left_out_and_counted(installation: 
     installation.offer(rows)
     assert eventually(lambda: installation.counted()["scored"] == MAX_ROWS + ROWS, 20)
     assert installation.counted()["shed"] == 2 * ROWS, "there is room again"
-    assert installation.transactions == MAX_ROWS // ROWS + 1
+    assert installation.transactions <= MAX_ROWS // ROWS + 1, "what waits is stored together"
 
 
 @pytest.mark.parametrize("fault", ["model_error", "database_error"])

@@ -217,7 +217,7 @@ def get_deployment(_: Reader, backend: ApiService, deployment_id: Identifier) ->
     )
 
 
-@router.post("", status_code=201, summary="Open a release", responses=problems(409, 422, 503))
+@router.post("", status_code=201, summary="Open a release", responses=problems(400, 409, 422, 503))
 def open_deployment(
     identity: Deployer, backend: ApiService, response: Response, request: OpenRequest | None = None
 ) -> Deployment:
@@ -229,7 +229,7 @@ def open_deployment(
     return _shown(releases, release)
 
 
-@router.post("/{deployment_id}/validation", summary="Store the validation", responses=problems(404, 409))
+@router.post("/{deployment_id}/validation", summary="Store the validation", responses=problems(400, 404, 409))
 def validate_deployment(
     identity: Deployer, backend: ApiService, deployment_id: Identifier, request: ValidationRequest
 ) -> Deployment:
@@ -242,7 +242,9 @@ def validate_deployment(
     return _shown(releases, release)
 
 
-@router.post("/{deployment_id}/traffic", summary="Give it a share of traffic", responses=problems(404, 409))
+@router.post(
+    "/{deployment_id}/traffic", summary="Give it a share of traffic", responses=problems(400, 404, 409)
+)
 def set_traffic(
     identity: Deployer, backend: ApiService, deployment_id: Identifier, request: TrafficRequest
 ) -> Deployment:
@@ -265,7 +267,7 @@ def evaluate_deployment(identity: Deployer, backend: ApiService, deployment_id: 
     )
 
 
-@router.post("/{deployment_id}/promote", summary="Make it champion", responses=problems(404, 409, 503))
+@router.post("/{deployment_id}/promote", summary="Make it champion", responses=problems(400, 404, 409, 503))
 def promote_deployment(
     identity: Deployer,
     backend: ApiService,
@@ -278,7 +280,7 @@ def promote_deployment(
     return _shown(releases, release)
 
 
-@router.post("/{deployment_id}/rollback", summary="Take it back", responses=problems(404, 409))
+@router.post("/{deployment_id}/rollback", summary="Take it back", responses=problems(400, 404, 409))
 def roll_back_deployment(
     identity: Deployer, backend: ApiService, deployment_id: Identifier, request: RollBackRequest
 ) -> Deployment:
@@ -287,7 +289,7 @@ def roll_back_deployment(
     return _end(backend, identity.client_id, deployment_id, action, request.reason)
 
 
-@router.post("/{deployment_id}/abort", summary="Stop it", responses=problems(404, 409))
+@router.post("/{deployment_id}/abort", summary="Stop it", responses=problems(400, 404, 409))
 def abort_deployment(
     identity: Deployer, backend: ApiService, deployment_id: Identifier, request: AbortRequest | None = None
 ) -> Deployment:
