@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from config import constants
-from config.constants import DAG_BATCH
+from config.constants import DAG_BATCH, DAG_CANARY
 from tests.stack.stack import JOB_FILTER, ROOT, Stack, wait_for
+from tests.support.api_server import creditcard
 
 DAGS = sorted(path.stem for path in (ROOT / "airflow" / "dags").glob("[0-9]*.py"))
 # A person says what these work on; each has a test of its own.
-ASKING = {DAG_BATCH}
+ASKING = {DAG_BATCH, DAG_CANARY}
 ENDED = {"success", "failed"}
 SECONDS = 240
 TRAINING_SECONDS = 600
@@ -137,6 +138,44 @@ def test_an_interval_is_scored_in_a_container(stack: Stack) -> None:
     wait_for(lambda: state() in ENDED, SECONDS, lambda: f"{state()}: {airflow.tasks(DAG_BATCH, run)}")
     assert state() == "success", airflow.log(DAG_BATCH, run, "run_batch_prediction")
     assert "transactions scored by version" in airflow.log(DAG_BATCH, run, "log_batch_completion")
+
+
+def test_a_version_gets_traffic_and_is_stopped(stack: Stack) -> None:
+    """An earlier version is checked and served to some cards; a person stops it, and the run ends."""
+    airflow = stack.airflow()
+    [[version]] = stack.psql(
+        "SELECT max(version::int) FROM model_versions WHERE gate_passed AND version::int <"
+        " (SELECT max(version::int) FROM model_versions WHERE gate_passed)"
+    )
+    body = {"logical_date": None, "conf": {"version": version}}
+    run = str(airflow._call("POST", f"/api/v2/dags/{DAG_CANARY}/dagRuns", body)["dag_run_id"])
+
+    def state() -> str:
+        return next(one.state for one in airflow.runs(DAG_CANARY) if one.run_id == run)
+
+    with stack.client("admin") as client:
+
+        def release() -> dict[str, Any]:
+            found = [one for one in client.get("/deployments").json()["deployments"] if one["run_id"] == run]
+            return found[0] if found else {}
+
+        def gets_traffic() -> bool:
+            assert state() not in ENDED, airflow.log(DAG_CANARY, run, "validate_new_model")
+            return release().get("state") == "canary"
+
+        wait_for(gets_traffic, SECONDS, lambda: f"{release()}: {airflow.tasks(DAG_CANARY, run)}")
+        number = release()["deployment_id"]
+        assert release()["version"] == version
+        assert client.get(f"/deployments/{number}").json()["findings"]["checks"]
+        served = "SELECT count(*) FROM predictions WHERE role = 'canary' AND model_version = "
+        wait_for(lambda: stack.psql(f"{served}'{version}'") != [["0"]], SECONDS, lambda: str(release()))
+        answer = client.post(f"/deployments/{number}/abort", json={"reason": "The test has seen enough."})
+        assert answer.json()["state"] == "aborted"
+        wait_for(lambda: state() in ENDED, SECONDS, lambda: f"{state()}: {airflow.tasks(DAG_CANARY, run)}")
+        assert client.post("/predict", json=creditcard()).json()["model_version"] != version
+    tasks = airflow.tasks(DAG_CANARY, run)
+    assert {tasks[task] for task in ("validate_new_model", "deploy_canary")} == {"success"}
+    assert tasks["increase_traffic"] == "skipped"
 
 
 def test_jobs_run_in_containers(stack: Stack) -> None:
