@@ -57,6 +57,7 @@ def configuration(folder: Path) -> Path:
         "min_rows": 60,
         "max_error_rate": 0.1,
         "latency_quantile": 0.8,
+        "max_latency_ms": 450,  # below the limit after which the champion answers
         "max_alert_rate_change": 3,
         "max_score_distance": 0.4,
     }
