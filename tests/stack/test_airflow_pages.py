@@ -19,7 +19,10 @@ from tests.support.chromium import CHROMIUM, SCREENSHOTS, VIEWPORT, chromium
 __all__ = ["chromium"]
 
 # .ci/run installs it where it can, as for the tests in tests/browser.
-pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"not run: there is no {CHROMIUM}")
+pytestmark = [
+    pytest.mark.skipif(not CHROMIUM.exists(), reason=f"not run: there is no {CHROMIUM}"),
+    pytest.mark.timeout(600),  # a run in containers on a busy machine
+]
 RUN_PATIENCE_MS: Final = 240_000.0
 
 
