@@ -35,12 +35,16 @@ def url(stack: Stack) -> str:
 @pytest.fixture
 def page(chromium: Browser, stack: Stack, url: str) -> Iterator[Page]:
     """A person who has logged in; the times of the forms are those of their zone."""
+    # A container that starts or ends changes the machine's networks, and Chromium gives up what it loads.
+    stack.pause(True)
+    wait_for(lambda: not stack.jobs(), 120)
     page = chromium.new_page(viewport=VIEWPORT, timezone_id="UTC")
     page.set_default_timeout(PATIENCE_MS)
     log_in(page, url, stack.harness.dotenv["AIRFLOW_PASSWORD"])
     expect_home(page)
     yield page
     page.close()
+    stack.pause(False)
 
 
 def test_an_interval_is_scored_from_the_form(stack: Stack, page: Page, url: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Error, Page, expect
 
 from config import constants
 
@@ -14,7 +14,7 @@ PATIENCE_MS: Final = 60_000.0  # for a page on a busy machine
 
 
 def log_in(page: Page, url: str, password: str) -> None:
-    page.goto(url)
+    _open(page, url)
     page.locator("input[name=username]").fill(constants.AIRFLOW_USER)
     page.locator("input[name=password]").fill(password)
     page.locator("[type=submit]").click()
@@ -26,7 +26,7 @@ def expect_home(page: Page) -> None:
 
 
 def open_dag(page: Page, url: str, dag_id: str) -> None:
-    page.goto(f"{url}/dags/{dag_id}")
+    _open(page, f"{url}/dags/{dag_id}")
     expect(page.get_by_role("heading", name=dag_id)).to_be_visible(timeout=PATIENCE_MS)
 
 
@@ -50,3 +50,16 @@ def start_run(page: Page, patience_ms: float, values: Mapping[str, str | datetim
     page.wait_for_url("**/runs/manual__*", timeout=PATIENCE_MS)
     header = page.locator("h2", has_text="manual__").locator("xpath=..")
     expect(header.get_by_test_id("state-badge")).to_have_text("Success", timeout=patience_ms)
+
+
+def _open(page: Page, address: str) -> None:
+    """Load a page, again where a container's network came or went meanwhile."""
+    for _ in range(4):
+        try:
+            page.goto(address)
+        except Error as error:
+            if "ERR_NETWORK_CHANGED" not in str(error):
+                raise
+        else:
+            return
+    page.goto(address)
