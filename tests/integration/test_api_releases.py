@@ -51,7 +51,7 @@ def publisher(mlflow_uri: str, database: Any, tmp_path_factory: pytest.TempPathF
 def configuration(folder: Path) -> Path:
     """Shorter windows, and few calls are enough: by configuration, the code is the same."""
     content = read_yaml(CONFIG_DIR / "config.yaml")
-    content["release"] |= {"window": f"PT{WINDOW_SECONDS}S", "max_extensions": 1, "abandoned_after": "PT3S"}
+    content["release"] |= {"window": f"PT{WINDOW_SECONDS}S", "max_extensions": 1, "abandoned_after": "PT15S"}
     content["release"]["judgement"] |= {
         "min_calls": 30,
         "min_rows": 60,
@@ -274,7 +274,7 @@ def test_a_release_that_nobody_drives_is_withdrawn(
 ) -> None:
     number = opened(admin, publisher.version())
     in_traffic(server, admin, number)
-    wait_until(lambda: details(admin, number)["state"] == "withdrawn", server, 30)
+    wait_until(lambda: details(admin, number)["state"] == "withdrawn", server, 60)
     assert server.metric("fraud_api_canary_percent") == 0
 
 
