@@ -113,7 +113,7 @@ class Arms:
 
     async def score_few(self, part: Part, arrivals: Sequence[Arrival]) -> Scored:
         """Score the part's rows, each of its own request; those of the champion on the event loop."""
-        self._shadow.offer(part.batch, list(arrivals))
+        self._shadow.offer(part.batch, arrivals)
         canary = part.canary
         if canary is None:
             return self._by_champion(part, arrivals, score_few)

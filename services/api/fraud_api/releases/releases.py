@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal
 from uuid import uuid4
 
 from config.constants import ALIAS_CHALLENGER, ALIAS_CHAMPION
@@ -13,7 +13,7 @@ from config.release import Release as ReleaseParameters
 from fraud_adapters.models.aliases import AliasMoved, promote
 from fraud_adapters.models.recorded import VersionRefused
 from fraud_adapters.models.registry import RegistryFailure
-from fraud_adapters.postgres import DatabaseUnavailable, audit, deployments
+from fraud_adapters.postgres import audit, deployments
 from fraud_adapters.postgres.deployments import Deployment, Event
 from fraud_adapters.postgres.release_counts import CANARY, CONTROL, read_counts, read_labels
 from fraud_adapters.postgres.session import Cursor, Session
@@ -24,7 +24,6 @@ from fraud_core.canary.judgement import Judgement, Verdict, judge
 from fraud_core.canary.lifecycle import IN_TRAFFIC, RUNNING, Action, IllegalAction, Stage, State, after
 
 ACTOR: Final = "api"  # what the watch does by itself
-T = TypeVar("T")
 Next = Literal["wait", "advance", "roll_back", "withdraw"]
 _REGISTRY_SILENT: Final = "The model registry does not respond correctly."
 
@@ -60,7 +59,7 @@ class Releases:
 
     def open(self, actor: str, version: str | None, run_id: str | None) -> tuple[Deployment, bool]:
         """Open a release of a version, or of the challenger; returns it, and whether it is new."""
-        if run_id is not None and (known := self._run(_of_run(self.name, run_id))) is not None:
+        if (known := self._of_run(run_id)) is not None:
             return known, False
         aliases = self._aliases()
         chosen, champion = version or aliases.get(ALIAS_CHALLENGER), aliases.get(ALIAS_CHAMPION)
@@ -88,24 +87,26 @@ class Releases:
                 self._note(cursor, actor, opened, "opened", {"version": chosen, "champion": champion})
             return opened
 
-        opened = self._run(work)
+        opened = self._session.run(work)
         if opened is None:
-            if run_id is not None and (known := self._run(_of_run(self.name, run_id))) is not None:
+            if (known := self._of_run(run_id)) is not None:
                 return known, False
             raise Problem(409, "Another release is running: it must end first.")
         return self.get(opened), True
 
     def get(self, deployment_id: int) -> Deployment:
-        found = self._run(lambda cursor: deployments.read_deployment(cursor, self.name, deployment_id))
+        found = self._session.run(
+            lambda cursor: deployments.read_deployment(cursor, self.name, deployment_id)
+        )
         if found is None:
             raise Problem(404, f"There is no release {deployment_id} of {self.name}.")
         return found
 
     def latest(self, limit: int) -> list[Deployment]:
-        return self._run(lambda cursor: deployments.latest_deployments(cursor, self.name, limit))
+        return self._session.run(lambda cursor: deployments.latest_deployments(cursor, self.name, limit))
 
     def events(self, deployment_id: int) -> list[Event]:
-        return self._run(lambda cursor: deployments.events_of(cursor, deployment_id))
+        return self._session.run(lambda cursor: deployments.events_of(cursor, deployment_id))
 
     def evidence(self, release: Deployment, *, labels: bool = True) -> Evidence:
         """What the current stage has shown so far; without `labels`, not what is known of the truth."""
@@ -114,7 +115,7 @@ class Releases:
             counts = read_counts(cursor, release.deployment_id, release.traffic_percent)
             return counts, read_labels(cursor, release.deployment_id) if labels else None
 
-        counts, live = self._run(work)
+        counts, live = self._session.run(work)
         return Evidence(
             control=counts[CONTROL],
             canary=counts[CANARY],
@@ -172,7 +173,7 @@ class Releases:
         found = self.judgement(evidence)
         following = self._next(release, found, over=over)
         details = {"verdict": found.verdict, "next": following, **_numbers(evidence, found)}
-        self._run(lambda cursor: deployments.record_event(cursor, deployment_id, "judged", details))
+        self._session.run(lambda cursor: deployments.record_event(cursor, deployment_id, "judged", details))
         if following == "roll_back":
             release = self.end(actor, deployment_id, Action.ROLL_BACK, found.sentence)
         elif over and following == "wait":
@@ -239,7 +240,7 @@ class Releases:
             if deployments.extend(cursor, release):
                 self._note(cursor, actor, release.deployment_id, "extended", {"reason": found.sentence})
 
-        self._run(work)
+        self._session.run(work)
         return self.get(release.deployment_id)
 
     def _require_passed(self, release: Deployment) -> None:
@@ -263,8 +264,6 @@ class Releases:
             raise Problem(422, f"The version must not serve: {refused}") from None
         except RegistryFailure:
             raise unavailable(_REGISTRY_SILENT) from None
-        except DatabaseUnavailable:
-            raise unavailable("The database does not answer.") from None
 
     def _move(
         self,
@@ -290,7 +289,7 @@ class Releases:
                 self._note(cursor, actor, deployment_id, state, {**(details or {}), **said})
             return moved
 
-        if not self._run(work):
+        if not self._session.run(work):
             # Somebody else has moved it since it was read.
             return self._move(
                 actor, deployment_id, action, reason, percent=percent, details=details, store=store
@@ -327,12 +326,11 @@ class Releases:
         except RegistryFailure:
             raise unavailable(_REGISTRY_SILENT) from None
 
-    def _run(self, work: Callable[[Cursor], T]) -> T:
-        return self._session.run(work)
-
-
-def _of_run(name: str, run_id: str) -> Callable[[Cursor], Deployment | None]:
-    return lambda cursor: deployments.deployment_of_run(cursor, name, run_id)
+    def _of_run(self, run_id: str | None) -> Deployment | None:
+        """The release that this run has opened already."""
+        if run_id is None:
+            return None
+        return self._session.run(lambda cursor: deployments.deployment_of_run(cursor, self.name, run_id))
 
 
 def _numbers(evidence: Evidence, found: Judgement) -> dict[str, Any]:

@@ -32,7 +32,7 @@ IDLE_SECONDS: Final = 0.5
 STOP_SECONDS: Final = 5.0
 
 
-_Offered = tuple[Batch, list[Arrival]]
+_Offered = tuple[Batch, Sequence[Arrival]]
 
 
 class Shadow:
@@ -62,7 +62,7 @@ class Shadow:
         self._stop.set()
         self._thread.join(STOP_SECONDS)
 
-    def offer(self, batch: Batch, arrivals: list[Arrival]) -> None:
+    def offer(self, batch: Batch, arrivals: Sequence[Arrival]) -> None:
         """Let the shadow score a batch, unless there is none or it is behind. Never blocks, never raises."""
         if self._serving() is None or not len(batch):
             return
@@ -99,7 +99,7 @@ class Shadow:
             self._rows -= rows
         return found
 
-    def _score(self, batch: Batch, arrivals: list[Arrival]) -> None:
+    def _score(self, batch: Batch, arrivals: Sequence[Arrival]) -> None:
         serving = self._serving()
         if serving is None:
             return
