@@ -229,6 +229,8 @@ def test_head_is_no_other_method(server: ApiServer) -> None:
     assert answer_to(server, "HEAD", "/predict")[0] == 405
     status, headers, _ = answer_to(server, "POST", "/health/live")
     assert (status, set(re.split(r",\s*", headers["allow"]))) == (405, {"GET", "HEAD"})
+    status, headers, _ = answer_to(server, "OPTIONS", "/deployments")
+    assert (status, set(re.split(r",\s*", headers["allow"]))) == (405, {"GET", "HEAD", "POST"})
     operations = server.get("/openapi.json").json()["paths"]["/health/live"]
     assert set(operations) == {"get"}
 

@@ -56,7 +56,7 @@ def cluster(installation: Installation) -> Iterator[LocalCluster]:
     """Two worker processes, which find Postgres and the object store by their own environment."""
     assert installation.database
     with LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", silence_logs=50
     ) as running:
         yield running
 
@@ -160,7 +160,7 @@ def test_a_scheduler_that_is_not_there_is_named() -> None:
 
 
 def test_workers_that_do_not_come_are_named() -> None:
-    with LocalCluster(n_workers=0, processes=False, protocol="tcp", dashboard_address=None) as empty:
+    with LocalCluster(n_workers=0, processes=False, protocol="tcp", dashboard_address=":0") as empty:
         waiting = DaskCluster(empty.scheduler_address, seconds=0.5)
         sentence = r"no worker joined the scheduler within 0\.5 seconds"
         with pytest.raises(ClusterUnavailable, match=sentence), waiting.client():
@@ -179,7 +179,7 @@ def test_a_worker_that_does_not_fit_is_named(tmp_path: Path) -> None:
     sentence = r"has xgboost 1\.0\.0, this job .*from the same image"
     with (
         LocalCluster(
-            n_workers=1, threads_per_worker=1, preload=[other], dashboard_address=None, silence_logs=50
+            n_workers=1, threads_per_worker=1, preload=[other], dashboard_address=":0", silence_logs=50
         ) as running,
         pytest.raises(ClusterUnfit, match=sentence),
         DaskCluster(running.scheduler_address).client(),
@@ -212,7 +212,7 @@ def test_batch_scores_are_equal_row_by_row(
     with (
         batch_installation(database, mlflow_uri, object_store, tmp_path),
         LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=False, protocol="tcp", dashboard_address=None
+            n_workers=2, threads_per_worker=1, processes=False, protocol="tcp", dashboard_address=":0"
         ) as running,
     ):
         outputs = scores(tmp_path, running.scheduler_address, monkeypatch)
@@ -229,7 +229,7 @@ def test_a_worker_that_is_killed_while_it_scores_loses_no_row(
 ) -> None:
     with (
         batch_installation(database, mlflow_uri, object_store, tmp_path),
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50) as running,
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50) as running,
     ):
         engine_scored = DaskEngine.scored
         killed = []
