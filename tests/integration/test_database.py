@@ -182,7 +182,7 @@ def test_verify_sees_each_difference(database: Database) -> None:
         "ALTER TABLE predictions ALTER COLUMN engine DROP NOT NULL": "column predictions.engine is",
         "ALTER TABLE labels ADD CHECK (label < 9)": "constraint labels.labels_label_check",
         "DROP INDEX predictions_deciding": "index predictions_deciding is missing",
-        "DROP TABLE cases": "table cases is missing",
+        "DROP TABLE case_events": "table case_events is missing",
         "CREATE VIEW frauds AS SELECT 1 AS one": "view frauds was not made",
         "ALTER TABLE audit_log DISABLE TRIGGER ALL": "trigger audit_log.",
         "GRANT DELETE ON audit_log TO fraud_api": "table audit_log is",
