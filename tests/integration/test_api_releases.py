@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,10 @@ import yaml
 from config.constants import ALIAS_CHALLENGER, ALIAS_SHADOW
 from config.parameters import read_yaml
 from config.settings import CONFIG_DIR
+from fraud_adapters.postgres.deployments import open_deployment
+from fraud_adapters.postgres.release_counts import read_counts, store_counts
+from fraud_adapters.postgres.session import Session
+from fraud_core.canary.evidence import SCORE_BINS, Arm
 from tests.support.api_server import ApiServer, ForkedApi, cloned, creditcard, problem, wait_until
 from tests.support.faulty_models import Fault, make_faulty_model
 from tests.support.publisher import Publisher
@@ -177,6 +183,7 @@ def test_a_good_version_goes_all_the_way(
     assert drive(server, admin, number)["next"] == "advance"
     promoted = admin.post(f"/deployments/{number}/promote").json()
     assert promoted["state"] == "promoted"
+    assert promoted["reason"] == details(admin, number)["events"][-2]["details"]["sentence"]
     assert admin.post(f"/deployments/{number}/promote").json() == promoted
     assert details_of_champion(admin) == version
     aliases = {
@@ -399,3 +406,29 @@ def test_labels_about_its_traffic_take_a_release_back(
     assert any(
         check["name"].startswith("live") and check["outcome"] == "failed" for check in judged["checks"]
     )
+
+
+def test_sums_that_are_stored_again_count_once(database: Any) -> None:
+    """The answer to a COMMIT may be lost: the replica stores the same sums again, and later ones over them."""
+    with closing(Session(database.url("api"), "test")) as session:
+        number = session.run(
+            lambda cursor: open_deployment(
+                cursor, name="another", version="2", previous="1", mode="canary", salt="s", run_id=None
+            )
+        )
+        assert number is not None
+        minute = datetime.now(UTC).replace(second=0, microsecond=0)
+
+        def store(replica: str, calls: int) -> int:
+            counts = Arm(calls, 1, 0, 2 * calls, 0, (2 * calls,) + (0,) * (SCORE_BINS - 1))
+            session.run(lambda cursor: store_counts(cursor, number, 10, "canary", replica, minute, counts))
+            return session.run(lambda cursor: read_counts(cursor, number, 10))["canary"].calls
+
+        assert [store("one", 3), store("one", 3), store("one", 5), store("one", 3)] == [3, 3, 5, 5]
+        assert store("two", 3) == 8
+        session.run(
+            lambda cursor: cursor.execute(
+                "UPDATE deployments SET state = 'aborted', ended_at = now() WHERE deployment_id = %s",
+                (number,),
+            )
+        )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Final, cast
 
 import numpy as np
@@ -13,9 +14,9 @@ import numpy as np
 from config.release import Release as ReleaseParameters
 from fraud_adapters.postgres.deployments import open_deployment
 from fraud_adapters.postgres.release_counts import CANARY, CONTROL
-from fraud_adapters.postgres.session import Session
+from fraud_adapters.postgres.session import Cursor, Session
 from fraud_api.model_holder import ModelHolder, ModelSource
-from fraud_api.releases.counts import Counts, Stage, add_taken
+from fraud_api.releases.counts import Counts, Stage, store_sums
 from fraud_api.releases.releases import Evaluation, Releases
 from fraud_core.canary.evidence import Paired
 from fraud_core.canary.lifecycle import Action
@@ -56,9 +57,12 @@ def _in_traffic(session: Session, releases: Releases, version: str, minutes: Seq
     releases.traffic("rollout", opened, PERCENT)
     for ago in minutes:
         counts = _counts(Stage(opened, PERCENT), datetime.now(UTC) - timedelta(minutes=ago), version)
-        taken = counts.take()
-        session.run(lambda cursor, taken=taken: add_taken(cursor, taken))  # type: ignore[misc]
+        session.run(partial(_store, counts))
     return opened
+
+
+def _store(counts: Counts, cursor: Cursor) -> None:
+    store_sums(cursor, counts.replica, counts.unstored())
 
 
 def _counts(stage: Stage, moment: datetime, version: str) -> Counts:

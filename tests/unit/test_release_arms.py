@@ -108,7 +108,7 @@ class Fixture:
         return self.champion
 
     def counted(self) -> dict[str, Arm]:
-        found = self.counts.take()
+        found = self.counts.unstored()
         assert {(stage, minute) for stage, _, minute in found} <= {(STAGE, MINUTE)}
         return {arm: sums for (_, arm, _), sums in found.items()}
 

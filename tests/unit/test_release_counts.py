@@ -61,7 +61,7 @@ def test_calls_rows_and_scores_are_summed_by_arm(counts: Counts) -> None:
     counts.scored(STAGE, CANARY, predictions(0.49), 0.21)
     counts.failed(STAGE, CANARY, 3, 0.5)
     counts.scored(STAGE, CONTROL, predictions(0.999), 0.01)
-    taken = {arm: sums for (_, arm, _), sums in counts.take().items()}
+    taken = {arm: sums for (_, arm, _), sums in counts.unstored().items()}
     assert taken == {
         # Just at the bound is not slow; the highest score is in the last bin.
         CANARY: Arm(3, 1, 2, 8, 2, histogram(bin_0=1, bin_1=1, bin_9=1, bin_10=1, bin_19=1)),
@@ -69,10 +69,13 @@ def test_calls_rows_and_scores_are_summed_by_arm(counts: Counts) -> None:
     }
 
 
-def test_what_was_taken_is_not_taken_again(counts: Counts) -> None:
+def test_what_is_stored_is_not_stored_again(counts: Counts) -> None:
     counts.scored(STAGE, CANARY, predictions(0.1), 0.01)
-    assert len(counts.take()) == 1
-    assert counts.take() == {}
+    sums = counts.unstored()
+    assert len(sums) == 1
+    assert counts.unstored() == sums, "it may not have been stored"
+    counts.mark_stored(sums)
+    assert counts.unstored() == {}
 
 
 def test_minutes_and_stages_are_counted_apart(counts: Counts, clock: Clock) -> None:
@@ -82,7 +85,7 @@ def test_minutes_and_stages_are_counted_apart(counts: Counts, clock: Clock) -> N
     clock.now += timedelta(seconds=0.2)
     counts.scored(STAGE, CANARY, predictions(0.1), 0.01)
     counts.scored(Stage(1, 50), CANARY, predictions(0.1), 0.01)
-    taken = counts.take()
+    taken = counts.unstored()
     later = NOON + timedelta(minutes=1)
     assert {(key[0].percent, key[2]): sums.calls for key, sums in taken.items()} == {
         (10, NOON): 2,
@@ -91,37 +94,42 @@ def test_minutes_and_stages_are_counted_apart(counts: Counts, clock: Clock) -> N
     }
 
 
-def test_what_could_not_be_added_is_counted_with_what_came_since(counts: Counts, clock: Clock) -> None:
+def test_sums_go_on_from_what_is_stored(counts: Counts, clock: Clock) -> None:
     counts.scored(STAGE, CANARY, predictions(0.1, 0.95), 0.3)
     counts.failed(STAGE, CANARY, 5, 0.5)
-    taken = counts.take()
+    before = counts.unstored()
     counts.scored(STAGE, CANARY, predictions(0.95), 0.01)
+    counts.mark_stored(before)
+    (again,) = counts.unstored().values()
+    assert again == Arm(3, 1, 2, 8, 2, histogram(bin_2=1, bin_19=2))
     clock.now += timedelta(minutes=1)
-    counts.scored(STAGE, CONTROL, predictions(0.1), 0.01)
-    counts.give_back(taken)
-    again = {(arm, minute): sums for (_, arm, minute), sums in counts.take().items()}
-    assert again == {
-        (CANARY, NOON): Arm(3, 1, 2, 8, 2, histogram(bin_2=1, bin_19=2)),
-        (CONTROL, NOON + timedelta(minutes=1)): Arm(1, 0, 0, 1, 0, histogram(bin_2=1)),
-    }
-    counts.give_back({})
-    assert counts.take() == {}
+    counts.mark_stored({})
+    assert len(counts.unstored()) == 1, "a minute that is over is kept until it is stored"
+    counts.mark_stored(counts.unstored())
+    counts.scored(STAGE, CANARY, predictions(0.1), 0.01)
+    ((_, _, minute),) = counts.unstored()
+    assert minute == NOON + timedelta(minutes=1)
 
 
-def test_threads_that_count_while_another_takes_lose_nothing(counts: Counts) -> None:
+def test_two_processes_never_have_one_name(clock: Clock) -> None:
+    assert len({Counts(slow_seconds=0.2, clock=clock).replica for _ in range(50)}) == 50
+
+
+def test_threads_that_count_while_another_stores_lose_nothing(counts: Counts, clock: Clock) -> None:
     calls = 400
+    stored: dict[object, int] = {}
 
-    def work(number: int) -> int:
+    def work(number: int) -> None:
         if number % 10:
             counts.scored(STAGE, CANARY, predictions(0.1, 0.9), 0.01)
-            return 0
-        taken = counts.take()
+            return
+        sums = counts.unstored()
+        for key, arm in sums.items():
+            stored[key] = max(stored.get(key, 0), arm.calls)
         if number % 20:
-            counts.give_back(taken)
-            return 0
-        return sum(sums.calls for sums in taken.values())
+            counts.mark_stored(sums)
 
     with ThreadPoolExecutor(8) as pool:
-        added = sum(pool.map(work, range(calls)))
-    left = counts.take()
-    assert added + sum(sums.calls for sums in left.values()) == calls * 9 // 10
+        list(pool.map(work, range(calls)))
+    stored |= {key: arm.calls for key, arm in counts.unstored().items()}
+    assert sum(stored.values()) == calls * 9 // 10

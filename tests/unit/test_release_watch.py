@@ -93,12 +93,13 @@ class Installation:
 def installation(monkeypatch: pytest.MonkeyPatch) -> Installation:
     made = Installation()
 
-    def add_taken(_: Any, taken: dict[Any, Any]) -> None:
-        made.added += sum(arm.calls for arm in taken.values())
+    def store_sums(_: Any, replica: str, sums: dict[Any, Any]) -> None:
+        assert replica == made.counts.replica
+        made.added += sum(arm.calls for arm in sums.values())
 
     monkeypatch.setattr(watch_module, "monotonic", lambda: made.seconds)
     monkeypatch.setattr(watch_module, "running_deployment", lambda _cursor, _name: made.running)
-    monkeypatch.setattr(watch_module, "add_taken", add_taken)
+    monkeypatch.setattr(watch_module, "store_sums", store_sums)
     return made
 
 

@@ -20,13 +20,13 @@ CANARY: Final = "canary"
 NOTHING: Final = Arm(0, 0, 0, 0, 0, (0,) * SCORE_BINS)
 
 
-def add_counts(  # noqa: PLR0917
+def store_counts(  # noqa: PLR0917
     cursor: Cursor, deployment_id: int, percent: int, arm: str, replica: str, minute: datetime, counts: Arm
 ) -> None:
-    """Add to what this replica has counted in the minute."""
+    """Store the sums of what the replica has counted in the minute; a repetition changes nothing."""
     calls, errors, slow, rows, flagged, scores = astuple(counts)
     cursor.execute(
-        _ADD,
+        _STORE,
         (deployment_id, percent, arm, replica, minute, calls, errors, slow, rows, flagged, list(scores)),
     )
 
@@ -55,17 +55,13 @@ def _arm(sums: Sequence[Any], scores: Sequence[Any]) -> Arm:
     return Arm(calls, errors, slow, rows, flagged, tuple(map(int, scores)))
 
 
-_ADD: Final = """
+_STORE: Final = """
     INSERT INTO release_counts AS known
     VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
     ON CONFLICT (deployment_id, traffic_percent, arm, replica, minute) DO UPDATE SET
-        calls = known.calls + excluded.calls,
-        errors = known.errors + excluded.errors,
-        slow = known.slow + excluded.slow,
-        rows = known.rows + excluded.rows,
-        flagged = known.flagged + excluded.flagged,
-        scores = (SELECT array_agg(a + b ORDER BY bin)
-                  FROM unnest(known.scores, excluded.scores) WITH ORDINALITY AS bins (a, b, bin))
+        (calls, errors, slow, rows, flagged, scores) = (
+            excluded.calls, excluded.errors, excluded.slow, excluded.rows, excluded.flagged, excluded.scores)
+    WHERE known.calls < excluded.calls
 """
 _READ: Final = """
     WITH counts AS (

@@ -1,4 +1,8 @@
-"""Counts what each arm of a release does, and adds it to the database every few seconds."""
+"""Counts what each arm of a release does, and stores it in the database every few seconds.
+
+A replica stores its sums, not what came since the last time: stored twice, because the answer to a COMMIT was
+lost, they count once.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +12,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from threading import Lock
-from typing import Final
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fraud_adapters.postgres.release_counts import add_counts
+from fraud_adapters.postgres.release_counts import store_counts
 from fraud_adapters.postgres.session import Cursor
 from fraud_core.canary.evidence import SCORE_BINS, Arm
 from fraud_core.predictions import Predictions
-
-REPLICA: Final = f"{socket.gethostname()[:48]}:{os.getpid()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,20 +45,27 @@ class _Sums:
 
 
 _Key = tuple[Stage, str, datetime]
+Sums = dict[_Key, Arm]
+"""By stage, arm and minute."""
 
 
 class Counts:
-    """What this replica has counted since it was last added; safe to use from several threads.
+    """What this replica has counted; safe to use from several threads.
 
     Args:
         slow_seconds: a call that takes longer is slow.
         clock: the current time.
+
+    Attributes:
+        replica: names this process; not even a container of the same name that starts again has it.
     """
 
     def __init__(self, slow_seconds: float, clock: Callable[[], datetime]) -> None:
+        self.replica = f"{socket.gethostname()[:39]}:{os.getpid()}:{uuid4().hex[:8]}"
         self._slow_seconds = slow_seconds
         self._clock = clock
         self._sums: dict[_Key, _Sums] = {}
+        self._stored: dict[_Key, Arm] = {}
         self._lock = Lock()
 
     def scored(self, stage: Stage, arm: str, predictions: Predictions, seconds: float) -> None:
@@ -75,27 +84,26 @@ class Counts:
             self._count_call(sums, rows, seconds)
             sums.errors += 1
 
-    def take(self) -> dict[_Key, Arm]:
-        """What was counted since the last time."""
+    def unstored(self) -> Sums:
+        """The sums that have changed since they were stored."""
         with self._lock:
-            sums, self._sums = self._sums, {}
-        return {key: one.arm() for key, one in sums.items()}
+            sums = {key: one.arm() for key, one in self._sums.items()}
+            return {key: arm for key, arm in sums.items() if self._stored.get(key) != arm}
 
-    def give_back(self, taken: dict[_Key, Arm]) -> None:
-        """Count again what could not be added to the database."""
+    def mark_stored(self, sums: Sums) -> None:
+        """Note what the database has; of minutes that are over and stored nothing is kept."""
+        minute = self._minute()
         with self._lock:
-            for key, arm in taken.items():
-                sums = self._sums.setdefault(key, _Sums())
-                sums.calls += arm.calls
-                sums.errors += arm.errors
-                sums.slow += arm.slow
-                sums.rows += arm.rows
-                sums.flagged += arm.flagged
-                sums.scores += np.array(arm.scores, dtype=np.int64)
+            self._stored |= sums
+            for key, stored in list(self._stored.items()):
+                if key[2] < minute and self._sums[key].arm() == stored:
+                    del self._sums[key], self._stored[key]
+
+    def _minute(self) -> datetime:
+        return self._clock().replace(second=0, microsecond=0)
 
     def _sums_of(self, stage: Stage, arm: str) -> _Sums:
-        minute = self._clock().replace(second=0, microsecond=0)
-        return self._sums.setdefault((stage, arm, minute), _Sums())
+        return self._sums.setdefault((stage, arm, self._minute()), _Sums())
 
     def _count_call(self, sums: _Sums, rows: int, seconds: float) -> None:
         sums.calls += 1
@@ -103,7 +111,7 @@ class Counts:
         sums.slow += seconds > self._slow_seconds
 
 
-def add_taken(cursor: Cursor, taken: dict[_Key, Arm]) -> None:
-    """Add what a replica has counted, in the cursor's transaction."""
-    for (stage, arm, minute), counts in sorted(taken.items(), key=lambda item: str(item[0])):
-        add_counts(cursor, stage.deployment_id, stage.percent, arm, REPLICA, minute, counts)
+def store_sums(cursor: Cursor, replica: str, sums: Sums) -> None:
+    """Store the sums of a replica, in the cursor's transaction."""
+    for (stage, arm, minute), counts in sorted(sums.items(), key=lambda item: str(item[0])):
+        store_counts(cursor, stage.deployment_id, stage.percent, arm, replica, minute, counts)

@@ -26,6 +26,7 @@ from fraud_core.canary.lifecycle import IN_TRAFFIC, RUNNING, Action, IllegalActi
 ACTOR: Final = "api"  # what the watch does by itself
 Next = Literal["wait", "advance", "roll_back", "withdraw"]
 _REGISTRY_SILENT: Final = "The model registry does not respond correctly."
+_FORCED: Final = "A person promoted it whatever the verdict."
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,9 +187,9 @@ class Releases:
         if release.state == State.PROMOTED:
             return release
         self._after(release, Action.PROMOTE)
-        if not force:
-            self._require_passed(release)
-        details = {"deployment": deployment_id, "reason": reason or "release", "forced": force}
+        verdict = _FORCED if force else self._require_passed(release)
+        reason = reason or verdict
+        details = {"deployment": deployment_id, "reason": reason, "forced": force}
         try:
             promote(self._session, self._registry, actor, self.name, release.version, details)
         except AliasMoved as error:
@@ -243,8 +244,8 @@ class Releases:
         self._session.run(work)
         return self.get(release.deployment_id)
 
-    def _require_passed(self, release: Deployment) -> None:
-        """Raise 409 unless the last evaluation of the stage was to advance.
+    def _require_passed(self, release: Deployment) -> str:
+        """The sentence of the stage's last evaluation; raises 409 unless it was to advance.
 
         It is not judged again: between the evaluation and the step that follows from it a few more
         transactions would now and then turn the verdict. What speaks against the release ends it anyway.
@@ -256,6 +257,7 @@ class Releases:
         last = judged[-1].details
         if last["next"] != "advance":
             raise Problem(409, f"The last verdict is not to go on: {last['sentence']}")
+        return str(last["sentence"])
 
     def _require_servable(self, version: str) -> None:
         try:

@@ -1,4 +1,4 @@
-"""Watches the release in traffic: holds its model, adds up its counts, and takes it back on evidence.
+"""Watches the release in traffic: holds its model, stores its counts, and takes it back on evidence.
 
 Every replica does it, so the champion serves everything again however many replicas, and whatever drives the
 release, have died.
@@ -20,7 +20,7 @@ from fraud_adapters.postgres.session import Cursor, Session
 from fraud_api.metrics import Metrics
 from fraud_api.model_holder import Serving
 from fraud_api.releases.arms import Canary
-from fraud_api.releases.counts import Counts, Stage, add_taken
+from fraud_api.releases.counts import Counts, Stage, store_sums
 from fraud_api.releases.releases import ACTOR, Releases
 from fraud_core.canary.lifecycle import IN_TRAFFIC, Action
 
@@ -77,22 +77,20 @@ class ReleaseWatch:
         self.is_known = True
 
     def flush(self) -> None:
-        """Add what was counted since the last time; for the end of the process."""
+        """Store what was counted since the last time; for the end of the process."""
         self._exchange()
 
     def _exchange(self) -> Deployment | None:
-        """Add what this replica has counted; returns the release that runs."""
-        taken = self._counts.take()
+        """Store what this replica has counted; returns the release that runs."""
+        sums = self._counts.unstored()
 
         def work(cursor: Cursor) -> Deployment | None:
-            add_taken(cursor, taken)
+            store_sums(cursor, self._counts.replica, sums)
             return running_deployment(cursor, self._releases.name)
 
-        try:
-            return self._session.run(work)
-        except BaseException:
-            self._counts.give_back(taken)
-            raise
+        running = self._session.run(work)
+        self._counts.mark_stored(sums)
+        return running
 
     def _follow(self, release: Deployment | None) -> None:
         if release is None:
