@@ -6,6 +6,7 @@ file is out of date.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Final
 
@@ -82,7 +83,13 @@ def _contract(table: str) -> dashboard.QueryVariable:
 
 
 def _encoded(made: dashboard.Dashboard) -> str:
-    return JSONEncoder(sort_keys=True, indent=2).encode(made.build()) + "\n"
+    document = json.loads(JSONEncoder().encode(made.build()))
+    for variable in document.get("templating", {}).get("list", ()):
+        if variable["type"] != "interval":
+            # The builders write it into every variable; Grafana's schema has it for intervals only.
+            for name in ("auto", "auto_count", "auto_min"):
+                variable.pop(name, None)
+    return json.dumps(document, sort_keys=True, indent=2) + "\n"
 
 
 def main() -> None:

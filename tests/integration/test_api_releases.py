@@ -409,7 +409,7 @@ def test_labels_about_its_traffic_take_a_release_back(
 
 
 def test_sums_that_are_stored_again_count_once(database: Any) -> None:
-    """The answer to a COMMIT may be lost: the replica stores the same sums again, and later ones over them."""
+    """An answer to COMMIT may be lost, so the replica stores its sums again, and later ones over them."""
     with closing(Session(database.url("api"), "test")) as session:
         number = session.run(
             lambda cursor: open_deployment(
