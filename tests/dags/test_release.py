@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ import pytest
 from config import constants
 from fraud_adapters.models.registry import Registry
 from fraud_adapters.objectstore import ObjectStore
+from fraud_embedded.servers.airflow import SCHEDULER
 from fraud_producer.population import population
 from fraud_producer.simulator import Simulator
 from tests.dags.test_batch import forget_model
@@ -179,3 +181,26 @@ def test_a_version_that_keeps_its_promise_becomes_champion(ready: Ready) -> None
     stored = [json.loads(bucket.get_bytes(key))["deployment"] for key in keys]
     assert [one["version"] for one in stored if one["run_id"] == run.run_id] == [ready.better]
     assert {one["state"] for one in stored} == {"withdrawn", "promoted"}
+
+
+@pytest.mark.proof
+def test_the_scheduler_dies_twice_in_a_release(ready: Ready) -> None:
+    """The former champion is released again; what drives it is killed in each stage."""
+    platform = ready.platform
+    champion, other = ready.alias(constants.ALIAS_CHAMPION), ready.alias(constants.ALIAS_PREVIOUS)
+    assert other is not None
+    with live_traffic(platform.api, CREDITCARD):
+        run = platform.trigger(DAG, {"version": other})
+        for task in ("deploy_canary", "increase_traffic"):
+            run.wait_for(task, "success")
+            platform.processes[SCHEDULER].restart(signal.SIGKILL)
+        run.succeeded()
+    assert deployments(platform, run) == [(other, "promoted")]
+    assert ready.alias(constants.ALIAS_CHAMPION) == other
+    assert ready.alias(constants.ALIAS_PREVIOUS) == champion
+    events = platform.rows(
+        "SELECT kind, count(*) FROM deployment_events JOIN deployments USING (deployment_id)"
+        " WHERE run_id = %s AND kind IN ('opened', 'validated', 'canary', 'widened', 'promoted') GROUP BY 1",
+        run.run_id,
+    )
+    assert dict(events) == dict.fromkeys(("opened", "validated", "canary", "widened", "promoted"), 1)

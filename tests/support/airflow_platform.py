@@ -163,6 +163,7 @@ class AirflowPlatform:
     webhook: Webhook
     stack: Stack
     secrets: dict[str, str] = field(repr=False)
+    processes: dict[str, Server]  # Airflow's, by name
 
     def __post_init__(self) -> None:
         self.airflow = AirflowApi(self.metadata.server, seconds=PATIENCE_S)
@@ -306,10 +307,12 @@ def running_platform(prepared: PreparedPlatform) -> Iterator[AirflowPlatform]:
         exit_stack.callback(api.stop)
         api.start(seconds=PATIENCE_S)
         never_due(metadata, _ALL)
-        _start_airflow(metadata, exit_stack)
+        processes = _start_airflow(metadata, exit_stack)
         secrets = _secrets(stack, prepared.passwords, metadata)
         yield AirflowPlatform(
-            prepared.database, kafka, api, running_broker, metadata, prepared.webhook, stack, secrets
+            *(prepared.database, kafka, api, running_broker, metadata, prepared.webhook, stack),
+            secrets=secrets,
+            processes=processes,
         )
 
 
@@ -342,12 +345,14 @@ def _start_object_store(stack: Stack, exit_stack: ExitStack) -> None:
     start(objectstore.spec(stack.objectstore), exit_stack)
 
 
-def _start_airflow(metadata: Metadata, exit_stack: ExitStack) -> None:
+def _start_airflow(metadata: Metadata, exit_stack: ExitStack) -> dict[str, Server]:
     """Start all of Airflow's processes, as the demo does."""
     specs = {spec.name: spec for spec in airflow.specs(metadata.server)}
     with ThreadPoolExecutor() as executor:
-        for one in [executor.submit(start, specs[name], exit_stack, PATIENCE_S) for name in airflow.NAMES]:
-            one.result()
+        started = {
+            name: executor.submit(start, specs[name], exit_stack, PATIENCE_S) for name in airflow.NAMES
+        }
+        return {name: one.result() for name, one in started.items()}
 
 
 def _api(stack: Stack, database: Database, kafka: KafkaSettings) -> ApiServer:
