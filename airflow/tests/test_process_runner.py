@@ -314,6 +314,25 @@ def test_a_job_dies_with_the_supervisor_of_its_task(place: Place) -> None:
     assert gone(pid)
 
 
+def test_a_supervisor_may_die_just_as_the_job_starts(place: Place) -> None:
+    place.job(READY + FOR_EVER)
+    start = "process = start(*given)\n    while os.getppid() == parent: time.sleep(0.01)\n    return process"
+    slow = f"""
+start, parent = ProcessRunner._start, os.getppid()
+def started(*given):
+    {start}
+ProcessRunner._start = started
+"""
+    head, run = TASK.split("try:\n", 1)
+    source = "import subprocess, sys; subprocess.run([sys.executable, '-c', *sys.argv[1:]])"
+    task = f"import os, time\n{head}{slow}try:\n{run}"
+    supervisor = subprocess.Popen([sys.executable, "-c", source, task, str(place.path), ""], env=AS_WE_DO)
+    pid = place.pid()
+    end(supervisor)
+    wait_for((place.path / "failed").exists)
+    assert gone(pid)
+
+
 def test_a_lock_lives_as_long_as_the_job_and_names_its_holder(place: Place) -> None:
     task = place.task(READY + FOR_EVER, "one")
     with pytest.raises(JobFailed) as failed:

@@ -41,9 +41,11 @@ class DockerRunner:
         self._killed = False
         self._wake_pipe: int | None = None
         self._error: BaseException | None = None
+        self._supervisor = 0
 
     def run(self, spec: JobSpec, line: Line) -> JobOutcome:
         """See `fraud_airflow.jobs.JobRunner`."""
+        self._supervisor = os.getppid()  # it may be gone as soon as the job runs
         self._end_previous_try(spec)
         with self._container(spec) as container:
             try:
@@ -95,9 +97,8 @@ class DockerRunner:
 
     def _supervise(self, container: str, container_exit: ContainerExit, read_end: int) -> None:
         """Until the log is complete, stop the container once the task or its supervisor has ended."""
-        parent = os.getppid()
         while True:
-            if os.getppid() != parent:
+            if os.getppid() != self._supervisor:
                 self._killed = True
             if self._killed and not container_exit.is_known():
                 with suppress(APIError, JobFailed):

@@ -69,9 +69,11 @@ class ProcessRunner:
         self._process: subprocess.Popen[bytes] | None = None
         self._killed = False
         self._deadline: float | None = None
+        self._supervisor = 0
 
     def run(self, spec: JobSpec, line: Line) -> JobOutcome:
         """See `fraud_airflow.jobs.JobRunner`."""
+        self._supervisor = os.getppid()  # it may be gone as soon as the job runs
         with _result_file(self._settings.run_dir) as result, self._running(spec, result) as process:
             try:
                 self._follow(process, line)
@@ -156,14 +158,13 @@ class ProcessRunner:
         assert process.stdout is not None
         output, splitter = process.stdout.fileno(), LineSplitter()
         os.set_blocking(output, False)
-        parent = os.getppid()
         with _selector(process.pid) as selector:
             selector.register(output, selectors.EVENT_READ)
             while not _has_ended(process.pid):
                 ready = [key.fd for key, _ in selector.select(self._pause())]
                 if output in ready and not _pass_on(output, splitter, line, _PIECE_BYTES):
                     selector.unregister(output)
-                self._enforce(parent)
+                self._enforce()
         self._signal(signal.SIGKILL)  # processes that the job left behind in its group
         _pass_on(output, splitter, line, _PIPE_BYTES)
         for text in splitter.rest():
@@ -174,8 +175,8 @@ class ProcessRunner:
             return _INTERVAL_S
         return max(0.01, min(_INTERVAL_S, self._deadline - time.monotonic()))
 
-    def _enforce(self, parent: int) -> None:
-        if os.getppid() != parent:  # the task's supervisor is gone, so Airflow will run the task again
+    def _enforce(self) -> None:
+        if os.getppid() != self._supervisor:  # it is gone, so Airflow will run the task again
             self.kill()
         if self._deadline is not None and time.monotonic() >= self._deadline:
             self._signal(signal.SIGKILL)
