@@ -13,8 +13,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from config import candidates as kinds
+from config.audit import AuditApp
 from config.batch import BatchPrediction
 from config.drift import Drift
+from config.feedback import Feedback, Retention
 from config.quality import Quality
 from config.release import Release
 from config.rollout import Rollout
@@ -56,7 +58,7 @@ class LabelSource(_Section):
 
 class Labels(_Section):
     implied_after: timedelta  # a transaction that was not reported within this time counts as legitimate
-    sources: dict[Literal["analyst", "random_audit", "chargeback", "simulator"], LabelSource]
+    sources: dict[Literal["adjudication", "analyst", "random_audit", "chargeback", "simulator"], LabelSource]
 
 
 class Simulator(_Section):
@@ -132,18 +134,11 @@ class Training(_Section):
 
 
 class Runs(_Section):
-    """How long the files of training runs stay in the object store."""
+    """When a run is no longer in progress."""
 
-    keep: timedelta  # after the last step, where no version needs them
     abandoned_after: timedelta = Field(
         ge=timedelta(hours=1)
     )  # a run to which nothing was written for this time is abandoned
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Runs:
-        if self.keep < self.abandoned_after:
-            raise ValueError("keep must be at least abandoned_after")
-        return self
 
 
 class Serving(_Section):
@@ -192,6 +187,7 @@ class Parameters(_Section):
     simulator: Simulator
     training: Training
     runs: Runs
+    retention: Retention = Retention()
     serving: Serving
     streaming: Streaming
     drift: Drift = Drift()
@@ -200,6 +196,8 @@ class Parameters(_Section):
     release: Release = Release()
     batch: BatchPrediction = BatchPrediction()
     rollout: Rollout = Rollout()
+    audit: AuditApp = AuditApp()
+    feedback: Feedback = Feedback()
 
     @property
     def floors(self) -> Floors:
@@ -253,6 +251,11 @@ def load_parameters(directory: Path, app_env: str) -> Parameters:
         raise ValueError(
             f"{_origin(files, ('gate',))}: there is no policy {parameters.gate!r}; "
             f"known: {', '.join(parameters.gates)}."
+        )
+    if parameters.retention.run_files < parameters.runs.abandoned_after:
+        raise ValueError(
+            f"{_origin(files, ('retention', 'run_files'))}: must be at least runs.abandoned_after: "
+            "files of a run in progress are needed."
         )
     for key in ("batch_size", "follow_batch_size"):
         if getattr(parameters.streaming, key) > parameters.serving.max_batch:

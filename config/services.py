@@ -141,6 +141,8 @@ SERVICES: tuple[Service, ...] = (
         scopes=("read", "deploy"),
         limits=JobLimits(memory_mib=2048, cpus=2.0),
     ),
+    # Its intervals need the libraries of the image `ml`.
+    Service("feedback", "ml", Jobs.SCHEDULED, frozenset({Backend.POSTGRES})),
     Service(
         "api",
         "api",

@@ -25,6 +25,7 @@ SECRETS = {
             "DATABASE_URL_TRAINER",
             "DATABASE_URL_MONITOR",
             "DATABASE_URL_ROLLOUT",
+            "DATABASE_URL_FEEDBACK",
             "API_CLIENT_SECRET",
             "API_CLIENT_SECRET_STREAMING",
             "API_CLIENT_SECRET_ROLLOUT",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -42,6 +42,7 @@ class ReportedLabel:
     label: int
     source: Source
     day: int
+    reporter: str | None = None
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,12 @@ class LabelHistory:
     def event(self, label: ReportedLabel) -> LabelEvent:
         identifier = UUID(int=(label.rank << 64) | self.number)
         return LabelEvent(
-            str(identifier), self.name(label.transaction), label.label, label.source, self.moment(label.day)
+            str(identifier),
+            self.name(label.transaction),
+            label.label,
+            label.source,
+            self.moment(label.day),
+            label.reporter,
         )
 
     def wait(self, time: timedelta) -> None:
@@ -155,6 +161,7 @@ class LabelHistory:
                 "transactions SET event_time = event_time - %(time)s",
                 "labels SET reported_at = reported_at - %(time)s, matures_at = matures_at - %(time)s",
                 "labels_ahead SET reported_at = reported_at - %(time)s",
+                "label_disputes SET opened_at = opened_at - %(time)s, resolved_at = resolved_at - %(time)s",
             ):
                 cursor.execute(
                     f"UPDATE {change} WHERE transaction_id = ANY (%(names)s)",
@@ -203,4 +210,4 @@ class LabelHistory:
 
 
 def shifted(event: LabelEvent, by: timedelta) -> LabelEvent:
-    return LabelEvent(event.label_id, event.transaction_id, event.label, event.source, event.reported_at + by)
+    return replace(event, reported_at=event.reported_at + by)

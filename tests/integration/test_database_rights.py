@@ -23,6 +23,7 @@ MAY_INSERT = {
     "trainer": {"model_versions", "retraining_triggers"},
     "batch": set[str](),
     "rollout": set[str](),
+    "feedback": {"labels", "feedback_runs", "feedback_metrics"},
     "monitor": {
         *("drift_metrics", "retraining_triggers", "quality_reports", "performance_metrics"),
         "performance_estimates",
@@ -40,6 +41,8 @@ MAY_UPDATE = {
     "trainer": {"retraining_triggers"},
     "batch": set[str](),
     "rollout": set[str](),
+    # Of a report, which run collected it; cases it changes by functions.
+    "feedback": {"feedback_reports", "feedback_runs", "feedback_metrics"},
     # Of an estimate, what it was and what became of it.
     "monitor": {"drift_metrics", "performance_estimates", "quality_reports", "performance_metrics"},
     "readonly": set[str](),
@@ -56,19 +59,25 @@ MAY_READ = {
     "api": MAY_INSERT["api"] - {"alert_outbox"} | {"model_versions", "retraining_triggers", "stream_offsets"},
     "trainer": {
         *("transactions", "predictions", "labels", "label_sources", "simulations"),
-        *("model_versions", "retraining_triggers"),
+        *("model_versions", "retraining_triggers", "label_disputes"),
     },
     "batch": {"transactions", "predictions", "model_versions"},
-    "rollout": {"transactions", "predictions", "labels", "label_sources", "model_versions"},
+    "rollout": {
+        *("transactions", "predictions", "labels", "label_sources", "label_disputes", "model_versions"),
+    },
+    "feedback": {
+        *("transactions", "predictions", "labels", "label_sources", "label_disputes", "cases"),
+        *("feedback_reports", "feedback_runs", "feedback_metrics"),
+    },
     "monitor": {
         *("transactions", "predictions", "labels", "label_sources", "stream_offsets", "dead_letters"),
         *("model_versions", "retraining_triggers", "drift_metrics", "quality_reports", "performance_metrics"),
-        *("airflow_task_metrics", "performance_estimates"),
+        *("airflow_task_metrics", "performance_estimates", "label_disputes"),
     },
     "watch": set[str](),
     "grafana": {
         *("drift_metrics", "quality_reports", "performance_metrics", "performance_estimates"),
-        *("retraining_triggers", "airflow_task_metrics", "alerts", "model_versions"),
+        *("retraining_triggers", "airflow_task_metrics", "alerts", "model_versions", "feedback_metrics"),
         *RELEASES,
     },
 }
@@ -80,19 +89,20 @@ _PREDICTED = (
 )
 STORE_PREDICTIONS = f"store_predictions(text[], integer[], text[], integer[], integer[], {_PREDICTED})"
 STORE_SCORED = f"store_scored({_BATCH}, {_PREDICTED})"
+OPEN_CASES = "open_cases(interval, interval, interval, double precision, interval, interval, integer)"
 MAY_CALL = {
-    "labels_as_of(timestamptz)": {"trainer", "monitor", "rollout", "readonly"},
-    "has_come(timestamptz)": {"trainer", "monitor", "rollout", "readonly"},
-    "apply_labels(text[])": {"producer", "streaming", "api"},
+    "labels_as_of(timestamptz)": {"trainer", "monitor", "rollout", "feedback", "readonly"},
+    "has_come(timestamptz)": {"trainer", "monitor", "rollout", "feedback", "readonly"},
+    "apply_labels(text[])": {"producer", "streaming", "api", "feedback"},
     "apply_labels_to_new(text[])": {"producer", "streaming", "api"},
     MERGE_TRANSACTIONS: {"producer", "streaming", "api"},
     STORE_PREDICTIONS: {"streaming", "api"},
     STORE_SCORED: {"streaming", "api"},
     "set_classes(text[], timestamptz)": set[str](),
     "withdraw_silence(text[], timestamptz)": set[str](),
-    "refresh_classes(integer)": {"streaming"},
+    "refresh_classes(integer)": {"streaming", "feedback"},
     "reclassify()": set[str](),
-    "audit_append(text, text, text, jsonb)": {"producer", "streaming", "api", "trainer"},
+    "audit_append(text, text, text, jsonb)": {"producer", "streaming", "api", "trainer", "feedback"},
     "record_alerts(jsonb)": {"watch"},
     "record_task_runs(jsonb)": {"watch"},
     "task_runs_recorded_until()": {"watch"},
@@ -101,6 +111,16 @@ MAY_CALL = {
     "release_labels(bigint)": {"api"},
     "audit_alias_taken_up(text, text, text, jsonb)": {"api"},
     "audit_hash(audit_log)": set[str](),
+    "disputes_of(text[])": set[str](),
+    "settle_disputes(text[])": set[str](),
+    OPEN_CASES: {"feedback"},
+    "sampling_position(text, text)": set[str](),
+    "open_disputed_cases(interval, integer)": {"feedback"},
+    "close_settled_cases(integer)": {"feedback"},
+    "return_left_cases(integer)": {"feedback"},
+    "forget_dead_letters(timestamptz, integer)": {"feedback"},
+    "forget_sessions(timestamptz, integer)": {"feedback"},
+    "forget_feedback_reports(timestamptz, integer)": {"feedback"},
 }
 
 

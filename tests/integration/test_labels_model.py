@@ -32,7 +32,8 @@ REPORTED_LABELS = st.builds(
     transaction=st.integers(0, TRANSACTIONS - 1),
     rank=st.integers(0, 7),
     label=st.integers(0, 1),
-    source=st.sampled_from(["analyst", "random_audit", "chargeback", "simulator"]),
+    source=st.sampled_from(["adjudication", "analyst", "random_audit", "chargeback", "simulator"]),
+    reporter=st.sampled_from([None, "ann", "bo"]),
     day=st.sampled_from([-70, -50, -47, -8, -6, -6, -1, 1, 4, 50]),
 )
 ARRIVE = st.builds(
@@ -100,6 +101,23 @@ SILENT_THEN_AHEAD = [
     *(Arrive(0, None, "approve"), Report((ReportedLabel(0, 0, 1, "chargeback", 50),)), Wait(5), Refresh()),
     *(Wait(40), Refresh(), Wait(40), Refresh()),
 ]
+# Two analysts disagree, one thinks again, and they agree.
+TWO_ANALYSTS = [
+    Arrive(0, None, "approve"),
+    Report((ReportedLabel(0, 1, 1, "analyst", -8, "ann"), ReportedLabel(0, 2, 0, "analyst", -6, "bo"))),
+    Report((ReportedLabel(0, 3, 0, "analyst", -1, "ann"),)),
+]
+# A lead decides; what is reported later is a new contradiction.
+ADJUDICATED = [
+    Report((ReportedLabel(0, 1, 1, "chargeback", -50), ReportedLabel(0, 2, 0, "analyst", -47, "ann"))),
+    Report((ReportedLabel(0, 3, 0, "adjudication", -8, "lea"),)),
+    Report((ReportedLabel(0, 4, 1, "chargeback", -1),)),
+]
+# The report that explains a contradiction away arrives last, and lies before it.
+LATE_AND_EARLIER = [
+    Report((ReportedLabel(0, 1, 1, "simulator", -50), ReportedLabel(0, 2, 0, "random_audit", -6, "ann"))),
+    Report((ReportedLabel(0, 3, 0, "simulator", -8),)),
+]
 
 
 @settings(max_examples=100, deadline=None)
@@ -111,6 +129,9 @@ SILENT_THEN_AHEAD = [
 @example(days=[-44, -44, -44], steps=WIRE_CLASS_AND_SILENCE)
 @example(days=[-4, -4, -4], steps=REPORTED_AHEAD)
 @example(days=[-44, -44, -44], steps=SILENT_THEN_AHEAD)
+@example(days=[-60, -60, -60], steps=TWO_ANALYSTS)
+@example(days=[-60, -60, -60], steps=ADJUDICATED)
+@example(days=[-60, -60, -60], steps=LATE_AND_EARLIER)
 def test_classes_and_what_was_known_when_follow_the_rules(
     installations: Installations, days: list[int], steps: list[Step]
 ) -> None:

@@ -390,6 +390,7 @@ def _airflow(
     }
     environments = {
         "producer": {"DATABASE_URL": database.url("producer")},
+        "feedback": {"DATABASE_URL": database.url("feedback")},
         "streaming": {
             "DATABASE_URL": database.url("streaming"),
             "API_CLIENT_SECRET": CLIENTS["streaming"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
@@ -64,7 +65,7 @@ class LabelModel:
             reports, key=lambda e: (self.rules.sources[e.source].precedence, e.reported_at, UUID(e.label_id))
         )
         mature = best.reported_at + self.rules.sources[best.source].maturity <= at
-        return best.label, best.source, best.reported_at, mature
+        return best.label, best.source, best.reported_at, mature and not disputed(reports)
 
     def implied(self, identifier: str, at: datetime) -> Known | None:
         """The label by silence: nobody reported the transaction for long enough, and it was not blocked."""
@@ -103,3 +104,14 @@ class LabelModel:
             changes += [event.reported_at, event.reported_at + maturity]
         tick = timedelta(microseconds=1)
         return sorted({at + near for at in changes for near in (-tick, timedelta(), tick)})
+
+
+def disputed(reports: Sequence[LabelEvent]) -> bool:
+    """Whether the voices differ: of each the latest report counts, an adjudication settles earlier ones."""
+    voices: dict[tuple[str, str], LabelEvent] = {}
+    for event in sorted(reports, key=lambda e: (e.reported_at, e.source == "adjudication", UUID(e.label_id))):
+        if event.source == "adjudication":
+            voices.clear()
+        named = event.source != "adjudication" and event.reported_by
+        voices[event.source, named or ""] = event
+    return len({event.label for event in voices.values()}) > 1

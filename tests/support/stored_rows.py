@@ -26,6 +26,7 @@ START = datetime(2024, 3, 1, tzinfo=UTC)  # older than the longest period after 
 LABELS = Labels(
     implied_after=timedelta(days=45),
     sources={
+        "adjudication": LabelSource(precedence=60, maturity=timedelta()),
         "analyst": LabelSource(precedence=50, maturity=timedelta()),
         "random_audit": LabelSource(precedence=40, maturity=timedelta()),
         "chargeback": LabelSource(precedence=30, maturity=timedelta(days=7)),

@@ -14,18 +14,24 @@ from fraud_core.identifiers import label_id
 from fraud_core.moments import parse_moment
 from fraud_core.record_model import Reason, reason_of
 
-Source = Literal["analyst", "random_audit", "chargeback", "simulator"]
+# A message may not adjudicate: a lead does, in the web app.
+MessageSource = Literal["analyst", "random_audit", "chargeback", "simulator"]
+Source = MessageSource | Literal["adjudication"]
 
 
 @dataclass(frozen=True, slots=True)
 class LabelEvent:
-    """One report of the truth about a transaction (`label` 1 is fraud); a source may report again."""
+    """One report of the truth about a transaction (`label` 1 is fraud); a source may report again.
+
+    `reported_by` is the person, where one reported it by name.
+    """
 
     label_id: str
     transaction_id: str
     label: int
     source: Source
     reported_at: datetime
+    reported_by: str | None = None
 
 
 def cut_off(as_of: datetime | None, now: datetime) -> datetime:
@@ -52,7 +58,7 @@ class _Message(BaseModel):
     label_id: Annotated[UUID, Field(strict=False)] | None = None
     transaction_id: str = Field(pattern=r"^[!-~]{1,50}$")
     label: Literal[0, 1]
-    source: Source
+    source: MessageSource
     reported_at: Annotated[datetime | None, BeforeValidator(_moment)] = None
 
 

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -15,7 +15,6 @@ from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from config.constants import DAG_BATCH
 from config.job_results.trainer import CleanResult, RunFiles
-from config.parameters import Runs as Periods
 from fraud_adapters.job import scratch
 from fraud_adapters.job.logs import get_logger
 from fraud_adapters.models.mlflow_http import RegistryUnavailable
@@ -51,7 +50,8 @@ class CleaningContext:
     tracked: MlflowRuns
     registry: RegistryReader
     database: Callable[[], Connection]
-    periods: Periods
+    keep: timedelta  # of what no version needs, after the last step
+    abandoned_after: timedelta
     now: datetime
     temporary: Path  # the folder of the jobs' temporary directories
 
@@ -140,7 +140,7 @@ def clean(context: CleaningContext, *, dry_run: bool) -> CleanResult:
                 if not dry_run:
                     _apply(context, decision)
                 report.note(folder, decision)
-    directories = scratch.abandoned(context.temporary, context.now - context.periods.abandoned_after)
+    directories = scratch.abandoned(context.temporary, context.now - context.abandoned_after)
     if not dry_run:
         scratch.remove(directories)
     return report.to_result(dry_run=dry_run, directories_removed=len(directories))
@@ -164,16 +164,16 @@ def _decide(context: CleaningContext, connection: Connection, folder: Folder) ->
     age = context.now - folder.written_at
     if not folder.data and folder.holds("register.json"):
         return CleaningDecision("the documents of a registered run")
-    if age < context.periods.abandoned_after:
+    if age < context.abandoned_after:
         return CleaningDecision("written to lately: it may be in progress")
     runs = _runs(context, folder)
     abandoned = tuple(run for run in runs if run.status in UNFINISHED)
     if folder.prefix.startswith(_BATCH_RUNS) and folder.holds(BATCH_REPORT):
         parts = tuple(entry for entry in folder.entries if entry.key.startswith(f"{folder.prefix}/parts/"))
-        remove = parts if age >= context.periods.keep else ()
+        remove = parts if age >= context.keep else ()
         return CleaningDecision("the report of a batch prediction", remove)
-    if age < context.periods.keep:
-        return CleaningDecision("ended less than runs.keep ago", abandoned=abandoned)
+    if age < context.keep:
+        return CleaningDecision("ended less than retention.run_files ago", abandoned=abandoned)
     reason, remove = _retention(context, connection, folder, [run.run_id for run in runs])
     return CleaningDecision(reason, remove, abandoned)
 

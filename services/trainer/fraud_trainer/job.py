@@ -214,7 +214,8 @@ def cleaning_context(now: datetime) -> Iterator[CleaningContext]:
             tracked=TrackedRuns(http),
             registry=registry,
             database=lambda: connect(database.url, "fraud_trainer"),
-            periods=parameters.runs,
+            keep=parameters.retention.run_files,
+            abandoned_after=parameters.runs.abandoned_after,
             now=now,
             temporary=Path(tempfile.gettempdir()),
         )

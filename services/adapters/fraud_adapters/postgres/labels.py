@@ -88,10 +88,10 @@ def refresh_classes(connection: Connection, limit: int) -> int:
 # Rows are inserted in a fixed order, so that two sessions that store the same labels do not deadlock.
 # An unknown source has no maturity: the null violates a constraint, which refuses the batch.
 _INSERT_LABELS = """
-    INSERT INTO labels (label_id, transaction_id, label, source, reported_at, matures_at)
+    INSERT INTO labels (label_id, transaction_id, label, source, reported_at, matures_at, reported_by)
     SELECT e.label_id::uuid, e.transaction_id, e.label::smallint, e.source, e.reported_at::timestamptz,
-           e.reported_at::timestamptz + s.maturity
-    FROM (VALUES %s) AS e (label_id, transaction_id, label, source, reported_at)
+           e.reported_at::timestamptz + s.maturity, e.reported_by::varchar
+    FROM (VALUES %s) AS e (label_id, transaction_id, label, source, reported_at, reported_by)
     LEFT JOIN label_sources s ON s.source = e.source
     ORDER BY e.label_id
     ON CONFLICT (label_id) DO NOTHING RETURNING label_id::text
@@ -100,7 +100,7 @@ _INSERT_LABELS = """
 
 def _insert_labels(cur: Cursor, events: Sequence[LabelEvent]) -> set[str]:
     rows = [
-        (event.label_id, event.transaction_id, event.label, event.source, event.reported_at)
+        (event.label_id, *_content(event))
         for event in events
     ]
     if not rows:
@@ -112,7 +112,7 @@ def _stored(cur: Cursor, label_ids: set[str]) -> dict[str, tuple[Any, ...]]:
     if not label_ids:
         return {}
     cur.execute(
-        "SELECT label_id::text, transaction_id, label, source, reported_at FROM labels"
+        "SELECT label_id::text, transaction_id, label, source, reported_at, reported_by FROM labels"
         " WHERE label_id = ANY (%s::uuid[])",
         (list(label_ids),),
     )
@@ -120,7 +120,7 @@ def _stored(cur: Cursor, label_ids: set[str]) -> dict[str, tuple[Any, ...]]:
 
 
 def _content(event: LabelEvent) -> tuple[Any, ...]:
-    return (event.transaction_id, event.label, event.source, event.reported_at)
+    return (event.transaction_id, event.label, event.source, event.reported_at, event.reported_by)
 
 
 def _record_audit(cur: Cursor, events: Sequence[LabelEvent], actor: str | None) -> None:

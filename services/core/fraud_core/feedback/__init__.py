@@ -1,0 +1,1 @@
+"""Feedback: what people and banks report about decisions, and what follows from it."""
