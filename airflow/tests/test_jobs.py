@@ -135,7 +135,8 @@ def test_a_name_no_variable_can_have_is_refused(name: object) -> None:
 def test_a_service_that_does_not_exist_is_named_with_those_that_do() -> None:
     with pytest.raises(
         ValueError,
-        match="no service 'batches'; services are producer, streaming, trainer, batch, monitor, rollout, feedback, api",
+        match="no service 'batches'; services are producer, streaming, trainer, batch, monitor, rollout, "
+        "feedback, api",
     ):
         jobs.check_service("batches")
 

@@ -67,7 +67,7 @@ MAY_READ = {
     },
     "feedback": {
         *("transactions", "predictions", "labels", "label_sources", "label_disputes", "cases"),
-        *("feedback_reports", "feedback_runs", "feedback_metrics"),
+        *("case_scan", "feedback_reports", "feedback_runs", "feedback_metrics"),
     },
     "monitor": {
         *("transactions", "predictions", "labels", "label_sources", "stream_offsets", "dead_letters"),

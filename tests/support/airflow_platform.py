@@ -62,7 +62,7 @@ PUBLIC: Final = {
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",
 }
 # These are never due: their first runs would begin before there is anything to train on or to watch.
-_UNSCHEDULED: Final = (constants.DAG_TRAINING, *constants.DAGS_MONITORING)
+_UNSCHEDULED: Final = (*constants.DAGS_TRAINING, *constants.DAGS_MONITORING)
 _ALL: Final = (*constants.DAGS_REAL_TIME, *_UNSCHEDULED)
 _NEVER_DUE: Final = """
 CREATE OR REPLACE FUNCTION never_due() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -30,6 +30,7 @@ case "$*" in
     *"config --format json"|*"config --no-interpolate --format json") cat config.json ;;
     *"ps --format json") cat ps.json ;;
     "ps --quiet"*) echo "${FAKE_RUNNING:-}" ;;
+    *import-chargebacks*) echo "$*" >> calls; cat > standard-input ;;
     *) echo "$*" >> calls; env >> environment ;;
 esac
 """
@@ -241,6 +242,18 @@ def test_a_command_of_the_producer_runs_in_a_container_of_its_own(
     assert compose.run_in_container("drift", ["amount-scale=1.5"]) == 0
     one_off = "--profile * run --rm --no-deps --no-TTY producer"
     assert calls(project).endswith(f"{one_off} python -m fraud_producer drift amount-scale=1.5\n")
+
+
+def test_a_container_reads_a_file_of_chargebacks_as_standard_input(project: Path) -> None:
+    (project / ".env").write_text("")
+    (project / "reports.csv").write_text("transaction_id,label,reported_at\n")
+    assert compose.run_in_container("chargebacks", ["--run-id=r", "reports.csv"]) == 0
+    assert calls(project).endswith(
+        "--no-TTY feedback python -m fraud_feedback import-chargebacks --run-id=r -\n"
+    )
+    assert (project / "standard-input").read_text() == "transaction_id,label,reported_at\n"
+    with pytest.raises(LauncherError, match=r"missing\.csv cannot be read: No such file or directory"):
+        compose.run_in_container("chargebacks", ["missing.csv"])
 
 
 def test_files_that_somebody_names_are_used_instead_of_ours(

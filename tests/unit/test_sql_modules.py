@@ -33,6 +33,11 @@ ALLOWED = {
     ("predictions", f"{ADAPTERS}/arrivals.py"),  # … and what of it is not decided
     ("transactions", f"{ADAPTERS}/outcomes.py"),  # amounts and times of judged decisions
     ("predictions", f"{ADAPTERS}/outcomes.py"),  # … the decisions, with their mature labels
+    ("predictions", f"{ADAPTERS}/feedback_figures.py"),  # … and what people and banks say of them
+    ("transactions", f"{ADAPTERS}/feedback_figures.py"),  # … in one contract
+    ("labels", f"{ADAPTERS}/feedback_figures.py"),  # … and who said it
+    ("cases", f"{ADAPTERS}/feedback_figures.py"),  # … in the random sample
+    ("labels", f"{ADAPTERS}/feedback_runs.py"),  # what a run has collected, in one statement
     ("predictions", "api/fraud_api/writer.py"),  # what was decided before, on the path of a request
 }
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from config import constants
 from fraud_launcher import dotenv, paths
@@ -47,7 +48,14 @@ CONTAINER_COMMANDS = {
 ONE_OFF_COMMANDS = {
     "drift": ("fraud-postgres", "producer", ["python", "-m", "fraud_producer", "drift"]),
     "rollout": ("fraud-api", "rollout", ["python", "-m", "fraud_rollout"]),
+    "chargebacks": (
+        "fraud-postgres",
+        "feedback",
+        ["python", "-m", "fraud_feedback", "import-chargebacks"],
+    ),
 }
+# Commands whose file a container does not see: it reads the file as its standard input.
+FILE_COMMANDS = frozenset({"chargebacks"})
 _OLDEST = (2, 24)
 
 
@@ -96,12 +104,27 @@ def run_in_container(command: str, arguments: Sequence[str]) -> int:
     """Run such a command in its container, or in a new one, and return its exit code."""
     if command in ONE_OFF_COMMANDS:
         _, service, program = ONE_OFF_COMMANDS[command]
-        one_off = ["--profile", "*", "run", "--rm", "--no-deps", "--no-TTY"]
-        return Compose(ROOT, offline=False).call(*one_off, service, *program, *arguments)
+        one_off = ["--profile", "*", "run", "--rm", "--no-deps", "--no-TTY", service, *program]
+        platform = Compose(ROOT, offline=False)
+        files = [number for number, one in enumerate(arguments) if not one.startswith("-")]
+        if command not in FILE_COMMANDS or len(files) != 1:
+            return platform.call(*one_off, *arguments)
+        [position] = files
+        with _opened(arguments[position]) as file:
+            return platform.call(
+                *one_off, *arguments[:position], "-", *arguments[position + 1 :], standard_input=file
+            )
     container, program = CONTAINER_COMMANDS[command]
     terminal = ["--interactive", "--tty"] if sys.stdin.isatty() and sys.stdout.isatty() else []
     done = subprocess.run(["docker", "exec", *terminal, container, *program, *arguments], check=False)
     return shell_code(done.returncode)
+
+
+def _opened(name: str) -> BinaryIO:
+    try:
+        return Path(name).open("rb")
+    except OSError as error:
+        raise LauncherError(f"{name} cannot be read: {error.strerror}.") from None
 
 
 def _up(compose: Compose, build: bool) -> int:
@@ -200,8 +223,10 @@ class Compose:
             for publisher in entry.get("Publishers") or ()
         }
 
-    def call(self, *arguments: str) -> int:
+    def call(self, *arguments: str, standard_input: BinaryIO | None = None) -> int:
         """Run a command of Compose and return its exit code.
+
+        Without `standard_input` it has that of this process.
 
         Raises:
             LauncherError: Compose is missing or too old, or there is no `.env`.
@@ -212,7 +237,9 @@ class Compose:
                 "There is no .env, which every command of Compose reads: `make up` writes one."
             )
         command = ["docker", "compose", *self._files, *arguments]
-        done = subprocess.run(command, cwd=self._root, env=self.environment(), check=False)
+        done = subprocess.run(
+            command, cwd=self._root, env=self.environment(), stdin=standard_input, check=False
+        )
         return shell_code(done.returncode)
 
     def _capture_compose(self, *arguments: str) -> str:

@@ -9,5 +9,4 @@ depends_on = None
 
 
 def upgrade() -> None:
-    run_sql("0024_case_opening.sql")
     run_sql("0024_feedback.sql")

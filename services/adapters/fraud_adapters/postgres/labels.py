@@ -60,9 +60,19 @@ def store_labels(cur: Cursor, events: Sequence[LabelEvent], actor: str | None = 
             conflicts.append(position)
     if new:
         new_events = [events[position] for position in new]
-        cur.execute("SELECT apply_labels(%s)", (sorted({event.transaction_id for event in new_events}),))
+        apply_labels(cur, list({event.transaction_id for event in new_events}))
         _record_audit(cur, new_events, actor)
     return StoredLabels(new, replayed, conflicts)
+
+
+def apply_labels(cur: Cursor, transaction_ids: Sequence[str]) -> int:
+    """Bring the classes and disputes of these transactions up to date; gives how many classes changed.
+
+    Runs in the cursor's transaction, and locks the transactions until its end.
+    """
+    cur.execute("SELECT apply_labels(%s)", (sorted(transaction_ids),))
+    row = cur.fetchone()
+    return int(row[0]) if row else 0
 
 
 def refresh_classes(connection: Connection, limit: int) -> int:
@@ -99,10 +109,7 @@ _INSERT_LABELS = """
 
 
 def _insert_labels(cur: Cursor, events: Sequence[LabelEvent]) -> set[str]:
-    rows = [
-        (event.label_id, *_content(event))
-        for event in events
-    ]
+    rows = [(event.label_id, *_content(event)) for event in events]
     if not rows:
         return set()
     return {row[0] for row in execute_values(cur, _INSERT_LABELS, rows, page_size=len(rows), fetch=True)}

@@ -32,7 +32,7 @@ class Reviewed:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A figure with its interval; if nothing is known, `value` is None and the interval all that is possible."""
+    """A figure with its interval; if nothing is known, `value` is None and the interval all there can be."""
 
     value: float | None
     low: float
