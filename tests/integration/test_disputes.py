@@ -53,7 +53,7 @@ def report(
 
 def disputes(database: Database, about: str = "tx-0") -> list[Row]:
     statement = "SELECT opened_at, resolved_at FROM label_disputes WHERE transaction_id = %s ORDER BY 1"
-    return run(database.url("readonly"), statement, about)  # type: ignore[return-value]
+    return run(database.url("readonly"), statement, about)
 
 
 def mature(database: Database, at: datetime, about: str = "tx-0") -> bool:

@@ -33,6 +33,7 @@ from fraud_monitor.performance.verbs import performance
 from fraud_monitor.quality.verbs import quality
 from fraud_streaming.follow.metrics import Metrics as StreamMetrics
 from tests.support.api_server import ROOT
+from tests.support.feedback_installation import FeedbackInstallation, label_case
 from tests.support.monitor_installation import MonitorInstallation, arrived, champion
 from tests.support.release_history import store_releases
 from tests.support.stored_rows import Database
@@ -66,6 +67,7 @@ def store_history(database: Database) -> None:
             quality(context, argparse.Namespace())
         with monitor.context(f"scheduled__{run}", DAGS[2]) as context:
             performance(context, argparse.Namespace())
+    _collect_feedback(database)
     _end_training(database)
     _compare_estimates(database)
     store_releases(database)
@@ -126,6 +128,19 @@ def _register(database: Database) -> None:
         model_versions.record_version(cursor, version)
     with _as(database, "api") as cursor:
         audit.alias_taken_up(cursor, "fraud-creditcard", "champion", "7", {"version": "7"})
+
+
+def _collect_feedback(database: Database) -> None:
+    """People have reviewed the flagged cases and the random sample; two of them disagree about one."""
+    feedback = FeedbackInstallation(database)
+    feedback.with_opening(settle=timedelta(microseconds=1), sampling_share=0.05)
+    for _ in range(3):
+        feedback.do("pending")
+    with closing(connect(database.url("owner"), "test")) as connection:
+        for name, _, _ in feedback.cases():
+            label_case(connection, name, 0, "ann")
+        label_case(connection, feedback.cases()[0][0], 1, "bo")
+    feedback.collection("scheduled__feedback")
 
 
 def _end_training(database: Database) -> None:

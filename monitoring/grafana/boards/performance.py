@@ -1,4 +1,4 @@
-"""Model performance: what 06_model_performance_tracking found by mature labels."""
+"""Model performance: what the DAGs of performance and feedback found by labels."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from monitoring.grafana.boards.question import Board, Named, Question, Sql, View
 
 _OF_CONTRACT: Final = "contract IN (${contract:sqlstring})"
 _FIGURES: Final = f"FROM performance_metrics WHERE {_OF_CONTRACT} AND $__timeFilter(measured_at)"
+_FEEDBACK: Final = f"FROM feedback_metrics WHERE {_OF_CONTRACT} AND $__timeFilter(measured_at)"
 _PASSED: Final = (Named("true", "passed", "green"), Named("false", "failed", "red"))
 
 
@@ -23,6 +24,14 @@ def _over_time(*metrics: str) -> tuple[Sql, ...]:
     names = ", ".join(f"'{one}'" for one in metrics)
     return sql(f"""
         SELECT measured_at AS time, metric, value {_FIGURES} AND part = '' AND metric IN ({names}) ORDER BY 1
+    """)
+
+
+def _feedback(metrics: str, series: str) -> tuple[Sql, ...]:
+    """Figures of 03_feedback_collection over time."""
+    return sql(f"""
+        SELECT measured_at AS time, {series} AS metric, value {_FEEDBACK}
+            AND metric IN ({metrics}) AND value IS NOT NULL ORDER BY 1
     """)
 
 
@@ -131,6 +140,37 @@ PERFORMANCE: Final = Board(
             "Decisions and truth",
             "How many frauds were found and missed, how many customers disturbed?",
             _over_time("tp", "fp", "fn"),
+            View.LINES,
+        ),
+        Question(
+            "Recall on all traffic",
+            "Which share of all frauds does it find, also of those nobody reports? Estimated from the random"
+            " sample of approved transactions, with its interval.",
+            sql(f"""
+                SELECT measured_at AS time, value AS recall_all_traffic, low, high {_FEEDBACK}
+                    AND metric = 'recall_all_traffic' ORDER BY 1
+            """),
+            View.LINES,
+            unit="percentunit",
+        ),
+        Question(
+            "Labels known",
+            "About which share of the decisions has somebody reported?",
+            _feedback("'label_coverage'", "CASE part WHEN '' THEN 'all' ELSE part END"),
+            View.LINES,
+            unit="percentunit",
+        ),
+        Question(
+            "Do people agree, and is a review worth its time?",
+            "How often do two people say the same, and which share of the reviewed cases are frauds?",
+            _feedback("'agreement', 'review_precision'", "concat_ws(' ', metric, nullif(part, ''))"),
+            View.LINES,
+            unit="percentunit",
+        ),
+        Question(
+            "Hours to a label and open disputes",
+            "How long does a case wait for its label, and how many labels contradict each other?",
+            _feedback("'hours_to_label', 'disputes_open'", "concat_ws(' ', metric, nullif(part, ''))"),
             View.LINES,
         ),
         Question(

@@ -43,7 +43,7 @@ class LockoutRules(BaseModel):
         if failures < self.attempts or failures % self.attempts:
             return None
         doublings = min(failures // self.attempts - 1, 16)
-        return min(self.lockout * 2**doublings, timedelta(days=1))
+        return min(self.lockout * (1 << doublings), timedelta(days=1))
 
 
 def username_problem(username: str) -> str | None:

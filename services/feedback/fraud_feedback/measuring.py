@@ -13,10 +13,15 @@ from typing import Final
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from config.job_results.feedback import FeedbackFigureResult, MetricsResult
-from fraud_adapters.postgres import case_queue, feedback_figures
-from fraud_adapters.postgres.case_queue import Decided
+from fraud_adapters.postgres import feedback_figures
 from fraud_adapters.postgres.examples import database_clock
-from fraud_adapters.postgres.feedback_figures import Agreement, Disputes, KnownDecisions, Window
+from fraud_adapters.postgres.feedback_figures import (
+    Agreement,
+    Decided,
+    Disputes,
+    KnownDecisions,
+    Window,
+)
 from fraud_adapters.postgres.feedback_metrics import FeedbackFigure, store_figures
 from fraud_core.feedback.estimates import Estimate, Reviewed, Traffic, missed_frauds, recall_on_all_traffic
 from fraud_core.intervals import clopper_pearson
@@ -68,8 +73,7 @@ def _measured(connection: Connection, window: Window) -> Measured:
     reviewed = feedback_figures.reviewed_sample(connection, window)
     agreement = feedback_figures.agreement(connection, window)
     disputes = feedback_figures.open_disputes(connection)
-    with connection, connection.cursor() as cursor:
-        decided = case_queue.decided(cursor, window.start, window.end)
+    decided = feedback_figures.decided_cases(connection, window)
     return Measured(known, reviewed, agreement, decided, disputes)
 
 

@@ -11,7 +11,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812
 from config.audit import Opening
 from config.job_results.feedback import PendingResult
 from fraud_adapters.job.logs import get_logger
-from fraud_adapters.postgres import case_queue, feedback_runs
+from fraud_adapters.postgres import case_queue, feedback_figures, feedback_runs
 from fraud_adapters.postgres.examples import database_clock
 from fraud_feedback.arguments import Verb
 from fraud_feedback.batches import until_none_left
@@ -39,8 +39,8 @@ def pending(context: RunContext, _options: argparse.Namespace) -> PendingResult:
             connection, lambda cursor: case_queue.return_left(cursor, feedback.batch), feedback.batch
         )
         now = database_clock(connection)
+        queues = feedback_figures.queues(connection, now)
         with connection, connection.cursor() as cursor:
-            queues = case_queue.queues(cursor, now)
             reports = feedback_runs.waiting(cursor)
     for queue in queues:
         if queue.breached:

@@ -1,4 +1,4 @@
-"""What is known of decisions by people and banks: coverage, agreement, and the reviewed random sample.
+"""What people and banks say of decisions: coverage, agreement, cases, and the reviewed random sample.
 
 Only the SQL function `labels_as_of` decides which labels count and are mature.
 """
@@ -6,7 +6,7 @@ Only the SQL function `labels_as_of` decides which labels count and are mature.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from psycopg2.extensions import connection as Connection  # noqa: N812
@@ -52,6 +52,28 @@ class Disputes:
 
     open: int
     oldest: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """The cases of one origin that are not closed; `breached` are past their time."""
+
+    origin: str
+    open: int
+    assigned: int
+    breached: int
+    oldest: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """The cases of one origin that people have decided: how many are frauds, and how long they took."""
+
+    origin: str
+    cases: int
+    frauds: int
+    median: timedelta
+    ninth_decile: timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +126,20 @@ def open_disputes(connection: Connection) -> Disputes:
     return Disputes(*row)
 
 
+def queues(connection: Connection, now: datetime) -> list[Queue]:
+    """What is not closed, by origin."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute(_QUEUES, {"now": now})
+        return [Queue(*row) for row in cursor.fetchall()]
+
+
+def decided_cases(connection: Connection, window: Window) -> list[Decided]:
+    """What people have decided in the window, by origin."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute(_DECIDED_CASES, window.values())
+        return [Decided(*row) for row in cursor.fetchall()]
+
+
 # Found without the sample: somebody who was not asked to review the transaction has reported the fraud.
 _FOUND_ANYWAY: Final = """
     EXISTS (SELECT FROM labels o
@@ -153,4 +189,18 @@ _AGREEMENT: Final = """
               AND reported_at >= %(start)s AND reported_at < %(end)s
             ORDER BY transaction_id, reported_by, reported_at DESC, label_id DESC) voices
         GROUP BY transaction_id HAVING count(*) > 1) judged
+"""
+_QUEUES: Final = """
+    SELECT origin, count(*) FILTER (WHERE state = 'open'), count(*) FILTER (WHERE state = 'assigned'),
+           count(*) FILTER (WHERE due_at < %(now)s), greatest(%(now)s - min(opened_at), interval '0')
+    FROM cases WHERE state <> 'closed' GROUP BY origin ORDER BY origin
+"""
+# A case that was opened again counts from when it was opened first.
+_DECIDED_CASES: Final = """
+    SELECT origin, count(*), count(*) FILTER (WHERE decision = 1),
+           percentile_cont(0.5) WITHIN GROUP (ORDER BY closed_at - opened_at),
+           percentile_cont(0.9) WITHIN GROUP (ORDER BY closed_at - opened_at)
+    FROM cases WHERE state = 'closed' AND decision IS NOT NULL AND decided_by IS NOT NULL
+      AND closed_at >= %(start)s AND closed_at < %(end)s
+    GROUP BY origin ORDER BY origin
 """
