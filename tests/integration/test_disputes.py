@@ -141,3 +141,10 @@ def test_a_look_up_by_id_uses_the_indexes_of_disputes_too(database: Database) ->
     assert "Function Scan" not in plan
     assert plan.count("Index Cond: ((transaction_id)::text = 'tx-0'::text)") >= 2
     assert "Seq Scan on label_disputes" not in plan
+
+
+def test_who_does_not_ask_for_maturity_does_not_look_for_disputes(database: Database) -> None:
+    """As the functions that keep `transactions.class` up to date, on the path of every transaction."""
+    statement = "EXPLAIN SELECT transaction_id, label, source FROM labels_as_of(now())"
+    plan = "\n".join(row[0] for row in run(database.url("trainer"), statement))
+    assert "label_disputes" not in plan
