@@ -173,6 +173,14 @@ def test_voices_that_agree_again_close_their_case(feedback: FeedbackInstallation
     feedback.do("collect")
     assert feedback.do("apply")["cases_settled"] == 1
     assert feedback.cases("state, decision, decided_by") == [("closed", 1, None)]
+    # What a person opens again stays open.
+    feedback.rows(
+        "WITH again AS (UPDATE cases SET state = 'open', closed_at = NULL, decision = NULL RETURNING case_id)"
+        " INSERT INTO case_events (case_id, actor, kind)"
+        " SELECT case_id, 'lea', 'reopened' FROM again RETURNING 1"
+    )
+    assert feedback.do("pending")["settled"] == 0
+    assert feedback.cases("state") == [("open",)]
 
 
 def test_recall_on_all_traffic_is_estimated_from_the_random_sample(feedback: FeedbackInstallation) -> None:

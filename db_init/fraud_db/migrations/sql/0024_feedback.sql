@@ -320,7 +320,7 @@ BEGIN
     RETURN opened;
 END $$;
 
--- Closes the cases of disputes in which the voices agree again. Gives how many.
+-- Closes the cases of disputes in which the voices agree again, but not what a person has opened again. Gives how many.
 CREATE FUNCTION close_settled_cases(most integer) RETURNS integer LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp SET plan_cache_mode = force_custom_plan AS $$
 DECLARE
@@ -331,6 +331,8 @@ BEGIN
         WHERE c.state <> 'closed' AND c.origin = 'disputed'
           AND NOT EXISTS (SELECT FROM label_disputes d
                           WHERE d.transaction_id = c.transaction_id AND d.resolved_at IS NULL)
+          AND NOT EXISTS (SELECT FROM case_events e
+                          WHERE e.case_id = c.case_id AND e.kind = 'reopened' AND e.actor <> 'system')
         ORDER BY c.case_id LIMIT most FOR UPDATE SKIP LOCKED
     ), stored AS (
         UPDATE cases c SET state = 'closed', closed_at = clock_timestamp(), updated_at = clock_timestamp(),
