@@ -12,6 +12,7 @@ import jsonschema_rs
 import pytest
 
 from config.job_results.api import RotateKeysResult, SeedClientsResult
+from config.job_results.feedback import CollectResult, MetricsResult, PendingResult
 from config.job_results.producer import ReplayResult
 from config.job_results.streaming import DeadLettersResult, RedriveResult, RunResult
 from config.job_results.trainer import CleanResult, DecisionResult, TrainingResult
@@ -28,6 +29,9 @@ RESULTS: Final[Mapping[tuple[str, int], Any]] = {
     ("alerts.md", 1): RunResult,
     ("dead-letters.md", 0): DeadLettersResult,
     ("dead-letters.md", 1): RedriveResult,
+    ("feedback.md", 0): PendingResult,
+    ("feedback.md", 1): CollectResult,
+    ("feedback.md", 2): MetricsResult,
     ("labels.md", 0): RunResult,
     ("models.md", 0): TrainingResult,
     ("models.md", 1): CleanResult,
