@@ -74,6 +74,7 @@ class ScoringService:
                 "writer",
                 "health",
                 "routes",
+                "queries",
                 "metrics",
                 "releases",
                 "shadow",
@@ -86,10 +87,12 @@ class ScoringService:
         )
         self.writer = PredictionWriter(self._sessions["writer"], contract, self.metrics)
         records = RecordParser(contract, make_id=new_transaction_id)
+        self.contract = contract
         self.record_model = records.model
         self.registered_model = contract.registered_model
         self.registry = settings.models
         self.database = self._sessions["routes"]
+        self.queries = self._sessions["queries"]
         self.trainings = TrainingRuns(settings.training, self.database, now)
         self.authenticator = Authenticator(self.identities, time.time)
         self.tokens = TokenIssuer(self.identities, time.time, parameters.token_lifetime)
