@@ -177,6 +177,19 @@ class PredictionGroup:
     amount_sum: float
 
 
+@dataclass(frozen=True, slots=True)
+class ScoredVector:
+    """A deciding prediction with what is needed to make it again; NaN in the vector where one was missing."""
+
+    transaction_id: str
+    model_version: str
+    engine: str
+    score: float
+    decision: str
+    prediction_time: datetime
+    feature_vector: Sequence[float]
+
+
 _COLUMNS: Final[dict[str, ColumnElement[Any]]] = {
     **{field.name: _p.c[field.name] for field in fields(StoredPrediction) if field.name in _p.c},
     **{name: _t.c[name] for name in ("event_time", "card_id", "merchant_id", "source")},
@@ -225,6 +238,13 @@ def read_detail(cursor: Cursor, contract: Contract, transaction_id: str) -> Pred
         _fields_of(cursor, contract, transaction_id) if schema == contract.schema_id else {},
         _others(cursor, transaction_id),
     )
+
+
+def read_vectors(cursor: Cursor, transaction_ids: Sequence[str]) -> list[ScoredVector]:
+    """The deciding predictions of transactions; those that nobody decided are left out."""
+    columns = [_p.c[field.name] for field in fields(ScoredVector)]
+    of_these = _p.c.transaction_id == func.any(list(transaction_ids))
+    return [ScoredVector(*row) for row in fetch(cursor, select(*columns).where(of_these, _p.c.deciding))]
 
 
 def _fields_of(cursor: Cursor, contract: Contract, transaction_id: str) -> dict[str, Any]:

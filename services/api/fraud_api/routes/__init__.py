@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from fraud_api.routes import (
     deployments,
     direct,
+    hindsight,
     identities,
     models,
     operations,
@@ -24,6 +25,7 @@ def add(app: FastAPI, service: ScoringService, *, show_docs: bool) -> None:
     app.include_router(identities.router)
     app.include_router(operations.router)
     app.include_router(predictions.router)
+    app.include_router(hindsight.router)
     app.include_router(source_queries.router)
     app.include_router(models.router)
     app.include_router(train.router)
