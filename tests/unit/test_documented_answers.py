@@ -12,6 +12,7 @@ import jsonschema_rs
 import pytest
 
 from config.job_results.api import RotateKeysResult, SeedClientsResult
+from config.job_results.monitor import ReplayCheckResult
 from config.job_results.producer import ReplayResult
 from config.job_results.streaming import DeadLettersResult, RedriveResult, RunResult
 from config.job_results.trainer import CleanResult, DecisionResult, TrainingResult
@@ -28,6 +29,7 @@ RESULTS: Final[Mapping[tuple[str, int], Any]] = {
     ("alerts.md", 1): RunResult,
     ("dead-letters.md", 0): DeadLettersResult,
     ("dead-letters.md", 1): RedriveResult,
+    ("hindsight.md", 0): ReplayCheckResult,
     ("labels.md", 0): RunResult,
     ("models.md", 0): TrainingResult,
     ("models.md", 1): CleanResult,
@@ -44,20 +46,22 @@ ANSWERS: Final[Mapping[tuple[str, int], tuple[str, str, str]]] = {
     ("api_spec.md", 2): ("/predictions", "get", "200"),
     ("api_spec.md", 3): ("/predictions/stats", "get", "200"),
     ("api_spec.md", 4): ("/predictions/{transaction_id}/label", "put", "200"),
-    ("api_spec.md", 5): ("/models", "get", "200"),
-    ("api_spec.md", 6): ("/deployments", "post", "201"),
-    ("api_spec.md", 7): ("/deployments/{deployment_id}/traffic", "post", "200"),
-    ("api_spec.md", 8): ("/deployments/{deployment_id}/evaluate", "post", "200"),
-    ("api_spec.md", 9): ("/deployments/{deployment_id}/evaluate", "post", "200"),
-    ("api_spec.md", 10): ("/deployments/{deployment_id}/promote", "post", "200"),
-    ("api_spec.md", 12): ("/health/ready", "get", "200"),
-    ("api_spec.md", 13): ("/predict", "post", "422"),
+    ("api_spec.md", 5): ("/predictions/{transaction_id}/explanation", "get", "200"),
+    ("api_spec.md", 6): ("/predictions/{transaction_id}/replay", "post", "200"),
+    ("api_spec.md", 7): ("/models", "get", "200"),
+    ("api_spec.md", 8): ("/deployments", "post", "201"),
+    ("api_spec.md", 9): ("/deployments/{deployment_id}/traffic", "post", "200"),
+    ("api_spec.md", 10): ("/deployments/{deployment_id}/evaluate", "post", "200"),
+    ("api_spec.md", 11): ("/deployments/{deployment_id}/evaluate", "post", "200"),
+    ("api_spec.md", 12): ("/deployments/{deployment_id}/promote", "post", "200"),
+    ("api_spec.md", 14): ("/health/ready", "get", "200"),
+    ("api_spec.md", 15): ("/predict", "post", "422"),
     ("training.md", 1): ("/train", "post", "202"),
 }
 # Neither: a token's parts, a record of a topic, lines of a log, a follower's health, a release with its lists
 # left out.
 OTHERS: Final = {
-    ("api_spec.md", 11),
+    ("api_spec.md", 13),
     ("TOKEN_MANAGEMENT.md", 2),
     ("alerts.md", 0),
     ("batch.md", 0),

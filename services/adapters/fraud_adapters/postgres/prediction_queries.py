@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
+from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import (
@@ -245,6 +246,24 @@ def read_vectors(cursor: Cursor, transaction_ids: Sequence[str]) -> list[ScoredV
     columns = [_p.c[field.name] for field in fields(ScoredVector)]
     of_these = _p.c.transaction_id == func.any(list(transaction_ids))
     return [ScoredVector(*row) for row in fetch(cursor, select(*columns).where(of_these, _p.c.deciding))]
+
+
+def sample_vectors(cursor: Cursor, size: int, source: Random) -> list[ScoredVector]:
+    """At most so many stored predictions, whatever their role, drawn at random by their numbers.
+
+    Numbers have gaps, so more of them are drawn than are needed; a table of which hardly any number is used
+    gives fewer rows.
+    """
+    bounds = select(func.min(_p.c.prediction_id), func.max(_p.c.prediction_id))
+    [(low, high)] = fetch(cursor, bounds)
+    if low is None:
+        return []
+    numbers = range(low, high + 1)
+    drawn = source.sample(numbers, min(len(numbers), 4 * size))
+    columns = [_p.c[field.name] for field in fields(ScoredVector)]
+    rows = fetch(cursor, select(_p.c.prediction_id, *columns).where(_p.c.prediction_id == func.any(drawn)))
+    place = {number: position for position, number in enumerate(drawn)}
+    return [ScoredVector(*row) for _, *row in sorted(rows, key=lambda row: place[row[0]])[:size]]
 
 
 def _fields_of(cursor: Cursor, contract: Contract, transaction_id: str) -> dict[str, Any]:
