@@ -206,3 +206,36 @@ def test_the_deprecated_way_to_label_stores_the_same(database: Database, applica
     assert answer.headers["link"] == '</predictions/tx-2/label>; rel="successor-version"'
     assert ledger(database) == [("tx-2", 1, "analyst", CLIENT, True)]
     assert label(application, "tx-2", 1).json()["stored"] is False
+
+
+# --- the audit log --------------------------------------------------------------------------------
+
+
+def test_the_audit_log_is_read_by_filters_and_pages(database: Database, application: Application) -> None:
+    for number, value in enumerate((0, 1, 0, 1, 0)):
+        label(application, f"tx-{number % 3}", value)
+
+    def page(query: str = "") -> Any:
+        answer = application.request("GET", f"/audit-log?{query}", "admin")
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    everything = page("limit=1000")["entries"]
+    numbers = [entry["entry_id"] for entry in everything]
+    assert numbers == list(range(len(numbers), 0, -1))
+    labelled = page("action=label.set")["entries"]
+    assert len(labelled) == 5
+    assert labelled == [entry for entry in everything if entry["action"] == "label.set"]
+    assert [entry["subject"] for entry in page("subject=tx-0&actor=" + CLIENT)["entries"]] == ["tx-0", "tx-0"]
+    assert page("from=2100-01-01T00:00:00Z") == {"entries": [], "next_cursor": None}
+    found, cursor = [], ""
+    while True:
+        part = page(f"action=label.set&limit=2{cursor}")
+        found += part["entries"]
+        label(application, "tx-1", len(found) % 2)  # a newer entry moves no page
+        if part["next_cursor"] is None:
+            break
+        cursor = f"&cursor={part['next_cursor']}"
+    assert found == labelled
+    for query in ("limit=0", "colour=red", "from=now", "actor=", "cursor=x", f"action=x{cursor}"):
+        assert application.request("GET", f"/audit-log?{query}", "admin").status_code == 422, query

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from fraud_api.routes import (
+    audit_log,
     deployments,
     direct,
     hindsight,
@@ -29,6 +30,7 @@ def add(app: FastAPI, service: ScoringService, *, show_docs: bool) -> None:
     app.include_router(source_queries.router)
     app.include_router(models.router)
     app.include_router(train.router)
+    app.include_router(audit_log.router)
     app.include_router(deployments.router)
     if show_docs:
         app.include_router(swagger.router)
