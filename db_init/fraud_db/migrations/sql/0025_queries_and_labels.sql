@@ -3,7 +3,7 @@
 -- The order of pages. It replaces the index on the time alone, whose queries it serves as well.
 CREATE INDEX predictions_page ON predictions (prediction_time, prediction_id);
 DROP INDEX predictions_prediction_time;
--- A page of what is rare, or of a version that no longer serves, would otherwise read everything that is newer.
+-- A page of what is rare would otherwise read everything that is newer.
 CREATE INDEX predictions_flagged ON predictions (prediction_time, prediction_id) WHERE deciding AND is_fraud_predicted;
 CREATE INDEX transactions_merchant ON transactions (merchant_id, event_time) WHERE merchant_id IS NOT NULL;
 
@@ -19,7 +19,9 @@ RETURNS TABLE (label_id uuid, reported_at timestamptz, stored boolean, class_now
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
-    -- Two reports about the same transaction follow each other, so that the second one sees the first.
+    -- Two reports about the same transaction follow each other, so that the second one sees the first. The case comes
+    -- first, as for whoever works on it, so that both wait in the same order.
+    PERFORM FROM cases c WHERE c.transaction_id = identifier FOR UPDATE;
     PERFORM FROM transactions x WHERE x.transaction_id = identifier FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RETURN;

@@ -145,9 +145,12 @@ class PredictionSummary(BaseModel):
 
     @classmethod
     def of(cls, stored: StoredPrediction) -> Self:
-        values = asdict(stored)
-        del values["prediction_id"]
+        # Much faster than `asdict`, which copies every value.
+        values = {name: getattr(stored, name) for name in _SHOWN}
         return cls(**values, flag=Decision(stored.decision).flag)
+
+
+_SHOWN: Final = tuple(name for name in PredictionSummary.model_fields if name != "flag")
 
 
 class PredictionPage(BaseModel):
