@@ -114,3 +114,39 @@ class PerformanceResult(TypedDict):
     mlflow_run_id: str | None
     problems: list[str]  # what could not be read or written, a sentence each
     seconds: float
+
+
+class ReplayMismatch(TypedDict):
+    """A stored prediction whose recorded model gives another score now."""
+
+    transaction_id: str
+    model_version: str
+    engine: str
+    stored_score: float
+    replayed_score: float
+
+
+class NotReplayedGroup(TypedDict):
+    """Predictions of one version and engine that could not be made again."""
+
+    model_version: str
+    engine: str
+    predictions: int
+    reason: str
+
+
+class ReplayCheckResult(TypedDict):
+    """`replay`: whether a sample of stored predictions gets the identical scores again."""
+
+    status: Literal["done"]
+    dag: str
+    run_id: str
+    sample: int  # that was asked for
+    compared: int
+    mismatches: int
+    mismatched: list[ReplayMismatch]  # at most 20 of them
+    not_replayed: list[NotReplayedGroup]
+    severity: Literal["none", "critical", "insufficient"]
+    title: str  # of the alert
+    text: str
+    seconds: float

@@ -79,6 +79,12 @@ class StreamServerSettings(Settings):
     stream_metrics_port: Port = 8002
 
 
+class AuditHeadSettings(Settings):
+    """The key that signs the heads of the audit log; the database must not know it."""
+
+    audit_head_key: SecretStr = Field(min_length=16)
+
+
 class LogSettings(Settings):
     """Where structured logs go: any of stderr, file (rotating) and syslog."""
 

@@ -30,6 +30,7 @@ from fraud_adapters.postgres import connect
 from fraud_core.manifest import Manifest
 from fraud_core.profile import Profile, make_profile
 from fraud_monitor.drift.detecting import drift
+from fraud_monitor.replay.verifying import Replayer
 from fraud_monitor.run_context import Champion, MlflowRuns, RunContext, Tracking
 from tests.benchmarks import machine
 from tests.benchmarks.servers import monitored
@@ -79,6 +80,7 @@ def child(url: str, store: dict[str, str]) -> dict[str, float]:
         parameters=load_parameters(CONFIG_DIR, "production"),
         run=RunStore(bucket, constants.DAG_DRIFT, "benchmark", ("drift",)),
         database=lambda: connect(url, "benchmark"),
+        version=lambda version: cast(Replayer, version),
         champion=lambda: champion,
         tracking=lambda: cast(Tracking, None),
         tracked=cast(MlflowRuns, None),

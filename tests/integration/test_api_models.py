@@ -6,10 +6,12 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import psycopg2
 import pytest
 import yaml
@@ -18,6 +20,11 @@ from config.constants import ALIAS_CHALLENGER, ALIAS_CHAMPION, ALIAS_PREVIOUS, A
 from config.parameters import read_yaml
 from config.settings import CONFIG_DIR
 from fraud_adapters.models.aliases import set_alias
+from fraud_adapters.models.registry import Registry, RegistryFailure
+from fraud_adapters.models.version_files import ModelRefused
+from fraud_adapters.postgres import connect
+from fraud_adapters.postgres.prediction_queries import read_vectors
+from fraud_monitor.replay.versions import load_version
 from tests.support.api_server import (
     NOWHERE,
     ROOT,
@@ -286,6 +293,39 @@ def test_without_database_the_server_lives_and_waits(tmp_path: Path) -> None:
         problem(httpx.post(f"{server.url}/predict", json=creditcard(), headers=headers, trust_env=False), 503)
     finally:
         server.stop()
+
+
+def test_what_a_version_decided_is_replayed_after_it_has_gone(
+    server: ApiServer, publisher: Publisher, mlflow_uri: str, module_database: Any
+) -> None:
+    """By the API and by the monitor, which fetch it from the registry by its record."""
+    older, newer = publisher.version(), publisher.version()
+    with server.client("admin") as client:
+        publisher.promote(older)
+        assert client.post("/models/reload").json()["version"] == older
+        decided = client.post("/predict", json=creditcard("older-decision")).json()
+        publisher.promote(newer)
+        assert client.post("/models/reload").json()["version"] == newer
+        replayed = client.post("/predictions/older-decision/replay").json()
+        assert (replayed["model_version"], replayed["identical"]) == (older, True)
+        assert client.get("/predictions/older-decision/explanation").json()["model_version"] == older
+    assert decided["model_version"] == older
+
+    wrong, gone = publisher.version(digest="0" * 64), "4711"
+    record_version(module_database.url("owner"), CREDITCARD, gone, "1" * 64)
+    database = partial(connect, module_database.url("monitor"), "test")
+    with closing(database()) as connection, connection.cursor() as cursor:
+        [scored] = read_vectors(cursor, ["older-decision"])
+    with Registry(mlflow_uri) as registry:
+        load = partial(load_version, CREDITCARD, registry, database)
+        scores = load(older).score_with(scored.engine, np.array([scored.feature_vector], dtype=np.float32))
+        assert scores.values.tolist() == [scored.score] == [decided["score"]]
+        for version, sentence in ((wrong, "digest"), (gone, "no version 4711"), ("4712", "model_versions")):
+            with pytest.raises(ModelRefused, match=sentence):
+                load(version)
+    away = partial(load_version, CREDITCARD, Registry(f"http://{NOWHERE}"), database)
+    with pytest.raises(RegistryFailure):
+        away(older)
 
 
 def test_a_contract_of_ones_own_goes_the_whole_way(

@@ -39,7 +39,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def complaints(place: Path) -> list[str]:
+def complaints(place: Path) -> list[tuple[str, str]]:
     """What the compiler says of the constants, each with the file's name and what is wrong."""
     compiler = place / "node_modules" / ".bin" / "tsc"
     names = sorted(path.name for path in place.glob("*.ts"))

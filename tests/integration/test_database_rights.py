@@ -56,7 +56,10 @@ MAY_READ = {
         "simulated_drift",
     },
     "streaming": MAY_INSERT["streaming"] | {"label_sources"},
-    "api": MAY_INSERT["api"] - {"alert_outbox"} | {"model_versions", "retraining_triggers", "stream_offsets"},
+    "api": {
+        *(MAY_INSERT["api"] - {"alert_outbox"}),
+        *("model_versions", "retraining_triggers", "stream_offsets", "audit_log"),
+    },
     "trainer": {
         *("transactions", "predictions", "labels", "label_sources", "simulations"),
         *("model_versions", "retraining_triggers", "label_disputes"),
@@ -109,6 +112,7 @@ MAY_CALL = {
     "forget_task_runs()": {"watch"},
     "audit_verify()": {"readonly"},
     "release_labels(bigint)": {"api"},
+    "label_transaction(uuid, text, smallint, text, text)": {"api"},
     "audit_alias_taken_up(text, text, text, jsonb)": {"api"},
     "audit_hash(audit_log)": set[str](),
     "disputes_of(text[])": set[str](),

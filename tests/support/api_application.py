@@ -7,7 +7,7 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
@@ -52,19 +52,21 @@ class Application:
         service.identities.keyring.replace(_keys())
         return cls(create_app(settings, service), service)
 
-    def token(self, scopes: Collection[str]) -> str:
+    def token(self, scopes: Collection[str], client: str = "tests") -> str:
         key = self.service.identities.keyring.signing
         assert key is not None
-        return issue(key, "tests", frozenset(scopes), now=int(time.time()), lifetime=600, token_id="t-1")
+        return issue(key, client, frozenset(scopes), now=int(time.time()), lifetime=600, token_id="t-1")
 
-    def request(self, method: str, path: str, *scopes: str) -> Response:
-        """The response to a request without a body; without scopes the request carries no token."""
-        headers = {"Authorization": f"Bearer {self.token(scopes)}"} if scopes else {}
+    def request(
+        self, method: str, path: str, *scopes: str, json: Any = None, client: str = "tests"
+    ) -> Response:
+        """The response to a request; without scopes it carries no token."""
+        headers = {"Authorization": f"Bearer {self.token(scopes, client)}"} if scopes else {}
         transport = ASGITransport(self.app, raise_app_exceptions=False)
 
         async def exchange() -> Response:
-            async with AsyncClient(transport=transport, base_url="http://api", headers=headers) as client:
-                return await client.request(method, path)
+            async with AsyncClient(transport=transport, base_url="http://api", headers=headers) as http:
+                return await http.request(method, path, json=json)
 
         return asyncio.run(exchange())
 

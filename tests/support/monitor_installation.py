@@ -27,6 +27,7 @@ from fraud_core.contract import Contract
 from fraud_core.features import feature_matrix
 from fraud_core.manifest import Calibration, Manifest
 from fraud_core.profile import FILE_NAME, Profile, make_profile
+from fraud_monitor.replay.verifying import Replayer
 from fraud_monitor.run_context import Champion, RunContext
 from tests.support.stored_rows import CREDITCARD, Database, batch, predictions, run
 
@@ -81,6 +82,11 @@ def arrived(rows: int, *, seed: int = 1, prefix: str = "", event_time: datetime 
     return replace(made, event_times=times)
 
 
+def no_version(version: str) -> Replayer:
+    """For tests that load no version."""
+    raise AssertionError(version)
+
+
 @dataclass
 class MonitorInstallation:
     """One test's database, topics and bucket; what it is not given does not answer."""
@@ -91,6 +97,7 @@ class MonitorInstallation:
     mlflow_uri: str = NOWHERE
     contract: Contract = CREDITCARD
     champion: Callable[[], Champion | None] = champion
+    version: Callable[[str], Replayer] = no_version
     parameters: Parameters = field(default_factory=lambda: load_parameters(CONFIG_DIR, "testing"))
 
     def with_parameters(self, section: str, **values: Any) -> None:
@@ -111,6 +118,7 @@ class MonitorInstallation:
                 run=RunStore(ObjectStore(settings, constants.BUCKET_RUNS), dag, run_id, ("monitor",)),
                 database=partial(connect, self.database.url("monitor"), "fraud_monitor"),
                 champion=self.champion,
+                version=self.version,
                 tracking=lambda: RegistryWriter(self.mlflow_uri),
                 tracked=TrackedRuns(http),
                 kafka=lambda: self.kafka,

@@ -19,10 +19,12 @@ from numpy.typing import NDArray
 from config.candidates import Automl, Search
 from config.parameters import Training
 from fraud_adapters.models.boosted_bag import mean_of
-from fraud_adapters.models.loading import ENGINE_BATCH, ENGINE_SINGLE, Model
+from fraud_adapters.models.loading import ENGINE_BATCH, ENGINE_SINGLE, Model, NotExplainable
 from fraud_adapters.models.onnx_export import ExportError
 from fraud_core.contract import Contract
+from fraud_core.explanation import reference_of, shapley_from
 from fraud_core.manifest import FILE_NAME, Manifest
+from fraud_core.profile import make_profile
 from fraud_trainer.candidates.choosing import Choice, Parts, choose_candidate
 from fraud_trainer.candidates.learners import SEARCHED, Learners
 from fraud_trainer.candidates.model_types import CandidateFailed, Fitted, Rows
@@ -189,6 +191,54 @@ def test_a_row_scores_the_same_at_every_batch_size(served: tuple[Fitted, Model])
         parts = [model.score_batch(features[row : row + size]).values for row in range(0, 601, size)]
         assert np.concatenate(parts).tobytes() == together.tobytes()
     assert model.score_with(model.engine_batch, features).values.tobytes() == together.tobytes()
+
+
+def test_contributions_add_up_to_the_score_and_say_what_is_explained(
+    served: tuple[Fitted, Model], trained: Trained
+) -> None:
+    fitted, model = served
+    rows = rows_of(12, 13, 0.2, categories=4).features
+    boosted = fitted.name in {"xgboost", "xgboost_bag"}
+    if not boosted:
+        with pytest.raises(NotExplainable, match="reference profile"):
+            model.explain(rows[:1])
+    learned = trained.parts["train"]
+    labels, scores = learned.labels, model.score_batch(learned.features).values
+    model.profile = make_profile(
+        *("tiny/1", CONTRACT.feature_names, learned.features, labels),
+        held_out_labels=labels,
+        held_out_scores=scores,
+        threshold=0.5,
+    )
+    for row in range(len(rows)):
+        one = rows[row : row + 1]
+        score = model.score_batch(one).values[0]
+        contributions = model.explain(one)
+        assert contributions.log_odds == pytest.approx(np.log(score / (1 - score)), abs=2e-5)
+        assert contributions.score == pytest.approx(score, abs=1e-6)
+        assert contributions.values.shape == (len(CONTRACT.features),)
+        assert contributions.values.tolist() == model.explain(one).values.tolist()
+        assert contributions.method == ("tree_shap" if boosted else "reference_shapley")
+        told = {"voting": "whole weighted vote", "xgboost_bag": "bag", "logistic_regression": "exact"}
+        assert told.get(fitted.name, "") in contributions.of
+    # What differs from the reference in nothing has nothing to explain.
+    if not boosted:
+        assert not model.explain(reference_of(model.profile)[None, :]).values.any()
+    model.profile = None
+
+
+def test_a_linear_model_is_explained_exactly(trained: Trained, tmp_path: Path) -> None:
+    fitted = trained.fitted["logistic_regression"]
+    model = loaded(tmp_path, fitted, trained.prepared, trained.rows.calibration)
+    row, other = rows_of(2, 17, 0.0).features
+
+    def margins(rows: NDArray[np.float32]) -> NDArray[np.float64]:
+        return np.log(1 / (1 / model.score_batch(rows).values - 1))
+
+    base, values = shapley_from(margins, row, other)
+    alone = [margins(np.where(np.arange(7) == k, row, other)[None, :])[0] - base for k in range(7)]
+    assert values == pytest.approx(alone, abs=1e-4)
+    assert shapley_from(margins, row, other, orders=1)[1] == pytest.approx(values, abs=1e-4)
 
 
 def test_only_boosted_trees_have_a_file_for_xgboost(served: tuple[Fitted, Model]) -> None:

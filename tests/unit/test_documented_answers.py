@@ -12,7 +12,9 @@ import jsonschema_rs
 import pytest
 
 from config.job_results.api import RotateKeysResult, SeedClientsResult
+from config.job_results.audit_heads import VerifyAuditLogResult
 from config.job_results.feedback import CollectResult, MetricsResult, PendingResult
+from config.job_results.monitor import ReplayCheckResult
 from config.job_results.producer import ReplayResult
 from config.job_results.streaming import DeadLettersResult, RedriveResult, RunResult
 from config.job_results.trainer import CleanResult, DecisionResult, TrainingResult
@@ -27,11 +29,13 @@ RESULTS: Final[Mapping[tuple[str, int], Any]] = {
     ("TOKEN_MANAGEMENT.md", 0): SeedClientsResult,
     ("TOKEN_MANAGEMENT.md", 4): RotateKeysResult,
     ("alerts.md", 1): RunResult,
+    ("database.md", 0): VerifyAuditLogResult,
     ("dead-letters.md", 0): DeadLettersResult,
     ("dead-letters.md", 1): RedriveResult,
     ("feedback.md", 0): PendingResult,
     ("feedback.md", 1): CollectResult,
     ("feedback.md", 2): MetricsResult,
+    ("hindsight.md", 0): ReplayCheckResult,
     ("labels.md", 0): RunResult,
     ("models.md", 0): TrainingResult,
     ("models.md", 1): CleanResult,
@@ -45,20 +49,26 @@ ANSWERS: Final[Mapping[tuple[str, int], tuple[str, str, str]]] = {
     ("TOKEN_MANAGEMENT.md", 3): ("/.well-known/jwks.json", "get", "200"),
     ("api_spec.md", 0): ("/predict", "post", "200"),
     ("api_spec.md", 1): ("/predict", "post", "409"),
-    ("api_spec.md", 2): ("/models", "get", "200"),
-    ("api_spec.md", 3): ("/deployments", "post", "201"),
-    ("api_spec.md", 4): ("/deployments/{deployment_id}/traffic", "post", "200"),
-    ("api_spec.md", 5): ("/deployments/{deployment_id}/evaluate", "post", "200"),
-    ("api_spec.md", 6): ("/deployments/{deployment_id}/evaluate", "post", "200"),
-    ("api_spec.md", 7): ("/deployments/{deployment_id}/promote", "post", "200"),
-    ("api_spec.md", 9): ("/health/ready", "get", "200"),
-    ("api_spec.md", 10): ("/predict", "post", "422"),
+    ("api_spec.md", 2): ("/predictions", "get", "200"),
+    ("api_spec.md", 3): ("/predictions/stats", "get", "200"),
+    ("api_spec.md", 4): ("/predictions/{transaction_id}/label", "put", "200"),
+    ("api_spec.md", 5): ("/predictions/{transaction_id}/explanation", "get", "200"),
+    ("api_spec.md", 6): ("/predictions/{transaction_id}/replay", "post", "200"),
+    ("api_spec.md", 7): ("/audit-log", "get", "200"),
+    ("api_spec.md", 8): ("/models", "get", "200"),
+    ("api_spec.md", 9): ("/deployments", "post", "201"),
+    ("api_spec.md", 10): ("/deployments/{deployment_id}/traffic", "post", "200"),
+    ("api_spec.md", 11): ("/deployments/{deployment_id}/evaluate", "post", "200"),
+    ("api_spec.md", 12): ("/deployments/{deployment_id}/evaluate", "post", "200"),
+    ("api_spec.md", 13): ("/deployments/{deployment_id}/promote", "post", "200"),
+    ("api_spec.md", 15): ("/health/ready", "get", "200"),
+    ("api_spec.md", 16): ("/predict", "post", "422"),
     ("training.md", 1): ("/train", "post", "202"),
 }
 # Neither: a token's parts, a record of a topic, lines of a log, a follower's health, a release with its lists
 # left out.
 OTHERS: Final = {
-    ("api_spec.md", 8),
+    ("api_spec.md", 14),
     ("TOKEN_MANAGEMENT.md", 2),
     ("alerts.md", 0),
     ("batch.md", 0),

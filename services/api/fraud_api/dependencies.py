@@ -24,3 +24,11 @@ async def _database(service: ApiService) -> Session:
 
 # Queries block. A route that makes them must be `def`, not `async def`, so that it runs in a thread.
 Database = Annotated[Session, Depends(_database)]
+
+
+async def _queries(service: ApiService) -> Session:
+    return service.queries
+
+
+# For routes that may read much, so that the others do not wait for them.
+QueryDatabase = Annotated[Session, Depends(_queries)]

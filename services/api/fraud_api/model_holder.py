@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from time import monotonic
 from typing import Final, Protocol
-from uuid import uuid4
-
-import numpy as np
 
 from config.constants import ALIAS_CHAMPION, ALIAS_SHADOW
 from fraud_adapters.job.logs import get_logger
 from fraud_adapters.models.loading import Model
-from fraud_adapters.models.recorded import VersionRefused, load_recorded, servable
+from fraud_adapters.models.recorded import VersionRefused, servable
 from fraud_adapters.models.registry import RegistryFailure
-from fraud_adapters.models.version_files import ContractMismatch, ModelRefused
+from fraud_adapters.models.version_files import ModelRefused
 from fraud_adapters.postgres import DatabaseUnavailable, audit
 from fraud_adapters.postgres.model_versions import VersionRecord, read_version
 from fraud_adapters.postgres.session import Session
 from fraud_api.alias_audit import AliasAudit
 from fraud_api.metrics import Metrics
+from fraud_api.model_cache import ModelCache
 from fraud_core.contract import Contract
 
 KEEP_VERSIONS: Final = 3  # in the cache, so that a rollback needs no download
@@ -68,6 +64,7 @@ class ModelHolder:
         self._source = source
         self._session = session
         self._cache = cache / contract.registered_model
+        self._versions = ModelCache(contract, source, self._cache)
         self._metrics = metrics
         self._aliases = AliasAudit(contract.registered_model, source, session)
         self._refused: tuple[str, VersionRecord | None, float] | None = None
@@ -171,7 +168,7 @@ class ModelHolder:
 
     def _checked(self, version: str, record: VersionRecord | None) -> Serving:
         record = servable(record, version)
-        return Serving(version, self._load(version, record), record)
+        return Serving(version, self._versions.load(version, record), record)
 
     def _audit(self, serving: Serving) -> None:
         """Add an entry to the audit log if the alias was moved by hand; whoever else moves it adds one."""
@@ -194,50 +191,13 @@ class ModelHolder:
         self._metrics.model.clear()
         self._metrics.model.labels(serving.version, record.digest, record.gate_policy).set(1)
         (self._cache / _LAST_SERVED_FILE).write_text(serving.version, encoding="ascii")
-        self._remove_old_versions()
+        self._versions.trim(KEEP_VERSIONS)
         get_logger(__name__).info(
             "model_served",
             version=serving.version,
             digest=record.digest,
             before=previous.version if previous else None,
         )
-
-    def _load(self, version: str, record: VersionRecord) -> Model:
-        """The model of the version, from the cache or the registry, verified and warmed up."""
-        directory = self._cache / f"{version}-{record.digest[:16]}"
-        if directory.is_dir():
-            try:
-                model = self._warm(record, lambda: directory)
-            except ModelRefused:
-                shutil.rmtree(directory)
-            else:
-                directory.touch()  # the oldest directories are removed first
-                return model
-        partial = self._cache / f".{uuid4().hex}"
-        partial.mkdir(parents=True)
-        try:
-            name = self._contract.registered_model
-            model = self._warm(record, lambda: self._source.download(name, version, partial))
-            partial.rename(directory)
-        except ContractMismatch as error:
-            raise VersionRefused("artefact", str(error)) from None
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-        return model
-
-    def _warm(self, record: VersionRecord, fetch: Callable[[], Path]) -> Model:
-        model = load_recorded(record, self._contract, fetch)
-        # The first call of an engine takes far longer than later ones, so it is made before any request.
-        probe = np.zeros((1, len(self._contract.features)), dtype=np.float32)
-        model.score_single(probe)
-        model.score_batch(probe)
-        return model
-
-    def _remove_old_versions(self) -> None:
-        versions = [path for path in self._cache.iterdir() if path.is_dir() and not path.name.startswith(".")]
-        versions.sort(key=lambda path: path.stat().st_mtime, reverse=True)
-        for old in versions[KEEP_VERSIONS:]:
-            shutil.rmtree(old, ignore_errors=True)
 
     def _record_problem(self, reason: str, sentence: str, detail: str | None = None) -> None:
         """Store the message for the readiness report, which is public; log it with the detail."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from fastapi import Request
 from fastapi.responses import Response
@@ -15,6 +15,7 @@ from fraud_adapters.columnar import answer_to_ipc
 from fraud_adapters.job.logs import get_logger
 from fraud_adapters.postgres import DatabaseUnavailable
 from fraud_api.arrival import Arrival, arrival_of
+from fraud_api.hindsight import MOST_REASONS, Explained, explanation_document
 from fraud_api.media_type import media_type
 from fraud_api.metrics import Metrics
 from fraud_api.problems import Problem, json_response, unavailable
@@ -28,9 +29,19 @@ from fraud_api.writer import Outcome, PredictionWriter, WriterBusy
 # cores would only slow each other down.
 BATCHES_AT_ONCE: Final = 2
 JSON: Final = "application/json"
+# Explanations are made on request, beside the decisions: they may wait, and decisions may not.
+EXPLAINED_AT_ONCE: Final = 2
+EXPLAIN_SECONDS: Final = 5.0
+MAX_EXPLAINED: Final = 100  # records of a list
 T = TypeVar("T")
 SINGLE: Final = "/predict"
 BATCH: Final = "/predict/batch"
+
+
+class Explainer(Protocol):
+    """Explains stored decisions; see `fraud_api.hindsight`."""
+
+    def explain_each(self, transaction_ids: Sequence[str]) -> dict[str, Explained | str]: ...
 
 
 class Predictor:
@@ -43,8 +54,11 @@ class Predictor:
         arms: Arms,
         writer: PredictionWriter,
         metrics: Metrics,
+        hindsight: Explainer,
     ) -> None:
         self._parser = parser
+        self._hindsight = hindsight
+        self._explaining = asyncio.Semaphore(EXPLAINED_AT_ONCE)
         self._arms = arms
         self._writer = writer
         self._metrics = metrics
@@ -58,10 +72,15 @@ class Predictor:
         arrival = arrival_of(request)
         if media_type(request, JSON) != JSON:
             raise Problem(415, f"The body must be {JSON}.")
+        explain = _boolean_parameter(request, "explain")
         body = await request.body()
         if may_be_list(body) and (scored_list := await self._score_list(body, arrival)) is not None:
-            return json_response({"predictions": await self._store_list(scored_list, SINGLE)})
-        return json_response(await self._singles.decide(body, arrival))
+            if explain and sum(len(part.rows) for part in scored_list) > MAX_EXPLAINED:
+                raise Problem(422, f"At most {MAX_EXPLAINED} records of a list are explained.")
+            answers = await self._store_list(scored_list, SINGLE)
+            return json_response({"predictions": await self._explain(answers) if explain else answers})
+        answer = await self._singles.decide(body, arrival)
+        return json_response((await self._explain([answer]))[0] if explain else answer)
 
     async def predict_batch(self, request: Request) -> Response:
         """Score many records, as JSON or as an Arrow stream; decisions are stored only on request."""
@@ -84,6 +103,18 @@ class Predictor:
         for part in parts:
             self._count(BATCH, part.scored.predictions.decisions)
         return json_response({"predictions": _in_order(parts, [None] * len(parts))})
+
+    async def _explain(self, answers: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The answers with their reasons. The decisions are stored already: what fails here is said in the
+        answer, and fails no request."""
+        ids = [answer["transaction_id"] for answer in answers]
+        try:
+            async with asyncio.timeout(EXPLAIN_SECONDS), self._explaining:
+                explained = await asyncio.to_thread(self._hindsight.explain_each, ids)
+        except TimeoutError:
+            explained = dict.fromkeys(ids, "The explanation took too long.")
+        documents = {name: explanation_document(one, MOST_REASONS) for name, one in explained.items()}
+        return [answer | {"explanation": documents[answer["transaction_id"]]} for answer in answers]
 
     async def _predict_columns(self, body: bytes, store: bool, arrival: Arrival) -> Response:
         if store:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,12 +21,14 @@ from fraud_api.credentials import KeyVault
 from fraud_api.dependency_metrics import SECONDS as DEPENDENCY_SECONDS
 from fraud_api.dependency_metrics import DependencyMetrics
 from fraud_api.health import Health
+from fraud_api.hindsight import Hindsight
 from fraud_api.identities import POLL_SECONDS, Identities, SeedClients
 from fraud_api.metrics import Metrics
 from fraud_api.model_holder import ModelHolder, ModelSource, Serving
 from fraud_api.poller import Poller
 from fraud_api.predict import Predictor
 from fraud_api.problems import unavailable
+from fraud_api.recorded_versions import RecordedVersions
 from fraud_api.releases.arms import Arms, Canary
 from fraud_api.releases.counts import Counts
 from fraud_api.releases.releases import Releases
@@ -74,6 +76,7 @@ class ScoringService:
                 "writer",
                 "health",
                 "routes",
+                "queries",
                 "metrics",
                 "releases",
                 "shadow",
@@ -86,10 +89,12 @@ class ScoringService:
         )
         self.writer = PredictionWriter(self._sessions["writer"], contract, self.metrics)
         records = RecordParser(contract, make_id=new_transaction_id)
+        self.contract = contract
         self.record_model = records.model
         self.registered_model = contract.registered_model
         self.registry = settings.models
         self.database = self._sessions["routes"]
+        self.queries = self._sessions["queries"]
         self.trainings = TrainingRuns(settings.training, self.database, now)
         self.authenticator = Authenticator(self.identities, time.time)
         self.tokens = TokenIssuer(self.identities, time.time, parameters.token_lifetime)
@@ -110,11 +115,19 @@ class ScoringService:
             metrics=self.metrics,
             limit_seconds=settings.release.answer_limit.total_seconds(),
         )
+        self.hindsight = Hindsight(
+            contract,
+            self.queries,
+            RecordedVersions(
+                contract, settings.models, self.queries, settings.model_cache, self._versions_in_memory
+            ),
+        )
         self.predictor = Predictor(
             arms=self._arms,
             parser=RequestParser(contract, records, parameters.max_batch),
             writer=self.writer,
             metrics=self.metrics,
+            hindsight=self.hindsight,
         )
         self.health = Health(
             holder=self.holder,
@@ -146,6 +159,12 @@ class ScoringService:
 
     def _canary(self) -> Canary | None:
         return self.release_watch.canary
+
+    def _versions_in_memory(self) -> Iterator[Serving]:
+        canary = self.release_watch.canary
+        for serving in (self.holder.current, canary and canary.serving, self.holder.shadow):
+            if serving:
+                yield serving
 
     def start(self) -> None:
         self.writer.start()

@@ -20,6 +20,7 @@ from fraud_embedded.servers.airflow import Airflow
 from fraud_embedded.servers.stack import Secrets, Stack, build
 
 OPERATOR: Final = "operator"
+AUDIT_LOG: Final = "audit-log"
 AIRFLOW: Final = "airflow"
 FOLLOWER: Final = "follower"
 OVERVIEW: Final = "overview"
@@ -84,6 +85,7 @@ class Platform:
             "migrate": self._migrate,
             **{service.name: partial(self._job, service) for service in services.with_jobs(Jobs.SCHEDULED)},
             "api": self._api,
+            AUDIT_LOG: self._audit_log,
             OPERATOR: self._operator,
             AIRFLOW: self._airflow,
         }
@@ -261,6 +263,14 @@ class Platform:
             "AIRFLOW_API_URL": f"http://{probes.HOST}:{self.addresses.airflow}",
             "AIRFLOW_TRAIN_PASSWORD": self.secret("AIRFLOW_TRAIN_PASSWORD"),
             "MODEL_CACHE_DIR": str(self.layout.models),
+        }
+
+    def _audit_log(self) -> dict[str, str]:
+        """What verifies the audit log gets: a role that only reads, and the key, which no other role has."""
+        return {
+            "DATABASE_URL": self.database_url("readonly"),
+            **self.stack.objectstore.bucket_environment(constants.BUCKET_RUNS),
+            "AUDIT_HEAD_KEY": self.secret("AUDIT_HEAD_KEY"),
         }
 
     def _operator(self) -> dict[str, str]:

@@ -71,6 +71,7 @@ HELP = {
     "rollout": "release a model version: rollout validate, deploy, evaluate, promote; rollout status --watch",
     "chargebacks": "import a CSV file of chargebacks, all of it or nothing: chargebacks FILE",
     "rotate-keys": "sign tokens with a new key; the old one stays valid until its tokens expire",
+    "audit-log": "audit-log verify: whether the audit log is whole, by its chain and its signed heads",
     "secrets": "write the secrets of a production installation, one file each; secrets [FOLDER]",
     "test-unit": "run the tests that need no server",
     "test": "run unit, integration and fault tests, against the real embedded servers",
@@ -97,6 +98,7 @@ EMBEDDED = {
 # Commands that are a program of a service: whose addresses and credentials it gets, and the program.
 ROLE_COMMANDS = {
     "rotate-keys": ("api", ["python", "-m", "fraud_api", "rotate-keys"]),
+    "audit-log": ("audit-log", ["python", "-m", "fraud_adapters.audit_heads"]),
     "drift": ("producer", ["python", "-m", "fraud_producer", "drift"]),
     "rollout": ("rollout", ["python", "-m", "fraud_rollout"]),
     "chargebacks": ("feedback", ["python", "-m", "fraud_feedback", "import-chargebacks"]),

@@ -25,9 +25,11 @@ from fraud_monitor.champion import fetch_champion
 from fraud_monitor.drift import verbs as drift
 from fraud_monitor.performance import verbs as performance
 from fraud_monitor.quality import verbs as quality
+from fraud_monitor.replay import verbs as replay
+from fraud_monitor.replay.versions import load_version
 from fraud_monitor.run_context import RunContext
 
-VERBS: Final[tuple[Verb, ...]] = (*drift.VERBS, *quality.VERBS, *performance.VERBS)
+VERBS: Final[tuple[Verb, ...]] = (*drift.VERBS, *quality.VERBS, *performance.VERBS, *replay.VERBS)
 
 
 def main(arguments: Sequence[str]) -> Result:
@@ -63,6 +65,7 @@ def run_context_of(options: argparse.Namespace, now: datetime, verb: Verb) -> It
             run=RunStore(store, options.dag, options.run_id, (verb.continues or verb.name,)),
             database=database,
             champion=cache(partial(fetch_champion, contract, registry, database)),
+            version=partial(load_version, contract, registry, database),
             # Created lazily, so that only the verbs that write to MLflow import it.
             tracking=cache(lambda: RegistryWriter(uri)),
             tracked=TrackedRuns(http),

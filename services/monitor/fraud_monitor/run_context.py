@@ -18,6 +18,7 @@ from fraud_core.contract import Contract
 from fraud_core.gate import GatePolicy
 from fraud_core.manifest import Manifest
 from fraud_core.profile import Profile
+from fraud_monitor.replay.verifying import Replayer
 
 EXPERIMENT = "fraud-monitoring"  # the MLflow experiment of all runs of the monitor
 
@@ -68,7 +69,8 @@ class MlflowRuns(Protocol):
 class RunContext:
     """One monitoring run's contract, parameters and connections, which are opened on demand.
 
-    `champion` gives None if there is no champion; it is fetched once.
+    `champion` gives None if there is no champion; it is fetched once. `version` gives a recorded version,
+    whether or not it serves; it raises `ModelRefused` where its files are not the recorded ones.
     """
 
     contract: Contract
@@ -76,6 +78,7 @@ class RunContext:
     run: RunStore
     database: Callable[[], Connection]
     champion: Callable[[], Champion | None]
+    version: Callable[[str], Replayer]
     tracking: Callable[[], Tracking]
     tracked: MlflowRuns
     kafka: Callable[[], KafkaSettings]

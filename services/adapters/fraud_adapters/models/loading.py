@@ -24,13 +24,26 @@ from fraud_adapters.models.version_files import (
     read_profile,
 )
 from fraud_core.contract import Contract
+from fraud_core.explanation import (
+    Contributions,
+    explained_against_reference,
+    explained_by_trees,
+    reference_of,
+    shapley_from,
+    summed_by_feature,
+)
 from fraud_core.manifest import Manifest
 from fraud_core.preparation import Preparer
+from fraud_core.profile import Profile
 
 ENGINE_BATCH: Final = f"xgboost-{xgboost.__version__}"
 ENGINE_SINGLE: Final = f"onnx-{onnxruntime.__version__}"
 
 Features = NDArray[np.float32]
+
+
+class NotExplainable(LookupError):
+    """A version gives no reasons for its scores; one sentence says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +63,14 @@ class Model:
     engine_single = ENGINE_SINGLE
 
     def __init__(
-        self, manifest: Manifest, booster: xgboost.Booster | None, session: onnxruntime.InferenceSession
+        self,
+        manifest: Manifest,
+        booster: xgboost.Booster | None,
+        session: onnxruntime.InferenceSession,
+        profile: Profile | None = None,
     ) -> None:
         self.manifest = manifest
-        self.engine_batch = ENGINE_SINGLE if booster is None else ENGINE_BATCH
+        self.profile = profile
         self.digest = manifest.digest()
         self._booster = booster
         self._session = session
@@ -84,10 +101,9 @@ class Model:
             engine: checked_file(directory / name, manifest.digests[name])
             for engine, name in manifest.engines.items()
         }
-        if manifest.profile is not None:
-            read_profile(directory, manifest)
+        profile = read_profile(directory, manifest)
         booster = _booster(contents["xgboost"], manifest.width) if "xgboost" in contents else None
-        return cls(manifest, booster, session_of(contents["onnx"], manifest.width))
+        return cls(manifest, booster, session_of(contents["onnx"], manifest.width), profile)
 
     def score_single(self, features: Features) -> Scores:
         """Score one transaction by ONNX Runtime; `features` is float32 [1, k], NaN where missing.
@@ -140,9 +156,59 @@ class Model:
         rows = [self.score_single(features[row : row + 1]).values for row in range(len(features))]
         return Scores(np.concatenate([np.empty(0), *rows]), ENGINE_SINGLE)
 
+    def explain(self, features: Features) -> Contributions:
+        """What each feature adds to the log-odds of one transaction's score; float32 [1, k], NaN where
+        missing.
+
+        Raises:
+            ValueError: any other shape or type.
+            NotExplainable: there is nothing by which this version can be explained; one sentence.
+        """
+        self._check(features)
+        if len(features) != 1:
+            raise ValueError(f"explain takes one row, not {len(features)}")
+        if self._booster is not None:
+            return self._by_tree_shap(self._booster, features)
+        if self.profile is None:
+            raise NotExplainable(
+                f"This version is not of boosted trees alone ({self._kind}), and has no reference profile to"
+                " compare a transaction with."
+            )
+        calibration = self.manifest.calibration
+        base, values = shapley_from(self._onnx_margins, features[0], reference_of(self.profile))
+        return Contributions(
+            "reference_shapley",
+            calibration.slope * base + calibration.intercept,
+            calibration.slope * values,
+            explained_against_reference(self.manifest),
+        )
+
+    @property
+    def _kind(self) -> str:
+        return self.manifest.candidate or "imported"
+
+    def _by_tree_shap(self, booster: xgboost.Booster, features: Features) -> Contributions:
+        matrix = xgboost.DMatrix(self._prepared(features), missing=np.nan, nthread=1)
+        # The last column is the margin without any feature. Margins become log-odds by the calibration.
+        found = booster.predict(matrix, pred_contribs=True, validate_features=False)[0].astype(np.float64)
+        manifest = self.manifest
+        values = found[:-1]
+        if manifest.preparation is not None:
+            columns = [column.feature for column in manifest.preparation.columns]
+            values = summed_by_feature(columns, manifest.features, values)
+        slope, intercept = manifest.calibration.slope, manifest.calibration.intercept
+        return Contributions(
+            "tree_shap", slope * float(found[-1]) + intercept, slope * values, explained_by_trees(manifest)
+        )
+
     def _by_onnx(self, features: Features) -> Scores:
-        margins = self._session.run(self._output, {self._input: self._prepared(features)})[0]
-        return Scores(self.manifest.calibration.scores(margins[:, 0]), ENGINE_SINGLE)
+        return Scores(self.manifest.calibration.scores(self._onnx_margins(features)), ENGINE_SINGLE)
+
+    def _onnx_margins(self, features: Features) -> NDArray[np.float32]:
+        margins: NDArray[np.float32] = self._session.run(
+            self._output, {self._input: self._prepared(features)}
+        )[0]
+        return margins[:, 0]
 
     def _prepared(self, features: Features) -> Features:
         return features if self._preparer is None else self._preparer.apply(features)

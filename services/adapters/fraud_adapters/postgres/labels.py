@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from psycopg2.extras import execute_values
@@ -30,6 +30,50 @@ class StoredLabels:
     new_rows: list[int]
     replayed_rows: list[int]
     conflict_rows: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class PersonReport:
+    """What a person found out about a transaction; `new_id` is a UUID for the label, if it is stored."""
+
+    new_id: str
+    transaction_id: str
+    label: int
+    note: str | None
+    reporter: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetLabel:
+    """What came of a person's report.
+
+    Attributes:
+        label_id, reported_at: of the report as it is in the ledger.
+        stored: false if the same person had reported the same before.
+        class_now: what holds now; a source with more precedence may say otherwise.
+        closed_case: the case that this report closed or decided differently, if there is one.
+    """
+
+    label_id: str
+    reported_at: datetime
+    stored: bool
+    class_now: int | None
+    closed_case: int | None
+
+
+def set_label(cur: Cursor, report: PersonReport) -> SetLabel | None:
+    """Store what a person says of a transaction, with all that follows from it, in the cursor's transaction.
+
+    Returns:
+        None if the transaction is unknown.
+    """
+    cur.execute(
+        "SELECT label_id::text, reported_at, stored, class_now, closed_case"
+        " FROM label_transaction(%s, %s, %s::smallint, %s, %s)",
+        (report.new_id, report.transaction_id, report.label, report.note, report.reporter),
+    )
+    row = cur.fetchone()
+    return SetLabel(*row) if row else None
 
 
 def store_labels(cur: Cursor, events: Sequence[LabelEvent], actor: str | None = None) -> StoredLabels:

@@ -21,6 +21,7 @@ from fraud_api.access import PUBLIC
 from fraud_api.arrival import note_arrival
 from fraud_api.auth import Authenticator
 from fraud_api.requests import BATCH_KEY, LIST_KEY, STORE_KEY
+from fraud_api.routes.hindsight import Explanation
 from fraud_api.service import ScoringService
 
 _NOTHING_ELSE: Final = {"additionalProperties": False}
@@ -68,6 +69,7 @@ class PredictionAnswer(BaseModel):
     engine: str = Field(description="which engine computed the score, with its version")
     latency_ms: float = Field(description="from the request's arrival to the score")
     replayed: bool = Field(description="the transaction was decided before; this is the stored decision")
+    explanation: Explanation | None = Field(default=None, description="with `explain`, for `/predict`")
 
 
 class PredictionList(BaseModel):
@@ -131,6 +133,7 @@ def _add_token(app: FastAPI, service: ScoringService) -> None:
 def _add_predict(app: FastAPI, service: ScoringService) -> None:
     names = (service.record_model.__name__, "TransactionList")
     body = {"anyOf": [openapi.reference(name) for name in names]}
+    explain = {"name": "explain", "in": "query", "schema": {"type": "boolean", "default": False}}
     app.router.add_api_route(
         "/predict",
         service.predictor.predict,
@@ -145,7 +148,7 @@ def _add_predict(app: FastAPI, service: ScoringService) -> None:
         response_model=PredictionAnswer | PredictionList,
         response_description="The decision, or a list of them.",
         responses=openapi.problems(400, 408, 409, 413, 415, 422),
-        openapi_extra=openapi.body({"application/json": {"schema": body}}),
+        openapi_extra=openapi.body({"application/json": {"schema": body}}) | {"parameters": [explain]},
     )
 
 

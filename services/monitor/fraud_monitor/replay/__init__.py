@@ -1,0 +1,1 @@
+"""Verifies that stored decisions can be made again."""
