@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config.services import ROLE_WATCH
+from fraud_adapters.models.recorded import VersionRefused
 from fraud_adapters.postgres import audit, connect, model_versions, performance_estimates, retraining_triggers
 from fraud_adapters.postgres.labels import store_labels
 from fraud_adapters.postgres.performance_estimates import EstimatedWindow
@@ -31,6 +32,8 @@ from fraud_monitor.drift.measuring import measure
 from fraud_monitor.drift.storing import store
 from fraud_monitor.performance.verbs import performance
 from fraud_monitor.quality.verbs import quality
+from fraud_monitor.replay.verbs import replay
+from fraud_monitor.replay.verifying import Replayer
 from fraud_streaming.follow.metrics import Metrics as StreamMetrics
 from tests.support.api_server import ROOT
 from tests.support.feedback_installation import FeedbackInstallation, label_case
@@ -67,11 +70,23 @@ def store_history(database: Database) -> None:
             quality(context, argparse.Namespace())
         with monitor.context(f"scheduled__{run}", DAGS[2]) as context:
             performance(context, argparse.Namespace())
+    _replay(database)
     _collect_feedback(database)
     _end_training(database)
     _compare_estimates(database)
     store_releases(database)
     _record(database)
+
+
+def _replay(database: Database) -> None:
+    """A sample of decisions whose version no registry has."""
+
+    def gone(version: str) -> Replayer:
+        raise VersionRefused("artefact", f"Version {version} is not in the registry.")
+
+    monitor = MonitorInstallation(database, version=gone)
+    with monitor.context("scheduled__replay", "03_feedback_collection") as context:
+        replay(context, argparse.Namespace(sample=20))
 
 
 @contextmanager

@@ -7,7 +7,10 @@ from typing import Final
 from monitoring.grafana.boards.question import Board, Named, Question, Sql, View, above, board_link, prom, sql
 
 _OF_CONTRACT: Final = "contract IN (${contract:sqlstring})"
-_FIGURES: Final = f"FROM performance_metrics WHERE {_OF_CONTRACT} AND $__timeFilter(measured_at)"
+# Replays are verified by another job, of all versions together.
+_FIGURES: Final = (
+    f"FROM performance_metrics WHERE {_OF_CONTRACT} AND $__timeFilter(measured_at) AND model_version <> 'all'"
+)
 _FEEDBACK: Final = f"FROM feedback_metrics WHERE {_OF_CONTRACT} AND $__timeFilter(measured_at)"
 _PASSED: Final = (Named("true", "passed", "green"), Named("false", "failed", "red"))
 
@@ -81,6 +84,15 @@ PERFORMANCE: Final = Board(
             "How many models were good enough to decide?",
             prom("fraud_model_versions", "{{gate}}"),
             size=(4, 4),
+        ),
+        Question(
+            "Replays that differ",
+            "Does a stored decision get the identical score again, from the model and the features on record?",
+            prom('max by (contract) (fraud_performance_value{metric="replay_mismatches"})', "{{contract}}"),
+            levels=above(0.5, 1),
+            runbooks=("ReplayDiffers",),
+            size=(4, 4),
+            missing="never verified",
         ),
         Question(
             "Recall",
