@@ -83,7 +83,7 @@ def reasons_of(
     profiles = {one.name: one for one in profile.features} if profile else {}
     order = np.argsort(-np.abs(values), kind="stable")
     return [
-        _reason(contract, contract.features[k], profiles, float(vector[k]), float(values[k]))
+        _reason(contract, contract.features[k], profiles, _plain(vector[k]), float(values[k]))
         for k in order.tolist()
         if values[k] != 0
     ]
@@ -113,6 +113,11 @@ def _reason(
         share_above=above,
         sentence=f"{_value_in_words(contract, feature, value)}{where}: this {effect}.",
     )
+
+
+def _plain(value: np.float32) -> float:
+    """The shortest number that names the float32, as the database has it too."""
+    return float(str(value))
 
 
 def place_of(profile: FeatureProfile, value: float) -> tuple[float, float]:

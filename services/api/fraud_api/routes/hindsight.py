@@ -55,7 +55,7 @@ class _Decision(BaseModel):
     decision: str
 
 
-class ExplainedDecision(_Decision, Explanation):
+class ExplainedDecision(Explanation, _Decision):
     """A stored decision, with the reasons for its score."""
 
     score: float

@@ -190,11 +190,15 @@ class Figures(BaseModel):
     quality: Quality = Field(description="of the labelled ones")
 
 
-class VersionFigures(Figures):
+class _VersionInRole(BaseModel):
     model_config = ConfigDict(protected_namespaces=())
 
     model_version: str
     role: str
+
+
+class VersionFigures(Figures, _VersionInRole):
+    """Figures of the predictions of one model version in one role."""
 
 
 class PredictionStatistics(Figures):
