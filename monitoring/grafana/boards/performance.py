@@ -87,7 +87,7 @@ PERFORMANCE: Final = Board(
         ),
         Question(
             "Replays that differ",
-            "Does a stored decision get the identical score again, from the model and the features on record?",
+            "Does a stored decision get the identical score again, from its recorded model and features?",
             prom('max by (contract) (fraud_performance_value{metric="replay_mismatches"})', "{{contract}}"),
             levels=above(0.5, 1),
             runbooks=("ReplayDiffers",),
