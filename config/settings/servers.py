@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -22,10 +23,18 @@ from config.settings.base import (
 )
 
 
+class Replica(StrEnum):
+    """What a replica of the scoring API is for."""
+
+    MAIN = "main"  # it serves the champion, and a canary by card
+    RELEASE = "release"  # it serves the version of a release over HTTP
+
+
 @with_secrets(map(client_secret, constants.API_CLIENTS), required=False)
 class ApiServerSettings(Settings):
     """The scoring API itself."""
 
+    api_replica: Replica = Replica.MAIN
     api_host: str = "127.0.0.1"
     api_port: Port = 8000
     # Set if the metrics are to be reached from other networks than the API.

@@ -27,15 +27,23 @@ class Gateway(NamedTuple):
 
 
 @contextmanager
-def gateway(port: int, folder: Path) -> Iterator[Gateway]:
-    """The gateway in front of this port of the host; only addresses differ from Compose."""
+def gateway(port: int, folder: Path, *, canary: int = 1, provider: int = 1) -> Iterator[Gateway]:
+    """The gateway in front of this port of the host; only addresses differ from Compose.
+
+    Args:
+        canary: the port of the replica that serves releases over HTTP.
+        provider: the port of the API's metrics, where it gives the shares of the requests.
+    """
     web, internal = free_ports(2)
     static = _read("traefik.yml")
     static["entryPoints"]["web"]["address"] = f"127.0.0.1:{web}"
     static["entryPoints"]["internal"]["address"] = f"127.0.0.1:{internal}"
     static["providers"]["file"]["filename"] = str(folder / "routes.yml")
+    static["providers"]["http"]["endpoint"] = f"http://127.0.0.1:{provider}/gateway"
     routes = _read("routes.yml")
-    routes["http"]["services"]["api"]["loadBalancer"]["servers"] = [{"url": f"http://127.0.0.1:{port}"}]
+    for name, one in (("api", port), ("canary", canary)):
+        servers = [{"url": f"http://127.0.0.1:{one}"}]
+        routes["http"]["services"][name]["loadBalancer"]["servers"] = servers
     for name, document in (("traefik.yml", static), ("routes.yml", routes)):
         (folder / name).write_text(yaml.safe_dump(document), encoding="utf-8")
     program = shutil.which("traefik", path=str(Path(sys.executable).parent))

@@ -18,7 +18,7 @@ from fraud_api.model_holder import ModelHolder, ModelSource
 from fraud_api.releases.counts import Counts, Stage, add_taken
 from fraud_api.releases.releases import Evaluation, Releases
 from fraud_core.canary.evidence import Paired
-from fraud_core.canary.lifecycle import Action
+from fraud_core.canary.lifecycle import Action, Mode
 from tests.support.stored_rows import CREDITCARD, Database, batch, predictions
 
 PERCENT: Final = 10
@@ -46,7 +46,7 @@ def _in_traffic(session: Session, releases: Releases, version: str, minutes: Seq
             name=releases.name,
             version=version,
             previous="5",
-            mode="canary",
+            mode=Mode.CANARY,
             salt="salt",
             run_id=None,
         )

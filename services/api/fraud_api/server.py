@@ -6,7 +6,7 @@ import gc
 import socket
 
 from fastapi import FastAPI
-from prometheus_client import disable_created_metrics, start_http_server
+from prometheus_client import disable_created_metrics
 from pydantic import SecretStr
 
 from config import constants
@@ -29,7 +29,7 @@ from fraud_adapters.job import Result, logs
 from fraud_adapters.job.logs import get_logger
 from fraud_adapters.models.registry import Registry
 from fraud_adapters.postgres import DatabaseUnavailable
-from fraud_api import http_server
+from fraud_api import http_server, internal_server
 from fraud_api.app import create_app
 from fraud_api.credentials import KeyEncryptionError
 from fraud_api.service import ScoringService, ServiceSettings
@@ -68,6 +68,7 @@ def service_settings() -> ServiceSettings:
         kafka_topic=kafka.topic,
         show_docs=platform.app_env != "production",
         training=_training_runs(load(AirflowClientSettings)),
+        replica=server.api_replica,
     )
 
 
@@ -119,7 +120,7 @@ def _application(settings: ApiServerSettings) -> FastAPI:
     # Otherwise every counter has an additional `_created` series, which nothing reads.
     disable_created_metrics()  # type: ignore[no-untyped-call]
     try:
-        start_http_server(settings.api_metrics_port, settings.metrics_host, service.metrics.registry)
+        internal_server.start(settings.metrics_host, settings.api_metrics_port, service)
     except OSError as error:
         raise _unusable("API_METRICS", settings.metrics_host, settings.api_metrics_port, error) from None
     return create_app(service_config, service)

@@ -13,6 +13,7 @@ from pathlib import Path
 from config.constants import ALIAS_CHAMPION
 from config.parameters import Serving as ServingParameters
 from config.release import Release as ReleaseParameters
+from config.settings import Replica
 from fraud_adapters.models.registry import RegistryFailure
 from fraud_adapters.postgres import DatabaseUnavailable
 from fraud_adapters.postgres.session import Session
@@ -57,6 +58,7 @@ class ServiceSettings:
     kafka_topic: str
     show_docs: bool
     training: DagRuns | None = None
+    replica: Replica = Replica.MAIN
 
 
 class ScoringService:
@@ -98,13 +100,19 @@ class ScoringService:
             contract.registered_model, self.database, self.holder, settings.models, settings.release
         )
         self.release_watch = ReleaseWatch(
-            self.releases, self._sessions["releases"], self.holder.load, counts, self.metrics
+            self.releases,
+            self._sessions["releases"],
+            self.holder.load,
+            counts,
+            self.metrics,
+            replica=settings.replica,
         )
-        self.shadow = Shadow(contract, lambda: self.holder.shadow, self._sessions["shadow"], self.metrics)
+        self.shadow = Shadow(contract, self._shadow, self._sessions["shadow"], self.metrics)
         self._arms = Arms(
             contract,
             champion=self._champion,
             canary=self._canary,
+            control=lambda: self.release_watch.control,
             shadow=self.shadow,
             counts=counts,
             metrics=self.metrics,
@@ -121,6 +129,7 @@ class ScoringService:
             identities=self.identities,
             releases=self.release_watch,
             session=self._sessions["health"],
+            replica=settings.replica,
             bootstrap=settings.kafka_bootstrap,
             topic=settings.kafka_topic,
         )
@@ -146,6 +155,14 @@ class ScoringService:
 
     def _canary(self) -> Canary | None:
         return self.release_watch.canary
+
+    def _shadow(self) -> Serving | None:
+        """The version that scores what comes here without deciding it."""
+        canary = self.release_watch.canary
+        if canary is None or canary.decides:
+            return self.holder.shadow
+        # Of the tests before it, which are no transactions, nothing is kept.
+        return canary.serving if self.release_watch.phase.mirrored else None
 
     def start(self) -> None:
         self.writer.start()

@@ -17,7 +17,7 @@ from fraud_api.openapi import problems
 from fraud_api.releases.releases import Releases
 from fraud_core.canary import evidence as core
 from fraud_core.canary.judgement import Judgement as Judged
-from fraud_core.canary.lifecycle import IN_TRAFFIC, Action, State
+from fraud_core.canary.lifecycle import JUDGED, Action, Mode, State
 
 router = APIRouter(prefix="/deployments", tags=["deployments"])
 
@@ -37,6 +37,11 @@ class OpenRequest(_Body):
 
     version: str | None = Field(
         default=None, max_length=20, description="the version; by default the one with the alias challenger"
+    )
+    mode: Mode = Field(
+        default=Mode.CANARY,
+        description="canary: the API gives it a share of the cards; http: the gateway one of the requests",
+        strict=False,
     )
     run_id: str | None = Field(
         default=None,
@@ -104,7 +109,7 @@ class Deployment(BaseModel):
     name: str
     version: str
     previous_version: str | None = Field(description="the champion when the release was opened")
-    mode: str
+    mode: Mode
     state: State
     traffic_percent: int
     run_id: str | None
@@ -203,7 +208,7 @@ def list_deployments(
 def get_deployment(_: Reader, backend: ApiService, deployment_id: Identifier) -> DeploymentDetails:
     releases = backend.releases
     release = releases.get(deployment_id)
-    evidence = releases.evidence(release) if release.state in IN_TRAFFIC else None
+    evidence = releases.evidence(release) if release.state in JUDGED else None
     found = releases.judgement(evidence) if evidence else None
     return DeploymentDetails(
         **_described(releases, release),
@@ -223,7 +228,7 @@ def open_deployment(
 ) -> Deployment:
     """The version gets no traffic yet. The same `run_id` again finds the release: status 200."""
     wanted, releases = request or OpenRequest(), backend.releases
-    release, new = releases.open(identity.client_id, wanted.version, wanted.run_id)
+    release, new = releases.open(identity.client_id, wanted.version, wanted.run_id, wanted.mode)
     response.status_code = 201 if new else 200
     response.headers["Location"] = f"/deployments/{release.deployment_id}"
     return _shown(releases, release)
@@ -240,6 +245,13 @@ def validate_deployment(
         identity.client_id, deployment_id, request.passed, request.reason, request.findings, paired
     )
     return _shown(releases, release)
+
+
+@router.post("/{deployment_id}/shadow", summary="Let it score in parallel", responses=problems(404, 409))
+def shadow_deployment(identity: Deployer, backend: ApiService, deployment_id: Identifier) -> Deployment:
+    """Of mode http, before it gets traffic: the gateway copies every scoring request to its replica."""
+    releases = backend.releases
+    return _shown(releases, releases.shadow(identity.client_id, deployment_id))
 
 
 @router.post(
