@@ -148,7 +148,36 @@ SPECIFICATION = {
             "send_rollback_alert": ("rollback_to_previous", ALERT),
         },
     ),
-    "05_model_deployment_canary_http": Specified(None, "deploy"),
+    "05_model_deployment_canary_http": Specified(
+        None,
+        "deploy",
+        {
+            "validate_new_model": JOB,
+            "check_health": JOB,
+            "test_endpoints": JOB,
+            "shadow_mode": JOB,
+            "monitor_shadow": SENSOR,
+            "compare_shadow": JOB_BRANCH,
+            "split_traffic": JOB,
+            "monitor_metrics": SENSOR,
+            "compare_metrics": JOB_BRANCH,
+            "widen_traffic": JOB,
+            "monitor_metrics_50": SENSOR,
+            "compare_metrics_50": JOB_BRANCH,
+            "promote_to_production": JOB,
+        },
+        # A teardown: no replica keeps requests, whatever became of the others.
+        {"rollback_to_previous": "all_done_setup_success"},
+        {
+            "compare_shadow": "rollback_to_previous",
+            "compare_metrics": "rollback_to_previous",
+            "compare_metrics_50": "rollback_to_previous",
+        },
+        {
+            "rollback_to_previous": ("promote_to_production", JOB),
+            "send_rollback_alert": ("rollback_to_previous", ALERT),
+        },
+    ),
     "06_model_performance_tracking": Specified(
         "0 * * * *",
         "monitoring",
@@ -175,7 +204,6 @@ BEGIN_PAUSED: frozenset[str] = frozenset()
 # Who adds one of these takes its name out here and writes its flow above.
 NOT_THERE_YET = {
     "03_feedback_collection",
-    "05_model_deployment_canary_http",
 }
 
 

@@ -40,6 +40,9 @@ class ApiServerSettings(Settings):
     # Set if the metrics are to be reached from other networks than the API.
     api_metrics_host: OptionalText = None
     api_metrics_port: Port = 8001
+    # What clients see of a release over HTTP: from Prometheus, or else from the metrics of its own replica.
+    prometheus_url: OptionalText = None
+    api_canary_metrics_url: OptionalText = None
     api_keys: OptionalSecret = None
     api_key_encryption_secret: SecretStr = Field(min_length=16)
     model_cache_dir: Path = Path(".local/models")

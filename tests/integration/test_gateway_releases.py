@@ -4,20 +4,37 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import pytest
 
+from config import constants
+from config.settings import CONFIG_DIR, ObjectStoreSettings
+from fraud_adapters.job.failures import LastingFailure, RefusedFailure
+from fraud_adapters.objectstore import ObjectStore
 from fraud_core.canary.http_release import RELEASE_REPLICA, REPLICA_HEADER
+from fraud_rollout.job import main as rollout
 from tests.integration.gateway import Gateway, gateway
+from tests.integration.release_versions import environment
 from tests.integration.test_api_releases import PAIRED, configuration, details
-from tests.support.api_server import PLAIN, ApiServer, ForkedApi, cloned, creditcard, problem, wait_until
+from tests.support.api_server import (
+    CLIENTS,
+    PLAIN,
+    ApiServer,
+    ForkedApi,
+    cloned,
+    creditcard,
+    problem,
+    wait_until,
+)
+from tests.support.faulty_models import make_faulty_model
 from tests.support.publisher import Publisher
 from tests.support.small_model import make_model
 from tests.support.stored_rows import CREDITCARD, run
@@ -73,6 +90,7 @@ def installation(
             folder / "release.log",
             extra=extra | {"API_REPLICA": "release"},
         )
+        main.extra = extra | {"API_CANARY_METRICS_URL": f"http://127.0.0.1:{release.metrics_port}"}
         for server in (main, release):
             exits.callback(server.stop)
             server.start(ready=server is main)
@@ -91,9 +109,12 @@ def admin(installation: Installation) -> Iterator[httpx.Client]:
         wait_until(lambda: installation.release.metric("fraud_api_canary_percent") == 0)
 
 
-def validated(installation: Installation, admin: httpx.Client) -> tuple[int, str]:
+GOOD = partial(make_model, contract=CREDITCARD)
+
+
+def validated(installation: Installation, admin: httpx.Client, make: Any = GOOD) -> tuple[int, str]:
     """A release over HTTP that passed its validation, and its version."""
-    version = installation.publisher.version(make=partial(make_model, contract=CREDITCARD))
+    version = installation.publisher.version(make=make)
     number = admin.post("/deployments", json={"version": version, "mode": "http"}).json()["deployment_id"]
     checks = {"passed": True, "reason": "All checks passed.", "findings": {}, "paired": PAIRED}
     assert admin.post(f"/deployments/{number}/validation", json=checks).json()["state"] == "validated"
@@ -167,6 +188,9 @@ def test_requests_are_split_by_the_weights_and_come_back_within_seconds(
         assert shares[version] + shares[installation.champion] == 200
         wait_until(lambda: sum(arm(admin, number, name) for name in ("control", "canary")) == 200, seconds=10)
         assert arm(admin, number, "canary") == shares[version]
+        # The stage was put there by hand, so that its replica's metrics have counted all requests ever.
+        answered = details(admin, number)["evidence"]["requests"]
+        assert answered is not None
     stored = "SELECT role, count(*) FROM predictions WHERE model_version = %s GROUP BY role"
     assert [role for role, _ in installation.rows(stored, version)] == ["canary"]
     began = time.monotonic()
@@ -198,3 +222,72 @@ def test_a_replica_that_dies_takes_no_request_with_it(
         installation.release.start(ready=False)
     wait_until(lambda: installation.release.get("/health/ready").status_code == 200)
     wait_until(lambda: installation.shares(10)[version] > 0, seconds=15)
+
+
+@pytest.fixture
+def verbs(
+    installation: Installation, object_store: ObjectStoreSettings, tmp_path: Path
+) -> Iterator[Callable[..., Any]]:
+    """The rollout's verbs as jobs run them: behind the gateway, as their own client."""
+    ObjectStore(object_store, constants.BUCKET_RUNS).ensure_bucket()
+    variables = {
+        "FRAUD_CONFIG_DIR": str(configuration(tmp_path)),
+        "FRAUD_CONTRACT": CREDITCARD.name,
+        "FRAUD_CONTRACTS_DIR": str(CONFIG_DIR / "contracts"),
+        "API_URL": installation.gateway.url,
+        "API_CLIENT_ID": "rollout",
+        "API_CLIENT_SECRET": CLIENTS["rollout"],
+        "S3_ENDPOINT_URL": object_store.endpoint_url,
+        "AWS_ACCESS_KEY_ID": object_store.aws_access_key_id,
+        "AWS_SECRET_ACCESS_KEY": object_store.aws_secret_access_key.get_secret_value(),
+    }
+
+    def run_verb(verb: str, number: int, *options: str) -> Any:
+        arguments = [verb, "--dag", constants.DAG_CANARY_HTTP, f"--deployment-id={number}"]
+        return rollout([*arguments, *options])
+
+    with environment(**variables):
+        yield run_verb
+
+
+def test_the_endpoints_are_tested_before_a_version_is_a_shadow(
+    installation: Installation, admin: httpx.Client, verbs: Callable[..., Any]
+) -> None:
+    number, version = validated(installation, admin)
+    assert verbs("check-health", number, "--patience=20s")["version"] == version
+    with pytest.raises(LastingFailure, match=r"endpoints\.json is missing"):
+        verbs("shadow", number)
+    tested = verbs("test-endpoints", number)
+    assert {one["outcome"] for one in tested["findings"]} == {"passed"}, tested["findings"]
+    assert tested["text"] == f"All {len(tested['findings'])} checks passed."
+    assert verbs("shadow", number)["state"] == "shadow"
+    events = {event["kind"]: event["details"] for event in details(admin, number)["events"]}
+    assert events["shadow"]["findings"]["checks"] == tested["findings"]
+    assert events["shadow"]["requests"]["canary"]["requests"] > 100
+    wait_until(lambda: details(admin, number)["evidence"]["requests"]["canary"]["requests"] == 0)
+    with pytest.raises(LastingFailure, match="is shadow: its endpoints are tested once it is validated"):
+        verbs("test-endpoints", number)
+    ended = verbs("rollback", number)
+    assert ended["state"] == "withdrawn"
+    stored = "SELECT 1 FROM predictions WHERE transaction_id LIKE %s"
+    assert installation.rows(stored, f"release-{number}-%") == []
+
+
+def test_a_version_whose_endpoints_fail_is_rolled_back(
+    installation: Installation, admin: httpx.Client, verbs: Callable[..., Any]
+) -> None:
+    """A model that crashes is answered for by the champion, which is not what is to be released."""
+    faulty = partial(make_faulty_model, contract=CREDITCARD, fault="crashing")
+    number, version = validated(installation, admin, faulty)
+    verbs("check-health", number, "--patience=20s")
+    with pytest.raises(RefusedFailure, match=f"Version {version} gets no requests") as refused:
+        verbs("test-endpoints", number)
+    found = {one["name"]: one for one in refused.value.result["findings"]}
+    assert found["predict"]["sentence"] == f"Version {installation.champion} answers instead of {version}."
+    assert found["authentication"]["outcome"] == found["bad_input"]["outcome"] == "passed"
+    ended = details(admin, number)
+    assert (ended["state"], "answers instead of" in ended["reason"]) == ("rolled_back", True)
+    wait_until(lambda: "release-tests" not in installation.document()["http"]["routers"])
+    time.sleep(1)
+    with pytest.raises(LastingFailure, match="leads to the champion's replicas alone"):
+        verbs("check-health", number, "--patience=0.1s")

@@ -69,6 +69,8 @@ def service_settings() -> ServiceSettings:
         show_docs=platform.app_env != "production",
         training=_training_runs(load(AirflowClientSettings)),
         replica=server.api_replica,
+        prometheus_url=server.prometheus_url,
+        canary_metrics_url=server.api_canary_metrics_url,
     )
 
 

@@ -31,6 +31,7 @@ from fraud_api.problems import unavailable
 from fraud_api.releases.arms import Arms, Canary
 from fraud_api.releases.counts import Counts
 from fraud_api.releases.releases import Releases
+from fraud_api.releases.request_metrics import request_metrics
 from fraud_api.releases.shadow import Shadow
 from fraud_api.releases.watch import POLL_SECONDS as RELEASE_SECONDS
 from fraud_api.releases.watch import ReleaseWatch
@@ -59,6 +60,8 @@ class ServiceSettings:
     show_docs: bool
     training: DagRuns | None = None
     replica: Replica = Replica.MAIN
+    prometheus_url: str | None = None
+    canary_metrics_url: str | None = None
 
 
 class ScoringService:
@@ -95,9 +98,17 @@ class ScoringService:
         self.trainings = TrainingRuns(settings.training, self.database, now)
         self.authenticator = Authenticator(self.identities, time.time)
         self.tokens = TokenIssuer(self.identities, time.time, parameters.token_lifetime)
-        counts = Counts(settings.release.judgement.max_latency_ms / 1000, now)
+        slow_seconds = settings.release.judgement.max_latency_ms / 1000
+        counts = Counts(slow_seconds, now)
         self.releases = Releases(
-            contract.registered_model, self.database, self.holder, settings.models, settings.release
+            contract.registered_model,
+            self.database,
+            self.holder,
+            settings.models,
+            settings.release,
+            requests=request_metrics(
+                settings.prometheus_url, settings.canary_metrics_url, self.metrics.registry, slow_seconds
+            ),
         )
         self.release_watch = ReleaseWatch(
             self.releases,

@@ -19,7 +19,8 @@ from fraud_adapters.postgres.release_counts import CANARY, CONTROL, read_counts,
 from fraud_adapters.postgres.session import Cursor, Session
 from fraud_api.model_holder import ModelHolder, ModelSource
 from fraud_api.problems import Problem, unavailable
-from fraud_core.canary.evidence import Arm, Evidence, LiveLabels, Paired
+from fraud_api.releases.request_metrics import RequestMetrics
+from fraud_core.canary.evidence import Arm, Evidence, LiveLabels, Paired, Requests
 from fraud_core.canary.judgement import Judgement, Verdict, judge
 from fraud_core.canary.lifecycle import (
     IN_TRAFFIC,
@@ -58,12 +59,15 @@ class Releases:
         holder: ModelHolder,
         registry: ModelSource,
         parameters: ReleaseParameters,
+        *,
+        requests: RequestMetrics,
     ) -> None:
         self.name = name
         self._session = session
         self._holder = holder
         self._registry = registry
         self._parameters = parameters
+        self._requests = requests
 
     @property
     def settling(self) -> timedelta:
@@ -127,7 +131,11 @@ class Releases:
         return self._session.run(lambda cursor: deployments.events_of(cursor, deployment_id))
 
     def evidence(self, release: Deployment, *, labels: bool = True) -> Evidence:
-        """What the current stage has shown so far; without `labels`, not what is known of the truth."""
+        """What the current stage has shown so far.
+
+        Args:
+            labels: otherwise what is known of the truth, and what is measured elsewhere, is left out.
+        """
 
         def work(cursor: Cursor) -> tuple[dict[str, Arm], LiveLabels | None]:
             counts = read_counts(cursor, release.deployment_id, release.traffic_percent)
@@ -143,7 +151,15 @@ class Releases:
             share=0.5 if release.state == State.SHADOW else release.traffic_percent / 100,
             paired=None if release.paired is None else Paired(**release.paired),
             live=live,
+            requests=self._answered(release) if labels and release.mode is Mode.HTTP else None,
         )
+
+    def _answered(self, release: Deployment) -> Requests:
+        """What clients got from each replica since the stage began."""
+        began = release.stage_started_at or release.started_at
+        stages = [event.details for event in self.events(release.deployment_id) if event.kind in JUDGED]
+        before = Requests.from_mapping((stages[-1] or {}).get("requests") or {}) if stages else Requests()
+        return self._requests.since(before, (release.read_at - began).total_seconds())
 
     def judgement(self, evidence: Evidence) -> Judgement:
         return judge(evidence, self._parameters.judgement)
@@ -184,11 +200,18 @@ class Releases:
         self._after(release, action)
         if release.state in JUDGED:
             self._require_passed(release)
-        return self._move(actor, deployment_id, action, None, percent=percent, details={"percent": percent})
+        details = {"percent": percent, **self._measured(release)}
+        return self._move(actor, deployment_id, action, None, percent=percent, details=details)
 
-    def shadow(self, actor: str, deployment_id: int) -> Deployment:
+    def shadow(self, actor: str, deployment_id: int, findings: Mapping[str, Any]) -> Deployment:
         """Let the release score the traffic in parallel, and decide nothing."""
-        return self._move(actor, deployment_id, Action.SHADOW, None)
+        release = self.get(deployment_id)
+        details = {"findings": dict(findings), **self._measured(release)}
+        return self._move(actor, deployment_id, Action.SHADOW, None, details=details)
+
+    def _measured(self, release: Deployment) -> dict[str, Any]:
+        """What its replicas have answered before the stage that begins."""
+        return {"requests": self._requests.totals().to_mapping()} if release.mode is Mode.HTTP else {}
 
     def evaluate(self, actor: str, deployment_id: int) -> Evaluation:
         """Judge the current stage, act on the verdict where it must not wait, and say what follows."""

@@ -78,6 +78,12 @@ class ValidationRequest(_Body):
     paired: Paired | None = None
 
 
+class ShadowRequest(_Body):
+    findings: dict[str, Any] = Field(
+        default_factory=dict, description="of the tests of its replica, kept with the event"
+    )
+
+
 class TrafficRequest(_Body):
     percent: int = Field(ge=1, le=99, description="of the cards, which only grows")
 
@@ -146,12 +152,28 @@ class LiveLabels(BaseModel):
     canary: Labelled
 
 
+class RequestCounts(BaseModel):
+    """The scoring requests that one arm's replicas answered."""
+
+    requests: int
+    failed: int
+    slow: int
+
+
+class Requests(BaseModel):
+    """Null where an arm's metrics cannot be read."""
+
+    control: RequestCounts | None
+    canary: RequestCounts | None
+
+
 class Evidence(BaseModel):
     control: Arm
     canary: Arm
     share: float
     paired: Paired | None
     live: LiveLabels | None = Field(description="what is known of the truth about the stage's traffic")
+    requests: Requests | None = Field(description="of mode http: what clients see of each arm's replicas")
 
 
 class Check(BaseModel):
@@ -247,11 +269,16 @@ def validate_deployment(
     return _shown(releases, release)
 
 
-@router.post("/{deployment_id}/shadow", summary="Let it score in parallel", responses=problems(404, 409))
-def shadow_deployment(identity: Deployer, backend: ApiService, deployment_id: Identifier) -> Deployment:
+@router.post("/{deployment_id}/shadow", summary="Let it score in parallel", responses=problems(400, 404, 409))
+def shadow_deployment(
+    identity: Deployer,
+    backend: ApiService,
+    deployment_id: Identifier,
+    request: ShadowRequest | None = None,
+) -> Deployment:
     """Of mode http, before it gets traffic: the gateway copies every scoring request to its replica."""
-    releases = backend.releases
-    return _shown(releases, releases.shadow(identity.client_id, deployment_id))
+    asked, releases = request or ShadowRequest(), backend.releases
+    return _shown(releases, releases.shadow(identity.client_id, deployment_id, asked.findings))
 
 
 @router.post(
@@ -334,6 +361,7 @@ def _evidence(evidence: core.Evidence) -> Evidence:
         share=evidence.share,
         paired=None if evidence.paired is None else Paired(**content["paired"]),
         live=None if evidence.live is None else LiveLabels(**content["live"]),
+        requests=None if evidence.requests is None else Requests(**content["requests"]),
     )
 
 
