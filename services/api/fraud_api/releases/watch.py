@@ -47,6 +47,7 @@ class ReleaseWatch:
         control: the stage of a release on another replica, in whose counts the champion's rows here are.
         phase: what the gateway and the replica of a release over HTTP do.
         is_known: whether the database has said if a release runs.
+        is_needed: whether a release over HTTP is open.
 
     Args:
         load: verifies and loads a version; raises as `ModelHolder.load`.
@@ -72,6 +73,7 @@ class ReleaseWatch:
         self._load = load
         self._counts = counts
         self._metrics = metrics
+        self.is_needed = False
         self._lock = Lock()
         self._seen = monotonic()
         self._problem: str | None = None
@@ -95,6 +97,7 @@ class ReleaseWatch:
                 self._log.warning("canary_paused", reason="the database does not answer")
             return
         self._seen = monotonic()
+        self.is_needed = running is not None and running.mode is Mode.HTTP
         self._follow(running)
         if running is not None:
             self._end_if_due(running)
