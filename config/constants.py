@@ -75,6 +75,7 @@ DAGS_MONITORING: Final = (DAG_DRIFT, "04_data_quality", "06_model_performance_tr
 DAG_BATCH: Final = "00_batch_prediction"
 DAG_TRAINING: Final = "01_training_pipeline"
 DAG_CANARY: Final = "05_model_deployment_canary"
+DAG_CANARY_HTTP: Final = "05_model_deployment_canary_http"
 RELEASE_POLL_SECONDS: Final = 10  # between two questions whether a stage of a release is decided
 RELEASE_STAGE_MINUTES: Final = 90  # the longest stage, with all extensions of its window
 DAG_FEEDBACK: Final = "03_feedback_collection"

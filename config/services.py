@@ -138,7 +138,7 @@ SERVICES: tuple[Service, ...] = (
         "ml",
         Jobs.SCHEDULED,
         frozenset({Backend.POSTGRES, Backend.MLFLOW, Backend.OBJECT_STORE}),
-        scopes=("read", "deploy"),
+        scopes=("predict", "read", "deploy"),
         limits=JobLimits(memory_mib=2048, cpus=2.0),
     ),
     # Its intervals need the libraries of the image `ml`.

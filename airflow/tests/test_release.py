@@ -189,3 +189,47 @@ def test_the_alert_is_about_how_the_release_ended(dag: DAG) -> None:
     values = [alert.render_template(getattr(alert, name), context) for name in ("title", "text", "severity")]
     assert values == list(end.values())
     assert alert.render_template(alert.key, context) == "05_model_deployment_canary/manual__1"
+
+
+@pytest.fixture(scope="module")
+def http_dag() -> DAG:
+    bag = DagBag(DAGS / "05_model_deployment_canary_http.py")
+    assert bag.import_errors == {}
+    made: DAG = bag.dags["05_model_deployment_canary_http"]
+    return made
+
+
+@pytest.mark.parametrize(
+    ("task_id", "params", "arguments"),
+    [
+        ("validate_new_model", {}, ["validate", "--version=challenger", "--mode=http"]),
+        ("check_health", {}, ["check-health"]),
+        ("test_endpoints", {}, ["test-endpoints"]),
+        ("shadow_mode", {}, ["shadow"]),
+        ("compare_shadow", {}, ["evaluate", "--wait"]),
+        ("split_traffic", {"canary_percent": 30}, ["deploy", "--percent=30"]),
+        ("widen_traffic", {}, ["deploy"]),
+        ("promote_to_production", {}, ["promote"]),
+        ("rollback_to_previous", {}, ["rollback"]),
+    ],
+)
+def test_over_http_every_job_is_told_its_run(
+    http_dag: DAG, task_id: str, params: dict[str, Any], arguments: list[str]
+) -> None:
+    run = ["--dag=05_model_deployment_canary_http", "--run-id=manual__1"]
+    assert render(http_dag, task_id, **params) == [arguments[0], *run, *arguments[1:]]
+
+
+@pytest.mark.parametrize(
+    ("task_id", "skipped"),
+    [
+        ("compare_shadow", ["split_traffic"]),
+        ("compare_metrics", ["widen_traffic"]),
+        ("compare_metrics_50", ["promote_to_production"]),
+    ],
+)
+def test_over_http_evidence_against_the_version_leads_back_from_every_stage(
+    http_dag: DAG, task_id: str, skipped: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, found = execute(http_dag, task_id, {"next": "roll_back", "sentence": "So it is."}, monkeypatch)
+    assert found == skipped

@@ -43,6 +43,12 @@ class ValidationResult(ReleaseResult):
     seconds: float
 
 
+class EndpointsResult(ReleaseResult):
+    """`test-endpoints`: what clients rely on, a finding each."""
+
+    findings: list[FindingResult]
+
+
 class EvaluationResult(ReleaseResult):
     """`evaluate`: the verdict on the stage so far, and what follows."""
 

@@ -19,6 +19,7 @@ from config.settings.servers import (
     ApiServerSettings,
     AuditHeadSettings,
     LogSettings,
+    Replica,
     StreamServerSettings,
     api_clients,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "MlflowSettings",
     "ObjectStoreSettings",
     "PlatformSettings",
+    "Replica",
     "Settings",
     "StreamServerSettings",
     "api_clients",

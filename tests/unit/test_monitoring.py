@@ -260,8 +260,12 @@ def test_the_second_machine_watches_what_vm1_and_the_api_show() -> None:
     scraped = yaml.safe_load(re.sub(r"\$\{(\w+)[^}]*\}", r"\1", compose["configs"]["prometheus"]["content"]))
     local = yaml.safe_load((MONITORING / "prometheus" / "prometheus.yml").read_text(encoding="utf-8"))
     jobs = {job["job_name"]: job["static_configs"][0]["targets"] for job in scraped["scrape_configs"]}
-    # The gateway and the follower are where the API and the jobs are; they need not run.
-    assert jobs.keys() == {job["job_name"] for job in local["scrape_configs"]} - {"gateway", "follower"}
+    # The gateway, its canary and the follower are where the API and the jobs are; they need not run.
+    assert jobs.keys() == {job["job_name"] for job in local["scrape_configs"]} - {
+        "gateway",
+        "api-canary",
+        "follower",
+    }
     assert scraped["rule_files"] == local["rule_files"]
     vm1 = yaml.safe_load((ROOT / "docker-compose.vm1.yml").read_text(encoding="utf-8"))
     published = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event
@@ -24,7 +25,7 @@ from fraud_api.metrics import Metrics
 from fraud_api.model_holder import Serving
 from fraud_api.predict import _in_order
 from fraud_api.problems import Problem, unavailable
-from fraud_api.releases.arms import THREADS, Arms, Canary
+from fraud_api.releases.arms import SHADOW_ROLE, THREADS, Arms, Canary
 from fraud_api.releases.counts import Counts, Stage
 from fraud_api.releases.shadow import Shadow
 from fraud_api.scoring import Scored, arrow_answer
@@ -88,6 +89,7 @@ class Fixture:
 
     def __init__(self, canary: Canary | None, contract: Contract = WIRE, limit: float = 5.0) -> None:
         self.canary = canary
+        self.control: Stage | None = None
         self.champion: Serving | None = serving("6", constant(0.1))
         self.counts = Counts(slow_seconds=60.0, clock=lambda: NOW)
         self.metrics = Metrics()
@@ -96,6 +98,7 @@ class Fixture:
             contract,
             champion=self._champion,
             canary=lambda: self.canary,
+            control=lambda: self.control,
             shadow=shadow,
             counts=self.counts,
             metrics=self.metrics,
@@ -131,7 +134,8 @@ CERTAIN: Final = constant(0.7)
 
 
 def canary(scores: Callable[[int], Values] = CERTAIN, salt: str = "salt", percent: int = 40) -> Canary:
-    return Canary(Stage(STAGE.deployment_id, percent), serving("7", scores), salt)
+    stage = Stage(STAGE.deployment_id, percent)
+    return Canary(stage.deployment_id, serving("7", scores), salt, percent / 100, stage)
 
 
 def arrival() -> Arrival:
@@ -297,3 +301,22 @@ def test_an_empty_batch_is_nobodys(make: Make) -> None:
     [part] = both.arms.score_many(batch(0), arrival())
     assert len(part.scored.predictions) == 0
     assert both.counted() == {}
+
+
+def test_where_a_replica_serves_a_release_every_row_is_its_own(make: Make) -> None:
+    """As a shadow its answers say so, and are not stored; whatever fails, too."""
+    deciding = make(replace(canary(), share=1.0))
+    [part] = deciding.arms.score_many(batch(), arrival())
+    assert (part.scored.predictions.model_version, part.scored.predictions.role) == ("7", "canary")
+    for scores, version in ((CERTAIN, "7"), (raising, "6")):
+        shadow = make(replace(canary(scores), share=1.0, decides=False))
+        [part] = shadow.arms.score_many(batch(), arrival())
+        assert (part.scored.predictions.model_version, part.scored.predictions.role) == (version, SHADOW_ROLE)
+        assert list(shadow.counted()) == [CANARY]
+
+
+def test_where_the_canary_is_on_another_replica_the_champion_is_its_control(make: Make) -> None:
+    control = make(None)
+    control.control = STAGE
+    control.arms.score_many(batch(), arrival())
+    assert control.counted()[CONTROL].rows == ROWS

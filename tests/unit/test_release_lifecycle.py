@@ -11,7 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fraud_core.canary.assignment import in_canary, positions
-from fraud_core.canary.lifecycle import ENDED, IN_TRAFFIC, RUNNING, Action, IllegalAction, Stage, State, after
+from fraud_core.canary.lifecycle import (
+    ENDED,
+    IN_TRAFFIC,
+    RUNNING,
+    Action,
+    IllegalAction,
+    Mode,
+    Stage,
+    State,
+    after,
+)
 
 WAY = (Action.VALIDATE, Action.START, Action.WIDEN, Action.PROMOTE)
 EXITS = (Action.ROLL_BACK, Action.WITHDRAW, Action.ABORT)
@@ -89,3 +99,15 @@ def test_positions_are_uniform_and_salts_independent() -> None:
     assert distance < 1.95 / np.sqrt(len(keys))
     assert abs(np.corrcoef(one, other)[0, 1]) < 4 / np.sqrt(len(keys))
     assert positions(keys, "a").tolist() == one.tolist()
+
+
+def test_over_http_a_version_is_a_shadow_before_it_gets_traffic() -> None:
+    state = State.VALIDATED
+    for action in (Action.SHADOW, Action.START, Action.WIDEN, Action.PROMOTE):
+        state = after(state, action, Mode.HTTP)
+        assert after(state, action, Mode.HTTP) == state
+    assert state == State.PROMOTED
+    with pytest.raises(IllegalAction, match="start is not possible in the state validated"):
+        after(State.VALIDATED, Action.START, Mode.HTTP)
+    with pytest.raises(IllegalAction, match="shadow is not possible in the state validated"):
+        after(State.VALIDATED, Action.SHADOW)

@@ -20,7 +20,7 @@ from fraud_api.releases import watch as watch_module
 from fraud_api.releases.counts import Counts, Stage
 from fraud_api.releases.releases import ACTOR, Releases
 from fraud_api.releases.watch import BLIND_SECONDS, ReleaseWatch
-from fraud_core.canary.lifecycle import Action, State
+from fraud_core.canary.lifecycle import Action, Mode, State
 
 NOW: Final = datetime(2026, 5, 1, tzinfo=UTC)
 RELEASE: Final = Deployment(
@@ -28,7 +28,7 @@ RELEASE: Final = Deployment(
     name="fraud-wire",
     version="7",
     previous_version="6",
-    mode="canary",
+    mode=Mode.CANARY,
     state=State.CANARY,
     traffic_percent=10,
     salt="salt",

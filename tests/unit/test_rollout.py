@@ -133,6 +133,7 @@ def context_of(api: FakeDeployments, store: Store | None = None) -> RunContext:
         contract=WIRE,
         parameters=PARAMETERS,
         api=api,  # type: ignore[arg-type]
+        replica=lambda: pytest.fail("the replica is not needed"),
         registry=lambda: pytest.fail("the registry is not needed"),
         database=lambda: pytest.fail("the database is not needed"),
         folder=lambda run_id: RunStore(store or Store(), "05_model_deployment_canary", run_id, ()),
@@ -145,10 +146,22 @@ def context_of(api: FakeDeployments, store: Store | None = None) -> RunContext:
 
 # The command line.
 
+OVER_HTTP = ["check-health", "test-endpoints", "shadow"]
+
 
 def test_every_verb_has_a_text_and_runs_by_itself() -> None:
     names = [verb.name for verb in VERBS]
-    assert names == ["validate", "deploy", "evaluate", "promote", "rollback", "abort", "observe", "status"]
+    assert names == [
+        "validate",
+        *OVER_HTTP,
+        "deploy",
+        "evaluate",
+        "promote",
+        "rollback",
+        "abort",
+        "observe",
+        "status",
+    ]
     for name in names:
         assert options_of(name).dag == "05_model_deployment_canary"
 
@@ -210,6 +223,15 @@ def test_the_next_share_of_traffic_is_the_configured_one(
     assert api.done == [("traffic", wanted)]
     assert result["traffic_percent"] == wanted
     assert f"serves {wanted} % of the traffic" in result["text"]
+
+
+@pytest.mark.parametrize(("state", "percent", "wanted"), [("shadow", 0, 30), ("canary", 30, 50)])
+def test_over_http_the_shares_have_a_configuration_of_their_own(
+    state: str, percent: int, wanted: int
+) -> None:
+    api = FakeDeployments([deployment(state, traffic_percent=percent, mode="http")])
+    driving.deploy(context_of(api), options_of("deploy"))
+    assert api.done == [("traffic", wanted)]
 
 
 def evaluation(following: str, **changes: Any) -> dict[str, Any]:
@@ -515,7 +537,7 @@ def test_a_repeated_validation_gives_the_first_result() -> None:
     checks = [failed("memory", "It is large.")]
     known = deployment("refused", reason="It is large.", findings={"checks": checks})
     api: Any = FakeDeployments([known])
-    api.open = lambda version, run_id: known
+    api.open = lambda version, run_id, mode: known
     with pytest.raises(RefusedFailure, match=r"Version 7 gets no traffic: It is large\.") as refused:
         validation.validate(context_of(api), options_of("validate", "--run-id=manual__1"))
     assert refused.value.result["findings"] == checks

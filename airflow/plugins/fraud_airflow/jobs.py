@@ -16,6 +16,8 @@ from config import constants, services
 from config.services import JobLimits, Jobs, Service
 
 RESULT_PATH: Final = "RESULT_PATH"
+# Where jobs reach the API, if that is not where the worker does: through the gateway, which splits requests.
+JOB_API_URL: Final = "JOB_API_URL"
 RESULT_LIMIT_BYTES: Final = 64 * 1024  # a result is a summary and references, never data
 
 # The variables of the worker that are passed to jobs if they are set; none of them is secret.
@@ -162,7 +164,10 @@ def image_name(service: Service, worker: Mapping[str, str]) -> str:
 def public_environment(worker: Mapping[str, str]) -> dict[str, str]:
     """The public variables of every job; hosts default to Compose's."""
     names = ((name, worker.get(name) or constants.ENV_VARS.get(name)) for name in PUBLIC_VARIABLES)
-    return {name: value for name, value in names if value}
+    environment = {name: value for name, value in names if value}
+    if address := worker.get(JOB_API_URL):
+        environment["API_URL"] = address
+    return environment
 
 
 def private_environment(service: Service, worker: Mapping[str, str]) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import ClassVar
 
 from fraud_adapters.api_session import RETRY_DELAYS, ApiRefused, ApiSession, ApiUnavailable, detail
 from fraud_adapters.columnar import MEDIA_TYPE, ColumnarAnswer, ColumnarError, answer_from_ipc, batch_to_ipc
@@ -15,7 +16,13 @@ __all__ = ["RETRY_DELAYS", "ApiClient", "ApiRefused", "ApiUnavailable"]
 
 
 class ApiClient(ApiSession):
-    """Scores batches over the session's connection; for use by one thread at a time."""
+    """Scores batches over the session's connection; for use by one thread at a time.
+
+    Attributes:
+        roles: of the models that may answer; what a shadow says must never be stored as a decision.
+    """
+
+    roles: ClassVar[frozenset[str]] = frozenset({"champion", "canary"})
 
     def score(
         self, contract: Contract, batch: Batch, traceparents: Sequence[str | None] | None = None
@@ -62,6 +69,8 @@ class ApiClient(ApiSession):
             ) from None
         if response.ids != batch.ids:
             raise ApiUnavailable(f"The API at {self.url} returned predictions for other transactions.")
+        if others := {part.predictions.role for part in response.parts} - self.roles:
+            raise ApiUnavailable(f"The API at {self.url} answered as {', '.join(sorted(others))}.")
         return response
 
     def _post_authorised(self, path: str, body: bytes) -> bytes:

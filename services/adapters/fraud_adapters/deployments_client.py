@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final, TypedDict
 
 from fraud_adapters.api_session import ApiRefused, ApiSession, ApiUnavailable, detail
+from fraud_core.canary.lifecycle import Mode
 
 ROUTE: Final = "/deployments"
 # The API keeps at most so many in one answer; a run's deployment is among the newest.
@@ -61,9 +62,9 @@ class DeploymentsClient:
     def __init__(self, session: ApiSession) -> None:
         self._session = session
 
-    def open(self, version: str | None, run_id: str | None) -> Deployment:
+    def open(self, version: str | None, run_id: str | None, mode: Mode = Mode.CANARY) -> Deployment:
         """Open a deployment of a version, or of the challenger; that of the same run is found again."""
-        return self._deployment(self._post(ROUTE, {"version": version, "run_id": run_id}))
+        return self._deployment(self._post(ROUTE, {"version": version, "run_id": run_id, "mode": mode}))
 
     def latest(self, limit: int = LISTED) -> list[Deployment]:
         """The newest deployments, the latest first."""
@@ -89,6 +90,10 @@ class DeploymentsClient:
         """Say whether the version may have traffic; `paired` is what both models said of labelled history."""
         document = {"passed": passed, "reason": reason, "findings": findings, "paired": paired}
         return self._deployment(self._post(f"{ROUTE}/{deployment_id}/validation", document))
+
+    def shadow(self, deployment_id: int, findings: Mapping[str, Any]) -> Deployment:
+        """Let a version over HTTP score all requests in parallel; `findings` are of its endpoints' tests."""
+        return self._deployment(self._post(f"{ROUTE}/{deployment_id}/shadow", {"findings": findings}))
 
     def set_traffic(self, deployment_id: int, percent: int) -> Deployment:
         """Give the version a share of the traffic, which may only grow."""

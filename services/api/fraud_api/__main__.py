@@ -12,6 +12,7 @@ from config.settings import (
     ConfigurationError,
     DatabaseSettings,
     PlatformSettings,
+    Replica,
     load,
     parameters,
 )
@@ -20,6 +21,7 @@ from fraud_adapters.postgres.session import Session
 from fraud_api import keys
 from fraud_api.credentials import KeyEncryptionError, KeyVault
 from fraud_api.identities import SeedClients
+from fraud_api.standby import wait_for_release
 
 
 def main(arguments: Sequence[str]) -> Result:
@@ -30,6 +32,8 @@ def main(arguments: Sequence[str]) -> Result:
     verbs.add_parser("seed-clients", help="create the clients of the environment, or update their secrets")
     verb = parser.parse_args(arguments).verb
     if verb == "serve":
+        if load(ApiServerSettings).api_replica is Replica.RELEASE:
+            wait_for_release()
         # xgboost imports scikit-learn if it is installed, which MLflow requires. The import takes two of the
         # three seconds of a start, for classes that the API does not use.
         sys.modules["sklearn"] = None  # type: ignore[assignment]

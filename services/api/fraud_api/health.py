@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 from pydantic import BaseModel
 
+from config.settings import Replica
 from fraud_adapters.kafka import KafkaFailure, TopicMissing, topic_ids
 from fraud_adapters.postgres import DatabaseUnavailable
 from fraud_adapters.postgres.session import Session
@@ -33,6 +34,7 @@ class Part(BaseModel):
 
 class Readiness(BaseModel):
     status: Literal["ready"] = "ready"
+    replica: Replica
     parts: dict[str, Part]
 
 
@@ -46,6 +48,7 @@ class Health:
         identities: Identities,
         releases: ReleaseWatch,
         session: Session,
+        replica: Replica,
         bootstrap: Sequence[str],
         topic: str,
     ) -> None:
@@ -53,6 +56,7 @@ class Health:
         self._identities = identities
         self._releases = releases
         self._session = session
+        self._replica = replica
         self._bootstrap = list(bootstrap)
         self._topic = topic
         self._last_check: tuple[float, dict[str, Part]] | None = None
@@ -71,7 +75,7 @@ class Health:
         if failing:
             states = {name: part.model_dump(exclude_none=True) for name, part in parts.items()}
             raise Problem(503, f"Not ready: {', '.join(failing)}.", parts=states)
-        return Readiness(parts=parts)
+        return Readiness(replica=self._replica, parts=parts)
 
     def _model(self) -> Part:
         serving = self._holder.current
@@ -80,7 +84,16 @@ class Health:
         if not self._releases.is_known:
             # It would serve with the champion whoever a canary serves elsewhere.
             return Part(state="missing", detail="Whether a release runs is not known yet.")
+        if self._replica is Replica.RELEASE:
+            return self._released()
         return Part(state="ok", version=serving.version, detail=self._holder.problem)
+
+    def _released(self) -> Part:
+        """The version of a release over HTTP: without one, the gateway has nothing to send here."""
+        canary = self._releases.canary
+        if canary is None or not self._releases.phase.served:
+            return Part(state="missing", detail="No release over HTTP runs.")
+        return Part(state="ok", version=canary.serving.version)
 
     def _keys(self) -> Part:
         if self._identities.keyring.signing is None:

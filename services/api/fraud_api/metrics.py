@@ -15,7 +15,7 @@ from fraud_core.decision import Decision
 SCORING_ROUTES: Final = ("/predict", "/predict/batch")
 REFUSAL_REASONS: Final = ("no_champion", "not_recorded", "gate", "artefact", "unavailable")
 SHADOW_OUTCOMES: Final = ("scored", "shed", "failed")
-_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 10.0)
+BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 10.0)
 CLIENT_LEFT_STATUS: Final = 499  # nginx's status for a client that closed the connection early
 _SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 _LATENCY: Final = "From the request's head to its answer, without the time in which its body was awaited."
@@ -34,7 +34,7 @@ class Metrics:
         self.requests = counter(
             "fraud_api_requests_total", "Requests answered.", ("method", "route", "status")
         )
-        self.latency = histogram("fraud_api_request_seconds", _LATENCY, ("route",), buckets=_SECONDS)
+        self.latency = histogram("fraud_api_request_seconds", _LATENCY, ("route",), buckets=BUCKETS)
         self.scored = counter("fraud_api_scored_total", "Transactions scored.", ("route", "decision"))
         self.replayed = counter("fraud_api_replayed_total", "Transactions that were already decided.")
         self.model = gauge(

@@ -19,7 +19,7 @@ from fraud_api.hindsight import MOST_REASONS, Explained, explanation_document
 from fraud_api.media_type import media_type
 from fraud_api.metrics import Metrics
 from fraud_api.problems import Problem, json_response, unavailable
-from fraud_api.releases.arms import Arms
+from fraud_api.releases.arms import SHADOW_ROLE, Arms
 from fraud_api.requests import RequestParser, conflict, may_be_list, refuse_repeated_ids
 from fraud_api.scoring import Scored, ScoredPart, arrow_answer, json_answers
 from fraud_api.singles import SingleDecisions
@@ -166,6 +166,8 @@ class Predictor:
         return _in_order(parts, outcomes)
 
     async def _store(self, scored: Scored, requests: int) -> Outcome:
+        if scored.predictions.role == SHADOW_ROLE:
+            return Outcome({}, frozenset())
         try:
             return await self._writer.store(scored.batch, scored.predictions, requests)
         except DatabaseUnavailable:

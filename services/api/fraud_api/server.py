@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import gc
+import os
+import signal
 import socket
+from threading import Thread
+from time import monotonic, sleep
+from typing import Final
 
 from fastapi import FastAPI
-from prometheus_client import disable_created_metrics, start_http_server
+from prometheus_client import disable_created_metrics
 from pydantic import SecretStr
 
 from config import constants
@@ -20,6 +25,7 @@ from config.settings import (
     LogSettings,
     MlflowSettings,
     PlatformSettings,
+    Replica,
     contract,
     load,
     parameters,
@@ -29,10 +35,13 @@ from fraud_adapters.job import Result, logs
 from fraud_adapters.job.logs import get_logger
 from fraud_adapters.models.registry import Registry
 from fraud_adapters.postgres import DatabaseUnavailable
-from fraud_api import http_server
+from fraud_api import http_server, internal_server
 from fraud_api.app import create_app
 from fraud_api.credentials import KeyEncryptionError
 from fraud_api.service import ScoringService, ServiceSettings
+
+# After a release its replica answers with the champion until the gateway has forgotten it.
+IDLE_SECONDS: Final = 60
 
 
 def _release_login(password: SecretStr | None) -> tuple[str, str] | None:
@@ -68,6 +77,9 @@ def service_settings() -> ServiceSettings:
         kafka_topic=kafka.topic,
         show_docs=platform.app_env != "production",
         training=_training_runs(load(AirflowClientSettings)),
+        replica=server.api_replica,
+        prometheus_url=server.prometheus_url,
+        canary_metrics_url=server.api_canary_metrics_url,
     )
 
 
@@ -85,7 +97,8 @@ def serve() -> Result:
         ConfigurationError: a port is in use, or the keys were encrypted with another secret.
     """
     settings = load(ApiServerSettings)
-    app = _application(settings)
+    service_config, service = _service()
+    app = _application(settings, service_config, service)
     try:
         listener = http_server.listen(settings.api_host, settings.api_port)
     except OSError as error:
@@ -94,6 +107,8 @@ def serve() -> Result:
     # visits 200,000 of them and stops the event loop for 100 ms.
     gc.collect()
     gc.freeze()
+    if settings.api_replica is Replica.RELEASE:
+        Thread(target=_stop_when_idle, args=[service], daemon=True).start()
     get_logger(__name__).info("serving", host=settings.api_host, port=settings.api_port)
     http_server.run(app, listener)
     return {"status": "stopped"}
@@ -102,13 +117,29 @@ def serve() -> Result:
 def application() -> FastAPI:
     """The application for another ASGI server: `uvicorn --factory fraud_api.server:application`."""
     logs.configure(load(LogSettings), "api")
-    return _application(load(ApiServerSettings))
+    return _application(load(ApiServerSettings), *_service())
 
 
-def _application(settings: ApiServerSettings) -> FastAPI:
-    """Build the ASGI application and start the server of its metrics."""
+def _stop_when_idle(service: ScoringService) -> None:
+    """End the replica of a release some time after it; whoever supervises it has it wait for the next one."""
+    idle_since = monotonic()
+    while monotonic() - idle_since < IDLE_SECONDS:
+        sleep(1)
+        if service.release_watch.is_needed:
+            idle_since = monotonic()
+    get_logger(__name__).info("release_is_over", idle_seconds=IDLE_SECONDS)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _service() -> tuple[ServiceSettings, ScoringService]:
     service_config = service_settings()
-    service = ScoringService(service_config)
+    return service_config, ScoringService(service_config)
+
+
+def _application(
+    settings: ApiServerSettings, service_config: ServiceSettings, service: ScoringService
+) -> FastAPI:
+    """Build the ASGI application and start the server of its metrics."""
     try:
         service.identities.load()
     except KeyEncryptionError as error:
@@ -119,7 +150,7 @@ def _application(settings: ApiServerSettings) -> FastAPI:
     # Otherwise every counter has an additional `_created` series, which nothing reads.
     disable_created_metrics()  # type: ignore[no-untyped-call]
     try:
-        start_http_server(settings.api_metrics_port, settings.metrics_host, service.metrics.registry)
+        internal_server.start(settings.metrics_host, settings.api_metrics_port, service)
     except OSError as error:
         raise _unusable("API_METRICS", settings.metrics_host, settings.api_metrics_port, error) from None
     return create_app(service_config, service)

@@ -13,6 +13,7 @@ from pathlib import Path
 from config.constants import ALIAS_CHAMPION
 from config.parameters import Serving as ServingParameters
 from config.release import Release as ReleaseParameters
+from config.settings import Replica
 from fraud_adapters.models.registry import RegistryFailure
 from fraud_adapters.postgres import DatabaseUnavailable
 from fraud_adapters.postgres.session import Session
@@ -32,6 +33,7 @@ from fraud_api.recorded_versions import RecordedVersions
 from fraud_api.releases.arms import Arms, Canary
 from fraud_api.releases.counts import Counts
 from fraud_api.releases.releases import Releases
+from fraud_api.releases.request_metrics import request_metrics
 from fraud_api.releases.shadow import Shadow
 from fraud_api.releases.watch import POLL_SECONDS as RELEASE_SECONDS
 from fraud_api.releases.watch import ReleaseWatch
@@ -59,6 +61,9 @@ class ServiceSettings:
     kafka_topic: str
     show_docs: bool
     training: DagRuns | None = None
+    replica: Replica = Replica.MAIN
+    prometheus_url: str | None = None
+    canary_metrics_url: str | None = None
 
 
 class ScoringService:
@@ -98,18 +103,32 @@ class ScoringService:
         self.trainings = TrainingRuns(settings.training, self.database, now)
         self.authenticator = Authenticator(self.identities, time.time)
         self.tokens = TokenIssuer(self.identities, time.time, parameters.token_lifetime)
-        counts = Counts(settings.release.judgement.max_latency_ms / 1000, now)
+        slow_seconds = settings.release.judgement.max_latency_ms / 1000
+        counts = Counts(slow_seconds, now)
         self.releases = Releases(
-            contract.registered_model, self.database, self.holder, settings.models, settings.release
+            contract.registered_model,
+            self.database,
+            self.holder,
+            settings.models,
+            settings.release,
+            requests=request_metrics(
+                settings.prometheus_url, settings.canary_metrics_url, self.metrics.registry, slow_seconds
+            ),
         )
         self.release_watch = ReleaseWatch(
-            self.releases, self._sessions["releases"], self.holder.load, counts, self.metrics
+            self.releases,
+            self._sessions["releases"],
+            self.holder.load,
+            counts,
+            self.metrics,
+            replica=settings.replica,
         )
-        self.shadow = Shadow(contract, lambda: self.holder.shadow, self._sessions["shadow"], self.metrics)
+        self.shadow = Shadow(contract, self._shadow, self._sessions["shadow"], self.metrics)
         self._arms = Arms(
             contract,
             champion=self._champion,
             canary=self._canary,
+            control=lambda: self.release_watch.control,
             shadow=self.shadow,
             counts=counts,
             metrics=self.metrics,
@@ -134,6 +153,7 @@ class ScoringService:
             identities=self.identities,
             releases=self.release_watch,
             session=self._sessions["health"],
+            replica=settings.replica,
             bootstrap=settings.kafka_bootstrap,
             topic=settings.kafka_topic,
         )
@@ -165,6 +185,14 @@ class ScoringService:
         for serving in (self.holder.current, canary and canary.serving, self.holder.shadow):
             if serving:
                 yield serving
+
+    def _shadow(self) -> Serving | None:
+        """The version that scores what comes here without deciding it."""
+        canary = self.release_watch.canary
+        if canary is None or canary.decides:
+            return self.holder.shadow
+        # Of the tests before it, which are no transactions, nothing is kept.
+        return canary.serving if self.release_watch.phase.mirrored else None
 
     def start(self) -> None:
         self.writer.start()

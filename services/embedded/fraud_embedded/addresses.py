@@ -15,10 +15,14 @@ from fraud_embedded.servers.stack import Ports
 
 POSTGRES: Final = 5432
 KAFKA: Final = 9092
-API: Final = 8000
+API: Final = 8000  # the gateway, which leads to the API
 API_METRICS: Final = 8001
 STREAM_METRICS: Final = 8002
 WATCH_METRICS: Final = 8003
+API_DIRECT: Final = 8004  # the champion's replica of the API itself
+CANARY: Final = 8005  # the replica of a release over HTTP
+CANARY_METRICS: Final = 8006
+GATEWAY_METRICS: Final = 8007
 AIRFLOW: Final = 8080
 OVERVIEW: Final = 8050
 MLFLOW: Final = 5000
@@ -31,6 +35,10 @@ SPECIFIED: Final = {
     "api metrics": API_METRICS,
     "stream metrics": STREAM_METRICS,
     "airflow metrics": WATCH_METRICS,
+    "api replica": API_DIRECT,
+    "canary": CANARY,
+    "canary metrics": CANARY_METRICS,
+    "gateway metrics": GATEWAY_METRICS,
     "airflow": AIRFLOW,
     "overview": OVERVIEW,
     "mlflow": MLFLOW,
@@ -64,6 +72,22 @@ class Addresses:
     @property
     def watch_metrics(self) -> int:
         return WATCH_METRICS + self.offset
+
+    @property
+    def api_direct(self) -> int:
+        return API_DIRECT + self.offset
+
+    @property
+    def canary(self) -> int:
+        return CANARY + self.offset
+
+    @property
+    def canary_metrics(self) -> int:
+        return CANARY_METRICS + self.offset
+
+    @property
+    def gateway_metrics(self) -> int:
+        return GATEWAY_METRICS + self.offset
 
     @property
     def airflow(self) -> int:

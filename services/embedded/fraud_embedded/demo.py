@@ -18,11 +18,12 @@ from config.services import MLFLOW_PERSON, mlflow_password
 from config.settings import ConfigurationError
 from fraud_embedded.installation import Layout
 from fraud_embedded.jobs import run_job
-from fraud_embedded.platform import OVERVIEW, Platform
+from fraud_embedded.platform import CANARY, OVERVIEW, Platform
 from fraud_embedded.processes import probes
 from fraud_embedded.processes.process import StartFailed, tail
 from fraud_embedded.processes.supervision import Supervisor
 from fraud_embedded.progress import Progress
+from fraud_embedded.servers import gateway
 from fraud_embedded.servers.airflow import SCHEDULER, WATCH
 from fraud_embedded.servers.airflow_api import AirflowApi
 from fraud_embedded.startup import Startup, prepare
@@ -57,7 +58,8 @@ def run(layout: Layout, progress: Progress) -> Summary:
         milestones.seconds["ready"] = round(progress.elapsed, 1)
         since = datetime.now(UTC)
         optimum = _watch_live(platform, supervisor, progress, since, milestones)
-        startup.start(OVERVIEW)  # last, because nothing waits for it
+        for name in (OVERVIEW, CANARY):  # last, because nothing waits for them
+            startup.start(name)
     finally:
         startup.close()
     milestones.seconds["summary"] = round(progress.elapsed, 1)
@@ -91,6 +93,7 @@ def _bring_up(platform: Platform, startup: Startup, progress: Progress) -> None:
         with progress.step("train the first model"):
             run_job(platform, "trainer", ["fraud_trainer", "run"])
     startup.start("api")
+    startup.start(gateway.NAME)
 
 
 def champion(platform: Platform) -> str | None:

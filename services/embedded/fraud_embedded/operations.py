@@ -161,7 +161,7 @@ def clean(layout: Layout) -> int:
     down(layout)
     removed = []
     for path in (
-        *(layout.local / name for name in ("objectstore", "broker", "mlflow", "airflow")),
+        *(layout.local / name for name in ("objectstore", "broker", "mlflow", "airflow", "gateway")),
         *account.existing_directories(layout.local, account.database_account()),
         layout.models,
         layout.logs,

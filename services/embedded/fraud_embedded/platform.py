@@ -15,7 +15,7 @@ from fraud_embedded.addresses import Addresses
 from fraud_embedded.installation import AIRFLOW_CHOICES, ALERT_ROUTES, PASSED_ON, Layout
 from fraud_embedded.processes import probes
 from fraud_embedded.processes.process import ProcessSpec
-from fraud_embedded.servers import airflow, broker, mlflow, objectstore, postgres
+from fraud_embedded.servers import airflow, broker, gateway, mlflow, objectstore, postgres
 from fraud_embedded.servers.airflow import Airflow
 from fraud_embedded.servers.stack import Secrets, Stack, build
 
@@ -24,6 +24,7 @@ AUDIT_LOG: Final = "audit-log"
 AIRFLOW: Final = "airflow"
 FOLLOWER: Final = "follower"
 OVERVIEW: Final = "overview"
+CANARY: Final = "api-canary"
 _ADMIN_CLIENT: Final = "admin"
 
 
@@ -38,6 +39,7 @@ class Platform:
 
     @property
     def api_url(self) -> str:
+        """Of the gateway, so that every client's requests are split."""
         return f"http://{probes.HOST}:{self.addresses.api}"
 
     @property
@@ -101,7 +103,38 @@ class Platform:
             cwd=self.layout.root,
             env=self.environment("api"),
             stop_seconds=25,
-            ready=lambda: probes.http_ok(self.addresses.api, "/health/live"),
+            ready=lambda: probes.http_ok(self.addresses.api_direct, "/health/live"),
+        )
+
+    def canary_spec(self) -> ProcessSpec:
+        """The replica of the API that serves the version of a release over HTTP."""
+        addresses = self.addresses
+        own = {
+            "API_REPLICA": "release",
+            "API_PORT": str(addresses.canary),
+            "API_METRICS_PORT": str(addresses.canary_metrics),
+            "MODEL_CACHE_DIR": str(self.layout.models / CANARY),
+        }
+        return ProcessSpec(
+            name=CANARY,
+            argv=(sys.executable, "-m", "fraud_api", "serve"),
+            cwd=self.layout.root,
+            env=self.environment("api") | own,
+            stop_seconds=25,
+            ready=lambda: probes.http_ok(addresses.canary, "/health/live"),
+        )
+
+    def gateway(self) -> gateway.Gateway:
+        """The gateway, configured."""
+        addresses = self.addresses
+        return gateway.Gateway(
+            configuration=self.layout.root / "services" / "gateway" / "traefik",
+            place=self.layout.local / "gateway",
+            port=addresses.api,
+            internal_port=addresses.gateway_metrics,
+            api=addresses.api_direct,
+            canary=addresses.canary,
+            provider=addresses.api_metrics,
         )
 
     def follower_spec(self) -> ProcessSpec:
@@ -190,6 +223,8 @@ class Platform:
             self.trim_spec(),
             mlflow.spec(stack.mlflow),
             self.api_spec(),
+            gateway.spec(self.gateway()),
+            self.canary_spec(),
             self.follower_spec(),
             *airflow.specs(self.airflow()),
             self.overview_spec(),
@@ -256,8 +291,9 @@ class Platform:
             **self.mlflow_login("api"),
             "MLFLOW_RELEASE_PASSWORD": self.secret("MLFLOW_RELEASE_PASSWORD"),
             "API_HOST": probes.HOST,
-            "API_PORT": str(self.addresses.api),
+            "API_PORT": str(self.addresses.api_direct),
             "API_METRICS_PORT": str(self.addresses.api_metrics),
+            "API_CANARY_METRICS_URL": f"http://{probes.HOST}:{self.addresses.canary_metrics}",
             **self._clients(),
             "API_KEY_ENCRYPTION_SECRET": self.secret("API_KEY_ENCRYPTION_SECRET"),
             "AIRFLOW_API_URL": f"http://{probes.HOST}:{self.addresses.airflow}",

@@ -22,7 +22,7 @@ from fraud_embedded.processes.ports import is_free
 from fraud_embedded.processes.process import ProcessSpec
 from fraud_embedded.processes.supervision import NAMES, Supervisor
 from fraud_embedded.progress import Progress
-from fraud_embedded.servers import airflow, broker, mlflow, objectstore, postgres
+from fraud_embedded.servers import airflow, broker, gateway, mlflow, objectstore, postgres
 from fraud_launcher.exit_codes import shell_code
 
 # Enough for a busy machine with two slow cores; a server that ends is noticed at once.
@@ -92,6 +92,7 @@ def _prepare_servers(platform: Platform) -> None:
     mlflow.prepare(stack.mlflow)
     airflow.prepare(platform.airflow())
     postgres.prepare(stack.postgres)
+    gateway.prepare(platform.gateway())
 
 
 class Startup:

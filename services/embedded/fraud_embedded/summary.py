@@ -164,6 +164,7 @@ def urls(platform: Platform) -> dict[str, str]:
     return {
         "overview": f"http://127.0.0.1:{platform.addresses.overview}/",
         "api": f"{platform.api_url}/docs",
+        "api replica": f"http://127.0.0.1:{platform.addresses.api_direct}",
         "api metrics": f"http://127.0.0.1:{platform.addresses.api_metrics}/metrics",
         "airflow": platform.airflow().url,
         "airflow metrics": f"http://127.0.0.1:{platform.addresses.watch_metrics}/metrics",

@@ -12,6 +12,7 @@ from typing import Any, Final
 from config.constants import ALIAS_CHALLENGER, DAG_CANARY
 from config.services import Backend
 from fraud_adapters.job.arguments import printable, span, whole_number
+from fraud_core.canary.lifecycle import Mode
 from fraud_rollout.run_context import RunContext
 
 # As the API takes them.
@@ -71,6 +72,25 @@ def version_option(parser_of_verb: argparse.ArgumentParser) -> None:
         type=version,
         default=ALIAS_CHALLENGER,
         help=f"a version's number, or an alias (default {ALIAS_CHALLENGER})",
+    )
+
+
+def validate_options(parser_of_verb: argparse.ArgumentParser) -> None:
+    """The version to release, and who splits the traffic."""
+    version_option(parser_of_verb)
+    parser_of_verb.add_argument(
+        "--mode",
+        type=Mode,
+        choices=list(Mode),
+        default=Mode.CANARY,
+        help="canary: the API splits cards; http: the gateway splits requests (default canary)",
+    )
+
+
+def patience_option(parser_of_verb: argparse.ArgumentParser) -> None:
+    """How long the verb waits."""
+    parser_of_verb.add_argument(
+        "--patience", type=span, default=90.0, metavar="SPAN", help="how long to wait, such as 90s (default)"
     )
 
 

@@ -7,11 +7,13 @@ from time import sleep
 from typing import Final
 
 from config.job_results.rollout import EndResult, EvaluationResult, ReleaseResult
+from config.release import HttpRelease, Release
 from config.services import Backend
 from config.settings import ConfigurationError
 from fraud_adapters.deployments_client import ENDED, Deployment, Evaluation
 from fraud_adapters.job import NothingToDo
 from fraud_adapters.job.logs import get_logger
+from fraud_core.canary.lifecycle import Mode
 from fraud_rollout.arguments import (
     Verb,
     abort_options,
@@ -111,9 +113,10 @@ def abort(context: RunContext, options: argparse.Namespace) -> EndResult:
 
 def _next_percent(context: RunContext, deployment: Deployment) -> int:
     release = context.parameters.release
-    if deployment["state"] in {"validating", "validated"}:
-        return release.canary_percent
-    return max(release.widened_percent, deployment["traffic_percent"])
+    shares: Release | HttpRelease = release.http if deployment["mode"] == Mode.HTTP else release
+    if deployment["state"] in {"validating", "validated", "shadow"}:
+        return shares.canary_percent
+    return max(shares.widened_percent, deployment["traffic_percent"])
 
 
 def _cause(deployment: Deployment) -> tuple[str, bool]:

@@ -18,12 +18,14 @@ from fraud_adapters.objectstore import ObjectStore
 from fraud_adapters.objectstore.run_store import RunStore
 from fraud_adapters.postgres import connect
 from fraud_adapters.preflight import require
+from fraud_adapters.replica_client import ReleaseReplica
 from fraud_rollout import driving, observing
 from fraud_rollout.arguments import Verb, parser
+from fraud_rollout.over_http import verbs as over_http
 from fraud_rollout.run_context import RunContext
 from fraud_rollout.validation import verbs as validation
 
-VERBS: Final[tuple[Verb, ...]] = (*validation.VERBS, *driving.VERBS, *observing.VERBS)
+VERBS: Final[tuple[Verb, ...]] = (*validation.VERBS, *over_http.VERBS, *driving.VERBS, *observing.VERBS)
 
 
 def main(arguments: Sequence[str]) -> Result:
@@ -64,6 +66,7 @@ def run_context_of(dag: str, now: datetime) -> Iterator[RunContext]:
             contract=contract,
             parameters=parameters,
             api=api,
+            replica=lambda: ReleaseReplica(settings.load(settings.ApiClientSettings)),
             registry=cache(registry),
             database=lambda: connect(settings.load(settings.DatabaseSettings).url, "fraud_rollout"),
             folder=lambda run_id: RunStore(once(), dag, run_id, ()),

@@ -1,4 +1,4 @@
-"""The report's plot as SVG, drawn without a display."""
+"""The report's plots as SVG, drawn without a display."""
 
 from __future__ import annotations
 
@@ -25,6 +25,30 @@ def score_distribution(title: str, counts: Mapping[str, Sequence[int]]) -> bytes
             np.where(shares > 0, shares, np.nan), edges, color=_COLOURS[arm], label=arm, linewidth=1.8
         )
     axes.grid(alpha=0.3)
+    axes.set_axisbelow(True)
+    axes.legend()
+    content = io.BytesIO()
+    save_svg(figure, content)
+    return content.getvalue()
+
+
+def rates(title: str, stages: Sequence[str], values: Mapping[str, Sequence[float]]) -> bytes:
+    """A share in each stage, one bar an arm."""
+    figure = Figure(figsize=(6, 4))
+    axes = figure.add_subplot(title=title, ylabel="%")
+    positions, width = np.arange(len(stages)), 0.8 / len(values)
+    for number, (arm, shares) in enumerate(values.items()):
+        bars = axes.bar(
+            positions + (number - (len(values) - 1) / 2) * width,
+            np.asarray(shares) * 100,
+            width,
+            color=_COLOURS[arm],
+            label=arm,
+        )
+        axes.bar_label(bars, fmt="%.2f")
+    axes.set_xticks(positions, stages)
+    axes.margins(y=0.15)
+    axes.grid(axis="y", alpha=0.3)
     axes.set_axisbelow(True)
     axes.legend()
     content = io.BytesIO()

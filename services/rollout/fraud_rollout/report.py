@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import orjson
 
+from config.job_results.rollout import FindingResult
 from fraud_adapters.deployments_client import Deployment
 from fraud_adapters.documents import (
     Element,
@@ -28,6 +29,11 @@ MARKDOWN: Final = "report.md"
 JSON: Final = "report.json"
 PLOT: Final = "scores.svg"
 _ARMS: Final = ("control", "canary")
+_RATES: Final = (
+    ("Share of transactions flagged", "flagged.svg", "flagged", "rows"),
+    ("Share of calls that failed", "errors.svg", "errors", "calls"),
+    ("Share of calls that were slow", "slow.svg", "slow", "calls"),
+)
 _DIGITS: Final = 4
 
 
@@ -61,20 +67,29 @@ def _document(deployment: Deployment, title: str) -> Iterator[Element]:
     )
     if deployment["reason"]:
         yield Paragraph(deployment["reason"])
-    findings = findings_of(deployment)
-    if findings:
-        yield Heading("Before any traffic")
-        yield Table(
-            ("check", "outcome", "what was found"),
-            [(one["name"], one["outcome"], one["sentence"]) for one in findings],
-        )
+    for heading, findings in (
+        ("Before any traffic", findings_of(deployment)),
+        ("Tests of its endpoints", _endpoint_findings(deployment)),
+    ):
+        if findings:
+            yield Heading(heading)
+            yield Table(
+                ("check", "outcome", "what was found"),
+                [(one["name"], one["outcome"], one["sentence"]) for one in findings],
+            )
     yield from _stages(deployment)
     yield Heading("What happened")
     yield Points([f"{event['at']}: {_event(event)}" for event in deployment.get("events", [])])
 
 
+def _endpoint_findings(deployment: Deployment) -> list[FindingResult]:
+    """Of a release over HTTP, kept with its event `shadow`."""
+    shadows = [event["details"] for event in deployment.get("events", []) if event["kind"] == "shadow"]
+    return list((shadows[-1].get("findings") or {}).get("checks") or []) if shadows else []
+
+
 def last_judgements(deployment: Deployment) -> dict[int, Mapping[str, Any]]:
-    """The latest judgement of each stage, by the stage's share of traffic in percent."""
+    """The latest judgement of each stage, by the stage's share of traffic in percent; of a shadow, 0."""
     percent, latest = 0, {}
     for event in deployment.get("events", []):
         details = event["details"]
@@ -86,17 +101,32 @@ def last_judgements(deployment: Deployment) -> dict[int, Mapping[str, Any]]:
 
 def _stages(deployment: Deployment) -> Iterator[Element]:
     for percent, judged in last_judgements(deployment).items():
-        yield Heading(f"At {percent} % of the traffic")
+        yield Heading(_stage(percent))
         yield Paragraph(f"Verdict: {judged['verdict']}. {judged['sentence']}")
         arms = judged["evidence"]
         yield Table(
             ("arm", "calls", "errors", "slow", "rows", "flagged", "share flagged"),
             [(arm, *_counts(arms[arm])) for arm in _ARMS],
         )
+        if requests := arms.get("requests"):
+            yield Table(
+                ("arm", "scoring requests", "failed", "slow"),
+                [(arm, *_answered(requests[arm])) for arm in _ARMS],
+            )
         yield Table(
             ("check", "outcome", "value", "interval", "bound", "what it says"),
             [_check(check) for check in judged.get("checks", [])],
         )
+
+
+def _stage(percent: int) -> str:
+    return f"At {percent} % of the traffic" if percent else "As a shadow"
+
+
+def _answered(counts: Mapping[str, int] | None) -> tuple[str, ...]:
+    if counts is None:
+        return ("unknown", "–", "–")
+    return tuple(f"{counts[name]:,}" for name in ("requests", "failed", "slow"))
 
 
 def _counts(arm: Mapping[str, Any]) -> Iterator[str]:
@@ -125,11 +155,18 @@ def _pictures(deployment: Deployment) -> Iterator[Picture]:
         return
     from fraud_rollout import plots  # noqa: PLC0415 - takes half a second
 
-    percent, latest = list(judged.items())[-1]
-    if all(sum(latest["evidence"][arm]["scores"]) for arm in _ARMS):
-        title = f"Scores at {percent} % of the traffic"
-        scores = {arm: latest["evidence"][arm]["scores"] for arm in _ARMS}
+    stages = {_stage(percent): one["evidence"] for percent, one in judged.items()}
+    stage, latest = list(stages.items())[-1]
+    if all(sum(latest[arm]["scores"]) for arm in _ARMS):
+        title = f"Scores {stage[0].lower()}{stage[1:]}"
+        scores = {arm: latest[arm]["scores"] for arm in _ARMS}
         yield Picture(title, PLOT, plots.score_distribution(title, scores))
+    for title, name, part, whole in _RATES:
+        rates = {
+            arm: [one[arm][part] / one[arm][whole] if one[arm][whole] else 0.0 for one in stages.values()]
+            for arm in _ARMS
+        }
+        yield Picture(title, name, plots.rates(title, list(stages), rates))
 
 
 def _number(value: float | None) -> str:

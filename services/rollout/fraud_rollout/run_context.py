@@ -12,6 +12,7 @@ from config.parameters import Parameters
 from fraud_adapters.deployments_client import DeploymentsClient
 from fraud_adapters.models.registry import Registry
 from fraud_adapters.objectstore.run_store import RunStore
+from fraud_adapters.replica_client import ReleaseReplica
 from fraud_core.contract import Contract
 
 
@@ -26,6 +27,7 @@ class RunContext:
     contract: Contract
     parameters: Parameters
     api: DeploymentsClient
+    replica: Callable[[], ReleaseReplica]
     registry: Callable[[], Registry]
     database: Callable[[], Connection]
     folder: Callable[[str], RunStore]

@@ -27,7 +27,7 @@ _PART = "part"
 _PARTS = "parts"
 _OF_PREDICTIONS = ("model_version", "engine", "policy_version", "role")
 _THRESHOLDS = ("threshold", "block_threshold")
-_ROLES = ("champion", "canary")
+_ROLES = ("champion", "canary", "shadow")
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,7 @@ class RunStore:
         Raises:
             LastingFailure: its digest is not the one that the earlier step recorded.
         """
-        content = self._read(name)
+        content = self.read(name)
         if hashlib.sha256(content).hexdigest() != digest:
             raise LastingFailure(
                 f"{self.prefix}/{name} was changed after it was written: its digest differs."
@@ -118,7 +118,7 @@ class RunStore:
         return step
 
     def _parsed(self, name: str) -> tuple[Step, str | None]:
-        content = self._read(f"{name}.json")
+        content = self.read(f"{name}.json")
         try:
             outcome = dict(orjson.loads(content))
             run, follows = outcome.pop(_RUN), outcome.pop(_FOLLOWS)
@@ -130,7 +130,8 @@ class RunStore:
             raise LastingFailure(f"{self.prefix}/{name}.json is of the run {run}: run {name} again.")
         return Step(name, content, outcome), follows
 
-    def _read(self, name: str) -> bytes:
+    def read(self, name: str) -> bytes:
+        """A file of this run; raises LastingFailure if it is missing."""
         try:
             return self.store.get_bytes(f"{self.prefix}/{name}")
         except ObjectMissing:

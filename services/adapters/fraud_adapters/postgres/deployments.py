@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from psycopg2.extras import Json
 
-from fraud_core.canary.lifecycle import ENDED, IN_TRAFFIC, State
+from fraud_core.canary.lifecycle import ENDED, JUDGED, Mode, State
 
 if TYPE_CHECKING:
     from psycopg2.extensions import cursor as Cursor  # noqa: N812
@@ -34,7 +34,7 @@ class Deployment:
     name: str
     version: str
     previous_version: str | None
-    mode: str
+    mode: Mode
     state: State
     traffic_percent: int
     salt: str
@@ -63,7 +63,14 @@ _SELECT: Final = f"SELECT {_COLUMNS}, clock_timestamp() FROM deployments"  # noq
 
 
 def open_deployment(
-    cursor: Cursor, *, name: str, version: str, previous: str | None, mode: str, salt: str, run_id: str | None
+    cursor: Cursor,
+    *,
+    name: str,
+    version: str,
+    previous: str | None,
+    mode: Mode,
+    salt: str,
+    run_id: str | None,
 ) -> int | None:
     """Open a release; returns its id, or None if another one of the model is running."""
     cursor.execute(
@@ -109,7 +116,7 @@ def move(
 ) -> bool:
     """Move a release from the state in which it was read; False if it has moved meanwhile.
 
-    A state in traffic begins a stage. What ends loses its share of traffic.
+    A state that is judged begins a stage. What ends loses its share of traffic.
     """
     cursor.execute(
         _MOVE,
@@ -118,7 +125,7 @@ def move(
             "before": before.state,
             "state": state,
             "percent": 0 if state in ENDED else percent,
-            "stage": state in IN_TRAFFIC,
+            "stage": state in JUDGED,
             "ended": state in ENDED,
             "reason": reason,
             "findings": None if findings is None else Json(findings),
@@ -176,4 +183,4 @@ def _one(cursor: Cursor) -> Deployment | None:
 
 def _deployment(row: tuple[Any, ...]) -> Deployment:
     values = dict(zip((field.name for field in fields(Deployment)), row, strict=True))
-    return Deployment(**values | {"state": State(values["state"])})
+    return Deployment(**values | {"state": State(values["state"]), "mode": Mode(values["mode"])})

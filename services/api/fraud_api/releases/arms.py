@@ -28,21 +28,30 @@ from fraud_core.batch import Batch
 from fraud_core.canary.assignment import in_canary
 from fraud_core.contract import Contract
 
+SHADOW_ROLE: Final = "shadow"
 THREADS: Final = 2  # of canaries; a canary that hangs holds up no other work
 Scoring = Callable[[Contract, Serving, Batch, Sequence[Arrival]], Scored]
 
 
 @dataclass(frozen=True, slots=True)
 class Canary:
-    """A version that serves a share of the cards, drawn by the salt."""
+    """A version that serves a share of the cards here, drawn by the salt.
 
-    stage: Stage
+    Attributes:
+        stage: in whose counts its rows are; None where nothing is counted.
+        decides: otherwise its answers are those of a shadow, and are not stored.
+    """
+
+    deployment_id: int
     serving: Serving
     salt: str
+    share: float
+    stage: Stage | None
+    decides: bool = True
 
     @property
-    def share(self) -> float:
-        return self.stage.percent / 100
+    def role(self) -> str:
+        return "canary" if self.decides else SHADOW_ROLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +73,8 @@ class Arms:
     """Splits batches between champion and canary, and counts what each arm did.
 
     Args:
-        canary: the canary in traffic now, if there is one.
+        canary: the canary that serves here now, if there is one.
+        control: where there is none, the stage in whose counts the champion's rows are.
         champion: the champion now.
         limit_seconds: after so long the champion decides in the canary's place.
     """
@@ -75,6 +85,7 @@ class Arms:
         *,
         champion: Callable[[], Serving],
         canary: Callable[[], Canary | None],
+        control: Callable[[], Stage | None],
         shadow: Shadow,
         counts: Counts,
         metrics: Metrics,
@@ -85,6 +96,7 @@ class Arms:
         self._card = card.name if card else None
         self._champion = champion
         self._canary = canary
+        self._control = control
         self._shadow = shadow
         self._counts = counts
         self._failures = metrics.canary_failures
@@ -99,8 +111,11 @@ class Arms:
         """One part, or the champion's and the canary's: a card is always in the same one of a release."""
         canary, everything = self._canary(), range(len(batch))
         if canary is None or not len(batch):
-            return [Part(everything, batch)]
-        stage, chosen = canary.stage, in_canary(self._keys(batch), canary.salt, canary.share)
+            return [Part(everything, batch, None, self._control())]
+        stage = canary.stage
+        if canary.share >= 1:
+            return [Part(everything, batch, canary, stage)]
+        chosen = in_canary(self._keys(batch), canary.salt, canary.share)
         if chosen.all():
             return [Part(everything, batch, canary, stage)]
         if not chosen.any():
@@ -157,8 +172,9 @@ class Arms:
         return scored
 
     def _by_canary(self, canary: Canary, scored: Scored, started: float) -> Scored:
-        self._counts.scored(canary.stage, CANARY, scored.predictions, perf_counter() - started)
-        return scored.as_role("canary")
+        if canary.stage is not None:
+            self._counts.scored(canary.stage, CANARY, scored.predictions, perf_counter() - started)
+        return scored.as_role(canary.role)
 
     def _instead(  # noqa: PLR0917
         self,
@@ -172,7 +188,8 @@ class Arms:
         """The champion's decisions, because the canary made none."""
         late = isinstance(error, (TimeoutError, NotInTime))
         self._failures.inc()
-        self._counts.failed(canary.stage, CANARY, len(part.batch), perf_counter() - started)
+        if canary.stage is not None:
+            self._counts.failed(canary.stage, CANARY, len(part.batch), perf_counter() - started)
         self._log.warning(
             "canary_failed",
             version=canary.serving.version,
@@ -180,7 +197,8 @@ class Arms:
             reason="late" if late else type(error).__name__,
             detail=" ".join(str(error).split())[:200],
         )
-        return score(self._contract, self._champion(), part.batch, arrivals)
+        scored = score(self._contract, self._champion(), part.batch, arrivals)
+        return scored if canary.decides else scored.as_role(SHADOW_ROLE)
 
     def _keys(self, batch: Batch) -> list[str]:
         cards = None if self._card is None else batch.columns.get(self._card)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 from uuid import uuid4
 
@@ -19,9 +19,20 @@ from fraud_adapters.postgres.release_counts import CANARY, CONTROL, read_counts,
 from fraud_adapters.postgres.session import Cursor, Session
 from fraud_api.model_holder import ModelHolder, ModelSource
 from fraud_api.problems import Problem, unavailable
-from fraud_core.canary.evidence import Arm, Evidence, LiveLabels, Paired
+from fraud_api.releases.request_metrics import RequestMetrics
+from fraud_core.canary.evidence import Arm, Evidence, LiveLabels, Paired, Requests
 from fraud_core.canary.judgement import Judgement, Verdict, judge
-from fraud_core.canary.lifecycle import IN_TRAFFIC, RUNNING, Action, IllegalAction, Stage, State, after
+from fraud_core.canary.lifecycle import (
+    IN_TRAFFIC,
+    JUDGED,
+    RUNNING,
+    Action,
+    IllegalAction,
+    Mode,
+    Stage,
+    State,
+    after,
+)
 
 ACTOR: Final = "api"  # what the watch does by itself
 Next = Literal["wait", "advance", "roll_back", "withdraw"]
@@ -49,16 +60,26 @@ class Releases:
         holder: ModelHolder,
         registry: ModelSource,
         parameters: ReleaseParameters,
+        *,
+        requests: RequestMetrics,
     ) -> None:
         self.name = name
         self._session = session
         self._holder = holder
         self._registry = registry
         self._parameters = parameters
+        self._requests = requests
+
+    @property
+    def settling(self) -> timedelta:
+        """How long the change of a release over HTTP takes to reach gateway and replicas."""
+        return self._parameters.http.settling
 
     # Opening and reading.
 
-    def open(self, actor: str, version: str | None, run_id: str | None) -> tuple[Deployment, bool]:
+    def open(
+        self, actor: str, version: str | None, run_id: str | None, mode: Mode = Mode.CANARY
+    ) -> tuple[Deployment, bool]:
         """Open a release of a version, or of the challenger; returns it, and whether it is new."""
         if (known := self._of_run(run_id)) is not None:
             return known, False
@@ -80,12 +101,13 @@ class Releases:
                 name=self.name,
                 version=chosen,
                 previous=champion,
-                mode="canary",
+                mode=mode,
                 salt=uuid4().hex,
                 run_id=run_id,
             )
             if opened is not None:
-                self._note(cursor, actor, opened, "opened", {"version": chosen, "champion": champion})
+                details = {"version": chosen, "champion": champion, "mode": mode}
+                self._note(cursor, actor, opened, "opened", details)
             return opened
 
         opened = self._session.run(work)
@@ -110,20 +132,35 @@ class Releases:
         return self._session.run(lambda cursor: deployments.events_of(cursor, deployment_id))
 
     def evidence(self, release: Deployment, *, labels: bool = True) -> Evidence:
-        """What the current stage has shown so far; without `labels`, not what is known of the truth."""
+        """What the current stage has shown so far.
+
+        Args:
+            labels: otherwise what is known of the truth, and what is measured elsewhere, is left out.
+        """
 
         def work(cursor: Cursor) -> tuple[dict[str, Arm], LiveLabels | None]:
             counts = read_counts(cursor, release.deployment_id, release.traffic_percent)
-            return counts, read_labels(cursor, release.deployment_id) if labels else None
+            # A shadow decides nothing, so no label is about what it decided.
+            wanted = labels and release.state in IN_TRAFFIC
+            return counts, read_labels(cursor, release.deployment_id) if wanted else None
 
         counts, live = self._session.run(work)
         return Evidence(
             control=counts[CONTROL],
             canary=counts[CANARY],
-            share=release.traffic_percent / 100,
+            # Both arms of a shadow score all of the traffic.
+            share=0.5 if release.state == State.SHADOW else release.traffic_percent / 100,
             paired=None if release.paired is None else Paired(**release.paired),
             live=live,
+            requests=self._answered(release) if labels and release.mode is Mode.HTTP else None,
         )
+
+    def _answered(self, release: Deployment) -> Requests:
+        """What clients got from each replica since the stage began."""
+        began = release.stage_started_at or release.started_at
+        stages = [event.details for event in self.events(release.deployment_id) if event.kind in JUDGED]
+        before = Requests.from_mapping((stages[-1] or {}).get("requests") or {}) if stages else Requests()
+        return self._requests.since(before, (release.read_at - began).total_seconds())
 
     def judgement(self, evidence: Evidence) -> Judgement:
         return judge(evidence, self._parameters.judgement)
@@ -161,14 +198,26 @@ class Releases:
         if release.state == State.WIDENED:
             raise Problem(409, f"The release has its last share already: {release.traffic_percent} %.")
         action = Action.WIDEN if release.state == State.CANARY else Action.START
-        if action is Action.WIDEN:
+        self._after(release, action)
+        if release.state in JUDGED:
             self._require_passed(release)
-        return self._move(actor, deployment_id, action, None, percent=percent, details={"percent": percent})
+        details = {"percent": percent, **self._measured(release)}
+        return self._move(actor, deployment_id, action, None, percent=percent, details=details)
+
+    def shadow(self, actor: str, deployment_id: int, findings: Mapping[str, Any]) -> Deployment:
+        """Let the release score the traffic in parallel, and decide nothing."""
+        release = self.get(deployment_id)
+        details = {"findings": dict(findings), **self._measured(release)}
+        return self._move(actor, deployment_id, Action.SHADOW, None, details=details)
+
+    def _measured(self, release: Deployment) -> dict[str, Any]:
+        """What its replicas have answered before the stage that begins."""
+        return {"requests": self._requests.totals().to_mapping()} if release.mode is Mode.HTTP else {}
 
     def evaluate(self, actor: str, deployment_id: int) -> Evaluation:
         """Judge the current stage, act on the verdict where it must not wait, and say what follows."""
         release = self.get(deployment_id)
-        if release.state not in IN_TRAFFIC:
+        if release.state not in JUDGED:
             return self._evaluation_outside_traffic(release)
         evidence, over = self.evidence(release), self._is_over(release)
         found = self.judgement(evidence)
@@ -300,7 +349,7 @@ class Releases:
 
     def _after(self, release: Deployment, action: Action) -> State:
         try:
-            return after(release.state, action)
+            return after(release.state, action, release.mode)
         except IllegalAction as error:
             raise Problem(409, str(error)) from None
 
@@ -314,9 +363,10 @@ class Releases:
         audit.append(cursor, actor, f"deployment_{kind}", self.name, entry)
 
     def _stage(self, release: Deployment) -> Stage | None:
-        if release.state not in IN_TRAFFIC or release.stage_started_at is None:
+        if release.state not in JUDGED or release.stage_started_at is None:
             return None
-        return Stage(release.stage_started_at, self._parameters.window, release.extensions)
+        window = self._parameters.http.window if release.mode is Mode.HTTP else self._parameters.window
+        return Stage(release.stage_started_at, window, release.extensions)
 
     def _is_over(self, release: Deployment) -> bool:
         stage = self._stage(release)

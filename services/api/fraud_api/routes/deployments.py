@@ -17,7 +17,7 @@ from fraud_api.openapi import problems
 from fraud_api.releases.releases import Releases
 from fraud_core.canary import evidence as core
 from fraud_core.canary.judgement import Judgement as Judged
-from fraud_core.canary.lifecycle import IN_TRAFFIC, Action, State
+from fraud_core.canary.lifecycle import JUDGED, Action, Mode, State
 
 router = APIRouter(prefix="/deployments", tags=["deployments"])
 
@@ -37,6 +37,11 @@ class OpenRequest(_Body):
 
     version: str | None = Field(
         default=None, max_length=20, description="the version; by default the one with the alias challenger"
+    )
+    mode: Mode = Field(
+        default=Mode.CANARY,
+        description="canary: the API gives it a share of the cards; http: the gateway one of the requests",
+        strict=False,
     )
     run_id: str | None = Field(
         default=None,
@@ -73,6 +78,12 @@ class ValidationRequest(_Body):
     paired: Paired | None = None
 
 
+class ShadowRequest(_Body):
+    findings: dict[str, Any] = Field(
+        default_factory=dict, description="of the tests of its replica, kept with the event"
+    )
+
+
 class TrafficRequest(_Body):
     percent: int = Field(ge=1, le=99, description="of the cards, which only grows")
 
@@ -104,7 +115,7 @@ class Deployment(BaseModel):
     name: str
     version: str
     previous_version: str | None = Field(description="the champion when the release was opened")
-    mode: str
+    mode: Mode
     state: State
     traffic_percent: int
     run_id: str | None
@@ -141,12 +152,28 @@ class LiveLabels(BaseModel):
     canary: Labelled
 
 
+class RequestCounts(BaseModel):
+    """The scoring requests that one arm's replicas answered."""
+
+    requests: int
+    failed: int
+    slow: int
+
+
+class Requests(BaseModel):
+    """Null where an arm's metrics cannot be read."""
+
+    control: RequestCounts | None
+    canary: RequestCounts | None
+
+
 class Evidence(BaseModel):
     control: Arm
     canary: Arm
     share: float
     paired: Paired | None
     live: LiveLabels | None = Field(description="what is known of the truth about the stage's traffic")
+    requests: Requests | None = Field(description="of mode http: what clients see of each arm's replicas")
 
 
 class Check(BaseModel):
@@ -203,7 +230,7 @@ def list_deployments(
 def get_deployment(_: Reader, backend: ApiService, deployment_id: Identifier) -> DeploymentDetails:
     releases = backend.releases
     release = releases.get(deployment_id)
-    evidence = releases.evidence(release) if release.state in IN_TRAFFIC else None
+    evidence = releases.evidence(release) if release.state in JUDGED else None
     found = releases.judgement(evidence) if evidence else None
     return DeploymentDetails(
         **_described(releases, release),
@@ -223,7 +250,7 @@ def open_deployment(
 ) -> Deployment:
     """The version gets no traffic yet. The same `run_id` again finds the release: status 200."""
     wanted, releases = request or OpenRequest(), backend.releases
-    release, new = releases.open(identity.client_id, wanted.version, wanted.run_id)
+    release, new = releases.open(identity.client_id, wanted.version, wanted.run_id, wanted.mode)
     response.status_code = 201 if new else 200
     response.headers["Location"] = f"/deployments/{release.deployment_id}"
     return _shown(releases, release)
@@ -240,6 +267,18 @@ def validate_deployment(
         identity.client_id, deployment_id, request.passed, request.reason, request.findings, paired
     )
     return _shown(releases, release)
+
+
+@router.post("/{deployment_id}/shadow", summary="Let it score in parallel", responses=problems(400, 404, 409))
+def shadow_deployment(
+    identity: Deployer,
+    backend: ApiService,
+    deployment_id: Identifier,
+    request: ShadowRequest | None = None,
+) -> Deployment:
+    """Of mode http, before it gets traffic: the gateway copies every scoring request to its replica."""
+    asked, releases = request or ShadowRequest(), backend.releases
+    return _shown(releases, releases.shadow(identity.client_id, deployment_id, asked.findings))
 
 
 @router.post(
@@ -322,6 +361,7 @@ def _evidence(evidence: core.Evidence) -> Evidence:
         share=evidence.share,
         paired=None if evidence.paired is None else Paired(**content["paired"]),
         live=None if evidence.live is None else LiveLabels(**content["live"]),
+        requests=None if evidence.requests is None else Requests(**content["requests"]),
     )
 
 

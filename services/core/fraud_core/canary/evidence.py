@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Final
+from typing import Any, Final, Self
 
 SCORE_BINS: Final = 20  # of equal width over [0, 1]
 
@@ -132,6 +132,55 @@ class LiveLabels:
 
 
 @dataclass(frozen=True, slots=True)
+class RequestCounts:
+    """Scoring requests that one arm answered.
+
+    Attributes:
+        failed: of them, those with a status of 500 or more.
+        slow: of them, those that took longer than `JudgementRules.max_latency_ms`.
+    """
+
+    requests: int = 0
+    failed: int = 0
+    slow: int = 0
+
+    def since(self, before: RequestCounts) -> RequestCounts:
+        """What was counted since; a count that is smaller now was begun anew, with its process."""
+        if self.requests < before.requests:
+            return self
+        return RequestCounts(
+            *(max(0, getattr(self, one.name) - getattr(before, one.name)) for one in fields(RequestCounts))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """Both arms; None where an arm's metrics cannot be read."""
+
+    control: RequestCounts | None = None
+    canary: RequestCounts | None = None
+
+    def since(self, before: Requests) -> Requests:
+        """What was counted since; None where either is not known."""
+        return Requests(
+            *(
+                now.since(then) if now is not None and then is not None else None
+                for now, then in ((self.control, before.control), (self.canary, before.canary))
+            )
+        )
+
+    @classmethod
+    def from_mapping(cls, values: dict[str, Any]) -> Self:
+        return cls(
+            *(RequestCounts(**values[arm]) if values.get(arm) else None for arm in ("control", "canary"))
+        )
+
+    def to_mapping(self) -> dict[str, Any]:
+        """As JSON types."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """Everything a verdict rests on.
 
@@ -140,6 +189,7 @@ class Evidence:
         share: the planned share of transactions that are assigned to the canary, between 0 and 1.
         paired: None if no mature history was scored by both models.
         live: None if no label of this stage's traffic is mature.
+        requests: what clients see of each replica; None if both arms are in every replica.
 
     Raises:
         ValueError: the share is not between 0 and 1.
@@ -150,6 +200,7 @@ class Evidence:
     share: float
     paired: Paired | None = None
     live: LiveLabels | None = None
+    requests: Requests | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.share < 1:

@@ -19,6 +19,9 @@ INCONCLUSIVE, PROMOTE, ROLL_BACK = 0, 1, 2
 
 # A wrong share says that the arms cannot be compared, not that the model is bad.
 INVALIDATING: Final = "sample_ratio"
+# Metrics that cannot be read speak against no model either; nothing is promoted without them.
+REQUEST_METRICS: Final = "request_metrics"
+_NOT_AGAINST: Final = frozenset({INVALIDATING, REQUEST_METRICS})
 COMPARED: Final = ("alert_rate", "score_distribution", "live_recall", "live_fpr")
 # Recall and FPR may be shown on either kind of labels; neither kind may speak against the model.
 EITHER: Final = (("recall", "live_recall"), ("fpr", "live_fpr"))
@@ -59,11 +62,12 @@ def voided(findings: Mapping[str, Finding]) -> dict[str, Finding]:
 def verdicts(findings: Mapping[str, Finding]) -> Codes:
     """The verdict's code of each stage, [n].
 
-    Any failed check rolls back, except the sample ratio's, which leaves the stage inconclusive. A model is
+    Any failed check rolls back, except the sample ratio's and the one that metrics can be read, which leave
+    the stage inconclusive. A model is
     promoted if every check has passed; labels of the stage's own traffic are not required, and may stand for
     the paired history's.
     """
-    names = [name for name in findings if name != INVALIDATING]
+    names = [name for name in findings if name not in _NOT_AGAINST]
     failed = np.any([findings[name].outcome == FAILED for name in names], axis=0)
     alternatives = {name for pair in EITHER for name in pair}
     needed = [findings[name].outcome == PASSED for name in findings if name not in alternatives]

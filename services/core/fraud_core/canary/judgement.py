@@ -17,6 +17,7 @@ from fraud_core.canary import findings as found
 from fraud_core.canary.evidence import Evidence
 from fraud_core.canary.findings import Finding
 from fraud_core.canary.labelled_checks import live_findings, paired_findings
+from fraud_core.canary.request_checks import request_findings
 from fraud_core.canary.rules import JudgementRules
 from fraud_core.canary.sentences import check_sentence, verdict_sentence
 from fraud_core.canary.tables import LiveTable, PairedTable, TrafficTable
@@ -95,6 +96,8 @@ def find(evidence: Evidence, rules: JudgementRules) -> Mapping[str, Finding]:
     if evidence.live is not None:
         live = LiveTable.of_recall([evidence.live]), LiveTable.of_fpr([evidence.live])
         findings |= live_findings(*live, rules)
+    if evidence.requests is not None:
+        findings |= request_findings(evidence.requests, rules)
     return found.voided(findings)
 
 

@@ -13,6 +13,7 @@ class State(StrEnum):
 
     VALIDATING = "validating"
     VALIDATED = "validated"
+    SHADOW = "shadow"  # of mode http: scores the traffic in parallel, and decides nothing
     CANARY = "canary"  # a first share of traffic
     WIDENED = "widened"  # a larger one
     PROMOTED = "promoted"
@@ -22,11 +23,19 @@ class State(StrEnum):
     ABORTED = "aborted"  # by a person
 
 
+class Mode(StrEnum):
+    """Who gives the version its share of the traffic."""
+
+    CANARY = "canary"  # the API itself, by card
+    HTTP = "http"  # the gateway, by request: the version is on a replica of the API of its own
+
+
 class Action(StrEnum):
     """What may be done with a release."""
 
     VALIDATE = "validate"
     REFUSE = "refuse"
+    SHADOW = "shadow"
     START = "start"
     WIDEN = "widen"
     PROMOTE = "promote"
@@ -37,14 +46,22 @@ class Action(StrEnum):
 
 ENDED: Final = frozenset({State.PROMOTED, State.REFUSED, State.ROLLED_BACK, State.WITHDRAWN, State.ABORTED})
 IN_TRAFFIC: Final = frozenset({State.CANARY, State.WIDENED})
+JUDGED: Final = IN_TRAFFIC | {State.SHADOW}  # stages that last a window and end with a verdict
 RUNNING: Final = frozenset(State) - ENDED
 
 _STEPS: Final = {
     (State.VALIDATING, Action.VALIDATE): State.VALIDATED,
     (State.VALIDATING, Action.REFUSE): State.REFUSED,
     (State.VALIDATED, Action.START): State.CANARY,
+    (State.VALIDATED, Action.SHADOW): State.SHADOW,
+    (State.SHADOW, Action.START): State.CANARY,
     (State.CANARY, Action.WIDEN): State.WIDENED,
     (State.WIDENED, Action.PROMOTE): State.PROMOTED,
+}
+# A release over HTTP is shadowed before it gets traffic, the other kind never.
+_STEPS_OF: Final = {
+    Mode.CANARY: {step: to for step, to in _STEPS.items() if State.SHADOW not in (step[0], to)},
+    Mode.HTTP: {step: to for step, to in _STEPS.items() if step != (State.VALIDATED, Action.START)},
 }
 _EXITS: Final = {
     Action.ROLL_BACK: State.ROLLED_BACK,
@@ -57,7 +74,7 @@ class IllegalAction(ValueError):
     """The action is not possible in this state; one sentence."""
 
 
-def after(state: State, action: Action) -> State:
+def after(state: State, action: Action, mode: Mode = Mode.CANARY) -> State:
     """The state that the action leads to.
 
     Repeating the action that led to a state changes nothing, and what has ended cannot be ended again: taking
@@ -72,9 +89,10 @@ def after(state: State, action: Action) -> State:
         if state != State.PROMOTED:
             return state
         raise IllegalAction(f"The release is {state}; roll back the champion instead.")
-    if (state, action) in _STEPS:
-        return _STEPS[state, action]
-    if any(known == action and reached == state for (_, known), reached in _STEPS.items()):
+    steps = _STEPS_OF[mode]
+    if (state, action) in steps:
+        return steps[state, action]
+    if any(known == action and reached == state for (_, known), reached in steps.items()):
         return state
     raise IllegalAction(f"{action} is not possible in the state {state}.")
 

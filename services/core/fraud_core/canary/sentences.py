@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from fraud_core.canary.evidence import Arm, Evidence
+from fraud_core.canary.evidence import Arm, Evidence, RequestCounts, Requests
+from fraud_core.canary.findings import REQUEST_METRICS
+from fraud_core.canary.request_checks import ERRORS, LATENCY
 from fraud_core.canary.rules import JudgementRules
 
 Figure = tuple[float | None, float | None, float | None, float]  # value, low, high, bound
@@ -39,6 +41,8 @@ def check_sentence(name: str, outcome: str, figure: Figure, evidence: Evidence, 
         return _scores(outcome, control, canary)
     if name == "sample_ratio":
         return _sample_ratio(outcome, figure, evidence, rules)
+    if name == REQUEST_METRICS:
+        return _request_metrics(outcome, evidence.requests or Requests(), rules)
     subject, basis, signed = _subject(name, evidence, rules)
     if figure[0] is None:
         return f"{subject} is unknown: {basis}."
@@ -105,6 +109,15 @@ def _sample_ratio(outcome: str, figure: Figure, evidence: Evidence, rules: Judge
     return f"{observed}; at least {rules.min_rows:,} transactions of the canary are needed."
 
 
+def _request_metrics(outcome: str, requests: Requests, rules: JudgementRules) -> str:
+    if outcome == "failed":
+        silent = [arm for arm in ("control", "canary") if getattr(requests, arm) is None]
+        return f"The metrics of the {' and of the '.join(silent)} cannot be read."
+    canary, control = requests.canary or RequestCounts(), requests.control or RequestCounts()
+    answered = f"Its replica answered {canary.requests:,} scoring requests, the others {control.requests:,}"
+    return f"{answered}." if outcome == "passed" else f"{answered}; at least {rules.min_calls:,} are needed."
+
+
 def _planned(deviation: float | None, planned: float) -> str:
     """A share, from its relative deviation from the planned one."""
     return _share(None if deviation is None else planned * (1 + deviation), "")
@@ -120,6 +133,8 @@ def _subject(name: str, evidence: Evidence, rules: JudgementRules) -> tuple[str,
             f"{canary.slow:,} of {canary.calls:,} calls, in the control {control.slow:,} of {control.calls:,}"
         )
         return f"The share of calls over {rules.max_latency_ms:g} ms", slower, ""
+    if name in {ERRORS, LATENCY}:
+        return _requests(name, evidence.requests or Requests(), rules)
     if name == "alert_rate":
         flagged = (
             f"{canary.flagged:,} of {canary.rows:,} transactions flagged, "
@@ -133,6 +148,17 @@ def _subject(name: str, evidence: Evidence, rules: JudgementRules) -> tuple[str,
             "",
         )
     return _labelled(name, evidence)
+
+
+def _requests(name: str, requests: Requests, rules: JudgementRules) -> tuple[str, str, str]:
+    canary, control = requests.canary or RequestCounts(), requests.control or RequestCounts()
+    if name == ERRORS:
+        subject, own, other = "The share of requests that its replica failed", canary.failed, control.failed
+    else:
+        subject = f"The share of requests that its replica took over {rules.max_latency_ms:g} ms for"
+        own, other = canary.slow, control.slow
+    basis = f"{own:,} of {canary.requests:,}, in the control {other:,} of {control.requests:,}"
+    return subject, basis, ""
 
 
 def _labelled(name: str, evidence: Evidence) -> tuple[str, str, str]:

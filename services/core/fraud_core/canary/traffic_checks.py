@@ -26,8 +26,8 @@ def traffic_findings(traffic: TrafficTable, rules: JudgementRules) -> dict[str, 
         "traffic": _traffic(canary, rules),
         "scores": _scores(traffic),
         "sample_ratio": sample_ratio(traffic, rules),
-        "errors": _share_of_calls(canary.errors, canary.calls, rules.max_error_rate, rules),
-        "latency": _share_of_calls(canary.slow, canary.calls, rules.max_slow_share, rules),
+        "errors": share_of_calls(canary.errors, canary.calls, rules.max_error_rate, rules),
+        "latency": share_of_calls(canary.slow, canary.calls, rules.max_slow_share, rules),
         "alert_rate": alert_rate(traffic, rules),
         "score_distribution": _score_distribution(traffic, rules),
     }
@@ -91,7 +91,7 @@ def _scores(traffic: TrafficTable) -> Finding:
     return Finding(share, share, share, 1.0, outcomes(failed, np.all(np.array(codes) == PASSED, axis=0)))
 
 
-def _share_of_calls(part: Floats, calls: Floats, most: float, rules: JudgementRules) -> Finding:
+def share_of_calls(part: Floats, calls: Floats, most: float, rules: JudgementRules) -> Finding:
     """A share of the canary's calls that must not exceed a bound, near which it is looked for first."""
     value = ratio(part, calls)
     prior = Prior(most, CALLS_STRENGTH)

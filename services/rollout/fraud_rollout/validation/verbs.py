@@ -23,7 +23,7 @@ from fraud_adapters.models.version_files import ModelRefused
 from fraud_adapters.postgres.examples import database_clock
 from fraud_core.canary.comparison import Agreement
 from fraud_core.canary.evidence import Paired
-from fraud_rollout.arguments import LONGEST_REASON, Verb, version_option
+from fraud_rollout.arguments import LONGEST_REASON, Verb, validate_options
 from fraud_rollout.chosen_deployment import described, findings_of
 from fraud_rollout.run_context import RunContext
 from fraud_rollout.validation.beside_champion import (
@@ -82,7 +82,7 @@ def validate(context: RunContext, options: argparse.Namespace) -> ValidationResu
         RefusedFailure: the version must not have traffic; the sentence names the checks that failed.
     """
     started = monotonic()
-    deployment = context.api.open(_wanted(context, options.version), options.run_id)
+    deployment = context.api.open(_wanted(context, options.version), options.run_id, options.mode)
     if deployment["state"] != VALIDATING:
         return _validated_before(context, context.api.get(deployment["deployment_id"]), options.run_id)
     found = check(context, deployment)
@@ -250,6 +250,6 @@ VERBS: Final[tuple[Verb, ...]] = (
         validate,
         needs=(Backend.POSTGRES, Backend.MLFLOW, Backend.OBJECT_STORE),
         opens=True,
-        add_options=version_option,
+        add_options=validate_options,
     ),
 )
