@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Final
 
 import pytest
@@ -14,10 +17,12 @@ import pytest
 from config import constants
 from fraud_adapters.models.registry import Registry
 from fraud_adapters.objectstore import ObjectStore
+from fraud_embedded.processes.ports import free_ports
 from fraud_embedded.servers.airflow import SCHEDULER
 from fraud_producer.population import population
 from fraud_producer.simulator import Simulator
 from tests.dags.test_batch import forget_model
+from tests.integration.gateway import gateway
 from tests.integration.release_versions import (
     LENIENT,
     RELEASE,
@@ -29,6 +34,7 @@ from tests.integration.release_versions import (
 from tests.integration.training_installation import RATE, Installation, store_history
 from tests.integration.training_job import small_configuration
 from tests.support.airflow_platform import PATIENCE_S, AirflowPlatform, Run
+from tests.support.api_server import ApiServer, ForkedApi
 from tests.support.mlflow_users import mlflow_login
 from tests.support.server_fixtures import bucket_settings
 from tests.support.stored_rows import CREDITCARD
@@ -204,3 +210,79 @@ def test_the_scheduler_dies_twice_in_a_release(ready: Ready) -> None:
         run.run_id,
     )
     assert dict(events) == dict.fromkeys(("opened", "validated", "canary", "widened", "promoted"), 1)
+
+
+@contextmanager
+def behind_gateway(api: ApiServer, folder: Path) -> Iterator[Any]:
+    """The gateway where the API was, for jobs, DAGs and clients; behind it API and replica for releases.
+
+    Gives what clients of the API are made from.
+    """
+    port, url, extra = api.port, api.url, dict(api.extra)
+    api.stop()
+    release = ForkedApi(
+        api.database_url,
+        folder / "release",
+        folder / "release.log",
+        extra=extra | {"API_REPLICA": "release", "MODEL_CACHE_DIR": str(folder / "release")},
+    )
+    [api.port] = free_ports(1)
+    api.url = f"http://127.0.0.1:{api.port}"
+    api.extra["API_CANARY_METRICS_URL"] = f"http://127.0.0.1:{release.metrics_port}"
+    try:
+        release.start(ready=False, seconds=PATIENCE_S)
+        api.start(seconds=PATIENCE_S)
+        places = {"canary": release.port, "provider": api.metrics_port, "web": port}
+        with gateway(api.port, folder, **places):
+            yield SimpleNamespace(url=url)
+    finally:
+        release.stop()
+        api.stop()
+        api.port, api.url = port, url
+        del api.extra["API_CANARY_METRICS_URL"]
+        api.start(seconds=PATIENCE_S)
+
+
+HTTP_STAGES: Final = (
+    *("check_health", "test_endpoints", "shadow_mode", "monitor_shadow", "compare_shadow"),
+    *("split_traffic", "monitor_metrics", "compare_metrics"),
+    *("widen_traffic", "monitor_metrics_50", "compare_metrics_50", "promote_to_production"),
+)
+
+
+@pytest.mark.proof
+def test_over_http_a_version_becomes_champion_by_the_gateways_weights(ready: Ready, tmp_path: Path) -> None:
+    platform = ready.platform
+    before = ready.alias(constants.ALIAS_CHAMPION)
+    version = next(one for one in (ready.better, ready.champion) if one != before)
+    dag = constants.DAG_CANARY_HTTP
+    assert eventually(lambda: platform.airflow.known(dag), PATIENCE_S), platform.airflow.import_errors()
+    platform.airflow.pause(dag, paused=False)
+    with behind_gateway(platform.api, tmp_path) as clients, live_traffic(clients, CREDITCARD):
+        run = platform.trigger(dag, {"version": version})
+        for task in HTTP_STAGES:
+            run.wait_for(task, "success", "failed", "upstream_failed", "skipped")
+        run.succeeded()
+    platform.airflow.pause(dag, paused=True)
+    assert states(run, *HTTP_STAGES, *WAY_BACK) == {
+        **dict.fromkeys(HTTP_STAGES, "success"),
+        **dict.fromkeys(WAY_BACK, "skipped"),
+    }
+    assert deployments(platform, run) == [(version, "promoted")]
+    assert ready.alias(constants.ALIAS_CHAMPION) == version
+    shadows = platform.rows("SELECT count(*) FROM shadow_predictions WHERE model_version = %s", version)
+    assert shadows[0][0] > 300
+    arms = platform.rows(
+        "SELECT traffic_percent, arm, sum(calls)::int FROM release_counts JOIN deployments"
+        " USING (deployment_id) WHERE run_id = %s GROUP BY 1, 2",
+        run.run_id,
+    )
+    calls = {(percent, arm): count for percent, arm, count in arms}
+    for percent in (30, 50):
+        share = calls[percent, "canary"] / (calls[percent, "canary"] + calls[percent, "control"])
+        assert abs(share - percent / 100) < 0.1, calls
+    bucket = ObjectStore(
+        bucket_settings(platform.stack.objectstore, constants.BUCKET_RUNS), constants.BUCKET_RUNS
+    )
+    names = {key.rpartition("/")[2] for key in bucket.list(f"runs/{dag}/")}
+    assert {"endpoints.json", "report.html", "scores.svg", "flagged.svg", "errors.svg", "slow.svg"} <= names

@@ -23,14 +23,18 @@ class Gateway(NamedTuple):
 
 
 @contextmanager
-def gateway(port: int, folder: Path, *, canary: int = 1, provider: int = 1) -> Iterator[Gateway]:
+def gateway(
+    port: int, folder: Path, *, canary: int = 1, provider: int = 1, web: int | None = None
+) -> Iterator[Gateway]:
     """The gateway in front of this port of the host; only addresses differ from Compose.
 
     Args:
         canary: the port of the replica that serves releases over HTTP.
         provider: the port of the API's metrics, where it gives the shares of the requests.
+        web: the port that clients reach, by default any.
     """
-    web, internal = free_ports(2)
+    free, internal = free_ports(2)
+    web = web or free
     server = embedded.Gateway(
         configuration=CONFIGURATION,
         place=folder,

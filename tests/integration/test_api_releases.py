@@ -23,6 +23,7 @@ from fraud_adapters.postgres.deployments import open_deployment
 from fraud_adapters.postgres.release_counts import read_counts, store_counts
 from fraud_adapters.postgres.session import Session
 from fraud_core.canary.evidence import SCORE_BINS, Arm
+from fraud_core.canary.lifecycle import Mode
 from tests.support.api_server import ApiServer, ForkedApi, cloned, creditcard, problem, wait_until
 from tests.support.faulty_models import Fault, make_faulty_model
 from tests.support.publisher import Publisher
@@ -413,7 +414,7 @@ def test_sums_that_are_stored_again_count_once(database: Any) -> None:
     with closing(Session(database.url("api"), "test")) as session:
         number = session.run(
             lambda cursor: open_deployment(
-                cursor, name="another", version="2", previous="1", mode="canary", salt="s", run_id=None
+                cursor, name="another", version="2", previous="1", mode=Mode.CANARY, salt="s", run_id=None
             )
         )
         assert number is not None

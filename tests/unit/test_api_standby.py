@@ -56,7 +56,7 @@ def test_a_replica_waits_for_a_release_over_http(monkeypatch: pytest.MonkeyPatch
 
         def alive() -> bool:
             try:
-                return client.get(f"{url}/health/live").json() == {"status": "ok"}
+                return client.get(f"{url}/health/live").content == b'{"status": "ok"}'
             except httpx.TransportError:
                 return False
 
