@@ -164,6 +164,7 @@ def test_amounts_are_compared_as_they_are_stored(application: Application) -> No
         "cursor=bnVsbA",
         "colour=red",
         "role=shadow",
+        "start=2026-06-01T00:00:00Z",
     ],
 )
 def test_what_is_not_a_filter_is_refused(application: Application, query: str) -> None:

@@ -25,7 +25,7 @@ _FILTERS: Final = ("start", "end", "actor", "action", "subject")
 class AuditFilters(BaseModel):
     """Which entries are meant, and which page of them."""
 
-    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(extra="forbid")
 
     start: Moment | None = Field(default=None, alias="from", description="recorded at this time or later")
     end: Moment | None = Field(default=None, alias="to", description="recorded before this time")

@@ -56,7 +56,7 @@ Text = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\
 class Filters(BaseModel):
     """Which predictions are meant. Without a `role`, the deciding one of each transaction."""
 
-    model_config = ConfigDict(extra="forbid", populate_by_name=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
     start: Moment | None = Field(default=None, alias="from", description="made at this time or later")
     end: Moment | None = Field(default=None, alias="to", description="made before this time")
