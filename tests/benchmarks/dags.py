@@ -71,6 +71,7 @@ SPECIFIED: Final = {
     "00_batch_prediction": "by size",
     "01_training_pipeline": "15–30 min",
     "02_drift_monitoring": "~30 s",
+    "03_feedback_collection": "~5 min",
     "04_data_quality": "~1 min",
     "06_model_performance_tracking": "~2 min",
 }
