@@ -94,7 +94,7 @@ def test_every_request_goes_to_its_route(api: FakeApi, client: DeploymentsClient
     client.roll_back(3, "Worse.", withdrawn=False)
     client.abort(3, "Stop.")
     assert api.requests == [
-        ("POST", "/deployments", {"version": None, "run_id": "a"}),
+        ("POST", "/deployments", {"version": None, "run_id": "a", "mode": "canary"}),
         ("GET", "/deployments?limit=5", None),
         ("GET", "/deployments/3", None),
         (
