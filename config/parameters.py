@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from config import candidates as kinds
+from config.audit import AuditApp
 from config.batch import BatchPrediction
 from config.drift import Drift
 from config.quality import Quality
@@ -200,6 +201,7 @@ class Parameters(_Section):
     release: Release = Release()
     batch: BatchPrediction = BatchPrediction()
     rollout: Rollout = Rollout()
+    audit: AuditApp = AuditApp()
 
     @property
     def floors(self) -> Floors:

@@ -15,7 +15,13 @@ from config.settings.backends import (
 from config.settings.base import ConfigurationError, Settings, load
 from config.settings.clients import AirflowClientSettings, ApiAddressSettings, ApiClientSettings
 from config.settings.installation import CONFIG_DIR, PlatformSettings, contract, parameters
-from config.settings.servers import ApiServerSettings, LogSettings, StreamServerSettings, api_clients
+from config.settings.servers import (
+    ApiServerSettings,
+    AuditServerSettings,
+    LogSettings,
+    StreamServerSettings,
+    api_clients,
+)
 
 __all__ = [
     "CONFIG_DIR",
@@ -23,6 +29,7 @@ __all__ = [
     "ApiAddressSettings",
     "ApiClientSettings",
     "ApiServerSettings",
+    "AuditServerSettings",
     "ConfigurationError",
     "DaskSettings",
     "DatabaseSettings",

@@ -1,0 +1,191 @@
+-- The analysts' web app: cases are opened from decisions, and figures are kept by hour, so that a page costs the
+-- same with a million predictions as with a thousand.
+
+-- The lists, newest first; what is flagged is rare.
+CREATE INDEX predictions_flagged ON predictions (prediction_time DESC, prediction_id DESC)
+    WHERE deciding AND is_fraud_predicted;
+CREATE INDEX predictions_cases ON predictions (prediction_id) WHERE deciding AND decision <> 'approve';
+CREATE INDEX transactions_frauds ON transactions (event_time DESC) WHERE class = 1;
+CREATE INDEX transactions_merchant ON transactions (merchant_id, event_time) WHERE merchant_id IS NOT NULL;
+CREATE INDEX labels_received_at ON labels (received_at);
+-- Whose cases are open before them, and what somebody has decided lately.
+CREATE INDEX cases_assignee ON cases (assignee) WHERE state = 'assigned';
+CREATE INDEX cases_decided_by ON cases (decided_by, closed_at DESC) WHERE state = 'closed';
+CREATE INDEX case_events_skipped ON case_events (actor, case_id, occurred_at) WHERE kind = 'skipped';
+
+-- How far predictions were searched for cases. Ids are assigned before their transaction commits, so that what is
+-- below the highest known id may still appear: `done_to` follows `seen_to` only after `settle`.
+-- The salt is the installation's own: nobody can choose ids that are never drawn.
+CREATE TABLE case_scan (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    salt text NOT NULL DEFAULT gen_random_uuid()::text,
+    done_to bigint NOT NULL DEFAULT 0,
+    seen_to bigint NOT NULL DEFAULT 0,
+    seen_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+INSERT INTO case_scan DEFAULT VALUES;
+
+-- The chance of a transaction in [0, 1), the same at every call.
+CREATE FUNCTION sampling_position(salt text, id text) RETURNS double precision LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pg_temp AS $$
+    SELECT ('x' || left(md5(salt || id), 8))::bit(32)::bigint / 4294967296.0
+$$;
+
+-- Opens the cases of new decisions: each review and block about which nobody has reported the truth, and a random
+-- share of what was approved. At most `most` of either kind at a call; gives how many were opened. Safe to call at
+-- any time, by several at once.
+CREATE FUNCTION open_cases(block_due interval, review_due interval, sampled_due interval, share double precision,
+    max_age interval, settle interval, most integer) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+SET plan_cache_mode = force_custom_plan AS $$
+DECLARE
+    scan case_scan;
+    moment timestamptz;
+    flagged integer;
+    sampled integer := 0;
+    last_id bigint;
+BEGIN
+    SELECT * INTO STRICT scan FROM case_scan FOR UPDATE;
+    -- Not before the wait for the row.
+    moment := clock_timestamp();
+    WITH opened AS (
+        INSERT INTO cases (transaction_id, origin, priority, due_at)
+        SELECT p.transaction_id, 'flagged', p.score * coalesce(x.amount, 1),
+               p.prediction_time + CASE p.decision WHEN 'block' THEN block_due ELSE review_due END
+        FROM predictions p JOIN transactions x ON x.transaction_id = p.transaction_id
+        WHERE p.deciding AND p.decision <> 'approve' AND p.prediction_id > scan.done_to
+          AND p.prediction_time > moment - max_age
+          AND (x.class IS NULL OR x.class_implied)
+          AND NOT EXISTS (SELECT FROM cases c WHERE c.transaction_id = p.transaction_id)
+        ORDER BY p.prediction_id LIMIT most
+        ON CONFLICT (transaction_id) DO NOTHING RETURNING case_id, origin, priority
+    ), told AS (
+        INSERT INTO case_events (case_id, actor, kind, details)
+        SELECT case_id, 'system', 'opened', jsonb_build_object('origin', origin, 'priority', priority) FROM opened
+        RETURNING 1
+    ) SELECT count(*) INTO flagged FROM told;
+    -- The search goes on from where everything has settled, unless something was left behind.
+    IF flagged < most AND scan.seen_at <= moment - settle THEN
+        IF share > 0 AND scan.seen_to > scan.done_to THEN
+            -- Each approved transaction is drawn once, in steps of a bounded size.
+            last_id := least(scan.seen_to, scan.done_to + 20 * most::bigint);
+            WITH opened AS (
+                INSERT INTO cases (transaction_id, origin, priority, due_at, sampling_share)
+                SELECT p.transaction_id, 'sampled', p.score * coalesce(x.amount, 1),
+                       p.prediction_time + sampled_due, share
+                FROM predictions p JOIN transactions x ON x.transaction_id = p.transaction_id
+                WHERE p.deciding AND p.decision = 'approve'
+                  AND p.prediction_id > scan.done_to AND p.prediction_id <= last_id
+                  AND p.prediction_time > moment - max_age
+                  AND sampling_position(scan.salt, p.transaction_id) < share
+                ON CONFLICT (transaction_id) DO NOTHING RETURNING case_id, origin, priority
+            ), told AS (
+                INSERT INTO case_events (case_id, actor, kind, details)
+                SELECT case_id, 'system', 'opened', jsonb_build_object('origin', origin, 'share', share) FROM opened
+                RETURNING 1
+            ) SELECT count(*) INTO sampled FROM told;
+        ELSE
+            last_id := scan.seen_to;
+        END IF;
+        IF last_id < scan.seen_to THEN
+            UPDATE case_scan SET done_to = last_id;
+        ELSE
+            UPDATE case_scan SET done_to = scan.seen_to, seen_at = moment,
+                seen_to = greatest(scan.seen_to, coalesce((SELECT max(prediction_id) FROM predictions), 0));
+        END IF;
+    END IF;
+    RETURN flagged + sampled;
+END $$;
+
+-- Decisions by the hour they were made in and the version that made them, beside the truth as far as it is known.
+CREATE TABLE decision_hours (
+    hour timestamptz NOT NULL,
+    model_version varchar(20) NOT NULL,
+    decided bigint NOT NULL,
+    flagged bigint NOT NULL,
+    blocked bigint NOT NULL,
+    amount numeric NOT NULL,
+    tp bigint NOT NULL,
+    fp bigint NOT NULL,
+    tn bigint NOT NULL,
+    fn bigint NOT NULL,
+    implied bigint NOT NULL,
+    tp_amount numeric NOT NULL,
+    fp_amount numeric NOT NULL,
+    fn_amount numeric NOT NULL,
+    PRIMARY KEY (hour, model_version)
+);
+CREATE TABLE summarised_hours (
+    hour timestamptz PRIMARY KEY,
+    computed_at timestamptz NOT NULL
+);
+CREATE INDEX summarised_hours_computed_at ON summarised_hours (computed_at);
+CREATE TABLE summary_scan (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    labels_to timestamptz NOT NULL DEFAULT '-infinity'
+);
+INSERT INTO summary_scan DEFAULT VALUES;
+
+-- Computes `most` hours anew: those about which something has become known, then those computed the longest ago, so
+-- that what changes without a trace (silence, retention) arrives as well. Gives how many hours wait that were never
+-- computed.
+CREATE FUNCTION summarise_decisions(most integer, settle interval) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+SET plan_cache_mode = force_custom_plan AS $$
+DECLARE
+    moment timestamptz;
+    labels_from timestamptz;
+    first_hour timestamptz;
+    chosen timestamptz[];
+    one timestamptz;
+BEGIN
+    SELECT labels_to INTO STRICT labels_from FROM summary_scan FOR UPDATE;
+    moment := clock_timestamp();
+    first_hour := date_trunc('hour', (SELECT min(prediction_time) FROM predictions), 'UTC');
+    INSERT INTO summarised_hours
+    SELECT known.hour, '-infinity' FROM generate_series(
+        greatest(first_hour, date_trunc('hour', moment, 'UTC') - interval '2 years'),
+        date_trunc('hour', moment, 'UTC'), interval '1 hour') AS known (hour)
+    WHERE first_hour IS NOT NULL AND NOT EXISTS (SELECT FROM summarised_hours s WHERE s.hour = known.hour)
+    ON CONFLICT DO NOTHING;
+    IF labels_from > '-infinity' THEN
+        UPDATE summarised_hours SET computed_at = '-infinity' WHERE hour IN (
+            SELECT date_trunc('hour', p.prediction_time, 'UTC')
+            FROM (SELECT DISTINCT transaction_id FROM labels WHERE received_at > labels_from - settle) l
+            JOIN predictions p ON p.transaction_id = l.transaction_id AND p.deciding);
+    END IF;
+    UPDATE summary_scan SET labels_to = moment;
+    chosen := ARRAY(SELECT hour FROM summarised_hours WHERE hour >= date_trunc('hour', moment - interval '10 minutes', 'UTC'))
+        || ARRAY(SELECT hour FROM summarised_hours WHERE hour < date_trunc('hour', moment - interval '10 minutes', 'UTC')
+                 ORDER BY computed_at, hour DESC LIMIT most);
+    DELETE FROM decision_hours WHERE hour = ANY (chosen);
+    FOREACH one IN ARRAY chosen LOOP
+        INSERT INTO decision_hours
+        SELECT one, p.model_version, count(*), count(*) FILTER (WHERE p.is_fraud_predicted),
+               count(*) FILTER (WHERE p.decision = 'block'), coalesce(sum(x.amount), 0),
+               count(*) FILTER (WHERE p.is_fraud_predicted AND x.class = 1),
+               count(*) FILTER (WHERE p.is_fraud_predicted AND x.class = 0),
+               count(*) FILTER (WHERE NOT p.is_fraud_predicted AND x.class = 0),
+               count(*) FILTER (WHERE NOT p.is_fraud_predicted AND x.class = 1),
+               count(*) FILTER (WHERE x.class_implied),
+               coalesce(sum(x.amount) FILTER (WHERE p.is_fraud_predicted AND x.class = 1), 0),
+               coalesce(sum(x.amount) FILTER (WHERE p.is_fraud_predicted AND x.class = 0), 0),
+               coalesce(sum(x.amount) FILTER (WHERE NOT p.is_fraud_predicted AND x.class = 1), 0)
+        FROM predictions p JOIN transactions x ON x.transaction_id = p.transaction_id
+        WHERE p.deciding AND p.prediction_time >= one AND p.prediction_time < one + interval '1 hour'
+        GROUP BY p.model_version;
+    END LOOP;
+    UPDATE summarised_hours SET computed_at = moment WHERE hour = ANY (chosen);
+    RETURN (SELECT count(*) FROM summarised_hours WHERE computed_at = '-infinity');
+END $$;
+
+GRANT USAGE ON SCHEMA public TO fraud_audit;
+GRANT SELECT ON transactions, predictions, labels, label_sources, model_versions, deployments, deployment_events, alerts,
+    decision_hours, summarised_hours, case_events, cases, people, sessions TO fraud_audit;
+GRANT INSERT ON labels, cases, case_events, people, sessions TO fraud_audit;
+GRANT UPDATE ON cases, people, sessions TO fraud_audit;
+GRANT DELETE ON sessions TO fraud_audit;
+GRANT EXECUTE ON FUNCTION apply_labels(text[]), audit_append(text, text, text, jsonb),
+    open_cases(interval, interval, interval, double precision, interval, interval, integer),
+    summarise_decisions(integer, interval) TO fraud_audit;
+GRANT SELECT ON case_scan, decision_hours, summarised_hours, summary_scan TO fraud_readonly;
