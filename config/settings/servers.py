@@ -86,7 +86,7 @@ class AuditServerSettings(Settings):
     audit_port: Port = 8050
     # Set if the metrics are to be reached from other networks than the pages.
     audit_metrics_host: OptionalText = None
-    audit_metrics_port: Port = 8051
+    audit_metrics_port: Port = 8004
     # Of the first administrator, who is made where there is nobody yet.
     audit_admin_password: OptionalSecret = None
 

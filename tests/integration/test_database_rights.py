@@ -23,6 +23,7 @@ MAY_INSERT = {
     "trainer": {"model_versions", "retraining_triggers"},
     "batch": set[str](),
     "rollout": set[str](),
+    "audit": {"labels", "cases", "case_events", *PEOPLE},
     "monitor": {
         *("drift_metrics", "retraining_triggers", "quality_reports", "performance_metrics"),
         "performance_estimates",
@@ -40,13 +41,15 @@ MAY_UPDATE = {
     "trainer": {"retraining_triggers"},
     "batch": set[str](),
     "rollout": set[str](),
+    # What happened to a case is only added to, as what was reported.
+    "audit": {"cases", *PEOPLE},
     # Of an estimate, what it was and what became of it.
     "monitor": {"drift_metrics", "performance_estimates", "quality_reports", "performance_metrics"},
     "readonly": set[str](),
     "watch": set[str](),  # it records by functions
     "grafana": set[str](),
 }
-MAY_DELETE = {"api": {"revoked_tokens"}, "streaming": {"alert_outbox"}}
+MAY_DELETE = {"api": {"revoked_tokens"}, "audit": {"sessions"}, "streaming": {"alert_outbox"}}
 MAY_READ = {
     "producer": {
         *("transactions", "labels", "label_sources", "simulated_labels", "simulations"),
@@ -60,6 +63,11 @@ MAY_READ = {
     },
     "batch": {"transactions", "predictions", "model_versions"},
     "rollout": {"transactions", "predictions", "labels", "label_sources", "model_versions"},
+    "audit": {
+        *("transactions", "predictions", "labels", "label_sources", "alerts"),
+        *("deployments", "deployment_events", "cases", "case_events", "decision_hours", "summarised_hours"),
+        *PEOPLE,
+    },
     "monitor": {
         *("transactions", "predictions", "labels", "label_sources", "stream_offsets", "dead_letters"),
         *("model_versions", "retraining_triggers", "drift_metrics", "quality_reports", "performance_metrics"),
@@ -83,7 +91,10 @@ STORE_SCORED = f"store_scored({_BATCH}, {_PREDICTED})"
 MAY_CALL = {
     "labels_as_of(timestamptz)": {"trainer", "monitor", "rollout", "readonly"},
     "has_come(timestamptz)": {"trainer", "monitor", "rollout", "readonly"},
-    "apply_labels(text[])": {"producer", "streaming", "api"},
+    "apply_labels(text[])": {"producer", "streaming", "api", "audit"},
+    "open_cases(interval, interval, interval, double precision, interval, interval, integer)": {"audit"},
+    "sampling_position(text, text)": set[str](),
+    "summarise_decisions(integer, interval)": {"audit"},
     "apply_labels_to_new(text[])": {"producer", "streaming", "api"},
     MERGE_TRANSACTIONS: {"producer", "streaming", "api"},
     STORE_PREDICTIONS: {"streaming", "api"},
@@ -92,7 +103,7 @@ MAY_CALL = {
     "withdraw_silence(text[], timestamptz)": set[str](),
     "refresh_classes(integer)": {"streaming"},
     "reclassify()": set[str](),
-    "audit_append(text, text, text, jsonb)": {"producer", "streaming", "api", "trainer"},
+    "audit_append(text, text, text, jsonb)": {"producer", "streaming", "api", "trainer", "audit"},
     "record_alerts(jsonb)": {"watch"},
     "record_task_runs(jsonb)": {"watch"},
     "task_runs_recorded_until()": {"watch"},

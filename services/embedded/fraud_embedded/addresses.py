@@ -20,7 +20,9 @@ API_METRICS: Final = 8001
 STREAM_METRICS: Final = 8002
 WATCH_METRICS: Final = 8003
 AIRFLOW: Final = 8080
-OVERVIEW: Final = 8050
+AUDIT: Final = 8050
+AUDIT_METRICS: Final = 8004
+OVERVIEW: Final = 8051
 MLFLOW: Final = 5000
 OBJECT_STORE: Final = 8333
 OBJECT_STORE_INTERNAL: Final = tuple(range(18333, 18333 + INTERNAL_PORTS))
@@ -32,6 +34,8 @@ SPECIFIED: Final = {
     "stream metrics": STREAM_METRICS,
     "airflow metrics": WATCH_METRICS,
     "airflow": AIRFLOW,
+    "audit": AUDIT,
+    "audit metrics": AUDIT_METRICS,
     "overview": OVERVIEW,
     "mlflow": MLFLOW,
     "object store": OBJECT_STORE,
@@ -68,6 +72,14 @@ class Addresses:
     @property
     def airflow(self) -> int:
         return AIRFLOW + self.offset
+
+    @property
+    def audit(self) -> int:
+        return AUDIT + self.offset
+
+    @property
+    def audit_metrics(self) -> int:
+        return AUDIT_METRICS + self.offset
 
     @property
     def overview(self) -> int:

@@ -22,6 +22,7 @@ from fraud_embedded.servers.stack import Secrets, Stack, build
 OPERATOR: Final = "operator"
 AIRFLOW: Final = "airflow"
 FOLLOWER: Final = "follower"
+AUDIT: Final = "audit"
 OVERVIEW: Final = "overview"
 _ADMIN_CLIENT: Final = "admin"
 
@@ -84,6 +85,7 @@ class Platform:
             "migrate": self._migrate,
             **{service.name: partial(self._job, service) for service in services.with_jobs(Jobs.SCHEDULED)},
             "api": self._api,
+            AUDIT: self._audit,
             OPERATOR: self._operator,
             AIRFLOW: self._airflow,
         }
@@ -100,6 +102,17 @@ class Platform:
             env=self.environment("api"),
             stop_seconds=25,
             ready=lambda: probes.http_ok(self.addresses.api, "/health/live"),
+        )
+
+    def audit_spec(self) -> ProcessSpec:
+        """The analysts' web app."""
+        return ProcessSpec(
+            name=AUDIT,
+            argv=(sys.executable, "-m", "fraud_audit", "serve"),
+            cwd=self.layout.root,
+            env=self.environment(AUDIT),
+            stop_seconds=25,
+            ready=lambda: probes.http_ok(self.addresses.audit, "/health/ready"),
         )
 
     def follower_spec(self) -> ProcessSpec:
@@ -188,6 +201,7 @@ class Platform:
             self.trim_spec(),
             mlflow.spec(stack.mlflow),
             self.api_spec(),
+            self.audit_spec(),
             self.follower_spec(),
             *airflow.specs(self.airflow()),
             self.overview_spec(),
@@ -261,6 +275,15 @@ class Platform:
             "AIRFLOW_API_URL": f"http://{probes.HOST}:{self.addresses.airflow}",
             "AIRFLOW_TRAIN_PASSWORD": self.secret("AIRFLOW_TRAIN_PASSWORD"),
             "MODEL_CACHE_DIR": str(self.layout.models),
+        }
+
+    def _audit(self) -> dict[str, str]:
+        return {
+            "DATABASE_URL": self.database_url("audit"),
+            "AUDIT_HOST": probes.HOST,
+            "AUDIT_PORT": str(self.addresses.audit),
+            "AUDIT_METRICS_PORT": str(self.addresses.audit_metrics),
+            "AUDIT_ADMIN_PASSWORD": self.secret("AUDIT_ADMIN_PASSWORD"),
         }
 
     def _operator(self) -> dict[str, str]:

@@ -69,6 +69,7 @@ HELP = {
     "airflow": "Airflow's own command line in the running platform: airflow dags list-runs -d DAG",
     "drift": "let simulated transactions drift: drift amount-scale=1.5; drift off; alone: show what is on",
     "rollout": "release a model version: rollout validate, deploy, evaluate, promote; rollout status --watch",
+    "users": "manage who logs in to the analysts' web app: users add NAME, list, passwd, lock, unlock, role",
     "rotate-keys": "sign tokens with a new key; the old one stays valid until its tokens expire",
     "secrets": "write the secrets of a production installation, one file each; secrets [FOLDER]",
     "test-unit": "run the tests that need no server",
@@ -98,6 +99,7 @@ ROLE_COMMANDS = {
     "rotate-keys": ("api", ["python", "-m", "fraud_api", "rotate-keys"]),
     "drift": ("producer", ["python", "-m", "fraud_producer", "drift"]),
     "rollout": ("rollout", ["python", "-m", "fraud_rollout"]),
+    "users": ("audit", ["python", "-m", "fraud_audit", "users"]),
 }
 
 

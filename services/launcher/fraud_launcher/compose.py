@@ -40,6 +40,7 @@ CONTAINER_COMMANDS = {
         "fraud-airflow-scheduler",
         ["airflow", "dags", "unpause", "--yes", "--treat-dag-id-as-regex", f"^({'|'.join(_UNPAUSED)})$"],
     ),
+    "users": ("fraud-audit", ["python", "-m", "fraud_audit", "users"]),
     "rotate-keys": ("fraud-api", ["python", "-m", "fraud_api", "rotate-keys"]),
 }
 # Commands that run in a new container of a service: the container that shows that the platform runs, the
@@ -48,6 +49,8 @@ ONE_OFF_COMMANDS = {
     "drift": ("fraud-postgres", "producer", ["python", "-m", "fraud_producer", "drift"]),
     "rollout": ("fraud-api", "rollout", ["python", "-m", "fraud_rollout"]),
 }
+# Commands that read from standard input where there is no terminal.
+_READ_INPUT = {"users"}
 _OLDEST = (2, 24)
 
 
@@ -100,6 +103,8 @@ def run_in_container(command: str, arguments: Sequence[str]) -> int:
         return Compose(ROOT, offline=False).call(*one_off, service, *program, *arguments)
     container, program = CONTAINER_COMMANDS[command]
     terminal = ["--interactive", "--tty"] if sys.stdin.isatty() and sys.stdout.isatty() else []
+    if command in _READ_INPUT and not terminal:
+        terminal = ["--interactive"]
     done = subprocess.run(["docker", "exec", *terminal, container, *program, *arguments], check=False)
     return shell_code(done.returncode)
 

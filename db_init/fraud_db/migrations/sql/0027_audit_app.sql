@@ -180,7 +180,7 @@ BEGIN
 END $$;
 
 GRANT USAGE ON SCHEMA public TO fraud_audit;
-GRANT SELECT ON transactions, predictions, labels, label_sources, model_versions, deployments, deployment_events, alerts,
+GRANT SELECT ON transactions, predictions, labels, label_sources, deployments, deployment_events, alerts,
     decision_hours, summarised_hours, case_events, cases, people, sessions TO fraud_audit;
 GRANT INSERT ON labels, cases, case_events, people, sessions TO fraud_audit;
 GRANT UPDATE ON cases, people, sessions TO fraud_audit;

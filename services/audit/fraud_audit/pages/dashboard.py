@@ -44,7 +44,7 @@ def show_dashboard(request: Request, app: AppDependency, person: PersonDependenc
             "quality": quality(decision_hours.totals(cursor, span), app.settings.costs),
             "before": quality(decision_hours.totals(cursor, earlier), app.settings.costs),
             "versions": [(name, quality(counts, app.settings.costs)) for name, counts in by_version],
-            "series": _series(trend, app.settings.costs),
+            "series": _series(trend, app.settings.costs) | {"zone": zone},
             "health": cases.queue_health(cursor),
             "computed_at": computed_at,
             "waiting_hours": waiting,
@@ -54,7 +54,7 @@ def show_dashboard(request: Request, app: AppDependency, person: PersonDependenc
     return page(request, "dashboard.html", values)
 
 
-def _series(trend: Sequence[tuple[datetime, DecisionCounts]], costs: Costs) -> dict[str, list[Any]]:
+def _series(trend: Sequence[tuple[datetime, DecisionCounts]], costs: Costs) -> dict[str, Any]:
     """Columns for the charts; a figure that is not defined is null."""
     points = [(moment, quality(counts, costs)) for moment, counts in trend]
     return {

@@ -43,6 +43,7 @@ def show_overview(request: Request, app: AppDependency, person: PersonDependency
             "days": _DAYS,
             "series": {
                 "time": [moment.timestamp() for moment, _ in trend],
+                "zone": zone.key,
                 "flagged": [counts.flagged for _, counts in trend],
             },
         }

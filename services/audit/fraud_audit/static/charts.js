@@ -2,6 +2,11 @@
 // The dashboard's charts, drawn by uPlot from the figures in the page.
 (() => {
   const series = JSON.parse(document.getElementById("series").textContent);
+  const zone = series.zone;
+  const shown = (options) => new Intl.DateTimeFormat("en-GB", { timeZone: zone, ...options });
+  const [day, hour, moment] = [{ day: "numeric", month: "short" }, { hour: "2-digit", minute: "2-digit" }, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" }].map(shown);
+  // A tick at midnight is named by its day.
+  const tick = (seconds) => (hour.format(seconds * 1e3) === "00:00" ? day : hour).format(seconds * 1e3);
   const percent = (value) => (value == null ? "–" : `${(100 * value).toFixed(1)} %`);
   const amount = (value) => (value == null ? "–" : Math.round(value).toLocaleString("en"));
   const charts = {
@@ -32,8 +37,9 @@
         width: place.clientWidth, height: 210,
         cursor: { points: { size: 7 }, y: false }, legend: { live: true },
         scales: { y: { range: chart.range ? () => chart.range : (_, low, high) => [0, Math.max(high * 1.1, 1)] } },
-        axes: [axis, { ...axis, size: 62, values: (_, ticks) => ticks.map((tick) => chart.range ? `${Math.round(100 * tick)} %` : tick >= 1e4 ? `${Math.round(tick / 1e3)}k` : tick.toLocaleString("en")) }],
-        series: [{ label: "Time" }, ...chart.lines.map(([label, , name]) => ({ label, stroke: colour(name), width: 2, spanGaps: true, points: { show: one, size: 6 }, value: (_, value) => chart.format(value) }))],
+        tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1e3), zone),
+        axes: [{ ...axis, values: (_, ticks) => ticks.map(tick) }, { ...axis, size: 62, values: (_, ticks) => ticks.map((tick) => chart.range ? `${Math.round(100 * tick)} %` : tick >= 1e4 ? `${Math.round(tick / 1e3)}k` : tick.toLocaleString("en")) }],
+        series: [{ label: "Time", value: (_, value) => (value == null ? "–" : moment.format(value * 1e3)) }, ...chart.lines.map(([label, , name]) => ({ label, stroke: colour(name), width: 2, spanGaps: true, points: { show: one, size: 6 }, value: (_, value) => chart.format(value) }))],
       }, [series.time, ...chart.lines.map(([, key]) => series[key])], place));
     });
   }

@@ -210,7 +210,7 @@ class _Restarts:
 
 # Servers in the order they depend on each other; they are stopped in reverse.
 NAMES: Final = (
-    *("objectstore", "postgres", "broker", broker.TRIM, "mlflow", "api", "follower"),
+    *("objectstore", "postgres", "broker", broker.TRIM, "mlflow", "api", "audit", "follower"),
     *airflow.NAMES,
     "overview",
 )
