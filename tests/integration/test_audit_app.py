@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from typing import Any
 
 import httpx
 import pytest
 from fastapi.routing import APIRoute
 
+from config.job_results.audit import UsersResult
 from fraud_adapters.postgres import DatabaseUnavailable, alerts
+from fraud_audit import app as application
+from fraud_audit.__main__ import main as command
 from fraud_audit.access import PUBLIC
 from fraud_audit.app import create_app
 from fraud_audit.server import build
+from fraud_audit.users import PersonRefused
 from fraud_core.people import PersonRole
+from fraud_embedded.processes import probes
+from fraud_embedded.processes.ports import free_ports
 from tests.support.audit_app import (
     PASSWORD,
     PEOPLE,
@@ -31,6 +41,8 @@ from tests.support.audit_app import (
     running_app,
 )
 from tests.support.stored_rows import Database, run
+from tests.support.typed_results import mismatches
+from tests.support.waiting import eventually
 
 EVERYBODY = {**PEOPLE, "ada": PersonRole.ADMIN}
 
@@ -319,11 +331,24 @@ def test_a_bug_is_answered_with_a_page(
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("secret detail")
 
+    logged: list[str] = []
     monkeypatch.setattr(alerts, "list_alerts", fail)
+    monkeypatch.setattr(application, "get_logger", lambda _: Log(logged))
     answer = ana.get("/alerts")
     assert answer.status_code == 500
     assert "secret detail" not in answer.text
     assert "content-security-policy" in answer.headers
+    assert logged == ["page_failed"]
+
+
+class Log:
+    """Remembers what is logged; the default one draws a traceback for seconds."""
+
+    def __init__(self, logged: list[str]) -> None:
+        self._logged = logged
+
+    def error(self, event: str, **_: object) -> None:
+        self._logged.append(event)
 
 
 def test_metrics_count_what_people_do(app: RunningApp, ana: Browser) -> None:
@@ -334,3 +359,88 @@ def test_metrics_count_what_people_do(app: RunningApp, ana: Browser) -> None:
     assert value("fraud_audit_logins_total", {"outcome": "ok"}) == 1
     labels = {"method": "POST", "route": "/manual_labeling/{case_id}", "status": "303"}
     assert value("fraud_audit_requests_total", labels) == 1
+
+
+# --- The command line -----------------------------------------------------------------------------
+class Commands:
+    """`python -m fraud_audit users` in this process, with a password on standard input."""
+
+    def __init__(self, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._patch = monkeypatch
+        monkeypatch.setenv("DATABASE_URL", database.url("audit"))
+
+    def __call__(self, *arguments: str, password: str = "") -> Mapping[str, Any]:
+        self._patch.setattr(sys, "stdin", io.StringIO(f"{password}\n"))
+        return command(["users", *arguments])
+
+
+def test_people_are_managed_on_the_command_line(
+    app: RunningApp, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users = Commands(database, monkeypatch)
+    new = "a long enough password"
+    done = {"status": "done", "username": "eve"}
+    assert users("add", "eve", "--role", "lead", password=new) == done
+    with pytest.raises(PersonRefused, match="There is a person eve already"):
+        users("add", "eve", "--random")
+    with pytest.raises(PersonRefused, match="A password has 12 to"):
+        users("add", "mallory", password="short")
+    with pytest.raises(PersonRefused, match="There is no person nobody"):
+        users("lock", "nobody")
+    with browser(app.url) as eve:
+        assert eve.log_in("eve", new).status_code == 303
+        made = users("passwd", "eve", "--random")["password"]
+        assert eve.get("/").status_code == 303, "its sessions have ended"
+        assert eve.log_in("eve", made).status_code == 303
+        users("lock", "eve")
+        assert eve.log_in("eve", made).status_code == 401
+        users("unlock", "eve")
+        assert eve.log_in("eve", made).status_code == 303
+        users("role", "eve", "analyst")
+        assert "analyst ·" in eve.get("/").text
+    listed = users("list")
+    assert list(mismatches(UsersResult, dict(listed))) == []
+    assert [one["username"] for one in listed["people"]] == ["ada", "ana", "ben", "eve", "lea"]
+    actions = run(database.url("owner"), "SELECT action FROM audit_log WHERE subject = 'person eve'")
+    assert sorted(action for (action,) in actions) == [
+        "person.added",
+        "person.locked",
+        "person.password_changed",
+        "person.role_changed",
+        "person.unlocked",
+    ]
+
+
+def test_the_first_administrator_is_made_where_there_is_nobody(database: Database) -> None:
+    for _ in range(2):
+        build(database.url("audit"), PASSWORD)[0].pool.close()
+    assert run(database.url("owner"), "SELECT username, role FROM people") == [("admin", "admin")]
+    build(database.url("audit"), "another password")[0].pool.close()
+    with running_app(database) as running, browser(running.url) as admin:
+        assert admin.log_in("admin", "another password").status_code == 401
+        assert admin.log_in("admin").status_code == 303
+
+
+def test_it_is_served_with_its_metrics_until_a_signal(database: Database) -> None:
+    port, metrics = free_ports(2)
+    environment = {
+        "DATABASE_URL": database.url("audit"),
+        "AUDIT_PORT": str(port),
+        "AUDIT_METRICS_PORT": str(metrics),
+        "AUDIT_ADMIN_PASSWORD": PASSWORD,
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    server = subprocess.Popen([sys.executable, "-m", "fraud_audit", "serve"], env=os.environ | environment)
+    try:
+        assert eventually(lambda: probes.http_ok(port, "/health/ready"), 60)
+        add_decisions(database, 20)
+        with browser(f"http://127.0.0.1:{port}") as admin:
+            assert admin.log_in("admin").status_code == 303
+            # The background opens cases by itself.
+            assert eventually(lambda: first_case(admin.get("/manual_labeling")) is not None, 20)
+        text = httpx.get(f"http://127.0.0.1:{metrics}/metrics", trust_env=False).text
+        assert "fraud_audit_database_up 1.0" in text
+        assert httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).status_code == 404
+    finally:
+        server.terminate()
+        assert server.wait(30) == 0

@@ -12,6 +12,7 @@ import jsonschema_rs
 import pytest
 
 from config.job_results.api import RotateKeysResult, SeedClientsResult
+from config.job_results.audit import UserResult
 from config.job_results.producer import ReplayResult
 from config.job_results.streaming import DeadLettersResult, RedriveResult, RunResult
 from config.job_results.trainer import CleanResult, DecisionResult, TrainingResult
@@ -26,6 +27,7 @@ RESULTS: Final[Mapping[tuple[str, int], Any]] = {
     ("TOKEN_MANAGEMENT.md", 0): SeedClientsResult,
     ("TOKEN_MANAGEMENT.md", 4): RotateKeysResult,
     ("alerts.md", 1): RunResult,
+    ("audit-app.md", 0): UserResult,
     ("dead-letters.md", 0): DeadLettersResult,
     ("dead-letters.md", 1): RedriveResult,
     ("labels.md", 0): RunResult,

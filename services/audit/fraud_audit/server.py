@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 
 import uvicorn
@@ -89,6 +90,9 @@ def serve() -> Result:
         timeout_graceful_shutdown=_STOP_SECONDS,
     )
     get_logger(__name__).info("serving", host=settings.audit_host, port=settings.audit_port)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # The server has handlers of its own, and repeats the signal when it has stopped: that is not a failure.
+        signal.signal(number, signal.SIG_IGN)
     with listener:
         uvicorn.Server(config).run(sockets=[listener])
     return {"status": "stopped"}

@@ -2,31 +2,41 @@
 -- same with a million predictions as with a thousand.
 
 -- The lists, newest first; what is flagged is rare.
-CREATE INDEX predictions_flagged ON predictions (prediction_time DESC, prediction_id DESC)
+CREATE INDEX IF NOT EXISTS predictions_flagged ON predictions (prediction_time, prediction_id)
     WHERE deciding AND is_fraud_predicted;
-CREATE INDEX predictions_cases ON predictions (prediction_id) WHERE deciding AND decision <> 'approve';
+CREATE INDEX IF NOT EXISTS predictions_cases ON predictions (prediction_id) WHERE deciding AND decision <> 'approve';
 CREATE INDEX transactions_frauds ON transactions (event_time DESC) WHERE class = 1;
-CREATE INDEX transactions_merchant ON transactions (merchant_id, event_time) WHERE merchant_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS transactions_merchant ON transactions (merchant_id, event_time) WHERE merchant_id IS NOT NULL;
 CREATE INDEX labels_received_at ON labels (received_at);
 -- Whose cases are open before them, and what somebody has decided lately.
 CREATE INDEX cases_assignee ON cases (assignee) WHERE state = 'assigned';
 CREATE INDEX cases_decided_by ON cases (decided_by, closed_at DESC) WHERE state = 'closed';
 CREATE INDEX case_events_skipped ON case_events (actor, case_id, occurred_at) WHERE kind = 'skipped';
 
+-- As before, but what is looked up is bounded by the ids: otherwise the planner may work out the truth about every
+-- transaction, which takes a second with a million of them, and a person's label waits for it.
+CREATE OR REPLACE FUNCTION withdraw_silence(ids text[], moment timestamptz) RETURNS void LANGUAGE sql
+SET search_path = pg_catalog, public, pg_temp SET plan_cache_mode = force_custom_plan AS $$
+    UPDATE transactions x SET class = NULL, class_implied = NULL
+    WHERE x.transaction_id = ANY (ids) AND x.class_implied
+      AND NOT EXISTS (SELECT FROM labels_as_of(moment) a
+                      WHERE a.transaction_id = ANY (ids) AND a.transaction_id = x.transaction_id)
+$$;
+
 -- How far predictions were searched for cases. Ids are assigned before their transaction commits, so that what is
 -- below the highest known id may still appear: `done_to` follows `seen_to` only after `settle`.
 -- The salt is the installation's own: nobody can choose ids that are never drawn.
-CREATE TABLE case_scan (
+CREATE TABLE IF NOT EXISTS case_scan (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
     salt text NOT NULL DEFAULT gen_random_uuid()::text,
     done_to bigint NOT NULL DEFAULT 0,
     seen_to bigint NOT NULL DEFAULT 0,
     seen_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
-INSERT INTO case_scan DEFAULT VALUES;
+INSERT INTO case_scan DEFAULT VALUES ON CONFLICT DO NOTHING;
 
 -- The chance of a transaction in [0, 1), the same at every call.
-CREATE FUNCTION sampling_position(salt text, id text) RETURNS double precision LANGUAGE sql IMMUTABLE
+CREATE OR REPLACE FUNCTION sampling_position(salt text, id text) RETURNS double precision LANGUAGE sql IMMUTABLE
 SET search_path = pg_catalog, pg_temp AS $$
     SELECT ('x' || left(md5(salt || id), 8))::bit(32)::bigint / 4294967296.0
 $$;
@@ -34,7 +44,7 @@ $$;
 -- Opens the cases of new decisions: each review and block about which nobody has reported the truth, and a random
 -- share of what was approved. At most `most` of either kind at a call; gives how many were opened. Safe to call at
 -- any time, by several at once.
-CREATE FUNCTION open_cases(block_due interval, review_due interval, sampled_due interval, share double precision,
+CREATE OR REPLACE FUNCTION open_cases(block_due interval, review_due interval, sampled_due interval, share double precision,
     max_age interval, settle interval, most integer) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
 SET plan_cache_mode = force_custom_plan AS $$
