@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 from datetime import UTC, datetime, timedelta
@@ -9,17 +10,20 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from fastapi import Request
+from httpx import ASGITransport, AsyncClient, Response
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.types import Receive, Scope, Send
 
 from fraud_adapters.postgres.decision_lists import Position
+from fraud_audit import app as application
 from fraud_audit import filters
 from fraud_audit.figures import interval
 from fraud_audit.pages.login import safe_path
 from fraud_audit.passwords import hash_password, password_matches
 from fraud_audit.refusals import PageRefused
 from fraud_audit.rendering import duration, money, script_json
-from fraud_audit.security import cookie_name, require_csrf_token, require_own_origin
+from fraud_audit.security import SecurityHeaders, cookie_name, require_csrf_token, require_own_origin
 from fraud_core.people import LockoutRules, password_problem, username_problem
 from fraud_core.spreadsheets import csv_lines, safe_cell
 
@@ -179,3 +183,33 @@ def test_the_interval_contains_the_share_and_stays_within_bounds() -> None:
         assert 0 <= low <= successes / trials <= high <= 1
     low, high = interval(80, 100) or (0, 0)
     assert (round(low, 4), round(high, 4)) == (0.7112, 0.8666)  # Brown, Cai, DasGupta 2001, Wilson's
+
+
+# --- Bugs -----------------------------------------------------------------------------------------
+def test_a_bug_is_logged_and_answered_with_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fails(scope: Scope, receive: Receive, send: Send) -> None:
+        raise RuntimeError("secret detail")
+
+    logged: list[str] = []
+    monkeypatch.setattr(application, "get_logger", lambda _: Log(logged))
+    app = SecurityHeaders(application.CatchErrors(fails), secure=True)
+
+    async def ask() -> Response:
+        async with AsyncClient(transport=ASGITransport(app), base_url="http://audit") as client:
+            return await client.get("/alerts")
+
+    answer = asyncio.run(ask())
+    assert (answer.status_code, logged) == (500, ["page_failed"])
+    assert "secret detail" not in answer.text
+    assert "script-src 'self'" in answer.headers["content-security-policy"]
+    assert "strict-transport-security" in answer.headers
+
+
+class Log:
+    """Remembers what is logged."""
+
+    def __init__(self, logged: list[str]) -> None:
+        self._logged = logged
+
+    def error(self, event: str, **_: object) -> None:
+        self._logged.append(event)

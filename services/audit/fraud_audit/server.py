@@ -91,7 +91,7 @@ def serve() -> Result:
     )
     get_logger(__name__).info("serving", host=settings.audit_host, port=settings.audit_port)
     for number in (signal.SIGTERM, signal.SIGINT):
-        # The server has handlers of its own, and repeats the signal when it has stopped: that is not a failure.
+        # The server has handlers of its own, and repeats the signal once it has stopped: no failure.
         signal.signal(number, signal.SIG_IGN)
     with listener:
         uvicorn.Server(config).run(sockets=[listener])
