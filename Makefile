@@ -1,6 +1,6 @@
 # Every target is a command of ./fraud, which works without make.
 .DEFAULT_GOAL := help
-TARGETS := demo demo-status demo-logs demo-down demo-clean follow doctor data notebook unpause drift rollout chargebacks rotate-keys audit-log
+TARGETS := demo demo-status demo-logs demo-down demo-clean follow doctor data notebook unpause drift rollout users chargebacks rotate-keys audit-log
 TARGETS += up build push images-offline down ps logs secrets test-unit test proof test-browser test-stack bench load lint typecheck lock help
 
 # `make logs service=airflow-worker`, `make build service=api`; further options as ARGS="--follow".

@@ -326,12 +326,30 @@ METRICS: Final = (
         ("api",),
         "records between the stored positions and the end of the topic, whoever reads it",
     ),
-    Metric("process_cpu_seconds_total", "counter", (), ("api", "follower"), "processor time used"),
-    Metric("process_resident_memory_bytes", "gauge", (), ("api", "follower"), "memory in use"),
-    Metric("process_virtual_memory_bytes", "gauge", (), ("api", "follower"), "address space"),
-    Metric("process_start_time_seconds", "gauge", (), ("api", "follower"), "when the process started"),
-    Metric("process_open_fds", "gauge", (), ("api", "follower"), "open files and connections"),
-    Metric("process_max_fds", "gauge", (), ("api", "follower"), "how many may be open"),
+    Metric(
+        "fraud_audit_requests_total",
+        "counter",
+        ("method", "route", "status"),
+        ("audit",),
+        "requests that the analysts' web app answered",
+    ),
+    Metric(
+        "fraud_audit_request_seconds", "histogram", ("route",), ("audit",), "from a request to its answer"
+    ),
+    Metric(
+        "fraud_audit_logins_total", "counter", ("outcome",), ("audit",), "log-ins: ok, wrong password, locked"
+    ),
+    Metric("fraud_audit_labels_total", "counter", ("label",), ("audit",), "labels that people stored"),
+    Metric("fraud_audit_cases_opened_total", "counter", (), ("audit",), "cases that this instance opened"),
+    Metric("fraud_audit_database_up", "gauge", (), ("audit",), "1 if the database answered last"),
+    Metric("process_cpu_seconds_total", "counter", (), ("api", "follower", "audit"), "processor time used"),
+    Metric("process_resident_memory_bytes", "gauge", (), ("api", "follower", "audit"), "memory in use"),
+    Metric("process_virtual_memory_bytes", "gauge", (), ("api", "follower", "audit"), "address space"),
+    Metric(
+        "process_start_time_seconds", "gauge", (), ("api", "follower", "audit"), "when the process started"
+    ),
+    Metric("process_open_fds", "gauge", (), ("api", "follower", "audit"), "open files and connections"),
+    Metric("process_max_fds", "gauge", (), ("api", "follower", "audit"), "how many may be open"),
 )
 BY_NAME: Final = {metric.name: metric for metric in METRICS}
 

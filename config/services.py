@@ -150,6 +150,13 @@ SERVICES: tuple[Service, ...] = (
         frozenset({Backend.POSTGRES, Backend.KAFKA, Backend.MLFLOW}),
         secrets=("API_KEY_ENCRYPTION_SECRET",),
     ),
+    Service(
+        "audit",
+        "audit",
+        Jobs.UNSCHEDULED,
+        frozenset({Backend.POSTGRES}),
+        secrets=("AUDIT_ADMIN_PASSWORD",),
+    ),
     # MLflow has its own database and its own bucket.
     Service("mlflow", "mlflow", Jobs.NONE),
     Service("docker-proxy", "docker-proxy", Jobs.NONE, embedded=False),

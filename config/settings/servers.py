@@ -97,6 +97,22 @@ class AuditHeadSettings(Settings):
     audit_head_key: SecretStr = Field(min_length=16)
 
 
+class AuditServerSettings(Settings):
+    """The analysts' web app."""
+
+    audit_host: str = "127.0.0.1"
+    audit_port: Port = 8050
+    # Set if the metrics are to be reached from other networks than the pages.
+    audit_metrics_host: OptionalText = None
+    audit_metrics_port: Port = 8004
+    # Of the first administrator, who is made where there is nobody yet.
+    audit_admin_password: OptionalSecret = None
+
+    @property
+    def metrics_host(self) -> str:
+        return self.audit_metrics_host or self.audit_host
+
+
 class LogSettings(Settings):
     """Where structured logs go: any of stderr, file (rotating) and syslog."""
 

@@ -17,6 +17,7 @@ from grafana_foundation_sdk.models.dashboard import DashboardLinkType, VariableH
 from monitoring.grafana.boards import (
     airflow,
     alerts,
+    audit,
     canary,
     drift,
     overview,
@@ -42,6 +43,7 @@ BOARDS: Final = (
     quality.QUALITY,
     airflow.AIRFLOW,
     alerts.ALERTS,
+    audit.AUDIT,
 )
 
 

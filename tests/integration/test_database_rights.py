@@ -24,6 +24,7 @@ MAY_INSERT = {
     "batch": set[str](),
     "rollout": set[str](),
     "feedback": {"labels", "feedback_runs", "feedback_metrics"},
+    "audit": {"labels", "cases", "case_events", *PEOPLE},
     "monitor": {
         *("drift_metrics", "retraining_triggers", "quality_reports", "performance_metrics"),
         "performance_estimates",
@@ -43,13 +44,15 @@ MAY_UPDATE = {
     "rollout": set[str](),
     # Of a report, which run collected it; cases it changes by functions.
     "feedback": {"feedback_reports", "feedback_runs", "feedback_metrics"},
+    # What happened to a case is only added to, as what was reported.
+    "audit": {"cases", *PEOPLE},
     # Of an estimate, what it was and what became of it.
     "monitor": {"drift_metrics", "performance_estimates", "quality_reports", "performance_metrics"},
     "readonly": set[str](),
     "watch": set[str](),  # it records by functions
     "grafana": set[str](),
 }
-MAY_DELETE = {"api": {"revoked_tokens"}, "streaming": {"alert_outbox"}}
+MAY_DELETE = {"api": {"revoked_tokens"}, "audit": {"sessions"}, "streaming": {"alert_outbox"}}
 MAY_READ = {
     "producer": {
         *("transactions", "labels", "label_sources", "simulated_labels", "simulations"),
@@ -71,6 +74,11 @@ MAY_READ = {
     "feedback": {
         *("transactions", "predictions", "labels", "label_sources", "label_disputes", "cases"),
         *("case_scan", "feedback_reports", "feedback_runs", "feedback_metrics"),
+    },
+    "audit": {
+        *("transactions", "predictions", "labels", "label_sources", "alerts"),
+        *("deployments", "deployment_events", "cases", "case_events", "decision_hours", "summarised_hours"),
+        *PEOPLE,
     },
     "monitor": {
         *("transactions", "predictions", "labels", "label_sources", "stream_offsets", "dead_letters"),
@@ -96,7 +104,8 @@ OPEN_CASES = "open_cases(interval, interval, interval, double precision, interva
 MAY_CALL = {
     "labels_as_of(timestamptz)": {"trainer", "monitor", "rollout", "feedback", "readonly"},
     "has_come(timestamptz)": {"trainer", "monitor", "rollout", "feedback", "readonly"},
-    "apply_labels(text[])": {"producer", "streaming", "api", "feedback"},
+    "apply_labels(text[])": {"producer", "streaming", "api", "feedback", "audit"},
+    "summarise_decisions(integer, interval)": {"audit"},
     "apply_labels_to_new(text[])": {"producer", "streaming", "api"},
     MERGE_TRANSACTIONS: {"producer", "streaming", "api"},
     STORE_PREDICTIONS: {"streaming", "api"},
@@ -105,7 +114,7 @@ MAY_CALL = {
     "withdraw_silence(text[], timestamptz)": set[str](),
     "refresh_classes(integer)": {"streaming", "feedback"},
     "reclassify()": set[str](),
-    "audit_append(text, text, text, jsonb)": {"producer", "streaming", "api", "trainer", "feedback"},
+    "audit_append(text, text, text, jsonb)": {"producer", "streaming", "api", "trainer", "feedback", "audit"},
     "record_alerts(jsonb)": {"watch"},
     "record_task_runs(jsonb)": {"watch"},
     "task_runs_recorded_until()": {"watch"},
@@ -117,9 +126,9 @@ MAY_CALL = {
     "audit_hash(audit_log)": set[str](),
     "disputes_of(text[])": set[str](),
     "settle_disputes(text[])": set[str](),
-    OPEN_CASES: {"feedback"},
+    OPEN_CASES: {"feedback", "audit"},
     "sampling_position(text, text)": set[str](),
-    "open_disputed_cases(interval, integer)": {"feedback"},
+    "open_disputed_cases(interval, integer)": {"feedback", "audit"},
     "close_settled_cases(integer)": {"feedback"},
     "return_left_cases(integer)": {"feedback"},
     "forget_dead_letters(timestamptz, integer)": {"feedback"},

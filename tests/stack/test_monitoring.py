@@ -12,7 +12,7 @@ import pytest
 
 from tests.stack.stack import ROOT, Stack, settled, wait_for
 
-TARGETS = {"api", "api-canary", "airflow", "gateway", "objectstore", "prometheus", "alertmanager"}
+TARGETS = {"api", "api-canary", "audit", "airflow", "gateway", "objectstore", "prometheus", "alertmanager"}
 ROW = re.compile(r"^\| `(\w+)` \| (\w+) \|[^|]*\|([^|]*)\|", re.MULTILINE)
 DOCUMENTED = {
     name: (kind, services.strip())

@@ -50,6 +50,10 @@ REACHED = {
         ["postgres:5432", "mlflow:5000", "airflow-webserver:8080"],
         ["redis:6379", "docker-proxy:2375"],
     ),
+    "fraud-audit": (
+        ["postgres:5432"],
+        ["redis:6379", "docker-proxy:2375", "api:8000", "kafka:9092", "objectstore:8333", "mlflow:5000"],
+    ),
     "fraud-mlflow": (
         ["postgres:5432", "objectstore:8333"],
         ["redis:6379", "docker-proxy:2375", "api-metrics:8001"],

@@ -11,7 +11,7 @@ from tests.stack.stack import ONE_SHOTS, Stack
 
 # Only these are published on this machine.
 PUBLISHED = {"postgres", "redis", "kafka", "mlflow", "gateway", "airflow-webserver"}
-PUBLISHED |= {"prometheus", "alertmanager", "grafana"}
+PUBLISHED |= {"prometheus", "alertmanager", "grafana", "audit"}
 # Third-party images define their own users; the proxy runs as root for the socket.
 ROOT_USERS = {"docker-proxy", "postgres", "objectstore", "gateway"}
 

@@ -12,6 +12,7 @@ import jsonschema_rs
 import pytest
 
 from config.job_results.api import RotateKeysResult, SeedClientsResult
+from config.job_results.audit import UserResult
 from config.job_results.audit_heads import VerifyAuditLogResult
 from config.job_results.feedback import CollectResult, MetricsResult, PendingResult
 from config.job_results.monitor import ReplayCheckResult
@@ -30,6 +31,7 @@ RESULTS: Final[Mapping[tuple[str, int], Any]] = {
     ("TOKEN_MANAGEMENT.md", 4): RotateKeysResult,
     ("alerts.md", 1): RunResult,
     ("database.md", 0): VerifyAuditLogResult,
+    ("audit-app.md", 0): UserResult,
     ("dead-letters.md", 0): DeadLettersResult,
     ("dead-letters.md", 1): RedriveResult,
     ("feedback.md", 0): PendingResult,

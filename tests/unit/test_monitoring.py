@@ -18,6 +18,7 @@ from fraud_adapters.models.recorded import Reason
 from fraud_api.http_server import HEAD_SECONDS
 from fraud_api.metrics import REFUSAL_REASONS, SCORING_ROUTES
 from fraud_api.metrics import Metrics as ApiMetrics
+from fraud_audit.metrics import Metrics as AuditMetrics
 from fraud_core.decision import Decision
 from fraud_streaming.follow.metrics import Metrics as StreamMetrics
 
@@ -30,7 +31,7 @@ DOCUMENTED = {
 # What bounds the values of each label.
 BOUNDED = {
     *("method", "route", "status"),  # the routes of the API; others are "unmatched"
-    *("decision", "outcome", "cause", "reason", "severity", "state", "job", "part", "gate"),  # enums
+    *("decision", "label", "outcome", "cause", "reason", "severity", "state", "job", "part", "gate"),  # enums
     *("topic", "partition"),  # two topics with as many partitions as were set
     *("version", "digest"),  # the one model that is served
     *("dag", "contract", "check", "kind", "feature", "metric"),  # files, and fields of a contract
@@ -57,6 +58,7 @@ def every() -> dict[str, tuple[str, frozenset[str], frozenset[str]]]:
     registries = {
         "api": ApiMetrics().registry,
         "follower": StreamMetrics().registry,
+        "audit": AuditMetrics().registry,
         "airflow": watch.registry,
     }
     for service, registry in registries.items():

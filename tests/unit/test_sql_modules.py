@@ -38,6 +38,15 @@ ALLOWED = {
     ("labels", f"{ADAPTERS}/feedback_figures.py"),  # … and who said it
     ("cases", f"{ADAPTERS}/feedback_figures.py"),  # … in the random sample
     ("labels", f"{ADAPTERS}/feedback_runs.py"),  # what a run has collected, in one statement
+    ("transactions", f"{ADAPTERS}/cases.py"),  # a case shows its transaction
+    ("predictions", f"{ADAPTERS}/cases.py"),  # … and its decision
+    ("transactions", f"{ADAPTERS}/case_evidence.py"),  # a case beside other transactions
+    ("predictions", f"{ADAPTERS}/case_evidence.py"),  # … their decisions
+    ("labels", f"{ADAPTERS}/case_evidence.py"),  # … and what was reported about them
+    ("cases", f"{ADAPTERS}/case_evidence.py"),  # … with their cases
+    ("transactions", f"{ADAPTERS}/decision_lists.py"),  # people search decisions by their transactions
+    ("predictions", f"{ADAPTERS}/decision_lists.py"),
+    ("cases", f"{ADAPTERS}/decision_lists.py"),  # … and see whether there is a case
     ("predictions", "api/fraud_api/writer.py"),  # what was decided before, on the path of a request
 }
 

@@ -24,7 +24,9 @@ CANARY: Final = 8005  # the replica of a release over HTTP
 CANARY_METRICS: Final = 8006
 GATEWAY_METRICS: Final = 8007
 AIRFLOW: Final = 8080
-OVERVIEW: Final = 8050
+AUDIT: Final = 8050
+AUDIT_METRICS: Final = 8004
+OVERVIEW: Final = 8051
 MLFLOW: Final = 5000
 OBJECT_STORE: Final = 8333
 OBJECT_STORE_INTERNAL: Final = tuple(range(18333, 18333 + INTERNAL_PORTS))
@@ -40,6 +42,8 @@ SPECIFIED: Final = {
     "canary metrics": CANARY_METRICS,
     "gateway metrics": GATEWAY_METRICS,
     "airflow": AIRFLOW,
+    "audit": AUDIT,
+    "audit metrics": AUDIT_METRICS,
     "overview": OVERVIEW,
     "mlflow": MLFLOW,
     "object store": OBJECT_STORE,
@@ -92,6 +96,14 @@ class Addresses:
     @property
     def airflow(self) -> int:
         return AIRFLOW + self.offset
+
+    @property
+    def audit(self) -> int:
+        return AUDIT + self.offset
+
+    @property
+    def audit_metrics(self) -> int:
+        return AUDIT_METRICS + self.offset
 
     @property
     def overview(self) -> int:

@@ -18,7 +18,7 @@ from config.services import MLFLOW_PERSON, mlflow_password
 from config.settings import ConfigurationError
 from fraud_embedded.installation import Layout
 from fraud_embedded.jobs import run_job
-from fraud_embedded.platform import CANARY, OVERVIEW, Platform
+from fraud_embedded.platform import AUDIT, CANARY, OVERVIEW, Platform
 from fraud_embedded.processes import probes
 from fraud_embedded.processes.process import StartFailed, tail
 from fraud_embedded.processes.supervision import Supervisor
@@ -58,7 +58,7 @@ def run(layout: Layout, progress: Progress) -> Summary:
         milestones.seconds["ready"] = round(progress.elapsed, 1)
         since = datetime.now(UTC)
         optimum = _watch_live(platform, supervisor, progress, since, milestones)
-        for name in (OVERVIEW, CANARY):  # last, because nothing waits for them
+        for name in (AUDIT, OVERVIEW, CANARY):  # last, because nothing waits for them
             startup.start(name)
     finally:
         startup.close()

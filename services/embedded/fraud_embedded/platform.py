@@ -23,6 +23,7 @@ OPERATOR: Final = "operator"
 AUDIT_LOG: Final = "audit-log"
 AIRFLOW: Final = "airflow"
 FOLLOWER: Final = "follower"
+AUDIT: Final = "audit"
 OVERVIEW: Final = "overview"
 CANARY: Final = "api-canary"
 _ADMIN_CLIENT: Final = "admin"
@@ -88,6 +89,7 @@ class Platform:
             **{service.name: partial(self._job, service) for service in services.with_jobs(Jobs.SCHEDULED)},
             "api": self._api,
             AUDIT_LOG: self._audit_log,
+            AUDIT: self._audit,
             OPERATOR: self._operator,
             AIRFLOW: self._airflow,
         }
@@ -135,6 +137,17 @@ class Platform:
             api=addresses.api_direct,
             canary=addresses.canary,
             provider=addresses.api_metrics,
+        )
+
+    def audit_spec(self) -> ProcessSpec:
+        """The analysts' web app."""
+        return ProcessSpec(
+            name=AUDIT,
+            argv=(sys.executable, "-m", "fraud_audit", "serve"),
+            cwd=self.layout.root,
+            env=self.environment(AUDIT),
+            stop_seconds=25,
+            ready=lambda: probes.http_ok(self.addresses.audit, "/health/ready"),
         )
 
     def follower_spec(self) -> ProcessSpec:
@@ -225,6 +238,7 @@ class Platform:
             self.api_spec(),
             gateway.spec(self.gateway()),
             self.canary_spec(),
+            self.audit_spec(),
             self.follower_spec(),
             *airflow.specs(self.airflow()),
             self.overview_spec(),
@@ -307,6 +321,15 @@ class Platform:
             "DATABASE_URL": self.database_url("readonly"),
             **self.stack.objectstore.bucket_environment(constants.BUCKET_RUNS),
             "AUDIT_HEAD_KEY": self.secret("AUDIT_HEAD_KEY"),
+        }
+
+    def _audit(self) -> dict[str, str]:
+        return {
+            "DATABASE_URL": self.database_url("audit"),
+            "AUDIT_HOST": probes.HOST,
+            "AUDIT_PORT": str(self.addresses.audit),
+            "AUDIT_METRICS_PORT": str(self.addresses.audit_metrics),
+            "AUDIT_ADMIN_PASSWORD": self.secret("AUDIT_ADMIN_PASSWORD"),
         }
 
     def _operator(self) -> dict[str, str]:

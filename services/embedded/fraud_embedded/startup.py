@@ -29,7 +29,7 @@ from fraud_launcher.exit_codes import shell_code
 _PATIENCE_S: Final = 180
 # Where servers are and how to log in to them follows from the role alone, whatever a shell has exported.
 _PLATFORM_VARIABLES: Final = re.compile(
-    r"(DATABASE_URL|DB|POSTGRES|PG\w+|KAFKA|MLFLOW|S3|AWS|API)(_\w+)?|AIRFLOW__\w+",
+    r"(DATABASE_URL|DB|POSTGRES|PG\w+|KAFKA|MLFLOW|S3|AWS|API|AUDIT)(_\w+)?|AIRFLOW__\w+",
 )
 
 

@@ -162,10 +162,12 @@ def urls(platform: Platform) -> dict[str, str]:
     """Where everything answers; no secret is in these addresses."""
     stack = platform.stack
     return {
+        "audit": f"http://127.0.0.1:{platform.addresses.audit}/",
         "overview": f"http://127.0.0.1:{platform.addresses.overview}/",
         "api": f"{platform.api_url}/docs",
         "api replica": f"http://127.0.0.1:{platform.addresses.api_direct}",
         "api metrics": f"http://127.0.0.1:{platform.addresses.api_metrics}/metrics",
+        "audit metrics": f"http://127.0.0.1:{platform.addresses.audit_metrics}/metrics",
         "airflow": platform.airflow().url,
         "airflow metrics": f"http://127.0.0.1:{platform.addresses.watch_metrics}/metrics",
         "mlflow": stack.mlflow.tracking_uri,
@@ -193,7 +195,7 @@ def render(summary: Summary) -> str:
     lines += [f"  {name:<15} {address}" for name, address in summary.urls.items()]
     lines += [
         f"  {'credentials':<15} in {summary.credentials} (readable by you alone)",
-        f"  {'users':<15} airflow's is airflow, mlflow's is person",
+        f"  {'users':<15} audit's is admin (AUDIT_ADMIN_PASSWORD), airflow's is airflow, mlflow's is person",
         "",
     ]
     lines += [

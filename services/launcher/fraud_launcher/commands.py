@@ -70,6 +70,7 @@ HELP = {
     "drift": "let simulated transactions drift: drift amount-scale=1.5; drift off; alone: show what is on",
     "rollout": "release a model version: rollout validate, deploy, evaluate, promote; rollout status --watch",
     "chargebacks": "import a CSV file of chargebacks, all of it or nothing: chargebacks FILE",
+    "users": "manage who logs in to the analysts' web app: users add NAME, list, passwd, lock, unlock, role",
     "rotate-keys": "sign tokens with a new key; the old one stays valid until its tokens expire",
     "audit-log": "audit-log verify: whether the audit log is whole, by its chain and its signed heads",
     "secrets": "write the secrets of a production installation, one file each; secrets [FOLDER]",
@@ -102,6 +103,7 @@ ROLE_COMMANDS = {
     "drift": ("producer", ["python", "-m", "fraud_producer", "drift"]),
     "rollout": ("rollout", ["python", "-m", "fraud_rollout"]),
     "chargebacks": ("feedback", ["python", "-m", "fraud_feedback", "import-chargebacks"]),
+    "users": ("audit", ["python", "-m", "fraud_audit", "users"]),
 }
 
 

@@ -41,6 +41,7 @@ CONTAINER_COMMANDS = {
         "fraud-airflow-scheduler",
         ["airflow", "dags", "unpause", "--yes", "--treat-dag-id-as-regex", f"^({'|'.join(_UNPAUSED)})$"],
     ),
+    "users": ("fraud-audit", ["python", "-m", "fraud_audit", "users"]),
     "rotate-keys": ("fraud-api", ["python", "-m", "fraud_api", "rotate-keys"]),
 }
 # Commands that run in a new container of a service: the container that shows that the platform runs, the
@@ -56,6 +57,8 @@ ONE_OFF_COMMANDS = {
 }
 # Commands whose file a container does not see: it reads the file as its standard input.
 FILE_COMMANDS = frozenset({"chargebacks"})
+# Commands that read from standard input where there is no terminal.
+_READ_INPUT = {"users"}
 _OLDEST = (2, 24)
 
 
@@ -116,6 +119,8 @@ def run_in_container(command: str, arguments: Sequence[str]) -> int:
             )
     container, program = CONTAINER_COMMANDS[command]
     terminal = ["--interactive", "--tty"] if sys.stdin.isatty() and sys.stdout.isatty() else []
+    if command in _READ_INPUT and not terminal:
+        terminal = ["--interactive"]
     done = subprocess.run(["docker", "exec", *terminal, container, *program, *arguments], check=False)
     return shell_code(done.returncode)
 

@@ -193,3 +193,42 @@ def _record_audit(cur: Cursor, events: Sequence[LabelEvent], actor: str | None) 
 
 def _utc(event: LabelEvent) -> str:
     return event.reported_at.astimezone(UTC).isoformat()
+
+
+@dataclass(frozen=True, slots=True)
+class PersonLabel:
+    """A label that a person reports from a case; `source` is one of the table `label_sources`."""
+
+    label_id: str
+    transaction_id: str
+    label: int
+    source: str
+    reported_at: datetime
+    reported_by: str
+
+
+def source_exists(cur: Cursor, source: str) -> bool:
+    """Whether labels may have this source."""
+    cur.execute("SELECT 1 FROM label_sources WHERE source = %s", (source,))
+    return cur.fetchone() is not None
+
+
+def store_person_label(cur: Cursor, label: PersonLabel) -> None:
+    """Append a person's label and set `transactions.class` from it, in the cursor's transaction.
+
+    The caller appends the entry in the audit chain: it knows why the label was reported.
+    """
+    cur.execute(
+        "INSERT INTO labels (label_id, transaction_id, label, source, reported_at, matures_at, reported_by)"
+        " SELECT %s, %s, %s, s.source, %s, %s + s.maturity, %s FROM label_sources s WHERE s.source = %s",
+        (
+            label.label_id,
+            label.transaction_id,
+            label.label,
+            label.reported_at,
+            label.reported_at,
+            label.reported_by,
+            label.source,
+        ),
+    )
+    cur.execute("SELECT apply_labels(%s)", ([label.transaction_id],))

@@ -34,7 +34,7 @@ Probe = Callable[[], bool]
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Where the figures come from; `parts` are the probes of the servers by name."""
+    """Where the figures come from; `parts` are the probes of the servers, `links` lead to other pages."""
 
     database_url: str = field(repr=False)
     bootstrap: str
@@ -43,6 +43,7 @@ class Sources:
     airflow: AirflowApi
     dags: tuple[str, ...]
     parts: Mapping[str, Probe]
+    links: Mapping[str, str] = field(default_factory=dict)
 
 
 class Cached(Generic[T]):
@@ -87,6 +88,7 @@ class Snapshots:
             "at": int(time.time()),
             "verdict": asdict(outcome),
             "parts": parts,
+            "links": dict(sources.links),
             "lag": lag,
             "dags": dags.result(),
             **figures,

@@ -27,11 +27,13 @@ def sources_of(platform: Platform) -> Sources:
         topic=platform.topics()[0],
         registered_model=platform.registered_model,
         airflow=AirflowApi(platform.airflow(), _AIRFLOW_SECONDS),
+        links={"review cases": f"http://{probes.HOST}:{addresses.audit}/"},
         dags=(*constants.DAGS_REAL_TIME, *constants.DAGS_MONITORING, *constants.DAGS_TRAINING),
         parts={
             "postgres": partial(probes.tcp_open, stack.postgres.port),
             "broker": partial(probes.tcp_open, stack.broker.port),
             "api": partial(probes.http_ok, addresses.api, "/health/ready"),
+            "audit": partial(probes.http_ok, addresses.audit, "/health/ready"),
             "mlflow": partial(probes.http_ok, stack.mlflow.port, "/health"),
             "object store": partial(probes.tcp_open, stack.objectstore.port),
             "airflow": partial(probes.http_ok, addresses.airflow, "/api/v2/monitor/health"),

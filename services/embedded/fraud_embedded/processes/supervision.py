@@ -210,7 +210,8 @@ class _Restarts:
 
 # Servers in the order they depend on each other; they are stopped in reverse.
 NAMES: Final = (
-    *("objectstore", "postgres", "broker", broker.TRIM, "mlflow", "api", "gateway", "api-canary", "follower"),
+    *("objectstore", "postgres", "broker", broker.TRIM, "mlflow", "api", "gateway", "api-canary", "audit"),
+    "follower",
     *airflow.NAMES,
     "overview",
 )

@@ -128,6 +128,12 @@ function show(snapshot) {
   latest = snapshot.at;
   byId("verdict").className = snapshot.verdict.level;
   byId("sentence").textContent = snapshot.verdict.sentence;
+  byId("links").replaceChildren(...Object.entries(snapshot.links).map(([name, address]) => {
+    const link = document.createElement("a");
+    link.href = address;
+    link.textContent = name;
+    return link;
+  }));
   byId("parts").replaceChildren(...Object.entries(snapshot.parts).map(
     ([name, up]) => element("li", up ? name : `${name} does not answer`, up ? "up" : "")));
   for (const name of ["approve", "review", "block"]) {

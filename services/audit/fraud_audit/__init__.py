@@ -1,0 +1,1 @@
+"""The analysts' web app: people review and label what the models decided."""
