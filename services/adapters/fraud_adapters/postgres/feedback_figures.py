@@ -140,11 +140,13 @@ def decided_cases(connection: Connection, window: Window) -> list[Decided]:
         return [Decided(*row) for row in cursor.fetchall()]
 
 
-# Found without the sample: somebody who was not asked to review the transaction has reported the fraud.
+# Found without the sample: somebody who was not asked to review the transaction has reported the fraud. What
+# an analyst reports once a sampled transaction is a case, in the web app or by the API, is the review.
 _FOUND_ANYWAY: Final = """
     EXISTS (SELECT FROM labels o
             WHERE o.transaction_id = p.transaction_id AND o.label = 1 AND o.reported_at <= %(end)s
-              AND o.source IN ('analyst', 'chargeback', 'simulator') AND o.matures_at <= %(end)s)
+              AND o.source IN ('analyst', 'chargeback', 'simulator') AND o.matures_at <= %(end)s
+              AND (o.source <> 'analyst' OR c.sampling_share IS NULL OR o.reported_at < c.opened_at))
 """
 _DECIDED: Final = """
     p.deciding AND p.prediction_time >= %(start)s AND p.prediction_time < %(end)s
