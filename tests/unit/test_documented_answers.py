@@ -68,10 +68,9 @@ ANSWERS: Final[Mapping[tuple[str, int], tuple[str, str, str]]] = {
     ("training.md", 1): ("/train", "post", "202"),
 }
 # Neither: a token's parts, a record of a topic, lines of a log, a follower's health, a release with its lists
-# left out, what Traefik is told.
+# left out.
 OTHERS: Final = {
     ("api_spec.md", 14),
-    ("DAG05_CANARY_DEPLOYMENT_GUIDE.md", 0),
     ("TOKEN_MANAGEMENT.md", 2),
     ("alerts.md", 0),
     ("batch.md", 0),
