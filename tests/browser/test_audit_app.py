@@ -66,6 +66,8 @@ def log_in(page: Page, app: RunningApp, username: str = "ana") -> None:
     page.get_by_label("Password").fill(PASSWORD)
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", level=1)).to_have_text("Overview")
+    # Keys are heard once the page's scripts have run.
+    page.wait_for_load_state("load")
 
 
 def watched(page: Page) -> list[str]:
@@ -127,6 +129,7 @@ def test_a_queue_is_worked_off_with_one_key_each(
     page.keyboard.press("q")
     heading = page.get_by_role("heading", level=1)
     expect(heading).to_contain_text("Case")
+    page.wait_for_load_state("load")
     seen: list[str] = []
 
     def press(key: str) -> None:
@@ -165,6 +168,7 @@ def test_a_list_is_searched_by_keyboard_and_its_filters_live_in_the_address(
     page.keyboard.press("g")
     page.keyboard.press("f")
     expect(page.get_by_role("heading", level=1)).to_have_text("Frauds")
+    page.wait_for_load_state("load")
     first = page.locator("td.id").first.inner_text()
     page.keyboard.press("/")
     page.keyboard.type(first)
