@@ -125,6 +125,7 @@ SPECIFICATION = {
             "collect_investigator_feedback": JOB,
             "update_ground_truth_labels": JOB,
             "store_feedback_metrics": JOB,
+            "replay_sample": JOB,
             "housekeeping": JOB,
             "remove_run_files": JOB,
         },

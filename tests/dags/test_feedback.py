@@ -26,6 +26,7 @@ STEPS: Final = (
     "collect_investigator_feedback",
     "update_ground_truth_labels",
     "store_feedback_metrics",
+    "replay_sample",
     "housekeeping",
     "remove_run_files",
 )

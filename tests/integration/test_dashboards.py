@@ -104,7 +104,8 @@ def scraping(targets: Mapping[str, int], folder: Path) -> Iterator[Prometheus]:
 def prometheus(history: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """A Prometheus that has seen every metric of ours, and seen the counters increase."""
     folder, exporters = tmp_path_factory.mktemp("prometheus"), Exporters(history)
-    ports = dict(zip(exporters.registries(), free_ports(3), strict=True))
+    registries = exporters.registries()
+    ports = dict(zip(registries, free_ports(len(registries)), strict=True))
     exporters.work(position=100)
     with ExitStack() as stack:
         for job, registry in exporters.registries().items():

@@ -25,6 +25,8 @@ from fraud_adapters.postgres.performance_estimates import EstimatedWindow
 from fraud_adapters.postgres.retraining_triggers import RunName
 from fraud_api.metrics import SHADOW_OUTCOMES
 from fraud_api.metrics import Metrics as ApiMetrics
+from fraud_audit.metrics import LOGIN_OUTCOMES
+from fraud_audit.metrics import Metrics as AuditMetrics
 from fraud_core.decision import Decision
 from fraud_core.drift.estimate import FEWEST_COMPARED, Estimate
 from fraud_core.labels import LabelEvent
@@ -245,7 +247,8 @@ class Exporters:
     """The metrics of the API, of a follower and of Airflow's watch, as each service registers them."""
 
     def __init__(self, database: Database) -> None:
-        self.api, self.follower, self.airflow = ApiMetrics(), StreamMetrics(), watch_metrics.WatchMetrics()
+        self.api, self.follower, self.audit = ApiMetrics(), StreamMetrics(), AuditMetrics()
+        self.airflow = watch_metrics.WatchMetrics()
         self._figures = watch_record(database).figures()
         self._lane = self.follower.lane(TOPIC)
 
@@ -255,6 +258,7 @@ class Exporters:
             "api": self.api.registry,
             "follower": self.follower.registry,
             "airflow": self.airflow.registry,
+            "audit": self.audit.registry,
         }
 
     def work(self, position: int) -> None:
@@ -262,6 +266,7 @@ class Exporters:
         self._serve()
         self._follow(position)
         self._watch()
+        self._review()
 
     def _serve(self) -> None:
         metrics = self.api
@@ -313,3 +318,16 @@ class Exporters:
         watch.heartbeat.set(now.timestamp())
         watch.recorded.set(now.timestamp())
         watch.task_runs.inc()
+
+    def _review(self) -> None:
+        metrics = self.audit
+        for status in (200, 303):
+            metrics.requests.labels("POST", "/manual_labeling/{case_id}", status).inc(20)
+        for seconds in (0.02, 0.05, 0.2):
+            metrics.latency.labels("/manual_labeling/{case_id}").observe(seconds)
+        for outcome in LOGIN_OUTCOMES:
+            metrics.logins.labels(outcome).inc()
+        for label in ("fraud", "legitimate"):
+            metrics.labels.labels(label).inc(5)
+        metrics.opened.inc(12)
+        metrics.database_up.set(1)

@@ -16,6 +16,17 @@ def step(task_id: str, verb: str) -> FraudDockerOperator:
     )
 
 
+def replay_sample(task_id: str) -> FraudDockerOperator:
+    """The task that verifies stored decisions; a difference is stored as a figure, from which an alert follows."""
+    return FraudDockerOperator(
+        task_id=task_id,
+        service="monitor",
+        verb="replay",
+        arguments=["--dag={{ dag.dag_id }}", "--run-id={{ run_id }}"],
+        single="replay",
+    )
+
+
 def remove_run_files(task_id: str) -> FraudDockerOperator:
     """The task that removes files of ended runs; the trainer knows which of them a model version needs."""
     return FraudDockerOperator(task_id=task_id, service="trainer", verb="clean", single="clean")
