@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import Any
 
 import httpx
@@ -18,7 +18,7 @@ import pytest
 from fastapi.routing import APIRoute
 
 from config.job_results.audit import UsersResult
-from fraud_adapters.postgres import DatabaseUnavailable
+from fraud_adapters.postgres import DatabaseUnavailable, connect
 from fraud_audit.__main__ import main as command
 from fraud_audit.access import PUBLIC
 from fraud_audit.app import create_app
@@ -397,7 +397,12 @@ def test_the_first_administrator_is_made_where_there_is_nobody(database: Databas
     for _ in range(2):
         build(database.url("audit"), PASSWORD)[0].pool.close()
     assert run(database.url("owner"), "SELECT username, role FROM people") == [("admin", "admin")]
-    build(database.url("audit"), "another password")[0].pool.close()
+    # Also where the database comes up later, and never a second time.
+    _, background = build("postgresql://fraud_audit:x@127.0.0.1:9/nothing", "another password")
+    first = background._first
+    assert first is not None
+    with closing(connect(database.url("audit"), "test")) as connection, connection:
+        first(connection.cursor())
     with running_app(database) as running, browser(running.url) as admin:
         assert admin.log_in("admin", "another password").status_code == 401
         assert admin.log_in("admin").status_code == 303

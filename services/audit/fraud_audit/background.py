@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from time import monotonic
 from typing import Final
 
@@ -21,9 +22,13 @@ _RETRY_SECONDS: Final = 2.0
 
 
 class Background:
-    """Runs in a thread of its own, with its own database session."""
+    """Runs in a thread of its own, with its own database session.
 
-    def __init__(self, app: App, url: str) -> None:
+    `first` is done once, as soon as the database answers.
+    """
+
+    def __init__(self, app: App, url: str, first: Callable[[Cursor], object] | None = None) -> None:
+        self._first = first
         self._app = app
         self._session = Session(url, "fraud_audit background")
         self._stop = threading.Event()
@@ -44,6 +49,9 @@ class Background:
         Raises:
             DatabaseUnavailable: the database cannot be reached.
         """
+        if self._first is not None:
+            self._session.run(self._first)
+            self._first = None
         opening = self._app.settings.rules.opening
         opened = opening.batch
         while opened >= opening.batch and not self._stop.is_set():

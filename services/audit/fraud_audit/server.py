@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+from collections.abc import Callable
 
 import uvicorn
 from prometheus_client import disable_created_metrics, start_http_server
@@ -51,9 +52,15 @@ def build(database_url: str, first_password: str | None = None) -> tuple[App, Ba
         secure=platform.app_env == "production",
     )
     app = App(settings, SessionPool(database_url, "fraud_audit", _CONNECTIONS), Reference(schema), Metrics())
-    if first_password:
-        _ensure_somebody(app, first_password)
-    return app, Background(app, database_url)
+    first = _add_first_person(first_password) if first_password else None
+    if first is not None:
+        try:
+            app.run(first)
+            first = None
+        except DatabaseUnavailable as error:
+            # The database may come up later.
+            get_logger(__name__).warning("database_unavailable", reason=str(error))
+    return app, Background(app, database_url, first)
 
 
 def serve() -> Result:
@@ -99,21 +106,16 @@ def serve() -> Result:
     return {"status": "stopped"}
 
 
-def _ensure_somebody(app: App, password: str) -> None:
-    """Make the first administrator where there is nobody; the database may also come up later."""
+def _add_first_person(password: str) -> Callable[[Cursor], None]:
+    """What makes the first administrator where there is nobody."""
     hashed = hash_password(password)
 
-    def add(cursor: Cursor) -> bool:
-        if not people.add_first_person(cursor, FIRST_PERSON, hashed):
-            return False
-        audit.append(cursor, "system", "person.added", f"person {FIRST_PERSON}", {"role": "admin"})
-        return True
-
-    try:
-        if app.run(add):
+    def add(cursor: Cursor) -> None:
+        if people.add_first_person(cursor, FIRST_PERSON, hashed):
+            audit.append(cursor, "system", "person.added", f"person {FIRST_PERSON}", {"role": "admin"})
             get_logger(__name__).info("first_person_added", username=FIRST_PERSON)
-    except DatabaseUnavailable as error:
-        get_logger(__name__).warning("database_unavailable", reason=str(error))
+
+    return add
 
 
 def _unusable(name: str, host: str, port: int, error: OSError) -> ConfigurationError:
