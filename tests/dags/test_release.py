@@ -264,10 +264,11 @@ def test_over_http_a_version_becomes_champion_by_the_gateways_weights(ready: Rea
             run.wait_for(task, "success", "failed", "upstream_failed", "skipped")
         run.succeeded()
     platform.airflow.pause(dag, paused=True)
+    [(reason,)] = platform.rows("SELECT reason FROM deployments WHERE run_id = %s", run.run_id)
     assert states(run, *HTTP_STAGES, *WAY_BACK) == {
         **dict.fromkeys(HTTP_STAGES, "success"),
         **dict.fromkeys(WAY_BACK, "skipped"),
-    }
+    }, reason
     assert deployments(platform, run) == [(version, "promoted")]
     assert ready.alias(constants.ALIAS_CHAMPION) == version
     shadows = platform.rows("SELECT count(*) FROM shadow_predictions WHERE model_version = %s", version)
@@ -278,7 +279,7 @@ def test_over_http_a_version_becomes_champion_by_the_gateways_weights(ready: Rea
         run.run_id,
     )
     calls = {(percent, arm): count for percent, arm, count in arms}
-    for percent in (30, 50):
+    for percent in (40, 50):
         share = calls[percent, "canary"] / (calls[percent, "canary"] + calls[percent, "control"])
         assert abs(share - percent / 100) < 0.1, calls
     bucket = ObjectStore(

@@ -31,7 +31,7 @@ RELEASE: Final[dict[str, Any]] = {
     "window": "PT6S",
     "max_extensions": 4,
     "answer_limit": "PT5S",
-    "http": {"canary_percent": 30, "window": "PT8S", "settling": "PT4S"},
+    "http": {"canary_percent": 40, "window": "PT12S", "settling": "PT4S"},
     # Neither the time of a call nor that of a window says anything where four test processes share two cores.
     "judgement": {
         "max_latency_ms": 4000,

@@ -22,12 +22,18 @@ def direct() -> urllib.request.OpenerDirector:
 
 def http_ok(port: int, path: str) -> bool:
     """Whether `GET path` answers 2xx."""
+    status = http_status(port, path)
+    return status is not None and 200 <= status < 300
+
+
+def http_status(port: int, path: str) -> int | None:
+    """The status of `GET path`; None without an answer."""
     connection = http.client.HTTPConnection(HOST, port, timeout=2)
     try:
         connection.request("GET", path)
-        return 200 <= connection.getresponse().status < 300
+        return connection.getresponse().status
     except (OSError, http.client.HTTPException):
-        return False
+        return None
     finally:
         connection.close()
 

@@ -55,7 +55,7 @@ def prepare(gateway: Gateway) -> None:
 
 
 def spec(gateway: Gateway) -> ProcessSpec:
-    """Its process; it answers, if only that nobody is there, before the API does."""
+    """Its process; it is ready once it has its routes, whether or not the API is there."""
     return ProcessSpec(
         name=NAME,
         argv=(
@@ -64,7 +64,8 @@ def spec(gateway: Gateway) -> ProcessSpec:
         ),
         cwd=gateway.place,
         stop_seconds=25,
-        ready=lambda: probes.http_ok(gateway.internal_port, "/ping"),
+        # Before it has read its routes it pings, and answers everything with 404.
+        ready=lambda: probes.http_status(gateway.port, "/health/live") not in {None, 404},
     )
 
 
