@@ -182,3 +182,12 @@ def test_an_image_is_named_as_the_installation_says() -> None:
     assert jobs.image_name(trainer, {}) == "fraud-detection/ml:local"
     worker = {"JOB_IMAGE_PREFIX": "registry.site/fraud-detection/", "JOB_IMAGE_TAG": "1.4"}
     assert jobs.image_name(trainer, worker) == "registry.site/fraud-detection/ml:1.4"
+
+
+def test_jobs_may_reach_the_api_elsewhere_than_the_worker() -> None:
+    """Through the gateway, which gives a release over HTTP its share of their requests."""
+    worker = {"API_URL": "http://api:8000"}
+    assert jobs.public_environment(worker)["API_URL"] == "http://api:8000"
+    through = jobs.public_environment(worker | {"JOB_API_URL": "http://gateway:8000"})
+    assert through["API_URL"] == "http://gateway:8000"
+    assert "JOB_API_URL" not in through
