@@ -259,7 +259,7 @@ def test_over_http_a_version_becomes_champion_by_the_gateways_weights(ready: Rea
     assert eventually(lambda: platform.airflow.known(dag), PATIENCE_S), platform.airflow.import_errors()
     platform.airflow.pause(dag, paused=False)
     with behind_gateway(platform.api, tmp_path) as clients, live_traffic(clients, CREDITCARD):
-        run = platform.trigger(dag, {"version": version})
+        run = platform.trigger(dag, {"version": version, "canary_percent": 40})
         for task in HTTP_STAGES:
             run.wait_for(task, "success", "failed", "upstream_failed", "skipped")
         run.succeeded()
