@@ -5,8 +5,8 @@ contradict each other), returns those that were taken and left, and counts what 
 `collect_investigator_feedback` collects what analysts and banks have reported since the last run, each report
 once. `update_ground_truth_labels` brings the classes of transactions up to date. `store_feedback_metrics`
 measures how much is known, how well analysts agree, how long a label takes, and the recall on all traffic,
-which the random sample estimates; the figures go to `feedback_metrics`. `replay_sample` makes a sample of stored
-decisions again, from their recorded model and features: each must get the identical score.
+which the random sample estimates; the figures go to `feedback_metrics`. `replay_sample` makes a sample of
+stored decisions again, from their recorded model and features: each must get the identical score.
 
 Then the day's housekeeping: `housekeeping` removes from the database, `remove_run_files` from the object
 store, what `retention` in `config.yaml` no longer keeps. See `docs/feedback.md`.

@@ -212,6 +212,39 @@ def test_other_aliases_moved_by_hand_are_audited_once(server: ApiServer, publish
         publisher.remove(alias)
 
 
+def test_what_a_version_decided_is_replayed_after_it_has_gone(
+    server: ApiServer, publisher: Publisher, mlflow_uri: str, module_database: Any
+) -> None:
+    """By the API and by the monitor, which fetch it from the registry by its record."""
+    older, newer = publisher.version(), publisher.version()
+    with server.client("admin") as client:
+        publisher.promote(older)
+        assert client.post("/models/reload").json()["version"] == older
+        decided = client.post("/predict", json=creditcard("older-decision")).json()
+        publisher.promote(newer)
+        assert client.post("/models/reload").json()["version"] == newer
+        replayed = client.post("/predictions/older-decision/replay").json()
+        assert (replayed["model_version"], replayed["identical"]) == (older, True)
+        assert client.get("/predictions/older-decision/explanation").json()["model_version"] == older
+    assert decided["model_version"] == older
+
+    wrong, gone = publisher.version(digest="0" * 64), "4711"
+    record_version(module_database.url("owner"), CREDITCARD, gone, "1" * 64)
+    database = partial(connect, module_database.url("monitor"), "test")
+    with closing(database()) as connection, connection.cursor() as cursor:
+        [scored] = read_vectors(cursor, ["older-decision"])
+    with Registry(mlflow_uri) as registry:
+        load = partial(load_version, CREDITCARD, registry, database)
+        scores = load(older).score_with(scored.engine, np.array([scored.feature_vector], dtype=np.float32))
+        assert scores.values.tolist() == [scored.score] == [decided["score"]]
+        for version, sentence in ((wrong, "digest"), (gone, "no version 4711"), ("4712", "model_versions")):
+            with pytest.raises(ModelRefused, match=sentence):
+                load(version)
+    away = partial(load_version, CREDITCARD, Registry(f"http://{NOWHERE}"), database)
+    with pytest.raises(RegistryFailure):
+        away(older)
+
+
 def test_without_registry_the_cached_model_serves(server: ApiServer, publisher: Publisher) -> None:
     version = publisher.version()
     publisher.promote(version)
@@ -293,39 +326,6 @@ def test_without_database_the_server_lives_and_waits(tmp_path: Path) -> None:
         problem(httpx.post(f"{server.url}/predict", json=creditcard(), headers=headers, trust_env=False), 503)
     finally:
         server.stop()
-
-
-def test_what_a_version_decided_is_replayed_after_it_has_gone(
-    server: ApiServer, publisher: Publisher, mlflow_uri: str, module_database: Any
-) -> None:
-    """By the API and by the monitor, which fetch it from the registry by its record."""
-    older, newer = publisher.version(), publisher.version()
-    with server.client("admin") as client:
-        publisher.promote(older)
-        assert client.post("/models/reload").json()["version"] == older
-        decided = client.post("/predict", json=creditcard("older-decision")).json()
-        publisher.promote(newer)
-        assert client.post("/models/reload").json()["version"] == newer
-        replayed = client.post("/predictions/older-decision/replay").json()
-        assert (replayed["model_version"], replayed["identical"]) == (older, True)
-        assert client.get("/predictions/older-decision/explanation").json()["model_version"] == older
-    assert decided["model_version"] == older
-
-    wrong, gone = publisher.version(digest="0" * 64), "4711"
-    record_version(module_database.url("owner"), CREDITCARD, gone, "1" * 64)
-    database = partial(connect, module_database.url("monitor"), "test")
-    with closing(database()) as connection, connection.cursor() as cursor:
-        [scored] = read_vectors(cursor, ["older-decision"])
-    with Registry(mlflow_uri) as registry:
-        load = partial(load_version, CREDITCARD, registry, database)
-        scores = load(older).score_with(scored.engine, np.array([scored.feature_vector], dtype=np.float32))
-        assert scores.values.tolist() == [scored.score] == [decided["score"]]
-        for version, sentence in ((wrong, "digest"), (gone, "no version 4711"), ("4712", "model_versions")):
-            with pytest.raises(ModelRefused, match=sentence):
-                load(version)
-    away = partial(load_version, CREDITCARD, Registry(f"http://{NOWHERE}"), database)
-    with pytest.raises(RegistryFailure):
-        away(older)
 
 
 def test_a_contract_of_ones_own_goes_the_whole_way(

@@ -96,6 +96,8 @@ def test_a_batch_bounds_a_search_and_nothing_is_left_behind(database: Database) 
 def test_a_prediction_that_commits_late_is_found(database: Database) -> None:
     """Its number is lower than those of decisions that were searched before it appeared."""
     url = database.url("owner")
+    # The search of a database that was made a while ago would count as settled at once.
+    run(url, "UPDATE case_scan SET seen_at = clock_timestamp()")
     add_decisions(database, 4, prefix="early")
     columns = (
         "(transaction_id, fraud_score, score, is_fraud_predicted, model_version, decision, deciding,"

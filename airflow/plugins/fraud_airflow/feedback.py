@@ -17,7 +17,7 @@ def step(task_id: str, verb: str) -> FraudDockerOperator:
 
 
 def replay_sample(task_id: str) -> FraudDockerOperator:
-    """The task that verifies stored decisions; a difference is stored as a figure, from which an alert follows."""
+    """The task that verifies a sample of stored decisions; a figure of the differences raises the alert."""
     return FraudDockerOperator(
         task_id=task_id,
         service="monitor",
