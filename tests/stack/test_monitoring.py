@@ -111,9 +111,11 @@ def without_gateway(stack: Stack) -> Iterator[None]:
     wait_for(lambda: targets(stack)["gateway"]["health"] == "up", 60)
 
 
-@pytest.mark.usefixtures("without_gateway")
 def test_every_documented_metric_of_the_follower_is_there(stack: Stack) -> None:
-    """Runs the follower's profile; without it the follower is not a target, and cannot be down."""
+    """Runs the follower's profile; without it the follower is not a target, and cannot be down.
+
+    The gateway runs: through it the follower reaches the API, and is not healthy otherwise.
+    """
     assert "follower" not in targets(stack)
     stack.compose("--profile", "follow", "up", "-d", "--no-deps", "follower")
     try:
