@@ -309,7 +309,7 @@ def test_values_are_read_back_as_they_were_stored(installation: Installation) ->
 
 @as_wire
 def test_only_mature_labels_are_learnt_from(installation: Installation) -> None:
-    """Silence, explicit and young reports, a dispute, a young transaction, a blocked one, another contract."""
+    """Silence, explicit and young reports, a dispute, a young transaction, a blocked and a foreign one."""
     now = datetime.now(UTC)
     old, _ = wire_rows(4)
     recent = replace(wire_rows(2, start=now - timedelta(minutes=5))[0], ids=["y0", "y1"])
