@@ -160,6 +160,27 @@ def test_a_queue_is_worked_off_with_one_key_each(
     page.close()
 
 
+def test_a_key_that_follows_at_once_is_for_the_next_case_on_the_same_page(
+    chromium: Browser, app: RunningApp
+) -> None:
+    page = chromium.new_page()
+    log_in(page, app)
+    page.goto(f"{app.url}/manual_labeling")
+    page.wait_for_load_state("load")
+    heading = page.get_by_role("heading", level=1)
+    expect(heading).to_be_focused()
+    page.evaluate(
+        "let answers = 0;"
+        "document.addEventListener('htmx:beforeSwap', () => { document.body.dataset.answers = ++answers });"
+        "document.addEventListener('htmx:afterSwap', () => setTimeout(() => document.dispatchEvent("
+        "new KeyboardEvent('keydown', { key: 's', bubbles: true }))), { once: true })"
+    )
+    page.keyboard.press("f")
+    expect(page.locator("body")).to_have_attribute("data-answers", "2")
+    expect(heading).to_be_focused()
+    page.close()
+
+
 def test_a_list_is_searched_by_keyboard_and_its_filters_live_in_the_address(
     chromium: Browser, app: RunningApp
 ) -> None:

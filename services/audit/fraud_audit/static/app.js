@@ -49,9 +49,7 @@
   });
   document.addEventListener("htmx:afterRequest", () => { busy = false; });
   document.addEventListener("htmx:afterSwap", () => {
-    const heading = find("[data-focus]");
-    if (heading && !typing(document.activeElement)) heading.focus({ preventScroll: true });
-    if (heading) scrollTo(0, 0);
+    if (find("[data-focus]")) scrollTo(0, 0);
     prepare();
   });
   document.addEventListener("htmx:sendError", () => {
@@ -75,7 +73,10 @@
     document.dispatchEvent(new Event("theme"));
   });
 
+  // The next case comes into a page that stays or, where a form was sent the plain way, as a new page.
   function prepare() {
+    const heading = find("[data-focus]");
+    if (heading && !typing(document.activeElement)) heading.focus({ preventScroll: true });
     const undo = find("[data-fades]");
     if (undo) setTimeout(() => undo.remove(), Number(undo.dataset.fades) * 1000);
   }
