@@ -17,6 +17,7 @@ from tests.support.api_server import creditcard
 DAGS = sorted(path.stem for path in (ROOT / "airflow" / "dags").glob("[0-9]*.py"))
 # A person says what these work on. The first two have tests of their own here, the last one in tests/dags.
 ASKING = {DAG_BATCH, DAG_CANARY, DAG_CANARY_HTTP}
+TRIGGERED = [dag for dag in DAGS if dag not in ASKING]
 ENDED = {"success", "failed"}
 SECONDS = 240
 TRAINING_SECONDS = 600
@@ -36,10 +37,16 @@ def test_every_dag_file_is_read(stack: Stack) -> None:
     assert [dag for dag in DAGS if not airflow.known(dag)] == []
 
 
-@pytest.mark.parametrize("dag", [dag for dag in DAGS if dag not in ASKING])
-def test_a_triggered_run_succeeds(stack: Stack, dag: str) -> None:
+@pytest.fixture(scope="module")
+def runs(stack: Stack) -> dict[str, str]:
+    """A run of each DAG that needs no person's word, all started at once: DAG → id of its run."""
     airflow = stack.airflow()
-    run = airflow.trigger(dag)
+    return {dag: airflow.trigger(dag) for dag in TRIGGERED}
+
+
+@pytest.mark.parametrize("dag", TRIGGERED)
+def test_a_triggered_run_succeeds(stack: Stack, runs: dict[str, str], dag: str) -> None:
+    airflow, run = stack.airflow(), runs[dag]
 
     def state() -> str:
         return next(one.state for one in airflow.runs(dag) if one.run_id == run)
@@ -51,73 +58,60 @@ def test_a_triggered_run_succeeds(stack: Stack, dag: str) -> None:
     assert set(tasks.values()) <= {"success", "skipped"}
 
 
-def test_the_api_starts_a_training_in_containers(stack: Stack) -> None:
+def test_the_api_starts_a_training_in_containers_and_a_killed_step_is_tried_again(stack: Stack) -> None:
+    """The container that registers is killed as soon as it is there: its retry finishes the same version."""
+    before, airflow = versions(stack), stack.airflow()
+    known = set(stack.jobs())
     with stack.client("admin") as client:
         started = client.post("/train", json={"force": True})
         assert started.status_code == 202, started.text
-        link = started.json()["link"]
+        link, run = started.json()["link"], started.json()["run_id"]
+        task = TRAINING_STEPS[-1]
+
+        def container() -> str | None:
+            for one in set(stack.jobs()) - known:
+                [details] = stack.inspect(one)
+                labels = details["Config"]["Labels"]
+                if (labels["fraud.run_id"], labels["fraud.task_id"]) == (run, task):
+                    return one
+            return None
 
         def training() -> dict[str, Any]:
             status: dict[str, Any] = client.get(link).json()
             return status
 
+        wait_for(
+            lambda: container() is not None, TRAINING_SECONDS, lambda: str(airflow.tasks(TRAINING, run))
+        )
+        killed = container()
+        assert killed is not None
+        stack.run("docker", "kill", killed)
         wait_for(lambda: training()["state"] in ENDED, TRAINING_SECONDS, lambda: str(training()))
         ended = training()
-    assert (ended["state"], ended["reason"]) == ("success", "Retrain: it was asked for."), ended
-    assert "which passed its gate" in ended["outcome"]
-
-
-def test_the_training_dag_skips_and_trains_as_its_page_starts_it(stack: Stack) -> None:
-    """Both branches by the request of Airflow's *Trigger* form; the first training has just finished."""
-    skipped = trained_from_the_page(stack, {"force": False})
-    assert skipped["skip_training"] == "success"
-    assert {skipped[task] for task in TRAINING_STEPS} == {"skipped"}
-    before = versions(stack)
-    forced = trained_from_the_page(stack, {"force": True})
-    assert forced["skip_training"] == "skipped"
-    assert {forced[task] for task in TRAINING_STEPS} == {"success"}
-    assert versions(stack) == before + 1
-
-
-def test_a_killed_step_of_a_training_is_tried_again_and_makes_one_version(stack: Stack) -> None:
-    """The container that registers is killed as soon as it is there: its retry finishes the same version."""
-    before, airflow = versions(stack), stack.airflow()
-    known = set(stack.jobs())
-    run = airflow.trigger(TRAINING, {"force": True})
-    task = TRAINING_STEPS[-1]
-
-    def container() -> str | None:
-        for one in set(stack.jobs()) - known:
-            [details] = stack.inspect(one)
-            labels = details["Config"]["Labels"]
-            if (labels["fraud.run_id"], labels["fraud.task_id"]) == (run, task):
-                return one
-        return None
-
-    wait_for(lambda: container() is not None, TRAINING_SECONDS, lambda: str(airflow.tasks(TRAINING, run)))
-    killed = container()
-    assert killed is not None
-    stack.run("docker", "kill", killed)
-    wait_for(
-        lambda: airflow.tasks(TRAINING, run)[task] in ENDED,
-        TRAINING_SECONDS,
-        lambda: str(airflow.tasks(TRAINING, run)),
+    assert (ended["state"], ended["reason"]) == ("success", "Retrain: it was asked for."), (
+        ended,
+        airflow.log(TRAINING, run, task),
     )
-    assert airflow.tasks(TRAINING, run)[task] == "success", airflow.log(TRAINING, run, task)
+    assert "which passed its gate" in ended["outcome"]
+    tasks = airflow.tasks(TRAINING, run)
+    assert tasks["skip_training"] == "skipped"
+    assert {tasks[step] for step in TRAINING_STEPS} == {"success"}
     assert versions(stack) == before + 1
 
 
-def trained_from_the_page(stack: Stack, parameters: dict[str, Any]) -> dict[str, str | None]:
-    """The states of the tasks of a run with these parameters, once it has succeeded."""
+def test_the_training_dag_skips_as_its_page_starts_it(stack: Stack) -> None:
+    """By the request of Airflow's *Trigger* form; the training before it has just finished."""
     airflow = stack.airflow()
-    run = airflow.trigger(TRAINING, parameters)
+    run = airflow.trigger(TRAINING, {"force": False})
 
     def state() -> str:
         return next(one.state for one in airflow.runs(TRAINING) if one.run_id == run)
 
-    wait_for(lambda: state() in ENDED, TRAINING_SECONDS, lambda: f"{state()}: {airflow.tasks(TRAINING, run)}")
-    assert state() == "success", airflow.tasks(TRAINING, run)
-    return dict(airflow.tasks(TRAINING, run))
+    wait_for(lambda: state() in ENDED, SECONDS, lambda: f"{state()}: {airflow.tasks(TRAINING, run)}")
+    tasks = airflow.tasks(TRAINING, run)
+    assert state() == "success", tasks
+    assert tasks["skip_training"] == "success"
+    assert {tasks[step] for step in TRAINING_STEPS} == {"skipped"}
 
 
 def versions(stack: Stack) -> int:
