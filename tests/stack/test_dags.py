@@ -80,9 +80,7 @@ def test_the_api_starts_a_training_in_containers_and_a_killed_step_is_tried_agai
             status: dict[str, Any] = client.get(link).json()
             return status
 
-        wait_for(
-            lambda: container() is not None, TRAINING_SECONDS, lambda: str(airflow.tasks(TRAINING, run))
-        )
+        wait_for(lambda: container() is not None, TRAINING_SECONDS, lambda: str(airflow.tasks(TRAINING, run)))
         killed = container()
         assert killed is not None
         stack.run("docker", "kill", killed)
